@@ -1,0 +1,259 @@
+//! An index segment: which pack, group and place holds each of a sorted set of chunks. docs/format.md, "Index segment".
+//!
+//! The same tables stand sealed in the repository and, plain and followed by a filter, in the client's local copy, where
+//! they are read in place: [`Tables`] is a view of bytes and finds a record without decoding the rest.
+
+use crate::id::{ChunkId, PackId};
+use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
+
+/// Most chunks in one segment stored in a repository: bounds what a client holds in memory to seal or open one (12 MiB).
+pub const SEGMENT_CHUNKS_MAX: usize = 1 << 18;
+/// Length in bytes of the counts in front of the tables.
+pub const COUNTS_LEN: usize = 16;
+/// Length in bytes of a row of the pack table.
+pub const PACK_ROW_LEN: usize = 36;
+/// Length in bytes of a row of the group table.
+pub const GROUP_ROW_LEN: usize = 12;
+/// Length in bytes of a chunk record.
+pub const RECORD_LEN: usize = 44;
+
+/// A row of the pack table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackRow {
+    /// The pack.
+    pub id: PackId,
+    /// Length of its file in bytes.
+    pub len: u32,
+}
+
+/// A row of the group table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Row of the pack table.
+    pub pack: u32,
+    /// Where the group's sealed frame header starts in the pack, in bytes.
+    pub offset: u32,
+    /// Length of the sealed group in bytes.
+    pub sealed_len: u32,
+}
+
+/// A chunk record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The chunk.
+    pub id: ChunkId,
+    /// Row of the group table.
+    pub group: u32,
+    /// Where the chunk starts in the uncompressed group, in bytes.
+    pub offset: u32,
+    /// Length of the chunk in bytes.
+    pub len: u32,
+}
+
+impl Record {
+    /// The record's bytes.
+    pub fn encode(&self) -> [u8; RECORD_LEN] {
+        let mut bytes = [0; RECORD_LEN];
+        let (id, rest) = bytes.split_at_mut(ChunkId::LEN);
+        id.copy_from_slice(self.id.as_bytes());
+        for (field, value) in
+            rest.as_chunks_mut::<4>().0.iter_mut().zip([self.group, self.offset, self.len])
+        {
+            *field = value.to_le_bytes();
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8; RECORD_LEN]) -> Record {
+        let (id, rest) =
+            bytes.split_first_chunk::<{ ChunkId::LEN }>().expect("a record is longer than an id");
+        let mut fields = rest.as_chunks::<4>().0.iter().map(|field| u32::from_le_bytes(*field));
+        let mut field = || fields.next().expect("a record is an id and three numbers");
+        Record { id: ChunkId::from_bytes(*id), group: field(), offset: field(), len: field() }
+    }
+}
+
+/// The counts that say how long the tables are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows of the pack table.
+    pub packs: u32,
+    /// Rows of the group table.
+    pub groups: u32,
+    /// Chunk records.
+    pub chunks: u64,
+}
+
+impl Counts {
+    /// The bytes in front of the tables.
+    pub fn encode(&self) -> [u8; COUNTS_LEN] {
+        let mut writer = Writer::with_capacity(COUNTS_LEN);
+        writer.u32(self.packs).u32(self.groups).u64(self.chunks);
+        let mut bytes = [0; COUNTS_LEN];
+        bytes.copy_from_slice(writer.as_bytes());
+        bytes
+    }
+
+    /// Length in bytes of counts and tables; `None` beyond what any file can hold.
+    pub fn tables_len(&self) -> Option<usize> {
+        let packs = (self.packs as usize).checked_mul(PACK_ROW_LEN)?;
+        let groups = (self.groups as usize).checked_mul(GROUP_ROW_LEN)?;
+        let chunks = usize::try_from(self.chunks).ok()?.checked_mul(RECORD_LEN)?;
+        COUNTS_LEN.checked_add(packs)?.checked_add(groups)?.checked_add(chunks)
+    }
+}
+
+/// A view of encoded tables. Rows are checked when they are read, not all at the start, so that opening a large segment
+/// costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables<'a> {
+    packs: &'a [[u8; PACK_ROW_LEN]],
+    groups: &'a [[u8; GROUP_ROW_LEN]],
+    records: &'a [[u8; RECORD_LEN]],
+}
+
+impl<'a> Tables<'a> {
+    /// A view of `bytes`, which begin with counts and tables; also what follows them.
+    pub fn open(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
+        let mut reader = Reader::new(bytes, "index segment");
+        let start = reader.clone();
+        let counts = Counts { packs: reader.u32()?, groups: reader.u32()?, chunks: reader.u64()? };
+        match counts.tables_len() {
+            Some(len) if len <= bytes.len() => {}
+            _ => return Err(start.error(DecodeErrorKind::Truncated)),
+        }
+        let packs = reader.take(counts.packs as usize * PACK_ROW_LEN)?.as_chunks().0;
+        let groups = reader.take(counts.groups as usize * GROUP_ROW_LEN)?.as_chunks().0;
+        let records = reader.take(counts.chunks as usize * RECORD_LEN)?.as_chunks().0;
+        Ok((Tables { packs, groups, records }, reader.take(reader.left())?))
+    }
+
+    /// A view of an opened segment from the repository, which is read once in full: order, references and lengths of every
+    /// record are checked; chunks and groups are at most `group_len_max` bytes.
+    pub fn decode(bytes: &'a [u8], group_len_max: u32) -> Result<Self, DecodeError> {
+        let (tables, rest) = Self::open(bytes)?;
+        let fail = |kind| DecodeError { what: "index segment", offset: bytes.len() as u64, kind };
+        if !rest.is_empty() {
+            return Err(fail(DecodeErrorKind::TrailingBytes));
+        }
+        let sorted = tables.records.windows(2).all(|pair| match pair {
+            [a, b] => Record::decode(a).id < Record::decode(b).id,
+            _ => true,
+        });
+        let groups_fit = tables.groups().all(|group| match tables.pack(group.pack) {
+            Some(pack) => {
+                u64::from(group.offset) + u64::from(group.sealed_len) <= u64::from(pack.len)
+            }
+            None => false,
+        });
+        let records_fit = tables.records().all(|record| {
+            record.group < tables.groups.len() as u32
+                && record.len > 0
+                && u64::from(record.offset) + u64::from(record.len) <= u64::from(group_len_max)
+        });
+        match sorted && groups_fit && records_fit {
+            true => Ok(tables),
+            false => Err(fail(DecodeErrorKind::OutOfRange)),
+        }
+    }
+
+    /// How long the tables are.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            packs: self.packs.len() as u32,
+            groups: self.groups.len() as u32,
+            chunks: self.records.len() as u64,
+        }
+    }
+
+    /// A row of the pack table.
+    pub fn pack(&self, row: u32) -> Option<PackRow> {
+        let (id, len) = self.packs.get(row as usize)?.split_first_chunk::<{ PackId::LEN }>()?;
+        let len = u32::from_le_bytes(*len.first_chunk()?);
+        Some(PackRow { id: PackId::from_bytes(*id), len })
+    }
+
+    /// The pack table.
+    pub fn packs(&self) -> impl Iterator<Item = PackRow> + '_ {
+        (0..self.packs.len() as u32).filter_map(|row| self.pack(row))
+    }
+
+    /// A row of the group table.
+    pub fn group(&self, row: u32) -> Option<GroupRow> {
+        let row = self.groups.get(row as usize)?;
+        let mut fields = row.as_chunks::<4>().0.iter().map(|field| u32::from_le_bytes(*field));
+        Some(GroupRow { pack: fields.next()?, offset: fields.next()?, sealed_len: fields.next()? })
+    }
+
+    /// The group table.
+    pub fn groups(&self) -> impl Iterator<Item = GroupRow> + '_ {
+        (0..self.groups.len() as u32).filter_map(|row| self.group(row))
+    }
+
+    /// The record at `place` in the sorted order.
+    pub fn record(&self, place: u64) -> Option<Record> {
+        self.records.get(usize::try_from(place).ok()?).map(Record::decode)
+    }
+
+    /// The chunk records, sorted by id.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.records.iter().map(Record::decode)
+    }
+
+    /// The chunk's record and its place in the sorted order.
+    ///
+    /// Ids are uniform, so the place is guessed from the first eight bytes and the range narrowed by interpolation: two or
+    /// three records are touched where bisection would touch twenty. Ids chosen by an attacker only make it bisect.
+    pub fn find(&self, id: &ChunkId) -> Option<(u64, Record)> {
+        let (mut low, mut high) = (0, self.records.len());
+        let mut guesses = 0;
+        while low < high {
+            let middle =
+                if guesses < 8 { self.guess(id, low, high) } else { low + (high - low) / 2 };
+            guesses += 1;
+            let record = self.records.get(middle)?;
+            match record.first_chunk::<{ ChunkId::LEN }>()?.cmp(id.as_bytes()) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some((middle as u64, Record::decode(record))),
+            }
+        }
+        None
+    }
+
+    /// A place in `low..high` where the id should be if the ids between the two ends are uniform.
+    fn guess(&self, id: &ChunkId, low: usize, high: usize) -> usize {
+        let prefix = |place: usize| self.records.get(place).map_or(0, |record| first_eight(record));
+        let (first, last) = (prefix(low), prefix(high - 1));
+        let wanted = first_eight(id.as_bytes()).clamp(first, last.max(first));
+        let span = u128::from(last.saturating_sub(first)) + 1;
+        let step = u128::from(wanted - first) * (high - low) as u128 / span;
+        (low + step as usize).min(high - 1)
+    }
+}
+
+/// The first eight bytes as a big-endian number, which sorts as the ids do.
+pub fn first_eight(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// Encodes a whole segment held in memory; `records` must be sorted by id.
+pub fn encode_segment(packs: &[PackRow], groups: &[GroupRow], records: &[Record]) -> Vec<u8> {
+    let counts = Counts {
+        packs: packs.len() as u32,
+        groups: groups.len() as u32,
+        chunks: records.len() as u64,
+    };
+    let mut writer = Writer::with_capacity(counts.tables_len().unwrap_or_default());
+    writer.put(&counts.encode());
+    for pack in packs {
+        writer.put(pack.id.as_bytes()).u32(pack.len);
+    }
+    for group in groups {
+        writer.u32(group.pack).u32(group.offset).u32(group.sealed_len);
+    }
+    for record in records {
+        writer.put(&record.encode());
+    }
+    writer.into_bytes()
+}

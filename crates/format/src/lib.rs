@@ -1,0 +1,26 @@
+//! The on-disk format: bytes to and from structs, nothing else.
+//!
+//! docs/format.md is the normative description; every table there has its struct here, and the hex examples there are what
+//! these encoders give. What comes in is untrusted: decoders are total, bounded before they allocate, and accept exactly
+//! one encoding of each object. Sealing, hashing and storing are the engine's.
+//!
+//! ```text
+//! config   what never changes           slot     the master key, wrapped
+//! pack     groups of chunks, footer     index    chunk -> pack, group, place
+//! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod config;
+pub mod id;
+pub mod index;
+pub mod object;
+pub mod pack;
+pub mod recipe;
+pub mod slot;
+pub mod wire;
+
+pub use id::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
+pub use wire::{DecodeError, DecodeErrorKind};

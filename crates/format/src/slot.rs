@@ -1,0 +1,133 @@
+//! A key slot: the repository's master key, wrapped under a passphrase. docs/format.md, "Key slot".
+//!
+//! The same bytes stand in the repository (mode passphrase) or in a file outside it (mode keyfile). Everything before the
+//! wrapped key is associated data of the wrapping. The checksum tells damage from a wrong passphrase.
+
+use crate::id::{RepositoryId, SlotId};
+use crate::object::Kind;
+use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
+
+/// Length in bytes of an encoded slot.
+pub const SLOT_LEN: usize = 248;
+/// Length in bytes of the part that is associated data of the wrapped key.
+const BOUND_LEN: usize = 160;
+/// Argon2 memory in KiB that a slot may ask for: 4 GiB. Storage must not make a client allocate more.
+pub const KDF_MEMORY_KIB_MAX: u32 = 4 << 20;
+/// Argon2 passes and lanes that a slot may ask for.
+pub const KDF_COST_MAX: u32 = 64;
+
+/// How the key that wraps the master key is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kdf {
+    /// From the salt alone: the slot itself is the secret (a key file without passphrase).
+    Blank,
+    /// Argon2id, version 0x13, of the passphrase.
+    Argon2id {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over the memory.
+        passes: u32,
+        /// Lanes.
+        lanes: u32,
+    },
+}
+
+/// The decoded slot; the key in it is still wrapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Random name of the slot.
+    pub id: SlotId,
+    /// The repository it opens.
+    pub repository: RepositoryId,
+    /// BLAKE3 of the repository's file `config`: a swapped or altered configuration does not open.
+    pub config_hash: [u8; 32],
+    /// How the wrapping key is made.
+    pub kdf: Kdf,
+    /// Random salt of the KDF.
+    pub salt: [u8; 32],
+    /// Random nonce of the wrapping.
+    pub nonce: [u8; 24],
+    /// XChaCha20-Poly1305 of the master key, tag included.
+    pub wrapped: [u8; 48],
+    /// Commitment to the wrapping key, which the AEAD alone does not give.
+    pub commitment: [u8; 32],
+}
+
+impl Slot {
+    /// The bytes that the wrapping and the commitment cover besides the key.
+    pub fn bound(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(SLOT_LEN);
+        let (kdf, memory_kib, passes, lanes) = match self.kdf {
+            Kdf::Blank => (0, 0, 0, 0),
+            Kdf::Argon2id { memory_kib, passes, lanes } => (1, memory_kib, passes, lanes),
+        };
+        writer
+            .put(&Kind::Slot.header())
+            .put(self.id.as_bytes())
+            .put(self.repository.as_bytes())
+            .put(&self.config_hash)
+            .u8(kdf)
+            .put(&[0; 3])
+            .u32(memory_kib)
+            .u32(passes)
+            .u32(lanes)
+            .put(&self.salt)
+            .put(&self.nonce);
+        debug_assert_eq!(writer.as_bytes().len(), BOUND_LEN);
+        writer.into_bytes()
+    }
+
+    /// The bytes of the slot's file.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.bound();
+        bytes.extend_from_slice(&self.wrapped);
+        bytes.extend_from_slice(&self.commitment);
+        let checksum = checksum(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
+
+    /// Reads and checks a slot.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes, "key slot");
+        Kind::Slot.expect(&mut reader)?;
+        let id = SlotId::from_bytes(reader.array()?);
+        let repository = RepositoryId::from_bytes(reader.array()?);
+        let config_hash = reader.array()?;
+        let place = reader.clone();
+        let kdf = (reader.u8()?, reader.zeros(3)?, reader.u32()?, reader.u32()?, reader.u32()?);
+        let kdf = match kdf {
+            (0, (), 0, 0, 0) => Kdf::Blank,
+            (1, (), memory_kib, passes, lanes)
+                if (1..=KDF_COST_MAX).contains(&passes)
+                    && (1..=KDF_COST_MAX).contains(&lanes)
+                    && (8 * lanes..=KDF_MEMORY_KIB_MAX).contains(&memory_kib) =>
+            {
+                Kdf::Argon2id { memory_kib, passes, lanes }
+            }
+            _ => return Err(place.error(DecodeErrorKind::OutOfRange)),
+        };
+        let slot = Slot {
+            id,
+            repository,
+            config_hash,
+            kdf,
+            salt: reader.array()?,
+            nonce: reader.array()?,
+            wrapped: reader.array()?,
+            commitment: reader.array()?,
+        };
+        let end = reader.clone();
+        let found: [u8; 8] = reader.array()?;
+        reader.finish()?;
+        match found == checksum(bytes.get(..SLOT_LEN - 8).unwrap_or_default()) {
+            true => Ok(slot),
+            false => Err(end.error(DecodeErrorKind::BadChecksum)),
+        }
+    }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(bytes).as_bytes();
+    [a, b, c, d, e, f, g, h]
+}

@@ -1,0 +1,47 @@
+//! Files and disk images: the read side and the write side.
+//!
+//! ```text
+//!            path                                             destination directory
+//!             |                                                        |
+//!      RawFile::open                                              Root::open
+//!             |                                                        |
+//!   Source    v                                              Sink      v
+//!   extents() ---> Data / Hole, lazily   AllocationMap ---> Root::file(NAME, len, Allocation)
+//!   read_at() ---> bytes                   (optional)          write_at / write_zero, any thread,
+//!   changed() ---> did it move under us?                       any order, into NAME.part
+//!             |                                                        |
+//!        SourceError                                        finish: metadata, rename to NAME
+//!                                                           drop:   NAME.part disappears
+//!                                                                      |
+//!                                                                  SinkError
+//! ```
+//!
+//! - **In**: regular files and block devices, by path. **Out**: files, directories and symbolic
+//!   links below one destination directory.
+//! - A source that cannot be read and a destination that cannot be written are different error
+//!   types, so a failing disk under an image is never taken for a failing repository, nor the
+//!   other way round. Both name the path, the operation and the cause.
+//! - Nothing of the source is ever memory-mapped: a file cut short under a mapping kills the
+//!   process, a short `pread` does not.
+//! - Names in an archive are hostile: nothing is ever created outside the destination or reached
+//!   through a symbolic link (see [`Root`]).
+//! - The crate imports nothing of ours, prints nothing and starts no thread. Linux only.
+
+#![forbid(unsafe_code)]
+
+mod allocation;
+mod detect;
+mod metadata;
+mod names;
+mod raw;
+mod root;
+mod sink;
+mod source;
+
+pub use allocation::{AllocationMap, MapError};
+pub use detect::{DETECT_BYTES, Detected, detect};
+pub use metadata::{Kind, Metadata, Time, lstat, read_link};
+pub use raw::RawFile;
+pub use root::Root;
+pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind};
+pub use source::{Extent, Source, SourceError, SourceErrorKind};

@@ -1,0 +1,282 @@
+//! A regular file or a block device as a [`Source`].
+//!
+//! In: a path. Out: extents by SEEK_DATA/SEEK_HOLE, bytes by `pread`.
+//!
+//! Page cache manners. The engine reads every byte of a disk once, and whoever else works on this
+//! machine should not lose his cache to that. What was in the page cache before a read stays
+//! there; what the read brought in is dropped behind it. The question "was it there before?" is
+//! put with `preadv2(RWF_NOWAIT)`, which delivers only what is cached.
+//!
+//! The kernel's own read-ahead would make the answer worthless: measured with 4 MiB reads of a
+//! cold file, 451 of 512 were "cached", by the read-ahead of the read before, and 88 % of the file
+//! stayed behind. So read-ahead is off (FADV_RANDOM), and each read that misses announces its
+//! whole range (FADV_WILLNEED) before waiting for it. That leaves 0 % behind and is faster than
+//! the kernel's read-ahead: 1409 against 930 MB/s with a quarter of the CPU time. Between two
+//! reads nothing is in flight, so reads should be large (1 MiB and more) or come from two threads.
+//!
+//! File systems without RWF_NOWAIT (tmpfs, NFS, FUSE) get plain `pread`, ordinary read-ahead, and
+//! nothing is dropped.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Advice, Mode, OFlags, SeekFrom};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::{Extent, Kind, Metadata, PAGE_BYTES, Source, SourceError};
+
+/// One FADV_WILLNEED: the kernel cuts a longer one off at the read-ahead window of the device,
+/// silently. 128 KiB is the smallest window in common use.
+const ANNOUNCE_BYTES: u64 = 128 * 1024;
+
+/// When SEEK_DATA and SEEK_HOLE contradict each other, because the file is being changed, this
+/// much is taken as data and the walk goes on behind it: progress, and reading a hole is harmless.
+const CONTRADICTION_BYTES: u64 = 64 * 1024;
+
+/// An open regular file or block device. `read_at` may be called from any number of threads.
+#[derive(Debug)]
+pub struct RawFile {
+    file: File,
+    path: PathBuf,
+    metadata: Metadata,
+    /// The file system can tell what is cached (RWF_NOWAIT).
+    tells_cached: AtomicBool,
+    /// A read met the end of the file before `metadata.size`.
+    came_short: AtomicBool,
+}
+
+impl RawFile {
+    /// Opens `path` for reading, without ever waiting for anybody: a named pipe is refused, not
+    /// waited for. `follow` says whether `path` itself may be a symbolic link (a path named by
+    /// the user, such as /dev/vg/lv); files found in a walk are opened with `false`.
+    ///
+    /// # Errors
+    /// `NotSupported` for anything but a regular file or a block device.
+    pub fn open(path: &Path, follow: bool) -> Result<RawFile, SourceError> {
+        let fail = |error: io::Error| SourceError::new(path, "open", error);
+        // Looked at before it is opened: opening some devices does something (a tape rewinds).
+        let before =
+            if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
+        check_kind(before.map_err(fail)?.file_type().into()).map_err(fail)?;
+        let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        flags.set(OFlags::NOFOLLOW, !follow);
+        let file: File =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail(e.into()))?.into();
+        let mut metadata = Metadata::from(&file.metadata().map_err(fail)?);
+        check_kind(metadata.kind).map_err(fail)?;
+        if metadata.kind == Kind::Block {
+            metadata.size =
+                rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| fail(e.into()))?;
+        }
+        advise(&file, 0, 0, Advice::Random);
+        Ok(RawFile {
+            file,
+            path: path.to_owned(),
+            metadata,
+            tells_cached: AtomicBool::new(true),
+            came_short: AtomicBool::new(false),
+        })
+    }
+
+    /// What `stat` said when the file was opened; `size` is the length of the stream.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads what is in the page cache, from `offset` on: how many bytes of `buf` that filled.
+    /// `None` if the file system cannot tell.
+    fn read_cached(&self, buf: &mut [u8], offset: u64) -> Option<usize> {
+        if !self.tells_cached.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut slices = [IoSliceMut::new(buf)];
+        match rustix::io::preadv2(&self.file, &mut slices, offset, ReadWriteFlags::NOWAIT) {
+            Ok(len) => Some(len),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                self.tells_cached.store(false, Ordering::Relaxed);
+                advise(&self.file, 0, 0, Advice::Sequential);
+                None
+            }
+            // Nothing cached, or a failure that the waiting read will meet again and report.
+            Err(_) => Some(0),
+        }
+    }
+
+    /// Fills `buf` by plain reads, with zeros where the file has ended.
+    fn read_waiting(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let place = offset.saturating_add(filled as u64);
+            match self.file.read_at(rest, place) {
+                Ok(0) => {
+                    self.came_short.store(true, Ordering::Relaxed);
+                    rest.fill(0);
+                    return Ok(());
+                }
+                Ok(len) => filled += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(SourceError::new(&self.path, "read", error).at_offset(place));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for RawFile {
+    fn len(&self) -> u64 {
+        self.metadata.size
+    }
+
+    fn extents(&self) -> Box<dyn Iterator<Item = Result<Extent, SourceError>> + Send + '_> {
+        // A block device answers SEEK_DATA with EINVAL or, on newer kernels, with "all is data".
+        let seekable = self.metadata.kind == Kind::Regular;
+        Box::new(Extents { raw: self, position: 0, data_until: 0, seekable })
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        // A file that has grown since is not read past the length it had.
+        let within = self.len().saturating_sub(offset).min(buf.len() as u64);
+        let (buf, beyond) = buf.split_at_mut(usize::try_from(within).unwrap_or(buf.len()));
+        beyond.fill(0);
+        let Some(cached) = self.read_cached(buf, offset) else {
+            return self.read_waiting(buf, offset);
+        };
+        let Some(missing) = buf.get_mut(cached..).filter(|missing| !missing.is_empty()) else {
+            return Ok(());
+        };
+        let start = offset.saturating_add(cached as u64);
+        let end = start.saturating_add(missing.len() as u64);
+        let mut announced = start;
+        while announced < end {
+            let len = ANNOUNCE_BYTES.min(end - announced);
+            advise(&self.file, announced, len, Advice::WillNeed);
+            announced += len;
+        }
+        let result = self.read_waiting(missing, start);
+        // The page that this read shares with the one before it was kept for this read.
+        let shared = offset - offset % PAGE_BYTES;
+        let drop_from = if start - shared <= PAGE_BYTES { shared } else { start };
+        advise(&self.file, drop_from, end - drop_from, Advice::DontNeed);
+        result
+    }
+
+    fn changed(&self) -> Result<bool, SourceError> {
+        if self.came_short.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        if self.metadata.kind == Kind::Block {
+            return Ok(false);
+        }
+        let stat =
+            self.file.metadata().map_err(|error| SourceError::new(&self.path, "stat", error))?;
+        let now = Metadata::from(&stat);
+        let then = &self.metadata;
+        Ok((now.size, now.mtime, now.ctime) != (then.size, then.mtime, then.ctime))
+    }
+}
+
+/// Only what has a length and can be read at any place is a source.
+fn check_kind(kind: Kind) -> io::Result<()> {
+    match kind {
+        Kind::Regular | Kind::Block => Ok(()),
+        other => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("is {}, not a regular file or block device", other.describe()),
+        )),
+    }
+}
+
+/// Advice is advice: a file system that does not take it still reads correctly. Length 0 means
+/// the whole file.
+fn advise(file: &File, offset: u64, len: u64, advice: Advice) {
+    let _ignored = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), advice);
+}
+
+/// The walk over a file by SEEK_DATA and SEEK_HOLE. Every step moves `position` forward and clips
+/// what the system says to `position..len`, so a file that changes meanwhile can neither make it
+/// loop nor step back. The calls take absolute offsets: the shared file position does not matter.
+struct Extents<'a> {
+    raw: &'a RawFile,
+    position: u64,
+    /// End of the data run that starts at `position`, when already known.
+    data_until: u64,
+    /// The file system still answers.
+    seekable: bool,
+}
+
+impl Extents<'_> {
+    /// Where the data run at or behind `position` starts and ends; `None`: no data any more.
+    fn next_data(&mut self) -> io::Result<Option<(u64, u64)>> {
+        let len = self.raw.len();
+        let all = Ok(Some((self.position, len)));
+        if !self.seekable {
+            return all;
+        }
+        let start = match rustix::fs::seek(&self.raw.file, SeekFrom::Data(self.position)) {
+            Ok(start) if start >= len => return Ok(None),
+            Ok(start) => start.max(self.position),
+            Err(Errno::NXIO) => return Ok(None),
+            Err(error) if not_supported(error) => {
+                self.seekable = false;
+                return all;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let end = match rustix::fs::seek(&self.raw.file, SeekFrom::Hole(start)) {
+            Ok(end) if end > start => end,
+            // A hole where there was data a moment ago, or the end of the file before it.
+            Ok(_) | Err(Errno::NXIO) => start.saturating_add(CONTRADICTION_BYTES),
+            Err(error) if not_supported(error) => len,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some((start, end.min(len))))
+    }
+}
+
+fn not_supported(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY)
+}
+
+impl Iterator for Extents<'_> {
+    type Item = Result<Extent, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (len, offset) = (self.raw.len(), self.position);
+        if offset >= len {
+            return None;
+        }
+        if self.data_until <= offset {
+            match self.next_data() {
+                Ok(Some((start, end))) => {
+                    self.data_until = end;
+                    if start > offset {
+                        self.position = start;
+                        return Some(Ok(Extent::Hole { offset, len: start - offset }));
+                    }
+                }
+                Ok(None) => {
+                    self.position = len;
+                    return Some(Ok(Extent::Hole { offset, len: len - offset }));
+                }
+                Err(error) => {
+                    self.position = len;
+                    let error = SourceError::new(&self.raw.path, "find the holes", error);
+                    return Some(Err(error.at_offset(offset)));
+                }
+            }
+        }
+        self.position = self.data_until;
+        Some(Ok(Extent::Data { offset, len: self.data_until - offset }))
+    }
+}

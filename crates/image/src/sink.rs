@@ -1,0 +1,327 @@
+//! What a restore writes to: the trait, how zeros are allocated, and a file as a sink.
+//!
+//! In: verified bytes and zero runs, in any order, from any number of threads. Out: `NAME.part`,
+//! which [`FileSink::finish`] turns into NAME. Promises: NAME is either what it was before or
+//! complete; a sink that is dropped unfinished leaves nothing behind; every byte of the file that
+//! was never written is zero.
+//!
+//! Each byte is to be written at most once: skipping zeros relies on the file being fresh.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::names::PartFile;
+use crate::{AllocationMap, Time};
+
+/// Zeros are found by pages of this many bytes, aligned in the file: the block size of nearly
+/// every file system, so that each skipped page becomes a hole.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// Source of real zeros, and what pages are compared with.
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+
+/// Which zeros of the stream are given disk space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allocation {
+    /// None: every zero page becomes a hole.
+    Sparse,
+    /// Those that had disk space in the source, according to its map.
+    Exact(AllocationMap),
+    /// All.
+    Full,
+}
+
+/// Takes the bytes of a stream in any order from any thread.
+pub trait Sink: Send + Sync {
+    /// Writes `bytes` from `offset` on.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Makes the `len` bytes from `offset` on zero.
+    fn write_zero(&self, offset: u64, len: u64) -> Result<(), SinkError>;
+}
+
+/// What sort of failure a [`SinkError`] is, by what a caller would do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkErrorKind {
+    /// The disk or the quota is full.
+    NoSpace,
+    /// This user may not write there.
+    Denied,
+    /// We will not: a path that leads outside, a symbolic link on the way, something in the way.
+    Refused,
+    /// The system failed to write.
+    Io,
+}
+
+/// Writing to a destination failed. Never about a source or the repository.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot {operation}", path.display())]
+pub struct SinkError {
+    path: PathBuf,
+    operation: &'static str,
+    refused: bool,
+    source: io::Error,
+}
+
+impl SinkError {
+    /// An error of `operation` (a verb: "write", "create the file") on `path`. Public for sinks
+    /// that are built outside this crate.
+    pub fn new(path: &Path, operation: &'static str, source: impl Into<io::Error>) -> SinkError {
+        SinkError { path: path.to_owned(), operation, refused: false, source: source.into() }
+    }
+
+    /// We will not do it, for the reason `why`.
+    pub(crate) fn refused(
+        path: &Path,
+        operation: &'static str,
+        why: impl Into<String>,
+    ) -> SinkError {
+        let source = io::Error::other(why.into());
+        SinkError { path: path.to_owned(), operation, refused: true, source }
+    }
+
+    /// The file or directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The verb: "write", "create the file", ...
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// The system's own words, or ours if it was refused.
+    pub fn io_error(&self) -> &io::Error {
+        &self.source
+    }
+
+    /// What sort of failure it is.
+    pub fn kind(&self) -> SinkErrorKind {
+        match self.source.kind() {
+            _ if self.refused => SinkErrorKind::Refused,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SinkErrorKind::NoSpace,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                SinkErrorKind::Denied
+            }
+            _ => SinkErrorKind::Io,
+        }
+    }
+
+    /// Whether the disk or the quota is full.
+    pub fn is_no_space(&self) -> bool {
+        self.kind() == SinkErrorKind::NoSpace
+    }
+}
+
+/// A file being restored; made by [`Root::file`](crate::Root::file).
+#[derive(Debug)]
+pub struct FileSink {
+    part: PartFile,
+    len: u64,
+    allocation: Allocation,
+}
+
+impl FileSink {
+    /// Takes a fresh, empty file and gives it its length, all of it a hole.
+    pub(crate) fn new(
+        part: PartFile,
+        len: u64,
+        allocation: Allocation,
+    ) -> Result<FileSink, SinkError> {
+        if let Allocation::Exact(map) = &allocation
+            && map.len() != len
+        {
+            let why = format!("the allocation map is of {} bytes, the file of {len}", map.len());
+            return Err(SinkError::refused(part.path(), "create the file", why));
+        }
+        part.file().set_len(len).map_err(|e| SinkError::new(part.path(), "set the length", e))?;
+        Ok(FileSink { part, len, allocation })
+    }
+
+    /// Sets owner, mode and mtime, in this order, then renames `NAME.part` to NAME.
+    ///
+    /// An owner that only root may set is left as it is, and the set-id bits of `mode` with it.
+    /// Nothing is synced: a restore that a power cut spoils is simply run again.
+    pub fn finish(
+        self,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+        mtime: Time,
+    ) -> Result<(), SinkError> {
+        crate::root::apply_metadata(self.part.file(), mode, owner, mtime)
+            .map_err(|error| SinkError::new(self.part.path(), "set the metadata", error))?;
+        self.part.publish()
+    }
+
+    fn file(&self) -> &File {
+        self.part.file()
+    }
+
+    /// `offset..offset + len`, if that lies within the file.
+    fn check(&self, offset: u64, len: u64) -> Result<Range<u64>, SinkError> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(offset..end),
+            _ => {
+                let why = format!("{len} bytes at {offset} are past the end at {}", self.len);
+                Err(SinkError::refused(self.part.path(), "write", why))
+            }
+        }
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), SinkError> {
+        self.file()
+            .write_all_at(bytes, offset)
+            .map_err(|error| SinkError::new(self.part.path(), "write", error))
+    }
+
+    fn write_zeros(&self, range: Range<u64>) -> Result<(), SinkError> {
+        let mut offset = range.start;
+        while offset < range.end {
+            let zeros = prefix(&ZEROS, range.end - offset);
+            self.write(zeros, offset)?;
+            offset += zeros.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for FileSink {
+    /// See [`Allocation`] for what becomes of zeros.
+    ///
+    /// # Errors
+    /// `Refused` for bytes past the length given at creation.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        let range = self.check(offset, bytes.len() as u64)?;
+        match &self.allocation {
+            Allocation::Full => self.write(bytes, offset),
+            Allocation::Sparse => {
+                let mut place = offset;
+                for (zero, stretch) in Stretches { bytes, offset } {
+                    if !zero {
+                        self.write(stretch, place)?;
+                    }
+                    place += stretch.len() as u64;
+                }
+                Ok(())
+            }
+            Allocation::Exact(map) => {
+                for data in map.data_ranges(range) {
+                    let rest = skip(bytes, data.start - offset);
+                    self.write(prefix(rest, data.end - data.start), data.start)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write_zero(&self, offset: u64, len: u64) -> Result<(), SinkError> {
+        let range = self.check(offset, len)?;
+        match &self.allocation {
+            Allocation::Sparse => Ok(()),
+            Allocation::Full => self.write_zeros(range),
+            Allocation::Exact(map) => {
+                map.data_ranges(range).try_for_each(|data| self.write_zeros(data))
+            }
+        }
+    }
+}
+
+/// At most the first `len` bytes.
+fn prefix(bytes: &[u8], len: u64) -> &[u8] {
+    usize::try_from(len).ok().and_then(|len| bytes.get(..len)).unwrap_or(bytes)
+}
+
+/// All but the first `len` bytes.
+fn skip(bytes: &[u8], len: u64) -> &[u8] {
+    usize::try_from(len).ok().and_then(|len| bytes.get(len..)).unwrap_or_default()
+}
+
+/// Splits bytes that belong at `offset` of a file into stretches of zero pages (true) and others,
+/// alternating. A page cut off by the edge of the bytes counts as zero if the part at hand is:
+/// the file is fresh, so not writing zeros is always right.
+struct Stretches<'a> {
+    bytes: &'a [u8],
+    offset: u64,
+}
+
+impl<'a> Iterator for Stretches<'a> {
+    type Item = (bool, &'a [u8]);
+
+    fn next(&mut self) -> Option<(bool, &'a [u8])> {
+        let mut end = 0;
+        let mut zero = None;
+        while let Some(rest) = self.bytes.get(end..).filter(|rest| !rest.is_empty()) {
+            let place = self.offset + end as u64;
+            let page = prefix(rest, PAGE_BYTES - place % PAGE_BYTES);
+            let page_zero = is_zero(page);
+            if *zero.get_or_insert(page_zero) != page_zero {
+                break;
+            }
+            end += page.len();
+        }
+        let (stretch, rest) = self.bytes.split_at_checked(end)?;
+        self.bytes = rest;
+        self.offset += end as u64;
+        Some((zero?, stretch))
+    }
+}
+
+/// Compares with zeros that stay in the first-level cache; the comparison of slices is the C
+/// library's, at memory speed, and ends at the first byte that differs.
+fn is_zero(page: &[u8]) -> bool {
+    page == prefix(&ZEROS, page.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn no_space_and_quota_are_told_apart_from_other_failures() {
+        let error = |code| SinkError::new(Path::new("x"), "write", io::Error::from_raw_os_error(code));
+        assert!(error(28).is_no_space(), "ENOSPC");
+        assert!(error(122).is_no_space(), "EDQUOT");
+        assert_eq!(error(13).kind(), SinkErrorKind::Denied);
+        assert_eq!(error(30).kind(), SinkErrorKind::Denied);
+        assert_eq!(error(5).kind(), SinkErrorKind::Io);
+        assert_eq!(error(28).to_string(), "x: cannot write");
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_are_the_maximal_runs_of_equal_pages(
+            offset in 0..10_000_u64,
+            pages in prop::collection::vec((any::<bool>(), 0..4096_usize), 0..8),
+            cut in 0..4096_usize,
+        ) {
+            let mut bytes = vec![0; pages.len() * 4096 - cut.min(pages.len() * 4096)];
+            for (index, (data, at)) in pages.iter().enumerate() {
+                if *data && let Some(byte) = bytes.get_mut(index * 4096 + at) {
+                    *byte = 1;
+                }
+            }
+            let mut place = offset;
+            let mut last = None;
+            for (zero, stretch) in (Stretches { bytes: &bytes, offset }) {
+                prop_assert!(!stretch.is_empty());
+                prop_assert_ne!(last, Some(zero), "stretches alternate");
+                last = Some(zero);
+                // The oracle: byte by byte, each page of the file by itself.
+                let mut page_start = 0;
+                for at in 1..=stretch.len() {
+                    if at == stretch.len() || (place + at as u64).is_multiple_of(4096) {
+                        let page = &stretch[page_start..at];
+                        prop_assert_eq!(page.iter().all(|b| *b == 0), zero);
+                        page_start = at;
+                    }
+                }
+                place += stretch.len() as u64;
+            }
+            prop_assert_eq!(place - offset, bytes.len() as u64);
+        }
+    }
+}

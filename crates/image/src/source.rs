@@ -1,0 +1,168 @@
+//! What a backup reads from: the trait, the pieces of a stream, and what can go wrong.
+//!
+//! In: nothing, this file holds the contract. Out: [`Source`], [`Extent`], [`SourceError`].
+//! Promise: a `SourceError` always speaks of the thing being backed up, never of the repository,
+//! so it may be reported and skipped where a repository error must stop the run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A piece of the logical stream, in bytes. Never of length zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Bytes that have to be read. They may well be zeros.
+    Data {
+        /// First byte of the piece.
+        offset: u64,
+        /// Bytes in the piece.
+        len: u64,
+    },
+    /// Bytes that the file system says it does not store: all zero, no need to read.
+    Hole {
+        /// First byte of the piece.
+        offset: u64,
+        /// Bytes in the piece.
+        len: u64,
+    },
+}
+
+impl Extent {
+    /// First byte of the piece.
+    pub fn offset(&self) -> u64 {
+        match *self {
+            Extent::Data { offset, .. } | Extent::Hole { offset, .. } => offset,
+        }
+    }
+
+    /// Bytes in the piece.
+    pub fn len(&self) -> u64 {
+        match *self {
+            Extent::Data { len, .. } | Extent::Hole { len, .. } => len,
+        }
+    }
+
+    /// Whether the piece has no bytes; a [`Source`] yields no such piece.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the piece is a hole.
+    pub fn is_hole(&self) -> bool {
+        matches!(self, Extent::Hole { .. })
+    }
+}
+
+/// A logical stream of fixed length that can be read at any place from any thread.
+pub trait Source: Send + Sync {
+    /// Logical length in bytes, fixed when the source was opened.
+    fn len(&self) -> u64;
+
+    /// Whether the stream has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The pieces of the stream: contiguous, in order, from 0 to [`len`](Source::len).
+    ///
+    /// Found while iterating, so the memory is bounded whatever the number of pieces. Neighbours
+    /// of the same kind can occur when the file changes meanwhile. After an error comes nothing.
+    fn extents(&self) -> Box<dyn Iterator<Item = Result<Extent, SourceError>> + Send + '_>;
+
+    /// Fills `buf` with the bytes from `offset` on.
+    ///
+    /// Bytes past the end, because the source has become shorter than [`len`](Source::len), are
+    /// zeros, and [`changed`](Source::changed) says so from then on. On an error the content of
+    /// `buf` is unspecified.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError>;
+
+    /// Whether what was read may be a mixture of two states: length, mtime or ctime differ from
+    /// those at open, or a read came up short. Ask after the last read.
+    fn changed(&self) -> Result<bool, SourceError>;
+}
+
+/// What sort of failure a [`SourceError`] is, by what a caller would do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceErrorKind {
+    /// There is no such file (any more).
+    NotFound,
+    /// This user may not read it.
+    Denied,
+    /// Neither a regular file nor a block device, or a symbolic link that was not to be followed.
+    NotSupported,
+    /// The system failed to read it.
+    Io,
+}
+
+/// Reading a source failed. Never about the repository or a destination.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot {operation}{}", path.display(), at(*offset))]
+pub struct SourceError {
+    path: PathBuf,
+    operation: &'static str,
+    offset: Option<u64>,
+    source: io::Error,
+}
+
+fn at(offset: Option<u64>) -> String {
+    offset.map_or_else(String::new, |offset| format!(" at offset {offset}"))
+}
+
+impl SourceError {
+    /// An error of `operation` (a verb: "open", "read") on `path`. Public for sources that are
+    /// built outside this crate.
+    pub fn new(path: &Path, operation: &'static str, source: impl Into<io::Error>) -> SourceError {
+        SourceError { path: path.to_owned(), operation, offset: None, source: source.into() }
+    }
+
+    /// The same error with the byte offset at which it happened.
+    #[must_use]
+    pub fn at_offset(self, offset: u64) -> SourceError {
+        SourceError { offset: Some(offset), ..self }
+    }
+
+    /// The file or device.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The verb: "open", "read", ...
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// Where in the stream, in bytes, if the operation had a place.
+    pub fn offset(&self) -> Option<u64> {
+        self.offset
+    }
+
+    /// The system's own words.
+    pub fn io_error(&self) -> &io::Error {
+        &self.source
+    }
+
+    /// What sort of failure it is.
+    pub fn kind(&self) -> SourceErrorKind {
+        match self.source.kind() {
+            io::ErrorKind::NotFound => SourceErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied => SourceErrorKind::Denied,
+            io::ErrorKind::Unsupported => SourceErrorKind::NotSupported,
+            _ => SourceErrorKind::Io,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn error_names_path_operation_and_place_and_leaves_the_cause_to_the_chain() {
+        let cause = io::Error::from_raw_os_error(5);
+        let error = SourceError::new(Path::new("/dev/sdx"), "read", cause).at_offset(4096);
+        assert_eq!(error.to_string(), "/dev/sdx: cannot read at offset 4096");
+        assert!(error.source().unwrap().to_string().contains("Input/output error"));
+        assert_eq!(error.kind(), SourceErrorKind::Io);
+        assert_eq!(error.offset(), Some(4096));
+    }
+}
