@@ -1,1 +1,66 @@
-//! engine
+//! garret's core: backs up files and disk images into a deduplicating repository, and restores them.
+//!
+//! ```text
+//! backup   Source -> Cutter -> ChunkHasher -> Dedup -> GroupBuilder -> Sealer -> PackBuilder -> Store
+//!          window    cutters   chunk          write    group           seal      pack           store
+//!            |                                  |
+//!            +-- zero runs --> RecipeWriter <---+           IndexWriter -> Store, then last of all: publish
+//!                              recipe                       index                                   archive
+//!
+//! restore  archive -> RecipeReader -> ReadPlan -> Store -> PackReader -> Sealer -> OpenGroup -> verify -> Target
+//! ```
+//!
+//! Each station has the file of its name (below it, where the path is one of several), with both directions in it. The
+//! operations are [`backup()`], [`restore()`], [`check()`], [`gc()`] with [`plan_prune`]; they never call each other. The
+//! library prints nothing, reads no environment and no home directory; it reports through [`Progress`].
+//!
+//! Modules import only from rows above their own (`tests/tidy.rs` checks it):
+//!
+//! ```text
+//! error progress limits | store keys | chunk group seal cutters walk pipeline | pack | index
+//! repository | fetch | recipe | write | stream window | archive | mark | backup restore check prune gc
+//! ```
+
+mod archive;
+mod backup;
+mod check;
+mod chunk;
+mod cutters;
+mod error;
+mod fetch;
+mod gc;
+mod group;
+mod index;
+mod keys;
+mod limits;
+mod mark;
+mod pack;
+mod pipeline;
+mod progress;
+mod prune;
+mod recipe;
+mod repository;
+mod restore;
+mod seal;
+mod store;
+mod stream;
+mod walk;
+mod window;
+mod write;
+
+pub use archive::NamedArchive;
+pub use backup::{BackupOptions, BackupReport, Input, backup};
+pub use check::{CheckOptions, CheckReport, check};
+pub use cutters::CutterChoice;
+pub use error::{Error, Result, message};
+pub use gc::{GcOptions, GcReport, delete, gc};
+pub use group::Compression;
+pub use keys::{KDF_DEFAULT, Keys, MasterKey};
+pub use progress::{Phase, Problem, Progress, Silent};
+pub use prune::{Decision, KeepRules, plan_prune};
+pub use repository::{Access, InitOptions, Locked, Repository, Secret, init};
+pub use restore::{AllocationMode, Destination, RestoreOptions, RestoreReport, Selection, restore};
+pub use store::{
+    Area, Guard, Key, LocalStore, LockMode, MemoryStore, Store, StoreError, StoreErrorKind,
+};
+pub use write::Written;

@@ -4,6 +4,7 @@
 //! they are read in place: [`Tables`] is a view of bytes and finds a record without decoding the rest.
 
 use crate::id::{ChunkId, PackId};
+use crate::pack::SALT_LEN;
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 /// Most chunks in one segment stored in a repository: bounds what a client holds in memory to seal or open one (12 MiB).
@@ -11,7 +12,7 @@ pub const SEGMENT_CHUNKS_MAX: usize = 1 << 18;
 /// Length in bytes of the counts in front of the tables.
 pub const COUNTS_LEN: usize = 16;
 /// Length in bytes of a row of the pack table.
-pub const PACK_ROW_LEN: usize = 36;
+pub const PACK_ROW_LEN: usize = 52;
 /// Length in bytes of a row of the group table.
 pub const GROUP_ROW_LEN: usize = 12;
 /// Length in bytes of a chunk record.
@@ -22,8 +23,19 @@ pub const RECORD_LEN: usize = 44;
 pub struct PackRow {
     /// The pack.
     pub id: PackId,
+    /// The salt of its nonces, so that a group can be opened without reading the pack's header.
+    pub salt: [u8; SALT_LEN],
     /// Length of its file in bytes.
     pub len: u32,
+}
+
+impl PackRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(PACK_ROW_LEN);
+        writer.put(self.id.as_bytes()).put(&self.salt).u32(self.len);
+        writer.into_bytes()
+    }
 }
 
 /// A row of the group table.
@@ -35,6 +47,15 @@ pub struct GroupRow {
     pub offset: u32,
     /// Length of the sealed group in bytes.
     pub sealed_len: u32,
+}
+
+impl GroupRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(GROUP_ROW_LEN);
+        writer.u32(self.pack).u32(self.offset).u32(self.sealed_len);
+        writer.into_bytes()
+    }
 }
 
 /// A chunk record.
@@ -168,9 +189,10 @@ impl<'a> Tables<'a> {
 
     /// A row of the pack table.
     pub fn pack(&self, row: u32) -> Option<PackRow> {
-        let (id, len) = self.packs.get(row as usize)?.split_first_chunk::<{ PackId::LEN }>()?;
+        let (id, rest) = self.packs.get(row as usize)?.split_first_chunk::<{ PackId::LEN }>()?;
+        let (salt, len) = rest.split_first_chunk()?;
         let len = u32::from_le_bytes(*len.first_chunk()?);
-        Some(PackRow { id: PackId::from_bytes(*id), len })
+        Some(PackRow { id: PackId::from_bytes(*id), salt: *salt, len })
     }
 
     /// The pack table.
@@ -247,10 +269,10 @@ pub fn encode_segment(packs: &[PackRow], groups: &[GroupRow], records: &[Record]
     let mut writer = Writer::with_capacity(counts.tables_len().unwrap_or_default());
     writer.put(&counts.encode());
     for pack in packs {
-        writer.put(pack.id.as_bytes()).u32(pack.len);
+        writer.put(&pack.encode());
     }
     for group in groups {
-        writer.u32(group.pack).u32(group.offset).u32(group.sealed_len);
+        writer.put(&group.encode());
     }
     for record in records {
         writer.put(&record.encode());

@@ -184,7 +184,11 @@ mod tests {
         let mut map = AllocationMap::new();
         for &(hole, len) in runs {
             let offset = map.len();
-            map.push(if hole { Extent::Hole { offset, len } } else { Extent::Data { offset, len } });
+            map.push(if hole {
+                Extent::Hole { offset, len }
+            } else {
+                Extent::Data { offset, len }
+            });
         }
         map
     }
@@ -227,7 +231,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decode_inverts_encode(runs in prop::collection::vec((any::<bool>(), 0..1_u64 << 40), 0..50)) {
+        fn decode_inverts_encode(
+            runs in prop::collection::vec((any::<bool>(), 0..1_u64 << 40), 0..50),
+        ) {
             let map = map_of(&runs);
             prop_assert_eq!(AllocationMap::decode(&map.encode(), map.len()).unwrap(), map);
         }
@@ -238,7 +244,7 @@ mod tests {
             len in prop_oneof![0..20_u64, any::<u64>()],
         ) {
             if let Ok(map) = AllocationMap::decode(&bytes, len) {
-                prop_assert_eq!(map.encode(), bytes);
+                prop_assert_eq!(map.encode(), bytes.clone());
                 prop_assert_eq!(map.len(), len);
             }
             // With the length that the bytes add up to, so that many inputs are accepted.

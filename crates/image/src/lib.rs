@@ -6,7 +6,7 @@
 //!      RawFile::open                                              Root::open
 //!             |                                                        |
 //!   Source    v                                              Sink      v
-//!   extents() ---> Data / Hole, lazily   AllocationMap ---> Root::file(NAME, len, Allocation)
+//!   extent_at() -> Data or Hole          AllocationMap ---> Root::file(NAME, len, Allocation)
 //!   read_at() ---> bytes                   (optional)          write_at / write_zero, any thread,
 //!   changed() ---> did it move under us?                       any order, into NAME.part
 //!             |                                                        |
@@ -44,4 +44,4 @@ pub use metadata::{Kind, Metadata, Time, lstat, read_link};
 pub use raw::RawFile;
 pub use root::Root;
 pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind};
-pub use source::{Extent, Source, SourceError, SourceErrorKind};
+pub use source::{Extent, Extents, Source, SourceError, SourceErrorKind};

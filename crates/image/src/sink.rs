@@ -199,7 +199,7 @@ impl Sink for FileSink {
             Allocation::Full => self.write(bytes, offset),
             Allocation::Sparse => {
                 let mut place = offset;
-                for (zero, stretch) in Stretches { bytes, offset } {
+                for (zero, stretch) in (Stretches { bytes, offset }) {
                     if !zero {
                         self.write(stretch, place)?;
                     }
@@ -282,7 +282,8 @@ mod tests {
 
     #[test]
     fn no_space_and_quota_are_told_apart_from_other_failures() {
-        let error = |code| SinkError::new(Path::new("x"), "write", io::Error::from_raw_os_error(code));
+        let error =
+            |code| SinkError::new(Path::new("x"), "write", io::Error::from_raw_os_error(code));
         assert!(error(28).is_no_space(), "ENOSPC");
         assert!(error(122).is_no_space(), "EDQUOT");
         assert_eq!(error(13).kind(), SinkErrorKind::Denied);

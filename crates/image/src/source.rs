@@ -62,11 +62,12 @@ pub trait Source: Send + Sync {
         self.len() == 0
     }
 
-    /// The pieces of the stream: contiguous, in order, from 0 to [`len`](Source::len).
+    /// The piece that starts at `offset`, which is below [`len`](Source::len). It never reaches
+    /// beyond the end.
     ///
-    /// Found while iterating, so the memory is bounded whatever the number of pieces. Neighbours
-    /// of the same kind can occur when the file changes meanwhile. After an error comes nothing.
-    fn extents(&self) -> Box<dyn Iterator<Item = Result<Extent, SourceError>> + Send + '_>;
+    /// Found when asked, so the memory is bounded whatever the number of pieces. Neighbours of the
+    /// same kind can occur when the file changes meanwhile.
+    fn extent_at(&self, offset: u64) -> Result<Extent, SourceError>;
 
     /// Fills `buf` with the bytes from `offset` on.
     ///
@@ -78,6 +79,32 @@ pub trait Source: Send + Sync {
     /// Whether what was read may be a mixture of two states: length, mtime or ctime differ from
     /// those at open, or a read came up short. Ask after the last read.
     fn changed(&self) -> Result<bool, SourceError>;
+}
+
+/// The pieces of a source: contiguous, in order, from 0 to its length. After an error comes nothing.
+pub struct Extents<'a> {
+    source: &'a dyn Source,
+    offset: u64,
+}
+
+impl<'a> Extents<'a> {
+    /// The pieces of `source`.
+    pub fn new(source: &'a dyn Source) -> Self {
+        Extents { source, offset: 0 }
+    }
+}
+
+impl Iterator for Extents<'_> {
+    type Item = Result<Extent, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.offset >= self.source.len() {
+            return None;
+        }
+        let extent = self.source.extent_at(self.offset);
+        self.offset = extent.as_ref().map_or(u64::MAX, |extent| extent.offset() + extent.len());
+        Some(extent)
+    }
 }
 
 /// What sort of failure a [`SourceError`] is, by what a caller would do about it.

@@ -1,0 +1,316 @@
+//! Backup: from paths and pipes to an archive.
+//!
+//! ```text
+//! Plan --> read, scan --> cut --> hash --> Collector --> items --> publish
+//! walk     workers        serial  workers  admit new chunks, write recipes
+//! ```
+//!
+//! A step goes down this chain for every window of every stream; all queues between the stations are bounded. The set of
+//! chunks depends on the content, the repository's sizes and keys, never on the number of threads.
+
+mod collect;
+mod plan;
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chunker::{Piece, Scan, Segment, Stitcher};
+use format::ChunkId;
+use format::archive::{Archive, Item, Time};
+use format::recipe::CutterKind;
+use image::{Source, SourceError};
+
+use crate::archive::{NamedArchive, check_new_name, publish};
+use crate::chunk::ChunkHasher;
+use crate::cutters::{CutterChoice, Cutters};
+use crate::error::Result;
+use crate::group::Compression;
+use crate::pipeline::with_workers;
+use crate::progress::{Phase, Progress};
+use crate::repository::Repository;
+use crate::walk::absolute_path;
+use crate::window::{Buffer, BufferPool, Loaded, Window};
+use crate::write::{Target, Written, write_chunks};
+
+use collect::Collector;
+use plan::{Plan, Previous};
+
+/// What to back up.
+pub enum Input {
+    /// A file, block device or directory.
+    Path(PathBuf),
+    /// A pipe, stored as a file of this name.
+    Stream {
+        /// Relative path in the archive.
+        name: Vec<u8>,
+        /// Its content.
+        reader: Box<dyn Read + Send>,
+    },
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Input::Path(path) => f.debug_tuple("Path").field(path).finish(),
+            Input::Stream { .. } => f.write_str("Stream"),
+        }
+    }
+}
+
+/// How to back up.
+#[derive(Clone, Debug, Default)]
+pub struct BackupOptions {
+    /// Which cutter.
+    pub cutter: CutterChoice,
+    /// How new groups are compressed.
+    pub compression: Compression,
+    /// Threads that read, hash and compress; at least one.
+    pub threads: usize,
+    /// The current directory, which relative paths start from.
+    pub base: PathBuf,
+    /// Recorded in the archive.
+    pub host: String,
+    /// Recorded in the archive.
+    pub user: String,
+    /// Recorded in the archive.
+    pub command: Vec<Vec<u8>>,
+    /// Names of users by number.
+    pub users: HashMap<u32, String>,
+    /// Names of groups by number.
+    pub groups: HashMap<u32, String>,
+    /// Directories that are passed over, by device and inode: the repository and the cache.
+    pub skip: HashSet<(u64, u64)>,
+}
+
+/// What a backup did.
+#[derive(Clone, Debug)]
+pub struct BackupReport {
+    /// The archive as it was published.
+    pub archive: NamedArchive,
+    /// What was new in the repository.
+    pub written: Written,
+    /// Bytes of files that were taken from the previous archive without being read.
+    pub untouched_bytes: u64,
+    /// Bytes known to be zero from maps of holes, not read.
+    pub hole_bytes: u64,
+}
+
+/// What the workers share.
+struct Tools<'r> {
+    cutters: Cutters,
+    hasher: &'r ChunkHasher,
+    buffers: BufferPool,
+}
+
+/// Makes the archive `name` of `inputs`.
+///
+/// What cannot be read is reported as a problem and left out; the archive is made of the rest.
+///
+/// # Errors
+/// `ArchiveExists`, `BadName` before anything is read; `NothingStored` if nothing could be read; anything that is wrong with
+/// the repository. No archive is made then.
+pub fn backup(
+    repository: &mut Repository,
+    name: &str,
+    inputs: Vec<Input>,
+    options: &BackupOptions,
+    progress: &dyn Progress,
+) -> Result<BackupReport> {
+    check_new_name(&*repository.store, name)?;
+    let start = now();
+    let sources = sources(&inputs, options);
+    let previous = Previous::find(repository, options, &sources)?;
+    let cutters = Cutters::new(&repository.config, &repository.keys)?;
+    let tools = Tools { cutters, hasher: &repository.hasher, buffers: BufferPool::default() };
+    let target = Target {
+        store: &*repository.store,
+        data: &repository.data,
+        metadata: &repository.metadata,
+        hasher: &repository.hasher,
+        index: &mut repository.index,
+        group_len: repository.config.group_len,
+        pack_len: repository.config.pack_len,
+    };
+    progress.begin(Phase::Backup, plan::total_len(&inputs));
+    let (collected, written) = with_workers(options.threads, |workers| {
+        write_chunks(target, options.compression, workers, |writer| {
+            let plan = Plan::new(inputs, &tools, previous, options, progress);
+            let scanned = workers.map(plan, |step| Ok(step.map(|window| scan(window, &tools))));
+            let mut cutting = Cutting::default();
+            let cut = scanned.map(|step| Ok(cutting.cut(step?, &tools)));
+            let hashed = workers.map(cut, |step| Ok(step.map(|cut| hash(cut, &tools))));
+            let mut collector = Collector::new(&tools.cutters, progress);
+            for step in hashed {
+                collector.take(step?, writer)?;
+            }
+            collector.finish(writer)
+        })
+    })?;
+    progress.end();
+    let archive = Archive {
+        name: name.to_owned(),
+        start,
+        end: now(),
+        host: options.host.clone(),
+        user: options.user.clone(),
+        command: options.command.clone(),
+        sources,
+        original_len: collected.original_len,
+        file_count: collected.file_count,
+        problem_count: collected.problem_count,
+        items: collected.items,
+    };
+    let fingerprint = publish(&*repository.store, &repository.metadata, &archive)?;
+    Ok(BackupReport {
+        archive: NamedArchive { name: name.to_owned(), archive, fingerprint },
+        written,
+        untouched_bytes: collected.untouched_bytes,
+        hole_bytes: collected.hole_bytes,
+    })
+}
+
+/// A stretch of one stream on its way down the chain. The first one of a stream brings the item it belongs to.
+struct Step<W> {
+    begin: Option<Box<Draft>>,
+    body: Body<W>,
+    end: Option<End>,
+}
+
+enum Body<W> {
+    /// Bytes that are read, scanned, cut and hashed; or that could not be read.
+    Window(Result<W, SourceError>),
+    /// Whole windows of hole.
+    Hole(u64),
+    /// An item without content, or with that of the previous archive.
+    Nothing,
+}
+
+impl<W> Step<W> {
+    fn map<V>(self, work: impl FnOnce(W) -> Result<V, SourceError>) -> Step<V> {
+        let body = match self.body {
+            Body::Window(window) => Body::Window(window.and_then(work)),
+            Body::Hole(len) => Body::Hole(len),
+            Body::Nothing => Body::Nothing,
+        };
+        Step { begin: self.begin, body, end: self.end }
+    }
+}
+
+/// An item that lacks only what its content will give.
+struct Draft {
+    item: Item,
+    cutter: CutterKind,
+    /// Whether the content is still to come.
+    streams: bool,
+}
+
+/// What is known when the whole stream was planned.
+struct End {
+    allocation: Vec<u8>,
+    source: Option<Arc<dyn Source>>,
+}
+
+/// First station: read a window, find its zero runs and possible cuts.
+fn scan((window, cutter): (Window, CutterKind), tools: &Tools<'_>) -> Result<Scanned, SourceError> {
+    let loaded = window.load(&tools.buffers)?;
+    let scan = tools.cutters.get(cutter).scan(&segment(&loaded));
+    Ok(Scanned { loaded, cutter, scan })
+}
+
+/// A window and where its stream may be cut.
+struct Scanned {
+    loaded: Loaded,
+    cutter: CutterKind,
+    scan: Scan,
+}
+
+fn segment(loaded: &Loaded) -> Segment<'_> {
+    Segment {
+        bytes: loaded.buffer.bytes(),
+        own: loaded.own,
+        last: loaded.last,
+        known_zero: &loaded.known_zero,
+    }
+}
+
+/// Second station, the serial one: which of the possible cuts are cuts.
+#[derive(Default)]
+struct Cutting {
+    stitcher: Stitcher,
+}
+
+/// A window that is cut.
+struct Cut {
+    buffer: Buffer,
+    /// Bytes that pieces may start in: what counts as progress.
+    own: usize,
+    /// Where the first piece starts in the buffer.
+    start: usize,
+    pieces: Vec<Piece>,
+}
+
+impl Cutting {
+    fn cut(&mut self, step: Step<Scanned>, tools: &Tools<'_>) -> Step<Cut> {
+        if step.begin.is_some() {
+            self.stitcher = Stitcher::new();
+        }
+        if let Body::Hole(len) = step.body {
+            // The recipe takes the run from the step; only the stitcher must know of it.
+            self.stitcher.skip_zero(len, &mut Vec::new());
+        }
+        step.map(|Scanned { loaded, cutter, scan }| {
+            let mut pieces = Vec::new();
+            let cutter = tools.cutters.get(cutter);
+            let start = self.stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
+            Ok(Cut { buffer: loaded.buffer, own: loaded.own, start, pieces })
+        })
+    }
+}
+
+/// A window whose chunks have their names.
+struct Hashed {
+    cut: Cut,
+    /// The ids of the chunks among the pieces, in order.
+    ids: Vec<ChunkId>,
+}
+
+/// Third station: names the chunks.
+fn hash(cut: Cut, tools: &Tools<'_>) -> Result<Hashed, SourceError> {
+    let ids = cut.chunks().map(|chunk| tools.hasher.hash(chunk)).collect();
+    Ok(Hashed { cut, ids })
+}
+
+impl Cut {
+    /// The bytes of the chunks among the pieces, in order.
+    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = self.start;
+        self.pieces.iter().filter_map(move |piece| match *piece {
+            Piece::Zero(len) => {
+                at += len as usize;
+                None
+            }
+            Piece::Chunk(len) => {
+                let chunk = self.buffer.bytes().get(at..at + len);
+                at += len;
+                chunk
+            }
+        })
+    }
+}
+
+/// The absolute paths of what was asked for: two backups with the same are the same job.
+fn sources(inputs: &[Input], options: &BackupOptions) -> Vec<Vec<u8>> {
+    let source = |input: &Input| match input {
+        Input::Path(path) => absolute_path(&options.base, path),
+        Input::Stream { name, .. } => name.clone(),
+    };
+    inputs.iter().map(source).collect()
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
+}

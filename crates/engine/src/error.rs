@@ -1,0 +1,142 @@
+//! Everything that can go wrong, grouped by what the caller does next.
+//!
+//! Messages are one lower-case line that names the thing and, where there is something to do, says what to do. Trouble with
+//! the repository, with what is read (`image::SourceError`) and with what is written on restore (`image::SinkError`) are
+//! different types that never convert into each other.
+
+use format::{ChunkId, DecodeError};
+
+use crate::store::StoreError;
+
+/// An operation failed as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The repository could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is to be backed up could not be read.
+    #[error(transparent)]
+    Source(#[from] image::SourceError),
+    /// What is restored could not be written.
+    #[error(transparent)]
+    Sink(#[from] image::SinkError),
+    /// Bytes in the repository are not what was written.
+    #[error("{object} is damaged at offset {offset}: {what}; run `garret check --verify-data`")]
+    Corrupt {
+        /// Path in the repository.
+        object: String,
+        /// Offset in the file, in bytes.
+        offset: u64,
+        /// What was found there.
+        what: String,
+    },
+    /// An archive needs a chunk that no pack holds.
+    #[error("chunk {id} of {needed_by} is in no pack of the repository; run `garret check`")]
+    MissingChunk {
+        /// The chunk.
+        id: ChunkId,
+        /// What needs it.
+        needed_by: String,
+    },
+    /// No repository there.
+    #[error("{path} is not a garret repository: {why}")]
+    NotARepository {
+        /// As given.
+        path: String,
+        /// What is missing or wrong.
+        why: String,
+    },
+    /// Init found something there already.
+    #[error("repository {path} already exists: choose an empty or new directory")]
+    RepositoryExists {
+        /// As given.
+        path: String,
+    },
+    /// A newer garret wrote it.
+    #[error("{object}: {cause}; use that newer garret")]
+    Unsupported {
+        /// Path in the repository.
+        object: String,
+        /// What it needs.
+        cause: DecodeError,
+    },
+    /// The passphrase opens no key slot.
+    #[error("wrong passphrase: it opens no key of this repository")]
+    WrongPassphrase,
+    /// The key belongs to another repository, or the configuration was altered.
+    #[error("{object} belongs to another repository, or the repository's config was altered")]
+    WrongKey {
+        /// The key slot or key file.
+        object: String,
+    },
+    /// The mode of the repository has no passphrase.
+    #[error("the repository is not encrypted: there is no passphrase to change")]
+    NoPassphrase,
+    /// An archive of that name is there.
+    #[error("archive {0} already exists: choose another name")]
+    ArchiveExists(String),
+    /// No archive of that name.
+    #[error("archive {0} does not exist: `garret list` shows what does")]
+    ArchiveMissing(String),
+    /// Not a name for an archive.
+    #[error(
+        "{0:?} cannot be an archive's name: it needs 1 to 1024 bytes, no empty part, no part that begins with a dot, \
+         no control character"
+    )]
+    BadName(String),
+    /// One file could not be restored.
+    #[error("{0}")]
+    NotRestored(String),
+    /// Nothing of what was asked for could be read, so no archive was made.
+    #[error("nothing could be read, no archive was made")]
+    NothingStored,
+    /// A value outside its bounds was given.
+    #[error("{0}")]
+    BadOption(String),
+    /// The operating system refused something that is not about a file of ours.
+    #[error("{what} failed")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// An error for bytes of `object` that do not decode; `base` is where in the file they started.
+    pub(crate) fn decode(object: &str, base: u64, cause: DecodeError) -> Error {
+        match cause.kind {
+            format::DecodeErrorKind::UnsupportedVersion(_)
+            | format::DecodeErrorKind::UnsupportedFeatures(_) => {
+                Error::Unsupported { object: object.to_owned(), cause }
+            }
+            _ => Error::Corrupt {
+                object: object.to_owned(),
+                offset: base.saturating_add(cause.offset),
+                what: cause.to_string(),
+            },
+        }
+    }
+
+    /// An error for a box of `object` at `offset` that does not open.
+    pub(crate) fn unsealed(object: &str, offset: u64) -> Error {
+        Error::Corrupt { object: object.to_owned(), offset, what: "the seal is broken".to_owned() }
+    }
+}
+
+/// The whole message of an error: itself and its causes, on one line. `Display` of an error gives itself alone.
+pub fn message(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// What most functions here return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,350 @@
+//! Gc: gives back the space of what no archive needs. Runs with the repository's exclusive lock.
+//!
+//! ```text
+//! mark -> GcPlan: packs to drop, packs to repack -> copy what is needed out of those -> new index -> old index -> packs
+//! ```
+//!
+//! Nothing is deleted before what replaces it is durable, and a segment that lists a pack goes before the pack: a crash at
+//! any moment leaves packs that the next gc drops, never a gap.
+
+use std::collections::{HashMap, HashSet};
+
+use format::index::{GroupRow, PackRow, SEGMENT_CHUNKS_MAX};
+use format::{ChunkId, PackId};
+
+use crate::archive::NamedArchive;
+use crate::error::{Error, Result};
+use crate::fetch::ChunkReader;
+use crate::group::{CompressedGroup, Compression};
+use crate::index::{Index, Location, Rows, read_segment, store_segment};
+use crate::mark::{Marks, Visitor, mark_archive};
+use crate::pipeline::with_workers;
+use crate::progress::{Phase, Problem, Progress};
+use crate::repository::Repository;
+use crate::store::{Area, Key};
+use crate::write::{Target, write_chunks};
+
+/// Dead bytes in packs, as a fraction of live ones, that are not worth copying for: 2 %.
+const WASTE_FRACTION: u64 = 50;
+/// Small packs, of less than a quarter of the target, that are worth merging.
+const SMALL_PACKS: usize = 8;
+
+/// How to collect.
+#[derive(Clone, Copy, Debug)]
+pub struct GcOptions {
+    /// How repacked groups are compressed.
+    pub compression: Compression,
+    /// Threads; at least one.
+    pub threads: usize,
+}
+
+/// What a gc did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Packs deleted.
+    pub deleted_pack_count: u64,
+    /// Their bytes.
+    pub deleted_pack_bytes: u64,
+    /// Bytes of packs written to replace some of them.
+    pub repacked_bytes: u64,
+    /// Problems met, each reported: what is damaged stays.
+    pub problem_count: u64,
+}
+
+/// Removes archives from the list of archives; their space comes back with [`gc`].
+pub fn delete(repository: &Repository, names: &[String]) -> Result<()> {
+    for name in names {
+        repository.store.delete(&Key::Archive(name.clone()))?;
+    }
+    Ok(repository.store.sync()?)
+}
+
+/// Gives back the space of what no archive needs.
+///
+/// # Errors
+/// An archive whose structure cannot be read: what it needs is unknown, so nothing is deleted.
+pub fn gc(
+    repository: &mut Repository,
+    options: &GcOptions,
+    progress: &dyn Progress,
+) -> Result<GcReport> {
+    progress.begin(Phase::Mark, None);
+    let mut problems = Problems { progress, count: 0 };
+    let plan = plan(repository, &mut problems)?;
+    progress.end();
+    if plan.drop.is_empty() && plan.repack.is_empty() {
+        return Ok(GcReport { problem_count: problems.count, ..GcReport::default() });
+    }
+    let (kept, repacked_bytes) = repack(repository, &plan, options, &mut problems)?;
+    let repacked = plan.repack.iter().map(|pack| &pack.row).filter(|row| !kept.contains(&row.id));
+    let doomed: HashMap<PackId, PackRow> =
+        plan.drop.iter().chain(repacked).map(|row| (row.id, *row)).collect();
+    rewrite_index(repository, &doomed)?;
+    for id in doomed.keys() {
+        repository.store.delete(&Key::Pack(*id))?;
+    }
+    repository.store.sync()?;
+    repository.index.forget();
+    Ok(GcReport {
+        deleted_pack_count: doomed.len() as u64,
+        deleted_pack_bytes: doomed.values().map(|row| u64::from(row.len)).sum(),
+        repacked_bytes,
+        problem_count: problems.count,
+    })
+}
+
+/// What will be done.
+struct GcPlan {
+    /// Packs that nobody needs anything of.
+    drop: Vec<PackRow>,
+    /// Packs that are mostly not needed.
+    repack: Vec<PackUse>,
+}
+
+/// How much of a pack is needed.
+struct PackUse {
+    row: PackRow,
+    groups: Vec<GroupUse>,
+    live_len: u64,
+    plain_len: u64,
+}
+
+/// Which chunks of a group are needed.
+struct GroupUse {
+    row: GroupRow,
+    /// Id, place in the group, length, whether it is needed.
+    chunks: Vec<(ChunkId, u32, u32, bool)>,
+}
+
+impl PackUse {
+    /// About how many bytes of the file nobody needs.
+    fn dead_bytes(&self) -> u64 {
+        let dead = u128::from(self.plain_len - self.live_len) * u128::from(self.row.len);
+        (dead / u128::from(self.plain_len.max(1))) as u64
+    }
+}
+
+/// Marks, and decides what to do with each pack.
+fn plan(repository: &Repository, problems: &mut Problems<'_>) -> Result<GcPlan> {
+    let chunks = ChunkReader::new(repository);
+    let mut marks = Marks::new(&chunks);
+    for name in repository.archive_names()? {
+        let archive: NamedArchive = repository.archive(&name)?;
+        mark_archive(&chunks, &archive, &mut marks, &mut Missing { archive: &name, problems })?;
+    }
+    let (drop, mut used): (Vec<_>, Vec<_>) =
+        pack_uses(&repository.index, &marks).into_iter().partition(|pack| pack.live_len == 0);
+    let live_bytes: u64 = used.iter().map(|pack| u64::from(pack.row.len) - pack.dead_bytes()).sum();
+    let mut waste: u64 = used.iter().map(PackUse::dead_bytes).sum();
+    used.sort_by_key(|pack| {
+        std::cmp::Reverse(pack.dead_bytes() * 1000 / u64::from(pack.row.len).max(1))
+    });
+    let is_small = |pack: &PackUse| pack.row.len < repository.config.pack_len / 4;
+    let merge_small = used.iter().filter(|pack| is_small(pack)).count() >= SMALL_PACKS;
+    let mut repack = Vec::new();
+    for pack in used {
+        let wasteful = waste > live_bytes / WASTE_FRACTION && pack.live_len < pack.plain_len;
+        if wasteful || (merge_small && is_small(&pack)) {
+            waste = waste.saturating_sub(pack.dead_bytes());
+            repack.push(pack);
+        }
+    }
+    repack.sort_by_key(|pack| pack.row.id);
+    Ok(GcPlan { drop: drop.into_iter().map(|pack| pack.row).collect(), repack })
+}
+
+/// What of each pack is needed, from the index and the marks on it.
+fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
+    let mut packs: HashMap<PackId, PackUse> = HashMap::new();
+    for (segment, tables) in index.tables().enumerate() {
+        let rows: Vec<PackRow> = tables.packs().collect();
+        let mut groups: Vec<GroupUse> =
+            tables.groups().map(|row| GroupUse { row, chunks: Vec::new() }).collect();
+        for (place, record) in tables.records().enumerate() {
+            if let Some(group) = groups.get_mut(record.group as usize) {
+                let live = marks.is_set(segment, place as u64);
+                group.chunks.push((record.id, record.offset, record.len, live));
+            }
+        }
+        for mut group in groups {
+            let Some(row) = rows.get(group.row.pack as usize) else { continue };
+            group.chunks.sort_unstable_by_key(|(_, offset, ..)| *offset);
+            let pack = packs.entry(row.id).or_insert_with(|| PackUse {
+                row: *row,
+                groups: Vec::new(),
+                live_len: 0,
+                plain_len: 0,
+            });
+            for (_, _, len, live) in &group.chunks {
+                pack.plain_len += u64::from(*len);
+                pack.live_len += if *live { u64::from(*len) } else { 0 };
+            }
+            pack.groups.push(group);
+        }
+    }
+    packs.into_values().collect()
+}
+
+/// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
+/// bytes of the new packs.
+fn repack(
+    repository: &Repository,
+    plan: &GcPlan,
+    options: &GcOptions,
+    problems: &mut Problems<'_>,
+) -> Result<(HashSet<PackId>, u64)> {
+    let total = plan.repack.iter().map(|pack| pack.plain_len).sum();
+    problems.progress.begin(Phase::Repack, Some(total));
+    // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
+    let mut index = Index::empty(repository.config.repository);
+    let target = Target {
+        store: &*repository.store,
+        data: &repository.data,
+        metadata: &repository.metadata,
+        hasher: &repository.hasher,
+        index: &mut index,
+        group_len: repository.config.group_len,
+        pack_len: repository.config.pack_len,
+    };
+    let groups =
+        plan.repack.iter().flat_map(|pack| pack.groups.iter().map(move |group| (pack.row, group)));
+    let (kept, written) = with_workers(options.threads, |workers| {
+        write_chunks(target, options.compression, workers, |writer| {
+            let mut kept = HashSet::new();
+            let live =
+                groups.filter(|(_, group)| group.chunks.iter().any(|(.., live)| *live)).map(Ok);
+            let read =
+                workers.map(live, |(pack, group)| Ok((pack, read_live(repository, &pack, group))));
+            for read in read {
+                match read? {
+                    (_, Ok(Live::Whole(group))) => writer.keep_group(group)?,
+                    (_, Ok(Live::Some(chunks))) => {
+                        for (id, bytes) in chunks {
+                            writer.keep(id, &bytes)?;
+                        }
+                    }
+                    (pack, Err(error)) => {
+                        problems.report(Problem::new(&error));
+                        kept.insert(pack.id);
+                    }
+                }
+            }
+            Ok(kept)
+        })
+    })?;
+    repository.store.sync()?;
+    problems.progress.end();
+    Ok((kept, written.pack_bytes))
+}
+
+/// The needed part of a group.
+enum Live {
+    /// Everything: it is not compressed again.
+    Whole(CompressedGroup),
+    /// Some chunks.
+    Some(Vec<(ChunkId, Vec<u8>)>),
+}
+
+fn read_live(repository: &Repository, pack: &PackRow, group: &GroupUse) -> Result<Live> {
+    if group.chunks.iter().all(|(.., live)| *live) {
+        let (frame, body) = repository.packs().body(pack, &group.row)?;
+        // A chunk that is stored twice is listed once: the group is not whole then.
+        if frame.chunk_count as usize == group.chunks.len() {
+            let chunks = group.chunks.iter().map(|(id, _, len, _)| (*id, *len)).collect();
+            return Ok(Live::Whole(CompressedGroup { frame, body, chunks }));
+        }
+    }
+    let open = repository.packs().group(pack, &group.row)?;
+    let live = group.chunks.iter().filter(|(.., live)| *live);
+    let chunks = live.map(|(id, offset, len, _)| {
+        let bytes = open.slice(*offset, *len).and_then(|bytes| repository.hasher.verify(id, bytes));
+        match bytes {
+            Some(chunk) => Ok((*id, chunk.bytes().to_vec())),
+            None => Err(Error::Corrupt {
+                object: Key::Pack(pack.id).to_string(),
+                offset: u64::from(group.row.offset),
+                what: format!("the group does not hold chunk {id}"),
+            }),
+        }
+    });
+    Ok(Live::Some(chunks.collect::<Result<_>>()?))
+}
+
+/// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
+fn rewrite_index(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -> Result<()> {
+    let stored: HashSet<PackId> =
+        repository.store.list(Area::Packs)?.into_iter().filter_map(pack_id).collect();
+    let survivors: HashSet<PackId> =
+        stored.into_iter().filter(|id| !doomed.contains_key(id)).collect();
+    let mut old = Vec::new();
+    let mut rows = Rows::default();
+    for unstored in repository.index.unstored() {
+        rows.append(unstored.keep_packs(&survivors));
+    }
+    for key in repository.store.list(Area::Index)? {
+        let Key::Index(id) = key else { continue };
+        match read_segment(&repository.index_source(), id) {
+            Ok(segment) => {
+                let full = segment.records.len() >= SEGMENT_CHUNKS_MAX / 2;
+                if full && segment.packs.iter().all(|pack| survivors.contains(&pack.id)) {
+                    continue;
+                }
+                rows.append(segment.keep_packs(&survivors));
+            }
+            // Its packs are known from their footers.
+            Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        old.push(key);
+        if rows.records.len() >= SEGMENT_CHUNKS_MAX {
+            store_segment(
+                &*repository.store,
+                &repository.metadata,
+                &std::mem::take(&mut rows).sorted(),
+            )?;
+        }
+    }
+    if !rows.packs.is_empty() {
+        store_segment(&*repository.store, &repository.metadata, &rows.sorted())?;
+    }
+    repository.store.sync()?;
+    for key in old {
+        repository.store.delete(&key)?;
+    }
+    Ok(repository.store.sync()?)
+}
+
+fn pack_id(key: Key) -> Option<PackId> {
+    match key {
+        Key::Pack(id) => Some(id),
+        _ => None,
+    }
+}
+
+struct Problems<'p> {
+    progress: &'p dyn Progress,
+    count: u64,
+}
+
+impl Problems<'_> {
+    fn report(&mut self, problem: Problem) {
+        self.count += 1;
+        self.progress.problem(&problem);
+    }
+}
+
+/// Reports chunks that are needed and nowhere.
+struct Missing<'m, 'p> {
+    archive: &'m str,
+    problems: &'m mut Problems<'p>,
+}
+
+impl Visitor for Missing<'_, '_> {
+    fn chunk(&mut self, path: &[u8], id: &ChunkId, location: Option<&Location>) {
+        if location.is_none() {
+            let path = String::from_utf8_lossy(path);
+            let text = format!("backups/{}: {path}: chunk {id} is in no pack", self.archive);
+            self.problems.report(Problem { text });
+        }
+    }
+}

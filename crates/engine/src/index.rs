@@ -1,0 +1,281 @@
+//! The index: which pack, group and place holds a chunk.
+//!
+//! The truth is in the packs; the repository's index segments are a faster way to read the same; the client's own copy is a
+//! faster way again. Opening brings the copy up to date: segments it has not seen are read, and packs that no segment
+//! covers (a crashed session left them, or `index/` is gone) are read from their footers. A chunk counts as present only if
+//! its pack was in the repository's listing when the index was opened, so a lost pack is stored again by the next backup.
+
+mod cache;
+mod segment;
+mod writer;
+
+use std::collections::HashSet;
+
+use format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
+use format::object::{Envelope, Kind};
+use format::{ChunkId, PackId, RepositoryId, SegmentId};
+
+use crate::chunk::ChunkHasher;
+use crate::error::{Error, Result};
+use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX};
+use crate::pack::PackReader;
+use crate::progress::{Phase, Problem, Progress};
+use crate::seal::{Content, Nonce, Sealer};
+use crate::store::{Area, Key, Store, get_whole};
+
+pub(crate) use cache::Cache;
+use segment::Segment;
+pub(crate) use writer::{IndexWriter, Rows};
+
+/// Where a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) pack: PackRow,
+    pub(crate) group: GroupRow,
+    /// Where the chunk starts in the uncompressed group, in bytes.
+    pub(crate) offset: u32,
+    /// Length of the chunk in bytes.
+    pub(crate) len: u32,
+    /// The record: segment and place in it.
+    pub(crate) record: (usize, u64),
+}
+
+/// What opening an index needs of the repository.
+#[derive(Clone, Copy)]
+pub(crate) struct IndexSource<'a> {
+    pub(crate) packs: PackReader<'a>,
+    pub(crate) metadata: &'a Sealer,
+    pub(crate) hasher: &'a ChunkHasher,
+    pub(crate) repository: RepositoryId,
+}
+
+/// The open index of a repository.
+pub(crate) struct Index {
+    segments: Vec<Segment>,
+    cache: Cache,
+    repository: RepositoryId,
+    /// Whether a stored segment lists packs that are gone: what old archives refer to may be gone with them.
+    pub(crate) lost_packs: bool,
+}
+
+impl Index {
+    /// Brings the client's copy up to date and opens it.
+    pub(crate) fn open(
+        source: &IndexSource<'_>,
+        cache: Cache,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let store = source.packs.store;
+        let mut missing: HashSet<PackId> = HashSet::new();
+        for key in store.list(Area::Packs)? {
+            if let Key::Pack(id) = key {
+                missing.insert(id);
+            }
+        }
+        let repository = source.repository;
+        let segments = cache.load(repository);
+        let mut index = Index { segments, cache, repository, lost_packs: false };
+        if index.segments.iter().flat_map(segment::packs).any(|pack| !missing.contains(&pack.id)) {
+            index.forget();
+        }
+        let stored = missing.clone();
+        for pack in index.segments.iter().flat_map(segment::packs) {
+            missing.remove(&pack.id);
+        }
+        index.load_segments(source, &stored, &mut missing, progress)?;
+        index.load_footers(source, missing, progress)?;
+        Ok(index)
+    }
+
+    /// An index that knows nothing, in memory.
+    pub(crate) fn empty(repository: RepositoryId) -> Self {
+        Index { segments: Vec::new(), cache: Cache::in_memory(), repository, lost_packs: false }
+    }
+
+    /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
+    pub(crate) fn forget(&mut self) {
+        for segment in self.segments.drain(..) {
+            self.cache.remove(&segment);
+        }
+    }
+
+    /// Adds the repository's segments that the copy does not have yet.
+    fn load_segments(
+        &mut self,
+        source: &IndexSource<'_>,
+        stored: &HashSet<PackId>,
+        missing: &mut HashSet<PackId>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let known: HashSet<SegmentId> =
+            self.segments.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
+        for key in source.packs.store.list(Area::Index)? {
+            let Key::Index(id) = key else { continue };
+            if known.contains(&id) {
+                continue;
+            }
+            match read_segment(source, id) {
+                Ok(rows) => {
+                    let pack_count = rows.packs.len();
+                    let rows = rows.keep_packs(stored);
+                    rows.packs.iter().for_each(|pack| {
+                        missing.remove(&pack.id);
+                    });
+                    if rows.packs.len() < pack_count {
+                        self.add_incomplete(&rows, id)?;
+                    } else {
+                        self.add(&rows.encode(), Some(id))?;
+                    }
+                }
+                // The packs it covered are read instead.
+                Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
+                    progress.problem(&Problem::new(&error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the packs that no segment covers.
+    fn load_footers(
+        &mut self,
+        source: &IndexSource<'_>,
+        missing: HashSet<PackId>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        progress.begin(Phase::Index, None);
+        let mut missing: Vec<PackId> = missing.into_iter().collect();
+        missing.sort_unstable();
+        let mut rows = Rows::default();
+        for id in missing {
+            let read = source.packs.footer(id).or_else(|error| {
+                progress.problem(&Problem::new(&error));
+                source.packs.salvage(id, source.hasher)
+            });
+            match read {
+                Ok((pack, footer)) => rows.push(pack, &footer),
+                Err(error) => progress.problem(&Problem::new(&error)),
+            }
+            if rows.records.len() >= SEGMENT_CHUNKS_MAX {
+                self.add(&std::mem::take(&mut rows).sorted().encode(), None)?;
+            }
+        }
+        if !rows.packs.is_empty() {
+            self.add(&rows.sorted().encode(), None)?;
+        }
+        progress.end();
+        Ok(())
+    }
+
+    /// Adds what is left of a segment after packs of it were lost: in memory only, so that the loss shows at every opening
+    /// until the repository's index no longer lists them.
+    fn add_incomplete(&mut self, rows: &Rows, id: SegmentId) -> Result<()> {
+        self.lost_packs = true;
+        let tables = rows.encode();
+        let (tables, _) =
+            Tables::open(&tables).map_err(|error| Error::decode("the local index", 0, error))?;
+        self.segments.push(Cache::in_memory().create(self.repository, &[id], &[tables])?);
+        Ok(())
+    }
+
+    /// Adds encoded tables: those of a stored segment, or of packs that none covers.
+    pub(crate) fn add(&mut self, tables: &[u8], id: Option<SegmentId>) -> Result<()> {
+        let (tables, _) =
+            Tables::open(tables).map_err(|error| Error::decode("the local index", 0, error))?;
+        let sources: Vec<SegmentId> = id.into_iter().collect();
+        let segment = self.cache.create(self.repository, &sources, &[tables])?;
+        self.segments.push(segment);
+        let merging: Vec<Segment> = if self.segments.len() > LOCAL_SEGMENTS_MAX {
+            self.segments.extract_if(.., |segment| !segment.sources.is_empty()).collect()
+        } else {
+            Vec::new()
+        };
+        if merging.len() > 1 {
+            let sources: Vec<SegmentId> =
+                merging.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
+            let inputs: Vec<Tables<'_>> = merging.iter().map(Segment::tables).collect();
+            let merged = self.cache.create(self.repository, &sources, &inputs)?;
+            merging.iter().for_each(|segment| self.cache.remove(segment));
+            self.segments.push(merged);
+        } else {
+            self.segments.extend(merging);
+        }
+        Ok(())
+    }
+
+    /// Where a chunk is, if any pack holds it.
+    pub(crate) fn find(&self, id: &ChunkId) -> Option<Location> {
+        self.segments.iter().enumerate().find_map(|(number, segment)| {
+            let (place, record) = segment.find(id)?;
+            let tables = segment.tables();
+            let group = tables.group(record.group)?;
+            let pack = tables.pack(group.pack)?;
+            let Record { offset, len, .. } = record;
+            Some(Location { pack, group, offset, len, record: (number, place) })
+        })
+    }
+
+    pub(crate) fn contains(&self, id: &ChunkId) -> bool {
+        self.segments.iter().any(|segment| segment.find(id).is_some())
+    }
+
+    /// The tables of every segment, in the order that [`Location::record`] counts.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = Tables<'_>> {
+        self.segments.iter().map(Segment::tables)
+    }
+
+    /// Takes out the packs that no segment of the repository covers, so that a writer can store them in one.
+    pub(crate) fn take_unstored(&mut self) -> Vec<Rows> {
+        let unstored: Vec<Segment> =
+            self.segments.extract_if(.., |segment| segment.sources.is_empty()).collect();
+        let rows = unstored.iter().map(|segment| {
+            self.cache.remove(segment);
+            Rows::from_tables(&segment.tables())
+        });
+        rows.collect()
+    }
+
+    /// The packs that no segment of the repository covers.
+    pub(crate) fn unstored(&self) -> impl Iterator<Item = Rows> {
+        let unstored = self.segments.iter().filter(|segment| segment.sources.is_empty());
+        unstored.map(|segment| Rows::from_tables(&segment.tables()))
+    }
+}
+
+/// Reads, opens and checks a segment of the repository.
+pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Rows> {
+    let key = Key::Index(id);
+    let object = key.to_string();
+    let bytes = get_whole(source.packs.store, &key, SEGMENT_LEN_MAX)?;
+    let envelope =
+        Envelope::decode(&bytes, Kind::Index).map_err(|error| Error::decode(&object, 0, error))?;
+    let mut tables = envelope.sealed;
+    source
+        .metadata
+        .open(Content::Index, &Nonce::from_bytes(envelope.nonce), &[], &mut tables)
+        .ok_or_else(|| Error::unsealed(&object, 0))?;
+    let tables = Tables::decode(&tables, source.packs.group_len_max)
+        .map_err(|error| Error::decode(&object, 0, error))?;
+    Ok(Rows::from_tables(&tables))
+}
+
+/// Seals and stores a segment, when what it refers to is durable.
+pub(crate) fn store_segment(
+    store: &dyn Store,
+    metadata: &Sealer,
+    rows: &Rows,
+) -> Result<(SegmentId, Vec<u8>)> {
+    let tables = encode_segment(&rows.packs, &rows.groups, &rows.records);
+    let nonce = Nonce::random()?;
+    let mut sealed = tables.clone();
+    metadata.seal(Content::Index, &nonce, &[], &mut sealed);
+    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Index);
+    let id = SegmentId::from_bytes(*blake3::hash(&bytes).as_bytes());
+    store.sync()?;
+    store.put(&Key::Index(id), &[&bytes])?;
+    Ok((id, tables))
+}

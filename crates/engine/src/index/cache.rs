@@ -1,0 +1,111 @@
+//! Where the client's copy of the index lies: a directory of its own per repository, or memory.
+//!
+//! Files are `RANDOM.index`, written under another name and renamed when whole. Anything unreadable there is dropped: the
+//! copy can always be made again.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Cursor};
+use std::path::{Path, PathBuf};
+
+use format::index::Tables;
+use format::{RepositoryId, SegmentId, SlotId};
+
+use super::segment::{self, Segment};
+use crate::error::{Error, Result};
+use crate::keys::random;
+
+/// A place for segments.
+pub(crate) struct Cache {
+    directory: Option<PathBuf>,
+    /// Keeps others from reading or merging the same files at the same time; the kernel releases it.
+    _lock: Option<File>,
+}
+
+impl Cache {
+    /// Segments stay in memory.
+    pub(crate) fn in_memory() -> Self {
+        Cache { directory: None, _lock: None }
+    }
+
+    /// Segments of `repository` lie below `root`; in memory if nothing can be written there or another process is using it,
+    /// because a copy is a convenience and no reason to fail or to wait.
+    pub(crate) fn in_directory(root: &Path, repository: RepositoryId) -> Self {
+        let directory = root.join(repository.to_string());
+        let lock = || {
+            fs::create_dir_all(&directory)?;
+            let lock = File::create(directory.join("lock"))?;
+            lock.try_lock()?;
+            Ok::<_, std::io::Error>(lock)
+        };
+        match lock() {
+            Ok(lock) => Cache { directory: Some(directory), _lock: Some(lock) },
+            Err(_) => Self::in_memory(),
+        }
+    }
+
+    /// Every segment that is there and can be read.
+    pub(crate) fn load(&self, repository: RepositoryId) -> Vec<Segment> {
+        let Some(entries) = self.directory.as_ref().and_then(|path| fs::read_dir(path).ok()) else {
+            return Vec::new();
+        };
+        let mut segments = Vec::new();
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("index") => match Segment::open(&path, repository) {
+                    Ok(segment) => segments.push(segment),
+                    Err(_) => drop(fs::remove_file(&path)),
+                },
+                // Left by a process that was killed: this one holds the lock.
+                Some("part") => drop(fs::remove_file(&path)),
+                _ => {}
+            }
+        }
+        segments
+    }
+
+    /// Makes a segment of everything in `inputs`.
+    pub(crate) fn create(
+        &self,
+        repository: RepositoryId,
+        sources: &[SegmentId],
+        inputs: &[Tables<'_>],
+    ) -> Result<Segment> {
+        if let Some(directory) = &self.directory {
+            let made = create_file(directory, repository, sources, inputs);
+            if let Ok(segment) = made {
+                return Ok(segment);
+            }
+        }
+        let mut bytes = Cursor::new(Vec::new());
+        segment::write(&mut bytes, repository, sources, inputs)
+            .map_err(|source| Error::System { what: "making the local index", source })?;
+        Segment::from_bytes(bytes.into_inner(), repository)
+            .map_err(|error| Error::decode("the local index", 0, error))
+    }
+
+    /// Forgets a segment.
+    pub(crate) fn remove(&self, segment: &Segment) {
+        if let Some(path) = &segment.path {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+fn create_file(
+    directory: &Path,
+    repository: RepositoryId,
+    sources: &[SegmentId],
+    inputs: &[Tables<'_>],
+) -> std::io::Result<Segment> {
+    let name = SlotId::from_bytes(random().map_err(std::io::Error::other)?);
+    let part = directory.join(format!("{name}.part"));
+    let path = directory.join(format!("{name}.index"));
+    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(&part)?);
+    let written = segment::write(&mut out, repository, sources, inputs)
+        .and_then(|()| fs::rename(&part, &path))
+        .and_then(|()| Segment::open(&path, repository));
+    if written.is_err() {
+        drop(fs::remove_file(&part));
+    }
+    written
+}

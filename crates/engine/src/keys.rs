@@ -1,0 +1,222 @@
+//! The keys of a repository: from passphrase or key file to the master key, from there to one key per purpose.
+//!
+//! ```text
+//! passphrase --Argon2id--> wrapping key --opens slot--> master key --BLAKE3 derive_key--> one key per purpose
+//! ```
+//!
+//! A slot stands in the repository or in a key file; the bytes are the same. Its commitment is checked before the AEAD,
+//! because XChaCha20-Poly1305 alone would open one slot under several keys. docs/security.md gives the whole scheme.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{Tag, XChaCha20Poly1305};
+use chunker::PUBLIC_PAGE_KEY;
+use format::config::{Config, Seal};
+use format::slot::{Kdf, Slot};
+use format::{RepositoryId, SlotId};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::error::{Error, Result};
+
+/// Argon2id at three passes over 256 MiB: 0.7 s on a 2026 core, four times borg's memory.
+pub const KDF_DEFAULT: Kdf = Kdf::Argon2id { memory_kib: 256 << 10, passes: 3, lanes: 4 };
+
+/// The secret that everything in an encrypted repository hangs on. Wiped when dropped.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct MasterKey([u8; 32]);
+
+impl MasterKey {
+    /// A new random key.
+    pub fn random() -> Result<Self> {
+        Ok(MasterKey(random()?))
+    }
+
+    /// One key per purpose; `context` is a constant of this file.
+    fn derive(&self, context: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(context, &self.0))
+    }
+}
+
+/// The keys an open repository works with. Wiped when dropped.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Keys {
+    /// Keys the ids of chunks; none in an unencrypted repository.
+    pub(crate) chunk_id: Option<[u8; 32]>,
+    /// Keys the page cutter; the published constant in an unencrypted repository, so that those can be compared.
+    pub(crate) page: [u8; 16],
+    /// Seed of the gear table of the fastcdc cutter; none means the crate's own table.
+    pub(crate) gear: Option<[u8; 32]>,
+    /// Seals packs.
+    pub(crate) data: Option<[u8; 32]>,
+    /// Seals index segments and archives.
+    pub(crate) metadata: Option<[u8; 32]>,
+}
+
+impl Keys {
+    /// The keys of an unencrypted repository: none.
+    pub fn none() -> Self {
+        Keys { chunk_id: None, page: PUBLIC_PAGE_KEY, gear: None, data: None, metadata: None }
+    }
+
+    /// The keys that follow from the master key.
+    pub fn derive(master: &MasterKey) -> Self {
+        let cut = master.derive("garret v1 chunker");
+        let mut page = [0; 16];
+        blake3::Hasher::new_derive_key("garret v1 chunker page")
+            .update(&*cut)
+            .finalize_xof()
+            .fill(&mut page);
+        Keys {
+            chunk_id: Some(*master.derive("garret v1 chunk id")),
+            page,
+            gear: Some(*cut),
+            data: Some(*master.derive("garret v1 pack data")),
+            metadata: Some(*master.derive("garret v1 metadata")),
+        }
+    }
+
+    /// Whether these are the kind of keys that `config` calls for.
+    pub(crate) fn fit(&self, config: &Config) -> bool {
+        self.data.is_some() == (config.seal != Seal::None)
+    }
+}
+
+/// Wraps `master` in a new slot under `passphrase`; an empty passphrase is only for key files.
+pub fn create_slot(
+    master: &MasterKey,
+    repository: RepositoryId,
+    config_bytes: &[u8],
+    passphrase: &[u8],
+    kdf: Kdf,
+) -> Result<Slot> {
+    let mut slot = Slot {
+        id: SlotId::from_bytes(random()?),
+        repository,
+        config_hash: *blake3::hash(config_bytes).as_bytes(),
+        kdf: if passphrase.is_empty() { Kdf::Blank } else { kdf },
+        salt: random()?,
+        nonce: random()?,
+        wrapped: [0; 48],
+        commitment: [0; 32],
+    };
+    let wrapping = wrapping_key(&slot, passphrase)?;
+    let bound = slot.bound();
+    let (key, tag) = slot.wrapped.split_at_mut(32);
+    key.copy_from_slice(&master.0);
+    let sealed = XChaCha20Poly1305::new((&*wrapping).into())
+        .encrypt_inout_detached(&slot.nonce.into(), &bound, key.into())
+        .map_err(|_| Error::BadOption("the master key could not be wrapped".to_owned()))?;
+    tag.copy_from_slice(&sealed);
+    slot.commitment = commitment(&wrapping, &bound, &slot.wrapped);
+    Ok(slot)
+}
+
+/// Opens a slot; `object` names it in errors.
+///
+/// # Errors
+/// `WrongPassphrase`, or `WrongKey` when the slot is of another repository or the configuration is not the one it was made
+/// for.
+pub fn open_slot(
+    slot: &Slot,
+    config: &Config,
+    config_bytes: &[u8],
+    passphrase: &[u8],
+    object: &str,
+) -> Result<MasterKey> {
+    if slot.repository != config.repository || blake3::hash(config_bytes) != slot.config_hash {
+        return Err(Error::WrongKey { object: object.to_owned() });
+    }
+    let wrapping = wrapping_key(slot, passphrase)?;
+    let bound = slot.bound();
+    // `blake3::Hash` compares in constant time.
+    if blake3::Hash::from(commitment(&wrapping, &bound, &slot.wrapped)) != slot.commitment {
+        return Err(Error::WrongPassphrase);
+    }
+    let (key, tag) = slot.wrapped.split_at(32);
+    let mut master = MasterKey([0; 32]);
+    master.0.copy_from_slice(key);
+    let tag = Tag::try_from(tag).map_err(|_| Error::WrongPassphrase)?;
+    XChaCha20Poly1305::new((&*wrapping).into())
+        .decrypt_inout_detached(&slot.nonce.into(), &bound, master.0.as_mut_slice().into(), &tag)
+        .map_err(|_| Error::WrongPassphrase)?;
+    Ok(master)
+}
+
+fn wrapping_key(slot: &Slot, passphrase: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    match slot.kdf {
+        Kdf::Blank => *key = blake3::derive_key("garret v1 blank passphrase", &slot.salt),
+        Kdf::Argon2id { memory_kib, passes, lanes } => {
+            let refused = |error| Error::BadOption(format!("key slot {}: {error}", slot.id));
+            let params = Params::new(memory_kib, passes, lanes, Some(32)).map_err(refused)?;
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into(passphrase, &slot.salt, &mut *key)
+                .map_err(refused)?;
+        }
+    }
+    Ok(key)
+}
+
+fn commitment(wrapping: &[u8; 32], bound: &[u8], wrapped: &[u8]) -> [u8; 32] {
+    let key = Zeroizing::new(blake3::derive_key("garret v1 slot commitment", wrapping));
+    *blake3::Hasher::new_keyed(&key).update(bound).update(wrapped).finalize().as_bytes()
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::System {
+        what: "drawing random bytes",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use format::config::KeyMode;
+
+    const CHEAP: Kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
+
+    fn config() -> Config {
+        Config {
+            repository: RepositoryId::from_bytes([7; 32]),
+            features: Default::default(),
+            seal: Seal::XChaCha20Poly1305,
+            key_mode: KeyMode::Passphrase,
+            chunk_min: 1 << 14,
+            chunk_target: 1 << 16,
+            chunk_max: 1 << 18,
+            group_len: 1 << 20,
+            pack_len: 1 << 25,
+            created: 0,
+        }
+    }
+
+    #[test]
+    fn a_slot_opens_with_its_passphrase_and_its_config_only() {
+        let (config, master) = (config(), MasterKey::random().unwrap());
+        let bytes = config.encode();
+        for passphrase in [&b"correct horse"[..], b""] {
+            let slot = create_slot(&master, config.repository, &bytes, passphrase, CHEAP).unwrap();
+            let opened = open_slot(&slot, &config, &bytes, passphrase, "slot").unwrap();
+            assert_eq!(opened.0, master.0);
+            let altered = Config { chunk_max: 1 << 19, ..config.clone() };
+            let error = open_slot(&slot, &altered, &altered.encode(), passphrase, "slot");
+            assert!(matches!(error, Err(Error::WrongKey { .. })));
+        }
+        let slot = create_slot(&master, config.repository, &bytes, b"right", CHEAP).unwrap();
+        let error = open_slot(&slot, &config, &bytes, b"wrong", "slot");
+        assert!(matches!(error, Err(Error::WrongPassphrase)));
+    }
+
+    #[test]
+    fn keys_of_different_purposes_differ() {
+        let keys = Keys::derive(&MasterKey::random().unwrap());
+        let all = [keys.chunk_id, keys.gear, keys.data, keys.metadata].map(|key| key.unwrap());
+        for (place, key) in all.iter().enumerate() {
+            assert!(!all[..place].contains(key));
+        }
+    }
+}

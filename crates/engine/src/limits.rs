@@ -1,0 +1,42 @@
+//! The bounds of memory and of what is read from the repository, each with its reason.
+
+/// Bytes of a stream that one worker scans at a time. Large enough that the lookahead (320 KiB at default sizes, read twice)
+/// costs little, small enough that two per thread stay in a last-level cache.
+pub(crate) const WINDOW_LEN: usize = 4 << 20;
+
+/// Longest file `config`, key slot: far above their fixed lengths, so that a newer version still gets a clear message.
+pub(crate) const SMALL_OBJECT_LEN_MAX: u64 = 4096;
+
+/// Longest archive file: name, command line and sources at their bounds stay below.
+pub(crate) const ARCHIVE_LEN_MAX: u64 = 64 << 20;
+
+/// Longest index segment file: the tables of the most chunks in the worst case (one chunk per group, one group per pack).
+pub(crate) const SEGMENT_LEN_MAX: u64 = 32 << 20;
+
+/// Most chunks in a group: a tree of tiny files must not make tables longer than their content is worth.
+pub(crate) const GROUP_CHUNKS_MAX: usize = 4096;
+
+/// Chunks at which a pack is full whatever its length, so that an index segment stays within its bounds.
+pub(crate) const PACK_CHUNKS_MAX: u32 = 1 << 16;
+
+/// Local index files above which they are merged into one: each costs every miss a filter lookup.
+pub(crate) const LOCAL_SEGMENTS_MAX: usize = 8;
+
+/// Keys per partition of a local segment's filter, about: building one takes 40 bytes of memory per key.
+pub(crate) const FILTER_KEYS: u64 = 1 << 17;
+
+/// Sealed groups that may wait for the pack writer: while one pack is synced to disk the workers go on. 16 groups of 1 MiB.
+pub(crate) const GROUPS_WAITING: usize = 16;
+
+/// Opened groups that a reader keeps, most recently used first: recipe nodes and items lie together.
+pub(crate) const GROUPS_KEPT: usize = 4;
+
+/// Bytes of a stream that one restore plan covers. Within a plan every group is read and opened once, so a larger plan reads
+/// fewer groups twice; a plan takes about 64 bytes of memory per chunk.
+pub(crate) const PLAN_LEN: u64 = 16 << 30;
+
+/// Most entries in one restore plan: bounds its memory (12 MiB) for streams of tiny chunks.
+pub(crate) const PLAN_ENTRIES: usize = 1 << 18;
+
+/// Bytes of one restore plan when the target must be written in order and so is collected in memory first.
+pub(crate) const ORDERED_PLAN_LEN: u64 = 16 << 20;

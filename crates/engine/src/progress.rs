@@ -1,0 +1,57 @@
+//! The one seam through which the library speaks while it works.
+//!
+//! An operation counts the bytes it has dealt with, names what it is at, and reports what went wrong without ending it.
+//! Programs draw bars, print lines, or do nothing. Calls come from any thread; they are cheap and must not block.
+
+/// Something that went wrong with one thing while the operation went on. It decides the exit code in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// One line: the thing and what is wrong with it.
+    pub text: String,
+}
+
+impl Problem {
+    /// A problem that is an error with its causes.
+    pub(crate) fn new(error: &dyn std::error::Error) -> Self {
+        Problem { text: crate::error::message(error) }
+    }
+}
+
+/// What an operation is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading what is backed up.
+    Backup,
+    /// Writing what is restored.
+    Restore,
+    /// Reading the repository to check it.
+    Check,
+    /// Finding what is still needed.
+    Mark,
+    /// Copying what is still needed out of packs that are mostly not.
+    Repack,
+    /// Reading the index.
+    Index,
+}
+
+/// Receives what happens.
+pub trait Progress: Sync {
+    /// A phase begins; `total` is how many bytes it will deal with, if that is known.
+    fn begin(&self, _phase: Phase, _total: Option<u64>) {}
+    /// `bytes` more have been dealt with.
+    fn advance(&self, _bytes: u64) {}
+    /// The phase that began last has ended.
+    fn end(&self) {}
+    /// Something about one path or object, for `-v`.
+    fn note(&self, _text: &str) {}
+    /// Something the user should know now although nothing is wrong: waiting for a lock.
+    fn wait(&self, _text: &str) {}
+    /// Something went wrong with one thing.
+    fn problem(&self, _problem: &Problem) {}
+}
+
+/// Receives and forgets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}

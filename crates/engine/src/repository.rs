@@ -1,0 +1,333 @@
+//! A repository: where its objects are, what its keys are, what its index knows. Owned by one operation at a time.
+//!
+//! Opening goes in steps, because a program has to ask for a passphrase in between: [`Locked::find`] reads the
+//! configuration, [`Locked::unlock`] finds the keys, [`Repository::open`] takes the lock and opens the index.
+
+use std::path::PathBuf;
+
+use format::RepositoryId;
+use format::config::{Config, Features, KeyMode, Seal};
+use format::slot::{Kdf, Slot};
+
+use crate::chunk::ChunkHasher;
+use crate::error::{Error, Result};
+use crate::index::{Cache, Index, IndexSource};
+use crate::keys::{Keys, MasterKey, create_slot, open_slot, random};
+use crate::limits::SMALL_OBJECT_LEN_MAX;
+use crate::pack::PackReader;
+use crate::progress::Progress;
+use crate::seal::Sealer;
+use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind, get_whole};
+
+/// A repository whose keys are not known yet.
+pub struct Locked {
+    store: Box<dyn Store>,
+    config: Config,
+    config_bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Locked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Locked").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What opens a repository.
+#[derive(Clone, Copy, Debug)]
+pub enum Secret<'a> {
+    /// Nothing: an unencrypted repository.
+    None,
+    /// The passphrase of a slot in the repository.
+    Passphrase(&'a [u8]),
+    /// A key file and its passphrase, which may be empty.
+    Keyfile {
+        /// Where it is, for messages.
+        path: &'a str,
+        /// Its content.
+        bytes: &'a [u8],
+        /// Its passphrase.
+        passphrase: &'a [u8],
+    },
+}
+
+/// What init decides.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// How the repository is protected.
+    pub mode: KeyMode,
+    /// Passphrase of the first key slot or of the key file.
+    pub passphrase: Vec<u8>,
+    /// How the passphrase is made into a key.
+    pub kdf: Kdf,
+    /// When, in seconds since 1970.
+    pub now: i64,
+}
+
+/// Makes a repository in an empty store. For mode keyfile, `keep` must have stored the key file durably when it returns: it
+/// is called before anything can be put into the repository.
+pub fn init(
+    store: &dyn Store,
+    options: &InitOptions,
+    keep: &mut dyn FnMut(RepositoryId, &[u8]) -> Result<()>,
+) -> Result<RepositoryId> {
+    let config = Config {
+        repository: RepositoryId::from_bytes(random()?),
+        features: Features::default(),
+        seal: if options.mode == KeyMode::None { Seal::None } else { Seal::XChaCha20Poly1305 },
+        key_mode: options.mode,
+        chunk_min: 16 << 10,
+        chunk_target: 64 << 10,
+        chunk_max: 256 << 10,
+        group_len: 1 << 20,
+        pack_len: 32 << 20,
+        created: options.now,
+    };
+    let bytes = config.encode();
+    if options.mode != KeyMode::None {
+        let master = MasterKey::random()?;
+        let passphrase = &options.passphrase;
+        let slot = create_slot(&master, config.repository, &bytes, passphrase, options.kdf)?;
+        match options.mode {
+            KeyMode::Keyfile => keep(config.repository, &slot.encode())?,
+            _ if passphrase.is_empty() => {
+                return Err(Error::BadOption("the passphrase must not be empty".to_owned()));
+            }
+            _ => store.put_new(&Key::Slot(slot.id), &slot.encode())?,
+        }
+    }
+    store.sync()?;
+    store.put_new(&Key::Config, &bytes)?;
+    store.sync()?;
+    Ok(config.repository)
+}
+
+impl Locked {
+    /// Finds the repository in `store`.
+    pub fn find(store: Box<dyn Store>) -> Result<Self> {
+        let not_one = |why: String| Error::NotARepository { path: store.place(), why };
+        let config_bytes = match get_whole(&*store, &Key::Config, SMALL_OBJECT_LEN_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                return Err(not_one("it has no file config".to_owned()));
+            }
+            Err(error) if error.kind == StoreErrorKind::WrongLength => {
+                return Err(not_one(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let config = Config::decode(&config_bytes).map_err(|error| match error.kind {
+            format::DecodeErrorKind::BadMagic => {
+                not_one("its file config is not garret's".to_owned())
+            }
+            _ => Error::decode("config", 0, error),
+        })?;
+        Ok(Locked { store, config, config_bytes })
+    }
+
+    /// The repository's name in caches and of key files.
+    pub fn id(&self) -> RepositoryId {
+        self.config.repository
+    }
+
+    /// Where its key is.
+    pub fn key_mode(&self) -> KeyMode {
+        self.config.key_mode
+    }
+
+    /// Finds the keys.
+    ///
+    /// # Errors
+    /// `WrongPassphrase` if no slot opens; `WrongKey`, `Corrupt` if a slot is not this repository's or damaged and no other
+    /// opens.
+    pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
+        match (self.config.key_mode, secret) {
+            (KeyMode::None, _) => Ok(Keys::none()),
+            (KeyMode::Keyfile, Secret::Keyfile { path, bytes, passphrase }) => {
+                let slot = Slot::decode(bytes).map_err(|error| Error::decode(path, 0, error))?;
+                let master = self.open_slot(&slot, passphrase, path)?;
+                Ok(Keys::derive(&master))
+            }
+            (KeyMode::Passphrase, Secret::Passphrase(passphrase)) => {
+                let (_, master) = self.find_slot(passphrase)?;
+                Ok(Keys::derive(&master))
+            }
+            _ => Err(Error::WrongPassphrase),
+        }
+    }
+
+    /// Replaces the slot that `old` opens by one under `new`. The new one is stored, read again and opened before the old one
+    /// goes, so at every moment one of the two opens.
+    pub fn change_passphrase(&self, old: &[u8], new: &[u8], kdf: Kdf) -> Result<()> {
+        if self.config.key_mode != KeyMode::Passphrase {
+            return Err(Error::NoPassphrase);
+        }
+        if new.is_empty() {
+            return Err(Error::BadOption("the passphrase must not be empty".to_owned()));
+        }
+        let (old_slot, master) = self.find_slot(old)?;
+        let slot = create_slot(&master, self.config.repository, &self.config_bytes, new, kdf)?;
+        let key = Key::Slot(slot.id);
+        self.store.put_new(&key, &slot.encode())?;
+        self.store.sync()?;
+        let stored = self.read_slot(&key)?;
+        self.open_slot(&stored, new, &key.to_string())?;
+        self.store.delete(&Key::Slot(old_slot.id))?;
+        Ok(self.store.sync()?)
+    }
+
+    /// The key file under another passphrase; the caller stores it.
+    pub fn rewrap_keyfile(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        old: &[u8],
+        new: &[u8],
+        kdf: Kdf,
+    ) -> Result<Vec<u8>> {
+        let slot = Slot::decode(bytes).map_err(|error| Error::decode(path, 0, error))?;
+        let master = self.open_slot(&slot, old, path)?;
+        let slot = create_slot(&master, self.config.repository, &self.config_bytes, new, kdf)?;
+        Ok(slot.encode())
+    }
+
+    fn find_slot(&self, passphrase: &[u8]) -> Result<(Slot, MasterKey)> {
+        let mut worst = Error::WrongPassphrase;
+        for key in self.store.list(Area::Slots)? {
+            let opened = self.read_slot(&key).and_then(|slot| {
+                let master = self.open_slot(&slot, passphrase, &key.to_string())?;
+                Ok((slot, master))
+            });
+            match opened {
+                Ok(found) => return Ok(found),
+                Err(Error::WrongPassphrase) => {}
+                Err(error) => worst = error,
+            }
+        }
+        Err(worst)
+    }
+
+    fn read_slot(&self, key: &Key) -> Result<Slot> {
+        let bytes = get_whole(&*self.store, key, SMALL_OBJECT_LEN_MAX)?;
+        let slot =
+            Slot::decode(&bytes).map_err(|error| Error::decode(&key.to_string(), 0, error))?;
+        match slot.kdf {
+            // A slot without passphrase in the repository would open to anybody.
+            Kdf::Blank => Err(Error::WrongKey { object: key.to_string() }),
+            Kdf::Argon2id { .. } => Ok(slot),
+        }
+    }
+
+    fn open_slot(&self, slot: &Slot, passphrase: &[u8], object: &str) -> Result<MasterKey> {
+        open_slot(slot, &self.config, &self.config_bytes, passphrase, object)
+    }
+}
+
+/// What an operation is going to do, which decides the lock it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read; nothing is written to the repository.
+    Read,
+    /// Add archives; others may do the same.
+    Create,
+    /// Delete; nobody else may be there.
+    Delete,
+}
+
+/// An open repository.
+pub struct Repository {
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) config: Config,
+    pub(crate) keys: Keys,
+    pub(crate) data: Sealer,
+    pub(crate) metadata: Sealer,
+    pub(crate) hasher: ChunkHasher,
+    pub(crate) index: Index,
+    _lock: Box<dyn Guard>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Repository {
+    /// Takes the lock and opens the index; the client's copy of the index lies below `cache`, or in memory.
+    pub fn open(
+        locked: Locked,
+        keys: Keys,
+        access: Access,
+        cache: Option<PathBuf>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let Locked { store, config, .. } = locked;
+        if !keys.fit(&config) {
+            return Err(Error::WrongPassphrase);
+        }
+        let features = match access {
+            Access::Read => 0,
+            Access::Create => config.features.write,
+            Access::Delete => config.features.write | config.features.delete,
+        };
+        if features != 0 {
+            let kind = format::DecodeErrorKind::UnsupportedFeatures(features);
+            let error = format::DecodeError { what: "config", offset: 40, kind };
+            return Err(Error::decode("config", 0, error));
+        }
+        let mode = if access == Access::Delete { LockMode::Exclusive } else { LockMode::Shared };
+        let place = store.place();
+        let lock = store.lock(mode, &mut || {
+            progress.wait(&format!("waiting for another program to finish with {place}"));
+        })?;
+        let data = Sealer::new(config.repository, keys.data.as_ref());
+        let metadata = Sealer::new(config.repository, keys.metadata.as_ref());
+        let hasher = ChunkHasher::new(keys.chunk_id);
+        let cache = match cache {
+            Some(root) => Cache::in_directory(&root, config.repository),
+            None => Cache::in_memory(),
+        };
+        let packs = PackReader { store: &*store, sealer: &data, group_len_max: config.group_len };
+        let source = IndexSource {
+            packs,
+            metadata: &metadata,
+            hasher: &hasher,
+            repository: config.repository,
+        };
+        let index = Index::open(&source, cache, progress)?;
+        Ok(Repository { store, config, keys, data, metadata, hasher, index, _lock: lock })
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> RepositoryId {
+        self.config.repository
+    }
+
+    /// The configuration that init wrote.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Bytes of all packs, index segments and archives.
+    pub fn stored_len(&self) -> Result<u64> {
+        let mut sum = 0;
+        for area in [Area::Packs, Area::Index, Area::Archives] {
+            for key in self.store.list(area)? {
+                sum += self.store.len(&key)?;
+            }
+        }
+        Ok(sum)
+    }
+
+    pub(crate) fn index_source(&self) -> IndexSource<'_> {
+        IndexSource {
+            packs: self.packs(),
+            metadata: &self.metadata,
+            hasher: &self.hasher,
+            repository: self.config.repository,
+        }
+    }
+
+    pub(crate) fn packs(&self) -> PackReader<'_> {
+        PackReader { store: &*self.store, sealer: &self.data, group_len_max: self.config.group_len }
+    }
+}

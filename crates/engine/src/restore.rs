@@ -1,0 +1,410 @@
+//! Restore: from an archive to files, or to a stream.
+//!
+//! ```text
+//! items -> recipe -> ReadPlan -> | read group -> open -> decompress -> verify -> write everywhere it belongs |
+//!                    by group    | workers, out of order                                                     |
+//! ```
+//!
+//! Within a plan every group is read and opened once, whatever the number of places it is written to. A file is written as
+//! `NAME.part` and gets its name when it is complete; one that cannot be completed is reported and leaves nothing, and the
+//! others go on.
+
+mod plan;
+mod select;
+mod target;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use format::archive::{Content, Item, ItemKind, Side};
+use format::recipe::Entry;
+use image::{Allocation, AllocationMap, Root, Time};
+
+use crate::archive::{ItemReader, NamedArchive};
+use crate::error::{Error, Result};
+use crate::fetch::ChunkReader;
+use crate::limits::ORDERED_PLAN_LEN;
+use crate::pipeline::{Workers, with_workers};
+use crate::progress::{Phase, Problem, Progress};
+use crate::recipe::RecipeReader;
+use crate::repository::Repository;
+use crate::store::Key;
+use crate::stream::read_side;
+
+use plan::ReadPlan;
+pub use select::Selection;
+use target::{Memory, Target};
+
+/// Which zeros become holes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AllocationMode {
+    /// Every zero page.
+    #[default]
+    Sparse,
+    /// Those that were holes in the source.
+    Exact,
+    /// None.
+    Full,
+}
+
+/// Where restored bytes go.
+pub enum Destination<'a> {
+    /// Files below this directory, which is made if it is missing.
+    Directory(PathBuf),
+    /// The contents of the selected files behind each other.
+    Stream(&'a mut (dyn Write + Send)),
+    /// Nowhere: everything is read and verified.
+    Nowhere,
+}
+
+/// How to restore.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreOptions {
+    /// Which zeros become holes.
+    pub allocation: AllocationMode,
+    /// Threads that read, decompress and write; at least one.
+    pub threads: usize,
+    /// Whether to restore owners: only root can.
+    pub owners: bool,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestoreReport {
+    /// Files restored.
+    pub file_count: u64,
+    /// Bytes of their streams, holes included.
+    pub bytes: u64,
+    /// Items that could not be restored, each reported as a problem.
+    pub problem_count: u64,
+    /// Selected paths that matched nothing.
+    pub unmatched: Vec<Vec<u8>>,
+}
+
+/// Restores what `selection` selects of an archive.
+///
+/// # Errors
+/// Damage of the archive itself or of its items, and a destination that cannot be written at all. Damage of single files is
+/// reported as problems.
+pub fn restore(
+    repository: &Repository,
+    archive: &NamedArchive,
+    selection: &mut Selection,
+    destination: Destination<'_>,
+    options: &RestoreOptions,
+    progress: &dyn Progress,
+) -> Result<RestoreReport> {
+    let chunks = ChunkReader::new(repository);
+    let object = Key::Archive(archive.name.clone()).to_string();
+    let total = selection.is_everything().then_some(archive.archive.original_len);
+    progress.begin(Phase::Restore, total);
+    let items = ItemReader::new(&chunks, &archive.archive, &object);
+    let mut report = with_workers(options.threads, |workers| {
+        let restorer = Restorer {
+            chunks: &chunks,
+            options,
+            progress,
+            workers,
+            report: RestoreReport::default(),
+        };
+        match destination {
+            Destination::Directory(path) => {
+                restorer.to_directory(items, selection, &Root::open(&path)?)
+            }
+            Destination::Stream(out) => restorer.to_stream(items, selection, out),
+            Destination::Nowhere => restorer.to_nowhere(items, selection),
+        }
+    })?;
+    progress.end();
+    report.unmatched = selection.unmatched();
+    Ok(report)
+}
+
+struct Restorer<'a, 'w, 'scope> {
+    chunks: &'scope ChunkReader<'scope>,
+    options: &'a RestoreOptions,
+    progress: &'scope dyn Progress,
+    workers: Workers<'w, 'scope>,
+    report: RestoreReport,
+}
+
+/// A file whose pieces are planned or written.
+struct OpenFile {
+    item: Item,
+    target: Arc<Target>,
+}
+
+impl Restorer<'_, '_, '_> {
+    fn to_directory(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+        root: &Root,
+    ) -> Result<RestoreReport> {
+        let mut plan = ReadPlan::default();
+        let mut files: Vec<OpenFile> = Vec::new();
+        // Directories get their attributes last, innermost first: writing into one changes its times.
+        let mut directories = Vec::new();
+        for item in items {
+            let item = item?;
+            if !selection.selects(&item.path) {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&item.path).into_owned();
+            let made = match &item.kind {
+                ItemKind::Directory => {
+                    root.directory(&item.path).map(|()| None).map_err(Error::from)
+                }
+                ItemKind::Symlink(target) => {
+                    root.symlink(target, &item.path).map(|()| None).map_err(Error::from)
+                }
+                ItemKind::File(content) => self.open_file(root, &item, content, &name).map(Some),
+            };
+            match (made, &item.kind) {
+                (Err(error), _) => self.problem(&name, &error),
+                (Ok(Some(target)), ItemKind::File(content)) => {
+                    self.plan_file(&mut plan, &target, content, &item, &mut files)?;
+                }
+                (Ok(_), ItemKind::Directory) => directories.push(item),
+                (Ok(_), _) => {}
+            }
+            if plan.is_full() || files.len() >= plan::FILES_MAX {
+                self.execute(&mut plan)?;
+                self.finish_files(&mut files);
+            }
+        }
+        self.execute(&mut plan)?;
+        self.finish_files(&mut files);
+        for item in directories.iter().rev() {
+            let set = root.set_metadata(&item.path, item.mode, self.owner(item), time(item));
+            if let Err(error) = set {
+                self.problem(&String::from_utf8_lossy(&item.path), &error.into());
+            }
+        }
+        Ok(self.report)
+    }
+
+    fn to_nowhere(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+    ) -> Result<RestoreReport> {
+        let mut plan = ReadPlan::default();
+        let mut files = Vec::new();
+        for item in items {
+            let item = item?;
+            let name = String::from_utf8_lossy(&item.path).into_owned();
+            if let ItemKind::File(content) = &item.kind
+                && selection.selects(&item.path)
+            {
+                let target = Arc::new(Target::nowhere(&name));
+                self.plan_file(&mut plan, &target, content, &item, &mut files)?;
+                if plan.is_full() || files.len() >= plan::FILES_MAX {
+                    self.execute(&mut plan)?;
+                    self.finish_files(&mut files);
+                }
+            }
+        }
+        self.execute(&mut plan)?;
+        self.finish_files(&mut files);
+        Ok(self.report)
+    }
+
+    fn to_stream(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+        out: &mut (dyn Write + Send),
+    ) -> Result<RestoreReport> {
+        for item in items {
+            let item = item?;
+            if let ItemKind::File(content) = &item.kind
+                && selection.selects(&item.path)
+            {
+                let name = String::from_utf8_lossy(&item.path).into_owned();
+                self.stream_file(content, &name, out)?;
+                self.report.file_count += 1;
+                self.report.bytes += item.size;
+            }
+        }
+        out.flush().map_err(stream_error)?;
+        Ok(self.report)
+    }
+
+    /// Writes one file in order. A stream cannot be taken back, so the first error ends it.
+    fn stream_file(
+        &mut self,
+        content: &Content,
+        name: &str,
+        out: &mut (dyn Write + Send),
+    ) -> Result<()> {
+        let mut memory = Memory::default();
+        let mut plan = ReadPlan::default();
+        for entry in RecipeReader::new(self.chunks, &content.recipe, name) {
+            let mut left = entry?;
+            loop {
+                if memory.len() >= ORDERED_PLAN_LEN || plan.is_full() {
+                    self.flush(&mut plan, &mut memory, name, out)?;
+                }
+                let room = ORDERED_PLAN_LEN - memory.len();
+                match left {
+                    Entry::Zero { len } if len > room => {
+                        memory.grow(room);
+                        left = Entry::Zero { len: len - room };
+                    }
+                    Entry::Zero { len } => {
+                        memory.grow(len);
+                        break;
+                    }
+                    Entry::Chunk { id, len } => {
+                        memory.plan(id, u64::from(len));
+                        break;
+                    }
+                }
+            }
+        }
+        self.flush(&mut plan, &mut memory, name, out)
+    }
+
+    fn flush(
+        &mut self,
+        plan: &mut ReadPlan,
+        memory: &mut Memory,
+        name: &str,
+        out: &mut (dyn Write + Send),
+    ) -> Result<()> {
+        let (len, chunks) = memory.take();
+        let target = Arc::new(Target::memory(name, len));
+        for (offset, id, chunk_len) in chunks {
+            plan.add(self.chunks.repository, &target, offset, id, chunk_len)?;
+        }
+        self.execute(plan)?;
+        if let Some(what) = target.failure() {
+            return Err(Error::NotRestored(format!("{name}: {what}")));
+        }
+        out.write_all(&target.into_bytes()).map_err(stream_error)
+    }
+
+    fn open_file(
+        &self,
+        root: &Root,
+        item: &Item,
+        content: &Content,
+        name: &str,
+    ) -> Result<Arc<Target>> {
+        let allocation = match self.options.allocation {
+            AllocationMode::Sparse => Allocation::Sparse,
+            AllocationMode::Full => Allocation::Full,
+            AllocationMode::Exact => self.exact(item, content, name)?,
+        };
+        let sink = root.file(&item.path, item.size, allocation)?;
+        Ok(Arc::new(Target::file(name, sink)))
+    }
+
+    fn exact(&self, item: &Item, content: &Content, name: &str) -> Result<Allocation> {
+        if content.allocation == Side::Inline(Vec::new()) {
+            return Ok(Allocation::Full);
+        }
+        let map = read_side(&content.allocation, self.chunks, name)?;
+        match AllocationMap::decode(&map, item.size) {
+            Ok(map) => Ok(Allocation::Exact(map)),
+            Err(error) => Err(Error::Corrupt {
+                object: name.to_owned(),
+                offset: 0,
+                what: format!("its allocation map: {error}"),
+            }),
+        }
+    }
+
+    /// Plans a whole file, executing whenever the plan is full. What is wrong with the file is remembered by its target.
+    fn plan_file(
+        &mut self,
+        plan: &mut ReadPlan,
+        target: &Arc<Target>,
+        content: &Content,
+        item: &Item,
+        files: &mut Vec<OpenFile>,
+    ) -> Result<()> {
+        let mut at = 0;
+        for entry in RecipeReader::new(self.chunks, &content.recipe, target.name()) {
+            let planned = entry.and_then(|entry| {
+                self.plan_entry(plan, target, at, &entry)?;
+                Ok(entry.len())
+            });
+            match planned {
+                Ok(len) => at += len,
+                Err(error) => {
+                    target.fail(None, &error);
+                    break;
+                }
+            }
+            if plan.is_full() {
+                self.execute(plan)?;
+                self.finish_files(files);
+            }
+        }
+        files.push(OpenFile { item: item.clone(), target: target.clone() });
+        Ok(())
+    }
+
+    fn plan_entry(
+        &self,
+        plan: &mut ReadPlan,
+        target: &Arc<Target>,
+        at: u64,
+        entry: &Entry,
+    ) -> Result<()> {
+        match *entry {
+            Entry::Zero { len } => {
+                self.progress.advance(len);
+                target.zero(at, len)
+            }
+            Entry::Chunk { id, len } => {
+                plan.add(self.chunks.repository, target, at, id, u64::from(len))
+            }
+        }
+    }
+
+    /// Reads every group of the plan and writes it to its places.
+    fn execute(&mut self, plan: &mut ReadPlan) -> Result<()> {
+        let (chunks, progress) = (self.chunks, self.progress);
+        let groups = plan.take().into_iter().map(Ok);
+        let done = self.workers.map(groups, move |group| {
+            progress.advance(group.run(chunks.repository));
+            Ok(())
+        });
+        done.collect()
+    }
+
+    fn finish_files(&mut self, files: &mut Vec<OpenFile>) {
+        for OpenFile { item, target } in files.drain(..) {
+            let owner = self.owner(&item);
+            match Target::finish(target, item.mode, owner, time(&item)) {
+                Ok(()) => {
+                    self.report.file_count += 1;
+                    self.report.bytes += item.size;
+                }
+                Err(error) => self.problem(&String::from_utf8_lossy(&item.path), &error),
+            }
+        }
+    }
+
+    fn owner(&self, item: &Item) -> Option<(u32, u32)> {
+        self.options.owners.then_some((item.uid, item.gid))
+    }
+
+    fn problem(&mut self, name: &str, error: &Error) {
+        self.report.problem_count += 1;
+        let text = format!("{name}: not restored: {}", crate::error::message(error));
+        self.progress.problem(&Problem { text });
+    }
+}
+
+fn time(item: &Item) -> Time {
+    Time { secs: item.mtime.secs, nanos: item.mtime.nanos }
+}
+
+fn stream_error(source: std::io::Error) -> Error {
+    Error::System { what: "writing to the output", source }
+}

@@ -1,0 +1,336 @@
+//! A repository in a directory of a local file system.
+//!
+//! ```text
+//! README config lock  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  tmp/
+//! ```
+//!
+//! A put writes `tmp/RANDOM`, syncs its data and renames it to its place; `sync` then syncs the directories that were
+//! touched, opened before the renames so that an error of theirs is not lost. Every directory but those inside `backups/` is
+//! made by `create`. The lock is a kernel lock on the file `lock`: it ends with the process, so there is none to break.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use format::archive::is_archive_name;
+use format::{PackId, SegmentId, SlotId};
+
+use super::{Area, Guard, Key, LockMode, Store, StoreError, StoreErrorKind};
+
+const README: &str = "This is a garret backup repository: see `garret help`. Do not change files here by hand,\n\
+                      except that files in backups/ may be renamed or removed.\n";
+
+/// A directory that holds, or will hold, a repository.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: PathBuf,
+    /// Directories whose entries changed since the last sync.
+    touched: Mutex<BTreeMap<PathBuf, File>>,
+}
+
+impl LocalStore {
+    /// The store in `root`, whether or not there is a repository yet.
+    pub fn open(root: &Path) -> Self {
+        LocalStore { root: root.to_owned(), touched: Mutex::default() }
+    }
+
+    /// Makes the directories of a new repository in `root`, which must be absent or an empty directory.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is anything in `root`.
+    pub fn create(root: &Path) -> Result<Self, StoreError> {
+        let made = |path: &Path, result: io::Result<()>| {
+            result.map_err(|source| StoreError::new("create", path.display(), source))
+        };
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            made(parent, fs::create_dir_all(parent))?;
+        }
+        match private_dir(root) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let mut entries = fs::read_dir(root)
+                    .map_err(|_| StoreError::new("create", root.display(), error))?;
+                if entries.next().is_some() {
+                    let source = io::ErrorKind::AlreadyExists.into();
+                    return Err(StoreError::new("create", root.display(), source));
+                }
+            }
+            result => made(root, result)?,
+        }
+        let store = Self::open(root);
+        for name in ["keys", "packs", "index", "backups", "tmp"] {
+            let path = root.join(name);
+            made(&path, private_dir(&path))?;
+        }
+        for shard in 0..=u8::MAX {
+            let path = root.join("packs").join(format!("{shard:02x}"));
+            made(&path, private_dir(&path))?;
+        }
+        for (name, text) in [("README", README), ("lock", "")] {
+            let path = root.join(name);
+            let written = private_file(&path).and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            });
+            made(&path, written)?;
+        }
+        for path in [root.join("packs"), root.to_owned()] {
+            made(&path, File::open(&path).and_then(|directory| directory.sync_all()))?;
+        }
+        Ok(store)
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.to_string())
+    }
+
+    /// Remembers to sync the directory that holds `path`.
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        let directory = path.parent().unwrap_or(&self.root);
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !touched.contains_key(directory) {
+            touched.insert(directory.to_owned(), File::open(directory)?);
+        }
+        Ok(())
+    }
+
+    /// Writes a temporary file whose data is durable, ready to be renamed.
+    fn stage(&self, parts: &[&[u8]]) -> io::Result<Staged> {
+        let mut name = [0; 16];
+        getrandom::fill(&mut name).map_err(io::Error::other)?;
+        let path = self.root.join("tmp").join(SlotId::from_bytes(name).to_string());
+        let mut file = private_file(&path)?;
+        let staged = Staged { path };
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.sync_data()?;
+        Ok(staged)
+    }
+
+    /// Makes what is missing between the root and `path`: for an archive with `/` in its name, and for a directory that
+    /// somebody removed.
+    fn make_parents(&self, path: &Path) -> io::Result<()> {
+        let missing = |path: &&Path| !path.is_dir();
+        let mut parents: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
+        while let Some(parent) = parents.pop() {
+            self.touch(parent)?;
+            match private_dir(parent) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn list_ids(
+        &self,
+        directory: &Path,
+        keys: &mut Vec<Key>,
+        key: fn(&str) -> Option<Key>,
+    ) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            keys.extend(entry?.file_name().to_str().and_then(key));
+        }
+        Ok(())
+    }
+
+    fn list_archives(&self, directory: &Path, prefix: &str, keys: &mut Vec<Key>) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}"))
+            else {
+                continue;
+            };
+            if !is_archive_name(&name) {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                self.list_archives(&entry.path(), &format!("{name}/"), keys)?;
+            } else if kind.is_file() {
+                keys.push(Key::Archive(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn error(&self, operation: &'static str, key: &Key, source: io::Error) -> StoreError {
+        StoreError::new(operation, self.path(key).display(), source)
+    }
+}
+
+impl Store for LocalStore {
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let put = || {
+            let staged = self.stage(parts)?;
+            self.make_parents(&path)?;
+            self.touch(&path)?;
+            fs::rename(&staged.path, &path)
+        };
+        put().map_err(|source| self.error("write", key, source))
+    }
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let put = || {
+            let staged = self.stage(&[bytes])?;
+            self.make_parents(&path)?;
+            self.touch(&path)?;
+            rename_new(&staged.path, &path)
+        };
+        put().map_err(|source| self.error("create", key, source))
+    }
+
+    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let read = || {
+            let mut file = File::open(self.path(key))?;
+            let end = file.metadata()?.len();
+            if range.end > end || range.start > range.end {
+                let text = format!("it ends at {end}, bytes up to {} are needed", range.end);
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            }
+            file.seek(SeekFrom::Start(range.start))?;
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            file.read_exact(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|source| self.error("read", key, source))
+    }
+
+    fn len(&self, key: &Key) -> Result<u64, StoreError> {
+        match fs::metadata(self.path(key)) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(source) => Err(self.error("read", key, source)),
+        }
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
+        let mut keys = Vec::new();
+        let listed = match area {
+            Area::Slots => self.list_ids(&self.root.join("keys"), &mut keys, |name| {
+                SlotId::from_hex(name).map(Key::Slot)
+            }),
+            Area::Index => self.list_ids(&self.root.join("index"), &mut keys, |name| {
+                SegmentId::from_hex(name).map(Key::Index)
+            }),
+            Area::Packs => (0..=u8::MAX).try_for_each(|shard| {
+                let directory = self.root.join("packs").join(format!("{shard:02x}"));
+                self.list_ids(&directory, &mut keys, |name| PackId::from_hex(name).map(Key::Pack))
+            }),
+            Area::Archives => self.list_archives(&self.root.join("backups"), "", &mut keys),
+        };
+        match listed {
+            Ok(()) => Ok(keys),
+            // An area that is gone holds nothing; an index is rebuilt, lost archives show as lost.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && area == Area::Index => {
+                Ok(keys)
+            }
+            Err(error) => Err(StoreError::new("list", self.root.display(), error)),
+        }
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let delete = || {
+            self.touch(&path)?;
+            fs::remove_file(&path)
+        };
+        match delete() {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(self.error("delete", key, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((path, directory)) = touched.pop_first() {
+            directory
+                .sync_all()
+                .map_err(|source| StoreError::new("sync", path.display(), source))?;
+        }
+        Ok(())
+    }
+
+    fn lock(
+        &self,
+        mode: LockMode,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<Box<dyn Guard>, StoreError> {
+        let path = self.root.join("lock");
+        let fail = |source| StoreError::new("lock", path.display(), source);
+        let file = File::open(&path).map_err(fail)?;
+        let tried = match mode {
+            LockMode::Shared => file.try_lock_shared(),
+            LockMode::Exclusive => file.try_lock(),
+        };
+        match (tried, mode) {
+            (Ok(()), _) => {}
+            (Err(TryLockError::WouldBlock), LockMode::Shared) => {
+                waiting();
+                file.lock_shared().map_err(fail)?;
+            }
+            (Err(TryLockError::WouldBlock), LockMode::Exclusive) => {
+                waiting();
+                file.lock().map_err(fail)?;
+            }
+            (Err(TryLockError::Error(source)), _) => return Err(fail(source)),
+        }
+        Ok(Box::new(LocalGuard { _file: file }))
+    }
+
+    fn place(&self) -> String {
+        self.root.display().to_string()
+    }
+}
+
+/// The kernel releases the lock when the file is closed.
+struct LocalGuard {
+    _file: File,
+}
+
+impl Guard for LocalGuard {}
+
+/// A temporary file; whatever is still there when this is dropped is removed.
+struct Staged {
+    path: PathBuf,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // After a successful rename there is nothing to remove; after a failure there is nothing more to be done about it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Renames unless the target exists, in one step.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let cwd = rustix::fs::CWD;
+    let flags = rustix::fs::RenameFlags::NOREPLACE;
+    match rustix::fs::renameat_with(cwd, from, cwd, to, flags) {
+        // File systems without the flag: a hard link is as exclusive.
+        Err(rustix::io::Errno::INVAL) => fs::hard_link(from, to),
+        result => Ok(result?),
+    }
+}
+
+impl StoreErrorKind {
+    /// Whether the object is not there.
+    pub fn is_not_found(self) -> bool {
+        self == StoreErrorKind::NotFound
+    }
+}

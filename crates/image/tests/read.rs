@@ -1,0 +1,240 @@
+//! The read side on real files: extents, bytes, change, refusal, page cache.
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod common;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{Random, disk_dir, extents, open, oracle, sparse_file, tmpfs_dir, write_file};
+use image::{Extent, Extents, Kind, RawFile, Source, SourceErrorKind, lstat};
+
+fn check_sparse_files(dir: &Path, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let path = dir.join(format!("{seed}"));
+        let bytes = sparse_file(&path, &mut Random(seed));
+        let source = open(&path);
+        let found = extents(&source);
+        assert_eq!(found, oracle(&path), "seed {seed}");
+        assert_eq!(source.len(), bytes.len() as u64);
+        let mut covered = 0;
+        for extent in found {
+            assert_eq!(extent.offset(), covered, "seed {seed}");
+            assert!(!extent.is_empty());
+            covered += extent.len();
+            let start = usize::try_from(extent.offset()).unwrap();
+            let expected = &bytes[start..start + usize::try_from(extent.len()).unwrap()];
+            if extent.is_hole() {
+                assert!(expected.iter().all(|byte| *byte == 0), "seed {seed}: holes are zero");
+            }
+            let mut read = vec![0xaa; expected.len()];
+            source.read_at(&mut read, extent.offset()).unwrap();
+            assert!(read == expected, "seed {seed} at {}", extent.offset());
+        }
+        assert_eq!(covered, source.len(), "seed {seed}");
+        assert!(!source.changed().unwrap());
+    }
+}
+
+#[test]
+fn extents_equal_a_walk_by_pages_and_holes_are_zero() {
+    let dir = disk_dir();
+    check_sparse_files(dir.path(), 0..60);
+}
+
+#[test]
+fn the_same_holds_on_tmpfs() {
+    let dir = tmpfs_dir();
+    check_sparse_files(dir.path(), 100..140);
+}
+
+#[test]
+fn files_of_zero_and_one_byte_have_no_and_one_extent() {
+    let dir = disk_dir();
+    assert_eq!(extents(&open(&write_file(dir.path(), "0", b""))), []);
+    let one = write_file(dir.path(), "1", b"x");
+    assert_eq!(extents(&open(&one)), [Extent::Data { offset: 0, len: 1 }]);
+    let hole = write_file(dir.path(), "hole", b"");
+    File::options().write(true).open(&hole).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(extents(&open(&hole)), [Extent::Hole { offset: 0, len: 1 << 40 }]);
+}
+
+#[test]
+fn a_file_system_that_knows_no_holes_gives_one_extent() {
+    // sysfs, where a file is of one page by its metadata and shorter by its content.
+    let source = open(Path::new("/sys/kernel/uevent_seqnum"));
+    assert_eq!(extents(&source), [Extent::Data { offset: 0, len: source.len() }]);
+    assert!(!source.changed().unwrap());
+    source.read_at(&mut vec![0; usize::try_from(source.len()).unwrap()], 0).unwrap();
+    assert!(source.changed().unwrap(), "it came short, though its metadata is the same");
+}
+
+#[test]
+fn a_file_cut_short_while_it_is_read_yields_zeros_and_says_changed() {
+    for dir in [disk_dir(), tmpfs_dir()] {
+        let path = write_file(dir.path(), "f", &Random(1).bytes(1_000_000));
+        let source = open(&path);
+        let mut walk = Extents::new(&source);
+        File::options().write(true).open(&path).unwrap().set_len(10_001).unwrap();
+        let mut read = vec![0xaa; 1_000_000];
+        source.read_at(&mut read, 0).unwrap();
+        assert!(read[..10_001].iter().all(|byte| *byte != 0));
+        assert!(read[10_001..].iter().all(|byte| *byte == 0));
+        source.read_at(&mut read[..100], 500_000).unwrap();
+        assert!(read[..100].iter().all(|byte| *byte == 0));
+        assert!(source.changed().unwrap());
+        let covered: u64 = walk.by_ref().map(|extent| extent.unwrap().len()).sum();
+        assert_eq!(covered, 1_000_000, "the walk still covers the length at open");
+    }
+}
+
+#[test]
+fn a_file_that_grew_or_was_touched_says_changed_and_is_not_read_past_its_old_end() {
+    let dir = disk_dir();
+    let path = write_file(dir.path(), "f", b"0123456789");
+    let source = open(&path);
+    assert!(!source.changed().unwrap());
+    File::options().append(true).open(&path).unwrap().write_at(b"abc", 10).unwrap();
+    assert!(source.changed().unwrap());
+    assert_eq!(extents(&source), [Extent::Data { offset: 0, len: 10 }]);
+    let mut read = [0xaa; 16];
+    source.read_at(&mut read, 4).unwrap();
+    assert_eq!(&read, b"456789\0\0\0\0\0\0\0\0\0\0");
+    source.read_at(&mut read, u64::MAX).unwrap();
+    assert_eq!(read, [0; 16]);
+
+    let source = open(&path);
+    File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert!(source.changed().unwrap(), "same size, other mtime");
+}
+
+/// Ends the thread that changes the file, so that a failure is reported and does not hang.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_file_punched_and_filled_during_the_walk_yields_ordered_extents_that_end() {
+    let dir = disk_dir();
+    let path = dir.path().join("f");
+    let file = File::create(&path).unwrap();
+    file.set_len(4 << 20).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random(5);
+            let flags =
+                rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+            while !stop.load(Ordering::Relaxed) {
+                let offset = random.below(4 << 20) & !4095;
+                match random.below(20) {
+                    0 => file.set_len(random.below(4 << 20)).unwrap(),
+                    1 => file.set_len(4 << 20).unwrap(),
+                    2..11 => rustix::fs::fallocate(&file, flags, offset, 65536).unwrap(),
+                    _ => file.write_all_at(&[7; 8192], offset).unwrap(),
+                }
+            }
+        });
+        let _stop_also_on_panic = StopOnDrop(&stop);
+        for _ in 0..2000 {
+            let source = open(&path);
+            let mut covered = 0;
+            for extent in Extents::new(&source) {
+                let extent = extent.unwrap();
+                assert_eq!(extent.offset(), covered);
+                assert!(!extent.is_empty());
+                covered += extent.len();
+            }
+            assert_eq!(covered, source.len());
+        }
+    });
+}
+
+#[test]
+fn only_files_and_block_devices_are_opened_and_a_pipe_does_not_hang() {
+    let dir = disk_dir();
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("target", &link).unwrap();
+    for (path, follow) in
+        [(&*fifo, false), (&*fifo, true), (dir.path(), true), (Path::new("/dev/null"), true)]
+    {
+        let error = RawFile::open(path, follow).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::NotSupported, "{error:?}");
+    }
+    assert_eq!(RawFile::open(&link, true).unwrap_err().kind(), SourceErrorKind::NotFound);
+    write_file(dir.path(), "target", b"abc");
+    assert_eq!(RawFile::open(&link, false).unwrap_err().kind(), SourceErrorKind::NotSupported);
+    let source = RawFile::open(&link, true).unwrap();
+    assert_eq!((source.len(), source.metadata().kind), (3, Kind::Regular));
+    assert_eq!(*source.metadata(), lstat(&dir.path().join("target")).unwrap());
+}
+
+/// Bytes of a file in the page cache.
+fn cached_bytes(path: &Path) -> u64 {
+    common::run("fincore", &["--bytes", "--noheadings", "--output", "RES", common::path_str(path)])
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+fn drop_cache(path: &Path) {
+    let file = File::open(path).unwrap();
+    file.sync_all().unwrap();
+    // Write-back that has just ended may still hold pages for a moment.
+    for _ in 0..100 {
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        if cached_bytes(path) == 0 {
+            return;
+        }
+    }
+    panic!("cannot drop the page cache of {}", path.display());
+}
+
+#[test]
+fn reading_leaves_the_page_cache_as_it_was() {
+    const LEN: usize = 32 << 20;
+    // Now and then the device answers before the question "is it cached?" is through, and a piece
+    // passes for cached. Ordinary read-ahead leaves over four fifths behind.
+    const TOLERANCE: u64 = LEN as u64 / 8;
+    let dir = disk_dir();
+    let bytes = Random(3).bytes(LEN);
+    let path = write_file(dir.path(), "f", &bytes);
+    for piece in [4 << 20, 1 << 20, 100_000, 5_000] {
+        drop_cache(&path);
+        let read = |range: std::ops::Range<usize>| {
+            let source = open(&path);
+            let mut buf = vec![0; piece];
+            for offset in range.step_by(piece) {
+                let len = piece.min(LEN - offset);
+                source.read_at(&mut buf[..len], offset as u64).unwrap();
+                assert!(buf[..len] == bytes[offset..offset + len]);
+            }
+        };
+        read(0..LEN);
+        let left = cached_bytes(&path);
+        assert!(left <= TOLERANCE, "pieces of {piece}: {left} bytes were left behind");
+
+        // One half cached by somebody else: that half stays, and nothing else.
+        let half = LEN as u64 / 2;
+        let mut other = vec![0; LEN / 2];
+        let file = File::open(&path).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+        file.read_exact_at(&mut other, 0).unwrap();
+        let before = cached_bytes(&path);
+        assert!(before >= half);
+        read(0..LEN);
+        let after = cached_bytes(&path);
+        assert!(
+            after.abs_diff(before) <= TOLERANCE,
+            "pieces of {piece}: {before} bytes were cached before, {after} after"
+        );
+    }
+}
