@@ -84,28 +84,31 @@ pub fn plan_prune(
         .collect();
     let ends: Vec<Zoned> =
         archives.iter().map(|archive| local(archive.archive.end, zone)).collect();
-    let periods: [(i64, fn(&Zoned) -> Period); 5] = [
-        (rules.hourly, |time| {
-            (time.year(), i16::from(time.month()), i16::from(time.day()), i16::from(time.hour()))
-        }),
-        (rules.daily, |time| (time.year(), i16::from(time.month()), i16::from(time.day()), 0)),
-        (rules.weekly, |time| {
-            let week = time.date().iso_week_date();
-            (week.year(), i16::from(week.week()), 0, 0)
-        }),
-        (rules.monthly, |time| (time.year(), i16::from(time.month()), 0, 0)),
-        (rules.yearly, |time| (time.year(), 0, 0, 0)),
-    ];
-    for (count, period) in periods {
-        keep_first_of_each(&mut keep, &ends, count, period);
-    }
+    let hour = |time: &Zoned| (time.year(), time.month(), time.day(), time.hour());
+    let day = |time: &Zoned| (time.year(), time.month(), time.day(), 0);
+    let week = |time: &Zoned| {
+        let week = time.date().iso_week_date();
+        (week.year(), week.week(), 0, 0)
+    };
+    let month = |time: &Zoned| (time.year(), time.month(), 0, 0);
+    let year = |time: &Zoned| (time.year(), 0, 0, 0);
+    keep_first_of_each(&mut keep, &ends, rules.hourly, hour);
+    keep_first_of_each(&mut keep, &ends, rules.daily, day);
+    keep_first_of_each(&mut keep, &ends, rules.weekly, week);
+    keep_first_of_each(&mut keep, &ends, rules.monthly, month);
+    keep_first_of_each(&mut keep, &ends, rules.yearly, year);
     Ok(archives.into_iter().zip(keep).map(|(archive, keep)| Decision { archive, keep }).collect())
 }
 
 /// The numbers that name a period: year, month or week, day, hour.
-type Period = (i16, i16, i16, i16);
+type Period = (i16, i8, i8, i8);
 
-fn keep_first_of_each(keep: &mut [bool], ends: &[Zoned], count: i64, period: fn(&Zoned) -> Period) {
+fn keep_first_of_each(
+    keep: &mut [bool],
+    ends: &[Zoned],
+    count: i64,
+    period: impl Fn(&Zoned) -> Period,
+) {
     let mut left = count;
     let mut last = None;
     for (keep, end) in keep.iter_mut().zip(ends) {

@@ -110,10 +110,10 @@ pub fn restore(
         };
         match destination {
             Destination::Directory(path) => {
-                restorer.to_directory(items, selection, &Root::open(&path)?)
+                restorer.into_directory(items, selection, &Root::open(&path)?)
             }
-            Destination::Stream(out) => restorer.to_stream(items, selection, out),
-            Destination::Nowhere => restorer.to_nowhere(items, selection),
+            Destination::Stream(out) => restorer.into_stream(items, selection, out),
+            Destination::Nowhere => restorer.into_nowhere(items, selection),
         }
     })?;
     progress.end();
@@ -136,7 +136,7 @@ struct OpenFile {
 }
 
 impl Restorer<'_, '_, '_> {
-    fn to_directory(
+    fn into_directory(
         mut self,
         items: ItemReader<'_>,
         selection: &mut Selection,
@@ -185,7 +185,7 @@ impl Restorer<'_, '_, '_> {
         Ok(self.report)
     }
 
-    fn to_nowhere(
+    fn into_nowhere(
         mut self,
         items: ItemReader<'_>,
         selection: &mut Selection,
@@ -211,7 +211,7 @@ impl Restorer<'_, '_, '_> {
         Ok(self.report)
     }
 
-    fn to_stream(
+    fn into_stream(
         mut self,
         items: ItemReader<'_>,
         selection: &mut Selection,

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use format::index::{Counts, GroupRow, PackRow, Record, Tables, first_eight};
@@ -190,9 +191,15 @@ fn write_rows(out: &mut impl Write, inputs: &[Tables<'_>]) -> io::Result<Counts>
     Ok(counts)
 }
 
+/// The records of one table, and what is added to its group rows.
+struct MergeInput<'a> {
+    records: Peekable<Box<dyn Iterator<Item = Record> + 'a>>,
+    first_group: u32,
+}
+
 /// The records of several tables in the order of their ids, group rows renumbered, each id once.
 struct Merge<'a> {
-    inputs: Vec<(std::iter::Peekable<Box<dyn Iterator<Item = Record> + 'a>>, u32)>,
+    inputs: Vec<MergeInput<'a>>,
 }
 
 impl<'a> Merge<'a> {
@@ -200,7 +207,7 @@ impl<'a> Merge<'a> {
         let mut first_group = 0;
         let inputs = inputs.iter().map(|tables| {
             let records: Box<dyn Iterator<Item = Record>> = Box::new(tables.records());
-            let input = (records.peekable(), first_group);
+            let input = MergeInput { records: records.peekable(), first_group };
             first_group += tables.counts().groups;
             input
         });
@@ -208,10 +215,10 @@ impl<'a> Merge<'a> {
     }
 
     fn next(&mut self) -> Option<Record> {
-        let least =
-            self.inputs.iter_mut().filter_map(|(records, _)| records.peek()).map(|r| r.id).min()?;
+        let heads = self.inputs.iter_mut().filter_map(|input| input.records.peek());
+        let least = heads.map(|record| record.id).min()?;
         let mut found = None;
-        for (records, first_group) in &mut self.inputs {
+        for MergeInput { records, first_group } in &mut self.inputs {
             if let Some(record) = records.next_if(|record| record.id == least) {
                 found.get_or_insert(Record { group: *first_group + record.group, ..record });
             }
