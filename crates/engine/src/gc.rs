@@ -7,9 +7,10 @@
 //! Nothing is deleted before what replaces it is durable, and a segment that lists a pack goes before the pack: a crash at
 //! any moment leaves packs that the next gc drops, never a gap.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use format::index::{GroupRow, PackRow, SEGMENT_CHUNKS_MAX};
+use format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX};
 use format::{ChunkId, PackId};
 
 use crate::archive::NamedArchive;
@@ -68,6 +69,7 @@ pub fn gc(
     options: &GcOptions,
     progress: &dyn Progress,
 ) -> Result<GcReport> {
+    repository.store.sweep()?;
     progress.begin(Phase::Mark, None);
     let mut problems = Problems { progress, count: 0 };
     let plan = plan(repository, &mut problems)?;
@@ -99,21 +101,32 @@ struct GcPlan {
     drop: Vec<PackRow>,
     /// Packs that are mostly not needed.
     repack: Vec<PackUse>,
+    /// The groups of those of which something is needed.
+    groups: Vec<GroupUse>,
 }
 
 /// How much of a pack is needed.
+#[derive(Clone, Copy)]
 struct PackUse {
     row: PackRow,
-    groups: Vec<GroupUse>,
     live_len: u64,
     plain_len: u64,
 }
 
 /// Which chunks of a group are needed.
 struct GroupUse {
+    pack: PackRow,
     row: GroupRow,
-    /// Id, place in the group, length, whether it is needed.
-    chunks: Vec<(ChunkId, u32, u32, bool)>,
+    chunks: Vec<ChunkUse>,
+}
+
+struct ChunkUse {
+    id: ChunkId,
+    /// Place in the group, in bytes.
+    offset: u32,
+    /// Length in bytes.
+    len: u32,
+    live: bool,
 }
 
 impl PackUse {
@@ -121,6 +134,11 @@ impl PackUse {
     fn dead_bytes(&self) -> u64 {
         let dead = u128::from(self.plain_len - self.live_len) * u128::from(self.row.len);
         (dead / u128::from(self.plain_len.max(1))) as u64
+    }
+
+    /// Dead bytes per thousand.
+    fn dead_share(&self) -> u64 {
+        self.dead_bytes() * 1000 / u64::from(self.row.len).max(1)
     }
 }
 
@@ -132,57 +150,79 @@ fn plan(repository: &Repository, problems: &mut Problems<'_>) -> Result<GcPlan> 
         let archive: NamedArchive = repository.archive(&name)?;
         mark_archive(&chunks, &archive, &mut marks, &mut Missing { archive: &name, problems })?;
     }
-    let (drop, mut used): (Vec<_>, Vec<_>) =
-        pack_uses(&repository.index, &marks).into_iter().partition(|pack| pack.live_len == 0);
-    let live_bytes: u64 = used.iter().map(|pack| u64::from(pack.row.len) - pack.dead_bytes()).sum();
-    let mut waste: u64 = used.iter().map(PackUse::dead_bytes).sum();
-    used.sort_by_key(|pack| {
-        std::cmp::Reverse(pack.dead_bytes() * 1000 / u64::from(pack.row.len).max(1))
-    });
-    let is_small = |pack: &PackUse| pack.row.len < repository.config.pack_len / 4;
-    let merge_small = used.iter().filter(|pack| is_small(pack)).count() >= SMALL_PACKS;
-    let mut repack = Vec::new();
-    for pack in used {
-        let wasteful = waste > live_bytes / WASTE_FRACTION && pack.live_len < pack.plain_len;
-        if wasteful || (merge_small && is_small(&pack)) {
-            waste = waste.saturating_sub(pack.dead_bytes());
-            repack.push(pack);
-        }
-    }
-    repack.sort_by_key(|pack| pack.row.id);
-    Ok(GcPlan { drop: drop.into_iter().map(|pack| pack.row).collect(), repack })
+    let uses = pack_uses(&repository.index, &marks);
+    let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
+    let repack = choose(used, repository.config.pack_len);
+    let groups = group_uses(&repository.index, &marks, &repack);
+    Ok(GcPlan { drop: drop.into_iter().map(|pack| pack.row).collect(), repack, groups })
 }
 
-/// What of each pack is needed, from the index and the marks on it.
+/// The packs worth copying what is needed out of: the most wasteful until little waste is left, and small ones when there
+/// are many.
+fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
+    let live_bytes: u64 = used.iter().map(|pack| u64::from(pack.row.len) - pack.dead_bytes()).sum();
+    let mut waste: u64 = used.iter().map(PackUse::dead_bytes).sum();
+    let is_small = |pack: &PackUse| pack.row.len < pack_len / 4;
+    let merge_small = used.iter().filter(|pack| is_small(pack)).count() >= SMALL_PACKS;
+    used.sort_by_key(|pack| (Reverse(pack.dead_share()), pack.row.id));
+    used.retain(|pack| {
+        let wasteful = waste > live_bytes / WASTE_FRACTION && pack.live_len < pack.plain_len;
+        let chosen = wasteful || (merge_small && is_small(pack));
+        waste -= if chosen { pack.dead_bytes() } else { 0 };
+        chosen
+    });
+    used
+}
+
+/// How much of each pack is needed, from the index and the marks on it.
 fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
     let mut packs: HashMap<PackId, PackUse> = HashMap::new();
     for (segment, tables) in index.tables().enumerate() {
-        let rows: Vec<PackRow> = tables.packs().collect();
-        let mut groups: Vec<GroupUse> =
-            tables.groups().map(|row| GroupUse { row, chunks: Vec::new() }).collect();
+        let mut uses: Vec<PackUse> =
+            tables.packs().map(|row| PackUse { row, live_len: 0, plain_len: 0 }).collect();
         for (place, record) in tables.records().enumerate() {
-            if let Some(group) = groups.get_mut(record.group as usize) {
-                let live = marks.is_set(segment, place as u64);
-                group.chunks.push((record.id, record.offset, record.len, live));
-            }
+            let group = tables.group(record.group);
+            let Some(pack) = group.and_then(|group| uses.get_mut(group.pack as usize)) else {
+                continue;
+            };
+            let live = marks.is_set(segment, place as u64);
+            pack.plain_len += u64::from(record.len);
+            pack.live_len += if live { u64::from(record.len) } else { 0 };
         }
-        for mut group in groups {
-            let Some(row) = rows.get(group.row.pack as usize) else { continue };
-            group.chunks.sort_unstable_by_key(|(_, offset, ..)| *offset);
-            let pack = packs.entry(row.id).or_insert_with(|| PackUse {
-                row: *row,
-                groups: Vec::new(),
-                live_len: 0,
-                plain_len: 0,
-            });
-            for (_, _, len, live) in &group.chunks {
-                pack.plain_len += u64::from(*len);
-                pack.live_len += if *live { u64::from(*len) } else { 0 };
-            }
-            pack.groups.push(group);
+        for pack in uses {
+            let empty = PackUse { live_len: 0, plain_len: 0, ..pack };
+            let sum = packs.entry(pack.row.id).or_insert(empty);
+            sum.live_len += pack.live_len;
+            sum.plain_len += pack.plain_len;
         }
     }
     packs.into_values().collect()
+}
+
+/// The groups of these packs of which something is needed, in the order of the packs and of the places in them.
+fn group_uses(index: &Index, marks: &Marks, packs: &[PackUse]) -> Vec<GroupUse> {
+    let wanted: HashSet<PackId> = packs.iter().map(|pack| pack.row.id).collect();
+    let mut found = Vec::new();
+    for (segment, tables) in index.tables().enumerate() {
+        let mut groups: HashMap<u32, GroupUse> = HashMap::new();
+        for (place, Record { id, group, offset, len }) in tables.records().enumerate() {
+            let Some(row) = tables.group(group) else { continue };
+            let Some(pack) = tables.pack(row.pack) else { continue };
+            if wanted.contains(&pack.id) {
+                let live = marks.is_set(segment, place as u64);
+                let new = GroupUse { pack, row, chunks: Vec::new() };
+                let chunks = &mut groups.entry(group).or_insert(new).chunks;
+                chunks.push(ChunkUse { id, offset, len, live });
+            }
+        }
+        let needed = |group: &GroupUse| group.chunks.iter().any(|chunk| chunk.live);
+        found.extend(groups.into_values().filter(needed));
+    }
+    for group in &mut found {
+        group.chunks.sort_unstable_by_key(|chunk| chunk.offset);
+    }
+    found.sort_unstable_by_key(|group| (group.pack.id, group.row.offset));
+    found
 }
 
 /// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
@@ -206,15 +246,12 @@ fn repack(
         group_len: repository.config.group_len,
         pack_len: repository.config.pack_len,
     };
-    let groups =
-        plan.repack.iter().flat_map(|pack| pack.groups.iter().map(move |group| (pack.row, group)));
     let (kept, written) = with_workers(options.threads, |workers| {
         write_chunks(target, options.compression, workers, |writer| {
             let mut kept = HashSet::new();
-            let live =
-                groups.filter(|(_, group)| group.chunks.iter().any(|(.., live)| *live)).map(Ok);
+            let groups = plan.groups.iter().map(Ok);
             let read =
-                workers.map(live, |(pack, group)| Ok((pack, read_live(repository, &pack, group))));
+                workers.map(groups, |group| Ok((group.pack.id, read_live(repository, group))));
             for read in read {
                 match read? {
                     (_, Ok(Live::Whole(group))) => writer.keep_group(group)?,
@@ -225,7 +262,7 @@ fn repack(
                     }
                     (pack, Err(error)) => {
                         problems.report(Problem::new(&error));
-                        kept.insert(pack.id);
+                        kept.insert(pack);
                     }
                 }
             }
@@ -245,29 +282,30 @@ enum Live {
     Some(Vec<(ChunkId, Vec<u8>)>),
 }
 
-fn read_live(repository: &Repository, pack: &PackRow, group: &GroupUse) -> Result<Live> {
-    if group.chunks.iter().all(|(.., live)| *live) {
-        let (frame, body) = repository.packs().body(pack, &group.row)?;
+fn read_live(repository: &Repository, group: &GroupUse) -> Result<Live> {
+    let GroupUse { pack, row, chunks } = group;
+    if chunks.iter().all(|chunk| chunk.live) {
+        let (frame, body) = repository.packs().body(pack, row)?;
         // A chunk that is stored twice is listed once: the group is not whole then.
-        if frame.chunk_count as usize == group.chunks.len() {
-            let chunks = group.chunks.iter().map(|(id, _, len, _)| (*id, *len)).collect();
+        if frame.chunk_count as usize == chunks.len() {
+            let chunks = chunks.iter().map(|chunk| (chunk.id, chunk.len)).collect();
             return Ok(Live::Whole(CompressedGroup { frame, body, chunks }));
         }
     }
-    let open = repository.packs().group(pack, &group.row)?;
-    let live = group.chunks.iter().filter(|(.., live)| *live);
-    let chunks = live.map(|(id, offset, len, _)| {
-        let bytes = open.slice(*offset, *len).and_then(|bytes| repository.hasher.verify(id, bytes));
-        match bytes {
-            Some(chunk) => Ok((*id, chunk.bytes().to_vec())),
-            None => Err(Error::Corrupt {
-                object: Key::Pack(pack.id).to_string(),
-                offset: u64::from(group.row.offset),
-                what: format!("the group does not hold chunk {id}"),
-            }),
-        }
-    });
-    Ok(Live::Some(chunks.collect::<Result<_>>()?))
+    let open = repository.packs().group(pack, row)?;
+    let live =
+        chunks.iter().filter(|chunk| chunk.live).map(|ChunkUse { id, offset, len, .. }| {
+            let bytes = open.slice(*offset, *len);
+            match bytes.and_then(|bytes| repository.hasher.verify(id, bytes)) {
+                Some(chunk) => Ok((*id, chunk.bytes().to_vec())),
+                None => Err(Error::Corrupt {
+                    object: Key::Pack(pack.id).to_string(),
+                    offset: u64::from(row.offset),
+                    what: format!("the group does not hold chunk {id}"),
+                }),
+            }
+        });
+    Ok(Live::Some(live.collect::<Result<_>>()?))
 }
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.

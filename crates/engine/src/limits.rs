@@ -10,8 +10,8 @@ pub(crate) const SMALL_OBJECT_LEN_MAX: u64 = 4096;
 /// Longest archive file: name, command line and sources at their bounds stay below.
 pub(crate) const ARCHIVE_LEN_MAX: u64 = 64 << 20;
 
-/// Longest index segment file: the tables of the most chunks in the worst case (one chunk per group, one group per pack).
-pub(crate) const SEGMENT_LEN_MAX: u64 = 32 << 20;
+/// Longest index segment file: twice the most chunks and a pack more (gc merges segments), each in a group of its own.
+pub(crate) const SEGMENT_LEN_MAX: u64 = 64 << 20;
 
 /// Most chunks in a group: a tree of tiny files must not make tables longer than their content is worth.
 pub(crate) const GROUP_CHUNKS_MAX: usize = 4096;

@@ -7,8 +7,8 @@
 //! - An object is absent or whole: a reader never sees part of a `put`.
 //! - `put` of a key that exists replaces it; content-addressed keys get the same bytes again. `put_new` refuses instead, and
 //!   of two at once exactly one succeeds.
-//! - What was put is durable once a `sync` that began after the put returned has returned. The order of durability before
-//!   that is undefined.
+//! - What was put, deleted or adopted is durable once a `sync` that began after that has returned. The order of durability
+//!   before that is undefined.
 //! - `get` of a range fails when the range is not fully there.
 //! - `list` gives every object whose put returned before the call and that is not deleted; objects put during the call may or
 //!   may not be in it; it never invents one. Files that are no objects are passed over.
@@ -147,8 +147,12 @@ pub trait Store: Send + Sync {
     fn list(&self, area: Area) -> Result<Vec<Key>, StoreError>;
     /// Removes the object.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
-    /// Waits until everything put or deleted before is durable.
+    /// Makes the next sync cover an object that another process put and perhaps never synced.
+    fn adopt(&self, key: &Key) -> Result<(), StoreError>;
+    /// Waits until everything put, deleted or adopted before is durable.
     fn sync(&self) -> Result<(), StoreError>;
+    /// Removes what interrupted puts left behind. Only for the holder of the exclusive lock.
+    fn sweep(&self) -> Result<(), StoreError>;
     /// Takes the repository's lock; calls `waiting` once before it blocks.
     fn lock(&self, mode: LockMode, waiting: &mut dyn FnMut())
     -> Result<Box<dyn Guard>, StoreError>;

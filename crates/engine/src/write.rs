@@ -65,9 +65,11 @@ pub(crate) fn write_chunks<'scope, R>(
     let unstored = target.index.take_unstored();
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            let unstored =
-                unstored.iter().try_for_each(|rows| send_segment(store, metadata, rows, &segments));
-            unstored.and_then(|()| store_packs(store, data, metadata, &sealed, &segments))
+            for rows in &unstored {
+                rows.packs.iter().try_for_each(|pack| store.adopt(&Key::Pack(pack.id)))?;
+                send_segment(store, metadata, rows, &segments)?;
+            }
+            store_packs(store, data, metadata, &sealed, &segments)
         });
         let mut writer = ChunkWriter {
             hasher: target.hasher,

@@ -248,6 +248,21 @@ impl Store for LocalStore {
         }
     }
 
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.touch(&self.path(key)).map_err(|source| self.error("sync", key, source))
+    }
+
+    fn sweep(&self) -> Result<(), StoreError> {
+        let tmp = self.root.join("tmp");
+        let sweep = || {
+            for entry in fs::read_dir(&tmp)? {
+                fs::remove_file(entry?.path())?;
+            }
+            Ok(())
+        };
+        sweep().map_err(|source| StoreError::new("clean", tmp.display(), source))
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((path, directory)) = touched.pop_first() {

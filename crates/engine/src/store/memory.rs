@@ -102,7 +102,15 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.object(key).map(drop)
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn sweep(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
