@@ -82,6 +82,15 @@ pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
     }
 }
 
+/// Fails unless there is an archive of that name, readable or not.
+pub(crate) fn check_name(store: &dyn Store, name: &str) -> Result<()> {
+    match check_new_name(store, name) {
+        Err(Error::ArchiveExists(_)) => Ok(()),
+        Ok(()) => Err(Error::ArchiveMissing(name.to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
 /// The commit: makes the archive visible, after everything it refers to is durable, and returns when it is durable itself.
 pub(crate) fn publish(store: &dyn Store, metadata: &Sealer, archive: &Archive) -> Result<[u8; 32]> {
     let nonce = Nonce::random()?;

@@ -19,14 +19,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chunker::{Piece, Scan, Segment, Stitcher};
 use format::ChunkId;
-use format::archive::{Archive, Item, Time};
-use format::recipe::CutterKind;
+use format::archive::{Archive, Item, Time, is_safe_path};
+use format::recipe::{CutterKind, Node, Recipe};
 use image::{Source, SourceError};
 
 use crate::archive::{NamedArchive, check_new_name, publish};
 use crate::chunk::ChunkHasher;
 use crate::cutters::{CutterChoice, Cutters};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::group::Compression;
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Progress};
@@ -120,9 +120,8 @@ pub fn backup(
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
     check_new_name(&*repository.store, name)?;
-    let start = now();
-    let sources = sources(&inputs, options);
-    let previous = Previous::find(repository, options, &sources)?;
+    let mut archive = head(name, &inputs, options)?;
+    let previous = Previous::find(repository, options, &archive.sources)?;
     let cutters = Cutters::new(&repository.config, &repository.keys)?;
     let tools = Tools { cutters, hasher: &repository.hasher, buffers: BufferPool::default() };
     let target = Target {
@@ -150,19 +149,11 @@ pub fn backup(
         })
     })?;
     progress.end();
-    let archive = Archive {
-        name: name.to_owned(),
-        start,
-        end: now(),
-        host: options.host.clone(),
-        user: options.user.clone(),
-        command: options.command.clone(),
-        sources,
-        original_len: collected.original_len,
-        file_count: collected.file_count,
-        problem_count: collected.problem_count,
-        items: collected.items,
-    };
+    archive.end = now();
+    archive.original_len = collected.original_len;
+    archive.file_count = collected.file_count;
+    archive.problem_count = collected.problem_count;
+    archive.items = collected.items;
     let fingerprint = publish(&*repository.store, &repository.metadata, &archive)?;
     Ok(BackupReport {
         archive: NamedArchive { name: name.to_owned(), archive, fingerprint },
@@ -298,6 +289,40 @@ impl Cut {
                 chunk
             }
         })
+    }
+}
+
+/// What is known of the archive before anything is read.
+///
+/// # Errors
+/// `BadName`, `BadOption` if the archive could be made but never be read again.
+fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive> {
+    for input in inputs {
+        if let Input::Stream { name, .. } = input
+            && !is_safe_path(name)
+        {
+            return Err(Error::BadName(String::from_utf8_lossy(name).into_owned()));
+        }
+    }
+    let start = now();
+    let archive = Archive {
+        name: name.to_owned(),
+        start,
+        end: start,
+        host: options.host.clone(),
+        user: options.user.clone(),
+        command: options.command.clone(),
+        sources: sources(inputs, options),
+        original_len: 0,
+        file_count: 0,
+        problem_count: 0,
+        items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) },
+    };
+    match Archive::decode(&archive.encode()) {
+        Ok(_) => Ok(archive),
+        Err(error) => Err(Error::BadOption(format!(
+            "the command line, host or paths are longer than an archive can record: {error}"
+        ))),
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX};
 use format::{ChunkId, PackId};
 
-use crate::archive::NamedArchive;
+use crate::archive::{NamedArchive, check_name};
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
 use crate::group::{CompressedGroup, Compression};
@@ -52,8 +52,12 @@ pub struct GcReport {
     pub problem_count: u64,
 }
 
-/// Removes archives from the list of archives; their space comes back with [`gc`].
+/// Removes archives from the list of archives; their space comes back with [`gc`]. Damaged ones can be removed too.
+///
+/// # Errors
+/// `BadName`, `ArchiveMissing` before anything is removed.
 pub fn delete(repository: &Repository, names: &[String]) -> Result<()> {
+    names.iter().try_for_each(|name| check_name(&*repository.store, name))?;
     for name in names {
         repository.store.delete(&Key::Archive(name.clone()))?;
     }

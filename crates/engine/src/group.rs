@@ -3,8 +3,13 @@
 //! Chunks of 64 KiB compress some 6 % better by the megabyte than each on its own, and who holds the storage sees no chunk
 //! sizes. A group that compression does not make at least 1/32 smaller is stored as it is.
 
+use std::cell::RefCell;
+use std::io;
+
 use format::ChunkId;
 use format::pack::{Codec, Frame, decode_body, encode_lens};
+
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::{Error, Result};
 use crate::limits::GROUP_CHUNKS_MAX;
@@ -120,21 +125,51 @@ fn compress_into(bytes: &[u8], compression: Compression, body: &mut Vec<u8>) -> 
             body.resize(start + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
             let (_, output) = body.split_at_mut(start);
             let len = lz4_flex::block::compress_into(bytes, output)
-                .map_err(|error| failed(std::io::Error::other(error)))?;
+                .map_err(|error| failed(io::Error::other(error)))?;
             body.truncate(start + len);
             Ok(Codec::Lz4)
         }
         Compression::Zstd(level) => {
             body.resize(start + zstd::zstd_safe::compress_bound(bytes.len()), 0);
             let (_, output) = body.split_at_mut(start);
-            let len = zstd::bulk::compress_to_buffer(bytes, output, level).map_err(failed)?;
+            let len = with_compressor(level, |zstd| zstd.compress_to_buffer(bytes, output))?;
             body.truncate(start + len);
             Ok(Codec::Zstd)
         }
     }
 }
 
-fn failed(source: std::io::Error) -> Error {
+/// Runs `work` with this thread's zstd context: making one costs as much as compressing a few kilobytes, and its memory.
+fn with_compressor<R>(
+    level: i32,
+    work: impl FnOnce(&mut Compressor<'static>) -> io::Result<R>,
+) -> Result<R> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some((kept_level, compressor)) if *kept_level == level => compressor,
+            _ => &mut kept.insert((level, Compressor::new(level).map_err(failed)?)).1,
+        };
+        work(compressor).map_err(failed)
+    })
+}
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Decompresses a zstd frame with this thread's context; gives the length.
+fn decompress_zstd(frame: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(decompressor) => decompressor,
+            None => kept.insert(Decompressor::new()?),
+        };
+        decompressor.decompress_to_buffer(frame, bytes)
+    })
+}
+
+fn failed(source: io::Error) -> Error {
     Error::System { what: "compressing a group", source }
 }
 
@@ -157,7 +192,7 @@ impl OpenGroup {
                 plain_len
             }
             Codec::None => compressed.len(),
-            Codec::Zstd => zstd::bulk::decompress_to_buffer(compressed, &mut bytes)
+            Codec::Zstd => decompress_zstd(compressed, &mut bytes)
                 .map_err(|error| format!("the zstd frame does not decompress: {error}"))?,
             Codec::Lz4 => lz4_flex::block::decompress_into(compressed, &mut bytes)
                 .map_err(|error| format!("the lz4 block does not decompress: {error}"))?,

@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-use format::RepositoryId;
 use format::config::{Config, Features, KeyMode, Seal};
 use format::slot::{Kdf, Slot};
+use format::{ChunkId, RepositoryId};
 
 use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
@@ -305,6 +305,16 @@ impl Repository {
     /// The configuration that init wrote.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The ids of every chunk that a pack holds, sorted: those of contents, of recipes and of item streams. For tests and
+    /// comparisons: takes 32 bytes of memory per chunk.
+    pub fn chunk_ids(&self) -> Vec<ChunkId> {
+        let records = self.index.tables().flat_map(|tables| tables.records().collect::<Vec<_>>());
+        let mut ids: Vec<ChunkId> = records.map(|record| record.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Bytes of all packs, index segments and archives.

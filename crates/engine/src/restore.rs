@@ -97,9 +97,15 @@ pub fn restore(
 ) -> Result<RestoreReport> {
     let chunks = ChunkReader::new(repository);
     let object = Key::Archive(archive.name.clone()).to_string();
-    let total = selection.is_everything().then_some(archive.archive.original_len);
-    progress.begin(Phase::Restore, total);
-    let items = ItemReader::new(&chunks, &archive.archive, &object);
+    let all_items = || ItemReader::new(&chunks, &archive.archive, &object);
+    let total = match selection.is_everything() {
+        true => archive.archive.original_len,
+        false => {
+            all_items().flatten().filter(|item| selection.selects(&item.path)).map(length).sum()
+        }
+    };
+    progress.begin(Phase::Restore, Some(total));
+    let items = all_items();
     let mut report = with_workers(options.threads, |workers| {
         let restorer = Restorer {
             chunks: &chunks,
@@ -152,6 +158,7 @@ impl Restorer<'_, '_, '_> {
                 continue;
             }
             let name = String::from_utf8_lossy(&item.path).into_owned();
+            self.progress.note(&name);
             let made = match &item.kind {
                 ItemKind::Directory => {
                     root.directory(&item.path).map(|()| None).map_err(Error::from)
@@ -194,10 +201,12 @@ impl Restorer<'_, '_, '_> {
         let mut files = Vec::new();
         for item in items {
             let item = item?;
+            if !selection.selects(&item.path) {
+                continue;
+            }
             let name = String::from_utf8_lossy(&item.path).into_owned();
-            if let ItemKind::File(content) = &item.kind
-                && selection.selects(&item.path)
-            {
+            self.progress.note(&name);
+            if let ItemKind::File(content) = &item.kind {
                 let target = Arc::new(Target::nowhere(&name));
                 self.plan_file(&mut plan, &target, content, &item, &mut files)?;
                 if plan.is_full() || files.len() >= plan::FILES_MAX {
@@ -219,9 +228,10 @@ impl Restorer<'_, '_, '_> {
     ) -> Result<RestoreReport> {
         for item in items {
             let item = item?;
-            if let ItemKind::File(content) = &item.kind
-                && selection.selects(&item.path)
-            {
+            if !selection.selects(&item.path) {
+                continue;
+            }
+            if let ItemKind::File(content) = &item.kind {
                 let name = String::from_utf8_lossy(&item.path).into_owned();
                 self.stream_file(content, &name, out)?;
                 self.report.file_count += 1;
@@ -399,6 +409,11 @@ impl Restorer<'_, '_, '_> {
         let text = format!("{name}: not restored: {}", crate::error::message(error));
         self.progress.problem(&Problem { text });
     }
+}
+
+/// Bytes of the stream of an item.
+fn length(item: Item) -> u64 {
+    if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 }
 }
 
 fn time(item: &Item) -> Time {

@@ -182,7 +182,7 @@ impl<'p> Plan<'p> {
             Kind::Block if found.named => return self.start_file(found).map(Some),
             Kind::Socket => return Ok(None),
             other => {
-                let text = format!("{} not stored", other.describe());
+                let text = format!("{} is not stored", other.describe());
                 let source = std::io::Error::new(std::io::ErrorKind::Unsupported, text);
                 return Err(SourceError::new(&found.path, "back up", source));
             }
