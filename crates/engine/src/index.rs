@@ -21,7 +21,7 @@ use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX};
 use crate::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
 use crate::seal::{Content, Nonce, Sealer};
-use crate::store::{Area, Key, Store, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 
 pub(crate) use cache::Cache;
 use segment::Segment;
@@ -72,17 +72,35 @@ impl Index {
                 missing.insert(id);
             }
         }
+        let mut listed: HashSet<SegmentId> = HashSet::new();
+        for key in store.list(Area::Index)? {
+            if let Key::Index(id) = key {
+                listed.insert(id);
+            }
+        }
         let repository = source.repository;
         let segments = cache.load(repository);
         let mut index = Index { segments, cache, repository, lost_packs: false };
-        if index.segments.iter().flat_map(segment::packs).any(|pack| !missing.contains(&pack.id)) {
+        // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
+        let is_stale = |segment: &Segment| {
+            segment::packs(segment).iter().any(|pack| !missing.contains(&pack.id))
+                || segment.sources.iter().any(|id| !listed.contains(id))
+        };
+        if index.segments.iter().any(is_stale) {
             index.forget();
+        }
+        let known: HashSet<SegmentId> =
+            index.segments.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
+        let unknown: Vec<SegmentId> = listed.difference(&known).copied().collect();
+        if !unknown.is_empty() {
+            // One of them may cover packs that were read from their footers.
+            drop(index.take_unstored());
         }
         let stored = missing.clone();
         for pack in index.segments.iter().flat_map(segment::packs) {
             missing.remove(&pack.id);
         }
-        index.load_segments(source, &stored, &mut missing, progress)?;
+        index.load_segments(source, unknown, &stored, &mut missing, progress)?;
         index.load_footers(source, missing, progress)?;
         Ok(index)
     }
@@ -103,17 +121,13 @@ impl Index {
     fn load_segments(
         &mut self,
         source: &IndexSource<'_>,
+        mut unknown: Vec<SegmentId>,
         stored: &HashSet<PackId>,
         missing: &mut HashSet<PackId>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let known: HashSet<SegmentId> =
-            self.segments.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
-        for key in source.packs.store.list(Area::Index)? {
-            let Key::Index(id) = key else { continue };
-            if known.contains(&id) {
-                continue;
-            }
+        unknown.sort_unstable();
+        for id in unknown {
             match read_segment(source, id) {
                 Ok(rows) => {
                     let pack_count = rows.packs.len();
@@ -152,9 +166,15 @@ impl Index {
         missing.sort_unstable();
         let mut rows = Rows::default();
         for id in missing {
-            let read = source.packs.footer(id).or_else(|error| {
-                progress.problem(&Problem::new(&error));
-                source.packs.salvage(id, source.hasher)
+            let read = source.packs.footer(id).or_else(|error| match error {
+                // Storage that fails now may show the footer later: the pack stays unknown until then.
+                Error::Store(error) if error.kind != StoreErrorKind::WrongLength => {
+                    Err(error.into())
+                }
+                error => {
+                    progress.problem(&Problem::new(&error));
+                    source.packs.salvage(id, source.hasher)
+                }
             });
             match read {
                 Ok((pack, footer)) => rows.push(pack, &footer),
@@ -178,7 +198,9 @@ impl Index {
         let tables = rows.encode();
         let (tables, _) =
             Tables::open(&tables).map_err(|error| Error::decode("the local index", 0, error))?;
-        self.segments.push(Cache::in_memory().create(self.repository, &[id], &[tables])?);
+        let mut segment = Cache::in_memory().create(self.repository, &[id], &[tables])?;
+        segment.incomplete = true;
+        self.segments.push(segment);
         Ok(())
     }
 
@@ -190,7 +212,7 @@ impl Index {
         let segment = self.cache.create(self.repository, &sources, &[tables])?;
         self.segments.push(segment);
         let merging: Vec<Segment> = if self.segments.len() > LOCAL_SEGMENTS_MAX {
-            self.segments.extract_if(.., |segment| !segment.sources.is_empty()).collect()
+            self.segments.extract_if(.., |segment| segment.can_merge()).collect()
         } else {
             Vec::new()
         };

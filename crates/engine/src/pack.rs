@@ -7,6 +7,8 @@
 //! The nonce of every box is the pack's salt and the box's offset in the file, so a place in a pack is bound to what lies
 //! there. A pack is planned before its groups are sealed, so that groups are sealed on all cores.
 
+use std::ops::Range;
+
 use format::index::{GroupRow, PackRow};
 use format::object::TAG_LEN;
 use format::pack::{
@@ -21,7 +23,7 @@ use crate::group::{CompressedGroup, OpenGroup};
 use crate::keys::random;
 use crate::limits::PACK_CHUNKS_MAX;
 use crate::seal::{Content, Nonce, Sealer};
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreErrorKind};
 
 /// Where a group will lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +247,10 @@ impl PackReader<'_> {
     }
 
     /// What a pack holds, by walking its groups from the start and hashing their chunks: for a pack whose footer is lost.
-    /// Ends at the first group that does not open.
+    /// A group whose body does not open is passed over; the walk ends where a frame header does not open, or the file does.
+    ///
+    /// # Errors
+    /// A failure of the storage: what it did not show now it may show later, so the pack must not be taken for a short one.
     pub(crate) fn salvage(&self, id: PackId, hasher: &ChunkHasher) -> Result<(PackRow, Footer)> {
         let key = Key::Pack(id);
         let object = key.to_string();
@@ -255,26 +260,35 @@ impl PackReader<'_> {
         let row = PackRow { id, salt, len: u32::try_from(len).unwrap_or(u32::MAX) };
         let mut footer = Footer::default();
         let mut offset = PACK_HEADER_LEN as u64;
-        while offset + (SEALED_FRAME_LEN as u64) < u64::from(row.len) {
-            let Ok((frame, group)) = self.salvage_group(&row, offset) else { break };
-            let chunks =
-                group.chunks().map(|chunk| (hasher.hash(chunk), chunk.len() as u32)).collect();
+        while offset + SEALED_FRAME_LEN as u64 <= u64::from(row.len) {
+            let head = self.store.get(&key, offset..offset + SEALED_FRAME_LEN as u64)?;
+            let Ok((frame, _)) = self.open_frame(&object, &salt, offset, &head) else { break };
+            let end = offset + frame.sealed_len();
+            let chunks = match self.salvage_group(&row, offset..end) {
+                Ok(group) => {
+                    group.chunks().map(|chunk| (hasher.hash(chunk), chunk.len() as u32)).collect()
+                }
+                Err(Error::Store(error)) if error.kind != StoreErrorKind::WrongLength => {
+                    return Err(error.into());
+                }
+                Err(_) => Vec::new(),
+            };
+            if end > u64::from(row.len) {
+                break;
+            }
             footer.groups.push(FooterGroup { body_len: frame.body_len, chunks });
-            offset += frame.sealed_len();
+            offset = end;
         }
         Ok((row, footer))
     }
 
-    fn salvage_group(&self, pack: &PackRow, offset: u64) -> Result<(Frame, OpenGroup)> {
-        let key = Key::Pack(pack.id);
-        let head = self.store.get(&key, offset..offset + SEALED_FRAME_LEN as u64)?;
-        let (frame, _) = self.open_frame(&key.to_string(), &pack.salt, offset, &head)?;
+    fn salvage_group(&self, pack: &PackRow, range: Range<u64>) -> Result<OpenGroup> {
         let group = GroupRow {
             pack: 0,
-            offset: u32::try_from(offset).unwrap_or(u32::MAX),
-            sealed_len: u32::try_from(frame.sealed_len()).unwrap_or(u32::MAX),
+            offset: u32::try_from(range.start).unwrap_or(u32::MAX),
+            sealed_len: u32::try_from(range.end - range.start).unwrap_or(u32::MAX),
         };
-        Ok((frame, self.group(pack, &group)?))
+        self.group(pack, &group)
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Target<'r> {
 
 /// Runs `body` with a writer; returns when everything it was given is stored. If storing fails, that error wins.
 pub(crate) fn write_chunks<'scope, R>(
-    target: Target<'scope>,
+    mut target: Target<'scope>,
     compression: Compression,
     workers: Workers<'_, 'scope>,
     body: impl FnOnce(&mut ChunkWriter<'_, 'scope>) -> Result<R>,
@@ -62,15 +62,9 @@ pub(crate) fn write_chunks<'scope, R>(
     let (groups, sealed) = bounded(GROUPS_WAITING);
     let (segments, stored) = unbounded();
     let (store, data, metadata) = (target.store, target.data, target.metadata);
-    let unstored = target.index.take_unstored();
+    adopt_unstored(store, metadata, target.index)?;
     std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            for rows in &unstored {
-                rows.packs.iter().try_for_each(|pack| store.adopt(&Key::Pack(pack.id)))?;
-                send_segment(store, metadata, rows, &segments)?;
-            }
-            store_packs(store, data, metadata, &sealed, &segments)
-        });
+        let thread = scope.spawn(move || store_packs(store, data, metadata, &sealed, &segments));
         let mut writer = ChunkWriter {
             hasher: target.hasher,
             index: target.index,
@@ -99,6 +93,26 @@ pub(crate) fn write_chunks<'scope, R>(
         (written.pack_count, written.pack_bytes) = packs;
         Ok((result?, written))
     })
+}
+
+/// Stores segments for packs that none covers, before anything is admitted: what they hold is known all the while.
+fn adopt_unstored(store: &dyn Store, metadata: &Sealer, index: &mut Index) -> Result<()> {
+    for rows in index.take_unstored() {
+        rows.packs.iter().try_for_each(|pack| store.adopt(&Key::Pack(pack.id)))?;
+        let (id, tables) = store_segment(store, metadata, &rows)?;
+        index.add(&tables, Some(id))?;
+    }
+    Ok(())
+}
+
+/// Lists packs that no segment covers in new ones: what is known from them may be referred to from now on.
+fn store_unstored(target: &mut Target<'_>) -> Result<()> {
+    for rows in target.index.take_unstored() {
+        rows.packs.iter().try_for_each(|pack| target.store.adopt(&Key::Pack(pack.id)))?;
+        let (id, tables) = store_segment(target.store, target.metadata, &rows)?;
+        target.index.add(&tables, Some(id))?;
+    }
+    Ok(())
 }
 
 /// Takes chunks, keeps the new ones.

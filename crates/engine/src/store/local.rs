@@ -87,14 +87,16 @@ impl LocalStore {
         self.root.join(key.to_string())
     }
 
-    /// Remembers to sync the directory that holds `path`.
-    fn touch(&self, path: &Path) -> io::Result<()> {
+    /// The directory that holds `path`, opened before it is changed, so that an error of its writing is not lost.
+    fn directory_of(&self, path: &Path) -> io::Result<(PathBuf, File)> {
         let directory = path.parent().unwrap_or(&self.root);
+        Ok((directory.to_owned(), File::open(directory)?))
+    }
+
+    /// Remembers to sync a directory that was changed. Not before the change: another thread's sync would come too early.
+    fn touched(&self, (path, directory): (PathBuf, File)) {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        if !touched.contains_key(directory) {
-            touched.insert(directory.to_owned(), File::open(directory)?);
-        }
-        Ok(())
+        touched.entry(path).or_insert(directory);
     }
 
     /// Writes a temporary file whose data is durable, ready to be renamed.
@@ -117,10 +119,10 @@ impl LocalStore {
         let missing = |path: &&Path| !path.is_dir();
         let mut parents: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
         while let Some(parent) = parents.pop() {
-            self.touch(parent)?;
+            let directory = self.directory_of(parent)?;
             match private_dir(parent) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+                _ => self.touched(directory),
             }
         }
         Ok(())
@@ -169,8 +171,10 @@ impl Store for LocalStore {
         let put = || {
             let staged = self.stage(parts)?;
             self.make_parents(&path)?;
-            self.touch(&path)?;
-            fs::rename(&staged.path, &path)
+            let directory = self.directory_of(&path)?;
+            fs::rename(&staged.path, &path)?;
+            self.touched(directory);
+            Ok(())
         };
         put().map_err(|source| self.error("write", key, source))
     }
@@ -180,8 +184,10 @@ impl Store for LocalStore {
         let put = || {
             let staged = self.stage(&[bytes])?;
             self.make_parents(&path)?;
-            self.touch(&path)?;
-            rename_new(&staged.path, &path)
+            let directory = self.directory_of(&path)?;
+            rename_new(&staged.path, &path)?;
+            self.touched(directory);
+            Ok(())
         };
         put().map_err(|source| self.error("create", key, source))
     }
@@ -237,8 +243,10 @@ impl Store for LocalStore {
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let path = self.path(key);
         let delete = || {
-            self.touch(&path)?;
-            fs::remove_file(&path)
+            let directory = self.directory_of(&path)?;
+            fs::remove_file(&path)?;
+            self.touched(directory);
+            Ok(())
         };
         match delete() {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -249,7 +257,9 @@ impl Store for LocalStore {
     }
 
     fn adopt(&self, key: &Key) -> Result<(), StoreError> {
-        self.touch(&self.path(key)).map_err(|source| self.error("sync", key, source))
+        let directory = self.directory_of(&self.path(key));
+        self.touched(directory.map_err(|source| self.error("sync", key, source))?);
+        Ok(())
     }
 
     fn sweep(&self) -> Result<(), StoreError> {
