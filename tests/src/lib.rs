@@ -1,1 +1,1 @@
-//! tests
+//! Suites that cross crates: see `tests/`. The library itself is empty.

@@ -238,6 +238,8 @@ struct Cut {
     buffer: Buffer,
     /// Bytes that pieces may start in: what counts as progress.
     own: usize,
+    /// How many of those were known to be zero without being read.
+    hole: usize,
     /// Where the first piece starts in the buffer.
     start: usize,
     pieces: Vec<Piece>,
@@ -256,7 +258,9 @@ impl Cutting {
             let mut pieces = Vec::new();
             let cutter = tools.cutters.get(cutter);
             let start = self.stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
-            Ok(Cut { buffer: loaded.buffer, own: loaded.own, start, pieces })
+            let holes = loaded.known_zero.iter();
+            let hole = holes.map(|hole| hole.end.min(loaded.own).saturating_sub(hole.start)).sum();
+            Ok(Cut { buffer: loaded.buffer, own: loaded.own, hole, start, pieces })
         })
     }
 }

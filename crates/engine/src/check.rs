@@ -1,8 +1,8 @@
 //! Check: reads the repository and says what is wrong with it. Changes nothing.
 //!
-//! Always: every pack's length and footer against the index, every archive's structure, every chunk of every archive against
-//! the index. With `verify_data`: every byte of every pack against the pack's name, every group opened, every chunk against
-//! its id; archives that need a damaged chunk are named.
+//! Always: every segment of the index, every pack's length and footer against the index, every archive's structure, every
+//! chunk of every archive against the index. With `verify_data`: every byte of every pack against the pack's name, every
+//! group opened, every chunk against its id; archives that need a damaged chunk are named.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,7 +12,7 @@ use format::{ChunkId, PackId};
 
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
-use crate::index::Location;
+use crate::index::{Location, read_segment};
 use crate::mark::{Marks, Visitor, mark_archive};
 use crate::pack::listed;
 use crate::pipeline::with_workers;
@@ -55,6 +55,7 @@ pub fn check(
     let mut checker =
         Checker { repository, progress, damaged: HashSet::new(), report: CheckReport::default() };
     if options.packs {
+        checker.segments()?;
         checker.packs(options)?;
     }
     if options.archives {
@@ -82,6 +83,24 @@ impl Checker<'_> {
     fn problem(&mut self, text: String) {
         self.report.problem_count += 1;
         self.progress.problem(&Problem { text });
+    }
+
+    /// The repository's index: every segment opens, every pack it lists is there. The client's copy is not asked.
+    fn segments(&mut self) -> Result<()> {
+        let packs: HashSet<Key> = self.repository.store.list(Area::Packs)?.into_iter().collect();
+        for key in self.repository.store.list(Area::Index)? {
+            let Key::Index(id) = key else { continue };
+            match read_segment(&self.repository.index_source(), id) {
+                Ok(rows) => {
+                    let lost = rows.packs.iter().map(|pack| Key::Pack(pack.id));
+                    for pack in lost.filter(|pack| !packs.contains(pack)) {
+                        self.problem(format!("{pack} is missing"));
+                    }
+                }
+                Err(error) => self.problem(crate::error::message(&error)),
+            }
+        }
+        Ok(())
     }
 
     fn packs(&mut self, options: &CheckOptions) -> Result<()> {

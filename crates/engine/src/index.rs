@@ -59,10 +59,11 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Brings the client's copy up to date and opens it.
+    /// Brings the client's copy up to date and opens it; with `verify`, after checking that its bytes are what was written.
     pub(crate) fn open(
         source: &IndexSource<'_>,
         cache: Cache,
+        verify: bool,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let store = source.packs.store;
@@ -79,7 +80,7 @@ impl Index {
             }
         }
         let repository = source.repository;
-        let segments = cache.load(repository);
+        let segments = cache.load(repository, verify);
         let mut index = Index { segments, cache, repository, lost_packs: false };
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
         let is_stale = |segment: &Segment| {
@@ -301,3 +302,6 @@ pub(crate) fn store_segment(
     store.put(&Key::Index(id), &[&bytes])?;
     Ok((id, tables))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@
 //! Modules import only from rows above their own (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! error progress limits | store keys | chunk group seal cutters walk pipeline | pack | index
+//! limits store | error | progress keys | chunk group seal cutters walk pipeline | pack | index
 //! repository | fetch | recipe | write | stream window | archive | mark | backup restore check prune gc
 //! ```
 

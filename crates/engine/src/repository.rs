@@ -293,7 +293,7 @@ impl Repository {
             hasher: &hasher,
             repository: config.repository,
         };
-        let index = Index::open(&source, cache, progress)?;
+        let index = Index::open(&source, cache, access == Access::Delete, progress)?;
         Ok(Repository { store, config, keys, data, metadata, hasher, index, _lock: lock })
     }
 

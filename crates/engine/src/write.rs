@@ -54,7 +54,7 @@ pub(crate) struct Target<'r> {
 
 /// Runs `body` with a writer; returns when everything it was given is stored. If storing fails, that error wins.
 pub(crate) fn write_chunks<'scope, R>(
-    mut target: Target<'scope>,
+    target: Target<'scope>,
     compression: Compression,
     workers: Workers<'_, 'scope>,
     body: impl FnOnce(&mut ChunkWriter<'_, 'scope>) -> Result<R>,
@@ -101,16 +101,6 @@ fn adopt_unstored(store: &dyn Store, metadata: &Sealer, index: &mut Index) -> Re
         rows.packs.iter().try_for_each(|pack| store.adopt(&Key::Pack(pack.id)))?;
         let (id, tables) = store_segment(store, metadata, &rows)?;
         index.add(&tables, Some(id))?;
-    }
-    Ok(())
-}
-
-/// Lists packs that no segment covers in new ones: what is known from them may be referred to from now on.
-fn store_unstored(target: &mut Target<'_>) -> Result<()> {
-    for rows in target.index.take_unstored() {
-        rows.packs.iter().try_for_each(|pack| target.store.adopt(&Key::Pack(pack.id)))?;
-        let (id, tables) = store_segment(target.store, target.metadata, &rows)?;
-        target.index.add(&tables, Some(id))?;
     }
     Ok(())
 }

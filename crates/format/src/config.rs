@@ -8,6 +8,8 @@ use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 /// Length in bytes of an encoded configuration.
 pub const CONFIG_LEN: usize = 116;
+/// Chunk sizes are multiples of a page: the cutters need it.
+const CHUNK_LEN_UNIT: u32 = 4096;
 /// Largest chunk size a repository may ask for: 1 MiB. Bounds every buffer on both paths.
 pub const CHUNK_LEN_MAX: u32 = 1 << 20;
 /// Largest group of chunks, before compression: 16 MiB. Bounds what opening one group allocates.
@@ -102,34 +104,21 @@ impl Config {
         writer.into_bytes()
     }
 
-    /// Reads and checks the file `config`.
+    /// Reads and checks the file `config`. Damage is found first, then features, so that what a feature changes in the
+    /// other fields is told as the feature and not as nonsense.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "config");
         Kind::Config.expect(&mut reader)?;
         let repository = RepositoryId::from_bytes(reader.array()?);
+        let bits = reader.clone();
         let features =
             Features { read: reader.u32()?, write: reader.u32()?, delete: reader.u32()? };
-        let seals = reader.clone();
-        let (seal, key_mode) = match (reader.u8()?, reader.u8()?) {
-            (0, 0) => (Seal::None, KeyMode::None),
-            (1, 1) => (Seal::XChaCha20Poly1305, KeyMode::Passphrase),
-            (1, 2) => (Seal::XChaCha20Poly1305, KeyMode::Keyfile),
-            _ => return Err(seals.error(DecodeErrorKind::OutOfRange)),
-        };
-        reader.zeros(2)?;
+        let modes = reader.clone();
+        let (seal, key_mode, zero) = (reader.u8()?, reader.u8()?, reader.u16()?);
         let sizes = reader.clone();
-        let config = Config {
-            repository,
-            features,
-            seal,
-            key_mode,
-            chunk_min: reader.u32()?,
-            chunk_target: reader.u32()?,
-            chunk_max: reader.u32()?,
-            group_len: reader.u32()?,
-            pack_len: reader.u32()?,
-            created: reader.i64()?,
-        };
+        let [chunk_min, chunk_target, chunk_max, group_len, pack_len] =
+            [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+        let created = reader.i64()?;
         let end = reader.clone();
         let checksum: [u8; 32] = reader.array()?;
         reader.finish()?;
@@ -137,17 +126,38 @@ impl Config {
         if blake3::hash(body) != checksum {
             return Err(end.error(DecodeErrorKind::BadChecksum));
         }
-        if !config.sizes_are_sane() {
-            return Err(sizes.error(DecodeErrorKind::OutOfRange));
-        }
         if features.read != 0 {
-            return Err(sizes.error(DecodeErrorKind::UnsupportedFeatures(features.read)));
+            return Err(bits.error(DecodeErrorKind::UnsupportedFeatures(features.read)));
         }
-        Ok(config)
+        let (seal, key_mode) = match (seal, key_mode, zero) {
+            (0, 0, 0) => (Seal::None, KeyMode::None),
+            (1, 1, 0) => (Seal::XChaCha20Poly1305, KeyMode::Passphrase),
+            (1, 2, 0) => (Seal::XChaCha20Poly1305, KeyMode::Keyfile),
+            _ => return Err(modes.error(DecodeErrorKind::OutOfRange)),
+        };
+        let config = Config {
+            repository,
+            features,
+            seal,
+            key_mode,
+            chunk_min,
+            chunk_target,
+            chunk_max,
+            group_len,
+            pack_len,
+            created,
+        };
+        match config.sizes_are_sane() {
+            true => Ok(config),
+            false => Err(sizes.error(DecodeErrorKind::OutOfRange)),
+        }
     }
 
     fn sizes_are_sane(&self) -> bool {
-        0 < self.chunk_min
+        [self.chunk_min, self.chunk_target, self.chunk_max]
+            .iter()
+            .all(|len| len.is_multiple_of(CHUNK_LEN_UNIT))
+            && 0 < self.chunk_min
             && self.chunk_min <= self.chunk_target
             && self.chunk_target <= self.chunk_max
             && self.chunk_max <= CHUNK_LEN_MAX

@@ -7,7 +7,7 @@ use crate::id::{ChunkId, PackId};
 use crate::pack::SALT_LEN;
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
-/// Most chunks in one segment stored in a repository: bounds what a client holds in memory to seal or open one (12 MiB).
+/// Chunks at which a segment in a repository is full: bounds what a client holds in memory to seal or open one (12 MiB).
 pub const SEGMENT_CHUNKS_MAX: usize = 1 << 18;
 /// Length in bytes of the counts in front of the tables.
 pub const COUNTS_LEN: usize = 16;

@@ -20,7 +20,7 @@ pub const SEALED_FRAME_LEN: usize = FRAME_LEN + TAG_LEN;
 pub const TRAILER_LEN: usize = 8;
 /// The last four bytes of every pack.
 const TRAILER_MAGIC: [u8; 4] = *b"tail";
-/// Most chunks in one group, and most groups in one pack: above what any sizes in bounds can make.
+/// Most chunks in one group: above what writers make, and small enough that tables stay below the longest group.
 const COUNT_MAX: u32 = 1 << 20;
 
 /// How a group's chunks are compressed.
@@ -189,7 +189,7 @@ impl Footer {
             }
             let group = FooterGroup { body_len, chunks };
             let empty_chunk = group.chunks.iter().any(|(_, len)| *len == 0);
-            if group.chunks.is_empty()
+            if !(1..=COUNT_MAX as usize).contains(&chunk_count)
                 || empty_chunk
                 || group.plain_len() > u64::from(group_len_max)
             {

@@ -9,7 +9,7 @@ use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 /// Most entries or children of one node.
 pub const NODE_ENTRIES_MAX: usize = 512;
-/// Most levels of a tree: with at least two children each and 2^63 bytes, more cannot be.
+/// Most levels above the leaves. Writers put at least 32 into every node but the last of a level: 2^63 bytes need 13.
 pub const LEVEL_MAX: u8 = 16;
 /// Longest stream in bytes: 8 EiB less one, what a file offset can say.
 pub const STREAM_LEN_MAX: u64 = i64::MAX as u64;

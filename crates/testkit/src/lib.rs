@@ -1,1 +1,22 @@
-//! testkit
+//! What the test suites share: images with a known content, stores that fail and lose power, the store's contract as a
+//! suite, and a [`Lab`] that runs the engine's operations in one line each. Dev only: it panics where a test would.
+//!
+//! ```text
+//! Image     deterministic disk content with holes; written dense or sparse, mutated, compared
+//! Lab       a repository in any store, cheap to unlock; backup, restore, gc, check
+//! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
+//! store_suite              the contract of `engine::Store`, clause by clause
+//! ```
+#![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
+
+mod fault;
+mod images;
+mod lab;
+mod power;
+mod suite;
+
+pub use fault::{Fault, FaultStore, Verb};
+pub use images::{Image, Random, data_map};
+pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored};
+pub use power::PowerStore;
+pub use suite::store_suite;

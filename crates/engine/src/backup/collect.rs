@@ -110,6 +110,7 @@ impl<'c> Collector<'c> {
     fn window(&mut self, hashed: &Hashed, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
         let Hashed { cut, ids } = hashed;
         self.progress.advance(cut.own as u64);
+        self.counts.hole_bytes += cut.hole as u64;
         let Some(open) = self.open.as_mut().filter(|open| !open.failed) else { return Ok(()) };
         let mut chunks = ids.iter().zip(cut.chunks());
         for piece in &cut.pieces {

@@ -187,6 +187,7 @@ impl<'p> Plan<'p> {
                 return Err(SourceError::new(&found.path, "back up", source));
             }
         };
+        self.progress.note(&found.path.display().to_string());
         let item = self.item(&found.metadata, found.stored, kind);
         Ok(Some(Some(step_without_content(item))))
     }
@@ -247,7 +248,9 @@ impl<'p> Plan<'p> {
     fn choose(&self, source: &dyn Source, path: &Path) -> CutterKind {
         let (cutter, why) = match self.options.cutter {
             CutterChoice::Always(cutter) => (cutter, "as asked".to_owned()),
-            CutterChoice::Auto if source.len() < IMAGE_LEN_MIN => return CutterKind::Fastcdc,
+            CutterChoice::Auto if source.len() < IMAGE_LEN_MIN => {
+                (CutterKind::Fastcdc, "small".to_owned())
+            }
             CutterChoice::Auto => {
                 let detected = detect(source, path);
                 let image = detected.is_image();

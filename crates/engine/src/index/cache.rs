@@ -1,7 +1,8 @@
 //! Where the client's copy of the index lies: a directory of its own per repository, or memory.
 //!
-//! Files are `RANDOM.index`, written under another name and renamed when whole. Anything unreadable there is dropped: the
-//! copy can always be made again.
+//! Files are `HASH.index`, named by their content, written under another name and renamed when whole. Anything unreadable
+//! there is dropped: the copy can always be made again. Whoever deletes checks the hashes first, because a flipped bit in
+//! the copy must not decide that a pack is not needed.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Cursor};
@@ -43,8 +44,8 @@ impl Cache {
         }
     }
 
-    /// Every segment that is there and can be read.
-    pub(crate) fn load(&self, repository: RepositoryId) -> Vec<Segment> {
+    /// Every segment that is there and can be read; with `verify`, whose bytes are those that were written.
+    pub(crate) fn load(&self, repository: RepositoryId, verify: bool) -> Vec<Segment> {
         let Some(entries) = self.directory.as_ref().and_then(|path| fs::read_dir(path).ok()) else {
             return Vec::new();
         };
@@ -52,8 +53,8 @@ impl Cache {
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("index") => match Segment::open(&path, repository) {
-                    Ok(segment) => segments.push(segment),
-                    Err(_) => drop(fs::remove_file(&path)),
+                    Ok(segment) if !verify || is_whole(&path) => segments.push(segment),
+                    _ => drop(fs::remove_file(&path)),
                 },
                 // Left by a process that was killed: this one holds the lock.
                 Some("part") => drop(fs::remove_file(&path)),
@@ -99,13 +100,26 @@ fn create_file(
 ) -> std::io::Result<Segment> {
     let name = SlotId::from_bytes(random().map_err(std::io::Error::other)?);
     let part = directory.join(format!("{name}.part"));
-    let path = directory.join(format!("{name}.index"));
     let mut out = BufWriter::with_capacity(1 << 20, File::create_new(&part)?);
-    let written = segment::write(&mut out, repository, sources, inputs)
-        .and_then(|()| fs::rename(&part, &path))
-        .and_then(|()| Segment::open(&path, repository));
+    let written = segment::write(&mut out, repository, sources, inputs).and_then(|()| {
+        let path = directory.join(format!("{}.index", hash(&part)?));
+        fs::rename(&part, &path)?;
+        Segment::open(&path, repository)
+    });
     if written.is_err() {
         drop(fs::remove_file(&part));
     }
     written
+}
+
+/// The hash of a file, which is its name.
+fn hash(path: &Path) -> std::io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize())
+}
+
+fn is_whole(path: &Path) -> bool {
+    let name = path.file_stem().and_then(|name| name.to_str());
+    hash(path).is_ok_and(|hash| name == Some(hash.to_hex().as_str()))
 }

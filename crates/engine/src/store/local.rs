@@ -242,7 +242,7 @@ impl Store for LocalStore {
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let path = self.path(key);
-        let delete = || {
+        let delete = || -> io::Result<()> {
             let directory = self.directory_of(&path)?;
             fs::remove_file(&path)?;
             self.touched(directory);

@@ -1,0 +1,215 @@
+//! The local index against a map: sessions of random packs, merged as they come, in files and in memory.
+
+use std::collections::HashMap;
+
+use format::pack::{Footer, FooterGroup};
+use format::{ChunkId, PackId, RepositoryId, SegmentId};
+
+use super::*;
+
+const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
+
+/// Deterministic numbers: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn word(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.word() % end
+    }
+
+    fn id(&mut self) -> [u8; 32] {
+        let mut id = [0; 32];
+        id.as_chunks_mut::<8>().0.iter_mut().for_each(|part| *part = self.word().to_le_bytes());
+        id
+    }
+
+    /// Ids as hashes make them, or as somebody who wants the index to be slow or wrong would.
+    fn chunk(&mut self, hostile: bool) -> ChunkId {
+        let mut id = self.id();
+        match (hostile, self.below(4)) {
+            (false, _) | (_, 3) => {}
+            (_, 0) => id[..8].fill(0x55),
+            (_, 1) => id[..31].fill(0xff),
+            _ => id[1..].fill(0),
+        }
+        ChunkId::from_bytes(id)
+    }
+}
+
+/// A pack of random chunks, some of which `known` has already.
+fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Footer) {
+    let mut footer = Footer::default();
+    for _ in 0..1 + random.below(4) {
+        let mut chunks = Vec::new();
+        for _ in 0..1 + random.below(60) {
+            let again = !known.is_empty() && random.below(8) == 0;
+            let id = match again {
+                true => known[random.below(known.len() as u64) as usize],
+                false => random.chunk(hostile),
+            };
+            chunks.push((id, 1 + random.below(4000) as u32));
+        }
+        footer.groups.push(FooterGroup { body_len: 1000 + random.below(9000) as u32, chunks });
+    }
+    let row = PackRow { id: PackId::from_bytes(random.id()), salt: [1; 16], len: 1 << 20 };
+    (row, footer)
+}
+
+/// Everywhere a chunk was put: pack, group offset, offset in the group, length.
+type Model = HashMap<ChunkId, Vec<(PackId, u32, u32, u32)>>;
+
+fn note(model: &mut Model, row: &PackRow, footer: &Footer) {
+    for (offset, _, chunks) in crate::pack::listed(footer) {
+        let mut at = 0;
+        for (id, len) in chunks {
+            model.entry(*id).or_default().push((row.id, offset, at, *len));
+            at += len;
+        }
+    }
+}
+
+fn agree(index: &Index, model: &Model, random: &mut Random, hostile: bool, when: &str) {
+    for (id, places) in model {
+        let found = index.find(id).unwrap_or_else(|| panic!("{when}: {id} is not found"));
+        let place = (found.pack.id, found.group.offset, found.offset, found.len);
+        assert!(places.contains(&place), "{when}: {id} is at {places:?}, not {place:?}");
+        assert!(index.contains(id));
+        let (segment, record) = found.record;
+        let tables = index.tables().nth(segment).unwrap();
+        assert_eq!(tables.record(record).unwrap().id, *id, "{when}");
+    }
+    for _ in 0..200 {
+        let id = random.chunk(hostile);
+        assert_eq!(index.find(&id).is_some(), model.contains_key(&id), "{when}: {id}");
+    }
+}
+
+#[test]
+fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
+    for seed in 0..24 {
+        let (hostile, in_files) = (seed % 2 == 1, seed % 3 == 0);
+        let dir = tempfile::tempdir().unwrap();
+        let cache = || match in_files {
+            true => Cache::in_directory(dir.path(), REPOSITORY),
+            false => Cache::in_memory(),
+        };
+        let mut random = Random(seed);
+        let mut index = Index {
+            segments: Vec::new(),
+            cache: cache(),
+            repository: REPOSITORY,
+            lost_packs: false,
+        };
+        let (mut model, mut known) = (Model::new(), Vec::new());
+        for session in 0..30 {
+            let mut rows = Rows::default();
+            for _ in 0..1 + random.below(3) {
+                let (row, footer) = pack(&mut random, hostile, &known);
+                note(&mut model, &row, &footer);
+                rows.push(row, &footer);
+            }
+            known = model.keys().copied().collect();
+            known.sort_unstable();
+            let source = (random.below(6) > 0).then(|| SegmentId::from_bytes(random.id()));
+            index.add(&rows.sorted().encode(), source).unwrap();
+            let when = format!("seed {seed}, session {session}");
+            let merged = index.segments.iter().filter(|segment| segment.can_merge()).count();
+            assert!(merged <= LOCAL_SEGMENTS_MAX, "{when}: {merged} segments");
+            if in_files && random.below(5) == 0 {
+                drop(index);
+                let segments = cache().load(REPOSITORY, true);
+                index =
+                    Index { segments, cache: cache(), repository: REPOSITORY, lost_packs: false };
+            }
+            if session % 6 == 5 {
+                agree(&index, &model, &mut random, hostile, &when);
+            }
+        }
+        let sources: usize = index.segments.iter().map(|segment| segment.sources.len()).sum();
+        let unstored = index.take_unstored().len();
+        assert_eq!(sources + unstored, 30, "seed {seed}: no session is forgotten or told twice");
+    }
+}
+
+#[test]
+fn rows_of_packs_that_are_gone_are_left_out_and_the_others_stay() {
+    for seed in 0..50 {
+        let mut random = Random(seed);
+        let mut rows = Rows::default();
+        let mut packs = Vec::new();
+        for _ in 0..6 {
+            let (row, footer) = pack(&mut random, seed % 2 == 1, &[]);
+            rows.push(row, &footer);
+            packs.push((row, footer));
+        }
+        packs.retain(|_| random.below(2) == 0);
+        let mut model = Model::new();
+        packs.iter().for_each(|(row, footer)| note(&mut model, row, footer));
+        let keep: HashSet<PackId> = packs.iter().map(|(row, _)| row.id).collect();
+        let kept = rows.sorted().keep_packs(&keep);
+        let tables = kept.encode();
+        format::index::Tables::decode(&tables, 1 << 20).unwrap();
+        let mut index = Index::empty(REPOSITORY);
+        index.add(&tables, None).unwrap();
+        // A hostile id may be in a lost pack as well, and listed there only: what is found must be right.
+        for (id, places) in &model {
+            if let Some(found) = index.find(id) {
+                let place = (found.pack.id, found.group.offset, found.offset, found.len);
+                assert!(places.contains(&place), "seed {seed}");
+            } else {
+                assert!(seed % 2 == 1, "seed {seed}: {id} is not found");
+            }
+        }
+        assert_eq!(kept.packs.len(), keep.len());
+    }
+}
+
+#[test]
+fn segments_of_one_chunk_and_of_none_work() {
+    for count in 0..5 {
+        let mut rows = Rows::default();
+        let chunks: Vec<_> = (0..count).map(|n| (ChunkId::from_bytes([n; 32]), 5)).collect();
+        let footer = match chunks.is_empty() {
+            true => Footer::default(),
+            false => Footer { groups: vec![FooterGroup { body_len: 100, chunks }] },
+        };
+        let row = PackRow { id: PackId::from_bytes([9; 32]), salt: [0; 16], len: 5000 };
+        rows.push(row, &footer);
+        let mut index = Index::empty(REPOSITORY);
+        index.add(&rows.sorted().encode(), None).unwrap();
+        for n in 0..5 {
+            assert_eq!(index.contains(&ChunkId::from_bytes([n; 32])), n < count, "{count}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (row, footer) = pack(&mut Random(1), false, &[]);
+    let mut rows = Rows::default();
+    rows.push(row, &footer);
+    let cache = Cache::in_directory(dir.path(), REPOSITORY);
+    let mut index =
+        Index { segments: Vec::new(), cache, repository: REPOSITORY, lost_packs: false };
+    index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([3; 32]))).unwrap();
+    let path = index.segments[0].path.clone().unwrap();
+    assert!(Cache::in_directory(dir.path(), REPOSITORY).load(REPOSITORY, true).is_empty());
+    drop(index);
+    let load = |verify| Cache::in_directory(dir.path(), REPOSITORY).load(REPOSITORY, verify).len();
+    assert_eq!((load(true), load(false)), (1, 1));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(load(true), 0);
+    assert!(!path.exists());
+}

@@ -1,0 +1,222 @@
+//! Every bound that docs/format.md gives for a field: a value just outside is refused, one just
+//! inside is taken. Objects are encoded with the wrong value, so checksums are right.
+
+#![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
+
+use format::archive::{
+    Archive, Content, Identity, Item, ItemKind, Side, Time, is_archive_name, is_safe_path,
+};
+use format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
+use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use format::slot::{Kdf, Slot};
+use format::{ChunkId, RepositoryId, SlotId};
+
+const ID: ChunkId = ChunkId::from_bytes([7; 32]);
+
+#[test]
+fn key_slots_ask_for_bounded_work() {
+    let takes = |kdf| {
+        let slot = Slot {
+            id: SlotId::from_bytes([1; 16]),
+            repository: RepositoryId::from_bytes([2; 32]),
+            config_hash: [3; 32],
+            kdf,
+            salt: [4; 32],
+            nonce: [5; 24],
+            wrapped: [6; 48],
+            commitment: [7; 32],
+        };
+        Slot::decode(&slot.encode()).is_ok()
+    };
+    let argon2 = |memory_kib, passes, lanes| Kdf::Argon2id { memory_kib, passes, lanes };
+    assert!(takes(Kdf::Blank) && takes(argon2(8, 1, 1)) && takes(argon2(4 << 20, 64, 64)));
+    assert!(takes(argon2(512, 1, 64)) && !takes(argon2(511, 1, 64)) && !takes(argon2(7, 1, 1)));
+    assert!(!takes(argon2((4 << 20) + 1, 1, 1)));
+    assert!(!takes(argon2(1024, 0, 1)) && !takes(argon2(1024, 65, 1)));
+    assert!(!takes(argon2(1024, 1, 0)) && !takes(argon2(1024, 1, 65)));
+}
+
+#[test]
+fn frame_headers_stay_within_the_groups_of_the_repository() {
+    let takes = |body_len, plain_len, chunk_count| {
+        let frame = Frame { body_len, plain_len, chunk_count, codec: Codec::Zstd };
+        Frame::decode(&frame.encode(), 1 << 20).is_ok()
+    };
+    assert!(takes(4, 1, 1) && takes((1 << 20) + 4, 1 << 20, 1));
+    assert!(!takes(4, 1, 0), "no chunk");
+    assert!(!takes(8, 1, 2), "a chunk without bytes");
+    assert!(!takes(4, (1 << 20) + 1, 1), "longer than a group");
+    assert!(!takes(7, 9, 2), "no room for the table");
+    assert!(!takes((1 << 20) + 5, 1 << 20, 1), "longer than it was before compression");
+    let most = (5 << 20, 1 << 20, 1 << 20);
+    assert!(takes(most.0, most.1, most.2));
+    let frame = Frame {
+        body_len: 8 << 20,
+        plain_len: (1 << 20) + 1,
+        chunk_count: (1 << 20) + 1,
+        codec: Codec::None,
+    };
+    assert!(Frame::decode(&frame.encode(), 16 << 20).is_err(), "too many chunks");
+    for (place, value) in [(12, 3), (13, 1), (14, 1), (15, 1)] {
+        let mut bytes = Frame { codec: Codec::None, ..frame_of(4, 1, 1) }.encode();
+        bytes[place] = value;
+        assert!(Frame::decode(&bytes, 1 << 20).is_err(), "byte {place}");
+    }
+}
+
+fn frame_of(body_len: u32, plain_len: u32, chunk_count: u32) -> Frame {
+    Frame { body_len, plain_len, chunk_count, codec: Codec::None }
+}
+
+#[test]
+fn chunks_have_bytes_in_groups_and_footers() {
+    for (lens, whole) in [(vec![1, 4], true), (vec![0, 5], false), (vec![1, 3], false)] {
+        let body = encode_lens(&lens);
+        let frame = frame_of(8, 5, 2);
+        assert_eq!(decode_body(&body, &frame).is_ok(), whole, "{lens:?}");
+    }
+    let takes = |chunks: Vec<(ChunkId, u32)>| {
+        let footer = Footer { groups: vec![FooterGroup { body_len: 9, chunks }] };
+        Footer::decode(&footer.encode(), 100).is_ok()
+    };
+    assert!(takes(vec![(ID, 1), (ID, 99)]) && Footer::decode(&[0; 4], 100).is_ok());
+    assert!(!takes(vec![]) && !takes(vec![(ID, 0)]) && !takes(vec![(ID, 1), (ID, 0)]));
+    assert!(!takes(vec![(ID, 1), (ID, 100)]) && !takes(vec![(ID, u32::MAX), (ID, u32::MAX)]));
+}
+
+#[test]
+fn recipes_are_bounded_in_width_height_and_length() {
+    let takes = |node: Node| Node::decode(&node.encode()).is_ok();
+    let inner = |level, count, span| {
+        let children = vec![Child { id: ID, span }; count];
+        Node::Inner { level, children }
+    };
+    assert!(takes(Node::Leaf(vec![])) && takes(inner(16, 512, 1)));
+    assert!(!takes(inner(17, 1, 1)) && !takes(inner(1, 513, 1)) && !takes(inner(1, 1, 0)));
+    let chunk = |len| Entry::Chunk { id: ID, len };
+    assert!(takes(Node::Leaf(vec![chunk(1); 512])) && !takes(Node::Leaf(vec![chunk(1); 513])));
+    assert!(!takes(Node::Leaf(vec![chunk(0)])));
+    let zero = |len| Entry::Zero { len };
+    let most = i64::MAX as u64;
+    assert!(takes(Node::Leaf(vec![zero(most)])) && takes(inner(1, 1, most)));
+    assert!(!takes(Node::Leaf(vec![zero(0)])) && !takes(Node::Leaf(vec![zero(most + 1)])));
+    assert!(!takes(Node::Leaf(vec![zero(most), chunk(1)])));
+    assert!(!takes(inner(1, 2, most)) && !takes(inner(1, 512, u64::MAX)));
+    let mut bytes = Node::Leaf(vec![zero(1)]).encode();
+    bytes[5] = 2;
+    assert!(Node::decode(&bytes).is_err(), "a kind of entry that is none");
+}
+
+fn file(size: u64) -> Item {
+    let recipe =
+        Recipe { cutter: CutterKind::Page, root: Node::Leaf(vec![Entry::Zero { len: 9 }]) };
+    Item {
+        path: b"a".to_vec(),
+        kind: ItemKind::File(Content { recipe, allocation: Side::Inline(vec![]) }),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        user: String::new(),
+        group: String::new(),
+        size,
+        mtime: Time::default(),
+        identity: Identity::default(),
+        changed: false,
+    }
+}
+
+fn takes_item(item: &Item) -> bool {
+    let bytes = item.encode();
+    Item::decode(&bytes[4..]).is_ok()
+}
+
+#[test]
+fn items_hold_only_what_a_file_system_can_have() {
+    assert!(takes_item(&file(9)) && !takes_item(&file(8)) && !takes_item(&file(10)));
+    assert!(takes_item(&Item { mode: 0o7777, ..file(9) }));
+    assert!(!takes_item(&Item { mode: 0o10000, ..file(9) }));
+    for nanos in [999_999_999, 1_000_000_000] {
+        let (time, good) = (Time { secs: -1, nanos }, nanos < 1_000_000_000);
+        assert_eq!(takes_item(&Item { mtime: time, ..file(9) }), good);
+        let identity = Identity { ctime: time, ..Identity::default() };
+        assert_eq!(takes_item(&Item { identity, ..file(9) }), good);
+    }
+    assert!(takes_item(&Item { user: "u".repeat(1024), ..file(9) }));
+    assert!(!takes_item(&Item { user: "u".repeat(1025), ..file(9) }));
+    assert!(!takes_item(&Item { group: "g".repeat(1025), ..file(9) }));
+    for (len, good) in [(4096, true), (4097, false)] {
+        let recipe = Recipe { cutter: CutterKind::Page, root: Node::Leaf(vec![]) };
+        let allocation = Side::Inline(vec![1; len]);
+        let kind = ItemKind::File(Content { recipe, allocation });
+        assert_eq!(takes_item(&Item { kind, ..file(0) }), good);
+    }
+    for (len, good) in [(64 << 10, true), ((64 << 10) + 1, false)] {
+        assert_eq!(takes_item(&Item { kind: ItemKind::Symlink(vec![b'x'; len]), ..file(0) }), good);
+        assert_eq!(takes_item(&Item { path: vec![b'x'; len], ..file(9) }), good);
+    }
+}
+
+/// A directory's record ends with the two bytes `changed` and `kind`; a user's name may be damaged.
+#[test]
+fn flags_kinds_and_names_that_are_none_are_refused() {
+    let directory = Item { kind: ItemKind::Directory, user: "u".to_owned(), ..file(0) };
+    let bytes = directory.encode().split_off(4);
+    assert!(Item::decode(&bytes).is_ok());
+    let last = bytes.len() - 1;
+    let user_at = bytes.iter().position(|byte| *byte == b'u').unwrap();
+    for (place, value) in [(last, 3), (last - 1, 2), (user_at, 0xff)] {
+        let mut bytes = bytes.clone();
+        bytes[place] = value;
+        assert!(Item::decode(&bytes).is_err(), "byte {place}");
+    }
+}
+
+#[test]
+fn paths_of_items_stay_inside_the_directory_they_are_restored_to() {
+    for path in ["a", "a/b", "...", "a/.b", "-", " ", "a/..b"] {
+        assert!(is_safe_path(path.as_bytes()) && takes_item(&with_path(path)), "{path:?}");
+    }
+    for path in ["", "/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\0b"] {
+        assert!(!is_safe_path(path.as_bytes()) && !takes_item(&with_path(path)), "{path:?}");
+    }
+}
+
+fn with_path(path: &str) -> Item {
+    Item { path: path.as_bytes().to_vec(), ..file(9) }
+}
+
+#[test]
+fn names_of_archives_are_paths_that_a_terminal_can_show() {
+    let longest = format!("{0}/{0}/{0}/{0}", "n".repeat(255));
+    for name in ["a", "2026-11-23/vm", "a b", "caf\u{e9}", &longest] {
+        assert!(is_archive_name(name), "{name:?}");
+    }
+    let (long_part, long) = ("n".repeat(256), format!("{longest}/n"));
+    for name in
+        ["", ".", "..", ".a", "a/.b", "/a", "a/", "a//b", "a\nb", "a\u{9b}b", &long_part, &long]
+    {
+        assert!(!is_archive_name(name), "{name:?}");
+    }
+}
+
+#[test]
+fn archives_are_bounded_field_by_field() {
+    let archive = |host: usize, source: usize, count: usize, nanos| Archive {
+        name: "n".to_owned(),
+        start: Time::default(),
+        end: Time { secs: 0, nanos },
+        host: "h".repeat(host),
+        user: String::new(),
+        command: vec![vec![]; count],
+        sources: vec![vec![b's'; source]],
+        original_len: 0,
+        file_count: 0,
+        problem_count: 0,
+        items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![]) },
+    };
+    let takes = |archive: Archive| Archive::decode(&archive.encode()).is_ok();
+    assert!(takes(archive(1024, 64 << 10, 1 << 16, 999_999_999)));
+    assert!(!takes(archive(1025, 0, 0, 0)) && !takes(archive(0, (64 << 10) + 1, 0, 0)));
+    assert!(!takes(archive(0, 0, (1 << 16) + 1, 0)) && !takes(archive(0, 0, 0, 1_000_000_000)));
+    assert!(!takes(Archive { name: "n".repeat(1025), ..archive(0, 0, 0, 0) }));
+}

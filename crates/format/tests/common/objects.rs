@@ -1,0 +1,291 @@
+//! The objects that the samples of docs/format.md show, and checks of those that no decoder of crate
+//! `format` reads whole.
+
+#![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
+
+use format::archive::{Archive, Content, Identity, Item, ItemKind, Side, Time};
+use format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
+use format::index::{Counts, GroupRow, PackRow, Record, Tables, encode_segment, first_eight};
+use format::object::{Envelope, Kind};
+use format::pack::{
+    Codec, Footer, FooterGroup, Frame, SEALED_FRAME_LEN, decode_pack_header, decode_trailer,
+    encode_lens, encode_pack_header, encode_trailer,
+};
+use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use format::slot::{Kdf, Slot};
+use format::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
+
+/// The id of a chunk in an unencrypted repository.
+pub(super) fn id_of(content: &[u8]) -> ChunkId {
+    ChunkId::from_bytes(*blake3::hash(content).as_bytes())
+}
+
+pub(super) const REPOSITORY: RepositoryId = RepositoryId::from_bytes([0x11; 32]);
+pub(super) const SALT: [u8; 16] = [0x55; 16];
+
+/// What follows from the master key 00 01 02 .. 1f.
+pub(super) fn derived_keys() -> Vec<u8> {
+    let master: [u8; 32] = std::array::from_fn(|place| place as u8);
+    let derive = |context| blake3::derive_key(context, &master);
+    let chunker = derive("garret v1 chunker");
+    let (mut page, mut table) = ([0; 16], [0; 32]);
+    blake3::Hasher::new_derive_key("garret v1 chunker page")
+        .update(&chunker)
+        .finalize_xof()
+        .fill(&mut page);
+    blake3::Hasher::new_derive_key("garret v1 gear table")
+        .update(&chunker)
+        .update(&0u32.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut table);
+    let mut keys = derive("garret v1 chunk id").to_vec();
+    keys.extend(chunker);
+    keys.extend(page);
+    keys.extend(table);
+    keys.extend(derive("garret v1 pack data"));
+    keys.extend(derive("garret v1 metadata"));
+    keys
+}
+
+pub(super) fn config() -> Config {
+    Config {
+        repository: REPOSITORY,
+        features: Features::default(),
+        seal: Seal::XChaCha20Poly1305,
+        key_mode: KeyMode::Passphrase,
+        chunk_min: 16 << 10,
+        chunk_target: 64 << 10,
+        chunk_max: 256 << 10,
+        group_len: 1 << 20,
+        pack_len: 32 << 20,
+        created: 1_795_392_000,
+    }
+}
+
+pub(super) fn slot() -> Slot {
+    Slot {
+        id: SlotId::from_bytes([0x22; 16]),
+        repository: REPOSITORY,
+        config_hash: *blake3::hash(&config().encode()).as_bytes(),
+        kdf: Kdf::Argon2id { memory_kib: 256 << 10, passes: 3, lanes: 4 },
+        salt: [0x33; 32],
+        nonce: [0x44; 24],
+        wrapped: [0x77; 48],
+        commitment: [0x88; 32],
+    }
+}
+
+pub(super) fn frame() -> Frame {
+    Frame { body_len: 19, plain_len: 11, chunk_count: 2, codec: Codec::None }
+}
+
+pub(super) fn body() -> Vec<u8> {
+    let mut body = encode_lens(&[6, 5]);
+    body.extend(b"hello world");
+    body
+}
+
+pub(super) fn footer() -> Footer {
+    let chunks = vec![(id_of(b"hello "), 6), (id_of(b"world"), 5)];
+    Footer { groups: vec![FooterGroup { body_len: 19, chunks }] }
+}
+
+/// The tag of a box in an unencrypted repository, as docs/format.md, "Boxes", describes it.
+pub(super) fn plain_tag(nonce: &[u8; 24], content: u8, place: &[u8], bytes: &[u8]) -> [u8; 16] {
+    let mut bound = vec![content, 1];
+    bound.extend(REPOSITORY.as_bytes());
+    bound.extend(place);
+    let mut tag = [0; 16];
+    blake3::Hasher::new_derive_key("garret v1 unencrypted box")
+        .update(nonce)
+        .update(&(bound.len() as u64).to_le_bytes())
+        .update(&bound)
+        .update(bytes)
+        .finalize_xof()
+        .fill(&mut tag);
+    tag
+}
+
+pub(super) fn nonce(counter: u64) -> [u8; 24] {
+    let mut nonce = [0; 24];
+    let (salt, last) = nonce.split_at_mut(16);
+    salt.copy_from_slice(&SALT);
+    last.copy_from_slice(&counter.to_le_bytes());
+    nonce
+}
+
+/// A whole pack of an unencrypted repository.
+pub(super) fn pack() -> Vec<u8> {
+    let mut pack = encode_pack_header(&SALT).to_vec();
+    let frame = frame().encode();
+    for (content, place, bytes) in [
+        (b'h', &[][..], frame.to_vec()),
+        (b'g', &frame[..], body()),
+        (b'f', &[][..], footer().encode()),
+    ] {
+        let tag = plain_tag(&nonce(pack.len() as u64), content, place, &bytes);
+        pack.extend(bytes);
+        pack.extend(tag);
+    }
+    pack.extend(encode_trailer(footer().encode().len() as u32 + 16));
+    pack
+}
+
+pub(super) fn check_pack(bytes: &[u8]) {
+    let (header, rest) = bytes.split_at(24);
+    assert_eq!(decode_pack_header(header), Ok(SALT));
+    let (frame_bytes, rest) = rest.split_at(SEALED_FRAME_LEN);
+    assert_eq!(Frame::decode(&frame_bytes[..16], GROUP_LEN_MAX), Ok(frame()));
+    let (group, _) = rest.split_at(19 + 16);
+    assert_eq!(group[..19], body());
+    let trailer = &bytes[bytes.len() - 8..];
+    let (footer_at, footer_len) = decode_trailer(trailer, bytes.len() as u64).unwrap();
+    assert_eq!((footer_at, footer_len), (91, 100));
+    assert_eq!(Footer::decode(&bytes[91..175], GROUP_LEN_MAX), Ok(footer()));
+    assert_eq!(bytes, pack());
+}
+
+pub(super) fn pack_row() -> PackRow {
+    let pack = pack();
+    let id = PackId::from_bytes(*blake3::hash(&pack).as_bytes());
+    PackRow { id, salt: SALT, len: pack.len() as u32 }
+}
+
+pub(super) fn group_row() -> GroupRow {
+    GroupRow { pack: 0, offset: 24, sealed_len: frame().sealed_len() as u32 }
+}
+
+pub(super) fn records() -> Vec<Record> {
+    let mut records = vec![
+        Record { id: id_of(b"hello "), group: 0, offset: 0, len: 6 },
+        Record { id: id_of(b"world"), group: 0, offset: 6, len: 5 },
+    ];
+    records.sort_by_key(|record| record.id);
+    records
+}
+
+pub(super) fn tables() -> Vec<u8> {
+    encode_segment(&[pack_row()], &[group_row()], &records())
+}
+
+pub(super) fn segment() -> Envelope {
+    let mut sealed = tables();
+    let tag = plain_tag(&nonce(0), b'I', &[], &sealed);
+    sealed.extend(tag);
+    Envelope { nonce: nonce(0), sealed }
+}
+
+pub(super) fn segment_id() -> SegmentId {
+    SegmentId::from_bytes(*blake3::hash(&segment().encode(Kind::Index)).as_bytes())
+}
+
+pub(super) fn local_index() -> Vec<u8> {
+    let keys: Vec<u64> = records().iter().map(|record| first_eight(record.id.as_bytes())).collect();
+    let filter = xorf::BinaryFuse8::try_from(&keys).unwrap();
+    let mut bytes = Kind::LocalIndex.header().to_vec();
+    bytes.extend(REPOSITORY.as_bytes());
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(segment_id().as_bytes());
+    bytes.extend(0u32.to_le_bytes());
+    bytes.extend(tables());
+    bytes.extend(filter.descriptor.seed.to_le_bytes());
+    bytes.extend(filter.descriptor.segment_length.to_le_bytes());
+    bytes.extend(filter.descriptor.segment_length_mask.to_le_bytes());
+    bytes.extend(filter.descriptor.segment_count_length.to_le_bytes());
+    bytes.extend((filter.fingerprints.len() as u32).to_le_bytes());
+    bytes.extend(filter.fingerprints.iter());
+    bytes
+}
+
+pub(super) fn check_local_index(bytes: &[u8]) {
+    let (_, tables_on) = bytes.split_at(80);
+    let (found, filter) = Tables::open(tables_on).unwrap();
+    assert_eq!(found.counts(), Counts { packs: 1, groups: 1, chunks: 2 });
+    for (place, record) in records().into_iter().enumerate() {
+        assert_eq!(found.find(&record.id), Some((place as u64, record)));
+        assert!(filter_holds(filter, first_eight(record.id.as_bytes())));
+    }
+    let absent = (0..1000).filter(|key| filter_holds(filter, key * 0x9e37_79b9)).count();
+    assert!(absent < 40, "{absent} of 1000 absent keys pass");
+}
+
+/// The lookup that docs/format.md, "Local index", describes.
+pub(super) fn filter_holds(filter: &[u8], key: u64) -> bool {
+    let number = |at: usize| u32::from_le_bytes(filter[at..at + 4].try_into().unwrap());
+    let seed = u64::from_le_bytes(filter[..8].try_into().unwrap());
+    let (segment, mask, count_length) = (number(8), number(12), number(16));
+    let fingerprints = &filter[24..];
+    let mut hash = key.wrapping_add(seed);
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53_u64] {
+        hash = (hash ^ hash >> 33).wrapping_mul(factor);
+    }
+    hash ^= hash >> 33;
+    let high = ((u128::from(hash) * u128::from(count_length)) >> 64) as u32;
+    let first = high;
+    let second = (first + segment) ^ ((hash >> 18) as u32 & mask);
+    let third = (first + 2 * segment) ^ (hash as u32 & mask);
+    let expected = (hash ^ hash >> 32) as u8;
+    [first, second, third].iter().fold(0, |all, place| all ^ fingerprints[*place as usize])
+        == expected
+}
+
+pub(super) fn leaf() -> Node {
+    Node::Leaf(vec![
+        Entry::Chunk { id: id_of(b"hello "), len: 6 },
+        Entry::Zero { len: 1 << 20 },
+        Entry::Chunk { id: id_of(b"world"), len: 5 },
+    ])
+}
+
+pub(super) fn inner() -> Node {
+    let child = Child { id: id_of(&leaf().encode()), span: leaf().span().unwrap() };
+    Node::Inner { level: 1, children: vec![child] }
+}
+
+pub(super) fn allocation() -> Vec<u8> {
+    let mut map = image::AllocationMap::new();
+    let hole_len = (1 << 20) - 4096;
+    map.push(image::Extent::Data { offset: 0, len: 4096 });
+    map.push(image::Extent::Hole { offset: 4096, len: hole_len });
+    map.push(image::Extent::Data { offset: 4096 + hole_len, len: 11 });
+    map.encode()
+}
+
+pub(super) fn item() -> Item {
+    let recipe = Recipe { cutter: CutterKind::Page, root: leaf() };
+    Item {
+        path: b"vm/disk.img".to_vec(),
+        kind: ItemKind::File(Content { recipe, allocation: Side::Inline(allocation()) }),
+        mode: 0o640,
+        uid: 107,
+        gid: 107,
+        user: "qemu".to_owned(),
+        group: "qemu".to_owned(),
+        size: (1 << 20) + 11,
+        mtime: Time { secs: 1_795_391_000, nanos: 500_000_000 },
+        identity: Identity {
+            device: 0xfd01,
+            inode: 131_074,
+            ctime: Time { secs: 1_795_391_000, nanos: 500_000_001 },
+        },
+        changed: false,
+    }
+}
+
+pub(super) fn archive() -> Archive {
+    let items = item().encode();
+    let entry = Entry::Chunk { id: id_of(&items), len: items.len() as u32 };
+    Archive {
+        name: "2026-11-23/vm".to_owned(),
+        start: Time { secs: 1_795_392_000, nanos: 0 },
+        end: Time { secs: 1_795_392_007, nanos: 250_000_000 },
+        host: "node".to_owned(),
+        user: "root".to_owned(),
+        command: ["garret", "create", "/r::2026-11-23/vm"].map(|text| text.into()).to_vec(),
+        sources: vec![b"/srv/vm".to_vec()],
+        original_len: (1 << 20) + 11,
+        file_count: 1,
+        problem_count: 0,
+        items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![entry]) },
+    }
+}

@@ -1,0 +1,298 @@
+//! The samples whose bytes docs/format.md shows: one of each object, small and easy to recognise.
+//!
+//! In: nothing. Out: [`all`]: per sample its name, its bytes as the encoder gives them, the fields
+//! they fall into, and a check that bytes decode to the sample. The fuzz seeds are made of these.
+
+#![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
+
+// A path of its own, because this file is included from other places too.
+#[path = "objects.rs"]
+mod objects;
+
+use std::fmt::Write as _;
+
+use format::archive::{Archive, Item};
+use format::config::Config;
+use format::index::Tables;
+use format::object::{Envelope, Kind};
+use format::pack::{Footer, Frame, decode_body, decode_trailer, encode_trailer};
+use format::recipe::Node;
+use format::slot::Slot;
+
+use objects::{
+    archive, body, check_local_index, check_pack, config, derived_keys, footer, frame, group_row,
+    inner, item, leaf, local_index, pack, pack_row, records, segment, slot, tables,
+};
+
+/// One example of docs/format.md.
+pub struct Sample {
+    /// The name behind `hex` in the page.
+    pub name: &'static str,
+    /// What the encoder gives.
+    pub bytes: Vec<u8>,
+    /// Length in bytes and name of each field, in order.
+    pub fields: Vec<(usize, &'static str)>,
+    /// Fails unless the bytes decode to the sample.
+    pub check: fn(&[u8]),
+}
+
+impl Sample {
+    /// The lines of the page between the fences.
+    pub fn block(&self) -> String {
+        let (mut text, mut rest) = (String::new(), self.bytes.as_slice());
+        for (len, field) in &self.fields {
+            let (bytes, after) = rest.split_at(*len);
+            rest = after;
+            for (row, line) in bytes.chunks(16).enumerate() {
+                let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+                match row {
+                    0 => writeln!(text, "{:<47}  # {field}", hex.join(" ")).unwrap(),
+                    _ => writeln!(text, "{}", hex.join(" ")).unwrap(),
+                }
+            }
+        }
+        assert!(rest.is_empty(), "{}: {} bytes are in no field", self.name, rest.len());
+        text
+    }
+}
+
+/// Every sample, in the order of the page.
+pub fn all() -> Vec<Sample> {
+    let mut samples = files();
+    samples.extend(pack_parts());
+    samples.extend(indexes());
+    samples.extend(trees());
+    samples
+}
+
+fn files() -> Vec<Sample> {
+    vec![
+        Sample {
+            name: "config",
+            bytes: config().encode(),
+            fields: vec![
+                (8, "\"garret\", kind C, version 1"),
+                (32, "repository id"),
+                (12, "features to read, to write, to delete"),
+                (1, "seal: XChaCha20-Poly1305"),
+                (1, "key mode: passphrase"),
+                (2, "zero"),
+                (12, "chunk_min 16 KiB, chunk_target 64 KiB, chunk_max 256 KiB"),
+                (4, "group_len 1 MiB"),
+                (4, "pack_len 32 MiB"),
+                (8, "created 2026-11-23T00:00:00Z"),
+                (32, "BLAKE3 of all before"),
+            ],
+            check: |bytes| assert_eq!(Config::decode(bytes), Ok(config())),
+        },
+        Sample {
+            name: "slot",
+            bytes: slot().encode(),
+            fields: vec![
+                (8, "\"garret\", kind K, version 1"),
+                (16, "slot id"),
+                (32, "repository id"),
+                (32, "BLAKE3 of the file config"),
+                (4, "kdf: Argon2id, then zero"),
+                (12, "256 MiB, 3 passes, 4 lanes"),
+                (32, "salt"),
+                (24, "nonce"),
+                (48, "wrapped master key (here: not a real one)"),
+                (32, "commitment (here: not a real one)"),
+                (8, "first 8 bytes of BLAKE3 of all before"),
+            ],
+            check: |bytes| assert_eq!(Slot::decode(bytes), Ok(slot())),
+        },
+        Sample {
+            name: "keys",
+            bytes: derived_keys(),
+            fields: vec![
+                (32, "chunk id key"),
+                (32, "chunker key"),
+                (16, "page key"),
+                (32, "first four entries of gear table 0"),
+                (32, "pack data key"),
+                (32, "metadata key"),
+            ],
+            check: |bytes| assert_eq!(bytes, derived_keys()),
+        },
+    ]
+}
+
+fn pack_parts() -> Vec<Sample> {
+    vec![
+        Sample {
+            name: "pack",
+            bytes: pack(),
+            fields: vec![
+                (8, "\"garret\", kind P, version 1"),
+                (16, "salt"),
+                (16, "at 24: frame header"),
+                (16, "its tag"),
+                (19, "at 56: body"),
+                (16, "its tag"),
+                (84, "at 91: footer"),
+                (16, "its tag"),
+                (8, "trailer: sealed footer of 100 bytes, \"tail\""),
+            ],
+            check: check_pack,
+        },
+        Sample {
+            name: "frame",
+            bytes: frame().encode().to_vec(),
+            fields: vec![
+                (4, "body_len 19"),
+                (4, "plain_len 11"),
+                (4, "chunk_count 2"),
+                (1, "codec: none"),
+                (3, "zero"),
+            ],
+            check: |bytes| assert_eq!(Frame::decode(bytes, 1 << 20), Ok(frame())),
+        },
+        Sample {
+            name: "body",
+            bytes: body(),
+            fields: vec![
+                (8, "lengths of the chunks: 6, 5"),
+                (11, "\"hello world\", stored as it is"),
+            ],
+            check: |bytes| {
+                let (lens, compressed) = decode_body(bytes, &frame()).unwrap();
+                assert_eq!((lens, compressed), (vec![6, 5], &b"hello world"[..]));
+            },
+        },
+        Sample {
+            name: "footer",
+            bytes: footer().encode(),
+            fields: vec![
+                (4, "one group"),
+                (8, "body_len 19, 2 chunks"),
+                (36, "id of \"hello \", length 6"),
+                (36, "id of \"world\", length 5"),
+            ],
+            check: |bytes| assert_eq!(Footer::decode(bytes, 1 << 20), Ok(footer())),
+        },
+        Sample {
+            name: "trailer",
+            bytes: encode_trailer(100).to_vec(),
+            fields: vec![(4, "length of the sealed footer: 100"), (4, "\"tail\"")],
+            check: |bytes| assert_eq!(decode_trailer(bytes, 199), Ok((91, 100))),
+        },
+    ]
+}
+
+fn indexes() -> Vec<Sample> {
+    vec![
+        Sample {
+            name: "index",
+            bytes: tables(),
+            fields: vec![
+                (16, "1 pack, 1 group, 2 chunks"),
+                (52, "pack 0: id, salt, length 199"),
+                (12, "group 0: pack 0, offset 24, length 67"),
+                (44, "\"hello \": id, group 0, offset 0, length 6"),
+                (44, "\"world\": id, group 0, offset 6, length 5"),
+            ],
+            check: |bytes| {
+                let tables = Tables::decode(bytes, 1 << 20).unwrap();
+                assert_eq!(tables.packs().collect::<Vec<_>>(), [pack_row()]);
+                assert_eq!(tables.groups().collect::<Vec<_>>(), [group_row()]);
+                assert_eq!(tables.records().collect::<Vec<_>>(), records());
+            },
+        },
+        Sample {
+            name: "segment",
+            bytes: segment().encode(Kind::Index),
+            fields: vec![
+                (8, "\"garret\", kind I, version 1"),
+                (24, "nonce: 16 random bytes, counter 0"),
+                (168, "the tables above (unencrypted)"),
+                (16, "tag"),
+            ],
+            check: |bytes| assert_eq!(Envelope::decode(bytes, Kind::Index), Ok(segment())),
+        },
+        Sample {
+            name: "local-index",
+            bytes: local_index(),
+            fields: vec![
+                (8, "\"garret\", kind L, version 1"),
+                (32, "repository id"),
+                (4, "made of one stored segment:"),
+                (32, "its id"),
+                (4, "2^0 filters"),
+                (168, "the tables above"),
+                (8, "filter 0: seed"),
+                (12, "segment_length, its mask, segment_count_length"),
+                (4, "length of the fingerprints"),
+                (12, "fingerprints"),
+            ],
+            check: check_local_index,
+        },
+    ]
+}
+
+fn trees() -> Vec<Sample> {
+    vec![
+        Sample {
+            name: "recipe-leaf",
+            bytes: leaf().encode(),
+            fields: vec![
+                (5, "level 0, 3 entries"),
+                (37, "chunk of 6 bytes"),
+                (9, "zeros, 1 MiB"),
+                (37, "chunk of 5 bytes"),
+            ],
+            check: |bytes| assert_eq!(Node::decode(bytes), Ok(leaf())),
+        },
+        Sample {
+            name: "recipe-inner",
+            bytes: inner().encode(),
+            fields: vec![(5, "level 1, 1 child"), (40, "a leaf that covers 1 MiB and 11 bytes")],
+            check: |bytes| assert_eq!(Node::decode(bytes), Ok(inner())),
+        },
+        Sample {
+            name: "item",
+            bytes: item().encode(),
+            fields: vec![
+                (4, "length of the record: 193"),
+                (15, "path, \"vm/disk.img\""),
+                (12, "mode 0640, uid 107, gid 107"),
+                (8, "user, \"qemu\""),
+                (8, "group, \"qemu\""),
+                (8, "size: 1 MiB and 11 bytes"),
+                (12, "mtime: seconds, nanoseconds"),
+                (16, "device, inode"),
+                (12, "ctime: seconds, nanoseconds"),
+                (2, "not changed while read; kind: file"),
+                (1, "cutter: page"),
+                (88, "root of the recipe: the leaf above"),
+                (11, "allocation: inline, 6 bytes: data 4096, hole 1044480, data 11"),
+            ],
+            check: |bytes| {
+                let (_, record) = bytes.split_at(4);
+                assert_eq!(Item::decode(record), Ok(item()));
+            },
+        },
+        Sample {
+            name: "archive",
+            bytes: archive().encode(),
+            fields: vec![
+                (17, "name, \"2026-11-23/vm\""),
+                (12, "start: seconds, nanoseconds"),
+                (12, "end: seconds, nanoseconds"),
+                (8, "host, \"node\""),
+                (8, "user, \"root\""),
+                (4, "3 arguments:"),
+                (10, "\"garret\""),
+                (10, "\"create\""),
+                (21, "\"/r::2026-11-23/vm\""),
+                (4, "1 source:"),
+                (11, "\"/srv/vm\""),
+                (24, "original_len, 1 file, 0 problems"),
+                (1, "cutter: fastcdc"),
+                (42, "root of the item stream: one chunk of 197 bytes"),
+            ],
+            check: |bytes| assert_eq!(Archive::decode(bytes), Ok(archive())),
+        },
+    ]
+}

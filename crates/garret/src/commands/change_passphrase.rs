@@ -1,0 +1,38 @@
+//! `garret change-passphrase`: a new passphrase for a repository or for its key file.
+
+use std::ffi::OsString;
+
+use engine::{Error, KDF_DEFAULT};
+use format::config::KeyMode;
+
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::{location, secrets, session};
+
+/// Arguments of `change-passphrase`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The repository
+    #[arg(value_name = "REPO")]
+    repository: OsString,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let path = location::repository(&args.repository)?;
+    let locked = session::find(&path)?;
+    let mode = locked.key_mode();
+    if mode == KeyMode::None {
+        return Err(Error::NoPassphrase.into());
+    }
+    let (old, _) = secrets::passphrase_and_keys(&locked, &path)?;
+    let new = secrets::new_passphrase(&["GARRET_NEW_PASSPHRASE"], mode == KeyMode::Keyfile)?;
+    if mode == KeyMode::Passphrase {
+        locked.change_passphrase(&old, &new, KDF_DEFAULT)?;
+        return ui.print("Passphrase changed\n");
+    }
+    let (key_path, bytes) = secrets::read_key_file(locked.id(), &path)?;
+    let shown = key_path.display().to_string();
+    let rewrapped = locked.rewrap_keyfile(&shown, &bytes, &old, &new, KDF_DEFAULT)?;
+    secrets::write_key_file(&key_path, &rewrapped)?;
+    ui.print(&format!("Key file \"{shown}\" updated\n"))
+}

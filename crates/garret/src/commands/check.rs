@@ -1,0 +1,96 @@
+//! `garret check`: checks a repository. Findings go to stderr, attic's texts about the passes to stdout.
+
+use std::ffi::OsString;
+
+use engine::{Access, CheckOptions, Phase, Problem, Progress};
+
+use crate::args::Threads;
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::{location, session};
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Check only the packs
+    #[arg(long, conflicts_with = "archives_only")]
+    repository_only: bool,
+    /// Check only the archives
+    #[arg(long, conflicts_with = "verify_data")]
+    archives_only: bool,
+    /// Read, decrypt and verify every byte
+    #[arg(long)]
+    verify_data: bool,
+    #[command(flatten)]
+    threads: Threads,
+    /// The repository
+    #[arg(value_name = "REPO")]
+    repository: OsString,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let path = location::repository(&args.repository)?;
+    let repository = session::open(&path, Access::Read, ui)?;
+    let options = CheckOptions {
+        packs: !args.archives_only,
+        archives: !args.repository_only,
+        verify_data: args.verify_data,
+        threads: args.threads.count(),
+    };
+    let passes = Passes { ui, archives: options.archives };
+    match options.packs {
+        true => ui.print("Starting repository check...\n")?,
+        false => ui.print(ARCHIVES)?,
+    }
+    let before = ui.problem_count();
+    let report = engine::check(&repository, &options, &passes)?;
+    let passed = ui.problem_count() == before && report.problem_count == 0;
+    if passed && options.archives {
+        ui.print("Archive consistency check complete, no problems found.\n")?;
+    }
+    Ok(())
+}
+
+const ARCHIVES: &str = "Starting archive consistency check...\n";
+
+/// Says when one pass has ended and the next begins.
+struct Passes<'u> {
+    ui: &'u Ui,
+    archives: bool,
+}
+
+impl Progress for Passes<'_> {
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        self.ui.begin(phase, total);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.ui.advance(bytes);
+    }
+
+    /// The pass over the packs is the only phase of a check.
+    fn end(&self) {
+        self.ui.end();
+        let mut text = String::new();
+        if self.ui.problem_count() == 0 {
+            text += "Repository check complete, no problems found.\n";
+        }
+        if self.archives {
+            text += ARCHIVES;
+        }
+        // A reader that went away is noticed by the next line of the command itself.
+        let _unread = self.ui.print(&text);
+    }
+
+    fn note(&self, text: &str) {
+        self.ui.note(text);
+    }
+
+    fn wait(&self, text: &str) {
+        self.ui.wait(text);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.ui.problem(problem);
+    }
+}

@@ -1,0 +1,167 @@
+//! `garret create`: makes an archive.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use engine::{Access, BackupOptions, BackupReport, Compression, Input, Repository};
+
+use crate::args::{self, CutterName, Threads};
+use crate::failure::Failure;
+use crate::render;
+use crate::ui::Ui;
+use crate::{cache, location, session};
+
+/// Arguments of `create`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show statistics in the end
+    #[arg(short, long)]
+    stats: bool,
+    /// none, lz4, zstd or zstd,LEVEL (-7 to 22)
+    #[arg(long, value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
+    #[arg(value_parser = args::compression)]
+    compression: Compression,
+    /// What decides where chunks end
+    #[arg(long, value_name = "CUTTER", default_value = "auto")]
+    cutter: CutterName,
+    /// Name in the archive of what PATH - reads [default: stdin]
+    #[arg(long, value_name = "NAME")]
+    stdin_name: Option<OsString>,
+    #[command(flatten)]
+    threads: Threads,
+    /// Show each file and how it is cut
+    #[arg(short, long)]
+    verbose: bool,
+    /// The archive to make
+    #[arg(value_name = "REPO::NAME")]
+    archive: OsString,
+    /// Files, directories, block devices; - is standard input
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+}
+
+pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
+    let started = Instant::now();
+    ui.set_verbose(args.verbose);
+    let (path, name) = location::archive(&args.archive)?;
+    let inputs = inputs(args.paths, args.stdin_name.as_deref())?;
+    let mut repository = session::open(&path, Access::Create, ui)?;
+    let options = BackupOptions {
+        cutter: args.cutter.into(),
+        compression: args.compression,
+        threads: args.threads.count(),
+        ..surroundings(&path)?
+    };
+    let report = engine::backup(&mut repository, &name, inputs, &options, ui)?;
+    if args.stats {
+        ui.print(&stats(&repository, &report, started.elapsed().as_secs_f64(), ui)?)?;
+    }
+    Ok(())
+}
+
+fn inputs(paths: Vec<OsString>, stdin_name: Option<&OsStr>) -> Result<Vec<Input>, Failure> {
+    let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
+    match (paths.iter().filter(|path| *path == "-").count(), stdin_name) {
+        (0, Some(_)) => return usage("--stdin-name needs the PATH -, which is standard input"),
+        (2.., _) => return usage("standard input can be read only once: give - once"),
+        _ => {}
+    }
+    let name = stdin_name.unwrap_or(OsStr::new("stdin")).as_bytes();
+    let name = name.strip_prefix(b"/").unwrap_or(name);
+    if !format::archive::is_safe_path(name) {
+        return usage("--stdin-name must be a path without empty, . and .. parts");
+    }
+    let input = |path: OsString| match path == "-" {
+        true => Input::Stream { name: name.to_vec(), reader: Box::new(io::stdin()) },
+        false => Input::Path(path.into()),
+    };
+    Ok(paths.into_iter().map(input).collect())
+}
+
+/// What the library wants to know about where and as whom it runs.
+pub(crate) fn surroundings(repository: &Path) -> Result<BackupOptions, Failure> {
+    let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
+    let users = names(Path::new("/etc/passwd"));
+    let uid = rustix::process::geteuid().as_raw();
+    let skip = [Some(repository.to_owned()), cache::directory()].into_iter().flatten();
+    let identity = |path: PathBuf| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    Ok(BackupOptions {
+        base,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        user: users.get(&uid).cloned().unwrap_or_else(|| uid.to_string()),
+        command: std::env::args_os().map(OsString::into_vec).collect(),
+        groups: names(Path::new("/etc/group")),
+        users,
+        skip: skip.filter_map(identity).collect::<HashSet<_>>(),
+        ..BackupOptions::default()
+    })
+}
+
+/// Names by number from a file like /etc/passwd. Lines that are not as they should be are passed over.
+fn names(path: &Path) -> HashMap<u32, String> {
+    let text = std::fs::read(path).unwrap_or_default();
+    let mut names = HashMap::new();
+    for line in String::from_utf8_lossy(&text).lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(id)) = (fields.next(), fields.nth(1))
+            && let Ok(id) = id.parse()
+            && !name.is_empty()
+        {
+            // Of several names for one number the first is the usual one.
+            names.entry(id).or_insert_with(|| name.to_owned());
+        }
+    }
+    names
+}
+
+fn stats(
+    repository: &Repository,
+    report: &BackupReport,
+    seconds: f64,
+    ui: &Ui,
+) -> Result<String, Failure> {
+    let BackupReport { archive, written, untouched_bytes, hole_bytes } = report;
+    let body = &archive.archive;
+    let fingerprint = format::ChunkId::from_bytes(archive.fingerprint);
+    let size = render::size;
+    let read = body.original_len.saturating_sub(untouched_bytes + hole_bytes);
+    let ratio = match written.pack_bytes {
+        0 => String::new(),
+        stored => format!(" ({:.2} : 1)", written.chunk_bytes as f64 / stored as f64),
+    };
+    let rule = render::RULE;
+    let mut text = format!("{rule}\nArchive name: {}\n", render::one_line(&archive.name));
+    text += &format!("Archive fingerprint: {fingerprint}\n");
+    text += &format!("Start time: {}\n", render::long_time(body.start));
+    text += &format!("End time: {}\n", render::long_time(body.end));
+    text += &format!("Duration: {seconds:.2} seconds\n");
+    text += &format!("Number of files: {}\n\n{}", body.file_count, render::size_header());
+    let all = session::original_len(repository, ui)?;
+    let stored = repository.stored_len()?;
+    let original = size(body.original_len);
+    text += &render::size_row("This archive:", &original, "-", &size(written.pack_bytes));
+    text += &render::size_row("All archives:", &size(all), "-", &size(stored));
+    text += &format!(
+        "\nRead: {}, holes: {}, untouched: {}\n",
+        size(read),
+        size(*hole_bytes),
+        size(*untouched_bytes)
+    );
+    text += &format!(
+        "New data: {} in {} chunks, stored in {}{ratio}\n",
+        size(written.chunk_bytes),
+        written.chunk_count,
+        size(written.pack_bytes)
+    );
+    let pace = render::seconds_per_gb(seconds, body.original_len);
+    text += &format!("Seconds per GB: {pace}\n{rule}\n");
+    Ok(text)
+}

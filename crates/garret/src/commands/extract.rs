@@ -1,0 +1,93 @@
+//! `garret extract`: restores an archive.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use engine::{Access, AllocationMode, Destination, RestoreOptions, Selection};
+
+use crate::args::Threads;
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::{location, session};
+
+/// Which zeros become holes.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum AllocationName {
+    /// every zero page becomes a hole
+    Sparse,
+    /// holes where the source had them
+    Exact,
+    /// no holes
+    Full,
+}
+
+/// Arguments of `extract`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Restore below this directory, which is made if it is missing [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    destination: Option<PathBuf>,
+    /// Write the contents to standard output
+    #[arg(long, conflicts_with_all = ["destination", "allocation"])]
+    stdout: bool,
+    /// Read and verify everything, write nothing
+    #[arg(short = 'n', long, conflicts_with_all = ["destination", "allocation", "stdout"])]
+    dry_run: bool,
+    /// What gets disk space [default: sparse]
+    #[arg(long, value_name = "MODE")]
+    allocation: Option<AllocationName>,
+    #[command(flatten)]
+    threads: Threads,
+    /// Show each path
+    #[arg(short, long, conflicts_with = "stdout")]
+    verbose: bool,
+    /// The archive
+    #[arg(value_name = "REPO::NAME")]
+    archive: OsString,
+    /// Only these paths and what is below them
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    ui.set_verbose(args.verbose);
+    let (path, name) = location::archive(&args.archive)?;
+    let repository = session::open(&path, Access::Read, ui)?;
+    let archive = repository.archive(&name)?;
+    let mut selection = Selection::new(args.paths.iter().cloned().map(OsString::into_vec));
+    let options = RestoreOptions {
+        allocation: match args.allocation {
+            None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
+            Some(AllocationName::Exact) => AllocationMode::Exact,
+            Some(AllocationName::Full) => AllocationMode::Full,
+        },
+        threads: args.threads.count(),
+        owners: rustix::process::geteuid().is_root(),
+    };
+    let mut out;
+    let destination = if args.stdout {
+        out = raw_stdout()?;
+        Destination::Stream(&mut out)
+    } else if args.dry_run {
+        Destination::Nowhere
+    } else {
+        let here = || PathBuf::from(".");
+        Destination::Directory(args.destination.clone().unwrap_or_else(here))
+    };
+    let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui)?;
+    for path in report.unmatched {
+        let path = String::from_utf8_lossy(&path).into_owned();
+        ui.report(&format!("{path}: not in archive {name}"));
+    }
+    Ok(())
+}
+
+/// Standard output without the line buffer that std puts in front of it: images have no lines.
+fn raw_stdout() -> Result<File, Failure> {
+    let owned = io::stdout().as_fd().try_clone_to_owned();
+    owned.map(File::from).map_err(|error| Failure::io("standard output", &error))
+}

@@ -1,0 +1,79 @@
+//! `garret info`: details of a repository or an archive.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use engine::{Access, Repository};
+use format::archive::Time;
+use format::config::KeyMode;
+
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::{location, render, session};
+
+/// Arguments of `info`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The repository or archive
+    #[arg(value_name = "REPO[::NAME]")]
+    location: OsString,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let (path, name) = location::either(&args.location)?;
+    let repository = session::open(&path, Access::Read, ui)?;
+    let text = match name {
+        Some(name) => archive(&repository, &name, ui)?,
+        None => whole(&repository, &path, ui)?,
+    };
+    ui.print(&text)
+}
+
+fn archive(repository: &Repository, name: &str, ui: &Ui) -> Result<String, Failure> {
+    let found = repository.archive(name)?;
+    let body = &found.archive;
+    let fingerprint = format::ChunkId::from_bytes(found.fingerprint);
+    let mut text = format!("Name: {}\n", render::one_line(&found.name));
+    if body.name != found.name {
+        text += &format!("Made as: {}\n", render::one_line(&body.name));
+    }
+    text += &format!("Fingerprint: {fingerprint}\n");
+    text += &format!("Hostname: {}\n", render::one_line(&body.host));
+    text += &format!("Username: {}\n", render::one_line(&body.user));
+    text += &format!("Time: {}\n", render::long_time(body.end));
+    text += &format!("Command line: {}\n", render::command_line(&body.command));
+    text += &format!("Number of files: {}\n", body.file_count);
+    if body.problem_count > 0 {
+        text += &format!("Problems while it was made: {}\n", body.problem_count);
+    }
+    text.push('\n');
+    text += &render::size_header();
+    text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
+    text += &all_archives(repository, ui)?;
+    Ok(text)
+}
+
+fn whole(repository: &Repository, path: &Path, ui: &Ui) -> Result<String, Failure> {
+    let config = repository.config();
+    let mode = match config.key_mode {
+        KeyMode::None => "none",
+        KeyMode::Passphrase => "passphrase",
+        KeyMode::Keyfile => "keyfile",
+    };
+    let created = render::long_time(Time { secs: config.created, nanos: 0 });
+    let mut text = format!("Repository: {}\n", path.display());
+    text += &format!("Repository id: {}\n", repository.id());
+    text += &format!("Encryption: {mode}\nCreated: {created}\n");
+    text += &format!("Number of archives: {}\n\n", repository.archive_names()?.len());
+    text += &render::size_header();
+    text += &all_archives(repository, ui)?;
+    Ok(text)
+}
+
+/// The row of the whole repository. What an archive alone takes is not known: chunks of several archives are compressed
+/// together, and most are shared.
+pub(super) fn all_archives(repository: &Repository, ui: &Ui) -> Result<String, Failure> {
+    let original = render::size(session::original_len(repository, ui)?);
+    let stored = render::size(repository.stored_len()?);
+    Ok(render::size_row("All archives:", &original, "-", &stored))
+}

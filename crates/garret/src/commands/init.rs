@@ -1,0 +1,92 @@
+//! `garret init`: makes a repository.
+
+use std::ffi::OsString;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engine::{Error, InitOptions, KDF_DEFAULT, LocalStore, StoreErrorKind};
+use format::config::KeyMode;
+use zeroize::Zeroize;
+
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::{location, secrets};
+
+/// How the repository is protected.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Encryption {
+    /// not at all: damage is found, nobody is kept from reading or forging
+    None,
+    /// a passphrase; the key lies in the repository, wrapped under it
+    Passphrase,
+    /// a key file on this machine, which may have a passphrase of its own
+    Keyfile,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How the repository is protected
+    #[arg(short, long, value_name = "MODE", default_value = "none")]
+    encryption: Encryption,
+    /// A new or empty directory
+    #[arg(value_name = "REPO")]
+    repository: OsString,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let path = location::repository(&args.repository)?;
+    let (mode, name) = match args.encryption {
+        Encryption::None => (KeyMode::None, "none"),
+        Encryption::Passphrase => (KeyMode::Passphrase, "passphrase"),
+        Encryption::Keyfile => (KeyMode::Keyfile, "keyfile"),
+    };
+    // Before anything is made: without a passphrase there is to be no half of a repository.
+    let passphrase = match mode {
+        KeyMode::None => secrets::Passphrase::default(),
+        _ => secrets::new_passphrase(
+            &["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"],
+            mode == KeyMode::Keyfile,
+        )?,
+    };
+    let store = LocalStore::create(&path).map_err(|error| match error.kind {
+        StoreErrorKind::AlreadyExists if path.symlink_metadata().is_ok() => {
+            Error::RepositoryExists { path: path.display().to_string() }
+        }
+        _ => error.into(),
+    })?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut options = InitOptions {
+        mode,
+        passphrase: passphrase.to_vec(),
+        kdf: KDF_DEFAULT,
+        now: i64::try_from(now).unwrap_or(i64::MAX),
+    };
+    let mut key_file = None;
+    let made = engine::init(&store, &options, &mut |id, bytes| {
+        let at = secrets::key_path(id).map_err(|failure| match failure {
+            Failure::Fatal(text) | Failure::Usage(text) => Error::BadOption(text),
+            Failure::NobodyReads(_) => Error::BadOption("the output was closed".to_owned()),
+        })?;
+        secrets::write_key_file(&at, bytes)?;
+        key_file = Some(at);
+        Ok(())
+    });
+    options.passphrase.zeroize();
+    let id = made?;
+    let mut text = format!("Initializing repository at \"{}\"\n", path.display());
+    text += &format!("Encryption: {name}\nRepository id: {id}\n");
+    match (key_file, mode) {
+        (Some(at), _) => {
+            text += &format!("Key file: {}\n", at.display());
+            text += "Keep a copy of the key file elsewhere: without it there is no restore.\n";
+        }
+        (None, KeyMode::Passphrase) => {
+            text += "Keep the passphrase in mind or in a safe: without it there is no restore.\n";
+        }
+        (None, _) => {
+            text += "Encryption NOT enabled.\n\
+                     Use the \"--encryption=passphrase|keyfile\" to enable encryption.\n";
+        }
+    }
+    ui.print(&text)
+}

@@ -1,0 +1,114 @@
+//! `garret prune`: deletes archives by attic's rules and gives back their space.
+
+use std::ffi::OsString;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engine::{Access, KeepRules, Repository, plan_prune};
+use format::archive::Time;
+use jiff::tz::TimeZone;
+
+use super::delete::{self, Freed};
+use crate::args::Threads;
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::{location, render, session};
+
+/// Arguments of `prune`.
+#[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct Args {
+    /// Change nothing; with -v show what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Show what is kept and what is deleted
+    #[arg(short, long)]
+    verbose: bool,
+    /// Show what was freed
+    #[arg(short, long)]
+    stats: bool,
+    /// Keep everything younger than this: a number and H, d, w, m (31 days) or y
+    #[arg(long, value_name = "INTERVAL", value_parser = interval)]
+    keep_within: Option<u64>,
+    /// How many of the hours to keep one of
+    #[arg(short = 'H', long, value_name = "N", default_value_t = 0, visible_alias = "hourly")]
+    keep_hourly: i64,
+    /// How many of the days
+    #[arg(short = 'd', long, value_name = "N", default_value_t = 0, visible_alias = "daily")]
+    keep_daily: i64,
+    /// How many of the weeks
+    #[arg(short = 'w', long, value_name = "N", default_value_t = 0, visible_alias = "weekly")]
+    keep_weekly: i64,
+    /// How many of the months
+    #[arg(short = 'm', long, value_name = "N", default_value_t = 0, visible_alias = "monthly")]
+    keep_monthly: i64,
+    /// How many of the years
+    #[arg(short = 'y', long, value_name = "N", default_value_t = 0, visible_alias = "yearly")]
+    keep_yearly: i64,
+    /// Only archives whose name begins with this are considered
+    #[arg(short, long, value_name = "STR", default_value = "", hide_default_value = true)]
+    prefix: String,
+    #[command(flatten)]
+    threads: Threads,
+    /// The repository
+    #[arg(value_name = "REPO")]
+    repository: OsString,
+}
+
+fn interval(text: &str) -> Result<u64, String> {
+    let wrong = || "it is a number and one of H, d, w, m, y, as in 10d".to_owned();
+    KeepRules::parse_within(text).ok_or_else(wrong)
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let path = location::repository(&args.repository)?;
+    let rules = KeepRules {
+        within_secs: args.keep_within,
+        hourly: args.keep_hourly,
+        daily: args.keep_daily,
+        weekly: args.keep_weekly,
+        monthly: args.keep_monthly,
+        yearly: args.keep_yearly,
+    };
+    rules.check()?;
+    let access = if args.dry_run { Access::Read } else { Access::Delete };
+    let mut repository = session::open(&path, access, ui)?;
+    let doomed = decide(&repository, args, &rules, ui)?;
+    let freed = match args.dry_run {
+        true => Freed::default(),
+        false => delete::remove(&mut repository, &doomed, args.threads, ui)?,
+    };
+    if args.stats {
+        ui.print(&delete::stats(&repository, &freed, ui)?)?;
+    }
+    Ok(())
+}
+
+/// The names to delete. With `-v` everything is shown as attic does: what is kept, then what is not, newest first.
+fn decide(
+    repository: &Repository,
+    args: &Args,
+    rules: &KeepRules,
+    ui: &Ui,
+) -> Result<Vec<String>, Failure> {
+    let names = repository.archive_names()?.into_iter();
+    let considered = names.filter(|name| name.starts_with(&args.prefix));
+    let archives = considered.map(|name| repository.archive(&name)).collect::<Result<_, _>>()?;
+    let plan = plan_prune(archives, rules, now(), &TimeZone::system())?;
+    let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|decision| decision.keep);
+    if args.verbose {
+        let label = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
+        let kept = kept.iter().map(|decision| ("Keeping archive: ", decision));
+        let pruned = pruned.iter().map(|decision| (label, decision));
+        let line = |(label, decision): (&str, &engine::Decision)| {
+            let archive = &decision.archive;
+            format!("{label}{}\n", render::archive_line(&archive.name, archive.archive.end))
+        };
+        ui.print(&kept.chain(pruned).map(line).collect::<String>())?;
+    }
+    Ok(pruned.into_iter().map(|decision| decision.archive.name).collect())
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+}

@@ -1,0 +1,62 @@
+//! Why a command ended early, and what the shell is told.
+//!
+//! In: the result of a command. Out: at most one line on stderr and the exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::ui::Ui;
+
+/// What ends a command.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It could not be done. One line.
+    Fatal(String),
+    /// It was asked for in a way that makes no sense. One line.
+    Usage(String),
+    /// Nobody reads our output any more: a reason to stop, none to complain. The exit code: 0 for a text of which enough
+    /// was read, 1 for restored data that is not complete.
+    NobodyReads(u8),
+}
+
+impl Failure {
+    /// Something about our own output or surroundings failed.
+    pub(crate) fn io(what: impl std::fmt::Display, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::NobodyReads(0),
+            _ => Failure::Fatal(format!("{what}: {error}")),
+        }
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        match &error {
+            engine::Error::System { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
+                Failure::NobodyReads(1)
+            }
+            _ => Failure::Fatal(engine::message(&error)),
+        }
+    }
+}
+
+/// Says what is to be said on stderr, and gives the exit code: 0 fine, 1 any error, 2 wrong use.
+pub(crate) fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
+    let code = match result {
+        Ok(()) if ui.problem_count() == 0 => 0,
+        Ok(()) => {
+            ui.complain("Exiting with failure status due to previous errors");
+            1
+        }
+        Err(Failure::Fatal(text)) => {
+            ui.complain(&format!("Error: {text}"));
+            1
+        }
+        Err(Failure::Usage(text)) => {
+            ui.complain(&format!("Error: {text}"));
+            2
+        }
+        Err(Failure::NobodyReads(code)) => code.max(u8::from(ui.problem_count() > 0)),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,124 @@
+//! What stands behind a command: a repository, or an archive in one, as attic writes them.
+//!
+//! `PATH`, `file:///PATH`, either with `::NAME` behind it. `HOST:PATH` and `ssh://` are recognised and refused, so that a
+//! script for attic never makes a directory of that name here. A path with a colon before its first slash is given as
+//! `./a:b`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+
+/// A repository and perhaps an archive.
+#[derive(Debug, PartialEq, Eq)]
+struct Location {
+    repository: PathBuf,
+    archive: Option<String>,
+}
+
+/// The repository that `text` names.
+///
+/// # Errors
+/// Wrong use if there is an archive name.
+pub(crate) fn repository(text: &OsStr) -> Result<PathBuf, Failure> {
+    match parse(text)? {
+        Location { repository, archive: None } => Ok(repository),
+        _ => Err(usage(text, " No archive can be specified")),
+    }
+}
+
+/// The repository and archive that `text` names.
+///
+/// # Errors
+/// Wrong use if there is no archive name.
+pub(crate) fn archive(text: &OsStr) -> Result<(PathBuf, String), Failure> {
+    match parse(text)? {
+        Location { repository, archive: Some(name) } => Ok((repository, name)),
+        _ => Err(usage(text, ": No archive specified")),
+    }
+}
+
+/// The repository, and the archive if `text` names one.
+pub(crate) fn either(text: &OsStr) -> Result<(PathBuf, Option<String>), Failure> {
+    parse(text).map(|location| (location.repository, location.archive))
+}
+
+fn usage(text: &OsStr, what: &str) -> Failure {
+    Failure::Usage(format!("\"{}\"{what}", text.to_string_lossy()))
+}
+
+fn parse(text: &OsStr) -> Result<Location, Failure> {
+    let invalid =
+        || Failure::Usage(format!("Invalid location format: \"{}\"", text.to_string_lossy()));
+    let bytes = text.as_bytes();
+    let scheme_len = if bytes.starts_with(b"ssh://") { 6 } else { 0 };
+    let colons = bytes.windows(2).skip(scheme_len).position(|pair| pair == b"::");
+    let (path, name) = match colons.map(|at| at + scheme_len) {
+        Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 2..)),
+        None => (bytes, None),
+    };
+    if is_remote(path) {
+        return Err(usage(text, ": remote repositories are not supported yet; give a local path"));
+    }
+    let path = match path.strip_prefix(b"file://") {
+        Some(local) if local.starts_with(b"/") => local,
+        Some(_) => return Err(invalid()),
+        None => path,
+    };
+    let archive = match name {
+        Some(b"") => return Err(invalid()),
+        Some(name) => Some(String::from_utf8(name.to_vec()).map_err(|_| invalid())?),
+        None => None,
+    };
+    if path.is_empty() {
+        return Err(invalid());
+    }
+    Ok(Location { repository: OsString::from_vec(path.to_vec()).into(), archive })
+}
+
+/// Whether attic would go to another host: a colon before any slash.
+fn is_remote(path: &[u8]) -> bool {
+    let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+    path.starts_with(b"ssh://") || (first.contains(&b':') && !path.starts_with(b"file://"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<(String, Option<String>), String> {
+        match parse(OsStr::new(text)) {
+            Ok(found) => Ok((found.repository.to_string_lossy().into_owned(), found.archive)),
+            Err(Failure::Usage(text)) => Err(text),
+            Err(other) => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn an_archive_is_everything_after_the_first_two_colons() {
+        for (text, path, name) in [
+            ("repo", "repo", None),
+            ("/srv/repo::a", "/srv/repo", Some("a")),
+            ("/srv/repo::a::b:c/d", "/srv/repo", Some("a::b:c/d")),
+            ("file:///srv/repo::a", "/srv/repo", Some("a")),
+            ("/x:y::a", "/x:y", Some("a")),
+            ("./a:b", "./a:b", None),
+            ("dir/a:b", "dir/a:b", None),
+        ] {
+            let expected = (path.to_owned(), name.map(str::to_owned));
+            assert_eq!(parsed(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn remote_and_malformed_locations_are_refused() {
+        for text in ["host:repo", "user@host:repo::a", "ssh://host/repo::a", "ssh://[::1]/r", "a:b"]
+        {
+            assert!(parsed(text).unwrap_err().contains("remote repositories"), "{text}");
+        }
+        for text in ["", "::a", "repo::", "file://repo", "file://"] {
+            assert!(parsed(text).unwrap_err().starts_with("Invalid location format"), "{text}");
+        }
+    }
+}

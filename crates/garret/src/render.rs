@@ -1,0 +1,176 @@
+//! Numbers, times and tables as text. Pure: values in, strings out.
+//!
+//! The layouts are attic's, because scripts cut columns out of them.
+
+use format::archive::{Item, ItemKind, Time};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// What frames the statistics of a backup.
+pub(crate) const RULE: &str =
+    "------------------------------------------------------------------------------";
+/// Days after which a listing shows the year instead of the time of day.
+const RECENT_DAYS: i64 = 365;
+
+/// Bytes in decimal units, two digits behind the point: `1.62 GB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.2} {name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Bytes that went away: `-1.62 GB`.
+pub(crate) fn freed(bytes: u64) -> String {
+    if bytes == 0 { size(0) } else { format!("-{}", size(bytes)) }
+}
+
+/// Seconds for each 10^9 bytes; `-` for nothing.
+pub(crate) fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
+    if bytes == 0 { "-".to_owned() } else { format!("{:.2}", seconds * 1e9 / bytes as f64) }
+}
+
+/// A row of three sizes under their header.
+pub(crate) fn size_row(label: &str, original: &str, compressed: &str, stored: &str) -> String {
+    format!("{label:<15} {original:>20} {compressed:>20} {stored:>20}\n")
+}
+
+/// The header of [`size_row`].
+pub(crate) fn size_header() -> String {
+    size_row("", "Original size", "Compressed size", "Deduplicated size")
+}
+
+/// Local time as the C library writes it: `Mon Mar 24 11:59:35 2014`.
+pub(crate) fn long_time(time: Time) -> String {
+    local(time).strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
+/// Local time as `ls` writes it.
+fn short_time(time: Time, now: Timestamp) -> String {
+    let zoned = local(time);
+    let days = (now.as_second() - time.secs).abs() / 86_400;
+    let format = if days > RECENT_DAYS { "%b %d  %Y" } else { "%b %d %H:%M" };
+    zoned.strftime(format).to_string()
+}
+
+fn local(time: Time) -> jiff::Zoned {
+    let nanos = i32::try_from(time.nanos).unwrap_or(0);
+    let bound = if time.secs < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::new(time.secs, nanos).unwrap_or(bound).to_zoned(TimeZone::system())
+}
+
+/// The line of an archive in a list.
+pub(crate) fn archive_line(name: &str, end: Time) -> String {
+    format!("{:<36} {}", one_line(name), long_time(end))
+}
+
+/// The line of an item in a list.
+pub(crate) fn item_line(item: &Item, now: Timestamp) -> String {
+    let (kind, target) = match &item.kind {
+        ItemKind::File(_) => ('-', None),
+        ItemKind::Directory => ('d', None),
+        ItemKind::Symlink(target) => ('l', Some(target)),
+    };
+    let owner = |name: &str, id: u32| if name.is_empty() { id.to_string() } else { one_line(name) };
+    let target = target.map_or(String::new(), |target| {
+        format!(" -> {}", one_line(&String::from_utf8_lossy(target)))
+    });
+    format!(
+        "{kind}{} {:<6} {:<6} {:>8} {} {}{target}\n",
+        permissions(item.mode),
+        owner(&item.user, item.uid),
+        owner(&item.group, item.gid),
+        item.size,
+        short_time(item.mtime, now),
+        one_line(&String::from_utf8_lossy(&item.path)),
+    )
+}
+
+/// Permission bits as `ls` writes them: `rwxr-xr-x`.
+fn permissions(mode: u32) -> String {
+    let mut text = String::with_capacity(9);
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (mode & special != 0, bits & 1 != 0) {
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+/// Text from outside on one line: control characters are written as escapes, so that a file name can neither end the line
+/// nor talk to the terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
+}
+
+/// Words of a command line, quoted where a shell would need it.
+pub(crate) fn command_line(words: &[Vec<u8>]) -> String {
+    let plain = |word: &str| {
+        let safe = |c: char| c.is_alphanumeric() || "_-+=.,:/@%".contains(c);
+        !word.is_empty() && word.chars().all(safe)
+    };
+    let words = words.iter().map(|word| {
+        let word = one_line(&String::from_utf8_lossy(word));
+        if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_with_two_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (1_620_000_000, "1.62 GB"),
+            (17_179_869_184, "17.18 GB"),
+            (2_500_000_000_000_000, "2500.00 TB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        assert_eq!(freed(0), "0 B");
+        assert_eq!(freed(1500), "-1.50 kB");
+        assert_eq!(seconds_per_gb(4.0, 8_000_000_000), "0.50");
+        assert_eq!(seconds_per_gb(4.0, 0), "-");
+    }
+
+    #[test]
+    fn the_size_table_has_attic_s_columns() {
+        let header =
+            "                       Original size      Compressed size    Deduplicated size\n";
+        assert_eq!(size_header(), header);
+        assert_eq!(size_row("This archive:", "1.00 kB", "-", "2 B").len(), RULE.len() + 1);
+    }
+
+    #[test]
+    fn permissions_show_the_special_bits() {
+        assert_eq!(permissions(0o755), "rwxr-xr-x");
+        assert_eq!(permissions(0o4711), "rws--x--x");
+        assert_eq!(permissions(0o7600), "rwS--S--T");
+    }
+
+    #[test]
+    fn hostile_names_stay_on_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[2Jc"), "a\\nb\\u{1b}[2Jc");
+        assert_eq!(command_line(&[b"garret".to_vec(), b"it's".to_vec()]), r"garret 'it'\''s'");
+    }
+}

@@ -1,0 +1,188 @@
+//! Passphrases and key files.
+//!
+//! In: `GARRET_PASSPHRASE`, `ATTIC_PASSPHRASE`, `GARRET_NEW_PASSPHRASE`, the terminal, the key directory. Out: keys.
+//! Promises: nothing is asked without a terminal and nothing more than three times; a wrong passphrase in the environment
+//! ends the command at once; passphrases are wiped from memory; a key file is on disk, whole, before anything depends on it.
+
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use engine::{Keys, Locked, Secret, StoreError};
+use format::RepositoryId;
+use format::config::KeyMode;
+use zeroize::Zeroizing;
+
+use crate::cache::{absolute, variable};
+use crate::failure::Failure;
+
+/// How often the terminal is asked.
+const ATTEMPTS: u32 = 3;
+
+/// A passphrase that is wiped when dropped.
+pub(crate) type Passphrase = Zeroizing<Vec<u8>>;
+
+/// The keys of a repository.
+pub(crate) fn unlock(locked: &Locked, path: &Path) -> Result<Keys, Failure> {
+    match locked.key_mode() {
+        KeyMode::None => Ok(locked.unlock(Secret::None)?),
+        KeyMode::Passphrase | KeyMode::Keyfile => Ok(passphrase_and_keys(locked, path)?.1),
+    }
+}
+
+/// The passphrase that opens a repository, and what it opens.
+pub(crate) fn passphrase_and_keys(
+    locked: &Locked,
+    path: &Path,
+) -> Result<(Passphrase, Keys), Failure> {
+    if locked.key_mode() == KeyMode::Passphrase {
+        return attempt(path, false, |passphrase| locked.unlock(Secret::Passphrase(passphrase)));
+    }
+    let (key_path, bytes) = read_key_file(locked.id(), path)?;
+    let shown = key_path.display().to_string();
+    attempt(path, true, |passphrase| {
+        locked.unlock(Secret::Keyfile { path: &shown, bytes: &bytes, passphrase })
+    })
+}
+
+/// Tries the passphrase of the environment; or none, if that may be; or what the terminal says.
+fn attempt(
+    path: &Path,
+    blank: bool,
+    open: impl Fn(&[u8]) -> engine::Result<Keys>,
+) -> Result<(Passphrase, Keys), Failure> {
+    if let Some(passphrase) = from_environment(&["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"]) {
+        let keys = open(&passphrase)?;
+        return Ok((passphrase, keys));
+    }
+    if blank {
+        match open(&[]) {
+            Err(engine::Error::WrongPassphrase) => {}
+            opened => return Ok((Passphrase::default(), opened?)),
+        }
+    }
+    let prompt = format!("Enter passphrase for {}: ", path.display());
+    let needed = || {
+        Failure::Fatal(format!(
+            "{} needs a passphrase and there is no terminal to ask: set GARRET_PASSPHRASE",
+            path.display()
+        ))
+    };
+    for left in (0..ATTEMPTS).rev() {
+        let passphrase = ask(&prompt)?.ok_or_else(needed)?;
+        match open(&passphrase) {
+            Err(engine::Error::WrongPassphrase) if left > 0 => tell("wrong passphrase, try again"),
+            opened => return Ok((passphrase, opened?)),
+        }
+    }
+    Err(engine::Error::WrongPassphrase.into())
+}
+
+/// A passphrase for a new key: from one of `variables`, or asked twice.
+pub(crate) fn new_passphrase(variables: &[&str], blank: bool) -> Result<Passphrase, Failure> {
+    if let Some(passphrase) = from_environment(variables) {
+        return match passphrase.is_empty() && !blank {
+            true => Err(Failure::Fatal("the passphrase must not be empty".to_owned())),
+            false => Ok(passphrase),
+        };
+    }
+    let needed = || {
+        let first = variables.first().copied().unwrap_or_default();
+        let empty = if blank { " (empty for none)" } else { "" };
+        Failure::Fatal(format!(
+            "a passphrase is needed and there is no terminal to ask: set {first}{empty}"
+        ))
+    };
+    let prompt = match blank {
+        true => "Enter new passphrase (blank for none): ",
+        false => "Enter new passphrase: ",
+    };
+    for left in (0..ATTEMPTS).rev() {
+        let first = ask(prompt)?.ok_or_else(needed)?;
+        let wrong = if first.is_empty() && !blank {
+            "the passphrase must not be empty"
+        } else if ask("Enter same passphrase again: ")?.ok_or_else(needed)? != first {
+            "the passphrases are not the same"
+        } else {
+            return Ok(first);
+        };
+        match left {
+            0 => return Err(Failure::Fatal(wrong.to_owned())),
+            _ => tell(&format!("{wrong}, try again")),
+        }
+    }
+    Err(needed())
+}
+
+/// A line for who is typing; if the terminal is gone the next question finds that out.
+fn tell(text: &str) {
+    let _unheard = writeln!(io::stderr().lock(), "garret: {text}");
+}
+
+fn from_environment(variables: &[&str]) -> Option<Passphrase> {
+    let value = variables.iter().find_map(env::var_os)?;
+    Some(Zeroizing::new(value.into_vec()))
+}
+
+/// Asks the terminal; `None` without one. A controlling terminal alone is not enough: with stdin and stderr both
+/// redirected somebody runs a script and is not looking.
+fn ask(prompt: &str) -> Result<Option<Passphrase>, Failure> {
+    if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    match rpassword::prompt_password(prompt) {
+        Ok(text) => Ok(Some(Zeroizing::new(text.into_bytes()))),
+        Err(error) => Err(Failure::Fatal(format!("cannot read the passphrase: {error}"))),
+    }
+}
+
+/// Where key files are.
+fn key_directory() -> Result<PathBuf, Failure> {
+    variable("GARRET_KEYS_DIR")
+        .or_else(|| absolute("XDG_CONFIG_HOME").map(|path| path.join("garret/keys")))
+        .or_else(|| absolute("HOME").map(|path| path.join(".config/garret/keys")))
+        .ok_or_else(|| Failure::Fatal("set GARRET_KEYS_DIR: HOME is not set either".to_owned()))
+}
+
+/// Where the key file of a repository is, or will be.
+pub(crate) fn key_path(id: RepositoryId) -> Result<PathBuf, Failure> {
+    Ok(key_directory()?.join(format!("{id}.key")))
+}
+
+/// The key file of the repository at `path`: where it is and what it says.
+pub(crate) fn read_key_file(id: RepositoryId, path: &Path) -> Result<(PathBuf, Vec<u8>), Failure> {
+    let key_path = key_path(id)?;
+    match fs::read(&key_path) {
+        Ok(bytes) => Ok((key_path, bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = key_path.parent().unwrap_or(&key_path).display();
+            Err(Failure::Fatal(format!(
+                "No key file for repository {} found in {directory}.",
+                path.display()
+            )))
+        }
+        Err(error) => Err(fatal(StoreError::new("read", key_path.display(), error))),
+    }
+}
+
+fn fatal(error: StoreError) -> Failure {
+    engine::Error::from(error).into()
+}
+
+/// Writes a key file: beside its place, synced, renamed, its directory synced.
+pub(crate) fn write_key_file(path: &Path, bytes: &[u8]) -> engine::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let write = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        // The crate makes it with mode 0600 and removes it unless it is renamed.
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| StoreError::new("write key file", path.display(), error).into())
+}

@@ -1,0 +1,149 @@
+//! What the user sees while a command works: a bar on a terminal, names with `-v`, problems as they happen.
+//!
+//! In: calls of the library, from any thread. Out: bar, waiting and problems on stderr; names on stdout. Promises: without a
+//! terminal on stderr there is no bar; a problem is one line whatever the names in it hold.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use engine::{Phase, Problem, Progress};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::failure::Failure;
+use crate::render;
+
+/// How often a bar that nothing advances still moves, so that it does not look dead.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The bar, and what was reported.
+pub(crate) struct Ui {
+    terminal: bool,
+    verbose: AtomicBool,
+    problem_count: AtomicU64,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Ui {
+    pub(crate) fn new() -> Self {
+        Ui {
+            terminal: io::stderr().is_terminal(),
+            verbose: AtomicBool::new(false),
+            problem_count: AtomicU64::new(0),
+            bar: Mutex::default(),
+        }
+    }
+
+    /// Shows names from now on, if asked to.
+    pub(crate) fn set_verbose(&self, verbose: bool) {
+        self.verbose.store(verbose, Ordering::Relaxed);
+    }
+
+    /// How many problems were reported.
+    pub(crate) fn problem_count(&self) -> u64 {
+        self.problem_count.load(Ordering::Relaxed)
+    }
+
+    /// Writes a result, with its own line ends, to stdout.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        let write = || {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        };
+        self.beside_bar(write).map_err(|error| Failure::io("writing to standard output", &error))
+    }
+
+    /// A line on stderr. If even that fails there is nobody to tell.
+    pub(crate) fn complain(&self, text: &str) {
+        let text = format!("garret: {}\n", render::one_line(text));
+        let _unheard = self.beside_bar(|| io::stderr().lock().write_all(text.as_bytes()));
+    }
+
+    /// Counts and shows something that went wrong while the command goes on.
+    pub(crate) fn report(&self, text: &str) {
+        self.problem_count.fetch_add(1, Ordering::Relaxed);
+        self.complain(text);
+    }
+
+    fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beside_bar<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &*self.bar() {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Progress for Ui {
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        if !self.terminal {
+            return;
+        }
+        let new = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        let template = match total {
+            Some(_) => {
+                "{msg} [{bar:24}] {decimal_bytes} of {decimal_total_bytes}, \
+                 {decimal_bytes_per_sec}, {eta} left"
+            }
+            None => "{msg} {spinner} {decimal_bytes}, {decimal_bytes_per_sec}, {elapsed}",
+        };
+        // The templates are constants; should one be wrong, the default style is no harm.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            new.set_style(style.progress_chars("=> "));
+        }
+        new.set_message(phase_name(phase));
+        new.enable_steady_tick(TICK);
+        if let Some(old) = self.bar().replace(new) {
+            old.finish_and_clear();
+        }
+    }
+
+    fn advance(&self, bytes: u64) {
+        if let Some(bar) = &*self.bar() {
+            bar.inc(bytes);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = self.bar().take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn note(&self, text: &str) {
+        if self.verbose.load(Ordering::Relaxed) {
+            // Who closed the pipe wants no more names, but still the backup.
+            let _unread = self.print(&format!("{}\n", render::one_line(text)));
+        }
+    }
+
+    fn wait(&self, text: &str) {
+        self.complain(text);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.report(&problem.text);
+    }
+}
+
+impl Drop for Ui {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Backup => "Backing up",
+        Phase::Restore => "Restoring",
+        Phase::Check => "Checking",
+        Phase::Mark => "Marking",
+        Phase::Repack => "Repacking",
+        Phase::Index => "Reading the index",
+    }
+}

@@ -1,0 +1,119 @@
+//! Repositories that something happened to.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{Dir, packs};
+
+/// Changes one byte of a file.
+fn flip(path: &Path, offset: u64) {
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x20], offset).unwrap();
+}
+
+/// A repository with the archives `one` and `two`, each with a pack of its own.
+fn two_archives() -> Dir {
+    let dir = Dir::with_repository();
+    dir.image("one.img", 1);
+    dir.run(&["create", "repo::one", "one.img"]).silent();
+    dir.image("two.img", 2);
+    dir.run(&["create", "repo::two", "one.img", "two.img"]).silent();
+    assert_eq!(packs(&dir.path("repo")).len(), 2);
+    dir
+}
+
+/// The pack that archive `one` brought.
+fn pack_of_one(dir: &Dir) -> std::path::PathBuf {
+    let time = |path: &std::path::PathBuf| path.metadata().unwrap().modified().unwrap();
+    packs(&dir.path("repo")).into_iter().min_by_key(time).unwrap()
+}
+
+#[test]
+fn a_flipped_byte_of_data_costs_the_files_that_need_it_and_no_other() {
+    let dir = two_archives();
+    flip(&pack_of_one(&dir), 500_000);
+    let ran = dir.run(&["extract", "repo::two", "--destination", "to"]);
+    ran.reports("one.img: not restored: bytes ");
+    assert!(dir.read("to/two.img") == dir.read("two.img"));
+    assert_eq!(super::files_below(&dir.path("to")).len(), 1, "neither one.img nor one.img.part");
+    assert_eq!(dir.archives("repo"), ["one", "two"]);
+    let ran = dir.run(&["check", "--verify-data", "repo"]);
+    assert_eq!(ran.code, Some(1));
+    for name in ["backups/one: one.img: ", "backups/two: one.img: "] {
+        assert!(ran.stderr.contains(name), "{}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("two.img"), "{}", ran.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&ran.stdout),
+        "Starting repository check...\nStarting archive consistency check...\n"
+    );
+}
+
+#[test]
+fn a_truncated_pack_is_found_without_reading_it() {
+    let dir = two_archives();
+    let pack = pack_of_one(&dir);
+    let len = pack.metadata().unwrap().len();
+    fs::File::options().write(true).open(&pack).unwrap().set_len(len - 100).unwrap();
+    let ran = dir.run(&["check", "--repository-only", "repo"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    assert!(ran.stderr.lines().next().unwrap().contains(name), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    dir.run(&["extract", "-n", "repo::two", "two.img"]).silent();
+}
+
+#[test]
+fn a_damaged_archive_is_named_and_the_others_stay_usable() {
+    let dir = two_archives();
+    flip(&dir.path("repo/backups/one"), 200);
+    dir.run(&["extract", "-n", "repo::one"]).refused(1, "backups/one is damaged");
+    let listed = dir.run(&["list", "repo"]).reports("backups/one is damaged");
+    assert!(listed.starts_with("two "), "{listed}");
+    dir.run(&["extract", "-n", "repo::two"]).silent();
+    // What it needs is unknown, so nothing may be freed: but it can be deleted, and then all is well again.
+    dir.run(&["delete", "repo::two"]).refused(1, "backups/one is damaged");
+    dir.run(&["delete", "repo::one"]).silent();
+    dir.run(&["check", "repo"]).succeeds();
+}
+
+#[test]
+fn a_damaged_config_is_not_trusted() {
+    let dir = two_archives();
+    flip(&dir.path("repo/config"), 60);
+    for command in ["list", "info", "check"] {
+        dir.run(&[command, "repo"]).refused(1, "config is damaged");
+    }
+    dir.run(&["create", "repo::three", "one.img"]).refused(1, "config is damaged");
+}
+
+#[test]
+fn what_a_newer_garret_wrote_is_refused_by_name() {
+    let dir = two_archives();
+    let patch = |name: &str| {
+        let file = fs::File::options().write(true).open(dir.path(name)).unwrap();
+        file.write_all_at(&[9], 7).unwrap();
+    };
+    patch("repo/backups/one");
+    let newer = "has format version 9, which a newer garret wrote; use that newer garret";
+    dir.run(&["info", "repo::one"]).refused(1, newer);
+    patch("repo/config");
+    for command in ["list", "check"] {
+        dir.run(&[command, "repo"]).refused(1, newer);
+    }
+    dir.run(&["create", "repo::three", "one.img"]).refused(1, newer);
+    assert!(!dir.path("repo/backups/three").exists());
+}
+
+#[test]
+fn a_lost_index_is_made_again_from_the_packs() {
+    let dir = two_archives();
+    fs::remove_dir_all(dir.path("cache")).unwrap();
+    for segment in super::files_below(&dir.path("repo/index")) {
+        fs::remove_file(segment).unwrap();
+    }
+    dir.run(&["extract", "-n", "repo::two"]).silent();
+}

@@ -1,0 +1,69 @@
+//! Disks that run full while we write, small file systems in memory. Needs root.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Dir, MIB, noise, tool};
+
+/// A file system of 8 MiB, unmounted in the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn at(path: PathBuf) -> Self {
+        fs::create_dir(&path).unwrap();
+        tool("mount", &["-t", "tmpfs", "-o", "size=8m", "garret-test", path.to_str().unwrap()]);
+        SmallDisk(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        tool("umount", &[self.0.to_str().unwrap()]);
+    }
+}
+
+fn big(dir: &Dir) -> Vec<u8> {
+    let mut bytes = vec![0; 12 * MIB];
+    noise(&mut bytes, 9);
+    dir.write("big", &bytes);
+    bytes
+}
+
+#[test]
+fn a_full_repository_makes_no_archive_and_loses_none() {
+    let dir = Dir::new();
+    let disk = SmallDisk::at(dir.path("disk"));
+    dir.run(&["init", "disk/repo"]).succeeds();
+    dir.write("small", b"content");
+    dir.run(&["create", "disk/repo::small", "small"]).silent();
+    big(&dir);
+    for attempt in ["first", "second"] {
+        let archive = format!("disk/repo::{attempt}");
+        let ran = dir.run(&["create", "--compression", "none", &archive, "big"]);
+        ran.refused(1, "No space left on device");
+    }
+    assert_eq!(dir.archives("disk/repo"), ["small"]);
+    assert_eq!(dir.run(&["extract", "--stdout", "disk/repo::small"]).succeeds(), "content");
+    // Give back what the attempts left; it needs no space itself.
+    dir.run(&["prune", "--keep-daily", "1", "disk/repo"]).silent();
+    dir.run(&["check", "--verify-data", "disk/repo"]).succeeds();
+    dir.run(&["create", "disk/repo::again", "small"]).silent();
+    drop(disk);
+}
+
+#[test]
+fn a_full_destination_keeps_what_was_there_and_gets_nothing_half_written() {
+    let dir = Dir::with_repository();
+    big(&dir);
+    dir.write("small", b"content");
+    dir.run(&["create", "repo::a", "big", "small"]).silent();
+    let disk = SmallDisk::at(dir.path("disk"));
+    dir.write("disk/big", b"old");
+    dir.run(&["extract", "repo::a", "--destination", "disk", "small"]).silent();
+    let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big"]);
+    ran.reports("big: not restored");
+    assert_eq!(dir.read("disk/big"), b"old");
+    assert_eq!(dir.read("disk/small"), b"content");
+    assert_eq!(super::files_below(&dir.path("disk")).len(), 2);
+    drop(disk);
+}

@@ -1,0 +1,105 @@
+//! Passphrases and key files. The KDF of `init` takes most of a second: only the tests that need it pay.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use format::config::KeyMode;
+
+use super::{Dir, PASSPHRASE};
+
+#[test]
+fn a_wrong_or_missing_passphrase_ends_at_once() {
+    let dir = Dir::new();
+    dir.cheap_repository("repo", KeyMode::Passphrase);
+    dir.write("file", b"x");
+    for arguments in [&["list", "repo"][..], &["create", "repo::a", "file"], &["check", "repo"]] {
+        let ran = dir.run_with(&[("GARRET_PASSPHRASE", "wrong")], b"", arguments);
+        ran.refused(1, "wrong passphrase");
+        dir.run(arguments).refused(1, "set GARRET_PASSPHRASE");
+    }
+    let both = [("GARRET_PASSPHRASE", PASSPHRASE), ("ATTIC_PASSPHRASE", "wrong")];
+    dir.run_with(&both, b"", &["create", "repo::a", "file"]).silent();
+    let listed = dir.run_with(&[("ATTIC_PASSPHRASE", PASSPHRASE)], b"", &["list", "repo"]);
+    assert!(listed.succeeds().starts_with("a "));
+}
+
+#[test]
+fn a_passphrase_is_not_read_from_a_pipe() {
+    let dir = Dir::new();
+    dir.cheap_repository("repo", KeyMode::Passphrase);
+    let stdin = format!("{PASSPHRASE}\n");
+    let ran = dir.run_with(&[], stdin.as_bytes(), &["list", "repo"]);
+    ran.refused(1, "repo needs a passphrase and there is no terminal to ask");
+}
+
+#[test]
+fn init_without_a_passphrase_makes_nothing() {
+    let dir = Dir::new();
+    for mode in ["passphrase", "keyfile"] {
+        dir.run(&["init", "-e", mode, "repo"]).refused(1, "set GARRET_PASSPHRASE");
+        assert!(!dir.path("repo").exists());
+    }
+    let empty = [("GARRET_PASSPHRASE", "")];
+    let ran = dir.run_with(&empty, b"", &["init", "-e", "passphrase", "repo"]);
+    ran.refused(1, "the passphrase must not be empty");
+    assert!(!dir.path("repo").exists());
+}
+
+#[test]
+fn a_changed_passphrase_is_the_only_one_that_opens() {
+    let dir = Dir::new();
+    let old = [("GARRET_PASSPHRASE", "old")];
+    let said = dir.run_with(&old, b"", &["init", "-e", "passphrase", "repo"]).succeeds();
+    assert!(said.contains("Encryption: passphrase\n"), "{said}");
+    let change = [("GARRET_PASSPHRASE", "old"), ("GARRET_NEW_PASSPHRASE", "new")];
+    dir.run_with(&change, b"", &["change-passphrase", "repo"]).succeeds();
+    dir.run_with(&old, b"", &["list", "repo"]).refused(1, "wrong passphrase");
+    dir.run_with(&[("GARRET_PASSPHRASE", "new")], b"", &["list", "repo"]).silent();
+    assert_eq!(fs::read_dir(dir.path("repo/keys")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_key_file_is_private_needed_and_may_get_a_passphrase() {
+    let dir = Dir::new();
+    let blank = [("GARRET_PASSPHRASE", "")];
+    let said = dir.run_with(&blank, b"", &["init", "-e", "keyfile", "repo"]).succeeds();
+    let key = super::files_below(&dir.path("keys")).remove(0);
+    assert!(said.contains(&format!("Key file: {}\n", key.display())), "{said}");
+    let mode = |path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!((mode(key.clone()), mode(dir.path("keys"))), (0o600, 0o700));
+    // Blank: nothing to ask for.
+    dir.run(&["list", "repo"]).silent();
+    let change = [("GARRET_NEW_PASSPHRASE", "new")];
+    let said = dir.run_with(&change, b"", &["change-passphrase", "repo"]).succeeds();
+    assert_eq!(said, format!("Key file \"{}\" updated\n", key.display()));
+    dir.run(&["list", "repo"]).refused(1, "set GARRET_PASSPHRASE");
+    dir.run_with(&[("GARRET_PASSPHRASE", "new")], b"", &["list", "repo"]).silent();
+    assert_eq!(super::files_below(&dir.path("keys")).len(), 1, "nothing is left beside it");
+    fs::remove_file(&key).unwrap();
+    let missing =
+        format!("No key file for repository repo found in {}.", dir.path("keys").display());
+    dir.run(&["list", "repo"]).refused(1, &missing);
+}
+
+#[test]
+fn a_key_file_of_another_repository_is_refused() {
+    let dir = Dir::new();
+    dir.cheap_repository("one", KeyMode::Keyfile);
+    dir.cheap_repository("two", KeyMode::Keyfile);
+    let keys = super::files_below(&dir.path("keys"));
+    let other = fs::read(&keys[0]).unwrap();
+    fs::write(&keys[1], other).unwrap();
+    let unlock = [("GARRET_PASSPHRASE", PASSPHRASE)];
+    let codes = ["one", "two"].map(|name| dir.run_with(&unlock, b"", &["list", name]).code);
+    assert!(codes == [Some(0), Some(1)] || codes == [Some(1), Some(0)], "{codes:?}");
+    fs::write(&keys[1], b"no key").unwrap();
+    let refused = ["one", "two"].map(|name| dir.run_with(&unlock, b"", &["list", name]));
+    let bad = refused.into_iter().find(|ran| ran.code != Some(0)).unwrap();
+    bad.refused(1, ".key");
+}
+
+#[test]
+fn an_unencrypted_repository_has_no_passphrase_to_change() {
+    let dir = Dir::with_repository();
+    dir.run(&["change-passphrase", "repo"]).refused(1, "the repository is not encrypted");
+}

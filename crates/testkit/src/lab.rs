@@ -1,0 +1,287 @@
+//! A repository to experiment with: any store, cheap keys, each operation of the engine in one line.
+//!
+//! Every operation opens the repository anew, as a program would.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::{
+    Access, BackupOptions, BackupReport, CheckOptions, CheckReport, Compression, CutterChoice,
+    Destination, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked, MemoryStore,
+    Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection, Store,
+};
+use format::config::KeyMode;
+use format::slot::Kdf;
+
+/// Costs microseconds.
+pub const CHEAP_KDF: Kdf = Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
+
+/// Opens every repository of a lab that has a passphrase.
+pub const PASSPHRASE: &[u8] = b"correct horse";
+
+/// Remembers what an operation reported.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    problems: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Recorder {
+    /// The problems reported so far.
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The notes reported so far.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Progress for Recorder {
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem.text.clone());
+    }
+}
+
+/// What a restore to a directory gave.
+#[derive(Debug)]
+pub struct Restored {
+    /// The engine's report.
+    pub report: RestoreReport,
+    /// The problems.
+    pub problems: Vec<String>,
+}
+
+/// A repository and how to work with it.
+#[derive(Clone)]
+pub struct Lab {
+    store: Arc<dyn Fn() -> Box<dyn Store> + Send + Sync>,
+    /// Unlocked once: a trial does not wait for the KDF.
+    pub keys: Keys,
+    /// Below which the client's copy of the index lies; in memory if there is none.
+    pub cache: Option<PathBuf>,
+    /// Threads of every operation.
+    pub threads: usize,
+    /// Of new groups.
+    pub compression: Compression,
+    /// Which cutter.
+    pub cutter: CutterChoice,
+}
+
+impl Lab {
+    /// A new repository in the store that `store` gives, again and again.
+    pub fn over(store: impl Fn() -> Box<dyn Store> + Send + Sync + 'static, mode: KeyMode) -> Self {
+        let mut key_file = Vec::new();
+        let options = InitOptions {
+            mode,
+            passphrase: PASSPHRASE.to_vec(),
+            kdf: CHEAP_KDF,
+            now: 1_790_000_000,
+        };
+        engine::init(&*store(), &options, &mut |_, bytes| {
+            key_file = bytes.to_vec();
+            Ok(())
+        })
+        .unwrap();
+        let secret = match mode {
+            KeyMode::None => Secret::None,
+            KeyMode::Passphrase => Secret::Passphrase(PASSPHRASE),
+            KeyMode::Keyfile => {
+                Secret::Keyfile { path: "key", bytes: &key_file, passphrase: PASSPHRASE }
+            }
+        };
+        let keys = Locked::find(store()).unwrap().unlock(secret).unwrap();
+        Self::existing(store, keys)
+    }
+
+    /// The repository that is there already.
+    pub fn existing(
+        store: impl Fn() -> Box<dyn Store> + Send + Sync + 'static,
+        keys: Keys,
+    ) -> Self {
+        Lab {
+            store: Arc::new(store),
+            keys,
+            cache: None,
+            threads: 1,
+            compression: Compression::default(),
+            cutter: CutterChoice::Auto,
+        }
+    }
+
+    /// A new repository in memory.
+    pub fn memory(mode: KeyMode) -> (Self, MemoryStore) {
+        let store = MemoryStore::new();
+        let shared = store.clone();
+        (Self::over(move || Box::new(shared.clone()), mode), store)
+    }
+
+    /// A new repository in a directory that does not exist yet.
+    pub fn local(root: &Path, mode: KeyMode) -> Self {
+        LocalStore::create(root).unwrap();
+        let root = root.to_owned();
+        Self::over(move || Box::new(LocalStore::open(&root)), mode)
+    }
+
+    /// The same keys and settings over another store.
+    pub fn with_store(&self, store: impl Fn() -> Box<dyn Store> + Send + Sync + 'static) -> Self {
+        Lab { store: Arc::new(store), ..self.clone() }
+    }
+
+    /// Another client of the same repository, with a copy of the index below `cache` or in memory.
+    pub fn with_cache(&self, cache: Option<PathBuf>) -> Self {
+        Lab { cache, ..self.clone() }
+    }
+
+    /// Opens the repository.
+    pub fn open(&self, access: Access) -> Result<Repository> {
+        self.open_reporting(access, &engine::Silent)
+    }
+
+    /// Opens the repository; `progress` hears what is wrong with it.
+    pub fn open_reporting(&self, access: Access, progress: &dyn Progress) -> Result<Repository> {
+        let locked = Locked::find((self.store)())?;
+        Repository::open(locked, self.keys.clone(), access, self.cache.clone(), progress)
+    }
+
+    /// The options of a backup.
+    pub fn options(&self) -> BackupOptions {
+        BackupOptions {
+            cutter: self.cutter,
+            compression: self.compression,
+            threads: self.threads,
+            base: PathBuf::from("/"),
+            host: "lab".to_owned(),
+            ..BackupOptions::default()
+        }
+    }
+
+    /// Makes an archive of `inputs`, and gives the problems.
+    pub fn backup_inputs(
+        &self,
+        name: &str,
+        inputs: Vec<Input>,
+    ) -> Result<(BackupReport, Vec<String>)> {
+        let recorder = Recorder::default();
+        let mut repository = self.open(Access::Create)?;
+        let report = engine::backup(&mut repository, name, inputs, &self.options(), &recorder)?;
+        Ok((report, recorder.problems()))
+    }
+
+    /// Makes an archive of a path; problems are a failure.
+    pub fn backup_path(&self, name: &str, path: &Path) -> Result<BackupReport> {
+        let (report, problems) = self.backup_inputs(name, vec![Input::Path(path.to_owned())])?;
+        assert_eq!(problems, [""; 0], "backup of {}", path.display());
+        Ok(report)
+    }
+
+    /// Makes an archive of a pipe; problems are a failure.
+    pub fn backup_bytes(&self, name: &str, bytes: &[u8]) -> Result<BackupReport> {
+        let reader = Box::new(Cursor::new(bytes.to_vec()));
+        let input = Input::Stream { name: b"image".to_vec(), reader };
+        let (report, problems) = self.backup_inputs(name, vec![input])?;
+        assert_eq!(problems, [""; 0], "backup of a pipe");
+        Ok(report)
+    }
+
+    /// The contents of an archive's files behind each other.
+    pub fn restore_bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let repository = self.open(Access::Read)?;
+        let archive = repository.archive(name)?;
+        let mut bytes = Vec::new();
+        engine::restore(
+            &repository,
+            &archive,
+            &mut Selection::default(),
+            Destination::Stream(&mut bytes),
+            &self.restore_options(),
+            &engine::Silent,
+        )?;
+        Ok(bytes)
+    }
+
+    /// Restores an archive to a directory, as `options` says.
+    pub fn restore_to(
+        &self,
+        name: &str,
+        directory: &Path,
+        options: &RestoreOptions,
+    ) -> Result<Restored> {
+        let recorder = Recorder::default();
+        let repository = self.open(Access::Read)?;
+        let archive = repository.archive(name)?;
+        let report = engine::restore(
+            &repository,
+            &archive,
+            &mut Selection::default(),
+            Destination::Directory(directory.to_owned()),
+            options,
+            &recorder,
+        )?;
+        Ok(Restored { report, problems: recorder.problems() })
+    }
+
+    /// Sparse, without owners.
+    pub fn restore_options(&self) -> RestoreOptions {
+        RestoreOptions {
+            allocation: engine::AllocationMode::Sparse,
+            threads: self.threads,
+            owners: false,
+        }
+    }
+
+    /// Removes an archive.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        engine::delete(&self.open(Access::Delete)?, &[name.to_owned()])
+    }
+
+    /// Gives back space, and the problems.
+    pub fn gc_reporting(&self) -> Result<(GcReport, Vec<String>)> {
+        let recorder = Recorder::default();
+        let options = GcOptions { compression: self.compression, threads: self.threads };
+        let mut repository = self.open(Access::Delete)?;
+        let report = engine::gc(&mut repository, &options, &recorder)?;
+        Ok((report, recorder.problems()))
+    }
+
+    /// Gives back space; problems are a failure.
+    pub fn gc(&self) -> Result<GcReport> {
+        let (report, problems) = self.gc_reporting()?;
+        assert_eq!(problems, [""; 0], "gc");
+        Ok(report)
+    }
+
+    /// Checks everything, and gives the problems, those of opening included.
+    pub fn check_reporting(&self, verify_data: bool) -> Result<(CheckReport, Vec<String>)> {
+        let recorder = Recorder::default();
+        let repository = self.open_reporting(Access::Read, &recorder)?;
+        let options =
+            CheckOptions { packs: true, archives: true, verify_data, threads: self.threads };
+        let report = engine::check(&repository, &options, &recorder)?;
+        Ok((report, recorder.problems()))
+    }
+
+    /// Checks everything with every byte; problems are a failure.
+    pub fn check(&self) -> CheckReport {
+        let (report, problems) = self.check_reporting(true).unwrap();
+        assert_eq!(problems, [""; 0], "check");
+        assert_eq!(report.problem_count, 0);
+        report
+    }
+
+    /// The names of all archives.
+    pub fn names(&self) -> Vec<String> {
+        self.open(Access::Read).unwrap().archive_names().unwrap()
+    }
+
+    /// Bytes of packs, index and archives.
+    pub fn stored_len(&self) -> u64 {
+        self.open(Access::Read).unwrap().stored_len().unwrap()
+    }
+}

@@ -1,0 +1,238 @@
+//! The contract of [`Store`], clause by clause, for any implementation. The words are those of `engine::Store`.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::{Area, Key, LockMode, Store, StoreErrorKind};
+use format::{PackId, SegmentId, SlotId};
+
+use crate::Random;
+
+/// Runs every clause on stores that `make` gives; each must be empty and prepared as by init.
+pub fn store_suite(make: &dyn Fn() -> Box<dyn Store>) {
+    let clauses: [fn(&dyn Store); 12] = [
+        what_was_put_is_got_back,
+        put_replaces,
+        put_new_refuses_what_is_there,
+        of_two_put_new_at_once_one_succeeds,
+        a_range_that_is_not_fully_there_fails,
+        absent_objects_are_not_found,
+        list_gives_each_area_what_was_put_and_not_deleted,
+        delete_of_an_absent_object_succeeds,
+        adopt_needs_the_object_and_sweep_keeps_every_object,
+        a_reader_never_sees_part_of_a_put,
+        puts_and_syncs_from_many_threads_work,
+        locks_exclude_and_end_with_their_guard,
+    ];
+    for clause in clauses {
+        clause(&*make());
+    }
+}
+
+fn keys() -> Vec<Key> {
+    let archive = |name: &str| Key::Archive(name.to_owned());
+    vec![
+        Key::Config,
+        Key::Slot(SlotId::from_bytes([1; 16])),
+        Key::Pack(PackId::from_bytes([0xab; 32])),
+        Key::Pack(PackId::from_bytes([0; 32])),
+        Key::Index(SegmentId::from_bytes([3; 32])),
+        archive("plain"),
+        archive("vm/2026-11-23 03:00"),
+        archive("vm/deep/er"),
+        archive("umlaut-\u{e4}"),
+    ]
+}
+
+fn whole(store: &dyn Store, key: &Key) -> Vec<u8> {
+    let len = store.len(key).unwrap();
+    store.get(key, 0..len).unwrap()
+}
+
+fn what_was_put_is_got_back(store: &dyn Store) {
+    let mut random = Random::new(1);
+    for (number, key) in keys().iter().enumerate() {
+        let bytes = random.bytes(number * 1000);
+        let (first, last) = bytes.split_at(bytes.len() / 3);
+        store.put(key, &[first, &[], last]).unwrap();
+        assert_eq!(store.len(key).unwrap(), bytes.len() as u64, "{key}");
+        assert_eq!(whole(store, key), bytes, "{key}");
+        let (start, end) = (bytes.len() / 4, bytes.len() / 2);
+        assert_eq!(store.get(key, start as u64..end as u64).unwrap(), bytes[start..end], "{key}");
+    }
+    store.sync().unwrap();
+}
+
+fn put_replaces(store: &dyn Store) {
+    for key in keys() {
+        store.put(&key, &[b"a long first object"]).unwrap();
+        store.put(&key, &[b"short"]).unwrap();
+        assert_eq!(whole(store, &key), b"short", "{key}");
+    }
+}
+
+fn put_new_refuses_what_is_there(store: &dyn Store) {
+    for key in keys() {
+        store.put_new(&key, b"first").unwrap();
+        let error = store.put_new(&key, b"second").unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::AlreadyExists, "{key}");
+        assert_eq!(whole(store, &key), b"first", "{key}");
+    }
+}
+
+fn of_two_put_new_at_once_one_succeeds(store: &dyn Store) {
+    for round in 0..50 {
+        let key = Key::Archive(format!("round/{round}"));
+        let (start, won) = (Barrier::new(2), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for me in 0..2u8 {
+                let (key, start, won) = (&key, &start, &won);
+                scope.spawn(move || {
+                    start.wait();
+                    match store.put_new(key, &[me; 100]) {
+                        Ok(()) => drop(won.fetch_add(1, Ordering::SeqCst)),
+                        Err(error) => assert_eq!(error.kind, StoreErrorKind::AlreadyExists),
+                    }
+                });
+            }
+        });
+        assert_eq!(won.into_inner(), 1, "round {round}");
+        let bytes = whole(store, &key);
+        assert!(bytes == [0; 100] || bytes == [1; 100]);
+    }
+}
+
+fn a_range_that_is_not_fully_there_fails(store: &dyn Store) {
+    let key = Key::Pack(PackId::from_bytes([7; 32]));
+    store.put(&key, &[&[5; 100]]).unwrap();
+    assert_eq!(store.get(&key, 100..100).unwrap(), b"");
+    assert_eq!(store.get(&key, 99..100).unwrap(), [5]);
+    #[expect(clippy::reversed_empty_ranges, reason = "what a hostile index may ask for")]
+    let reversed = 50..40;
+    for range in [0..101, 99..101, 100..101, 101..101, 200..300, 0..u64::MAX, reversed] {
+        let error = store.get(&key, range.clone()).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::WrongLength, "{range:?}");
+    }
+}
+
+fn absent_objects_are_not_found(store: &dyn Store) {
+    for key in keys() {
+        assert_eq!(store.get(&key, 0..1).unwrap_err().kind, StoreErrorKind::NotFound, "{key}");
+        assert_eq!(store.len(&key).unwrap_err().kind, StoreErrorKind::NotFound, "{key}");
+    }
+}
+
+fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
+    let in_area = |area, key: &Key| match key {
+        Key::Config => false,
+        Key::Slot(_) => area == Area::Slots,
+        Key::Pack(_) => area == Area::Packs,
+        Key::Index(_) => area == Area::Index,
+        Key::Archive(_) => area == Area::Archives,
+    };
+    let mut expected = keys();
+    expected.iter().for_each(|key| store.put(key, &[b"x"]).unwrap());
+    loop {
+        for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
+            let mut listed = store.list(area).unwrap();
+            listed.sort();
+            let mut wanted: Vec<Key> =
+                expected.iter().filter(|key| in_area(area, key)).cloned().collect();
+            wanted.sort();
+            assert_eq!(listed, wanted, "{area:?}");
+        }
+        match expected.pop() {
+            Some(key) => store.delete(&key).unwrap(),
+            None => break,
+        }
+    }
+}
+
+fn delete_of_an_absent_object_succeeds(store: &dyn Store) {
+    for key in keys() {
+        store.delete(&key).unwrap();
+        store.put(&key, &[b"x"]).unwrap();
+        store.delete(&key).unwrap();
+        store.delete(&key).unwrap();
+        assert_eq!(store.len(&key).unwrap_err().kind, StoreErrorKind::NotFound, "{key}");
+        store.put_new(&key, b"again").unwrap();
+    }
+    store.sync().unwrap();
+}
+
+fn adopt_needs_the_object_and_sweep_keeps_every_object(store: &dyn Store) {
+    for key in keys() {
+        store.put(&key, &[b"x"]).unwrap();
+        store.adopt(&key).unwrap();
+    }
+    store.sync().unwrap();
+    store.sweep().unwrap();
+    keys().iter().for_each(|key| assert_eq!(whole(store, key), b"x", "{key}"));
+}
+
+fn a_reader_never_sees_part_of_a_put(store: &dyn Store) {
+    const LEN: usize = 200_000;
+    let key = Key::Pack(PackId::from_bytes([9; 32]));
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for fill in 1..40u8 {
+                let half = vec![fill; LEN / 2];
+                store.put(&key, &[&half, &half]).unwrap();
+            }
+            done.store(1, Ordering::SeqCst);
+        });
+        while done.load(Ordering::SeqCst) == 0 {
+            if let Ok(bytes) = store.get(&key, 0..LEN as u64) {
+                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "a torn object");
+            } else if let Ok(len) = store.len(&key) {
+                assert_eq!(len, LEN as u64, "a short object");
+            }
+        }
+    });
+}
+
+fn puts_and_syncs_from_many_threads_work(store: &dyn Store) {
+    std::thread::scope(|scope| {
+        for thread in 0..4u8 {
+            scope.spawn(move || {
+                for number in 0..20u8 {
+                    let mut id = [thread; 32];
+                    id[0] = number;
+                    let key = Key::Pack(PackId::from_bytes(id));
+                    store.put(&key, &[&[thread, number]]).unwrap();
+                    store.sync().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(store.list(Area::Packs).unwrap().len(), 80);
+}
+
+fn locks_exclude_and_end_with_their_guard(store: &dyn Store) {
+    let mut never = || panic!("nobody else holds a lock");
+    let one = store.lock(LockMode::Shared, &mut never).unwrap();
+    let two = store.lock(LockMode::Shared, &mut never).unwrap();
+    let (waited, held) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let waiting = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let guard = store
+                .lock(LockMode::Exclusive, &mut || {
+                    waited.fetch_add(1, Ordering::SeqCst);
+                    waiting.wait();
+                })
+                .unwrap();
+            held.store(1, Ordering::SeqCst);
+            drop(guard);
+        });
+        waiting.wait();
+        assert_eq!(held.load(Ordering::SeqCst), 0);
+        drop(one);
+        assert_eq!(held.load(Ordering::SeqCst), 0, "one of two is still held");
+        drop(two);
+    });
+    assert_eq!((waited.into_inner(), held.into_inner()), (1, 1));
+    drop(store.lock(LockMode::Exclusive, &mut never).unwrap());
+    drop(store.lock(LockMode::Shared, &mut never).unwrap());
+}

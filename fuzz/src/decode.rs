@@ -1,0 +1,120 @@
+//! What the fuzz targets do with bytes, and the corpus test with every file of the corpora.
+//!
+//! In: any bytes. Promises checked: no decoder panics, and what one accepts it accepts as the only
+//! encoding: encoding gives the same bytes again.
+
+use format::archive::{Archive, Item};
+use format::config::{Config, GROUP_LEN_MAX};
+use format::index::{Tables, encode_segment};
+use format::object::{Envelope, Kind};
+use format::pack::{
+    Footer, Frame, decode_body, decode_pack_header, decode_trailer, encode_lens,
+    encode_pack_header, encode_trailer,
+};
+use format::recipe::{Node, Recipe};
+use format::slot::Slot;
+use format::wire::{Reader, Writer};
+
+/// A target: its name, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All that take bytes for an object.
+pub const TARGETS: [Target; 6] = [
+    ("decode_config", config),
+    ("decode_slot", slot),
+    ("decode_pack", pack),
+    ("decode_index", index),
+    ("decode_recipe", recipe),
+    ("decode_archive", archive),
+];
+
+/// The file `config`.
+pub fn config(bytes: &[u8]) {
+    if let Ok(config) = Config::decode(bytes) {
+        assert_eq!(config.encode(), bytes);
+    }
+}
+
+/// A key slot.
+pub fn slot(bytes: &[u8]) {
+    if let Ok(slot) = Slot::decode(bytes) {
+        assert_eq!(slot.encode(), bytes);
+    }
+}
+
+/// Every part of a pack: header, frame header alone and with a body, footer, trailer.
+pub fn pack(bytes: &[u8]) {
+    if let Ok(salt) = decode_pack_header(bytes) {
+        assert_eq!(encode_pack_header(&salt), bytes);
+    }
+    if let Ok(frame) = Frame::decode(bytes, GROUP_LEN_MAX) {
+        assert_eq!(frame.encode(), bytes);
+    }
+    if let Some((head, body)) = bytes.split_at_checked(16)
+        && let Ok(frame) = Frame::decode(head, GROUP_LEN_MAX)
+        && let Ok((lens, compressed)) = decode_body(body, &frame)
+    {
+        let sum: u64 = lens.iter().map(|len| u64::from(*len)).sum();
+        assert_eq!((lens.len(), sum), (frame.chunk_count as usize, u64::from(frame.plain_len)));
+        assert_eq!([&encode_lens(&lens), compressed].concat(), body);
+    }
+    if let Ok(footer) = Footer::decode(bytes, GROUP_LEN_MAX) {
+        assert_eq!(footer.encode(), bytes);
+        assert!(footer.groups.iter().all(|group| group.sealed_len() >= 48));
+    }
+    for pack_len in [0, 31, 32, 1 << 20, u64::MAX] {
+        if let Ok((at, len)) = decode_trailer(bytes, pack_len) {
+            assert_eq!(encode_trailer(len), bytes);
+            assert_eq!(at + u64::from(len) + 8, pack_len);
+        }
+    }
+}
+
+/// Tables, as a client's file has them (unchecked rows) and as a segment (checked); and envelopes.
+pub fn index(bytes: &[u8]) {
+    for kind in [Kind::Index, Kind::Archive] {
+        if let Ok(envelope) = Envelope::decode(bytes, kind) {
+            assert_eq!(envelope.encode(kind), bytes);
+        }
+    }
+    if let Ok((tables, _)) = Tables::open(bytes) {
+        for record in tables.records() {
+            let _ = tables.group(record.group).and_then(|group| tables.pack(group.pack));
+            let _ = tables.find(&record.id);
+        }
+    }
+    if let Ok(tables) = Tables::decode(bytes, GROUP_LEN_MAX) {
+        let (packs, groups): (Vec<_>, Vec<_>) =
+            (tables.packs().collect(), tables.groups().collect());
+        let records: Vec<_> = tables.records().collect();
+        assert_eq!(encode_segment(&packs, &groups, &records), bytes);
+        for (place, record) in records.iter().enumerate() {
+            assert_eq!(tables.find(&record.id), Some((place as u64, *record)));
+        }
+    }
+}
+
+/// A node; and a recipe as items have it, whatever follows.
+pub fn recipe(bytes: &[u8]) {
+    if let Ok(node) = Node::decode(bytes) {
+        assert_eq!(node.encode(), bytes);
+        assert!(node.span().is_some());
+    }
+    let mut reader = Reader::new(bytes, "recipe");
+    if let Ok(recipe) = Recipe::read(&mut reader) {
+        let mut writer = Writer::default();
+        recipe.write(&mut writer);
+        assert!(bytes.starts_with(writer.as_bytes()));
+        assert_eq!(writer.as_bytes().len() as u64, reader.offset());
+    }
+}
+
+/// An archive, and an item record.
+pub fn archive(bytes: &[u8]) {
+    if let Ok(archive) = Archive::decode(bytes) {
+        assert_eq!(archive.encode(), bytes);
+    }
+    if let Ok(item) = Item::decode(bytes) {
+        assert_eq!(item.encode().split_at(4).1, bytes);
+    }
+}

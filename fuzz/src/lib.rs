@@ -1,0 +1,4 @@
+//! What the fuzz targets do. See docs/design.md, "Suites", for how to run them.
+
+pub mod cut;
+pub mod decode;

@@ -1,0 +1,47 @@
+//! Which seed goes into which corpus.
+//!
+//! In: the samples of docs/format.md. Out: paths below `fuzz/corpus`, and bytes.
+
+use super::samples::Sample;
+
+/// Descriptions of streams, see `cut.rs`: data with zeros on both sides of the limit; a hole; a
+/// constant and a periodic stretch, keyed; a literal and a ragged end.
+const STREAMS: [(&str, &[u8]); 4] = [
+    ("zeros", &[0, 0, 30, 0, 0, 200, 1, 1, 59, 0, 0, 90, 2, 1, 63, 0, 0, 100, 3]),
+    ("hole", &[1, 0, 9, 5, 0, 150, 1, 2, 255, 0, 0, 120, 2]),
+    ("constant", &[3, 7, 17, 2, 3, 255, 255, 4, 255, 9, 1, 70, 0]),
+    (
+        "literal",
+        &[14, 3, 0, 40, 5, 12, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 77, 8, 2, 99, 0],
+    ),
+];
+
+/// Every seed.
+pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for sample in samples {
+        let bytes = &sample.bytes;
+        let (target, bytes) = match sample.name {
+            "config" => ("decode_config", bytes.clone()),
+            "slot" => ("decode_slot", bytes.clone()),
+            "pack" => ("decode_pack", bytes[..24].to_vec()),
+            "frame" | "footer" | "trailer" => ("decode_pack", bytes.clone()),
+            "body" => ("decode_pack", [&samples_frame(samples), bytes.as_slice()].concat()),
+            "index" | "segment" => ("decode_index", bytes.clone()),
+            "recipe-leaf" | "recipe-inner" => ("decode_recipe", bytes.clone()),
+            "item" => ("decode_archive", bytes[4..].to_vec()),
+            "archive" => ("decode_archive", bytes.clone()),
+            _ => continue,
+        };
+        seeds.push((format!("{target}/{}", sample.name), bytes));
+    }
+    for (name, bytes) in STREAMS {
+        seeds.push((format!("cut_equals_reference/{name}"), bytes.to_vec()));
+    }
+    seeds
+}
+
+fn samples_frame(samples: &[Sample]) -> Vec<u8> {
+    let frame = samples.iter().find(|sample| sample.name == "frame");
+    frame.map(|sample| sample.bytes.clone()).unwrap_or_default()
+}

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# acceptance.sh GARRET IMAGES WORK [STEP...]   the engine's acceptance on real guest images, as a user would run it
+#
+# All steps take about 20 minutes; STEP is one or more of: nights pipes exact prune memory position.
+# GARRET is a release build of the program. IMAGES holds n1 n2 n3, three nights of guests app and mail as NAME.qcow2 and
+# sparse NAME.raw of 8 GiB. WORK is a directory for repositories and restored files (25 GB free); it is emptied at the end.
+# Prints a line for every thing checked and figures beside their yardstick; stops at the first thing that does not hold.
+# Needs: zstd, b3sum, borg, GNU time, and as root nothing more.
+set -euo pipefail
+[ $# -ge 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+GARRET=$(realpath "$1"); IMAGES=$(realpath "$2"); WORK=$(mkdir -p "$3" && realpath "$3")
+export GARRET_CACHE_DIR=$WORK/cache GARRET_KEYS_DIR=$WORK/keys GARRET_PASSPHRASE=acceptance
+export BORG_BASE_DIR=$WORK/borg-base BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
+HERE=$(realpath "$(dirname "$0")")
+
+say() { printf '%-58s %s\n' "$1" "$2"; }
+fail() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
+allocated() { du -k "$1" | cut -f1; }
+holes() { python3 "$HERE/holes.py" "$1"; }
+size() { du -sk "$1/packs" "$1/index" "$1/backups" "$1/keys" | awk '{s+=$1} END {print s}'; }
+warm() { cat "$@" >/dev/null; }
+seconds() { local s; s=$(date +%s%N); "$@" >/dev/null; echo "$s $(date +%s%N)" | awk '{printf "%.2f", ($2-$1)/1e9}'; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", a/b}'; }
+
+same() { # same ORIGINAL RESTORED: bytes, and no more space than the original
+  cmp "$1" "$2" || fail "$2 differs from $1"
+  awk -v a="$(allocated "$2")" -v b="$(allocated "$1")" 'BEGIN {exit !(a <= 1.01*b)}' || fail "$2 takes more space than $1"
+}
+
+nights() { # nights MODE CODEC: all images of three nights into one repository, all of them back
+  local repo=$WORK/repo out=$WORK/out night image
+  rm -rf "$repo" "$out"; "$GARRET" init -e "$1" "$repo" >/dev/null
+  for night in 1 2 3; do
+    (cd "$IMAGES/n$night" && "$GARRET" create --compression "$2" "$repo::n$night" app.raw app.qcow2 mail.raw mail.qcow2)
+  done
+  for night in 1 2 3; do
+    "$GARRET" extract --destination "$out" "$repo::n$night"
+    for image in app.raw app.qcow2 mail.raw mail.qcow2; do same "$IMAGES/n$night/$image" "$out/$image"; done
+    rm -rf "$out"
+  done
+  say "three nights, $1, $2: 12 images byte for byte, sparse" "$(size "$repo") KiB"
+}
+
+pipes() { # pipes MODE: from stdin, to stdout
+  local repo=$WORK/repo
+  rm -rf "$repo"; "$GARRET" init -e "$1" "$repo" >/dev/null
+  "$GARRET" create --stdin-name disk.img "$repo::pipe" - <"$IMAGES/n1/app.qcow2"
+  "$GARRET" extract --stdout "$repo::pipe" | cmp - "$IMAGES/n1/app.qcow2" || fail "stdin to stdout, $1"
+  say "stdin to stdout, $1" same
+}
+
+exact() {
+  local repo=$WORK/repo out=$WORK/out
+  rm -rf "$repo" "$out"; "$GARRET" init "$repo" >/dev/null
+  (cd "$IMAGES/n1" && "$GARRET" create "$repo::n1" app.raw)
+  "$GARRET" extract --allocation exact --destination "$out" "$repo::n1"
+  same "$IMAGES/n1/app.raw" "$out/app.raw"
+  [ "$(holes "$IMAGES/n1/app.raw")" = "$(holes "$out/app.raw")" ] || fail "exact: another map of holes"
+  say "--allocation exact: map of holes" "$(holes "$out/app.raw")"; rm -rf "$out"
+}
+
+prune() {
+  local repo=$WORK/repo fresh=$WORK/fresh out=$WORK/out
+  rm -rf "$repo" "$fresh" "$out"; "$GARRET" init "$repo" >/dev/null; "$GARRET" init "$fresh" >/dev/null
+  for night in 1 2 3; do (cd "$IMAGES/n$night" && "$GARRET" create "$repo::n$night" app.raw mail.raw); done
+  (cd "$IMAGES/n3" && "$GARRET" create "$fresh::n3" app.raw mail.raw)
+  "$GARRET" prune --keep-daily 1 "$repo"
+  [ "$("$GARRET" list "$repo" | wc -l)" = 1 ] || fail "prune kept more than one archive"
+  say "prune --keep-daily 1: repository against a fresh one" "$(size "$repo") / $(size "$fresh") KiB = $(ratio "$(size "$repo")" "$(size "$fresh")")"
+  awk -v a="$(size "$repo")" -v b="$(size "$fresh")" 'BEGIN {exit !(a <= 1.05*b)}' || fail "prune left too much"
+  "$GARRET" check --verify-data "$repo" >/dev/null || fail "check after prune"
+  rm -rf "$GARRET_CACHE_DIR" "$repo/index"
+  "$GARRET" extract --destination "$out" "$repo::n3"
+  same "$IMAGES/n3/app.raw" "$out/app.raw"; same "$IMAGES/n3/mail.raw" "$out/mail.raw"; rm -rf "$out"
+  (cd "$IMAGES/n3" && "$GARRET" create "$repo::again" app.raw mail.raw) && "$GARRET" check "$repo" >/dev/null
+  say "kept archive back without local copy and index directory" same
+}
+
+memory() {
+  local repo=$WORK/repo out=$WORK/out
+  rm -rf "$repo" "$out"; "$GARRET" init "$repo" >/dev/null
+  say "peak memory, create of an 8 GiB image" "$(/usr/bin/time -f '%M KiB' "$GARRET" create "$repo::a" "$IMAGES/n1/app.raw" 2>&1)"
+  say "peak memory, extract of it" "$(/usr/bin/time -f '%M KiB' "$GARRET" extract --destination "$out" "$repo::a" 2>&1)"
+  rm -rf "$out"
+}
+
+position() { # one run each beside its yardstick
+  local repo=$WORK/repo out=$WORK/out image=$IMAGES/n1/app.qcow2 borg=$WORK/borg a b
+  rm -rf "$repo" "$out" "$borg"; "$GARRET" init "$repo" >/dev/null; warm "$image"
+  a=$(seconds "$GARRET" create "$repo::a" "$image"); b=$(seconds zstd -q -3 -T2 -f "$image" -o "$WORK/x.zst")
+  say "create, first: s, zstd -3 -T2, ratio" "$a $b $(ratio "$a" "$b")"; rm "$WORK/x.zst"
+  touch "$image"; warm "$image"
+  a=$(seconds "$GARRET" create "$repo::b" "$image"); b=$(seconds b3sum --num-threads 2 "$image")
+  say "create after touch: s, b3sum --num-threads 2, ratio" "$a $b $(ratio "$a" "$b")"
+  sleep 3; "$GARRET" create "$repo::c" "$image"
+  a=$(seconds "$GARRET" create "$repo::d" "$image"); say "create, untouched: s" "$a"
+  a=$(seconds "$GARRET" extract --destination "$out" "$repo::a"); b=$(seconds cp --sparse=never "$image" "$WORK/copy")
+  say "extract: s, cp --sparse=never, ratio" "$a $b $(ratio "$a" "$b")"; rm -rf "$out" "$WORK/copy"
+  borg init -e none "$borg" 2>/dev/null
+  a=$(seconds borg create "$borg::a" "$image"); touch "$image"; b=$(seconds borg create "$borg::b" "$image")
+  mkdir -p "$out"; say "borg: first, after touch, extract: s" "$a $b $(cd "$out" && seconds borg extract "$borg::a")"
+  say "repository: garret, borg: KiB" "$(size "$repo") $(du -sk "$borg" | cut -f1)"; rm -rf "$out"
+}
+
+all_nights() { nights none zstd; nights none lz4; nights none none; nights passphrase zstd; nights keyfile lz4; }
+all_pipes() { pipes none; pipes passphrase; pipes keyfile; }
+
+shift 3
+for step in "${@:-nights pipes exact prune memory position}"; do
+  for step in $step; do
+    case $step in
+      nights) all_nights ;; pipes) all_pipes ;; exact | prune | memory | position) "$step" ;;
+      *) fail "there is no step $step" ;;
+    esac
+  done
+done
+rm -rf "$WORK"
+say "all steps asked for" passed

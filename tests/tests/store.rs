@@ -1,0 +1,57 @@
+//! Every implementation of `Store` keeps the contract.
+
+use engine::{LocalStore, MemoryStore};
+use testkit::{Fault, FaultStore, PowerStore, store_suite};
+
+#[test]
+fn a_directory_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let number = std::cell::Cell::new(0);
+    store_suite(&|| {
+        number.set(number.get() + 1);
+        Box::new(LocalStore::create(&dir.path().join(format!("{}", number.get()))).unwrap())
+    });
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    store_suite(&|| Box::new(MemoryStore::new()));
+}
+
+#[test]
+fn the_stores_that_fail_keep_the_contract_until_they_do() {
+    store_suite(&|| Box::new(FaultStore::new(PowerStore::new())));
+}
+
+#[test]
+fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_left() {
+    use engine::{Area, Store};
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repo");
+    let store = LocalStore::create(&root).unwrap();
+    for name in ["packs/00/junk", "index/README", "keys/.hidden", "backups/.part", "tmp/0123"] {
+        std::fs::write(root.join(name), "x").unwrap();
+    }
+    std::os::unix::fs::symlink("/etc/passwd", root.join("backups/link")).unwrap();
+    for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
+        assert_eq!(store.list(area).unwrap(), [], "{area:?}");
+    }
+    store.sweep().unwrap();
+    assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+    assert!(LocalStore::create(&root).is_err(), "a directory that holds something is refused");
+}
+
+#[test]
+fn a_fault_happens_once_or_from_then_on() {
+    use engine::{Key, Store, StoreErrorKind};
+    let store = FaultStore::new(MemoryStore::new());
+    let fault = |times| Fault { verbs: vec![], after: 2, times, kind: StoreErrorKind::NoSpace };
+    let runs = [(1, [true, true, false, true]), (Fault::FOR_GOOD, [true, true, false, false])];
+    for (times, expected) in runs {
+        store.arm(fault(times));
+        assert_eq!([(); 4].map(|()| store.put(&Key::Config, &[b"x"]).is_ok()), expected);
+    }
+    store.disarm();
+    store.sync().unwrap();
+    assert_eq!((store.count(), store.fired()), (1, 0));
+}
