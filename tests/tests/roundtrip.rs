@@ -159,7 +159,7 @@ fn check_allocation(lab: &Lab, night: usize, source: &Path, target: &Path) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 120,
+        cases: 60,
         max_shrink_iters: 40,
         failure_persistence: None,
         ..ProptestConfig::default()

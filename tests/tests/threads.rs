@@ -41,7 +41,7 @@ fn the_set_of_chunks_does_not_depend_on_the_number_of_threads() {
     let nights = nights(dir.path());
     for cutter in [CutterKind::Page, CutterKind::Fastcdc] {
         let serial = stored_ids(1, cutter, &nights);
-        assert!(serial.len() > 100, "{} chunks", serial.len());
+        assert!(serial.len() > 60, "{} chunks", serial.len());
         assert!(serial.is_sorted());
         for threads in [2, 4] {
             assert!(
@@ -63,7 +63,7 @@ fn a_pipe_and_a_file_of_the_same_content_give_the_same_chunks() {
         lab.threads = threads;
         lab.cutter = CutterChoice::Always(CutterKind::Page);
         let first = lab.backup_path("file", &path).unwrap();
-        assert!(first.written.chunk_count > 50);
+        assert!(first.written.chunk_count > 20);
         let reader = Box::new(std::fs::File::open(&path).unwrap());
         let input = Input::Stream { name: b"image".to_vec(), reader };
         let (second, _) = lab.backup_inputs("pipe", vec![input]).unwrap();

@@ -59,9 +59,9 @@ impl Cutters {
 }
 
 /// The first table derived from `seed` that the cutter accepts: one in ten, at the default sizes, would cut
-/// constant bytes to pieces and is refused.
+/// constant bytes to pieces and is refused; nearly all would at the smallest.
 fn keyed_fastcdc(sizes: Sizes, seed: &[u8; 32]) -> Option<FastCdc> {
-    (0..64u32).find_map(|attempt| {
+    (0..=u32::from(u16::MAX)).find_map(|attempt| {
         let mut bytes = [0; 256 * 8];
         blake3::Hasher::new_derive_key("garret v1 gear table")
             .update(seed)

@@ -327,9 +327,9 @@ fn rewrite_index(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -> 
     let survivors: HashSet<PackId> =
         stored.into_iter().filter(|id| !doomed.contains_key(id)).collect();
     let mut old = Vec::new();
-    let mut rows = Rows::default();
+    let mut new = Segments { repository, rows: Rows::default() };
     for unstored in repository.index.unstored() {
-        rows.append(unstored.keep_packs(&survivors));
+        new.push(unstored.keep_packs(&survivors))?;
     }
     for key in repository.store.list(Area::Index)? {
         let Key::Index(id) = key else { continue };
@@ -339,29 +339,41 @@ fn rewrite_index(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -> 
                 if full && segment.packs.iter().all(|pack| survivors.contains(&pack.id)) {
                     continue;
                 }
-                rows.append(segment.keep_packs(&survivors));
+                new.push(segment.keep_packs(&survivors))?;
             }
             // Its packs are known from their footers.
             Err(Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),
         }
         old.push(key);
-        if rows.records.len() >= SEGMENT_CHUNKS_MAX {
-            store_segment(
-                &*repository.store,
-                &repository.metadata,
-                &std::mem::take(&mut rows).sorted(),
-            )?;
-        }
     }
-    if !rows.packs.is_empty() {
-        store_segment(&*repository.store, &repository.metadata, &rows.sorted())?;
-    }
+    new.flush()?;
     repository.store.sync()?;
     for key in old {
         repository.store.delete(&key)?;
     }
     Ok(repository.store.sync()?)
+}
+
+/// Collects rows and stores a segment whenever there are enough for one.
+struct Segments<'r> {
+    repository: &'r Repository,
+    rows: Rows,
+}
+
+impl Segments<'_> {
+    fn push(&mut self, rows: Rows) -> Result<()> {
+        self.rows.append(rows);
+        if self.rows.records.len() >= SEGMENT_CHUNKS_MAX { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        if !rows.packs.is_empty() {
+            store_segment(&*self.repository.store, &self.repository.metadata, &rows.sorted())?;
+        }
+        Ok(())
+    }
 }
 
 fn pack_id(key: Key) -> Option<PackId> {

@@ -137,9 +137,10 @@ fn read_filter(reader: &mut Reader<'_>) -> Result<Option<BinaryFuse8>, DecodeErr
     if len == 0 {
         return Ok(None);
     }
-    // A lookup touches fingerprints below segment_count_length + 2 * segment_length when these three hold.
+    // A lookup touches fingerprints below segment_count_length + 2 * segment_length when these hold.
     let sane = descriptor.segment_length.is_power_of_two()
         && descriptor.segment_length_mask == descriptor.segment_length - 1
+        && descriptor.segment_count_length > 0
         && descriptor.segment_count_length.is_multiple_of(descriptor.segment_length)
         && u64::from(descriptor.segment_count_length) + 2 * u64::from(descriptor.segment_length)
             <= len as u64;

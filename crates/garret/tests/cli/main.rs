@@ -3,6 +3,7 @@
 //! Needs root, `losetup` and `mount` for block devices and full disks; a test whose tool is missing fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod cron;
 mod damage;
 mod demo;
 mod full_disk;
