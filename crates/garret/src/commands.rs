@@ -10,8 +10,6 @@ mod init;
 mod list;
 mod prune;
 
-pub(crate) use create::surroundings;
-
 use crate::demo;
 use crate::failure::Failure;
 use crate::ui::Ui;

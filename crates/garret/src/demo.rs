@@ -19,10 +19,9 @@ use format::config::KeyMode;
 use tempfile::TempDir;
 
 use crate::args::Threads;
-use crate::commands::surroundings;
 use crate::failure::Failure;
-use crate::render;
 use crate::ui::Ui;
+use crate::{render, surroundings};
 
 /// Free space beyond what the sizes say: directories, indexes, the packs that are being written.
 const SPARE_BYTES: u64 = 200_000_000;
@@ -52,7 +51,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let images = if samples { sample_images(&place, ui)? } else { images };
     let tour = Tour {
         store: make_repository(&place.path().join("repository"))?,
-        options: BackupOptions { threads: args.threads.count(), ..surroundings(place.path())? },
+        options: BackupOptions {
+            threads: args.threads.count(),
+            ..surroundings::backup_options(place.path())?
+        },
         images,
         place,
         ui,

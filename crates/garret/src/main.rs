@@ -17,6 +17,7 @@ mod location;
 mod render;
 mod secrets;
 mod session;
+mod surroundings;
 mod ui;
 
 use std::process::ExitCode;

@@ -1,11 +1,8 @@
 //! `garret create`: makes an archive.
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
 use engine::{Access, BackupOptions, BackupReport, Compression, Input, Repository};
@@ -14,7 +11,7 @@ use crate::args::{self, CutterName, Threads};
 use crate::failure::Failure;
 use crate::render;
 use crate::ui::Ui;
-use crate::{cache, location, session};
+use crate::{location, session, surroundings};
 
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +52,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         cutter: args.cutter.into(),
         compression: args.compression,
         threads: args.threads.count(),
-        ..surroundings(&path)?
+        ..surroundings::backup_options(&path)?
     };
     let report = engine::backup(&mut repository, &name, inputs, &options, ui)?;
     if args.stats {
@@ -81,45 +78,6 @@ fn inputs(paths: Vec<OsString>, stdin_name: Option<&OsStr>) -> Result<Vec<Input>
         false => Input::Path(path.into()),
     };
     Ok(paths.into_iter().map(input).collect())
-}
-
-/// What the library wants to know about where and as whom it runs.
-pub(crate) fn surroundings(repository: &Path) -> Result<BackupOptions, Failure> {
-    let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
-    let users = names(Path::new("/etc/passwd"));
-    let uid = rustix::process::geteuid().as_raw();
-    let skip = [Some(repository.to_owned()), cache::directory()].into_iter().flatten();
-    let identity = |path: PathBuf| {
-        let metadata = path.metadata().ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    Ok(BackupOptions {
-        base,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        user: users.get(&uid).cloned().unwrap_or_else(|| uid.to_string()),
-        command: std::env::args_os().map(OsString::into_vec).collect(),
-        groups: names(Path::new("/etc/group")),
-        users,
-        skip: skip.filter_map(identity).collect::<HashSet<_>>(),
-        ..BackupOptions::default()
-    })
-}
-
-/// Names by number from a file like /etc/passwd. Lines that are not as they should be are passed over.
-fn names(path: &Path) -> HashMap<u32, String> {
-    let text = std::fs::read(path).unwrap_or_default();
-    let mut names = HashMap::new();
-    for line in String::from_utf8_lossy(&text).lines() {
-        let mut fields = line.split(':');
-        if let (Some(name), Some(id)) = (fields.next(), fields.nth(1))
-            && let Ok(id) = id.parse()
-            && !name.is_empty()
-        {
-            // Of several names for one number the first is the usual one.
-            names.entry(id).or_insert_with(|| name.to_owned());
-        }
-    }
-    names
 }
 
 fn stats(

@@ -1,0 +1,53 @@
+//! Where and as whom we run: what an archive records of it, and what a backup passes over.
+//!
+//! In: host name, user, command line, current directory, `/etc/passwd`, `/etc/group`. Out: options of a backup.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use engine::BackupOptions;
+
+use crate::cache;
+use crate::failure::Failure;
+
+/// What the library wants to know about where and as whom it runs.
+pub(crate) fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
+    let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
+    let users = names(Path::new("/etc/passwd"));
+    let uid = rustix::process::geteuid().as_raw();
+    let skip = [Some(repository.to_owned()), cache::directory()].into_iter().flatten();
+    let identity = |path: PathBuf| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    Ok(BackupOptions {
+        base,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        user: users.get(&uid).cloned().unwrap_or_else(|| uid.to_string()),
+        command: std::env::args_os().map(OsString::into_vec).collect(),
+        groups: names(Path::new("/etc/group")),
+        users,
+        skip: skip.filter_map(identity).collect::<HashSet<_>>(),
+        ..BackupOptions::default()
+    })
+}
+
+/// Names by number from a file like /etc/passwd. Lines that are not as they should be are passed over.
+fn names(path: &Path) -> HashMap<u32, String> {
+    let text = std::fs::read(path).unwrap_or_default();
+    let mut names = HashMap::new();
+    for line in String::from_utf8_lossy(&text).lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(id)) = (fields.next(), fields.nth(1))
+            && let Ok(id) = id.parse()
+            && !name.is_empty()
+        {
+            // Of several names for one number the first is the usual one.
+            names.entry(id).or_insert_with(|| name.to_owned());
+        }
+    }
+    names
+}
