@@ -2,6 +2,7 @@
 //!
 //! The layouts are attic's, because scripts cut columns out of them.
 
+use engine::NamedArchive;
 use format::archive::{Item, ItemKind, Time};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -61,9 +62,13 @@ fn local(time: Time) -> jiff::Zoned {
     Timestamp::new(time.secs, nanos).unwrap_or(bound).to_zoned(TimeZone::system())
 }
 
-/// The line of an archive in a list.
-pub(crate) fn archive_line(name: &str, end: Time) -> String {
-    format!("{:<36} {}", one_line(name), long_time(end))
+/// The line of an archive in a list; it ends with the name the archive was made with if its file has another now.
+pub(crate) fn archive_line(found: &NamedArchive) -> String {
+    let line = format!("{:<36} {}", one_line(&found.name), long_time(found.archive.end));
+    match found.archive.name == found.name {
+        true => line,
+        false => format!("{line} (made as {})", one_line(&found.archive.name)),
+    }
 }
 
 /// The line of an item in a list.

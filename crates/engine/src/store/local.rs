@@ -43,44 +43,24 @@ impl LocalStore {
     /// # Errors
     /// `AlreadyExists` if there is anything in `root`.
     pub fn create(root: &Path) -> Result<Self, StoreError> {
-        let made = |path: &Path, result: io::Result<()>| {
-            result.map_err(|source| StoreError::new("create", path.display(), source))
-        };
+        let fail = |source| StoreError::new("create", root.display(), source);
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            made(parent, fs::create_dir_all(parent))?;
+            fs::create_dir_all(parent).map_err(fail)?;
         }
         match private_dir(root) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let mut entries = fs::read_dir(root)
-                    .map_err(|_| StoreError::new("create", root.display(), error))?;
-                if entries.next().is_some() {
-                    let source = io::ErrorKind::AlreadyExists.into();
-                    return Err(StoreError::new("create", root.display(), source));
-                }
+                let is_empty = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none());
+                is_empty.then_some(()).ok_or(fail(error))?;
             }
-            result => made(root, result)?,
+            result => result.map_err(fail)?,
         }
-        let store = Self::open(root);
-        for name in ["keys", "packs", "index", "backups", "tmp"] {
-            let path = root.join(name);
-            made(&path, private_dir(&path))?;
+        let built = build(root);
+        if built.is_err() {
+            // The directory was empty, so all that is in it now is from here; init can be tried again.
+            drop(clear(root));
         }
-        for shard in 0..=u8::MAX {
-            let path = root.join("packs").join(format!("{shard:02x}"));
-            made(&path, private_dir(&path))?;
-        }
-        for (name, text) in [("README", README), ("lock", "")] {
-            let path = root.join(name);
-            let written = private_file(&path).and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            });
-            made(&path, written)?;
-        }
-        for path in [root.join("packs"), root.to_owned()] {
-            made(&path, File::open(&path).and_then(|directory| directory.sync_all()))?;
-        }
-        Ok(store)
+        built.map_err(fail)?;
+        Ok(Self::open(root))
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -332,6 +312,36 @@ impl Drop for Staged {
         // After a successful rename there is nothing to remove; after a failure there is nothing more to be done about it.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Makes the directories and files of an empty repository, durably.
+fn build(root: &Path) -> io::Result<()> {
+    for name in ["keys", "packs", "index", "backups", "tmp"] {
+        private_dir(&root.join(name))?;
+    }
+    let packs = root.join("packs");
+    for shard in 0..=u8::MAX {
+        private_dir(&packs.join(format!("{shard:02x}")))?;
+    }
+    for (name, text) in [("README", README), ("lock", "")] {
+        let mut file = private_file(&root.join(name))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+    }
+    File::open(&packs)?.sync_all()?;
+    File::open(root)?.sync_all()
+}
+
+/// Removes everything in a directory.
+fn clear(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 fn private_dir(path: &Path) -> io::Result<()> {

@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use engine::{Access, AllocationMode, Destination, RestoreOptions, Selection};
+use engine::{Access, AllocationMode, Destination, Progress, RestoreOptions, Selection};
 
 use crate::args::Threads;
 use crate::failure::Failure;
 use crate::ui::Ui;
-use crate::{location, session};
+use crate::{location, render, session};
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -58,6 +58,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (path, name) = location::archive(&args.archive)?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = repository.archive(&name)?;
+    if archive.archive.name != name {
+        // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
+        let made_as = render::one_line(&archive.archive.name);
+        ui.wait(&format!("note: archive {} was made as {made_as}", render::one_line(&name)));
+    }
     let mut selection = Selection::new(args.paths.iter().cloned().map(OsString::into_vec));
     let options = RestoreOptions {
         allocation: match args.allocation {

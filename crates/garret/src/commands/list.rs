@@ -36,7 +36,7 @@ fn archives(repository: &Repository, ui: &Ui) -> Result<(), Failure> {
     }
     archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
     let lines = archives.iter().map(|found| {
-        let mut line = render::archive_line(&found.name, found.archive.end);
+        let mut line = render::archive_line(found);
         line.push('\n');
         line
     });

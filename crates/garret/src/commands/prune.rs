@@ -101,7 +101,7 @@ fn decide(
         let pruned = pruned.iter().map(|decision| (label, decision));
         let line = |(label, decision): (&str, &engine::Decision)| {
             let archive = &decision.archive;
-            format!("{label}{}\n", render::archive_line(&archive.name, archive.archive.end))
+            format!("{label}{}\n", render::archive_line(archive))
         };
         ui.print(&kept.chain(pruned).map(line).collect::<String>())?;
     }

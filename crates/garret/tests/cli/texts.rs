@@ -220,3 +220,15 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!(output.status.code(), Some(codes), "{arguments:?}");
     }
 }
+
+#[test]
+fn an_archive_under_another_name_says_what_it_was_made_as() {
+    let (dir, _) = one_archive();
+    std::fs::rename(dir.path("repo/backups/night-1"), dir.path("repo/backups/night-2")).unwrap();
+    let listed = dir.run(&["list", "repo"]).succeeds();
+    assert!(listed.starts_with("night-2 ") && listed.ends_with(" (made as night-1)\n"), "{listed}");
+    let ran = dir.run(&["extract", "--destination", "out", "repo::night-2"]);
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(ran.stderr, "garret: note: archive night-2 was made as night-1\n");
+    assert_eq!(dir.read("out/vm.img"), dir.read("vm.img"));
+}
