@@ -169,7 +169,6 @@ fn a_lost_pack_is_told_and_the_next_backup_of_the_same_source_heals_every_archiv
 /// Two losses at once: the only list of the lost pack is lost with it, so nothing tells that an untouched file's content of
 /// the archive before is not there any more.
 #[test]
-#[ignore = "known gap: content of untouched files is taken from the last archive without looking for its chunks"]
 fn a_pack_and_the_index_lost_together_make_no_archive_that_does_not_restore() {
     let path = fs::canonicalize("/bin/sh").unwrap();
     let content = fs::read(&path).unwrap();

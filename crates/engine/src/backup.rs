@@ -121,7 +121,7 @@ pub fn backup(
 ) -> Result<BackupReport> {
     check_new_name(&*repository.store, name)?;
     let mut archive = head(name, &inputs, options)?;
-    let previous = Previous::find(repository, options, &archive.sources)?;
+    let previous = Previous::find(repository, options, &archive.sources, &inputs)?;
     let cutters = Cutters::new(&repository.config, &repository.keys)?;
     let tools = Tools { cutters, hasher: &repository.hasher, buffers: BufferPool::default() };
     let target = Target {

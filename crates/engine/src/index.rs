@@ -54,8 +54,6 @@ pub(crate) struct Index {
     segments: Vec<Segment>,
     cache: Cache,
     repository: RepositoryId,
-    /// Whether a stored segment lists packs that are gone: what old archives refer to may be gone with them.
-    pub(crate) lost_packs: bool,
 }
 
 impl Index {
@@ -81,7 +79,7 @@ impl Index {
         }
         let repository = source.repository;
         let segments = cache.load(repository, verify);
-        let mut index = Index { segments, cache, repository, lost_packs: false };
+        let mut index = Index { segments, cache, repository };
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
         let is_stale = |segment: &Segment| {
             segment::packs(segment).iter().any(|pack| !missing.contains(&pack.id))
@@ -108,7 +106,7 @@ impl Index {
 
     /// An index that knows nothing, in memory.
     pub(crate) fn empty(repository: RepositoryId) -> Self {
-        Index { segments: Vec::new(), cache: Cache::in_memory(), repository, lost_packs: false }
+        Index { segments: Vec::new(), cache: Cache::in_memory(), repository }
     }
 
     /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
@@ -131,16 +129,11 @@ impl Index {
         for id in unknown {
             match read_segment(source, id) {
                 Ok(rows) => {
-                    let pack_count = rows.packs.len();
                     let rows = rows.keep_packs(stored);
                     rows.packs.iter().for_each(|pack| {
                         missing.remove(&pack.id);
                     });
-                    if rows.packs.len() < pack_count {
-                        self.add_incomplete(&rows, id)?;
-                    } else {
-                        self.add(&rows.encode(), Some(id))?;
-                    }
+                    self.add(&rows.encode(), Some(id))?;
                 }
                 // The packs it covered are read instead.
                 Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
@@ -192,19 +185,6 @@ impl Index {
         Ok(())
     }
 
-    /// Adds what is left of a segment after packs of it were lost: in memory only, so that the loss shows at every opening
-    /// until the repository's index no longer lists them.
-    fn add_incomplete(&mut self, rows: &Rows, id: SegmentId) -> Result<()> {
-        self.lost_packs = true;
-        let tables = rows.encode();
-        let (tables, _) =
-            Tables::open(&tables).map_err(|error| Error::decode("the local index", 0, error))?;
-        let mut segment = Cache::in_memory().create(self.repository, &[id], &[tables])?;
-        segment.incomplete = true;
-        self.segments.push(segment);
-        Ok(())
-    }
-
     /// Adds encoded tables: those of a stored segment, or of packs that none covers.
     pub(crate) fn add(&mut self, tables: &[u8], id: Option<SegmentId>) -> Result<()> {
         let (tables, _) =
@@ -213,7 +193,7 @@ impl Index {
         let segment = self.cache.create(self.repository, &sources, &[tables])?;
         self.segments.push(segment);
         let merging: Vec<Segment> = if self.segments.len() > LOCAL_SEGMENTS_MAX {
-            self.segments.extract_if(.., |segment| segment.can_merge()).collect()
+            self.segments.extract_if(.., |segment| !segment.sources.is_empty()).collect()
         } else {
             Vec::new()
         };

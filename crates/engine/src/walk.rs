@@ -4,7 +4,7 @@
 //! in byte order, so that two backups of the same tree make the same item stream.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -108,6 +108,21 @@ pub(crate) fn stored_path(path: &Path) -> Vec<u8> {
     parts.join(&b'/')
 }
 
+/// Where the item stored as `stored` lies if it came from walking `named`.
+pub(crate) fn below(named: &Path, stored: &[u8]) -> Option<PathBuf> {
+    let top = stored_path(named);
+    let rest = if top.is_empty() {
+        stored
+    } else {
+        match stored.strip_prefix(top.as_slice())? {
+            [] => return Some(named.to_owned()),
+            [b'/', rest @ ..] => rest,
+            _ => return None,
+        }
+    };
+    Some(named.join(OsStr::from_bytes(rest)))
+}
+
 /// The path seen from the root, without touching the file system; `base` is the current directory.
 pub(crate) fn absolute_path(base: &Path, path: &Path) -> Vec<u8> {
     let mut absolute = OsString::from("/").into_vec();
@@ -131,6 +146,10 @@ mod tests {
         ] {
             assert_eq!(stored_path(Path::new(given)), stored.as_bytes(), "{given}");
         }
+        assert_eq!(below(Path::new("../a/./b"), b"a/b/c"), Some("../a/./b/c".into()));
+        assert_eq!(below(Path::new("../a/b"), b"a/b"), Some("../a/b".into()));
+        assert_eq!(below(Path::new("a/b"), b"a/bc"), None);
+        assert_eq!(below(Path::new("/"), b"a"), Some("/a".into()));
         assert_eq!(absolute_path(Path::new("/x/y"), Path::new("../z")), b"/x/z");
     }
 }

@@ -9,15 +9,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use format::archive::{Content, Identity, Item, ItemKind, Side, Time};
-use format::recipe::{CutterKind, Node, Recipe};
+use format::recipe::{CutterKind, Entry, Node, Recipe};
 use image::{Extent, Kind, Metadata, RawFile, Source, SourceError, detect};
 
 use super::{BackupOptions, Body, Draft, End, Input, Step, Tools};
 use crate::cutters::CutterChoice;
 use crate::error::Result;
+use crate::fetch::ChunkReader;
 use crate::progress::Progress;
+use crate::recipe::RecipeReader;
 use crate::repository::Repository;
-use crate::walk::{Found, Walk};
+use crate::walk::{Found, Walk, below};
 use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, Window};
 
 /// Seconds that a file must not have changed before a backup began for its content to be trusted by the next: two, the
@@ -27,23 +29,23 @@ const SETTLED_SECS: i64 = 2;
 /// Files below this are no images worth a look.
 const IMAGE_LEN_MIN: u64 = 64 << 10;
 
-/// The files of the last archive of the same host and sources.
+/// The untouched files of the last archive of the same host and sources.
 pub(super) struct Previous {
     files: HashMap<Vec<u8>, Item>,
-    start: Time,
 }
 
 impl Previous {
     /// Finds that archive. A damaged or vanished one is no reason to fail: then everything is read.
+    ///
+    /// Every chunk of the content that would be reused is looked up, because packs may have been lost since: some 10 ms for
+    /// a gigabyte, and the only cost of an untouched file that grows with it.
     pub(super) fn find(
         repository: &Repository,
         options: &BackupOptions,
         sources: &[Vec<u8>],
+        inputs: &[Input],
     ) -> Result<Self> {
-        let none = Previous { files: HashMap::new(), start: Time::default() };
-        if repository.index.lost_packs {
-            return Ok(none);
-        }
+        let none = Previous { files: HashMap::new() };
         let archives = repository.archive_names()?.into_iter();
         let last = archives
             .filter_map(|name| repository.archive(&name).ok())
@@ -51,23 +53,59 @@ impl Previous {
             .max_by_key(|found| found.archive.start);
         let Some(last) = last else { return Ok(none) };
         let Ok(items) = repository.items(&last) else { return Ok(none) };
-        let files = items.into_iter().map(|item| (item.path.clone(), item)).collect();
-        Ok(Previous { files, start: last.archive.start })
+        let chunks = ChunkReader::new(repository);
+        let start = last.archive.start;
+        let reusable = items.into_iter().filter(|item| {
+            is_settled(item, start) && is_same(item, inputs) && is_there(item, &chunks)
+        });
+        Ok(Previous { files: reusable.map(|item| (item.path.clone(), item)).collect() })
     }
 
     /// The content of an untouched file.
     fn content(&mut self, item: &Item) -> Option<Content> {
         let before = self.files.remove(&item.path)?;
-        let same = before.size == item.size
-            && before.mtime == item.mtime
-            && before.identity == item.identity
-            && !before.changed
-            && item.identity.ctime.secs + SETTLED_SECS < self.start.secs;
+        let same =
+            (before.size, before.mtime, before.identity) == (item.size, item.mtime, item.identity);
         match before.kind {
             ItemKind::File(content) if same => Some(content),
             _ => None,
         }
     }
+}
+
+/// Whether a change of the file after it was read would show in its times.
+fn is_settled(item: &Item, start: Time) -> bool {
+    !item.changed && item.identity.ctime.secs + SETTLED_SECS < start.secs
+}
+
+/// Whether the file is still there as it was.
+fn is_same(item: &Item, inputs: &[Input]) -> bool {
+    let found = inputs.iter().find_map(|input| match input {
+        Input::Path(path) => below(path, &item.path),
+        Input::Stream { .. } => None,
+    });
+    found.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|stat| {
+        let metadata = Metadata::from(&stat);
+        (metadata.size, time(metadata.mtime), identity(&metadata))
+            == (item.size, item.mtime, item.identity)
+    })
+}
+
+/// Whether the repository still has every chunk of the item's content.
+fn is_there(item: &Item, chunks: &ChunkReader<'_>) -> bool {
+    let ItemKind::File(content) = &item.kind else { return false };
+    let side = match &content.allocation {
+        Side::Stream(recipe) => Some(recipe),
+        Side::Inline(_) => None,
+    };
+    let recipes = [Some(&content.recipe), side];
+    recipes.into_iter().flatten().all(|recipe| {
+        RecipeReader::new(chunks, recipe, "").all(|entry| match entry {
+            Ok(Entry::Chunk { id, .. }) => chunks.repository.index.contains(&id),
+            Ok(Entry::Zero { .. }) => true,
+            Err(_) => false,
+        })
+    })
 }
 
 /// Gives the steps of all inputs.
@@ -267,7 +305,6 @@ impl<'p> Plan<'p> {
     }
 
     fn item(&self, metadata: &Metadata, path: Vec<u8>, kind: ItemKind) -> Item {
-        let time = |time: image::Time| Time { secs: time.secs, nanos: time.nanos };
         let name = |names: &HashMap<u32, String>, id| names.get(&id).cloned().unwrap_or_default();
         let size = match kind {
             ItemKind::File(_) => metadata.size,
@@ -283,11 +320,7 @@ impl<'p> Plan<'p> {
             group: name(&self.options.groups, metadata.gid),
             size,
             mtime: time(metadata.mtime),
-            identity: Identity {
-                device: metadata.dev,
-                inode: metadata.ino,
-                ctime: time(metadata.ctime),
-            },
+            identity: identity(metadata),
             changed: false,
         }
     }
@@ -319,6 +352,14 @@ impl Open {
             Windows::Stream(_) => End { allocation: Vec::new(), source: None },
         }
     }
+}
+
+fn time(time: image::Time) -> Time {
+    Time { secs: time.secs, nanos: time.nanos }
+}
+
+fn identity(metadata: &Metadata) -> Identity {
+    Identity { device: metadata.dev, inode: metadata.ino, ctime: time(metadata.ctime) }
 }
 
 fn step_without_content(item: Item) -> PlannedStep {

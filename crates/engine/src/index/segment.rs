@@ -45,8 +45,6 @@ pub(crate) struct Segment {
     filters: Vec<Option<BinaryFuse8>>,
     /// The file, if there is one.
     pub(crate) path: Option<PathBuf>,
-    /// Whether packs that its sources list are left out because they are lost.
-    pub(crate) incomplete: bool,
 }
 
 impl Segment {
@@ -93,12 +91,7 @@ impl Segment {
         let filters =
             (0..1 << bits).map(|_| read_filter(&mut reader)).collect::<Result<Vec<_>, _>>()?;
         reader.finish()?;
-        Ok(Segment { bytes, tables_at, sources, filters, path, incomplete: false })
-    }
-
-    /// Whether a merged segment may take its place: it says all that its sources say, and has some.
-    pub(crate) fn can_merge(&self) -> bool {
-        !self.incomplete && !self.sources.is_empty()
+        Ok(Segment { bytes, tables_at, sources, filters, path })
     }
 
     pub(crate) fn tables(&self) -> Tables<'_> {
