@@ -293,7 +293,7 @@ impl Restorer<'_, '_, '_> {
         if let Some(what) = target.failure() {
             return Err(Error::NotRestored(format!("{name}: {what}")));
         }
-        out.write_all(&target.into_bytes()).map_err(stream_error)
+        out.write_all(&target.take_bytes()).map_err(stream_error)
     }
 
     fn open_file(

@@ -80,12 +80,13 @@ impl Target {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn into_bytes(self: Arc<Self>) -> Vec<u8> {
-        match Arc::try_unwrap(self).map(|target| target.place) {
-            Ok(Place::Memory(memory)) => {
-                memory.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// The content of a stretch of memory, when everything planned was written.
+    pub(super) fn take_bytes(&self) -> Vec<u8> {
+        match &self.place {
+            Place::Memory(memory) => {
+                std::mem::take(&mut *memory.lock().unwrap_or_else(PoisonError::into_inner))
             }
-            _ => Vec::new(),
+            Place::File(_) | Place::Nowhere => Vec::new(),
         }
     }
 
@@ -101,7 +102,8 @@ impl Target {
         }
         match Arc::try_unwrap(target).map(|target| target.place) {
             Ok(Place::File(sink)) => Ok(sink.finish(mode, owner, mtime)?),
-            _ => Ok(()),
+            Ok(Place::Memory(_) | Place::Nowhere) => Ok(()),
+            Err(_) => Err(Error::NotRestored("a part of it is still planned".to_owned())),
         }
     }
 }
