@@ -35,7 +35,7 @@ mod metadata;
 mod raw;
 mod tables;
 
-pub use doubt::Doubt;
+pub use doubt::{Doubt, Structure};
 pub use map::Map;
 pub use raw::{RawView, RawViewError, raw_view};
 
