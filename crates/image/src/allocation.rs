@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use crate::Extent;
+use crate::varint::{push_varint, take_varint};
 
 /// A run-length map of the data and holes of a stream; see the file's documentation for its cost.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -146,33 +147,6 @@ impl AllocationMap {
             None
         })
     }
-}
-
-fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-/// Takes one varint off the front: at most 64 bits, in the fewest bytes.
-fn take_varint(rest: &mut &[u8]) -> Result<u64, &'static str> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, tail) = rest.split_first().ok_or("ends within a number")?;
-        *rest = tail;
-        let bits = u64::from(byte & 0x7f);
-        if bits.leading_zeros() < shift {
-            return Err("number exceeds 64 bits");
-        }
-        value |= bits << shift;
-        if byte & 0x80 == 0 {
-            let overlong = byte == 0 && shift > 0;
-            return if overlong { Err("number is longer than needed") } else { Ok(value) };
-        }
-    }
-    Err("number exceeds 64 bits")
 }
 
 #[cfg(test)]

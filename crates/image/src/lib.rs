@@ -31,17 +31,24 @@
 
 mod allocation;
 mod detect;
+mod extents;
+mod layout;
 mod metadata;
 mod names;
+mod parts;
+pub mod qcow2;
 mod raw;
 mod root;
 mod sink;
 mod source;
+mod varint;
 
 pub use allocation::{AllocationMap, MapError};
 pub use detect::{DETECT_BYTES, Detected, detect};
+pub use layout::{FileOrder, Layout, LayoutError, Lens, Part, Piece, RUNS_MAX};
 pub use metadata::{Kind, Metadata, Time, lstat, read_link};
+pub use parts::PartSource;
 pub use raw::RawFile;
 pub use root::Root;
 pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind};
-pub use source::{Extent, Extents, Source, SourceError, SourceErrorKind};
+pub use source::{Extent, Extents, Slot, Source, SourceError, SourceErrorKind};

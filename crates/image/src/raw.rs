@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Advice, Mode, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::{Extent, Kind, Metadata, PAGE_BYTES, Source, SourceError};
+use crate::{Extent, Kind, Metadata, PAGE_BYTES, Slot, Source, SourceError};
 
 /// One FADV_WILLNEED: the kernel cuts a longer one off at the read-ahead window of the device,
 /// silently. 128 KiB is the smallest window in common use.
@@ -56,6 +56,15 @@ pub struct RawFile {
     tells_cached: AtomicBool,
     /// A read met the end of the file before `metadata.size`.
     came_short: AtomicBool,
+}
+
+/// The part of a read that is on its way into the page cache.
+struct Announced<'b> {
+    missing: &'b mut [u8],
+    /// Its place in the file.
+    start: u64,
+    /// The first byte to drop behind it.
+    drop_from: u64,
 }
 
 impl RawFile {
@@ -127,6 +136,50 @@ impl RawFile {
         third >= ANNOUNCE_BYTES && (is_cached(start + third) || is_cached(end - third))
     }
 
+    /// Fills what needs no waiting for the device, or is not to be dropped afterwards, and announces
+    /// the rest.
+    fn begin<'b>(
+        &self,
+        buf: &'b mut [u8],
+        offset: u64,
+    ) -> Result<Option<Announced<'b>>, SourceError> {
+        // A file that has grown since is not read past the length it had.
+        let within = self.len().saturating_sub(offset).min(buf.len() as u64);
+        let (buf, beyond) = buf.split_at_mut(usize::try_from(within).unwrap_or(buf.len()));
+        beyond.fill(0);
+        let Some(cached) = self.read_cached(buf, offset) else {
+            return self.read_waiting(buf, offset).map(|()| None);
+        };
+        let Some(missing) = buf.get_mut(cached..).filter(|missing| !missing.is_empty()) else {
+            return Ok(None);
+        };
+        let start = offset.saturating_add(cached as u64);
+        let end = start.saturating_add(missing.len() as u64);
+        if self.has_cached(start, end) {
+            return self.read_waiting(missing, start).map(|()| None);
+        }
+        let mut at = start;
+        while at < end {
+            let len = ANNOUNCE_BYTES.min(end - at);
+            advise(&self.file, at, len, Advice::WillNeed);
+            at += len;
+        }
+        // The page that this read shares with the one before it was kept for this read.
+        let shared = offset - offset % PAGE_BYTES;
+        let only_shared = shared < offset && start - shared <= PAGE_BYTES;
+        let drop_from = if only_shared { shared } else { start };
+        Ok(Some(Announced { missing, start, drop_from }))
+    }
+
+    /// Waits for what was announced, and drops it from the page cache.
+    fn complete(&self, announced: Announced<'_>) -> Result<(), SourceError> {
+        let Announced { missing, start, drop_from } = announced;
+        let end = start.saturating_add(missing.len() as u64);
+        let result = self.read_waiting(missing, start);
+        advise(&self.file, drop_from, end - drop_from, Advice::DontNeed);
+        result
+    }
+
     /// Fills `buf` by plain reads, with zeros where the file has ended.
     fn read_waiting(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
         let mut filled = 0;
@@ -161,34 +214,18 @@ impl Source for RawFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
-        // A file that has grown since is not read past the length it had.
-        let within = self.len().saturating_sub(offset).min(buf.len() as u64);
-        let (buf, beyond) = buf.split_at_mut(usize::try_from(within).unwrap_or(buf.len()));
-        beyond.fill(0);
-        let Some(cached) = self.read_cached(buf, offset) else {
-            return self.read_waiting(buf, offset);
-        };
-        let Some(missing) = buf.get_mut(cached..).filter(|missing| !missing.is_empty()) else {
-            return Ok(());
-        };
-        let start = offset.saturating_add(cached as u64);
-        let end = start.saturating_add(missing.len() as u64);
-        if self.has_cached(start, end) {
-            return self.read_waiting(missing, start);
+        match self.begin(buf, offset)? {
+            Some(announced) => self.complete(announced),
+            None => Ok(()),
         }
-        let mut announced = start;
-        while announced < end {
-            let len = ANNOUNCE_BYTES.min(end - announced);
-            advise(&self.file, announced, len, Advice::WillNeed);
-            announced += len;
+    }
+
+    fn read_many(&self, slots: &mut [Slot<'_>]) -> Result<(), SourceError> {
+        let mut announced = Vec::new();
+        for slot in slots {
+            announced.extend(self.begin(slot.bytes, slot.offset)?);
         }
-        let result = self.read_waiting(missing, start);
-        // The page that this read shares with the one before it was kept for this read.
-        let shared = offset - offset % PAGE_BYTES;
-        let only_shared = shared < offset && start - shared <= PAGE_BYTES;
-        let drop_from = if only_shared { shared } else { start };
-        advise(&self.file, drop_from, end - drop_from, Advice::DontNeed);
-        result
+        announced.into_iter().try_for_each(|announced| self.complete(announced))
     }
 
     fn changed(&self) -> Result<bool, SourceError> {

@@ -52,6 +52,15 @@ impl Extent {
     }
 }
 
+/// A buffer, and the place of a stream that it is to be filled from.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    /// First byte in the stream.
+    pub offset: u64,
+    /// Where its bytes go.
+    pub bytes: &'a mut [u8],
+}
+
 /// A logical stream of fixed length that can be read at any place from any thread.
 pub trait Source: Send + Sync {
     /// Logical length in bytes, fixed when the source was opened.
@@ -75,6 +84,12 @@ pub trait Source: Send + Sync {
     /// zeros, and [`changed`](Source::changed) says so from then on. On an error the content of
     /// `buf` is unspecified.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError>;
+
+    /// Fills several buffers, each from its place, as [`read_at`](Source::read_at) does. A source
+    /// may ask its device for all of them before it waits for the first.
+    fn read_many(&self, slots: &mut [Slot<'_>]) -> Result<(), SourceError> {
+        slots.iter_mut().try_for_each(|slot| self.read_at(slot.bytes, slot.offset))
+    }
 
     /// Whether what was read may be a mixture of two states: length, mtime or ctime differ from
     /// those at open, or a read came up short. Ask after the last read.

@@ -6,10 +6,14 @@ mod common;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Random, disk_dir, extents, open, oracle, sparse_file, tmpfs_dir, write_file};
-use image::{Extent, Extents, Kind, RawFile, Source, SourceErrorKind, lstat};
+use image::{
+    Extent, Extents, Kind, Layout, Lens, Part, PartSource, Piece, RawFile, Source, SourceErrorKind,
+    lstat,
+};
 
 fn check_sparse_files(dir: &Path, seeds: std::ops::Range<u64>) {
     for seed in seeds {
@@ -236,5 +240,44 @@ fn reading_leaves_the_page_cache_as_it_was() {
             after.abs_diff(before) <= TOLERANCE,
             "pieces of {piece}: {before} bytes were cached before, {after} after"
         );
+    }
+}
+
+#[test]
+fn a_part_that_lies_in_any_order_is_read_right_and_leaves_the_page_cache_as_it_was() {
+    const CLUSTER: u64 = 4096 * 5;
+    let dir = disk_dir();
+    let bytes = Random(3).bytes(800 * CLUSTER as usize);
+    let path = write_file(dir.path(), "f", &bytes);
+    // Pairs of clusters, anywhere; every fifth pair is not in the part.
+    let runs = (0..400).filter(|at| at % 5 != 0).map(|at| Piece {
+        offset: at * 2 * CLUSTER,
+        file_offset: at * 77 % 400 * 2 * CLUSTER,
+        len: 2 * CLUSTER,
+    });
+    let lens = Lens { file: bytes.len() as u64, guest: bytes.len() as u64 };
+    let layout = Arc::new(Layout::new(lens, runs).unwrap());
+    for part in [Part::Guest, Part::Residue] {
+        let mut expected = vec![0; layout.len(part) as usize];
+        for piece in layout.pieces(part, 0..u64::MAX) {
+            let [to, from, len] = [piece.offset, piece.file_offset, piece.len].map(|n| n as usize);
+            expected[to..to + len].copy_from_slice(&bytes[from..from + len]);
+        }
+        for is_cached in [false, true] {
+            drop_cache(&path);
+            if is_cached {
+                std::fs::read(&path).unwrap();
+            }
+            let source = PartSource::new(Arc::new(open(&path)), layout.clone(), part);
+            let mut read = vec![0xaa; expected.len()];
+            for (at, part) in (0..).step_by(3_000_000).zip(read.chunks_mut(3_000_000)) {
+                source.read_at(part, at).unwrap();
+            }
+            assert!(read == expected);
+            let cached = cached_bytes(&path);
+            let len = bytes.len() as u64;
+            let sound = if is_cached { cached > len * 9 / 10 } else { cached < len / 10 };
+            assert!(sound, "{part:?}, cached before: {is_cached}: {cached} of {len} bytes");
+        }
     }
 }
