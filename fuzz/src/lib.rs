@@ -2,3 +2,4 @@
 
 pub mod cut;
 pub mod decode;
+pub mod divide;

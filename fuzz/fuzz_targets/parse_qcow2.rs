@@ -1,0 +1,5 @@
+//! Any bytes in; see `garret_fuzz::divide::qcow2`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| garret_fuzz::divide::qcow2(bytes));
