@@ -250,12 +250,11 @@ impl Restorer<'_, '_, '_> {
         out: &mut (dyn Write + Send),
     ) -> Result<()> {
         let mut memory = Memory::default();
-        let mut plan = ReadPlan::default();
         for entry in RecipeReader::new(self.chunks, &content.recipe, name) {
             let mut left = entry?;
             loop {
-                if memory.len() >= ORDERED_PLAN_LEN || plan.is_full() {
-                    self.flush(&mut plan, &mut memory, name, out)?;
+                if memory.is_full() {
+                    self.flush(&mut memory, name, out)?;
                 }
                 let room = ORDERED_PLAN_LEN - memory.len();
                 match left {
@@ -274,22 +273,22 @@ impl Restorer<'_, '_, '_> {
                 }
             }
         }
-        self.flush(&mut plan, &mut memory, name, out)
+        self.flush(&mut memory, name, out)
     }
 
     fn flush(
         &mut self,
-        plan: &mut ReadPlan,
         memory: &mut Memory,
         name: &str,
         out: &mut (dyn Write + Send),
     ) -> Result<()> {
         let (len, chunks) = memory.take();
         let target = Arc::new(Target::memory(name, len));
+        let mut plan = ReadPlan::default();
         for (offset, id, chunk_len) in chunks {
             plan.add(self.chunks.repository, &target, offset, id, chunk_len)?;
         }
-        self.execute(plan)?;
+        self.execute(&mut plan)?;
         if let Some(what) = target.failure() {
             return Err(Error::NotRestored(format!("{name}: {what}")));
         }

@@ -7,6 +7,7 @@ use image::{FileSink, Sink, Time};
 
 use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result};
+use crate::limits::{ORDERED_PLAN_LEN, PLAN_ENTRIES};
 
 /// A file, a stretch of memory, or nothing; and the first thing that went wrong with it.
 pub(super) struct Target {
@@ -118,6 +119,11 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether it should be read and written before more is laid out.
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= ORDERED_PLAN_LEN || self.chunks.len() >= PLAN_ENTRIES
     }
 
     /// Adds zeros.
