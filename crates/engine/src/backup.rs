@@ -9,7 +9,9 @@
 //! chunks depends on the content, the repository's sizes and keys, never on the number of threads.
 
 mod collect;
+mod divide;
 mod plan;
+mod previous;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -21,7 +23,7 @@ use chunker::{Piece, Scan, Segment, Stitcher};
 use format::ChunkId;
 use format::archive::{Archive, Item, Time, is_safe_path};
 use format::recipe::{CutterKind, Node, Recipe};
-use image::{Source, SourceError};
+use image::{AllocationMap, Source, SourceError};
 
 use crate::archive::{NamedArchive, check_new_name, publish};
 use crate::chunk::ChunkHasher;
@@ -36,7 +38,8 @@ use crate::window::{Buffer, BufferPool, Loaded, Window};
 use crate::write::{Target, Written, write_chunks};
 
 use collect::Collector;
-use plan::{Plan, Previous};
+use plan::Plan;
+use previous::Previous;
 
 /// What to back up.
 pub enum Input {
@@ -166,6 +169,10 @@ pub fn backup(
 /// A stretch of one stream on its way down the chain. The first one of a stream brings the item it belongs to.
 struct Step<W> {
     begin: Option<Box<Draft>>,
+    /// Whether a section of the stream begins here: it is cut as a stream of its own.
+    fresh: bool,
+    /// Bytes of the file that are done with it.
+    advance: u64,
     body: Body<W>,
     end: Option<End>,
 }
@@ -186,7 +193,7 @@ impl<W> Step<W> {
             Body::Hole(len) => Body::Hole(len),
             Body::Nothing => Body::Nothing,
         };
-        Step { begin: self.begin, body, end: self.end }
+        Step { begin: self.begin, fresh: self.fresh, advance: self.advance, body, end: self.end }
     }
 }
 
@@ -199,8 +206,12 @@ struct Draft {
 }
 
 /// What is known when the whole stream was planned.
+#[derive(Default)]
 struct End {
-    allocation: Vec<u8>,
+    /// Where the stream lies in the file, encoded; empty if it is the file.
+    layout: Vec<u8>,
+    /// The holes of the file.
+    allocation: Option<AllocationMap>,
     source: Option<Arc<dyn Source>>,
 }
 
@@ -236,10 +247,6 @@ struct Cutting {
 /// A window that is cut.
 struct Cut {
     buffer: Buffer,
-    /// Bytes that pieces may start in: what counts as progress.
-    own: usize,
-    /// How many of those were known to be zero without being read.
-    hole: usize,
     /// Where the first piece starts in the buffer.
     start: usize,
     pieces: Vec<Piece>,
@@ -247,7 +254,7 @@ struct Cut {
 
 impl Cutting {
     fn cut(&mut self, step: Step<Scanned>, tools: &Tools<'_>) -> Step<Cut> {
-        if step.begin.is_some() {
+        if step.fresh {
             self.stitcher = Stitcher::new();
         }
         if let Body::Hole(len) = step.body {
@@ -258,9 +265,7 @@ impl Cutting {
             let mut pieces = Vec::new();
             let cutter = tools.cutters.get(cutter);
             let start = self.stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
-            let holes = loaded.known_zero.iter();
-            let hole = holes.map(|hole| hole.end.min(loaded.own).saturating_sub(hole.start)).sum();
-            Ok(Cut { buffer: loaded.buffer, own: loaded.own, hole, start, pieces })
+            Ok(Cut { buffer: loaded.buffer, start, pieces })
         })
     }
 }

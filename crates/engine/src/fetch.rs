@@ -1,10 +1,11 @@
 //! Single chunks by id: recipe nodes, items, side streams. Contents of files go through `restore`, which reads by group.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use format::{ChunkId, PackId};
 
+use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result};
 use crate::group::OpenGroup;
 use crate::index::Location;
@@ -15,8 +16,11 @@ use crate::store::Key;
 /// Reads chunks and keeps the groups they were in for a while.
 pub(crate) struct ChunkReader<'a> {
     pub(crate) repository: &'a Repository,
-    kept: Mutex<VecDeque<((PackId, u32), OpenGroup)>>,
+    kept: Mutex<VecDeque<Kept>>,
 }
+
+/// A group, by its pack and its offset there.
+type Kept = ((PackId, u32), Arc<OpenGroup>);
 
 impl<'a> ChunkReader<'a> {
     pub(crate) fn new(repository: &'a Repository) -> Self {
@@ -26,20 +30,31 @@ impl<'a> ChunkReader<'a> {
     /// The content of a chunk, checked against its id.
     pub(crate) fn fetch(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>> {
         let location = locate(self.repository, id, needed_by)?;
+        let group = self.group(&location)?;
+        Ok(verified(self.repository, &group, &location, id)?.bytes().to_vec())
+    }
+
+    /// The group that a chunk is in.
+    pub(crate) fn group(&self, location: &Location) -> Result<Arc<OpenGroup>> {
         let key = (location.pack.id, location.group.offset);
+        let known = self.keep(key, None);
+        if let Some(group) = known {
+            return Ok(group);
+        }
+        let group = self.repository.packs().group(&location.pack, &location.group)?;
+        let group = Arc::new(group);
+        self.keep(key, Some(group.clone()));
+        Ok(group)
+    }
+
+    /// Moves a group that is kept, or `new`, to the front of what is kept, and gives it.
+    fn keep(&self, key: (PackId, u32), new: Option<Arc<OpenGroup>>) -> Option<Arc<OpenGroup>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = match kept.iter().position(|(known, _)| *known == key) {
-            Some(place) => kept.remove(place),
-            None => None,
-        };
-        let (_, group) = match group {
-            Some(group) => group,
-            None => (key, self.repository.packs().group(&location.pack, &location.group)?),
-        };
-        let bytes = verified(self.repository, &group, &location, id).map(<[u8]>::to_vec);
-        kept.push_front((key, group));
+        let place = kept.iter().position(|(known, _)| *known == key);
+        let group = place.and_then(|place| kept.remove(place)).map(|(_, group)| group).or(new)?;
+        kept.push_front((key, group.clone()));
         kept.truncate(GROUPS_KEPT);
-        bytes
+        Some(group)
     }
 }
 
@@ -49,16 +64,16 @@ pub(crate) fn locate(repository: &Repository, id: &ChunkId, needed_by: &str) -> 
     repository.index.find(id).ok_or_else(missing)
 }
 
-fn verified<'g>(
+/// The chunk at `location` of its group, checked against its id.
+pub(crate) fn verified<'g>(
     repository: &Repository,
     group: &'g OpenGroup,
     location: &Location,
     id: &ChunkId,
-) -> Result<&'g [u8]> {
+) -> Result<VerifiedChunk<'g>> {
     group
         .slice(location.offset, location.len)
         .and_then(|bytes| repository.hasher.verify(id, bytes))
-        .map(|chunk| chunk.bytes())
         .ok_or_else(|| wrong_chunk(location, id))
 }
 

@@ -18,7 +18,7 @@
 //!
 //! ```text
 //! limits store | error | progress keys | chunk group seal cutters walk pipeline | pack | index
-//! repository | fetch | recipe | write | stream window | archive | mark | backup restore check prune gc
+//! repository | fetch | recipe | write | stream window | file | archive | mark | backup restore check prune gc info
 //! ```
 
 mod archive;
@@ -28,9 +28,11 @@ mod chunk;
 mod cutters;
 mod error;
 mod fetch;
+mod file;
 mod gc;
 mod group;
 mod index;
+mod info;
 mod keys;
 mod limits;
 mod mark;
@@ -53,13 +55,17 @@ pub use backup::{BackupOptions, BackupReport, Input, backup};
 pub use check::{CheckOptions, CheckReport, check};
 pub use cutters::CutterChoice;
 pub use error::{Error, Result, message};
+pub use file::StoredFile;
 pub use gc::{GcOptions, GcReport, delete, gc};
 pub use group::Compression;
+pub use info::{FileInfo, file_info};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
 pub use progress::{Phase, Problem, Progress, Silent};
 pub use prune::{Decision, KeepRules, plan_prune};
 pub use repository::{Access, InitOptions, Locked, Repository, Secret, init};
-pub use restore::{AllocationMode, Destination, RestoreOptions, RestoreReport, Selection, restore};
+pub use restore::{
+    AllocationMode, Destination, Form, RestoreOptions, RestoreReport, Selection, restore,
+};
 pub use store::{
     Area, Guard, Key, LocalStore, LockMode, MemoryStore, Store, StoreError, StoreErrorKind,
 };

@@ -38,5 +38,9 @@ pub(crate) const PLAN_LEN: u64 = 16 << 30;
 /// Most entries in one restore plan: bounds its memory (12 MiB) for streams of tiny chunks.
 pub(crate) const PLAN_ENTRIES: usize = 1 << 18;
 
-/// Bytes of one restore plan when the target must be written in order and so is collected in memory first.
-pub(crate) const ORDERED_PLAN_LEN: u64 = 16 << 20;
+/// Bytes of a stored file that are read at a time where they are wanted in order: a read opens every group it needs, so small
+/// ones would open many of them twice. One for each thread and one more are in memory.
+pub(crate) const FILE_READ_LEN: usize = 8 << 20;
+
+/// Longest byte string beside an item: the allocation map of some 100 million holes, the layout of some 50 million clusters.
+pub(crate) const SIDE_LEN_MAX: u64 = 256 << 20;

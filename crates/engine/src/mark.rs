@@ -3,7 +3,7 @@
 //! Recipe nodes shared by several recipes are read once: a node that is marked has been descended into.
 
 use format::ChunkId;
-use format::archive::{Archive, ItemKind, Side};
+use format::archive::{Archive, Item, ItemKind};
 use format::recipe::{Entry, Node, Recipe};
 
 use crate::archive::{ItemReader, NamedArchive};
@@ -28,7 +28,7 @@ impl Marks {
     }
 
     /// Marks a record; whether it was not marked before.
-    fn set(&mut self, location: &Location) -> bool {
+    pub(crate) fn set(&mut self, location: &Location) -> bool {
         let (segment, place) = location.record;
         let Some(word) =
             self.bits.get_mut(segment).and_then(|words| words.get_mut((place / 64) as usize))
@@ -66,16 +66,18 @@ pub(crate) fn mark_archive(
     let archive: &Archive = &named.archive;
     let mut marker = Marker { chunks, marks, visitor };
     marker.recipe(&archive.items, &[], &object)?;
-    for item in ItemReader::new(chunks, archive, &object) {
-        let item = item?;
-        let ItemKind::File(content) = &item.kind else { continue };
-        let name = format!("{object}: {}", String::from_utf8_lossy(&item.path));
-        marker.recipe(&content.recipe, &item.path, &name)?;
-        if let Side::Stream(recipe) = &content.allocation {
-            marker.recipe(recipe, &item.path, &name)?;
-        }
-    }
-    Ok(())
+    ItemReader::new(chunks, archive, &object).try_for_each(|item| marker.item(&item?, &object))
+}
+
+/// Marks everything that restoring an item needs, as [`mark_archive`] does; `object` names the archive in errors.
+pub(crate) fn mark_item(
+    chunks: &ChunkReader<'_>,
+    item: &Item,
+    object: &str,
+    marks: &mut Marks,
+    visitor: &mut dyn Visitor,
+) -> Result<()> {
+    Marker { chunks, marks, visitor }.item(item, object)
 }
 
 struct Marker<'m, 'c> {
@@ -85,6 +87,12 @@ struct Marker<'m, 'c> {
 }
 
 impl Marker<'_, '_> {
+    fn item(&mut self, item: &Item, object: &str) -> Result<()> {
+        let ItemKind::File(content) = &item.kind else { return Ok(()) };
+        let name = format!("{object}: {}", String::from_utf8_lossy(&item.path));
+        content.recipes().try_for_each(|recipe| self.recipe(recipe, &item.path, &name))
+    }
+
     fn recipe(&mut self, recipe: &Recipe, path: &[u8], needed_by: &str) -> Result<()> {
         let mut open = vec![recipe.root.clone()];
         while let Some(node) = open.pop() {

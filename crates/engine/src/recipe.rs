@@ -121,6 +121,8 @@ pub(crate) struct RecipeReader<'a> {
     needed_by: &'a str,
     /// What is still to be read: the innermost node last.
     open: Vec<OpenNode>,
+    /// Where in the stream that begins.
+    at: u64,
 }
 
 enum OpenNode {
@@ -140,11 +142,57 @@ impl OpenNode {
 impl<'a> RecipeReader<'a> {
     /// The entries of `recipe`; errors name `needed_by`.
     pub(crate) fn new(chunks: &'a ChunkReader<'a>, recipe: &Recipe, needed_by: &'a str) -> Self {
-        RecipeReader { chunks, needed_by, open: vec![OpenNode::new(recipe.root.clone())] }
+        RecipeReader { chunks, needed_by, open: vec![OpenNode::new(recipe.root.clone())], at: 0 }
     }
 
-    fn child(&self, level: u8, child: &Child) -> Result<Node> {
-        read_child(self.chunks, level, child, self.needed_by)
+    /// The entry that holds byte `offset` of the stream, and where it starts. What lies before is passed over, nodes without
+    /// being read; so the next offset asked for must not be lower.
+    pub(crate) fn entry_at(&mut self, offset: u64) -> Option<Result<(u64, Entry)>> {
+        loop {
+            let before = |start: u64, len: u64| start + len <= offset;
+            let (level, child) = match self.open.last_mut()? {
+                OpenNode::Leaf(entries) => match entries.as_slice().first() {
+                    Some(entry) if before(self.at, entry.len()) => {
+                        self.at += entry.len();
+                        entries.next();
+                        continue;
+                    }
+                    Some(entry) => return Some(Ok((self.at, *entry))),
+                    None => {
+                        self.open.pop();
+                        continue;
+                    }
+                },
+                OpenNode::Inner(level, children) => match children.next() {
+                    Some(child) if before(self.at, child.span) => {
+                        self.at += child.span;
+                        continue;
+                    }
+                    Some(child) => (*level, child),
+                    None => {
+                        self.open.pop();
+                        continue;
+                    }
+                },
+            };
+            if let Err(error) = self.descend(level, &child) {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// Opens a child of the innermost node. After an error nothing more comes.
+    fn descend(&mut self, level: u8, child: &Child) -> Result<()> {
+        match read_child(self.chunks, level, child, self.needed_by) {
+            Ok(node) => {
+                self.open.push(OpenNode::new(node));
+                Ok(())
+            }
+            Err(error) => {
+                self.open.clear();
+                Err(error)
+            }
+        }
     }
 }
 
@@ -169,24 +217,11 @@ impl Iterator for RecipeReader<'_> {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        loop {
-            let found = match self.open.last_mut()? {
-                OpenNode::Leaf(entries) => entries.next().map(Ok),
-                OpenNode::Inner(level, children) => {
-                    children.next().map(|child| Err((*level, child)))
-                }
-            };
-            match found {
-                None => drop(self.open.pop()),
-                Some(Ok(entry)) => return Some(Ok(entry)),
-                Some(Err((level, child))) => match self.child(level, &child) {
-                    Ok(node) => self.open.push(OpenNode::new(node)),
-                    Err(error) => {
-                        self.open.clear();
-                        return Some(Err(error));
-                    }
-                },
-            }
+        let entry = self.entry_at(self.at)?;
+        if let (Ok((_, entry)), Some(OpenNode::Leaf(entries))) = (&entry, self.open.last_mut()) {
+            entries.next();
+            self.at += entry.len();
         }
+        Some(entry.map(|(_, entry)| entry))
     }
 }

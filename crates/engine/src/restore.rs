@@ -9,6 +9,7 @@
 //! `NAME.part` and gets its name when it is complete; one that cannot be completed is reported and leaves nothing, and the
 //! others go on.
 
+mod disk;
 mod plan;
 mod select;
 mod target;
@@ -17,24 +18,27 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use format::archive::{Content, Item, ItemKind, Side};
+use format::archive::{Content, Item, ItemKind};
 use format::recipe::Entry;
-use image::{Allocation, AllocationMap, Root, Time};
+use image::{Allocation, AllocationMap, FileSink, Root, Sink, Source, SourceError, Time};
 
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
-use crate::limits::ORDERED_PLAN_LEN;
+use crate::file::{StoredFile, read_layout};
+use crate::limits::FILE_READ_LEN;
 use crate::pipeline::{Workers, with_workers};
 use crate::progress::{Phase, Problem, Progress};
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
 use crate::store::Key;
 use crate::stream::read_side;
+use crate::window::BufferPool;
 
+use disk::{Disk, View};
 use plan::ReadPlan;
 pub use select::Selection;
-use target::{Memory, Target};
+use target::Target;
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +50,16 @@ pub enum AllocationMode {
     Exact,
     /// None.
     Full,
+}
+
+/// What disk images in a format of their own come back as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The file, byte for byte.
+    #[default]
+    Stored,
+    /// The guest's disk, as `NAME.raw`. Other files come back as they were.
+    Raw,
 }
 
 /// Where restored bytes go.
@@ -61,8 +75,10 @@ pub enum Destination<'a> {
 /// How to restore.
 #[derive(Clone, Copy, Debug)]
 pub struct RestoreOptions {
-    /// Which zeros become holes.
+    /// Which zeros become holes. `Exact` is `Sparse` for a disk in another form than it was stored in.
     pub allocation: AllocationMode,
+    /// What disk images come back as.
+    pub form: Form,
     /// Threads that read, decompress and write; at least one.
     pub threads: usize,
     /// Whether to restore owners: only root can.
@@ -141,7 +157,7 @@ struct OpenFile {
     target: Arc<Target>,
 }
 
-impl Restorer<'_, '_, '_> {
+impl<'scope> Restorer<'_, '_, 'scope> {
     fn into_directory(
         mut self,
         items: ItemReader<'_>,
@@ -166,7 +182,7 @@ impl Restorer<'_, '_, '_> {
                 ItemKind::Symlink(target) => {
                     root.symlink(target, &item.path).map(|()| None).map_err(Error::from)
                 }
-                ItemKind::File(content) => self.open_file(root, &item, content, &name).map(Some),
+                ItemKind::File(content) => self.open_file(root, &item, content, &name),
             };
             match (made, &item.kind) {
                 (Err(error), _) => self.problem(&name, &error),
@@ -208,6 +224,9 @@ impl Restorer<'_, '_, '_> {
             self.progress.note(&name);
             if let ItemKind::File(content) = &item.kind {
                 let target = Arc::new(Target::nowhere(&name));
+                if let Err(error) = read_layout(content, item.size, self.chunks, &name) {
+                    target.fail(None, &error);
+                }
                 self.plan_file(&mut plan, &target, content, &item, &mut files)?;
                 if plan.is_full() || files.len() >= plan::FILES_MAX {
                     self.execute(&mut plan)?;
@@ -231,88 +250,108 @@ impl Restorer<'_, '_, '_> {
             if !selection.selects(&item.path) {
                 continue;
             }
-            if let ItemKind::File(content) = &item.kind {
-                let name = String::from_utf8_lossy(&item.path).into_owned();
-                self.stream_file(content, &name, out)?;
-                self.report.file_count += 1;
-                self.report.bytes += item.size;
-            }
+            let Some(stored) = StoredFile::open(self.chunks.repository, &item)? else { continue };
+            let stored = Arc::new(stored);
+            let disk = match self.options.form {
+                Form::Stored => Disk::Same,
+                Form::Raw => Disk::open(stored.clone(), &item)?,
+            };
+            self.report.bytes += match disk {
+                Disk::Same => self.stream_file(stored, out)?,
+                Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
+            };
+            self.report.file_count += 1;
         }
         out.flush().map_err(stream_error)?;
         Ok(self.report)
     }
 
     /// Writes one file in order. A stream cannot be taken back, so the first error ends it.
-    fn stream_file(
+    fn stream_file<S: Source + 'scope>(
         &mut self,
-        content: &Content,
-        name: &str,
+        source: Arc<S>,
         out: &mut (dyn Write + Send),
-    ) -> Result<()> {
-        let mut memory = Memory::default();
-        for entry in RecipeReader::new(self.chunks, &content.recipe, name) {
-            let mut left = entry?;
-            loop {
-                if memory.is_full() {
-                    self.flush(&mut memory, name, out)?;
-                }
-                let room = ORDERED_PLAN_LEN - memory.len();
-                match left {
-                    Entry::Zero { len } if len > room => {
-                        memory.grow(room);
-                        left = Entry::Zero { len: len - room };
-                    }
-                    Entry::Zero { len } => {
-                        memory.grow(len);
-                        break;
-                    }
-                    Entry::Chunk { id, len } => {
-                        memory.plan(id, u64::from(len));
-                        break;
-                    }
-                }
-            }
+    ) -> Result<u64> {
+        let len = source.len();
+        let starts = (0..len).step_by(FILE_READ_LEN).map(Ok);
+        let buffers = BufferPool::default();
+        let read = self.workers.map(starts, move |start| {
+            let mut buffer = buffers.get((len - start).min(FILE_READ_LEN as u64) as usize);
+            source.read_at(buffer.bytes_mut(), start).map_err(|error| not_restored(&error))?;
+            Ok(buffer)
+        });
+        for buffer in read {
+            let buffer = buffer?;
+            out.write_all(buffer.bytes()).map_err(stream_error)?;
+            self.progress.advance(buffer.bytes().len() as u64);
         }
-        self.flush(&mut memory, name, out)
+        Ok(len)
     }
 
-    fn flush(
-        &mut self,
-        memory: &mut Memory,
-        name: &str,
-        out: &mut (dyn Write + Send),
-    ) -> Result<()> {
-        let (len, chunks) = memory.take();
-        let target = Arc::new(Target::memory(name, len));
-        let mut plan = ReadPlan::default();
-        for (offset, id, chunk_len) in chunks {
-            plan.add(self.chunks.repository, &target, offset, id, chunk_len)?;
-        }
-        self.execute(&mut plan)?;
-        if let Some(what) = target.failure() {
-            return Err(Error::NotRestored(format!("{name}: {what}")));
-        }
-        out.write_all(&target.take_bytes()).map_err(stream_error)
-    }
-
+    /// Makes the file and gives what its stream is to be written to; `None` if it is complete.
     fn open_file(
-        &self,
+        &mut self,
         root: &Root,
         item: &Item,
         content: &Content,
         name: &str,
-    ) -> Result<Arc<Target>> {
+    ) -> Result<Option<Arc<Target>>> {
+        if self.options.form == Form::Raw
+            && let Some(stored) = StoredFile::open(self.chunks.repository, item)?
+        {
+            let allocation = match self.options.allocation {
+                AllocationMode::Sparse | AllocationMode::Exact => Allocation::Sparse,
+                AllocationMode::Full => Allocation::Full,
+            };
+            let path = [&item.path, b".raw".as_slice()].concat();
+            match Disk::open(Arc::new(stored), item)? {
+                Disk::Same => {}
+                Disk::Plain(view) => {
+                    let sink = root.file(&path, view.len(), allocation)?;
+                    let layout = disk::identity(view.len())?;
+                    return Ok(Some(Arc::new(Target::file(name, Some(layout), sink))));
+                }
+                Disk::Packed(view) => {
+                    let sink = root.file(&path, view.len(), allocation)?;
+                    self.copy(view, sink, item)?;
+                    return Ok(None);
+                }
+            }
+        }
+        let layout = read_layout(content, item.size, self.chunks, name)?;
         let allocation = match self.options.allocation {
             AllocationMode::Sparse => Allocation::Sparse,
             AllocationMode::Full => Allocation::Full,
             AllocationMode::Exact => self.exact(item, content, name)?,
         };
         let sink = root.file(&item.path, item.size, allocation)?;
-        Ok(Arc::new(Target::file(name, sink)))
+        Ok(Some(Arc::new(Target::file(name, layout, sink))))
+    }
+
+    /// Writes a disk of which parts have to be inflated, and completes its file.
+    fn copy(&mut self, view: Arc<View<'scope>>, sink: FileSink, item: &Item) -> Result<()> {
+        let len = view.len();
+        let sink = Arc::new(sink);
+        let (to, progress, buffers) = (sink.clone(), self.progress, BufferPool::default());
+        let stretches = disk::data_stretches(view.clone());
+        let written = self.workers.map(stretches, move |(offset, len)| {
+            let mut buffer = buffers.get(len);
+            view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
+            to.write_at(offset, buffer.bytes())?;
+            progress.advance(len as u64);
+            Ok(())
+        });
+        written.collect::<Result<()>>()?;
+        let still_written = || Error::NotRestored("a part of it is still written".to_owned());
+        let sink = Arc::try_unwrap(sink).map_err(|_| still_written())?;
+        sink.finish(item.mode, self.owner(item), time(item))?;
+        self.report.file_count += 1;
+        self.report.bytes += len;
+        Ok(())
     }
 
     fn exact(&self, item: &Item, content: &Content, name: &str) -> Result<Allocation> {
-        if content.allocation == Side::Inline(Vec::new()) {
+        if content.allocation.is_empty() {
             return Ok(Allocation::Full);
         }
         let map = read_side(&content.allocation, self.chunks, name)?;
@@ -336,6 +375,7 @@ impl Restorer<'_, '_, '_> {
         files: &mut Vec<OpenFile>,
     ) -> Result<()> {
         let mut at = 0;
+        plan.hold(target.entries());
         for entry in RecipeReader::new(self.chunks, &content.recipe, target.name()) {
             let planned = entry.and_then(|entry| {
                 self.plan_entry(plan, target, at, &entry)?;
@@ -366,12 +406,13 @@ impl Restorer<'_, '_, '_> {
     ) -> Result<()> {
         match *entry {
             Entry::Zero { len } => {
-                self.progress.advance(len);
-                target.zero(at, len)
+                self.progress.advance(target.zero(at, len)?);
+                Ok(())
             }
-            Entry::Chunk { id, len } => {
+            Entry::Chunk { id, len } if target.has_place(at, u64::from(len)) => {
                 plan.add(self.chunks.repository, target, at, id, u64::from(len))
             }
+            Entry::Chunk { .. } => Ok(()),
         }
     }
 
@@ -417,6 +458,11 @@ fn length(item: Item) -> u64 {
 
 fn time(item: &Item) -> Time {
     Time { secs: item.mtime.secs, nanos: item.mtime.nanos }
+}
+
+/// What is wrong with a file that was read to be restored.
+fn not_restored(error: &SourceError) -> Error {
+    Error::NotRestored(crate::error::message(error))
 }
 
 fn stream_error(source: std::io::Error) -> Error {

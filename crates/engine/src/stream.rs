@@ -7,6 +7,7 @@ use format::recipe::{CutterKind, Entry, Recipe};
 
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
+use crate::limits::SIDE_LEN_MAX;
 use crate::recipe::{RecipeReader, RecipeWriter};
 use crate::write::ChunkWriter;
 
@@ -86,9 +87,6 @@ pub(crate) fn store_side(
     Ok(Side::Stream(stream.finish(writer)?))
 }
 
-/// Longest byte string beside an item: the allocation map of some 100 million holes.
-const SIDE_LEN_MAX: u64 = 256 << 20;
-
 /// Reads a byte string stored beside an item.
 pub(crate) fn read_side(side: &Side, chunks: &ChunkReader<'_>, needed_by: &str) -> Result<Vec<u8>> {
     match side {
@@ -96,7 +94,7 @@ pub(crate) fn read_side(side: &Side, chunks: &ChunkReader<'_>, needed_by: &str) 
         Side::Stream(recipe) if recipe.len() > SIDE_LEN_MAX => Err(Error::Corrupt {
             object: needed_by.to_owned(),
             offset: 0,
-            what: "its allocation map is too long".to_owned(),
+            what: "its layout or allocation map is too long".to_owned(),
         }),
         Side::Stream(recipe) => {
             let mut reader = StreamReader::new(chunks, recipe, needed_by);

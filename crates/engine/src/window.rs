@@ -1,7 +1,8 @@
 //! Windows: the stretches of a stream that workers read, scan and hash, and the plan of them.
 //!
 //! A window is the bytes that pieces may start in plus a lookahead in which they end, so each chunk lies whole in one
-//! buffer. Windows that are all hole are not read, nor are holes of 64 KiB and more inside a window.
+//! buffer. Windows that are all hole are not read, nor are holes inside a window. A stream may consist of sections, each cut
+//! as a stream of its own: windows begin where a section does, and neither they nor the lookahead reach beyond its end.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -9,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chunker::{PAGE, ZERO_RUN_PAGES};
-use image::{AllocationMap, Extent, Source, SourceError};
+use image::{AllocationMap, Extent, Slot, Source, SourceError};
 
 use crate::limits::WINDOW_LEN;
 
@@ -113,47 +114,50 @@ fn fill(
     holes: &[Range<usize>],
     bytes: &mut [u8],
 ) -> Result<Vec<Range<usize>>, SourceError> {
+    let len = bytes.len();
     let mut known_zero = Vec::new();
+    let mut slots = Vec::new();
+    let mut rest = bytes;
     let mut at = 0;
-    for hole in holes {
-        read_part(source, offset, at..hole.start, bytes)?;
-        at = hole.end;
-        let end = if hole.end == bytes.len() { hole.end } else { hole.end - hole.end % PAGE };
+    // The holes, and the end as one more without bytes.
+    for hole in holes.iter().cloned().chain(std::iter::once(len..len)) {
+        let (part, tail) = rest.split_at_mut(hole.start - at);
+        if !part.is_empty() {
+            slots.push(Slot { offset: offset + at as u64, bytes: part });
+        }
+        let (gap, tail) = tail.split_at_mut(hole.len());
+        let end = if hole.end == len { hole.end } else { hole.end - hole.end % PAGE };
         let inner = hole.start.next_multiple_of(PAGE)..end;
         if inner.len() >= KNOWN_ZERO_LEN {
-            zero_part(hole.start..inner.start, bytes);
-            zero_part(inner.end..hole.end, bytes);
+            let (before, gap) = gap.split_at_mut(inner.start - hole.start);
+            before.fill(0);
+            gap.split_at_mut(inner.len()).1.fill(0);
             known_zero.push(inner);
         } else {
-            zero_part(hole.clone(), bytes);
+            gap.fill(0);
         }
+        rest = tail;
+        at = hole.end;
     }
-    read_part(source, offset, at..bytes.len(), bytes)?;
+    source.read_many(&mut slots)?;
     Ok(known_zero)
-}
-
-fn read_part(
-    source: &dyn Source,
-    offset: u64,
-    range: Range<usize>,
-    bytes: &mut [u8],
-) -> Result<(), SourceError> {
-    let start = offset + range.start as u64;
-    match bytes.get_mut(range) {
-        Some(part) if !part.is_empty() => source.read_at(part, start),
-        _ => Ok(()),
-    }
-}
-
-fn zero_part(range: Range<usize>, bytes: &mut [u8]) {
-    if let Some(part) = bytes.get_mut(range) {
-        part.fill(0);
-    }
 }
 
 /// A stretch of a stream.
 #[derive(Debug)]
-pub(crate) enum Stretch {
+pub(crate) struct Stretch {
+    /// Whether a section of the stream begins here: it is cut as a stream of its own.
+    pub(crate) fresh: bool,
+    /// Its bytes, lookahead not counted.
+    pub(crate) len: u64,
+    /// How many of them are not in holes.
+    pub(crate) data: u64,
+    /// What becomes of it.
+    pub(crate) body: StretchBody,
+}
+
+#[derive(Debug)]
+pub(crate) enum StretchBody {
     /// To be read.
     Window(Window),
     /// Whole windows of hole.
@@ -165,6 +169,10 @@ pub(crate) struct SourceWindows {
     source: Arc<dyn Source>,
     lookahead: usize,
     at: u64,
+    /// Where the section that `at` is in ends, and all behind it.
+    ends: VecDeque<u64>,
+    /// Whether `at` is the start of a section.
+    fresh: bool,
     /// The extents found so far that reach beyond `at`.
     extents: VecDeque<Extent>,
     /// Where the last of them ends.
@@ -174,11 +182,15 @@ pub(crate) struct SourceWindows {
 }
 
 impl SourceWindows {
-    pub(crate) fn new(source: Arc<dyn Source>, lookahead: usize) -> Self {
+    /// The windows of `source`, whose sections start at `starts`: ascending, below its length, the first at 0.
+    pub(crate) fn new(source: Arc<dyn Source>, starts: &[u64], lookahead: usize) -> Self {
+        let ends = starts.iter().skip(1).copied().chain([source.len()]).collect();
         SourceWindows {
             source,
             lookahead,
             at: 0,
+            ends,
+            fresh: true,
             extents: VecDeque::new(),
             known_to: 0,
             allocation: AllocationMap::new(),
@@ -186,12 +198,48 @@ impl SourceWindows {
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Stretch>, SourceError> {
-        let len = self.source.len();
-        if self.at >= len {
+        let Some(&section_end) = self.ends.front().filter(|end| self.at < **end) else {
             return Ok(None);
+        };
+        let own_end = section_end.min(self.at + WINDOW_LEN as u64);
+        let end = section_end.min(own_end + self.lookahead as u64);
+        self.find_extents(end)?;
+        if let Some(Extent::Hole { offset, len }) = self.extents.front() {
+            let windows = ((offset + len).min(section_end) - self.at) / WINDOW_LEN as u64;
+            if windows > 0 {
+                let len = windows * WINDOW_LEN as u64;
+                return Ok(Some(self.step(len, 0, StretchBody::Hole(len))));
+            }
         }
-        let own_end = len.min(self.at + WINDOW_LEN as u64);
-        let end = len.min(own_end + self.lookahead as u64);
+        let holes = self.holes(end);
+        let own = (own_end - self.at) as usize;
+        let in_holes: usize =
+            holes.iter().map(|hole| hole.end.min(own).saturating_sub(hole.start)).sum();
+        let (source, offset, len) = (self.source.clone(), self.at, (end - self.at) as usize);
+        let load = Load::Later { source, offset, len, holes };
+        let window = Window { own, last: end == section_end, load };
+        let data = (own - in_holes) as u64;
+        Ok(Some(self.step(own as u64, data, StretchBody::Window(window))))
+    }
+
+    /// Whether the last stretch was given.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at >= self.source.len()
+    }
+
+    /// Goes on by a stretch.
+    fn step(&mut self, len: u64, data: u64, body: StretchBody) -> Stretch {
+        let stretch = Stretch { fresh: self.fresh, len, data, body };
+        self.at += len;
+        self.fresh = self.ends.front() == Some(&self.at);
+        if self.fresh {
+            self.ends.pop_front();
+        }
+        stretch
+    }
+
+    /// Asks for extents up to `end`, and forgets those behind.
+    fn find_extents(&mut self, end: u64) -> Result<(), SourceError> {
         while self.known_to < end {
             let extent = self.source.extent_at(self.known_to)?;
             self.allocation.push(extent);
@@ -201,31 +249,7 @@ impl SourceWindows {
         while self.extents.front().is_some_and(|extent| extent.offset() + extent.len() <= self.at) {
             self.extents.pop_front();
         }
-        if let Some(Extent::Hole { offset, len }) = self.extents.front() {
-            let windows = (offset + len - self.at) / WINDOW_LEN as u64;
-            if windows > 0 {
-                let hole = windows * WINDOW_LEN as u64;
-                self.at += hole;
-                return Ok(Some(Stretch::Hole(hole)));
-            }
-        }
-        let window = Window {
-            own: (own_end - self.at) as usize,
-            last: end == len,
-            load: Load::Later {
-                source: self.source.clone(),
-                offset: self.at,
-                len: (end - self.at) as usize,
-                holes: self.holes(end),
-            },
-        };
-        self.at = own_end;
-        Ok(Some(Stretch::Window(window)))
-    }
-
-    /// Whether the last stretch was given.
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.at >= self.source.len()
+        Ok(())
     }
 
     /// The holes between the current place and `end`, relative to the current place.
@@ -246,6 +270,10 @@ impl SourceWindows {
 pub(crate) struct StreamWindows {
     reader: Box<dyn Read + Send>,
     lookahead: usize,
+    at: u64,
+    /// As of [`SourceWindows`], but for the end of the stream, which nobody knows.
+    ends: VecDeque<u64>,
+    fresh: bool,
     /// What was read beyond the window before.
     ahead: Vec<u8>,
     ended: bool,
@@ -253,7 +281,20 @@ pub(crate) struct StreamWindows {
 
 impl StreamWindows {
     pub(crate) fn new(reader: Box<dyn Read + Send>, lookahead: usize) -> Self {
-        StreamWindows { reader, lookahead, ahead: Vec::new(), ended: false }
+        StreamWindows {
+            reader,
+            lookahead,
+            at: 0,
+            ends: VecDeque::new(),
+            fresh: true,
+            ahead: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Says where sections start, as to [`SourceWindows::new`], before the first window is taken.
+    pub(crate) fn set_starts(&mut self, starts: &[u64]) {
+        self.ends = starts.iter().skip(1).copied().collect();
     }
 
     /// Whether the last window was given.
@@ -271,16 +312,18 @@ impl StreamWindows {
         Ok(&self.ahead)
     }
 
-    pub(crate) fn next(&mut self, pool: &BufferPool) -> std::io::Result<Option<Window>> {
+    pub(crate) fn next(&mut self, pool: &BufferPool) -> std::io::Result<Option<Stretch>> {
         if self.ended {
             return Ok(None);
         }
-        let want = WINDOW_LEN + self.lookahead;
+        let left = self.ends.front().map_or(u64::MAX, |end| end - self.at);
+        let most = WINDOW_LEN + self.lookahead;
+        let want = usize::try_from(left).map_or(most, |left| left.min(most));
         let mut buffer = pool.get(want);
-        let mut len = self.ahead.len();
-        if let Some(start) = buffer.bytes_mut().get_mut(..len) {
-            start.copy_from_slice(&self.ahead);
-        }
+        let mut len = self.ahead.len().min(want);
+        let (known, ahead) = self.ahead.split_at(len);
+        buffer.bytes_mut().split_at_mut(len).0.copy_from_slice(known);
+        let ahead = ahead.to_vec();
         while len < want {
             let rest = buffer.bytes_mut().get_mut(len..).unwrap_or_default();
             match self.reader.read(rest) {
@@ -291,9 +334,19 @@ impl StreamWindows {
             }
         }
         self.ended = len < want;
-        let own = if self.ended { len } else { WINDOW_LEN };
+        let last = self.ended || len as u64 == left;
+        let own = if last { len } else { WINDOW_LEN };
         buffer.len = len;
         self.ahead = buffer.bytes().get(own..).unwrap_or_default().to_vec();
-        Ok(Some(Window { own, last: self.ended, load: Load::Ready(buffer) }))
+        self.ahead.extend(ahead);
+        self.at += own as u64;
+        let window = Window { own, last, load: Load::Ready(buffer) };
+        let body = StretchBody::Window(window);
+        let stretch = Stretch { fresh: self.fresh, len: own as u64, data: own as u64, body };
+        self.fresh = last;
+        if last {
+            self.ends.pop_front();
+        }
+        Ok(Some(stretch))
     }
 }

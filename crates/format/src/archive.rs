@@ -133,13 +133,58 @@ pub enum Side {
     Stream(Recipe),
 }
 
+impl Side {
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Side::Inline(bytes) => {
+                writer.u8(0).bytes(bytes);
+            }
+            Side::Stream(recipe) => {
+                writer.u8(1);
+                recipe.write(writer);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let start = reader.clone();
+        match reader.u8()? {
+            0 => Ok(Side::Inline(reader.bytes(INLINE_LEN_MAX as u32)?.to_vec())),
+            1 => Ok(Side::Stream(Recipe::read(reader)?)),
+            _ => Err(start.error(DecodeErrorKind::OutOfRange)),
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Side::Inline(bytes) if bytes.is_empty())
+    }
+
+    fn recipe(&self) -> Option<&Recipe> {
+        match self {
+            Side::Stream(recipe) => Some(recipe),
+            Side::Inline(_) => None,
+        }
+    }
+}
+
 /// The content of a file or image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// The stream. Where its pieces lie in the file is the identity.
+    /// The stream.
     pub recipe: Recipe,
+    /// Where the pieces of the stream lie in the file. Empty if the stream is the file.
+    pub layout: Side,
     /// Which parts of the file were data and which were holes: alternating run lengths. Empty if there were no holes.
     pub allocation: Side,
+}
+
+impl Content {
+    /// All recipes that restoring the content needs.
+    pub fn recipes(&self) -> impl Iterator<Item = &Recipe> {
+        let sides = [&self.layout, &self.allocation].into_iter().filter_map(Side::recipe);
+        std::iter::once(&self.recipe).chain(sides)
+    }
 }
 
 /// What an item is.
@@ -211,15 +256,8 @@ impl Item {
             ItemKind::File(content) => {
                 writer.u8(0);
                 content.recipe.write(&mut writer);
-                match &content.allocation {
-                    Side::Inline(bytes) => {
-                        writer.u8(0).bytes(bytes);
-                    }
-                    Side::Stream(recipe) => {
-                        writer.u8(1);
-                        recipe.write(&mut writer);
-                    }
-                }
+                content.layout.write(&mut writer);
+                content.allocation.write(&mut writer);
             }
             ItemKind::Directory => {
                 writer.u8(1);
@@ -270,15 +308,15 @@ impl Item {
 
 fn read_content(reader: &mut Reader<'_>, size: u64) -> Result<Content, DecodeError> {
     let start = reader.clone();
-    let recipe = Recipe::read(reader)?;
-    let side = reader.clone();
-    let allocation = match reader.u8()? {
-        0 => Side::Inline(reader.bytes(INLINE_LEN_MAX as u32)?.to_vec()),
-        1 => Side::Stream(Recipe::read(reader)?),
-        _ => return Err(side.error(DecodeErrorKind::OutOfRange)),
+    let content = Content {
+        recipe: Recipe::read(reader)?,
+        layout: Side::read(reader)?,
+        allocation: Side::read(reader)?,
     };
-    match recipe.len() == size && size <= STREAM_LEN_MAX {
-        true => Ok(Content { recipe, allocation }),
+    // With a layout, the stream has the length that the layout says.
+    let fits = !content.layout.is_empty() || content.recipe.len() == size;
+    match fits && size <= STREAM_LEN_MAX {
+        true => Ok(content),
         false => Err(start.error(DecodeErrorKind::OutOfRange)),
     }
 }

@@ -107,12 +107,22 @@ fn recipes_are_bounded_in_width_height_and_length() {
     assert!(Node::decode(&bytes).is_err(), "a kind of entry that is none");
 }
 
+/// A file whose recipe is of 9 zeros.
 fn file(size: u64) -> Item {
-    let recipe =
-        Recipe { cutter: CutterKind::Page, root: Node::Leaf(vec![Entry::Zero { len: 9 }]) };
+    laid_out(size, 0, 0)
+}
+
+/// The same with a layout and an allocation of so many bytes.
+fn laid_out(size: u64, layout_len: usize, allocation_len: usize) -> Item {
+    let root = Node::Leaf(vec![Entry::Zero { len: 9 }]);
+    let content = Content {
+        recipe: Recipe { cutter: CutterKind::Page, root },
+        layout: Side::Inline(vec![1; layout_len]),
+        allocation: Side::Inline(vec![1; allocation_len]),
+    };
     Item {
         path: b"a".to_vec(),
-        kind: ItemKind::File(Content { recipe, allocation: Side::Inline(vec![]) }),
+        kind: ItemKind::File(content),
         mode: 0o644,
         uid: 0,
         gid: 0,
@@ -133,6 +143,9 @@ fn takes_item(item: &Item) -> bool {
 #[test]
 fn items_hold_only_what_a_file_system_can_have() {
     assert!(takes_item(&file(9)) && !takes_item(&file(8)) && !takes_item(&file(10)));
+    assert!(takes_item(&laid_out(5, 1, 0)), "with a layout, file and stream differ in length");
+    assert!(takes_item(&laid_out(i64::MAX as u64, 1, 0)));
+    assert!(!takes_item(&laid_out(i64::MAX as u64 + 1, 1, 0)));
     assert!(takes_item(&Item { mode: 0o7777, ..file(9) }));
     assert!(!takes_item(&Item { mode: 0o10000, ..file(9) }));
     for nanos in [999_999_999, 1_000_000_000] {
@@ -145,10 +158,8 @@ fn items_hold_only_what_a_file_system_can_have() {
     assert!(!takes_item(&Item { user: "u".repeat(1025), ..file(9) }));
     assert!(!takes_item(&Item { group: "g".repeat(1025), ..file(9) }));
     for (len, good) in [(4096, true), (4097, false)] {
-        let recipe = Recipe { cutter: CutterKind::Page, root: Node::Leaf(vec![]) };
-        let allocation = Side::Inline(vec![1; len]);
-        let kind = ItemKind::File(Content { recipe, allocation });
-        assert_eq!(takes_item(&Item { kind, ..file(0) }), good);
+        assert_eq!(takes_item(&laid_out(9, 0, len)), good);
+        assert_eq!(takes_item(&laid_out(9, len, 0)), good);
     }
     for (len, good) in [(64 << 10, true), ((64 << 10) + 1, false)] {
         assert_eq!(takes_item(&Item { kind: ItemKind::Symlink(vec![b'x'; len]), ..file(0) }), good);

@@ -174,13 +174,19 @@ fn archive() -> impl Strategy<Value = Archive> {
 }
 
 fn item() -> impl Strategy<Value = Item> {
-    let side = prop_oneof![
-        vec(any::<u8>(), 0..100).prop_map(Side::Inline),
-        recipe().prop_map(Side::Stream),
-    ];
+    let side = || {
+        prop_oneof![
+            vec(any::<u8>(), 0..100).prop_map(Side::Inline),
+            recipe().prop_map(Side::Stream),
+        ]
+    };
+    let content = (recipe(), side(), side()).prop_map(|(recipe, layout, allocation)| Content {
+        recipe,
+        layout,
+        allocation,
+    });
     let kind = prop_oneof![
-        (recipe(), side)
-            .prop_map(|(recipe, allocation)| { ItemKind::File(Content { recipe, allocation }) }),
+        content.prop_map(ItemKind::File),
         Just(ItemKind::Directory),
         vec(any::<u8>(), 0..100).prop_map(ItemKind::Symlink),
     ];
@@ -189,8 +195,8 @@ fn item() -> impl Strategy<Value = Item> {
         .prop_map(|(path, kind, (mode, numbers), user, group, mtime, ctime)| {
             let (uid, gid, device, inode, size, changed) = numbers;
             let size = match &kind {
-                ItemKind::File(content) => content.recipe.len(),
-                _ => size,
+                ItemKind::File(content) if content.layout.is_empty() => content.recipe.len(),
+                _ => size >> 1,
             };
             let (path, identity) = (path.into_bytes(), Identity { device, inode, ctime });
             Item { path, kind, mode, uid, gid, user, group, size, mtime, identity, changed }

@@ -17,7 +17,7 @@ const PAGE: &str = include_str!("../../../docs/format.md");
 
 /// The objects that the page describes, in its order, by the headings of their sections. The module
 /// documentation of the crate refers to them.
-const OBJECTS: [&str; 13] = [
+const OBJECTS: [&str; 14] = [
     "config",
     "Key slot",
     "Keys",
@@ -30,6 +30,7 @@ const OBJECTS: [&str; 13] = [
     "Local index",
     "Recipe",
     "Item",
+    "Layout",
     "Archive",
 ];
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::{
-    Access, AllocationMode, BackupOptions, Destination, InitOptions, Input, KDF_DEFAULT,
+    Access, AllocationMode, BackupOptions, Destination, Form, InitOptions, Input, KDF_DEFAULT,
     LocalStore, Locked, Repository, RestoreOptions, Secret, Selection,
 };
 use format::config::KeyMode;
@@ -200,6 +200,7 @@ impl Tour<'_> {
         let root = self.place.path().join("restored");
         let options = RestoreOptions {
             allocation: AllocationMode::Sparse,
+            form: Form::Stored,
             threads: self.options.threads,
             owners: false,
         };

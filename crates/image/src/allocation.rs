@@ -14,8 +14,8 @@
 
 use std::ops::Range;
 
-use crate::Extent;
 use crate::varint::{push_varint, take_varint};
+use crate::{Extent, Extents, Source, SourceError};
 
 /// A run-length map of the data and holes of a stream; see the file's documentation for its cost.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,6 +61,18 @@ impl AllocationMap {
     /// Whether all is data.
     pub fn is_dense(&self) -> bool {
         self.holes.is_empty()
+    }
+
+    /// The map of `source`, asked for all its extents.
+    pub fn of(source: &dyn Source) -> Result<AllocationMap, SourceError> {
+        let mut map = AllocationMap::new();
+        Extents::new(source).try_for_each(|extent| extent.map(|extent| map.push(extent)))?;
+        Ok(map)
+    }
+
+    /// Bytes in holes.
+    pub fn hole_len(&self) -> u64 {
+        self.holes.iter().map(|hole| hole.end - hole.start).sum()
     }
 
     /// Appends the next extent. Neighbours of the same kind become one run; an extent of length

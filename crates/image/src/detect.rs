@@ -17,7 +17,7 @@ pub const DETECT_BYTES: usize = 68 * 1024;
 
 /// Unit of addresses in an MBR. Disks with 4096-byte sectors count in those, which makes the
 /// comparison with the length of the image more lenient, not wrong.
-const SECTOR_BYTES: u64 = 512;
+pub(crate) const SECTOR_BYTES: u64 = 512;
 
 /// What a file was taken for, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,16 +63,16 @@ pub fn detect(source: &dyn Source, path: &Path) -> Detected {
     if source.read_at(&mut bytes, 0).is_err() {
         bytes.clear();
     }
-    let head = Head { bytes: &bytes, len: source.len() };
+    let head = Head::new(&bytes, source.len());
     if head.is_qcow2() {
         Detected::Qcow2
     } else if std::fs::metadata(path).is_ok_and(|stat| stat.file_type().is_block_device()) {
         Detected::BlockDevice
-    } else if head.is_gpt() {
+    } else if head.gpt().is_some() {
         Detected::PartitionTable
     } else if let Some(name) = head.boot_sector() {
         Detected::FileSystem(name)
-    } else if head.is_mbr() {
+    } else if head.mbr().is_some() {
         Detected::PartitionTable
     } else if let Some(name) = head.superblock() {
         Detected::FileSystem(name)
@@ -90,17 +90,21 @@ fn is_image_name(path: &Path) -> bool {
 }
 
 /// The first bytes of a stream of `len` bytes. Every access is total: past the end is "no".
-struct Head<'a> {
+pub(crate) struct Head<'a> {
     bytes: &'a [u8],
     len: u64,
 }
 
 impl<'a> Head<'a> {
+    pub(crate) fn new(bytes: &'a [u8], len: u64) -> Self {
+        Head { bytes, len }
+    }
+
     fn at(&self, offset: usize, len: usize) -> Option<&'a [u8]> {
         self.bytes.get(offset..)?.get(..len)
     }
 
-    fn has(&self, offset: usize, magic: &[u8]) -> bool {
+    pub(crate) fn has(&self, offset: usize, magic: &[u8]) -> bool {
         self.at(offset, magic.len()) == Some(magic)
     }
 
@@ -108,24 +112,28 @@ impl<'a> Head<'a> {
         Some(u16::from_le_bytes(self.at(offset, 2)?.try_into().ok()?))
     }
 
-    fn le32(&self, offset: usize) -> Option<u32> {
+    pub(crate) fn le32(&self, offset: usize) -> Option<u32> {
         Some(u32::from_le_bytes(self.at(offset, 4)?.try_into().ok()?))
+    }
+
+    pub(crate) fn le64(&self, offset: usize) -> Option<u64> {
+        Some(u64::from_le_bytes(self.at(offset, 8)?.try_into().ok()?))
     }
 
     fn is_qcow2(&self) -> bool {
         self.has(0, b"QFI\xfb\0\0\0\x02") || self.has(0, b"QFI\xfb\0\0\0\x03")
     }
 
-    /// The header of a GPT lies in the second sector, of 512 or 4096 bytes.
-    fn is_gpt(&self) -> bool {
-        [512, 4096].iter().any(|&sector| {
+    /// Where the header of a GPT is: in the second sector, of 512 or 4096 bytes.
+    pub(crate) fn gpt(&self) -> Option<usize> {
+        [512, 4096].into_iter().find(|&sector| {
             let header_len = self.le32(sector + 12).unwrap_or(0);
             self.has(sector, b"EFI PART") && (92..=4096).contains(&header_len)
         })
     }
 
     /// File systems that start with a boot sector of their own and so look like an MBR.
-    fn boot_sector(&self) -> Option<&'static str> {
+    pub(crate) fn boot_sector(&self) -> Option<&'static str> {
         let jump = matches!(self.bytes.first(), Some(0xeb | 0xe9));
         let boot = jump && self.has(510, b"\x55\xaa");
         let sane = matches!(self.le16(11), Some(512 | 1024 | 2048 | 4096));
@@ -142,31 +150,28 @@ impl<'a> Head<'a> {
 
     /// An MBR: 55 AA and four entries that are empty or describe a part of this disk, at least
     /// one of them used and at most one active.
-    fn is_mbr(&self) -> bool {
-        let (mut used, mut active) = (0, 0);
-        for index in 0..4 {
-            let Some(entry) = self.mbr_entry(446 + 16 * index) else {
-                return false;
-            };
-            used += u32::from(entry.used);
-            active += u32::from(entry.active);
-        }
-        self.has(510, b"\x55\xaa") && used >= 1 && active <= 1
+    pub(crate) fn mbr(&self) -> Option<[MbrEntry; 4]> {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|index| self.mbr_entry(index));
+        let entries = [a?, b?, c?, d?];
+        let used = entries.iter().any(|entry| entry.kind != 0);
+        let active = entries.iter().filter(|entry| entry.active).count();
+        (self.has(510, b"\x55\xaa") && used && active <= 1).then_some(entries)
     }
 
-    fn mbr_entry(&self, offset: usize) -> Option<MbrEntry> {
+    /// One of the four entries, if it is sane.
+    pub(crate) fn mbr_entry(&self, index: usize) -> Option<MbrEntry> {
+        let offset = 446 + 16 * index;
         let status = *self.bytes.get(offset)?;
         let kind = *self.bytes.get(offset + 4)?;
         let start = u64::from(self.le32(offset + 8)?);
         let sectors = u64::from(self.le32(offset + 12)?);
         let inside = start >= 1 && start.saturating_mul(SECTOR_BYTES) < self.len;
-        match (status, kind) {
-            (0, 0) => (start == 0 && sectors == 0).then_some(MbrEntry::default()),
-            (0 | 0x80, 1..) if inside && sectors >= 1 => {
-                Some(MbrEntry { used: true, active: status != 0 })
-            }
-            _ => None,
-        }
+        let sane = match (status, kind) {
+            (0, 0) => start == 0 && sectors == 0,
+            (0 | 0x80, 1..) => inside && sectors >= 1,
+            _ => false,
+        };
+        sane.then_some(MbrEntry { kind, active: status != 0, start, sectors })
     }
 
     fn superblock(&self) -> Option<&'static str> {
@@ -218,9 +223,11 @@ impl<'a> Head<'a> {
     }
 }
 
-/// One of the four entries of an MBR.
-#[derive(Default)]
-struct MbrEntry {
-    used: bool,
-    active: bool,
+/// One of the four entries of an MBR. Kind 0 is an unused one.
+pub(crate) struct MbrEntry {
+    pub(crate) kind: u8,
+    pub(crate) active: bool,
+    /// In sectors, as is the length.
+    pub(crate) start: u64,
+    pub(crate) sectors: u64,
 }

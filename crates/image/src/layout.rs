@@ -8,7 +8,8 @@
 //!
 //! In: the runs of the guest stream, or the bytes of an encoded layout. Out: [`Layout`], which
 //! answers where a range of either stream lies in the file, and [`FileOrder`], which answers where
-//! a range of the file lies in the streams.
+//! a range of the file lies in the streams. One behind the other, guest and residue are *the* stream
+//! of the file.
 //!
 //! Promises. Every byte of the file lies in one of the two streams, once: the runs are checked to be
 //! disjoint and the residue is their complement. So whoever writes both streams to the places that
@@ -147,6 +148,30 @@ impl Layout {
             Part::Guest => self.lens.guest,
             Part::Residue => self.residue.last().map_or(0, Piece::end),
         }
+    }
+
+    /// Bytes of both streams, one behind the other.
+    pub fn stream_len(&self) -> u64 {
+        // Both are below 2^63.
+        self.len(Part::Guest) + self.len(Part::Residue)
+    }
+
+    /// Where a part begins in the stream of both.
+    pub fn start(&self, part: Part) -> u64 {
+        match part {
+            Part::Guest => 0,
+            Part::Residue => self.lens.guest,
+        }
+    }
+
+    /// As [`pieces`](Self::pieces), of the stream of both.
+    pub fn stream_pieces(&self, range: Range<u64>) -> impl Iterator<Item = Piece> + '_ {
+        [Part::Guest, Part::Residue].into_iter().flat_map(move |part| {
+            let start = self.start(part);
+            let within = range.start.saturating_sub(start)..range.end.saturating_sub(start);
+            let shift = move |piece: Piece| Piece { offset: piece.offset + start, ..piece };
+            self.pieces(part, within.start..within.end.min(self.len(part))).map(shift)
+        })
     }
 
     /// Bytes of the guest stream that are in the file.

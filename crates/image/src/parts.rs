@@ -28,18 +28,23 @@ const FETCH_MAX: u64 = 256 * 1024;
 const SCRATCH_BYTES: usize = 1024 * 1024;
 
 /// One part of a file, as a stream. May be read from any number of threads.
-pub struct PartSource {
-    file: Arc<dyn Source>,
+pub struct PartSource<S> {
+    file: S,
     layout: Arc<Layout>,
     part: Part,
     /// Extents are asked for in order by one thread: never waited for.
     cursor: Mutex<ExtentCursor>,
 }
 
-impl PartSource {
+impl<S: Source> PartSource<S> {
     /// The stream `part` of `file`, whose layout it is.
-    pub fn new(file: Arc<dyn Source>, layout: Arc<Layout>, part: Part) -> PartSource {
+    pub fn new(file: S, layout: Arc<Layout>, part: Part) -> PartSource<S> {
         PartSource { file, layout, part, cursor: Mutex::default() }
+    }
+
+    /// The layout of the file.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The extent at `offset`, as far as one piece or one gap reaches.
@@ -57,12 +62,12 @@ impl PartSource {
             return Ok(piece(true, offset, next.len));
         }
         let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = cursor.extent(&*self.file, next.file_offset, next.len.min(within))?;
+        let found = cursor.extent(&self.file, next.file_offset, next.len.min(within))?;
         Ok(piece(found.is_hole(), offset, found.len()))
     }
 }
 
-impl Source for PartSource {
+impl<S: Source> Source for PartSource<S> {
     fn len(&self) -> u64 {
         self.layout.len(self.part)
     }
@@ -87,7 +92,7 @@ impl Source for PartSource {
                 groups.push(near);
                 rest = tail;
             }
-            fetch(&*self.file, &mut groups, &mut scratch)?;
+            fetch(&self.file, &mut groups, &mut scratch)?;
         }
         Ok(())
     }

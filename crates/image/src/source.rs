@@ -96,6 +96,36 @@ pub trait Source: Send + Sync {
     fn changed(&self) -> Result<bool, SourceError>;
 }
 
+/// Handles of a source are sources.
+macro_rules! impl_for_handle {
+    ($handle:ty) => {
+        impl<S: Source + ?Sized> Source for $handle {
+            fn len(&self) -> u64 {
+                (**self).len()
+            }
+
+            fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
+                (**self).extent_at(offset)
+            }
+
+            fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+                (**self).read_at(buf, offset)
+            }
+
+            fn read_many(&self, slots: &mut [Slot<'_>]) -> Result<(), SourceError> {
+                (**self).read_many(slots)
+            }
+
+            fn changed(&self) -> Result<bool, SourceError> {
+                (**self).changed()
+            }
+        }
+    };
+}
+
+impl_for_handle!(&S);
+impl_for_handle!(std::sync::Arc<S>);
+
 /// The pieces of a source: contiguous, in order, from 0 to its length. After an error comes nothing.
 pub struct Extents<'a> {
     source: &'a dyn Source,

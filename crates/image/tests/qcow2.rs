@@ -74,7 +74,7 @@ fn convert(path: &Path) -> Option<Vec<u8>> {
     done.then_some(bytes)
 }
 
-fn view(path: &Path) -> Result<image::qcow2::RawView, RawViewError> {
+fn view(path: &Path) -> Result<image::qcow2::RawView<Arc<RawFile>>, RawViewError> {
     raw_view(Arc::new(RawFile::open(path, false).unwrap()), path)
 }
 

@@ -231,6 +231,7 @@ impl Lab {
     pub fn restore_options(&self) -> RestoreOptions {
         RestoreOptions {
             allocation: engine::AllocationMode::Sparse,
+            form: engine::Form::Stored,
             threads: self.threads,
             owners: false,
         }

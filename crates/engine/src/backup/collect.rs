@@ -70,11 +70,10 @@ impl<'c> Collector<'c> {
         if let Some(draft) = step.begin {
             self.begin(*draft, writer)?;
         }
+        self.progress.advance(step.advance);
         match step.body {
             Body::Nothing => {}
             Body::Hole(len) => {
-                self.counts.hole_bytes += len;
-                self.progress.advance(len);
                 if let Some(open) = &mut self.open {
                     open.len += len;
                     open.recipe.zero(len, writer)?;
@@ -109,8 +108,6 @@ impl<'c> Collector<'c> {
 
     fn window(&mut self, hashed: &Hashed, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
         let Hashed { cut, ids } = hashed;
-        self.progress.advance(cut.own as u64);
-        self.counts.hole_bytes += cut.hole as u64;
         let Some(open) = self.open.as_mut().filter(|open| !open.failed) else { return Ok(()) };
         let mut chunks = ids.iter().zip(cut.chunks());
         for piece in &cut.pieces {
@@ -136,7 +133,8 @@ impl<'c> Collector<'c> {
             return Ok(());
         }
         let Open { mut item, recipe, len, .. } = open;
-        match end.source.map_or(Ok(false), |source| source.changed()) {
+        let End { layout, allocation, source } = end;
+        match source.map_or(Ok(false), |source| source.changed()) {
             Ok(changed) => item.changed = changed,
             Err(error) => self.problem(Problem::new(&error)),
         }
@@ -146,9 +144,20 @@ impl<'c> Collector<'c> {
                 text: format!("{path}: changed while it was read; stored as it was read"),
             });
         }
-        item.size = len;
-        let allocation = store_side(end.allocation, &self.cutters.fastcdc, writer)?;
-        item.kind = ItemKind::File(Content { recipe: recipe.finish(writer)?, allocation });
+        let allocation = allocation.unwrap_or_default();
+        self.counts.hole_bytes += allocation.hole_len();
+        if layout.is_empty() {
+            item.size = len;
+        } else {
+            self.progress.advance(allocation.hole_len());
+        }
+        let allocation = if allocation.is_dense() { Vec::new() } else { allocation.encode() };
+        let fastcdc = &self.cutters.fastcdc;
+        item.kind = ItemKind::File(Content {
+            layout: store_side(layout, fastcdc, writer)?,
+            allocation: store_side(allocation, fastcdc, writer)?,
+            recipe: recipe.finish(writer)?,
+        });
         self.push(&item, writer)
     }
 

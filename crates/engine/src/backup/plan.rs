@@ -1,7 +1,4 @@
 //! The plan of a backup: which stretches of which streams are read, in what order. Made while the rest of the chain works.
-//!
-//! A file is not read at all when the previous archive of the same sources has it with the same size, times and inode, and
-//! its last change was well before that archive began: a change within the same tick of the clock would not show.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -9,104 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use format::archive::{Content, Identity, Item, ItemKind, Side, Time};
-use format::recipe::{CutterKind, Entry, Node, Recipe};
-use image::{Extent, Kind, Metadata, RawFile, Source, SourceError, detect};
+use format::recipe::{CutterKind, Node, Recipe};
+use image::{Extent, Kind, Metadata, RawFile, Source, SourceError};
 
+use super::divide::{Choice, Divided, Part, choose, divide};
+use super::previous::Previous;
 use super::{BackupOptions, Body, Draft, End, Input, Step, Tools};
-use crate::cutters::CutterChoice;
 use crate::error::Result;
-use crate::fetch::ChunkReader;
 use crate::progress::Progress;
-use crate::recipe::RecipeReader;
-use crate::repository::Repository;
-use crate::walk::{Found, Walk, below};
-use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, Window};
-
-/// Seconds that a file must not have changed before a backup began for its content to be trusted by the next: two, the
-/// coarsest clock of a file system in use.
-const SETTLED_SECS: i64 = 2;
-
-/// Files below this are no images worth a look.
-const IMAGE_LEN_MIN: u64 = 64 << 10;
-
-/// The untouched files of the last archive of the same host and sources.
-pub(super) struct Previous {
-    files: HashMap<Vec<u8>, Item>,
-}
-
-impl Previous {
-    /// Finds that archive. A damaged or vanished one is no reason to fail: then everything is read.
-    ///
-    /// Every chunk of the content that would be reused is looked up, because packs may have been lost since: some 10 ms for
-    /// a gigabyte, and the only cost of an untouched file that grows with it.
-    pub(super) fn find(
-        repository: &Repository,
-        options: &BackupOptions,
-        sources: &[Vec<u8>],
-        inputs: &[Input],
-    ) -> Result<Self> {
-        let none = Previous { files: HashMap::new() };
-        let archives = repository.archive_names()?.into_iter();
-        let last = archives
-            .filter_map(|name| repository.archive(&name).ok())
-            .filter(|found| found.archive.host == options.host && found.archive.sources == sources)
-            .max_by_key(|found| found.archive.start);
-        let Some(last) = last else { return Ok(none) };
-        let Ok(items) = repository.items(&last) else { return Ok(none) };
-        let chunks = ChunkReader::new(repository);
-        let start = last.archive.start;
-        let reusable = items.into_iter().filter(|item| {
-            is_settled(item, start) && is_same(item, inputs) && is_there(item, &chunks)
-        });
-        Ok(Previous { files: reusable.map(|item| (item.path.clone(), item)).collect() })
-    }
-
-    /// The content of an untouched file.
-    fn content(&mut self, item: &Item) -> Option<Content> {
-        let before = self.files.remove(&item.path)?;
-        let same =
-            (before.size, before.mtime, before.identity) == (item.size, item.mtime, item.identity);
-        match before.kind {
-            ItemKind::File(content) if same => Some(content),
-            _ => None,
-        }
-    }
-}
-
-/// Whether a change of the file after it was read would show in its times.
-fn is_settled(item: &Item, start: Time) -> bool {
-    !item.changed && item.identity.ctime.secs + SETTLED_SECS < start.secs
-}
-
-/// Whether the file is still there as it was.
-fn is_same(item: &Item, inputs: &[Input]) -> bool {
-    let found = inputs.iter().find_map(|input| match input {
-        Input::Path(path) => below(path, &item.path),
-        Input::Stream { .. } => None,
-    });
-    found.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|stat| {
-        let metadata = Metadata::from(&stat);
-        (metadata.size, time(metadata.mtime), identity(&metadata))
-            == (item.size, item.mtime, item.identity)
-    })
-}
-
-/// Whether the repository still has every chunk of the item's content.
-fn is_there(item: &Item, chunks: &ChunkReader<'_>) -> bool {
-    let ItemKind::File(content) = &item.kind else { return false };
-    let side = match &content.allocation {
-        Side::Stream(recipe) => Some(recipe),
-        Side::Inline(_) => None,
-    };
-    let recipes = [Some(&content.recipe), side];
-    recipes.into_iter().flatten().all(|recipe| {
-        RecipeReader::new(chunks, recipe, "").all(|entry| match entry {
-            Ok(Entry::Chunk { id, .. }) => chunks.repository.index.contains(&id),
-            Ok(Entry::Zero { .. }) => true,
-            Err(_) => false,
-        })
-    })
-}
+use crate::walk::{Found, Walk};
+use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, StretchBody, Window};
 
 /// Gives the steps of all inputs.
 pub(super) struct Plan<'p> {
@@ -121,15 +30,16 @@ pub(super) struct Plan<'p> {
     lookahead: usize,
 }
 
-/// The stream whose stretches are being given.
+/// The item whose stream is being given.
 struct Open {
     begin: Option<Box<Draft>>,
-    cutter: CutterKind,
-    windows: Windows,
+    /// What is left of the stream.
+    parts: VecDeque<(CutterKind, Windows)>,
+    end: End,
 }
 
 enum Windows {
-    Source(Arc<dyn Source>, SourceWindows),
+    Source(SourceWindows),
     Stream(StreamWindows),
 }
 
@@ -155,33 +65,49 @@ impl<'p> Plan<'p> {
         }
     }
 
-    /// The next stretch of the open stream.
+    /// The next stretch of the open item.
     fn stretch(&mut self) -> Option<PlannedStep> {
-        let open = self.open.as_mut()?;
-        let stretch = match &mut open.windows {
-            Windows::Source(_, windows) => windows.next(),
-            Windows::Stream(windows) => match windows.next(self.buffers) {
-                Ok(window) => Ok(window.map(Stretch::Window)),
-                Err(error) => Err(SourceError::new(Path::new("standard input"), "read", error)),
-            },
+        let mut open = self.open.take()?;
+        let mut step = Step {
+            begin: open.begin.take(),
+            fresh: false,
+            advance: 0,
+            body: Body::Nothing,
+            end: None,
         };
-        let cutter = open.cutter;
-        let body = match stretch {
-            Ok(Some(Stretch::Window(window))) => Body::Window(Ok((window, cutter))),
-            Ok(Some(Stretch::Hole(len))) => Body::Hole(len),
-            Ok(None) => Body::Nothing,
-            Err(error) => Body::Window(Err(error)),
-        };
-        let begin = open.begin.take();
-        let ended = match &open.windows {
-            Windows::Source(_, windows) => windows.is_at_end(),
-            Windows::Stream(windows) => windows.is_at_end(),
-        };
-        if ended || matches!(body, Body::Nothing | Body::Window(Err(_))) {
-            let end = self.open.take().map(Open::end);
-            return Some(Step { begin, body, end });
+        while let Some((cutter, windows)) = open.parts.front_mut() {
+            let (stretch, ended) = windows.next(self.buffers);
+            match stretch {
+                Ok(Some(stretch)) => {
+                    step.fresh = stretch.fresh;
+                    // Of a divided file only what is not in holes has been in the file for certain.
+                    step.advance =
+                        if open.end.layout.is_empty() { stretch.len } else { stretch.data };
+                    step.body = match stretch.body {
+                        StretchBody::Window(window) => Body::Window(Ok((window, *cutter))),
+                        StretchBody::Hole(len) => Body::Hole(len),
+                    };
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    step.body = Body::Window(Err(error));
+                    open.parts.clear();
+                    break;
+                }
+            }
+            if ended && let Some((_, ended)) = open.parts.pop_front() {
+                open.end.learn(ended);
+            }
+            if !matches!(step.body, Body::Nothing) {
+                break;
+            }
         }
-        Some(Step { begin, body, end: None })
+        if open.parts.is_empty() {
+            step.end = Some(open.end);
+        } else {
+            self.open = Some(open);
+        }
+        Some(step)
     }
 
     /// Starts the next object; `None` if there is none. A step of its own if it has no content to read.
@@ -231,9 +157,7 @@ impl<'p> Plan<'p> {
     }
 
     fn start_file(&mut self, found: Found) -> Result<Option<PlannedStep>, SourceError> {
-        let nothing =
-            || ItemKind::File(Content { recipe: empty(), allocation: Side::Inline(Vec::new()) });
-        let mut item = self.item(&found.metadata, found.stored, nothing());
+        let mut item = self.item(&found.metadata, found.stored, ItemKind::File(nothing()));
         let is_device = found.metadata.kind == Kind::Block;
         if !is_device && let Some(content) = self.previous.content(&item) {
             self.progress.note(&format!("{}: untouched", found.path.display()));
@@ -243,13 +167,20 @@ impl<'p> Plan<'p> {
         }
         let file = RawFile::open(&found.path, found.named)?;
         let metadata = *file.metadata();
-        item = self.item(&metadata, item.path, nothing());
-        let cutter = self.choose(&file, &found.path);
-        let source: Arc<dyn Source> = Arc::new(file);
-        let windows = SourceWindows::new(source.clone(), self.lookahead);
-        let draft = Box::new(Draft { item, cutter, streams: true });
-        self.open =
-            Some(Open { begin: Some(draft), cutter, windows: Windows::Source(source, windows) });
+        item = self.item(&metadata, item.path, ItemKind::File(nothing()));
+        let Divided { parts, layout, allocation, why } =
+            divide(Arc::new(file), &found.path, self.options.cutter)?;
+        self.progress.note(&format!("{}: {why}", found.path.display()));
+        let source = parts.first().map(|part| part.source.clone());
+        let cutter = parts.first().map_or(CutterKind::Fastcdc, |part| part.cutter);
+        let windows = |part: Part| {
+            let windows = SourceWindows::new(part.source, &part.starts, self.lookahead);
+            (part.cutter, Windows::Source(windows))
+        };
+        let end = End { layout, allocation, source };
+        let parts = parts.into_iter().map(windows).collect();
+        let begin = Some(Box::new(Draft { item, cutter, streams: true }));
+        self.open = Some(Open { begin, parts, end });
         Ok(None)
     }
 
@@ -261,47 +192,27 @@ impl<'p> Plan<'p> {
         let mut windows = StreamWindows::new(reader, self.lookahead);
         let path = Path::new("standard input");
         let head = windows.peek().map_err(|error| SourceError::new(path, "read", error))?;
-        let cutter = self.choose(&Head(head), Path::new(""));
-        let kind =
-            ItemKind::File(Content { recipe: empty(), allocation: Side::Inline(Vec::new()) });
-        let now = super::now();
+        let Choice { cutter, starts, why } =
+            choose(&Head(head), Path::new(""), self.options.cutter);
+        self.progress.note(&format!("{}: {why}", path.display()));
+        windows.set_starts(&starts);
         let item = Item {
             path: name,
-            kind,
+            kind: ItemKind::File(nothing()),
             mode: 0o600,
             uid: 0,
             gid: 0,
             user: String::new(),
             group: String::new(),
             size: 0,
-            mtime: now,
+            mtime: super::now(),
             identity: Identity::default(),
             changed: false,
         };
-        let draft = Box::new(Draft { item, cutter, streams: true });
-        self.open = Some(Open { begin: Some(draft), cutter, windows: Windows::Stream(windows) });
+        let begin = Some(Box::new(Draft { item, cutter, streams: true }));
+        let parts = VecDeque::from([(cutter, Windows::Stream(windows))]);
+        self.open = Some(Open { begin, parts, end: End::default() });
         Ok(())
-    }
-
-    fn choose(&self, source: &dyn Source, path: &Path) -> CutterKind {
-        let (cutter, why) = match self.options.cutter {
-            CutterChoice::Always(cutter) => (cutter, "as asked".to_owned()),
-            CutterChoice::Auto if source.len() < IMAGE_LEN_MIN => {
-                (CutterKind::Fastcdc, "small".to_owned())
-            }
-            CutterChoice::Auto => {
-                let detected = detect(source, path);
-                let image = detected.is_image();
-                (if image { CutterKind::Page } else { CutterKind::Fastcdc }, detected.to_string())
-            }
-        };
-        let name = match cutter {
-            CutterKind::Page => "page",
-            CutterKind::Fastcdc => "fastcdc",
-        };
-        let shown = if path.as_os_str().is_empty() { Path::new("standard input") } else { path };
-        self.progress.note(&format!("{}: cutter {name} ({why})", shown.display()));
-        cutter
     }
 
     fn item(&self, metadata: &Metadata, path: Vec<u8>, kind: ItemKind) -> Item {
@@ -341,39 +252,52 @@ impl Iterator for Plan<'_> {
     }
 }
 
-impl Open {
-    fn end(self) -> End {
-        match self.windows {
-            Windows::Source(source, windows) => {
-                let map = windows.allocation;
-                let allocation = if map.is_dense() { Vec::new() } else { map.encode() };
-                End { allocation, source: Some(source) }
+impl Windows {
+    /// The next stretch, and whether it is the last.
+    fn next(&mut self, buffers: &BufferPool) -> (Result<Option<Stretch>, SourceError>, bool) {
+        match self {
+            Windows::Source(windows) => (windows.next(), windows.is_at_end()),
+            Windows::Stream(windows) => {
+                let name = Path::new("standard input");
+                let stretch = windows.next(buffers);
+                let stretch = stretch.map_err(|error| SourceError::new(name, "read", error));
+                (stretch, windows.is_at_end())
             }
-            Windows::Stream(_) => End { allocation: Vec::new(), source: None },
         }
     }
 }
 
-fn time(time: image::Time) -> Time {
+impl End {
+    /// Takes over what is known when a part is at its end.
+    fn learn(&mut self, ended: Windows) {
+        if let Windows::Source(windows) = ended {
+            self.allocation.get_or_insert(windows.allocation);
+        }
+    }
+}
+
+pub(super) fn time(time: image::Time) -> Time {
     Time { secs: time.secs, nanos: time.nanos }
 }
 
-fn identity(metadata: &Metadata) -> Identity {
+pub(super) fn identity(metadata: &Metadata) -> Identity {
     Identity { device: metadata.dev, inode: metadata.ino, ctime: time(metadata.ctime) }
 }
 
 fn step_without_content(item: Item) -> PlannedStep {
     let draft = Box::new(Draft { item, cutter: CutterKind::Fastcdc, streams: false });
-    Step { begin: Some(draft), body: Body::Nothing, end: None }
+    Step { begin: Some(draft), fresh: false, advance: 0, body: Body::Nothing, end: None }
 }
 
 /// Something that could not be read and has no item.
 fn failed(error: SourceError) -> PlannedStep {
-    Step { begin: None, body: Body::Window(Err(error)), end: None }
+    Step { begin: None, fresh: false, advance: 0, body: Body::Window(Err(error)), end: None }
 }
 
-fn empty() -> Recipe {
-    Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) }
+fn nothing() -> Content {
+    let none = || Side::Inline(Vec::new());
+    let recipe = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
+    Content { recipe, layout: none(), allocation: none() }
 }
 
 /// The first bytes of a pipe, for `detect`.

@@ -36,12 +36,17 @@ struct Piece {
     /// Place in the group.
     location: Location,
     target: Arc<Target>,
-    /// Place in the target, in bytes.
+    /// Place in the stream of the target, in bytes.
     offset: u64,
 }
 
 impl ReadPlan {
-    /// Plans chunk `id`, of `len` bytes, for a place of `target`.
+    /// Counts memory that is held until the plan is executed.
+    pub(super) fn hold(&mut self, entries: usize) {
+        self.entries += entries;
+    }
+
+    /// Plans chunk `id`, of `len` bytes, for a place in the stream of `target`.
     pub(super) fn add(
         &mut self,
         repository: &Repository,
@@ -101,12 +106,10 @@ impl GroupPlan {
             };
             let range = Some((offset, u64::from(location.len)));
             match written {
-                Ok(Some((_, chunk))) => {
-                    bytes += u64::from(location.len);
-                    if let Err(error) = target.write(offset, chunk) {
-                        target.fail(range, &error);
-                    }
-                }
+                Ok(Some((_, chunk))) => match target.write(offset, chunk) {
+                    Ok(placed) => bytes += placed,
+                    Err(error) => target.fail(range, &error),
+                },
                 Ok(None) => target.fail(range, &wrong_chunk(&location, &id)),
                 Err(error) => target.fail(range, error),
             }

@@ -10,12 +10,14 @@ impl Selection {
     /// Items at or below any of `paths`; everything if there are none. A leading or trailing `/` is ignored: archives store
     /// relative paths.
     pub fn new(paths: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        let strip = |path: Vec<u8>| {
-            let parts =
-                path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
-            parts.collect::<Vec<_>>().join(&b'/')
-        };
-        Selection { paths: paths.into_iter().map(|path| (strip(path), false)).collect() }
+        Selection { paths: paths.into_iter().map(|path| (Self::stored(&path), false)).collect() }
+    }
+
+    /// A path that the user gave, as archives store it.
+    pub fn stored(path: &[u8]) -> Vec<u8> {
+        let parts =
+            path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+        parts.collect::<Vec<_>>().join(&b'/')
     }
 
     pub(crate) fn is_everything(&self) -> bool {

@@ -2,41 +2,38 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use format::ChunkId;
-use image::{FileSink, Sink, Time};
+use image::{FileSink, Layout, Piece, Sink, Time};
 
 use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result};
-use crate::limits::{ORDERED_PLAN_LEN, PLAN_ENTRIES};
 
-/// A file, a stretch of memory, or nothing; and the first thing that went wrong with it.
+/// A file, or nothing; and the first thing that went wrong with it.
 pub(super) struct Target {
     name: String,
+    /// Where the stream lies in the file; `None` if it is the file.
+    layout: Option<Layout>,
     place: Place,
     failure: Mutex<Option<String>>,
 }
 
 enum Place {
     File(FileSink),
-    Memory(Mutex<Vec<u8>>),
     Nowhere,
 }
 
 impl Target {
-    fn new(name: &str, place: Place) -> Self {
-        Target { name: name.to_owned(), place, failure: Mutex::default() }
-    }
-
-    pub(super) fn file(name: &str, sink: FileSink) -> Self {
-        Self::new(name, Place::File(sink))
-    }
-
-    pub(super) fn memory(name: &str, len: u64) -> Self {
-        Self::new(name, Place::Memory(Mutex::new(vec![0; len as usize])))
+    pub(super) fn file(name: &str, layout: Option<Layout>, sink: FileSink) -> Self {
+        Target {
+            name: name.to_owned(),
+            layout,
+            place: Place::File(sink),
+            failure: Mutex::default(),
+        }
     }
 
     pub(super) fn nowhere(name: &str) -> Self {
-        Self::new(name, Place::Nowhere)
+        let place = Place::Nowhere;
+        Target { name: name.to_owned(), layout: None, place, failure: Mutex::default() }
     }
 
     /// What errors call it.
@@ -44,27 +41,54 @@ impl Target {
         &self.name
     }
 
-    pub(super) fn write(&self, offset: u64, chunk: VerifiedChunk<'_>) -> Result<()> {
-        let bytes = chunk.bytes();
-        match &self.place {
-            Place::File(sink) => sink.write_at(offset, bytes)?,
-            Place::Memory(memory) => {
-                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-                let start = offset as usize;
-                if let Some(place) = memory.get_mut(start..start + bytes.len()) {
-                    place.copy_from_slice(bytes);
-                }
-            }
-            Place::Nowhere => {}
-        }
-        Ok(())
+    /// Memory that it holds, in the entries of a plan.
+    pub(super) fn entries(&self) -> usize {
+        self.layout.as_ref().map_or(0, Layout::run_count)
     }
 
-    pub(super) fn zero(&self, offset: u64, len: u64) -> Result<()> {
-        match &self.place {
-            Place::File(sink) => Ok(sink.write_zero(offset, len)?),
-            Place::Memory(_) | Place::Nowhere => Ok(()),
+    /// Whether any byte of this stretch of the stream has a place.
+    pub(super) fn has_place(&self, offset: u64, len: u64) -> bool {
+        let pieces = |layout: &Layout| layout.stream_pieces(offset..offset + len).next().is_some();
+        self.layout.as_ref().is_none_or(pieces)
+    }
+
+    /// Writes a chunk that lies at `offset` of the stream to its places; gives the bytes that had one.
+    pub(super) fn write(&self, offset: u64, chunk: VerifiedChunk<'_>) -> Result<u64> {
+        let bytes = chunk.bytes();
+        self.place_all(offset, bytes.len() as u64, |sink, piece| {
+            // Within the chunk.
+            let skip = (piece.offset - offset) as usize;
+            let part = bytes.get(skip..).and_then(|rest| rest.get(..piece.len as usize));
+            Ok(sink.write_at(piece.file_offset, part.unwrap_or_default())?)
+        })
+    }
+
+    /// The same for `len` zeros.
+    pub(super) fn zero(&self, offset: u64, len: u64) -> Result<u64> {
+        self.place_all(
+            offset,
+            len,
+            |sink, piece| Ok(sink.write_zero(piece.file_offset, piece.len)?),
+        )
+    }
+
+    fn place_all(
+        &self,
+        offset: u64,
+        len: u64,
+        mut put: impl FnMut(&FileSink, Piece) -> Result<()>,
+    ) -> Result<u64> {
+        let Place::File(sink) = &self.place else { return Ok(len) };
+        let Some(layout) = &self.layout else {
+            put(sink, Piece { offset, file_offset: offset, len })?;
+            return Ok(len);
+        };
+        let mut placed = 0;
+        for piece in layout.stream_pieces(offset..offset + len) {
+            put(sink, piece)?;
+            placed += piece.len;
         }
+        Ok(placed)
     }
 
     /// Remembers the first thing that went wrong, and where in the target (start and length in bytes); the target will not
@@ -81,16 +105,6 @@ impl Target {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The content of a stretch of memory, when everything planned was written.
-    pub(super) fn take_bytes(&self) -> Vec<u8> {
-        match &self.place {
-            Place::Memory(memory) => {
-                std::mem::take(&mut *memory.lock().unwrap_or_else(PoisonError::into_inner))
-            }
-            Place::File(_) | Place::Nowhere => Vec::new(),
-        }
-    }
-
     /// Completes a file, unless something went wrong with it: then nothing of it stays.
     pub(super) fn finish(
         target: Arc<Self>,
@@ -103,43 +117,8 @@ impl Target {
         }
         match Arc::try_unwrap(target).map(|target| target.place) {
             Ok(Place::File(sink)) => Ok(sink.finish(mode, owner, mtime)?),
-            Ok(Place::Memory(_) | Place::Nowhere) => Ok(()),
+            Ok(Place::Nowhere) => Ok(()),
             Err(_) => Err(Error::NotRestored("a part of it is still planned".to_owned())),
         }
-    }
-}
-
-/// A stretch of a stream that is being laid out before it is read: where its chunks go.
-#[derive(Default)]
-pub(super) struct Memory {
-    len: u64,
-    chunks: Vec<(u64, ChunkId, u64)>,
-}
-
-impl Memory {
-    pub(super) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether it should be read and written before more is laid out.
-    pub(super) fn is_full(&self) -> bool {
-        self.len >= ORDERED_PLAN_LEN || self.chunks.len() >= PLAN_ENTRIES
-    }
-
-    /// Adds zeros.
-    pub(super) fn grow(&mut self, len: u64) {
-        self.len += len;
-    }
-
-    /// Adds a chunk.
-    pub(super) fn plan(&mut self, id: ChunkId, len: u64) {
-        self.chunks.push((self.len, id, len));
-        self.len += len;
-    }
-
-    /// Its length and chunks (place, id, length), and starts anew.
-    pub(super) fn take(&mut self) -> (u64, Vec<(u64, ChunkId, u64)>) {
-        let Memory { len, chunks } = std::mem::take(self);
-        (len, chunks)
     }
 }

@@ -251,11 +251,27 @@ pub(super) fn allocation() -> Vec<u8> {
     map.encode()
 }
 
+/// Two clusters of 64 KiB, in the file the other way round, behind a header of one.
+pub(super) fn layout() -> image::Layout {
+    let cluster = 1 << 16;
+    let piece = |offset, file_offset| image::Piece {
+        offset,
+        file_offset: file_offset * cluster,
+        len: cluster,
+    };
+    let lens = image::Lens { file: 3 * cluster, guest: 1 << 20 };
+    image::Layout::new(lens, [piece(0, 2), piece(8 * cluster, 1)]).unwrap()
+}
+
 pub(super) fn item() -> Item {
     let recipe = Recipe { cutter: CutterKind::Page, root: leaf() };
     Item {
         path: b"vm/disk.img".to_vec(),
-        kind: ItemKind::File(Content { recipe, allocation: Side::Inline(allocation()) }),
+        kind: ItemKind::File(Content {
+            recipe,
+            layout: Side::Inline(Vec::new()),
+            allocation: Side::Inline(allocation()),
+        }),
         mode: 0o640,
         uid: 107,
         gid: 107,

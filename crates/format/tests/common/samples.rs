@@ -21,7 +21,7 @@ use format::slot::Slot;
 
 use objects::{
     archive, body, check_local_index, check_pack, config, derived_keys, footer, frame, group_row,
-    inner, item, leaf, local_index, pack, pack_row, records, segment, slot, tables,
+    inner, item, layout, leaf, local_index, pack, pack_row, records, segment, slot, tables,
 };
 
 /// One example of docs/format.md.
@@ -254,7 +254,7 @@ fn trees() -> Vec<Sample> {
             name: "item",
             bytes: item().encode(),
             fields: vec![
-                (4, "length of the record: 193"),
+                (4, "length of the record: 198"),
                 (15, "path, \"vm/disk.img\""),
                 (12, "mode 0640, uid 107, gid 107"),
                 (8, "user, \"qemu\""),
@@ -266,12 +266,24 @@ fn trees() -> Vec<Sample> {
                 (2, "not changed while read; kind: file"),
                 (1, "cutter: page"),
                 (88, "root of the recipe: the leaf above"),
+                (5, "layout: inline, 0 bytes: none"),
                 (11, "allocation: inline, 6 bytes: data 4096, hole 1044480, data 11"),
             ],
             check: |bytes| {
                 let (_, record) = bytes.split_at(4);
                 assert_eq!(Item::decode(record), Ok(item()));
             },
+        },
+        Sample {
+            name: "layout",
+            bytes: layout().encode(),
+            fields: vec![
+                (3, "guest stream: 1 MiB"),
+                (1, "unit: 2^16 bytes"),
+                (3, "gap 0, 2 units on in the file, 1 unit long"),
+                (3, "gap 7, 2 units back from the end of that in the file, 1 unit long"),
+            ],
+            check: |bytes| assert_eq!(image::Layout::decode(bytes, 3 << 16), Ok(layout())),
         },
         Sample {
             name: "archive",
@@ -290,7 +302,7 @@ fn trees() -> Vec<Sample> {
                 (11, "\"/srv/vm\""),
                 (24, "original_len, 1 file, 0 problems"),
                 (1, "cutter: fastcdc"),
-                (42, "root of the item stream: one chunk of 197 bytes"),
+                (42, "root of the item stream: one chunk of 202 bytes"),
             ],
             check: |bytes| assert_eq!(Archive::decode(bytes), Ok(archive())),
         },

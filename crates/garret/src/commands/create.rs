@@ -91,9 +91,9 @@ fn stats(
     let fingerprint = format::ChunkId::from_bytes(archive.fingerprint);
     let size = render::size;
     let read = body.original_len.saturating_sub(untouched_bytes + hole_bytes);
-    let ratio = match written.pack_bytes {
-        0 => String::new(),
-        stored => format!(" ({:.2} : 1)", written.chunk_bytes as f64 / stored as f64),
+    let ratio = match (written.chunk_bytes, written.pack_bytes) {
+        (0, _) | (_, 0) => String::new(),
+        (new, stored) => format!(" ({:.2} : 1)", new as f64 / stored as f64),
     };
     let rule = render::RULE;
     let mut text = format!("{rule}\nArchive name: {}\n", render::one_line(&archive.name));

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use engine::{Access, AllocationMode, Destination, Progress, RestoreOptions, Selection};
+use engine::{Access, AllocationMode, Destination, Form, Progress, RestoreOptions, Selection};
 
 use crate::args::Threads;
 use crate::failure::Failure;
@@ -25,6 +25,13 @@ enum AllocationName {
     Full,
 }
 
+/// What disk images come back as.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FormName {
+    /// the guest's disk of a qcow2 image, as NAME.raw; other files as they were
+    Raw,
+}
+
 /// Arguments of `extract`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -40,6 +47,9 @@ pub(crate) struct Args {
     /// What gets disk space [default: sparse]
     #[arg(long, value_name = "MODE")]
     allocation: Option<AllocationName>,
+    /// Write disk images in this form instead of as they were
+    #[arg(long = "as", value_name = "FORM", conflicts_with = "dry_run")]
+    form: Option<FormName>,
     #[command(flatten)]
     threads: Threads,
     /// Show each path
@@ -55,6 +65,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.set_verbose(args.verbose);
+    if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (args.form, args.allocation) {
+        let why = "--allocation exact is about files as they were; leave out --as".to_owned();
+        return Err(Failure::Usage(why));
+    }
     let (path, name) = location::archive(&args.archive)?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = repository.archive(&name)?;
@@ -69,6 +83,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
             Some(AllocationName::Exact) => AllocationMode::Exact,
             Some(AllocationName::Full) => AllocationMode::Full,
+        },
+        form: match args.form {
+            None => Form::Stored,
+            Some(FormName::Raw) => Form::Raw,
         },
         threads: args.threads.count(),
         owners: rustix::process::geteuid().is_root(),

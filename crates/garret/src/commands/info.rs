@@ -1,9 +1,10 @@
-//! `garret info`: details of a repository or an archive.
+//! `garret info`: details of a repository, an archive, or a file in one.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use engine::{Access, Repository};
+use engine::{Access, Repository, Selection};
 use format::archive::Time;
 use format::config::KeyMode;
 
@@ -17,14 +18,21 @@ pub(crate) struct Args {
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
+    /// A file or image in the archive
+    #[arg(value_name = "PATH")]
+    path: Option<OsString>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let (path, name) = location::either(&args.location)?;
+    let (path, name) = match &args.path {
+        Some(_) => location::archive(&args.location).map(|(path, name)| (path, Some(name)))?,
+        None => location::either(&args.location)?,
+    };
     let repository = session::open(&path, Access::Read, ui)?;
-    let text = match name {
-        Some(name) => archive(&repository, &name, ui)?,
-        None => whole(&repository, &path, ui)?,
+    let text = match (name, &args.path) {
+        (Some(name), Some(file)) => one_file(&repository, &name, file, ui)?,
+        (Some(name), None) => archive(&repository, &name, ui)?,
+        (None, _) => whole(&repository, &path, ui)?,
     };
     ui.print(&text)
 }
@@ -50,6 +58,28 @@ fn archive(repository: &Repository, name: &str, ui: &Ui) -> Result<String, Failu
     text += &render::size_header();
     text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
     text += &all_archives(repository, ui)?;
+    Ok(text)
+}
+
+fn one_file(repository: &Repository, name: &str, path: &OsStr, ui: &Ui) -> Result<String, Failure> {
+    let archive = repository.archive(name)?;
+    let stored = Selection::stored(path.as_bytes());
+    let shown = String::from_utf8_lossy(&stored).into_owned();
+    let missing = || Failure::Fatal(format!("{shown}: no file of archive {name}"));
+    let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(missing)?;
+    let size = |bytes: u64| format!("{} ({bytes} bytes)", render::size(bytes));
+    let mut text = format!("Path: {}\n", render::one_line(&shown));
+    text += &format!("Format: {}\n", render::one_line(&info.format));
+    text += &format!("File size: {}\n", size(info.file_len));
+    if info.is_container {
+        text += &format!("Virtual size: {}\n", size(info.disk_len));
+    }
+    text += &format!("Allocated: {}\n", size(info.allocated));
+    text += &format!("Zero: {}\n", size(info.zero));
+    if info.is_container {
+        text += &format!("Residue: {}\n", size(info.residue));
+    }
+    text += &format!("New in this archive: {}\n", size(info.new));
     Ok(text)
 }
 

@@ -25,6 +25,11 @@ impl FileOrder {
         FileOrder { layout, guest }
     }
 
+    /// The layout that this is the other side of.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// What `range` of the file is made of: pieces in file order and without gaps, each with the
     /// stream it lies in, clipped to the range and to the end of the file.
     pub fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = (Part, Piece)> + '_ {

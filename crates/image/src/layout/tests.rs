@@ -149,6 +149,28 @@ proptest! {
     }
 
     #[test]
+    fn the_stream_of_both_is_guest_then_residue(
+        layout in any_layout(), start in 0..200_u64, len in 0..200_u64,
+    ) {
+        let guest_len = layout.len(Part::Guest);
+        let residue = layout.pieces(Part::Residue, 0..u64::MAX);
+        let shifted = residue.map(|piece| Piece { offset: piece.offset + guest_len, ..piece });
+        let all: Vec<Piece> = layout.pieces(Part::Guest, 0..u64::MAX).chain(shifted).collect();
+        prop_assert_eq!(&layout.stream_pieces(0..u64::MAX).collect::<Vec<_>>(), &all);
+        prop_assert_eq!(layout.stream_len(), guest_len + layout.len(Part::Residue));
+        let range = start..start + len;
+        let clipped = all.iter().filter_map(|piece| {
+            let from = piece.offset.max(range.start);
+            let to = (piece.offset + piece.len).min(range.end);
+            (from < to).then(|| Piece {
+                offset: from, file_offset: piece.file_offset + from - piece.offset, len: to - from,
+            })
+        });
+        let clipped: Vec<Piece> = clipped.collect();
+        prop_assert_eq!(layout.stream_pieces(range).collect::<Vec<_>>(), clipped);
+    }
+
+    #[test]
     fn every_byte_of_the_file_is_in_one_stream_once(
         layout in any_layout(), start in 0..80_u64, len in 0..80_u64,
     ) {

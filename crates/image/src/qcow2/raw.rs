@@ -12,7 +12,7 @@ use super::inflate::Inflater;
 use super::map::{Compressed, Map, read_compressed};
 use super::{Doubt, Stop};
 use crate::extents::{joined, piece};
-use crate::{Extent, Part, PartSource, Source, SourceError};
+use crate::{Extent, Layout, Part, PartSource, Source, SourceError};
 
 /// Why a file has no raw view.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +30,10 @@ pub enum RawViewError {
 }
 
 /// The guest's disk. May be read from any number of threads.
-pub struct RawView {
+pub struct RawView<S> {
     name: PathBuf,
-    file: Arc<dyn Source>,
-    guest: PartSource,
+    file: S,
+    guest: PartSource<S>,
     compressed: Vec<Compressed>,
     cluster_bytes: u64,
     compression: Compression,
@@ -43,9 +43,9 @@ pub struct RawView {
     last: Mutex<Option<(u64, Arc<[u8]>)>>,
 }
 
-/// The guest's disk in the qcow2 file `file`. `name` is what errors call it.
-pub fn raw_view(file: Arc<dyn Source>, name: &Path) -> Result<RawView, RawViewError> {
-    let (map, compressed, compression) = read_compressed(&*file).map_err(|stop| match stop {
+/// The guest's disk in the qcow2 file `file`, which is a handle (a reference, an `Arc`). `name` is what errors call it.
+pub fn raw_view<S: Source + Clone>(file: S, name: &Path) -> Result<RawView<S>, RawViewError> {
+    let (map, compressed, compression) = read_compressed(&file).map_err(|stop| match stop {
         Stop::Doubt(doubt) => RawViewError::Opaque(doubt),
         Stop::Source(error) => RawViewError::Source(error),
     })?;
@@ -65,7 +65,12 @@ pub fn raw_view(file: Arc<dyn Source>, name: &Path) -> Result<RawView, RawViewEr
     })
 }
 
-impl RawView {
+impl<S: Source> RawView<S> {
+    /// The layout of the file, if no cluster is compressed: the disk is its guest part.
+    pub fn plain_layout(&self) -> Option<&Layout> {
+        self.compressed.is_empty().then(|| self.guest.layout())
+    }
+
     /// The compressed clusters from the one on that holds `offset` or is the next behind it.
     fn compressed_from(&self, offset: u64) -> &[Compressed] {
         let first =
@@ -113,7 +118,7 @@ impl RawView {
     }
 }
 
-impl Source for RawView {
+impl<S: Source> Source for RawView<S> {
     fn len(&self) -> u64 {
         self.guest.len()
     }

@@ -1,0 +1,127 @@
+//! How the stream of a file is made and cut: as it is or in the order of a guest's disk, by which cutter, in which sections.
+//!
+//! In: an open file, and what the user asked for. Out: the parts of its stream in order, and the layout that puts the file
+//! together again. A wrong answer costs deduplication, never bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use format::recipe::{CutterKind, STREAM_LEN_MAX};
+use image::qcow2::{self, Outcome};
+use image::{
+    AllocationMap, Detected, PartSource, RawFile, Source, SourceError, detect, section_starts,
+};
+
+use crate::cutters::CutterChoice;
+use crate::limits::SIDE_LEN_MAX;
+
+/// Files below this are no images worth a look.
+const IMAGE_LEN_MIN: u64 = 64 << 10;
+
+/// A file on its way into a stream.
+pub(super) struct Divided {
+    /// What its stream consists of, one behind the other; at least one part.
+    pub(super) parts: Vec<Part>,
+    /// Where the stream lies in the file, encoded; empty if it is the file.
+    pub(super) layout: Vec<u8>,
+    /// Which parts of the file are holes, if it had to be asked before the file is read.
+    pub(super) allocation: Option<AllocationMap>,
+    /// What was decided, in words.
+    pub(super) why: String,
+}
+
+/// A part of a stream.
+pub(super) struct Part {
+    pub(super) source: Arc<dyn Source>,
+    /// Where its sections start; the first at 0.
+    pub(super) starts: Vec<u64>,
+    pub(super) cutter: CutterKind,
+}
+
+/// Which cutter, in which sections, and why.
+pub(super) struct Choice {
+    pub(super) cutter: CutterKind,
+    pub(super) starts: Vec<u64>,
+    pub(super) why: String,
+}
+
+impl Choice {
+    fn new(cutter: CutterKind, starts: Vec<u64>, why: &str) -> Self {
+        let name = match cutter {
+            CutterKind::Page => "page",
+            CutterKind::Fastcdc => "fastcdc",
+        };
+        let partitions = if starts.len() > 1 { ", partition by partition" } else { "" };
+        Choice { cutter, starts, why: format!("cutter {name}{partitions} ({why})") }
+    }
+}
+
+/// Divides `file`, which is at `path`.
+pub(super) fn divide(
+    file: Arc<RawFile>,
+    path: &Path,
+    wanted: CutterChoice,
+) -> Result<Divided, SourceError> {
+    let is_qcow2 = wanted == CutterChoice::Auto
+        && file.len() >= IMAGE_LEN_MIN
+        && detect(&*file, path) == Detected::Qcow2;
+    let why = match is_qcow2 {
+        true => match guest_order(&file)? {
+            Ok(divided) => return Ok(divided),
+            Err(why) => Some(why),
+        },
+        false => None,
+    };
+    let Choice { cutter, starts, why } = match why {
+        Some(why) => Choice::new(CutterKind::Page, vec![0], &why),
+        None => choose(&*file, path, wanted),
+    };
+    let parts = vec![Part { source: file, starts, cutter }];
+    Ok(Divided { parts, layout: Vec::new(), allocation: None, why })
+}
+
+/// Divides a qcow2 file into the guest's disk and all the rest; or says why it is taken as it is.
+fn guest_order(file: &Arc<RawFile>) -> Result<Result<Divided, String>, SourceError> {
+    let map = match qcow2::parse(&**file)? {
+        Outcome::Qcow2(map) => map,
+        Outcome::Opaque(doubt) => {
+            return Ok(Err(format!("qcow2 image, not read as a disk: {doubt}")));
+        }
+    };
+    let encoded = map.layout.encode();
+    if encoded.len() as u64 > SIDE_LEN_MAX || map.layout.stream_len() > STREAM_LEN_MAX {
+        return Ok(Err("qcow2 image, not read as a disk: too large".to_owned()));
+    }
+    let layout = Arc::new(map.layout);
+    let part = |part| Arc::new(PartSource::new(file.clone(), layout.clone(), part));
+    let guest = part(image::Part::Guest);
+    let choice =
+        Choice::new(CutterKind::Page, section_starts(&*guest), "qcow2 image, in guest order");
+    let guest = Part { source: guest, starts: choice.starts, cutter: choice.cutter };
+    let residue = part(image::Part::Residue);
+    let residue = Part { source: residue, starts: vec![0], cutter: CutterKind::Fastcdc };
+    Ok(Ok(Divided {
+        parts: vec![guest, residue],
+        layout: encoded,
+        allocation: Some(AllocationMap::of(&**file)?),
+        why: choice.why,
+    }))
+}
+
+/// How to cut a stream that is taken as it is.
+pub(super) fn choose(source: &dyn Source, path: &Path, wanted: CutterChoice) -> Choice {
+    match wanted {
+        CutterChoice::Always(cutter) => Choice::new(cutter, vec![0], "as asked"),
+        CutterChoice::Auto if source.len() < IMAGE_LEN_MIN => {
+            Choice::new(CutterKind::Fastcdc, vec![0], "small")
+        }
+        CutterChoice::Auto => match detect(source, path) {
+            Detected::Plain => {
+                Choice::new(CutterKind::Fastcdc, vec![0], &Detected::Plain.to_string())
+            }
+            // Its pages are aligned in the file, and what looks like a partition table is none.
+            Detected::Qcow2 => Choice::new(CutterKind::Page, vec![0], &Detected::Qcow2.to_string()),
+            image => Choice::new(CutterKind::Page, section_starts(source), &image.to_string()),
+        },
+    }
+}

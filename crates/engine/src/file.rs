@@ -1,0 +1,188 @@
+//! A file of an archive, readable at any place: what a restore to a pipe, a look into an image, or a view of the disk in it
+//! reads.
+//!
+//! In: the content of an item. Out: [`StoredFile`], a `Source`. Promises that every byte given was checked against the id of
+//! its chunk, and that a read opens each group it needs once; so reads should be large (`limits::FILE_READ_LEN`).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use format::archive::{Content, Item, ItemKind};
+use format::recipe::{Entry, Recipe};
+use format::{ChunkId, PackId};
+use image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
+
+use crate::chunk::VerifiedChunk;
+use crate::error::{Error, Result, message};
+use crate::fetch::{ChunkReader, locate, verified, wrong_chunk};
+use crate::index::Location;
+use crate::recipe::RecipeReader;
+use crate::repository::Repository;
+use crate::stream::read_side;
+
+/// The file. May be read from any number of threads.
+pub struct StoredFile<'a> {
+    name: String,
+    len: u64,
+    recipe: Recipe,
+    /// How the file is divided; `None` if its stream is the file.
+    order: Option<FileOrder>,
+    /// For recipes, and for contents: large reads of the one shall not throw out the other.
+    nodes: ChunkReader<'a>,
+    chunks: ChunkReader<'a>,
+}
+
+/// Part of a chunk and where it goes.
+struct Part {
+    id: ChunkId,
+    location: Location,
+    /// First byte of it in the chunk.
+    skip: usize,
+    /// First byte of it in the buffer.
+    to: usize,
+    len: usize,
+}
+
+impl<'a> StoredFile<'a> {
+    /// The file that `item` describes. `None` if it is not a file.
+    pub fn open(repository: &'a Repository, item: &Item) -> Result<Option<Self>> {
+        let ItemKind::File(content) = &item.kind else { return Ok(None) };
+        let name = String::from_utf8_lossy(&item.path).into_owned();
+        let nodes = ChunkReader::new(repository);
+        let order = read_layout(content, item.size, &nodes, &name)?;
+        Ok(Some(StoredFile {
+            name,
+            len: item.size,
+            recipe: content.recipe.clone(),
+            order: order.map(|layout| FileOrder::new(Arc::new(layout))),
+            nodes,
+            chunks: ChunkReader::new(repository),
+        }))
+    }
+
+    /// How the file is divided; `None` if its stream is the file.
+    pub(crate) fn layout(&self) -> Option<&Layout> {
+        self.order.as_ref().map(FileOrder::layout)
+    }
+
+    /// Fills `buf` with the bytes from `offset` on, zeros behind the end of the file.
+    pub fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        buf.fill(0);
+        for (location, parts) in self.parts(buf.len(), offset)? {
+            let group = self.chunks.group(&location)?;
+            // Parts of one chunk are neighbours: its id is checked once for all of them.
+            let mut known: Option<(ChunkId, VerifiedChunk<'_>)> = None;
+            for part in parts {
+                let chunk = match known {
+                    Some((id, chunk)) if id == part.id => chunk,
+                    _ => verified(self.chunks.repository, &group, &part.location, &part.id)?,
+                };
+                known = Some((part.id, chunk));
+                let from = chunk.bytes().get(part.skip..).and_then(|rest| rest.get(..part.len));
+                let to = buf.get_mut(part.to..).and_then(|rest| rest.get_mut(..part.len));
+                let (Some(from), Some(to)) = (from, to) else {
+                    return Err(wrong_chunk(&part.location, &part.id));
+                };
+                to.copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `len` bytes from `offset` on come from, by group, in the order in which the stream first needs them.
+    fn parts(&self, len: usize, offset: u64) -> Result<Vec<(Location, Vec<Part>)>> {
+        let mut groups: Vec<(Location, Vec<Part>)> = Vec::new();
+        let mut known: HashMap<(PackId, u32), usize> = HashMap::new();
+        let mut entries = RecipeReader::new(&self.nodes, &self.recipe, &self.name);
+        for piece in self.pieces(len, offset) {
+            let end = piece.offset + piece.len;
+            let mut at = piece.offset;
+            while at < end {
+                let Some((start, entry)) = entries.entry_at(at).transpose()? else { break };
+                let next = end.min(start + entry.len());
+                if let Entry::Chunk { id, len } = entry {
+                    let location = locate(self.chunks.repository, &id, &self.name)?;
+                    if location.len != len {
+                        return Err(wrong_chunk(&location, &id));
+                    }
+                    let place = *known
+                        .entry((location.pack.id, location.group.offset))
+                        .or_insert_with(|| {
+                            groups.push((location, Vec::new()));
+                            groups.len() - 1
+                        });
+                    // All below the length of the buffer or of a chunk.
+                    let to = piece.file_offset + (at - piece.offset) - offset;
+                    let [skip, to, len] = [at - start, to, next - at].map(|n| n as usize);
+                    if let Some((_, parts)) = groups.get_mut(place) {
+                        parts.push(Part { id, location, skip, to, len });
+                    }
+                }
+                at = next;
+            }
+        }
+        Ok(groups)
+    }
+
+    /// What a stretch of the file is made of, in the order of the stream.
+    fn pieces(&self, len: usize, offset: u64) -> Vec<Piece> {
+        let end = self.len.min(offset.saturating_add(len as u64));
+        match &self.order {
+            None if offset >= end => Vec::new(),
+            None => vec![Piece { offset, file_offset: offset, len: end - offset }],
+            Some(order) => {
+                let layout = order.layout();
+                let pieces = order.pieces(offset..end);
+                let mut pieces: Vec<Piece> = pieces
+                    .map(|(part, piece)| Piece {
+                        offset: piece.offset + layout.start(part),
+                        ..piece
+                    })
+                    .collect();
+                pieces.sort_unstable_by_key(|piece| piece.offset);
+                pieces
+            }
+        }
+    }
+}
+
+impl Source for StoredFile<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Holes are not told apart.
+    fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
+        Ok(Extent::Data { offset, len: self.len - offset })
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        self.read(buf, offset).map_err(|error| {
+            SourceError::new(Path::new(&self.name), "read", std::io::Error::other(message(&error)))
+        })
+    }
+
+    fn changed(&self) -> Result<bool, SourceError> {
+        Ok(false)
+    }
+}
+
+/// The layout of a file of `len` bytes, checked against the length of its stream. `None` if the stream is the file.
+pub(crate) fn read_layout(
+    content: &Content,
+    len: u64,
+    chunks: &ChunkReader<'_>,
+    needed_by: &str,
+) -> Result<Option<Layout>> {
+    if content.layout.is_empty() {
+        return Ok(None);
+    }
+    let corrupt = |what: String| Error::Corrupt { object: needed_by.to_owned(), offset: 0, what };
+    let bytes = read_side(&content.layout, chunks, needed_by)?;
+    let layout = Layout::decode(&bytes, len).map_err(|error| corrupt(format!("its {error}")))?;
+    match layout.stream_len() == content.recipe.len() {
+        true => Ok(Some(layout)),
+        false => Err(corrupt("its layout is of a stream of another length".to_owned())),
+    }
+}

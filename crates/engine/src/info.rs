@@ -1,0 +1,205 @@
+//! What is known of one stored file: its format, and where its bytes are.
+//!
+//! In: an archive and a path in it. Out: [`FileInfo`]. Reads the recipes of the file and of older archives, each node once,
+//! and of a disk image header and tables; no contents.
+
+use std::path::Path;
+
+use format::ChunkId;
+use format::archive::{Content, Item, ItemKind};
+use format::recipe::Entry;
+use image::qcow2::{Map, Outcome, parse};
+use image::{AllocationMap, Detected, Part, detect};
+
+use crate::archive::{ItemReader, NamedArchive};
+use crate::error::{Error, Result, message};
+use crate::fetch::ChunkReader;
+use crate::file::StoredFile;
+use crate::index::Location;
+use crate::mark::{Marks, Visitor, mark_archive, mark_item};
+use crate::progress::{Problem, Progress};
+use crate::recipe::RecipeReader;
+use crate::repository::Repository;
+use crate::store::Key;
+use crate::stream::read_side;
+
+/// A stored file or image, in numbers of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// What it is, in words.
+    pub format: String,
+    /// Whether it is a disk in a format of its own, so that its length is not the disk's.
+    pub is_container: bool,
+    /// Length of the file.
+    pub file_len: u64,
+    /// Length of the disk in it; of the file if it is none or could not be read as one.
+    pub disk_len: u64,
+    /// What of the disk has a place in the file, holes of the file counted or not as the format has it.
+    pub allocated: u64,
+    /// What of the disk lies in runs of zeros that are not stored; of compressed clusters none counts.
+    pub zero: u64,
+    /// What of the file is not the disk: tables, snapshots, compressed clusters.
+    pub residue: u64,
+    /// Its chunks that are in no archive that is older, nor in a file before it in its archive.
+    pub new: u64,
+}
+
+/// Looks at the file at `path` of an archive. `None` if there is no file at that path. Older archives that cannot be read are
+/// reported and count as having nothing.
+pub fn file_info(
+    repository: &Repository,
+    archive: &NamedArchive,
+    path: &[u8],
+    progress: &dyn Progress,
+) -> Result<Option<FileInfo>> {
+    let chunks = ChunkReader::new(repository);
+    let object = Key::Archive(archive.name.clone()).to_string();
+    let mut items = ItemReader::new(&chunks, &archive.archive, &object);
+    let found = items.find(|item| item.as_ref().map_or(true, |item| item.path == path));
+    let Some(item) = found.transpose()? else { return Ok(None) };
+    let ItemKind::File(content) = &item.kind else { return Ok(None) };
+    let Some(file) = StoredFile::open(repository, &item)? else { return Ok(None) };
+    let new = new_len(&chunks, archive, &item, content, progress)?;
+    let name = String::from_utf8_lossy(&item.path).into_owned();
+    let detected = detect(&file, Path::new(&name));
+    let not_read = |error: &dyn std::error::Error| Error::NotRestored(message(error));
+    let outcome = match detected {
+        Detected::Qcow2 => Some(parse(&file).map_err(|error| not_read(&error))?),
+        _ => None,
+    };
+    let whole = |format: String| -> Result<FileInfo> {
+        Ok(FileInfo {
+            format,
+            is_container: false,
+            file_len: item.size,
+            disk_len: item.size,
+            allocated: allocated(content, item.size, &chunks, &name)?,
+            zero: zero_len(content, item.size, &chunks, &name)?,
+            residue: 0,
+            new,
+        })
+    };
+    match outcome {
+        None => whole(detected.to_string()),
+        Some(Outcome::Opaque(doubt)) => whole(format!("{detected}, stored as bytes: {doubt}")),
+        Some(Outcome::Qcow2(map)) if file.layout() != Some(&map.layout) => {
+            whole(format!("{}, stored as bytes", describe(&map)))
+        }
+        Some(Outcome::Qcow2(map)) => {
+            let compressed = map.compressed_count.saturating_mul(map.cluster_bytes);
+            let disk_len = map.layout.len(Part::Guest);
+            let zero = zero_len(content, disk_len, &chunks, &name)?;
+            Ok(FileInfo {
+                format: describe(&map),
+                is_container: true,
+                file_len: item.size,
+                disk_len,
+                allocated: map.layout.data_len().saturating_add(compressed).min(disk_len),
+                zero: zero.saturating_sub(compressed),
+                residue: map.layout.len(Part::Residue),
+                new,
+            })
+        }
+    }
+    .map(Some)
+}
+
+/// What a qcow2 image is like, in words.
+fn describe(map: &Map) -> String {
+    let mut words =
+        format!("qcow2 version {}, clusters of {} bytes", map.version, map.cluster_bytes);
+    if map.extended_l2 {
+        words += ", extended L2 entries";
+    }
+    if map.compressed_count > 0 {
+        words += &format!(", {} of them compressed", map.compressed_count);
+    }
+    if map.snapshot_count > 0 {
+        words += &format!(", internal snapshots: {}", map.snapshot_count);
+    }
+    if map.has_backing {
+        words += ", with a backing file";
+    }
+    words
+}
+
+/// Bytes of the chunks that came with this file.
+fn new_len(
+    chunks: &ChunkReader<'_>,
+    archive: &NamedArchive,
+    item: &Item,
+    content: &Content,
+    progress: &dyn Progress,
+) -> Result<u64> {
+    let mut marks = Marks::new(chunks);
+    let repository = chunks.repository;
+    let is_older = |other: &NamedArchive| {
+        let age = |archive: &NamedArchive| (archive.archive.start, archive.name.clone());
+        age(other) < age(archive)
+    };
+    for name in repository.archive_names()? {
+        let marked = match repository.archive(&name) {
+            Ok(other) if is_older(&other) => mark_archive(chunks, &other, &mut marks, &mut Nobody),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = marked {
+            progress.problem(&Problem::new(&error));
+        }
+    }
+    let object = Key::Archive(archive.name.clone()).to_string();
+    for before in ItemReader::new(chunks, &archive.archive, &object) {
+        let before = before?;
+        if before.path == item.path {
+            break;
+        }
+        mark_item(chunks, &before, &object, &mut marks, &mut Nobody)?;
+    }
+    let mut sum = 0;
+    for entry in RecipeReader::new(chunks, &content.recipe, &object) {
+        if let Entry::Chunk { id, len } = entry?
+            && repository.index.find(&id).is_some_and(|location| marks.set(&location))
+        {
+            sum += u64::from(len);
+        }
+    }
+    Ok(sum)
+}
+
+/// Is told of chunks and does nothing.
+struct Nobody;
+
+impl Visitor for Nobody {
+    fn chunk(&mut self, _: &[u8], _: &ChunkId, _: Option<&Location>) {}
+}
+
+/// Bytes of the file that were not in holes.
+fn allocated(content: &Content, len: u64, chunks: &ChunkReader<'_>, name: &str) -> Result<u64> {
+    if content.allocation.is_empty() {
+        return Ok(len);
+    }
+    let bytes = read_side(&content.allocation, chunks, name)?;
+    match AllocationMap::decode(&bytes, len) {
+        Ok(map) => Ok(len - map.hole_len()),
+        Err(error) => {
+            let what = format!("its {error}");
+            Err(Error::Corrupt { object: name.to_owned(), offset: 0, what })
+        }
+    }
+}
+
+/// Bytes in the zero runs of the first `len` bytes of the stream.
+fn zero_len(content: &Content, len: u64, chunks: &ChunkReader<'_>, name: &str) -> Result<u64> {
+    let (mut at, mut sum) = (0, 0);
+    for entry in RecipeReader::new(chunks, &content.recipe, name) {
+        let entry = entry?;
+        if let Entry::Zero { len: run } = entry {
+            sum += run.min(len - at);
+        }
+        at += entry.len();
+        if at >= len {
+            break;
+        }
+    }
+    Ok(sum)
+}
