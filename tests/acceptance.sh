@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # acceptance.sh GARRET IMAGES WORK [STEP...]   the engine's acceptance on real guest images, as a user would run it
 #
-# All steps take about 20 minutes; STEP is one or more of: nights pipes exact prune memory position.
+# All steps take about 25 minutes; STEP is one or more of: nights pipes exact prune memory position guests.
 # GARRET is a release build of the program. IMAGES holds n1 n2 n3, three nights of guests app and mail as NAME.qcow2 and
 # sparse NAME.raw of 8 GiB. WORK is a directory for repositories and restored files (25 GB free); it is emptied at the end.
 # Prints a line for every thing checked and figures beside their yardstick; stops at the first thing that does not hold.
-# Needs: zstd, b3sum, borg, GNU time, and as root nothing more.
+# Needs: zstd, b3sum, borg, restic, qemu-img, jq, GNU time, and as root nothing more.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
 GARRET=$(realpath "$1"); IMAGES=$(realpath "$2"); WORK=$(mkdir -p "$3" && realpath "$3")
@@ -102,14 +102,67 @@ position() { # one run each beside its yardstick
   say "repository: garret, borg: KiB" "$(size "$repo") $(du -sk "$borg" | cut -f1)"; rm -rf "$out"
 }
 
+new_garret() { # new_* FILE: bytes of new chunks, before compression, that a backup of FILE adds
+  local name; name=$(basename "$(dirname "$1")")-$(basename "$1")
+  "$GARRET" create "$WORK/repo::$name" "$1"
+  "$GARRET" info "$WORK/repo::$name" "$1" | sed -n 's/^New in this archive:.*(\([0-9]*\) bytes)/\1/p'
+}
+new_borg() {
+  local name; name=$(basename "$(dirname "$1")")-$(basename "$1")
+  borg create -C none --json "$WORK/borg::$name" "$1" | jq .archive.stats.deduplicated_size
+}
+new_restic() { restic -r "$WORK/restic" backup --json "$1" | jq 'select(.message_type == "summary") | .data_added'; }
+
+fresh() { # a new repository of each kind
+  rm -rf "$WORK/repo" "$WORK/borg" "$WORK/restic"
+  "$GARRET" init "$WORK/repo" >/dev/null; borg init -e none "$WORK/borg" 2>/dev/null
+  restic -r "$WORK/restic" init >/dev/null
+}
+
+guests() { # the same disk in other files, and in the next night
+  local copies=$WORK/copies guest data tool file raw new
+  export RESTIC_PASSWORD=acceptance RESTIC_CACHE_DIR=$WORK/restic-cache
+  for guest in app mail; do
+    mkdir -p "$copies"; file=$IMAGES/n1/$guest.qcow2
+    qemu-img convert -O raw "$file" "$copies/copy.raw"
+    qemu-img convert -O qcow2 -o cluster_size=4k "$file" "$copies/4k.qcow2"
+    qemu-img convert -O qcow2 -o cluster_size=2M "$file" "$copies/2M.qcow2"
+    data=$(("$(allocated "$copies/copy.raw")" * 1024))
+    say "$guest: bytes of data" "$data"
+    fresh
+    for tool in garret borg restic; do
+      for file in "$IMAGES/n1/$guest.qcow2" "$copies/copy.raw" "$copies/4k.qcow2" "$copies/2M.qcow2"; do
+        new=$("new_$tool" "$file")
+        say "$guest, $tool: new bytes with $(basename "$file"), of its data" "$new $(ratio "$new" "$data")"
+        [ "$tool" != garret ] || [ "$file" = "$IMAGES/n1/$guest.qcow2" ] ||
+          awk -v n="$new" -v d="$data" 'BEGIN {exit !(n <= 0.01*d)}' || fail "$guest: another copy adds too much"
+      done
+    done
+    for file in "$copies"/*; do
+      "$GARRET" extract --stdout "$WORK/repo::copies-$(basename "$file")" | cmp - "$file" || fail "$file does not come back"
+      "$GARRET" extract --as raw --stdout "$WORK/repo::copies-$(basename "$file")" | cmp - "$copies/copy.raw" ||
+        fail "$file does not come back as raw"
+    done
+    say "$guest: all copies back, as they were and as raw" same
+    rm -rf "$copies"
+    for tool in garret borg restic; do
+      fresh; "new_$tool" "$IMAGES/n1/$guest.raw" >/dev/null; raw=$("new_$tool" "$IMAGES/n2/$guest.raw")
+      fresh; "new_$tool" "$IMAGES/n1/$guest.qcow2" >/dev/null; new=$("new_$tool" "$IMAGES/n2/$guest.qcow2")
+      say "$guest, $tool: new bytes of night 2, qcow2, raw, ratio" "$new $raw $(ratio "$new" "$raw")"
+      [ "$tool" != garret ] || awk -v n="$new" -v r="$raw" 'BEGIN {exit !(n <= 1.02*r)}' || fail "$guest: night 2"
+    done
+  done
+  rm -rf "$WORK/borg" "$WORK/restic" "$WORK/restic-cache"
+}
+
 all_nights() { nights none zstd; nights none lz4; nights none none; nights passphrase zstd; nights keyfile lz4; }
 all_pipes() { pipes none; pipes passphrase; pipes keyfile; }
 
 shift 3
-for step in "${@:-nights pipes exact prune memory position}"; do
+for step in "${@:-nights pipes exact prune memory position guests}"; do
   for step in $step; do
     case $step in
-      nights) all_nights ;; pipes) all_pipes ;; exact | prune | memory | position) "$step" ;;
+      nights) all_nights ;; pipes) all_pipes ;; exact | prune | memory | position | guests) "$step" ;;
       *) fail "there is no step $step" ;;
     esac
   done
