@@ -2,13 +2,18 @@
 //! stream had, by their BLAKE3, not one more and not one less.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "../../crates/image/tests/common/mod.rs"]
+mod common;
+
 use std::collections::HashSet;
 
 use chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Piece, Sizes, reference};
 use engine::CutterChoice;
 use format::config::KeyMode;
 use format::recipe::CutterKind;
-use testkit::{Image, Lab};
+use testkit::{Image, Lab, Random};
+
+use common::images::mbr;
 
 fn cutter(kind: CutterKind) -> Cutter {
     match kind {
@@ -62,6 +67,51 @@ fn new_chunks_of_every_night_are_those_the_reference_predicts() {
             }
             lab.check();
         }
+    }
+}
+
+/// A disk of two partitions off the grid of pages, with zeros where one ends and the other begins.
+fn partitioned(random: &mut Random) -> (Image, [usize; 3]) {
+    let [before, first, second] = [63, 9000 + random.below(9000), 3000 + random.below(9000)];
+    let (end, len) = (before + first, before + first + second);
+    let table = mbr(&[(before as u32, first as u32), (end as u32, second as u32)]);
+    let [before, end, len] = [before, end, len].map(|sectors| sectors * 512);
+    let mut image = Image::noise(random.word(), len);
+    image.bytes[..512].copy_from_slice(&table);
+    for place in [before, end, len] {
+        let zeros = random.below(200_000);
+        image.bytes[place.saturating_sub(zeros).max(512)..(place + random.below(60_000)).min(len)]
+            .fill(0);
+    }
+    (image, [0, before, end])
+}
+
+/// A file of zeros of whole windows too.
+#[test]
+fn a_partition_is_cut_as_if_it_were_a_stream_of_its_own() {
+    for seed in 0..12 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.raw");
+        let (mut image, starts) = partitioned(&mut Random::new(seed));
+        if seed % 3 == 0 {
+            let hole = (starts[1] / 4096 + 9) * 4096..image.bytes.len() / 4096 * 4096;
+            image.bytes[hole.clone()].fill(0);
+            image.holes.push(hole);
+        }
+        image.write_sparse(&path);
+        let (mut known, mut expected) = (HashSet::new(), (0, 0));
+        for (index, start) in starts.into_iter().enumerate() {
+            let end = starts.get(index + 1).copied().unwrap_or(image.bytes.len());
+            let part = &image.bytes[start..end];
+            let (count, bytes) = predict(&cutter(CutterKind::Page), part, &mut known);
+            expected = (expected.0 + count, expected.1 + bytes);
+        }
+        let (lab, _) = Lab::memory(KeyMode::None);
+        let file = lab.backup_path("file", &path).unwrap().written;
+        assert_eq!((file.chunk_count, file.chunk_bytes), expected, "seed {seed}");
+        assert_eq!(lab.backup_bytes("pipe", &image.bytes).unwrap().written.chunk_count, 0);
+        assert!(lab.restore_bytes("file").unwrap() == image.bytes, "seed {seed}");
+        assert!(lab.restore_bytes("pipe").unwrap() == image.bytes, "seed {seed}");
     }
 }
 

@@ -313,20 +313,41 @@ fn what_cannot_be_read_is_a_problem_and_the_rest_is_stored() {
     assert_eq!(lab.names(), ["x"]);
 }
 
+/// A pipe that gives so many bytes and then an error.
+struct Breaks(usize);
+
+impl std::io::Read for Breaks {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let len = buf.len().min(self.0);
+        if len == 0 {
+            return Err(std::io::Error::other("the pipe broke"));
+        }
+        buf[..len].fill(7);
+        self.0 -= len;
+        Ok(len)
+    }
+}
+
+#[test]
+fn what_comes_behind_a_pipe_that_broke_is_whole() {
+    let good = Image::noise(1, 5_000_000).bytes;
+    for threads in [1, 3] {
+        let (mut lab, _) = Lab::memory(KeyMode::None);
+        lab.threads = threads;
+        let pipe = |name: &[u8], reader| Input::Stream { name: name.to_vec(), reader };
+        let inputs = vec![
+            pipe(b"broken", Box::new(Breaks(9_000_000))),
+            pipe(b"good", Box::new(std::io::Cursor::new(good.clone()))),
+        ];
+        let (report, problems) = lab.backup_inputs("x", inputs).unwrap();
+        assert_eq!((report.archive.archive.file_count, problems.len()), (1, 1), "{problems:?}");
+        assert!(lab.restore_bytes("x").unwrap() == good);
+        lab.check();
+    }
+}
+
 #[test]
 fn a_pipe_that_breaks_makes_no_archive() {
-    struct Breaks(usize);
-    impl std::io::Read for Breaks {
-        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-            let len = buf.len().min(self.0);
-            if len == 0 {
-                return Err(std::io::Error::other("the pipe broke"));
-            }
-            buf[..len].fill(7);
-            self.0 -= len;
-            Ok(len)
-        }
-    }
     let (lab, _) = Lab::memory(KeyMode::None);
     for len in [0, 1000, 6_000_000] {
         let input = Input::Stream { name: b"p".to_vec(), reader: Box::new(Breaks(len)) };

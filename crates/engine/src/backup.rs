@@ -158,6 +158,8 @@ pub fn backup(
     archive.problem_count = collected.problem_count;
     archive.items = collected.items;
     let fingerprint = publish(&*repository.store, &repository.metadata, &archive)?;
+    // Each of its chunks was found in the index or came into it.
+    repository.index.note_complete(&previous::job(&archive), &fingerprint);
     Ok(BackupReport {
         archive: NamedArchive { name: name.to_owned(), archive, fingerprint },
         written,
@@ -211,7 +213,7 @@ struct End {
     /// Where the stream lies in the file, encoded; empty if it is the file.
     layout: Vec<u8>,
     /// The holes of the file.
-    allocation: Option<AllocationMap>,
+    allocation: Option<Arc<AllocationMap>>,
     source: Option<Arc<dyn Source>>,
 }
 

@@ -186,3 +186,38 @@ pub(crate) fn read_layout(
         false => Err(corrupt("its layout is of a stream of another length".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use format::archive::Side;
+    use format::recipe::{CutterKind, Node};
+    use image::Lens;
+
+    use super::*;
+    use crate::recipe::tests::repository;
+
+    #[test]
+    fn a_layout_of_another_stream_or_file_is_corrupt() {
+        let repository = repository(std::iter::empty());
+        let chunks = ChunkReader::new(&repository);
+        let run = Piece { offset: 3000, file_offset: 100, len: 5000 };
+        let layout = Layout::new(Lens { file: 9000, guest: 20_000 }, [run]).unwrap();
+        assert_eq!(layout.stream_len(), 24_000);
+        let read = |bytes: Vec<u8>, stream_len: u64, file_len| {
+            let root = Node::Leaf(vec![Entry::Zero { len: stream_len }]);
+            let recipe = Recipe { cutter: CutterKind::Page, root };
+            let allocation = Side::Inline(Vec::new());
+            let content = Content { recipe, layout: Side::Inline(bytes), allocation };
+            read_layout(&content, file_len, &chunks, "vm")
+        };
+        let stored = layout.encode();
+        assert_eq!(read(stored.clone(), 24_000, 9000).unwrap(), Some(layout));
+        assert_eq!(read(Vec::new(), 24_000, 24_000).unwrap(), None);
+        for (stream_len, file_len) in [(23_999, 9000), (24_001, 9000), (24_000, 9001), (24_000, 50)]
+        {
+            let found = read(stored.clone(), stream_len, file_len);
+            assert!(matches!(found, Err(Error::Corrupt { .. })), "{stream_len} {file_len}");
+        }
+        assert!(matches!(read(vec![0xff], 24_000, 9000), Err(Error::Corrupt { .. })));
+    }
+}

@@ -226,6 +226,26 @@ impl Index {
         self.segments.iter().any(|segment| segment.find(id).is_some())
     }
 
+    /// Notes that every chunk of the archive of this fingerprint was found in this index: the next backup of `job` need not
+    /// look them up again while no pack is lost.
+    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) {
+        let mut packs: Vec<PackId> = self.packs().collect();
+        packs.sort_unstable();
+        self.cache.note_complete(job, fingerprint, &packs);
+    }
+
+    /// Whether that was noted, and every pack that there was then is still there.
+    pub(crate) fn is_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> bool {
+        let packs: HashSet<PackId> = self.packs().collect();
+        let noted = self.cache.complete(job, fingerprint);
+        noted.is_some_and(|noted| noted.iter().all(|pack| packs.contains(pack)))
+    }
+
+    /// The packs that the index covers: all were in the listing when it was opened, or were written since.
+    fn packs(&self) -> impl Iterator<Item = PackId> {
+        self.segments.iter().flat_map(segment::packs).map(|pack| pack.id)
+    }
+
     /// The tables of every segment, in the order that [`Location::record`] counts.
     pub(crate) fn tables(&self) -> impl Iterator<Item = Tables<'_>> {
         self.segments.iter().map(Segment::tables)

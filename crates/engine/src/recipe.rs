@@ -225,3 +225,146 @@ impl Iterator for RecipeReader<'_> {
         Some(entry.map(|(_, entry)| entry))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::ops::Range;
+
+    use format::config::KeyMode;
+    use format::slot::Kdf;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chunk::ChunkHasher;
+    use crate::group::Compression;
+    use crate::pipeline::with_workers;
+    use crate::progress::Silent;
+    use crate::repository::{Access, InitOptions, Locked, Repository, Secret, init};
+    use crate::store::MemoryStore;
+    use crate::write::{Target, write_chunks};
+
+    /// A recipe of any shape, and the nodes below its root with what they cover.
+    #[derive(Default)]
+    struct Tree {
+        len: u64,
+        entries: Vec<(u64, Entry)>,
+        nodes: Vec<(Range<u64>, Vec<u8>)>,
+    }
+
+    impl Tree {
+        /// A node of `level` with as many parts as `shape` says next, and everything below it.
+        fn grow(&mut self, level: u8, shape: &mut dyn Iterator<Item = u8>) -> Node {
+            let count = 1 + shape.next().unwrap_or(0) % 5;
+            if level == 0 {
+                let entries = (0..count).map(|_| self.entry(shape.next().unwrap_or(0)));
+                return Node::Leaf(entries.collect());
+            }
+            let mut children = Vec::new();
+            for _ in 0..count {
+                let start = self.len;
+                let bytes = self.grow(level - 1, shape).encode();
+                let id = ChunkHasher::new(None).hash(&bytes);
+                children.push(Child { id, span: self.len - start });
+                self.nodes.push((start..self.len, bytes));
+            }
+            Node::Inner { level, children }
+        }
+
+        fn entry(&mut self, kind: u8) -> Entry {
+            let mut id = [kind; 32];
+            id[..8].copy_from_slice(&self.len.to_le_bytes());
+            let entry = match kind % 3 {
+                0 => Entry::Zero { len: u64::from(kind) + 1 },
+                _ => Entry::Chunk { id: ChunkId::from_bytes(id), len: u32::from(kind) },
+            };
+            self.entries.push((self.len, entry));
+            self.len += entry.len();
+            entry
+        }
+    }
+
+    /// A repository that holds these nodes and nothing else.
+    pub(crate) fn repository<'n>(nodes: impl Iterator<Item = &'n Vec<u8>>) -> Repository {
+        let store = MemoryStore::new();
+        let kdf = Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
+        let options = InitOptions { mode: KeyMode::None, passphrase: Vec::new(), kdf, now: 0 };
+        init(&store, &options, &mut |_, _| Ok(())).unwrap();
+        let locked = Locked::find(Box::new(store)).unwrap();
+        let keys = locked.unlock(Secret::None).unwrap();
+        let mut repository = Repository::open(locked, keys, Access::Create, None, &Silent).unwrap();
+        let target = Target {
+            store: &*repository.store,
+            data: &repository.data,
+            metadata: &repository.metadata,
+            hasher: &repository.hasher,
+            index: &mut repository.index,
+            group_len: repository.config.group_len,
+            pack_len: repository.config.pack_len,
+        };
+        with_workers(1, |workers| {
+            write_chunks(target, Compression::None, workers, |writer| {
+                nodes.into_iter().try_for_each(|node| writer.store_node(node).map(drop))
+            })
+        })
+        .unwrap();
+        repository
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn entries_are_found_by_offset_and_no_other_node_is_read(
+            shape in prop::collection::vec(any::<u8>(), 1..300),
+            level in 0..6_u8,
+            offsets in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut tree = Tree::default();
+            let root = tree.grow(level, &mut shape.iter().copied().cycle());
+            let recipe = Recipe { cutter: CutterKind::Page, root };
+            prop_assert_eq!(recipe.len(), tree.len);
+            let whole = repository(tree.nodes.iter().map(|(_, node)| node));
+            let chunks = ChunkReader::new(&whole);
+            let walked: Vec<Entry> =
+                RecipeReader::new(&chunks, &recipe, "").map(Result::unwrap).collect();
+            prop_assert!(walked.iter().eq(tree.entries.iter().map(|(_, entry)| entry)));
+
+            let mut offsets: Vec<u64> =
+                offsets.iter().map(|index| index.index(tree.len as usize) as u64).collect();
+            offsets.sort_unstable();
+            let is_needed = |range: &Range<u64>| offsets.iter().any(|at| range.contains(at));
+            let needed = tree.nodes.iter().filter(|(range, _)| is_needed(range));
+            let part = repository(needed.map(|(_, node)| node));
+            let chunks = ChunkReader::new(&part);
+            let mut reader = RecipeReader::new(&chunks, &recipe, "");
+            for at in offsets {
+                let next = tree.entries.partition_point(|(start, _)| *start <= at);
+                let found = reader.entry_at(at).unwrap().unwrap();
+                prop_assert_eq!(found, tree.entries[next - 1]);
+            }
+            let chunks = ChunkReader::new(&whole);
+            let mut reader = RecipeReader::new(&chunks, &recipe, "");
+            prop_assert!(reader.entry_at(tree.len).is_none(), "nothing lies behind the end");
+        }
+
+        /// What is read on after a place was asked for begins with the entry there.
+        #[test]
+        fn a_walk_goes_on_where_it_was_asked(
+            shape in prop::collection::vec(any::<u8>(), 1..300),
+            level in 0..4_u8,
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut tree = Tree::default();
+            let root = tree.grow(level, &mut shape.iter().copied().cycle());
+            let recipe = Recipe { cutter: CutterKind::Page, root };
+            let whole = repository(tree.nodes.iter().map(|(_, node)| node));
+            let chunks = ChunkReader::new(&whole);
+            let mut reader = RecipeReader::new(&chunks, &recipe, "");
+            let at = at.index(tree.len as usize) as u64;
+            reader.entry_at(at).unwrap().unwrap();
+            let rest: Vec<Entry> = reader.map(Result::unwrap).collect();
+            let expected = tree.entries.iter().filter(|(start, entry)| start + entry.len() > at);
+            prop_assert!(rest.iter().eq(expected.map(|(_, entry)| entry)));
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod plan;
 mod select;
 mod target;
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +62,9 @@ pub enum Form {
     /// The guest's disk, as `NAME.raw`. Other files come back as they were.
     Raw,
 }
+
+/// What a disk has behind the name of its image.
+const RAW_SUFFIX: &[u8] = b".raw";
 
 /// Where restored bytes go.
 pub enum Destination<'a> {
@@ -129,6 +133,7 @@ pub fn restore(
             progress,
             workers,
             report: RestoreReport::default(),
+            claimed: HashSet::new(),
         };
         match destination {
             Destination::Directory(path) => {
@@ -149,6 +154,8 @@ struct Restorer<'a, 'w, 'scope> {
     progress: &'scope dyn Progress,
     workers: Workers<'w, 'scope>,
     report: RestoreReport,
+    /// Names that a disk or another file has got, of those that a disk may get.
+    claimed: HashSet<Vec<u8>>,
 }
 
 /// A file whose pieces are planned or written.
@@ -179,15 +186,16 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 ItemKind::Directory => {
                     root.directory(&item.path).map(|()| None).map_err(Error::from)
                 }
-                ItemKind::Symlink(target) => {
-                    root.symlink(target, &item.path).map(|()| None).map_err(Error::from)
-                }
+                ItemKind::Symlink(target) => self
+                    .claim(&item.path)
+                    .and_then(|()| Ok(root.symlink(target, &item.path)?))
+                    .map(|()| None),
                 ItemKind::File(content) => self.open_file(root, &item, content, &name),
             };
             match (made, &item.kind) {
                 (Err(error), _) => self.problem(&name, &error),
                 (Ok(Some(target)), ItemKind::File(content)) => {
-                    self.plan_file(&mut plan, &target, content, &item, &mut files)?;
+                    self.plan_file(&mut plan, target, content, &item, &mut files)?;
                 }
                 (Ok(_), ItemKind::Directory) => directories.push(item),
                 (Ok(_), _) => {}
@@ -227,7 +235,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 if let Err(error) = read_layout(content, item.size, self.chunks, &name) {
                     target.fail(None, &error);
                 }
-                self.plan_file(&mut plan, &target, content, &item, &mut files)?;
+                self.plan_file(&mut plan, target, content, &item, &mut files)?;
                 if plan.is_full() || files.len() >= plan::FILES_MAX {
                     self.execute(&mut plan)?;
                     self.finish_files(&mut files);
@@ -254,7 +262,10 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             let stored = Arc::new(stored);
             let disk = match self.options.form {
                 Form::Stored => Disk::Same,
-                Form::Raw => Disk::open(stored.clone(), &item)?,
+                Form::Raw => Disk::open(stored.clone(), &item).map_err(|error| {
+                    let name = String::from_utf8_lossy(&item.path);
+                    Error::NotRestored(format!("{name}: {}", crate::error::message(&error)))
+                })?,
             };
             self.report.bytes += match disk {
                 Disk::Same => self.stream_file(stored, out)?,
@@ -303,15 +314,17 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 AllocationMode::Sparse | AllocationMode::Exact => Allocation::Sparse,
                 AllocationMode::Full => Allocation::Full,
             };
-            let path = [&item.path, b".raw".as_slice()].concat();
+            let path = [&item.path, RAW_SUFFIX].concat();
             match Disk::open(Arc::new(stored), item)? {
                 Disk::Same => {}
                 Disk::Plain(view) => {
+                    self.claim(&path)?;
                     let sink = root.file(&path, view.len(), allocation)?;
                     let layout = disk::identity(view.len())?;
                     return Ok(Some(Arc::new(Target::file(name, Some(layout), sink))));
                 }
                 Disk::Packed(view) => {
+                    self.claim(&path)?;
                     let sink = root.file(&path, view.len(), allocation)?;
                     self.copy(view, sink, item)?;
                     return Ok(None);
@@ -324,8 +337,22 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             AllocationMode::Full => Allocation::Full,
             AllocationMode::Exact => self.exact(item, content, name)?,
         };
+        self.claim(&item.path)?;
         let sink = root.file(&item.path, item.size, allocation)?;
         Ok(Some(Arc::new(Target::file(name, layout, sink))))
+    }
+
+    /// A disk gets a name that another file of the archive may have: neither takes the place of the other.
+    fn claim(&mut self, path: &[u8]) -> Result<()> {
+        let is_free = self.options.form != Form::Raw
+            || !path.ends_with(RAW_SUFFIX)
+            || self.claimed.insert(path.to_vec());
+        match is_free {
+            true => Ok(()),
+            false => Err(Error::NotRestored(
+                "another file has this name now; extract it alone".to_owned(),
+            )),
+        }
     }
 
     /// Writes a disk of which parts have to be inflated, and completes its file.
@@ -333,7 +360,8 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         let len = view.len();
         let sink = Arc::new(sink);
         let (to, progress, buffers) = (sink.clone(), self.progress, BufferPool::default());
-        let stretches = disk::data_stretches(view.clone());
+        let with_zeros = self.options.allocation == AllocationMode::Full;
+        let stretches = disk::stretches(view.clone(), with_zeros);
         let written = self.workers.map(stretches, move |(offset, len)| {
             let mut buffer = buffers.get(len);
             view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
@@ -369,7 +397,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     fn plan_file(
         &mut self,
         plan: &mut ReadPlan,
-        target: &Arc<Target>,
+        target: Arc<Target>,
         content: &Content,
         item: &Item,
         files: &mut Vec<OpenFile>,
@@ -378,7 +406,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         plan.hold(target.entries());
         for entry in RecipeReader::new(self.chunks, &content.recipe, target.name()) {
             let planned = entry.and_then(|entry| {
-                self.plan_entry(plan, target, at, &entry)?;
+                self.plan_entry(plan, &target, at, &entry)?;
                 Ok(entry.len())
             });
             match planned {
@@ -393,7 +421,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 self.finish_files(files);
             }
         }
-        files.push(OpenFile { item: item.clone(), target: target.clone() });
+        files.push(OpenFile { item: item.clone(), target });
         Ok(())
     }
 
@@ -430,10 +458,11 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     fn finish_files(&mut self, files: &mut Vec<OpenFile>) {
         for OpenFile { item, target } in files.drain(..) {
             let owner = self.owner(&item);
+            let len = target.file_len().unwrap_or(item.size);
             match Target::finish(target, item.mode, owner, time(&item)) {
                 Ok(()) => {
                     self.report.file_count += 1;
-                    self.report.bytes += item.size;
+                    self.report.bytes += len;
                 }
                 Err(error) => self.problem(&String::from_utf8_lossy(&item.path), &error),
             }

@@ -350,3 +350,6 @@ impl StreamWindows {
         Ok(Some(stretch))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Extract(extract::Args),
     /// List the archives of a repository, or what is in one
     List(list::Args),
-    /// Show details of a repository or an archive
+    /// Show details of a repository, an archive, or a file in one
     Info(info::Args),
     /// Delete archives and give back their space
     Delete(delete::Args),

@@ -7,72 +7,15 @@
 
 mod common;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use common::images::{Image, KINDS, disturb, random_image, seeds, truncate};
 use common::qcow2::{divide_file, read_all};
 use common::{Random, disk_dir, path_str, run};
 use image::qcow2::{Doubt, Map, Outcome, RawViewError, parse, raw_view};
 use image::{Part, RawFile};
-
-/// An image in the making.
-struct Image {
-    path: PathBuf,
-    cluster: u64,
-    size: u64,
-}
-
-impl Image {
-    fn new(path: PathBuf, options: &str, cluster: u64, size: u64) -> Image {
-        let options = format!("cluster_size={cluster}{options}");
-        let size_text = size.to_string();
-        run(
-            "qemu-img",
-            &["create", "-q", "-f", "qcow2", "-o", &options, path_str(&path), &size_text],
-        );
-        Image { path, cluster, size }
-    }
-
-    /// Runs commands of qemu-io. A compressed write to a cluster that is allocated is refused; all
-    /// else succeeds.
-    fn io(&self, commands: &[String]) {
-        let mut io = Command::new("qemu-io");
-        io.args(["-f", "qcow2"]);
-        commands.iter().for_each(|command| {
-            io.args(["-c", command]);
-        });
-        let output = io.arg(&self.path).output().expect("this test needs qemu-io (qemu-utils)");
-        let refused = commands.iter().any(|command| command.starts_with("write -c"));
-        assert!(output.status.success() || refused, "{commands:?}: {output:?}");
-    }
-
-    fn img(&self, args: &[&str]) {
-        run("qemu-img", &[args, &[path_str(&self.path)]].concat());
-    }
-
-    fn raw(&self) -> Option<Vec<u8>> {
-        convert(&self.path)
-    }
-
-    fn patch(&self, offset: u64, bytes: &[u8]) {
-        let file = OpenOptions::new().write(true).open(&self.path).unwrap();
-        file.write_all_at(bytes, offset).unwrap();
-    }
-}
-
-/// What QEMU reads in an image, `None` if it cannot.
-fn convert(path: &Path) -> Option<Vec<u8>> {
-    let raw = path.with_extension("raw");
-    let mut command = Command::new("qemu-img");
-    command.args(["convert", "-q", "-U", "-f", "qcow2", "-O", "raw"]).arg(path).arg(&raw);
-    let done = command.output().expect("this test needs qemu-img (qemu-utils)").status.success();
-    let bytes = std::fs::read(&raw).unwrap_or_default();
-    let _missing = std::fs::remove_file(&raw);
-    done.then_some(bytes)
-}
 
 fn view(path: &Path) -> Result<image::qcow2::RawView<Arc<RawFile>>, RawViewError> {
     raw_view(Arc::new(RawFile::open(path, false).unwrap()), path)
@@ -95,150 +38,34 @@ fn check(path: &Path, raw: &[u8], random: &mut Random) -> Map {
     map
 }
 
-fn pick<'a>(random: &mut Random, from: &[&'a str]) -> &'a str {
-    from[random.below(from.len() as u64) as usize]
-}
-
-/// Options of a new image, among all that qemu-img has.
-fn options(random: &mut Random, v2: bool, extended: bool, backing: Option<&Path>) -> String {
-    let mut options = String::from(if v2 { ",compat=0.10" } else { ",compat=1.1" });
-    if !v2 {
-        options += pick(random, &["", ",compression_type=zstd"]);
-        options +=
-            pick(random, &["", ",lazy_refcounts=on", ",refcount_bits=64", ",refcount_bits=1"]);
-        options += if extended { ",extended_l2=on" } else { "" };
-    }
-    match backing {
-        Some(path) => options += &format!(",backing_file={},backing_fmt=raw", path_str(path)),
-        None => {
-            options += pick(
-                random,
-                &[
-                    "",
-                    "",
-                    "",
-                    "",
-                    ",preallocation=metadata",
-                    ",preallocation=falloc",
-                    ",preallocation=full",
-                ],
-            )
-        }
-    }
-    options
-}
-
-/// One command for qemu-io: writes, zeros and discards of any place and length in sectors, and
-/// compressed writes of whole clusters.
-fn command(random: &mut Random, image: &Image) -> String {
-    let sectors = image.size / 512;
-    let start = random.below(sectors);
-    let most = 2 << random.below(11);
-    let room = (sectors - start).min(random.below(most) + 1);
-    let (offset, len) = (start * 512, room * 512);
-    let pattern = random.below(255) + 1;
-    match random.below(10) {
-        0..=4 => format!("write -P {pattern} {offset} {len}"),
-        5 => format!("write -z {offset} {len}"),
-        6 => format!("write -zu {offset} {len}"),
-        7 => format!("discard {offset} {len}"),
-        _ => {
-            let offset = offset - offset % image.cluster;
-            let len = image.cluster.min(image.size - offset);
-            format!("write -c -P {pattern} {offset} {len}")
-        }
-    }
-}
-
-fn random_image(dir: &Path, seed: u64, random: &mut Random) -> Image {
-    let bits = 9 + (seed % 13) as u32;
-    let v2 = random.below(4) == 0;
-    let extended = !v2 && bits >= 14 && random.below(2) == 0;
-    let size = (random.below(6 << 20) + 1).next_multiple_of(512);
-    let backing = (random.below(6) == 0).then(|| {
-        let path = dir.join(format!("{seed}.backing"));
-        std::fs::write(&path, random.bytes(100_000)).unwrap();
-        path
-    });
-    let options = options(random, v2, extended, backing.as_deref());
-    println!("seed {seed}: cluster 2^{bits} size {size}{options}");
-    let image = Image::new(dir.join(format!("{seed}.qcow2")), &options, 1 << bits, size);
-    let single_refcounts = format!("{options},").contains("bits=1,");
-    for step in 0..random.below(6) {
-        let commands: Vec<String> =
-            (0..random.below(12) + 1).map(|_| command(random, &image)).collect();
-        image.io(&commands);
-        let name = step.to_string();
-        // QEMU now and then finds an image of its own making corrupt, and then refuses to write:
-        // it is a good case as it is.
-        let args: &[&str] = match random.below(5) {
-            0 | 1 if !single_refcounts => &["snapshot", "-c", &name, path_str(&image.path)],
-            2 if !v2 => &["bitmap", "--add", path_str(&image.path), &name],
-            _ => continue,
-        };
-        if !Command::new("qemu-img").args(args).output().unwrap().status.success() {
-            println!("seed {seed}: {args:?} was refused");
-            break;
-        }
-    }
-    image
-}
-
-/// Everything that may be wrong with an image and yet leaves the guest's disk as it was.
-fn disturb(image: &Image, random: &mut Random) {
-    let mut version = [0; 4];
-    File::open(&image.path).unwrap().read_exact_at(&mut version, 4).unwrap();
-    if version == [0, 0, 0, 3] {
-        // Dirty, corrupt, both or none.
-        let mut features = [0];
-        File::open(&image.path).unwrap().read_exact_at(&mut features, 79).unwrap();
-        image.patch(79, &[features[0] | random.below(4) as u8]);
-    }
-    if random.below(2) == 0 {
-        let len = std::fs::metadata(&image.path).unwrap().len();
-        let garbage = random.below(100_000) as usize;
-        image.patch(len, &random.bytes(garbage));
-    }
-}
-
-fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("GARRET_QCOW2_SEEDS") else { return default };
-    let (start, end) = text.split_once("..").unwrap();
-    start.parse().unwrap()..end.parse().unwrap()
-}
-
 fn random_cases(seeds: std::ops::Range<u64>) {
     let dir = disk_dir();
     let (mut plain, mut compressed, mut cut) = (0, 0, 0);
+    let mut kinds = BTreeMap::new();
     for seed in seeds {
         let mut random = Random(seed);
-        let image = random_image(dir.path(), seed, &mut random);
+        let mut image = random_image(dir.path(), seed, &mut random);
         let raw = image.raw().expect("QEMU reads what it wrote");
         check(&image.path, &raw, &mut random);
-        disturb(&image, &mut random);
+        disturb(&mut image, &mut random);
         let map = check(&image.path, &raw, &mut random);
         *(if map.compressed_count == 0 { &mut plain } else { &mut compressed }) += 1;
+        image.kinds().into_iter().for_each(|kind| *kinds.entry(kind).or_insert(0) += 1);
         cut += truncations(&image, &mut random);
         std::fs::remove_file(&image.path).unwrap();
     }
     println!("{plain} plain, {compressed} with compressed clusters, {cut} cut but readable");
+    println!("{kinds:?}");
     assert!(plain > 0 && compressed > 0 && cut > 0);
+    KINDS.iter().for_each(|kind| assert!(kinds.contains_key(kind), "no image with {kind}"));
 }
 
 /// Cut at random places: opaque or read as QEMU reads it, and in any case byte for byte. How many
 /// were read.
 fn truncations(image: &Image, random: &mut Random) -> u64 {
     let mut count = 0;
-    let len = std::fs::metadata(&image.path).unwrap().len();
     for _ in 0..2 {
-        let cut = if random.below(2) == 0 {
-            random.below(len)
-        } else {
-            len - random.below(len.min(9000))
-        };
-        let file = OpenOptions::new().write(true).open(&image.path).unwrap();
-        file.set_len(cut).unwrap();
-        drop(file);
+        let cut = truncate(image, random);
         let Some((map, guest)) = divide_file(&image.path, random) else { continue };
         if let Some(raw) = image.raw()
             && !map.has_backing

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use format::recipe::{CutterKind, STREAM_LEN_MAX};
 use image::qcow2::{self, Outcome};
 use image::{
-    AllocationMap, Detected, PartSource, RawFile, Source, SourceError, detect, section_starts,
+    AllocationMap, Detected, Extent, PartSource, RawFile, Slot, Source, SourceError, detect,
+    section_starts,
 };
 
 use crate::cutters::CutterChoice;
@@ -25,7 +26,7 @@ pub(super) struct Divided {
     /// Where the stream lies in the file, encoded; empty if it is the file.
     pub(super) layout: Vec<u8>,
     /// Which parts of the file are holes, if it had to be asked before the file is read.
-    pub(super) allocation: Option<AllocationMap>,
+    pub(super) allocation: Option<Arc<AllocationMap>>,
     /// What was decided, in words.
     pub(super) why: String,
 }
@@ -93,7 +94,9 @@ fn guest_order(file: &Arc<RawFile>) -> Result<Result<Divided, String>, SourceErr
         return Ok(Err("qcow2 image, not read as a disk: too large".to_owned()));
     }
     let layout = Arc::new(map.layout);
-    let part = |part| Arc::new(PartSource::new(file.clone(), layout.clone(), part));
+    let allocation = Arc::new(AllocationMap::of(&**file)?);
+    let settled = || Settled { file: file.clone(), allocation: allocation.clone() };
+    let part = |part| Arc::new(PartSource::new(settled(), layout.clone(), part));
     let guest = part(image::Part::Guest);
     let choice =
         Choice::new(CutterKind::Page, section_starts(&*guest), "qcow2 image, in guest order");
@@ -103,9 +106,43 @@ fn guest_order(file: &Arc<RawFile>) -> Result<Result<Divided, String>, SourceErr
     Ok(Ok(Divided {
         parts: vec![guest, residue],
         layout: encoded,
-        allocation: Some(AllocationMap::of(&**file)?),
+        allocation: Some(allocation),
         why: choice.why,
     }))
+}
+
+/// A file whose holes stay where they were when it was asked, whatever becomes of them: what is restored as a hole must have
+/// been read as one.
+struct Settled {
+    file: Arc<RawFile>,
+    allocation: Arc<AllocationMap>,
+}
+
+impl Source for Settled {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
+        let len = self.len() - offset;
+        Ok(match self.allocation.data_ranges(offset..self.len()).next() {
+            Some(data) if data.start == offset => Extent::Data { offset, len: data.end - offset },
+            Some(data) => Extent::Hole { offset, len: data.start - offset },
+            None => Extent::Hole { offset, len },
+        })
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn read_many(&self, slots: &mut [Slot<'_>]) -> Result<(), SourceError> {
+        self.file.read_many(slots)
+    }
+
+    fn changed(&self) -> Result<bool, SourceError> {
+        self.file.changed()
+    }
 }
 
 /// How to cut a stream that is taken as it is.

@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use format::archive::{Content, Identity, Item, ItemKind, Side, Time};
-use format::recipe::{CutterKind, Node, Recipe};
+use format::recipe::{CutterKind, Node, Recipe, STREAM_LEN_MAX};
 use image::{Extent, Kind, Metadata, RawFile, Source, SourceError};
 
 use super::divide::{Choice, Divided, Part, choose, divide};
 use super::previous::Previous;
 use super::{BackupOptions, Body, Draft, End, Input, Step, Tools};
 use crate::error::Result;
+use crate::limits::WINDOW_LEN;
 use crate::progress::Progress;
 use crate::walk::{Found, Walk};
 use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, StretchBody, Window};
@@ -271,7 +273,7 @@ impl End {
     /// Takes over what is known when a part is at its end.
     fn learn(&mut self, ended: Windows) {
         if let Windows::Source(windows) = ended {
-            self.allocation.get_or_insert(windows.allocation);
+            self.allocation.get_or_insert_with(|| Arc::new(windows.allocation));
         }
     }
 }
@@ -300,12 +302,13 @@ fn nothing() -> Content {
     Content { recipe, layout: none(), allocation: none() }
 }
 
-/// The first bytes of a pipe, for `detect`.
+/// The first bytes of a pipe, for `detect`: a window, or all there are. What lies behind a window cannot be read, and nobody
+/// knows how long it is.
 struct Head<'a>(&'a [u8]);
 
 impl Source for Head<'_> {
     fn len(&self) -> u64 {
-        self.0.len() as u64
+        if self.0.len() < WINDOW_LEN { self.0.len() as u64 } else { STREAM_LEN_MAX }
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
@@ -313,9 +316,12 @@ impl Source for Head<'_> {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        let mut rest = rest.iter();
-        buf.fill_with(|| rest.next().copied().unwrap_or(0));
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..));
+        let Some(bytes) = rest.and_then(|rest| rest.get(..buf.len())) else {
+            let path = Path::new("standard input");
+            return Err(SourceError::new(path, "look ahead", ErrorKind::UnexpectedEof));
+        };
+        buf.copy_from_slice(bytes);
         Ok(())
     }
 

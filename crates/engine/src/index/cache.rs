@@ -1,15 +1,16 @@
 //! Where the client's copy of the index lies: a directory of its own per repository, or memory.
 //!
-//! Files are `HASH.index`, named by their content, written under another name and renamed when whole. Anything unreadable
-//! there is dropped: the copy can always be made again. Whoever deletes checks the hashes first, because a flipped bit in
-//! the copy must not decide that a pack is not needed.
+//! Segments are `HASH.index`, named by their content; `JOB.complete` notes which packs there were when the last archive of a
+//! job was complete. Files are written under another name and renamed when whole. Anything unreadable there is dropped: the
+//! copy can always be made again. Whoever deletes checks the hashes first, because a flipped bit in the copy must not decide
+//! that a pack is not needed.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Cursor};
 use std::path::{Path, PathBuf};
 
 use format::index::Tables;
-use format::{RepositoryId, SegmentId, SlotId};
+use format::{PackId, RepositoryId, SegmentId, SlotId};
 
 use super::segment::{self, Segment};
 use crate::error::{Error, Result};
@@ -82,6 +83,34 @@ impl Cache {
             .map_err(|source| Error::System { what: "making the local index", source })?;
         Segment::from_bytes(bytes.into_inner(), repository)
             .map_err(|error| Error::decode("the local index", 0, error))
+    }
+
+    /// Notes that the archive of this fingerprint needs no other packs than these: what is kept of `job`.
+    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32], packs: &[PackId]) {
+        let Some(path) = self.complete_path(job) else { return };
+        let mut bytes = fingerprint.to_vec();
+        packs.iter().for_each(|pack| bytes.extend_from_slice(pack.as_bytes()));
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+        let part = path.with_extension("part");
+        // A convenience: without it the next backup looks every chunk up.
+        if fs::write(&part, &bytes).and_then(|()| fs::rename(&part, &path)).is_err() {
+            drop(fs::remove_file(&part));
+        }
+    }
+
+    /// The packs that were noted for the archive of this fingerprint, if it is the one that was noted last for `job`.
+    pub(crate) fn complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> Option<Vec<PackId>> {
+        let bytes = fs::read(self.complete_path(job)?).ok()?;
+        let (bytes, hash) = bytes.split_last_chunk::<32>()?;
+        let (noted, packs) = bytes.split_first_chunk::<32>()?;
+        let (packs, rest) = packs.as_chunks::<32>();
+        let sound = noted == fingerprint && rest.is_empty() && blake3::hash(bytes) == *hash;
+        sound.then(|| packs.iter().copied().map(PackId::from_bytes).collect())
+    }
+
+    fn complete_path(&self, job: &[u8; 32]) -> Option<PathBuf> {
+        let name = format!("{}.complete", blake3::Hash::from_bytes(*job));
+        self.directory.as_ref().map(|directory| directory.join(name))
     }
 
     /// Forgets a segment.

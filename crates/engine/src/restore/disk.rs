@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use format::archive::Item;
-use image::qcow2::{RawView, raw_view};
+use image::qcow2::{RawView, RawViewError, raw_view};
 use image::{Detected, Extent, Layout, Lens, Piece, Source, detect};
 
 use crate::error::{Error, Result, message};
@@ -38,13 +38,23 @@ impl<'a> Disk<'a> {
         }
         let name = String::from_utf8_lossy(&item.path).into_owned();
         let view = raw_view(stored.clone(), Path::new(&name));
-        let view = view.map_err(|error| Error::NotRestored(message(&error)))?;
+        let view = view.map_err(|error| Error::NotRestored(refusal(&error)))?;
         // They differ if the file was written to while it was backed up: then the tables decide, as they will for QEMU.
         match view.plain_layout().is_some_and(|layout| stored.layout() == Some(layout)) {
             true => Ok(Disk::Plain(Arc::new(view))),
             false => Ok(Disk::Packed(Arc::new(view))),
         }
     }
+}
+
+/// Why there is no disk, and what to do.
+fn refusal(error: &RawViewError) -> String {
+    let why = match error {
+        RawViewError::Backing => "it has a backing file, so it is not the whole disk".to_owned(),
+        RawViewError::Opaque(doubt) => format!("the disk in it cannot be read: {doubt}"),
+        other => return message(other),
+    };
+    why + "; leave out --as to get the image as it was"
 }
 
 /// The layout that puts the first `len` bytes of a stream into a file, and nothing else of it.
@@ -54,9 +64,11 @@ pub(super) fn identity(len: u64) -> Result<Layout> {
     layout.map_err(|error| Error::NotRestored(error.to_string()))
 }
 
-/// The parts of a disk that are not known to be zero, in order: offset and length of stretches that are read at once.
-pub(super) fn data_stretches<'a>(
+/// The parts of a disk, without those known to be zero unless `with_zeros`, in order: offset and length of stretches that are
+/// read at once.
+pub(super) fn stretches<'a>(
     view: Arc<View<'a>>,
+    with_zeros: bool,
 ) -> impl Iterator<Item = Result<(u64, usize)>> + 'a {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -66,8 +78,8 @@ pub(super) fn data_stretches<'a>(
                     at = u64::MAX;
                     return Some(Err(Error::NotRestored(message(&error))));
                 }
-                Ok(Extent::Hole { offset, len }) => at = offset + len,
-                Ok(Extent::Data { offset, len }) => {
+                Ok(Extent::Hole { offset, len }) if !with_zeros => at = offset + len,
+                Ok(Extent::Data { offset, len } | Extent::Hole { offset, len }) => {
                     let len = len.min(FILE_READ_LEN as u64);
                     at = offset + len;
                     return Some(Ok((offset, len as usize)));

@@ -41,6 +41,11 @@ impl Target {
         &self.name
     }
 
+    /// Bytes of the file, if they are not as many as of the stream.
+    pub(super) fn file_len(&self) -> Option<u64> {
+        self.layout.as_ref().map(Layout::file_len)
+    }
+
     /// Memory that it holds, in the entries of a plan.
     pub(super) fn entries(&self) -> usize {
         self.layout.as_ref().map_or(0, Layout::run_count)

@@ -65,7 +65,10 @@ fn one_file(repository: &Repository, name: &str, path: &OsStr, ui: &Ui) -> Resul
     let archive = repository.archive(name)?;
     let stored = Selection::stored(path.as_bytes());
     let shown = String::from_utf8_lossy(&stored).into_owned();
-    let missing = || Failure::Fatal(format!("{shown}: no file of archive {name}"));
+    let missing = || {
+        let why = format!("{shown} is no file of archive {name}: `garret list` shows what is");
+        Failure::Fatal(why)
+    };
     let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(missing)?;
     let size = |bytes: u64| format!("{} ({bytes} bytes)", render::size(bytes));
     let mut text = format!("Path: {}\n", render::one_line(&shown));

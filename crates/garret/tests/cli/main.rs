@@ -1,12 +1,15 @@
 //! The program as its users meet it: the real binary, real directories, exit codes and every line it says.
 //!
-//! Needs root, `losetup` and `mount` for block devices and full disks; a test whose tool is missing fails.
+//! Needs root, `losetup` and `mount` for block devices and full disks, and what `images` and `hostile` say; a test whose
+//! tool is missing fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod cron;
 mod damage;
 mod demo;
 mod full_disk;
+mod hostile;
+mod images;
 mod refusals;
 mod round_trip;
 mod secrets;

@@ -81,6 +81,35 @@ pub fn sound() -> Craft {
     craft
 }
 
+/// An image of `disk` in clusters of 512 bytes, each of which lies anywhere in the file: behind the
+/// header, a refcount table of zeros and the tables.
+pub fn fragmented(disk: &[u8], random: &mut Random) -> Craft {
+    const SMALL: u64 = 512;
+    let clusters = disk.len() as u64 / SMALL;
+    let tables = clusters.div_ceil(64);
+    let l1_len = (8 * tables).next_multiple_of(SMALL);
+    let data = 2 * SMALL + l1_len + tables * SMALL;
+    let mut craft = Craft { name: "fragmented".into(), bytes: Vec::new(), opaque: Some(false) };
+    craft.put(0, b"QFI\xfb\0\0\0\x02");
+    craft.be32(20, 9);
+    craft.be64(24, clusters * SMALL);
+    craft.be32(36, tables as u32);
+    craft.be64(40, 2 * SMALL);
+    craft.be64(48, SMALL);
+    craft.be32(56, 1);
+    for at in 0..tables {
+        craft.be64(2 * SMALL + 8 * at, COPIED | (2 * SMALL + l1_len + at * SMALL));
+    }
+    let mut places: Vec<u64> = (0..clusters).collect();
+    random.shuffle(&mut places);
+    for (at, (place, bytes)) in places.iter().zip(disk.chunks(SMALL as usize)).enumerate() {
+        let file_offset = data + place * SMALL;
+        craft.be64(2 * SMALL + l1_len + 8 * at as u64, COPIED | file_offset);
+        craft.put(file_offset, bytes);
+    }
+    craft
+}
+
 /// Collects images, each a sound one with lies.
 struct Collection(Vec<Craft>);
 

@@ -1,9 +1,10 @@
 //! What the tests of this crate share: files with a known shape, and a walk over them that shares
 //! no line with the code under test.
 #![allow(dead_code, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside of test functions")]
 
 pub mod craft;
+pub mod images;
 pub mod qcow2;
 
 use std::fs::File;
@@ -37,6 +38,10 @@ impl Random {
 
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        (1..items.len()).rev().for_each(|at| items.swap(at, self.below(at as u64 + 1) as usize));
     }
 
     /// Bytes without a single zero.

@@ -1,0 +1,231 @@
+//! Images that are made to harm: they open nothing, take no memory, and come back as they were.
+//!
+//! Needs `strace` and `/usr/bin/time`; a test whose tool is missing fails.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use super::{CLOSING, Dir, Ran, files_below};
+
+#[allow(dead_code, reason = "the tests of the image crate use the rest")]
+#[path = "../../../image/tests/common/craft.rs"]
+mod craft;
+
+/// Numbers for the crafted images, by the seed (splitmix64).
+struct Random(u64);
+
+#[allow(dead_code, reason = "what the image crate's tests have")]
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        (1..items.len()).rev().for_each(|at| items.swap(at, self.below(at as u64 + 1) as usize));
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| (self.next() % 255) as u8 + 1).collect()
+    }
+}
+
+impl Dir {
+    /// The program, started by a tool.
+    fn run_under(&self, tool: &[&str], arguments: &[&str]) -> Ran {
+        let garret = self.command(arguments);
+        let mut command = Command::new(tool[0]);
+        command.args(&tool[1..]).arg(garret.get_program()).args(arguments);
+        command.current_dir(self.temp.path()).env_clear();
+        command.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        let output = command.output();
+        let output = output.unwrap_or_else(|error| panic!("this test needs {}: {error}", tool[0]));
+        Ran {
+            what: arguments.join(" "),
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs the program, and gives what it opened or tried to, and how often. It starts nothing, calls nobody, and opens
+    /// nothing but what is below these names of the directory and what programs open when they start.
+    fn traced(&self, arguments: &[&str], below: &[&str]) -> (Ran, BTreeMap<PathBuf, usize>) {
+        let calls = ["-e", "trace=open,openat,openat2,execve,connect", "-e", "signal=none"];
+        let strace = ["strace", "-f", "-y", "-qq", "-s", "4096", "-o", "trace"];
+        let ran = self.run_under(&[&strace[..], &calls].concat(), arguments);
+        let start = format!("execve(\"{}\"", env!("CARGO_BIN_EXE_garret"));
+        let here = self.temp.path().canonicalize().unwrap();
+        let mut opened = BTreeMap::new();
+        let trace = fs::read_to_string(self.path("trace")).unwrap();
+        // The second half of a call says nothing new; ???( is a thread that was gone before it called anything.
+        let is_call = |line: &&str| !line.contains("resumed>") && !line.contains("???(");
+        for line in trace.lines().filter(is_call) {
+            let call = line.split_once(' ').unwrap().1.trim();
+            if call.starts_with("execve(") {
+                assert!(call.starts_with(&start), "{call}");
+                continue;
+            }
+            let path = opened_path(call, &here).unwrap_or_else(|| panic!("{call}"));
+            let given = below.iter().any(|name| path.starts_with(here.join(name)));
+            assert!(given || is_usual(&path), "{call}");
+            *opened.entry(path).or_default() += 1;
+        }
+        (ran, opened)
+    }
+}
+
+/// The path that a call of `strace -y` names, by way of its directory.
+fn opened_path(call: &str, here: &Path) -> Option<PathBuf> {
+    let (before, rest) = call.split_once('"')?;
+    let name = rest.split('"').next()?;
+    let directory = match before.split_once('<') {
+        Some((_, directory)) => Path::new(directory.split('>').next()?),
+        None => here,
+    };
+    ["open(", "openat(", "openat2("].iter().any(|open| call.starts_with(open)).then_some(())?;
+    let path: PathBuf = directory.join(name);
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    (!climbs).then_some(path)
+}
+
+/// What programs open when they start, and this one for the names of users and groups.
+fn is_usual(path: &Path) -> bool {
+    const FILES: [&str; 9] = [
+        "/etc/group",
+        "/etc/ld.so.cache",
+        "/etc/ld.so.preload",
+        "/etc/localtime",
+        "/etc/passwd",
+        "/proc/self/cgroup",
+        "/proc/self/maps",
+        "/proc/self/mountinfo",
+        "/proc/sys/vm/overcommit_memory",
+    ];
+    const BELOW: [&str; 5] =
+        ["/lib", "/lib64", "/usr/lib", "/sys/fs/cgroup", "/usr/share/zoneinfo"];
+    FILES.iter().any(|file| path == Path::new(file))
+        || BELOW.iter().any(|dir| path.starts_with(dir))
+}
+
+/// A crafted image in the directory `images`.
+struct Hostile {
+    name: String,
+    /// Whether its header names another file.
+    names_file: bool,
+}
+
+/// All crafted images.
+fn hostile_images(dir: &Dir) -> Vec<Hostile> {
+    fs::create_dir(dir.path("images")).unwrap();
+    let mut images: Vec<Hostile> = Vec::new();
+    for (number, craft) in craft::hostile(&dir.path("images")).iter().enumerate() {
+        // The first that names itself shall have its name.
+        let is_itself = craft.name == "itself" && images.iter().all(|image| image.name != "itself");
+        let name = if is_itself { "itself".to_owned() } else { format!("{number:03}") };
+        dir.write(&format!("images/{name}"), &craft.bytes);
+        let bytes = |at, len| craft.bytes.get(at..at + len).unwrap_or_default();
+        let names_file = bytes(16, 4).iter().any(|byte| *byte != 0) || bytes(112, 4) == b"DATA";
+        images.push(Hostile { name, names_file });
+    }
+    assert!(images.len() >= 200, "{} images", images.len());
+    assert!(images.iter().filter(|image| image.names_file).count() >= 15);
+    images
+}
+
+#[test]
+fn hostile_images_open_nothing_and_come_back_exactly() {
+    let dir = Dir::with_repository();
+    let images = hostile_images(&dir);
+    let create = ["create", "-v", "repo::a", "images"];
+    let (ran, opened) = dir.traced(&create, &["images", "repo", "cache"]);
+    assert_eq!(ran.succeeds().lines().count(), 1 + images.len());
+    let here = dir.temp.path().canonicalize().unwrap();
+    for Hostile { name, .. } in &images {
+        assert_eq!(opened.get(&here.join("images").join(name)), Some(&1), "{name}");
+    }
+    // For the names of users, not of the image that names it.
+    assert_eq!(opened.get(Path::new("/etc/passwd")), Some(&1));
+
+    let below = ["repo", "cache", "out"];
+    dir.traced(&["extract", "--destination", "out", "repo::a"], &below).0.silent();
+    for Hostile { name, .. } in &images {
+        assert!(dir.read(&format!("out/images/{name}")) == dir.read(&format!("images/{name}")));
+    }
+    fs::remove_dir_all(dir.path("out")).unwrap();
+
+    let raw = ["extract", "--as", "raw", "--destination", "out", "repo::a"];
+    let (ran, opened) = dir.traced(&raw, &below);
+    assert!(!opened.contains_key(Path::new("/etc/passwd")));
+    let mut there = refused_images(&ran);
+    for path in files_below(&dir.path("out/images")) {
+        let found = path.file_name().unwrap().to_str().unwrap();
+        let name = found.strip_suffix(".raw").unwrap_or(found);
+        let same = || fs::read(&path).unwrap() == dir.read(&format!("images/{name}"));
+        assert!(name != found || same(), "{name}");
+        there.push(name.to_owned());
+    }
+    there.sort();
+    let mut names: Vec<String> = images.into_iter().map(|image| image.name).collect();
+    names.sort();
+    assert_eq!(there, names, "each is a disk, or no image and as it was, or refused");
+}
+
+/// The images of which a run said, in one line each, why they have no disk.
+fn refused_images(ran: &Ran) -> Vec<String> {
+    let mut lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!((ran.code, lines.pop()), (Some(1), Some(CLOSING)));
+    let name = |line: &str| {
+        let said = line.strip_prefix("garret: images/").unwrap();
+        let (name, why) = said.split_once(": not restored: ").unwrap();
+        let is_damaged = why.contains("cannot inflate a cluster at offset ");
+        assert!(
+            is_damaged || why.ends_with("; leave out --as to get the image as it was"),
+            "{why}"
+        );
+        name.to_owned()
+    };
+    lines.into_iter().map(name).collect()
+}
+
+#[test]
+fn info_of_a_hostile_image_opens_nothing() {
+    let dir = Dir::with_repository();
+    let images = hostile_images(&dir);
+    dir.run(&["create", "repo::a", "images"]).silent();
+    for Hostile { name, names_file } in images {
+        let path = format!("images/{name}");
+        let info = ["info", "repo::a", &path];
+        let ran = match names_file {
+            true => {
+                let (ran, opened) = dir.traced(&info, &["repo", "cache"]);
+                assert!(!opened.contains_key(Path::new("/etc/passwd")), "{name}");
+                ran
+            }
+            false => dir.run(&info),
+        };
+        let said = ran.succeeds();
+        assert!(said.starts_with(&format!("Path: {path}\nFormat: ")), "{said}");
+    }
+}
+
+#[test]
+fn hostile_images_take_no_memory() {
+    let dir = Dir::with_repository();
+    hostile_images(&dir);
+    let timed = ["/usr/bin/time", "-f", "%M", "-o", "peak"];
+    dir.run_under(&timed, &["create", "repo::a", "images"]).silent();
+    let peak = String::from_utf8(dir.read("peak")).unwrap();
+    let kib: u64 = peak.trim().parse().unwrap();
+    assert!(kib * 1024 < 200_000_000, "{kib} KiB");
+}
