@@ -207,3 +207,44 @@ fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
     assert_eq!(load(true), 0);
     assert!(!path.exists());
 }
+
+/// The note that spares looking chunks up stands for one job, one archive and packs that are all still there, or for nothing.
+#[test]
+fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random(5);
+    let cache = || Cache::in_directory(dir.path(), REPOSITORY);
+    let index = |packs: &[(PackRow, Footer)]| {
+        let mut rows = Rows::default();
+        packs.iter().for_each(|(pack, footer)| rows.push(*pack, footer));
+        let mut index = Index { segments: Vec::new(), cache: cache(), repository: REPOSITORY };
+        index.forget();
+        index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([1; 32]))).unwrap();
+        index
+    };
+    let packs: Vec<_> = (0..5).map(|_| pack(&mut random, false, &[])).collect();
+    let (job, other) = ([1; 32], [2; 32]);
+    index(&packs[..4]).note_complete(&job, &[3; 32]);
+    assert!(index(&packs[..4]).is_complete(&job, &[3; 32]));
+    assert!(index(&packs).is_complete(&job, &[3; 32]), "more packs are no harm");
+    assert!(!index(&packs[1..]).is_complete(&job, &[3; 32]), "a pack is lost");
+    assert!(!index(&packs[..4]).is_complete(&job, &[4; 32]), "of another archive");
+    assert!(!index(&packs[..4]).is_complete(&other, &[3; 32]), "of another job");
+    let found = std::fs::read_dir(dir.path().join(REPOSITORY.to_string())).unwrap();
+    let paths = found.map(|entry| entry.unwrap().path());
+    let note = paths.into_iter().find(|path| path.extension().is_some_and(|e| e == "complete"));
+    let (note, index) = (note.unwrap(), index(&packs[..4]));
+    let bytes = std::fs::read(&note).unwrap();
+    for place in 0..bytes.len() {
+        let mut bytes = bytes.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&note, &bytes).unwrap();
+        assert!(!index.is_complete(&job, &[3; 32]), "byte {place}");
+    }
+    for len in 0..bytes.len() {
+        std::fs::write(&note, &bytes[..len]).unwrap();
+        assert!(!index.is_complete(&job, &[3; 32]), "{len} bytes");
+    }
+    std::fs::write(&note, &bytes).unwrap();
+    assert!(index.is_complete(&job, &[3; 32]));
+}
