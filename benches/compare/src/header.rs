@@ -35,8 +35,8 @@ pub(crate) fn lines(about: &About<'_>) -> Vec<String> {
         format!("Backup programs on the same VM images; medians of {runs}, in rounds, order rotated"),
         format!("Machine: {}", machine()),
         format!(
-            "Images: {} of nights 1 to {nights} in {}, copied to the same paths night after night; beside them \
-             {SMALL}, written anew for every step",
+            "Images: {} of nights 1 to {nights} in {}, copied to the same paths night after night; with {SMALL}, \
+             written anew for every step",
             plan.images.join(" "),
             images.display()
         ),

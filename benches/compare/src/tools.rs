@@ -223,14 +223,15 @@ pub(crate) static TOOLS: [Tool; 10] = [
         init: |site| vec![zbackup("init", site.repository.clone())],
         backup: |site, backup| {
             let one = |file: &String| {
-                let name = site.repository.join(format!("backups/{}-{file}", backup.archive));
+                let name = site.repository.join("backups").join(one_name(backup.archive, file));
                 zbackup("backup", name).stdin(backup.sources.join(backup.directory).join(file))
             };
             backup.files.iter().map(one).collect()
         },
         restore: |site, restore| {
-            let name = format!("backups/{}-{}", restore.archive, restore.file);
-            vec![zbackup("restore", site.repository.join(name)).stdout(restore.flat())]
+            let name = one_name(restore.archive, restore.file);
+            let path = site.repository.join("backups").join(name);
+            vec![zbackup("restore", path).stdout(restore.flat())]
         },
     },
     Tool {
@@ -285,6 +286,11 @@ fn attic_restore(site: &Site, restore: &Restore<'_>) -> Vec<Call> {
     vec![call.arg(restore.inside()).directory(restore.out)]
 }
 
+/// The backup of one file, where each file is a backup.
+fn one_name(archive: &str, file: &str) -> String {
+    format!("{archive}-{}", file.replace('/', "-"))
+}
+
 fn zbackup(command: &str, path: PathBuf) -> Call {
     Call::new(["--non-encrypted", "--silent", command]).arg(path)
 }
@@ -292,7 +298,7 @@ fn zbackup(command: &str, path: PathBuf) -> Call {
 fn casync(command: &str, site: &Site, archive: &str, file: &str) -> Call {
     let mut store = OsString::from("--store=");
     store.push(site.repository.join("default.castr"));
-    let index = site.repository.join(format!("{archive}-{file}.caibx"));
+    let index = site.repository.join(one_name(archive, file) + ".caibx");
     Call::new([command]).arg(store).arg(index)
 }
 
@@ -313,7 +319,7 @@ mod tests {
     #[test]
     fn a_backup_by_stdin_is_one_call_per_file() {
         let site = Site { repository: "/r".into(), home: "/h".into() };
-        let files = ["a".to_owned(), "b".to_owned()];
+        let files = ["a".to_owned(), "c/b".to_owned()];
         let (archive, sources, directory) = ("first", Path::new("/s"), "images");
         let backup = Backup { archive, sources, directory, files: &files };
         let calls = |name: &str| {
@@ -323,6 +329,6 @@ mod tests {
         assert_eq!(calls("zbackup").len(), 2);
         assert_eq!(calls("borg").len(), 1);
         let text = format!("{:?}", calls("zbackup"));
-        assert!(text.contains("/r/backups/first-b") && text.contains("/s/images/b"), "{text}");
+        assert!(text.contains("/r/backups/first-c-b") && text.contains("/s/images/c/b"), "{text}");
     }
 }

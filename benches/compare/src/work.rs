@@ -24,9 +24,10 @@ const READ_LEN: usize = 256 << 10;
 pub(crate) const IMAGES: &str = "images";
 /// Directory of the raw copy.
 pub(crate) const RAW: &str = "raw";
-/// A small file beside the images, written anew before every backup, as a definition of the guests would be: borg and
-/// attic never remember the newest file of a backup, and without it that would be an image.
-pub(crate) const SMALL: &str = "guests.txt";
+/// A small file below the directory of the images, written anew for every step, as a definition of the guests would be.
+/// borg and attic never remember the newest file of a backup; without this one that would be an image. It has a directory
+/// of its own because bupstash remembers whole directories.
+pub(crate) const SMALL: &str = "conf/guests.txt";
 
 /// How much there is of something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +115,11 @@ impl Work {
 
     /// Writes the small file anew.
     pub(crate) fn write_small(&self, text: &str) -> Result<()> {
-        Ok(fs::write(self.images().join(SMALL), text)?)
+        let path = self.images().join(SMALL);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        Ok(fs::write(path, text)?)
     }
 
     /// Where an image of a night lies now.

@@ -10,6 +10,7 @@
 //! others go on.
 
 mod disk;
+mod open;
 mod plan;
 mod select;
 mod target;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use format::archive::{Content, Item, ItemKind};
 use format::recipe::Entry;
-use image::{Allocation, AllocationMap, FileSink, Root, Sink, Source, SourceError, Time};
+use image::{Root, Source, SourceError, Time};
 
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
@@ -33,10 +34,9 @@ use crate::progress::{Phase, Problem, Progress};
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
 use crate::store::Key;
-use crate::stream::read_side;
 use crate::window::BufferPool;
 
-use disk::{Disk, View};
+use disk::Disk;
 use plan::ReadPlan;
 pub use select::Selection;
 use target::Target;
@@ -62,9 +62,6 @@ pub enum Form {
     /// The guest's disk, as `NAME.raw`. Other files come back as they were.
     Raw,
 }
-
-/// What a disk has behind the name of its image.
-const RAW_SUFFIX: &[u8] = b".raw";
 
 /// Where restored bytes go.
 pub enum Destination<'a> {
@@ -297,100 +294,6 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             self.progress.advance(buffer.bytes().len() as u64);
         }
         Ok(len)
-    }
-
-    /// Makes the file and gives what its stream is to be written to; `None` if it is complete.
-    fn open_file(
-        &mut self,
-        root: &Root,
-        item: &Item,
-        content: &Content,
-        name: &str,
-    ) -> Result<Option<Arc<Target>>> {
-        if self.options.form == Form::Raw
-            && let Some(stored) = StoredFile::open(self.chunks.repository, item)?
-        {
-            let allocation = match self.options.allocation {
-                AllocationMode::Sparse | AllocationMode::Exact => Allocation::Sparse,
-                AllocationMode::Full => Allocation::Full,
-            };
-            let path = [&item.path, RAW_SUFFIX].concat();
-            match Disk::open(Arc::new(stored), item)? {
-                Disk::Same => {}
-                Disk::Plain(view) => {
-                    self.claim(&path)?;
-                    let sink = root.file(&path, view.len(), allocation)?;
-                    let layout = disk::identity(view.len())?;
-                    return Ok(Some(Arc::new(Target::file(name, Some(layout), sink))));
-                }
-                Disk::Packed(view) => {
-                    self.claim(&path)?;
-                    let sink = root.file(&path, view.len(), allocation)?;
-                    self.copy(view, sink, item)?;
-                    return Ok(None);
-                }
-            }
-        }
-        let layout = read_layout(content, item.size, self.chunks, name)?;
-        let allocation = match self.options.allocation {
-            AllocationMode::Sparse => Allocation::Sparse,
-            AllocationMode::Full => Allocation::Full,
-            AllocationMode::Exact => self.exact(item, content, name)?,
-        };
-        self.claim(&item.path)?;
-        let sink = root.file(&item.path, item.size, allocation)?;
-        Ok(Some(Arc::new(Target::file(name, layout, sink))))
-    }
-
-    /// A disk gets a name that another file of the archive may have: neither takes the place of the other.
-    fn claim(&mut self, path: &[u8]) -> Result<()> {
-        let is_free = self.options.form != Form::Raw
-            || !path.ends_with(RAW_SUFFIX)
-            || self.claimed.insert(path.to_vec());
-        match is_free {
-            true => Ok(()),
-            false => Err(Error::NotRestored(
-                "another file has this name now; extract it alone".to_owned(),
-            )),
-        }
-    }
-
-    /// Writes a disk of which parts have to be inflated, and completes its file.
-    fn copy(&mut self, view: Arc<View<'scope>>, sink: FileSink, item: &Item) -> Result<()> {
-        let len = view.len();
-        let sink = Arc::new(sink);
-        let (to, progress, buffers) = (sink.clone(), self.progress, BufferPool::default());
-        let with_zeros = self.options.allocation == AllocationMode::Full;
-        let stretches = disk::stretches(view.clone(), with_zeros);
-        let written = self.workers.map(stretches, move |(offset, len)| {
-            let mut buffer = buffers.get(len);
-            view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
-            to.write_at(offset, buffer.bytes())?;
-            progress.advance(len as u64);
-            Ok(())
-        });
-        written.collect::<Result<()>>()?;
-        let still_written = || Error::NotRestored("a part of it is still written".to_owned());
-        let sink = Arc::try_unwrap(sink).map_err(|_| still_written())?;
-        sink.finish(item.mode, self.owner(item), time(item))?;
-        self.report.file_count += 1;
-        self.report.bytes += len;
-        Ok(())
-    }
-
-    fn exact(&self, item: &Item, content: &Content, name: &str) -> Result<Allocation> {
-        if content.allocation.is_empty() {
-            return Ok(Allocation::Full);
-        }
-        let map = read_side(&content.allocation, self.chunks, name)?;
-        match AllocationMap::decode(&map, item.size) {
-            Ok(map) => Ok(Allocation::Exact(map)),
-            Err(error) => Err(Error::Corrupt {
-                object: name.to_owned(),
-                offset: 0,
-                what: format!("its allocation map: {error}"),
-            }),
-        }
     }
 
     /// Plans a whole file, executing whenever the plan is full. What is wrong with the file is remembered by its target.
