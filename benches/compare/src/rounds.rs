@@ -305,16 +305,16 @@ fn surroundings(participant: &Participant, site: &Site, directory: &Path) -> Sur
     Surroundings { program, environment, directory: directory.to_owned(), log }
 }
 
-/// What others left unwritten is written, what is read is in the page cache, then the clock starts.
+/// What is read comes into the page cache, what others left unwritten is written, then the clock starts.
 fn measure_warm(
     surroundings: &Surroundings,
     calls: &[Call],
     read: &[&[PathBuf]],
 ) -> Result<Measured> {
-    sync();
     for files in read {
         work::warm(files)?;
     }
+    sync();
     measure(surroundings, calls)
 }
 
