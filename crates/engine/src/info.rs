@@ -34,7 +34,7 @@ pub struct FileInfo {
     pub file_len: u64,
     /// Length of the disk in it; of the file if it is none or could not be read as one.
     pub disk_len: u64,
-    /// What of the disk has a place in the file, holes of the file counted or not as the format has it.
+    /// What of the disk is stored in the file: clusters that have a place, or what of a raw disk is not in holes.
     pub allocated: u64,
     /// What of the disk lies in runs of zeros that are not stored; of compressed clusters none counts.
     pub zero: u64,

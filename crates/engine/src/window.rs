@@ -161,7 +161,7 @@ pub(crate) enum StretchBody {
     /// To be read.
     Window(Window),
     /// Whole windows of hole.
-    Hole(u64),
+    Hole,
 }
 
 /// Divides a source into windows, from its map of holes.
@@ -208,7 +208,7 @@ impl SourceWindows {
             let windows = ((offset + len).min(section_end) - self.at) / WINDOW_LEN as u64;
             if windows > 0 {
                 let len = windows * WINDOW_LEN as u64;
-                return Ok(Some(self.step(len, 0, StretchBody::Hole(len))));
+                return Ok(Some(self.step(len, 0, StretchBody::Hole)));
             }
         }
         let holes = self.holes(end);

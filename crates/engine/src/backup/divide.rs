@@ -44,6 +44,8 @@ pub(super) struct Choice {
     pub(super) cutter: CutterKind,
     pub(super) starts: Vec<u64>,
     pub(super) why: String,
+    /// Whether it is a qcow2 image: a file, unlike a pipe, can be read in the order of the disk in it.
+    is_qcow2: bool,
 }
 
 impl Choice {
@@ -53,7 +55,12 @@ impl Choice {
             CutterKind::Fastcdc => "fastcdc",
         };
         let partitions = if starts.len() > 1 { ", partition by partition" } else { "" };
-        Choice { cutter, starts, why: format!("cutter {name}{partitions} ({why})") }
+        Choice {
+            cutter,
+            starts,
+            why: format!("cutter {name}{partitions} ({why})"),
+            is_qcow2: false,
+        }
     }
 }
 
@@ -63,20 +70,13 @@ pub(super) fn divide(
     path: &Path,
     wanted: CutterChoice,
 ) -> Result<Divided, SourceError> {
-    let is_qcow2 = wanted == CutterChoice::Auto
-        && file.len() >= IMAGE_LEN_MIN
-        && detect(&*file, path) == Detected::Qcow2;
-    let why = match is_qcow2 {
-        true => match guest_order(&file)? {
-            Ok(divided) => return Ok(divided),
-            Err(why) => Some(why),
-        },
-        false => None,
+    let as_it_is = choose(&*file, path, wanted);
+    let choice = match as_it_is.is_qcow2.then(|| guest_order(&file)).transpose()? {
+        Some(Ok(divided)) => return Ok(divided),
+        Some(Err(why)) => Choice::new(CutterKind::Page, vec![0], &why),
+        None => as_it_is,
     };
-    let Choice { cutter, starts, why } = match why {
-        Some(why) => Choice::new(CutterKind::Page, vec![0], &why),
-        None => choose(&*file, path, wanted),
-    };
+    let Choice { cutter, starts, why, .. } = choice;
     let parts = vec![Part { source: file, starts, cutter }];
     Ok(Divided { parts, layout: Vec::new(), allocation: None, why })
 }
@@ -157,7 +157,10 @@ pub(super) fn choose(source: &dyn Source, path: &Path, wanted: CutterChoice) -> 
                 Choice::new(CutterKind::Fastcdc, vec![0], &Detected::Plain.to_string())
             }
             // Its pages are aligned in the file, and what looks like a partition table is none.
-            Detected::Qcow2 => Choice::new(CutterKind::Page, vec![0], &Detected::Qcow2.to_string()),
+            Detected::Qcow2 => Choice {
+                is_qcow2: true,
+                ..Choice::new(CutterKind::Page, vec![0], &Detected::Qcow2.to_string())
+            },
             image => Choice::new(CutterKind::Page, section_starts(source), &image.to_string()),
         },
     }

@@ -87,7 +87,7 @@ impl<'p> Plan<'p> {
                         if open.end.layout.is_empty() { stretch.len } else { stretch.data };
                     step.body = match stretch.body {
                         StretchBody::Window(window) => Body::Window(Ok((window, *cutter))),
-                        StretchBody::Hole(len) => Body::Hole(len),
+                        StretchBody::Hole => Body::Hole(stretch.len),
                     };
                 }
                 Ok(None) => {}
@@ -194,7 +194,7 @@ impl<'p> Plan<'p> {
         let mut windows = StreamWindows::new(reader, self.lookahead);
         let path = Path::new("standard input");
         let head = windows.peek().map_err(|error| SourceError::new(path, "read", error))?;
-        let Choice { cutter, starts, why } =
+        let Choice { cutter, starts, why, .. } =
             choose(&Head(head), Path::new(""), self.options.cutter);
         self.progress.note(&format!("{}: {why}", path.display()));
         windows.set_starts(&starts);
