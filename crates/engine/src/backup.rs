@@ -1,12 +1,13 @@
 //! Backup: from paths and pipes to an archive.
 //!
 //! ```text
-//! Plan --> read, scan --> cut --> hash --> Collector --> items --> publish
-//! walk     workers        serial  workers  admit new chunks, write recipes
+//! Plan --> read, scan --> cut ----> hash --> Collector --> items --> publish
+//! walk     workers        in turn            admit new chunks, write recipes
 //! ```
 //!
-//! A step goes down this chain for every window of every stream; all queues between the stations are bounded. The set of
-//! chunks depends on the content, the repository's sizes and keys, never on the number of threads.
+//! A step goes down this chain for every window of every stream. One job takes it from reading to hashing, while it is in the
+//! cache of one core; only the cut waits for that of the step before. The set of chunks depends on the content, the
+//! repository's sizes and keys, never on the number of threads.
 
 mod collect;
 mod divide;
@@ -30,7 +31,7 @@ use crate::chunk::ChunkHasher;
 use crate::cutters::{CutterChoice, Cutters};
 use crate::error::{Error, Result};
 use crate::group::Compression;
-use crate::pipeline::with_workers;
+use crate::pipeline::{Turn, with_workers};
 use crate::progress::{Phase, Progress};
 use crate::repository::Repository;
 use crate::walk::absolute_path;
@@ -140,10 +141,8 @@ pub fn backup(
     let (collected, written) = with_workers(options.threads, |workers| {
         write_chunks(target, options.compression, workers, |writer| {
             let plan = Plan::new(inputs, &tools, previous, options, progress);
-            let scanned = workers.map(plan, |step| Ok(step.map(|window| scan(window, &tools))));
-            let mut cutting = Cutting::default();
-            let cut = scanned.map(|step| Ok(cutting.cut(step?, &tools)));
-            let hashed = workers.map(cut, |step| Ok(step.map(|cut| hash(cut, &tools))));
+            let hashed =
+                workers.map_in_turn(plan, |step, turn| Ok(into_chunks(step, turn, &tools)));
             let mut collector = Collector::new(&tools.cutters, progress);
             for step in hashed {
                 collector.take(step?, writer)?;
@@ -217,7 +216,18 @@ struct End {
     source: Option<Arc<dyn Source>>,
 }
 
-/// First station: read a window, find its zero runs and possible cuts.
+/// From a window of a stream to its chunks and their names.
+fn into_chunks(
+    step: Step<(Window, CutterKind)>,
+    turn: Turn<Stitcher>,
+    tools: &Tools<'_>,
+) -> Step<Hashed> {
+    let scanned = step.map(|window| scan(window, tools));
+    let cut = turn.take(|stitcher| cut(scanned, stitcher, tools));
+    cut.map(|cut| Ok(hash(cut, tools)))
+}
+
+/// First station: reads a window, finds its zero runs and possible cuts.
 fn scan((window, cutter): (Window, CutterKind), tools: &Tools<'_>) -> Result<Scanned, SourceError> {
     let loaded = window.load(&tools.buffers)?;
     let scan = tools.cutters.get(cutter).scan(&segment(&loaded));
@@ -240,10 +250,21 @@ fn segment(loaded: &Loaded) -> Segment<'_> {
     }
 }
 
-/// Second station, the serial one: which of the possible cuts are cuts.
-#[derive(Default)]
-struct Cutting {
-    stitcher: Stitcher,
+/// Second station: which of the possible cuts are cuts. The stitcher comes from the step before.
+fn cut(step: Step<Scanned>, stitcher: &mut Stitcher, tools: &Tools<'_>) -> Step<Cut> {
+    if step.fresh {
+        *stitcher = Stitcher::new();
+    }
+    if let Body::Hole(len) = step.body {
+        // The recipe takes the run from the step; only the stitcher must know of it.
+        stitcher.skip_zero(len, &mut Vec::new());
+    }
+    step.map(|Scanned { loaded, cutter, scan }| {
+        let mut pieces = Vec::new();
+        let cutter = tools.cutters.get(cutter);
+        let start = stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
+        Ok(Cut { buffer: loaded.buffer, start, pieces })
+    })
 }
 
 /// A window that is cut.
@@ -254,24 +275,6 @@ struct Cut {
     pieces: Vec<Piece>,
 }
 
-impl Cutting {
-    fn cut(&mut self, step: Step<Scanned>, tools: &Tools<'_>) -> Step<Cut> {
-        if step.fresh {
-            self.stitcher = Stitcher::new();
-        }
-        if let Body::Hole(len) = step.body {
-            // The recipe takes the run from the step; only the stitcher must know of it.
-            self.stitcher.skip_zero(len, &mut Vec::new());
-        }
-        step.map(|Scanned { loaded, cutter, scan }| {
-            let mut pieces = Vec::new();
-            let cutter = tools.cutters.get(cutter);
-            let start = self.stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
-            Ok(Cut { buffer: loaded.buffer, start, pieces })
-        })
-    }
-}
-
 /// A window whose chunks have their names.
 struct Hashed {
     cut: Cut,
@@ -280,9 +283,9 @@ struct Hashed {
 }
 
 /// Third station: names the chunks.
-fn hash(cut: Cut, tools: &Tools<'_>) -> Result<Hashed, SourceError> {
+fn hash(cut: Cut, tools: &Tools<'_>) -> Hashed {
     let ids = cut.chunks().map(|chunk| tools.hasher.hash(chunk)).collect();
-    Ok(Hashed { cut, ids })
+    Hashed { cut, ids }
 }
 
 impl Cut {

@@ -130,10 +130,12 @@ fn compress_into(bytes: &[u8], compression: Compression, body: &mut Vec<u8>) -> 
             Ok(Codec::Lz4)
         }
         Compression::Zstd(level) => {
-            body.resize(start + zstd::zstd_safe::compress_bound(bytes.len()), 0);
-            let (_, output) = body.split_at_mut(start);
-            let len = with_compressor(level, |zstd| zstd.compress_to_buffer(bytes, output))?;
-            body.truncate(start + len);
+            body.reserve_exact(zstd::zstd_safe::compress_bound(bytes.len()));
+            // A cursor lets zstd write to memory that nobody has filled with zeros before.
+            let mut output = io::Cursor::new(std::mem::take(body));
+            output.set_position(start as u64);
+            with_compressor(level, |zstd| zstd.compress_to_buffer(bytes, &mut output))?;
+            *body = output.into_inner();
             Ok(Codec::Zstd)
         }
     }
@@ -158,14 +160,14 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Decompresses a zstd frame with this thread's context; gives the length.
-fn decompress_zstd(frame: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
+/// Decompresses a zstd frame of at most `len` bytes with this thread's context.
+fn decompress_zstd(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
     DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = match kept {
             Some(decompressor) => decompressor,
             None => kept.insert(Decompressor::new()?),
         };
-        decompressor.decompress_to_buffer(frame, bytes)
+        decompressor.decompress(frame, len)
     })
 }
 
@@ -185,18 +187,14 @@ impl OpenGroup {
     pub(crate) fn decompress(frame: &Frame, body: &[u8]) -> Result<Self, String> {
         let (lens, compressed) = decode_body(body, frame).map_err(|error| error.to_string())?;
         let plain_len = frame.plain_len as usize;
-        let mut bytes = vec![0; plain_len];
-        let len = match frame.codec {
-            Codec::None if compressed.len() == plain_len => {
-                bytes.copy_from_slice(compressed);
-                plain_len
-            }
-            Codec::None => compressed.len(),
-            Codec::Zstd => decompress_zstd(compressed, &mut bytes)
+        let bytes = match frame.codec {
+            Codec::None => compressed.to_vec(),
+            Codec::Zstd => decompress_zstd(compressed, plain_len)
                 .map_err(|error| format!("the zstd frame does not decompress: {error}"))?,
-            Codec::Lz4 => lz4_flex::block::decompress_into(compressed, &mut bytes)
+            Codec::Lz4 => lz4_flex::block::decompress(compressed, plain_len)
                 .map_err(|error| format!("the lz4 block does not decompress: {error}"))?,
         };
+        let len = bytes.len();
         match len == plain_len {
             true => Ok(OpenGroup { lens, bytes }),
             false => Err(format!("the group has {len} bytes and should have {plain_len}")),

@@ -3,11 +3,11 @@
 //! Jobs run on a pool and come back in the order they were submitted, at most a window of them at a time: that bounds memory
 //! and makes the output independent of the number of threads. With one thread every job runs where it is submitted, which
 //! is the plain serial program and the oracle of the parallel one. The caller is never one of the pool's threads, so it may
-//! block; jobs never wait for each other.
+//! block; a job waits for no other but its turn, and jobs start in the order they were submitted, so the oldest never waits.
 
 use std::collections::VecDeque;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::ScopeFifo;
 
 use crate::error::{Error, Result};
@@ -54,6 +54,47 @@ impl<'a, 'scope> Workers<'a, 'scope> {
         B: Send + 'scope,
     {
         OrderedMap { queue: self.queue(), input, job, failed: None, ended: false }
+    }
+
+    /// As [`Workers::map`], for jobs with a part that must run in the order of the input: a state goes from each to the next.
+    pub(crate) fn map_in_turn<A, B, S, I, F>(
+        self,
+        input: I,
+        job: F,
+    ) -> impl Iterator<Item = Result<B>>
+    where
+        I: Iterator<Item = Result<A>>,
+        F: Fn(A, Turn<S>) -> Result<B> + Clone + Send + 'scope,
+        A: Send + 'scope,
+        B: Send + 'scope,
+        S: Default + Send + 'scope,
+    {
+        let mut before = None;
+        let in_turn = input.map(move |item| {
+            let (after, next) = bounded(1);
+            let before = before.replace(next);
+            Ok((item?, Turn { before, after }))
+        });
+        self.map(in_turn, move |(item, turn)| job(item, turn))
+    }
+}
+
+/// A job's place in the order of [`Workers::map_in_turn`].
+pub(crate) struct Turn<S> {
+    /// From the job before, if there is one.
+    before: Option<Receiver<S>>,
+    after: Sender<S>,
+}
+
+impl<S: Default> Turn<S> {
+    /// Waits until the job before is done with the state; the next one has it when `work` returns.
+    pub(crate) fn take<R>(self, work: impl FnOnce(&mut S) -> R) -> R {
+        // Nothing comes from a job that panicked; its panic ends the whole scope.
+        let mut state = self.before.and_then(|before| before.recv().ok()).unwrap_or_default();
+        let result = work(&mut state);
+        // The receiver is gone only when this was the last job.
+        drop(self.after.send(state));
+        result
     }
 }
 
