@@ -1,4 +1,4 @@
-//! The command line: which command, and the kinds of values that several commands take.
+//! The command line: which command.
 //!
 //! In: the arguments. Out: a [`Command`], or help or a usage error that was already shown.
 
@@ -6,8 +6,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use engine::{Compression, CutterChoice};
-use format::recipe::CutterKind;
 
 use crate::commands::Command;
 
@@ -53,69 +51,6 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Threads that do the work.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Threads {
-    /// Threads that do the work [default: one for each processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-}
-
-impl Threads {
-    /// At least one.
-    pub(crate) fn count(self) -> usize {
-        self.threads.map_or_else(available_threads, usize::from)
-    }
-}
-
-/// As many threads as there are processors for us.
-pub(crate) fn available_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// `none`, `lz4`, `zstd` or `zstd,LEVEL`.
-pub(crate) fn compression(text: &str) -> Result<Compression, String> {
-    let (codec, level) = match text.split_once(',') {
-        Some((codec, level)) => (codec, Some(level)),
-        None => (text, None),
-    };
-    match (codec, level) {
-        ("none", None) => Ok(Compression::None),
-        ("lz4", None) => Ok(Compression::Lz4),
-        ("zstd", None) => Ok(Compression::default()),
-        ("zstd", Some(level)) => match level.parse() {
-            Ok(level) if Compression::ZSTD_LEVELS.contains(&level) => Ok(Compression::Zstd(level)),
-            _ => {
-                let (low, high) = Compression::ZSTD_LEVELS.into_inner();
-                Err(format!("zstd has the levels {low} to {high}"))
-            }
-        },
-        ("none" | "lz4", Some(_)) => Err(format!("{codec} has no levels")),
-        _ => Err("it is one of none, lz4, zstd, zstd,LEVEL".to_owned()),
-    }
-}
-
-/// `auto`, `page` or `fastcdc`.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum CutterName {
-    /// page for disk images, fastcdc for everything else
-    Auto,
-    /// cuts at 4 KiB pages
-    Page,
-    /// cuts anywhere
-    Fastcdc,
-}
-
-impl From<CutterName> for CutterChoice {
-    fn from(name: CutterName) -> Self {
-        match name {
-            CutterName::Auto => CutterChoice::Auto,
-            CutterName::Page => CutterChoice::Always(CutterKind::Page),
-            CutterName::Fastcdc => CutterChoice::Always(CutterKind::Fastcdc),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -125,16 +60,6 @@ mod tests {
     #[test]
     fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn compression_is_a_codec_and_perhaps_a_level() {
-        assert_eq!(compression("zstd"), Ok(Compression::Zstd(3)));
-        assert_eq!(compression("zstd,-7"), Ok(Compression::Zstd(-7)));
-        assert_eq!(compression("lz4"), Ok(Compression::Lz4));
-        for bad in ["", "gzip", "zstd,23", "zstd,", "lz4,1", "none,0", "zstd,3,3"] {
-            assert!(compression(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ mod list;
 mod prune;
 
 use crate::demo;
-use crate::failure::Failure;
-use crate::ui::Ui;
+use cli::failure::Failure;
+use cli::ui::Ui;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]

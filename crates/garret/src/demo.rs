@@ -18,10 +18,10 @@ use engine::{
 use format::config::KeyMode;
 use tempfile::TempDir;
 
-use crate::args::Threads;
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{render, surroundings};
+use cli::args::Threads;
+use cli::failure::Failure;
+use cli::ui::Ui;
+use cli::{render, surroundings};
 
 /// Free space beyond what the sizes say: directories, indexes, the packs that are being written.
 const SPARE_BYTES: u64 = 200_000_000;

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use crate::failure::Failure;
+use cli::failure::Failure;
 
 /// A repository and perhaps an archive.
 #[derive(Debug, PartialEq, Eq)]

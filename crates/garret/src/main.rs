@@ -9,24 +9,19 @@
 //! never asks without a terminal.
 
 mod args;
-mod cache;
 mod commands;
 mod demo;
-mod failure;
 mod location;
-mod render;
-mod secrets;
-mod session;
-mod surroundings;
-mod ui;
 
 use std::process::ExitCode;
 
+use cli::ui::Ui;
+
 fn main() -> ExitCode {
-    let ui = ui::Ui::new();
+    let ui = Ui::new("garret");
     let result = match args::parse() {
         Ok(command) => command.run(&ui),
         Err(error) => return args::refuse(&error),
     };
-    failure::exit_code(result, &ui)
+    cli::failure::exit_code(result, &ui)
 }

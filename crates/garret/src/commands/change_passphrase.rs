@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use engine::{Error, KDF_DEFAULT};
 use format::config::KeyMode;
 
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, secrets, session};
+use crate::location;
+use cli::failure::Failure;
+use cli::ui::Ui;
+use cli::{secrets, session};
 
 /// Arguments of `change-passphrase`.
 #[derive(Debug, clap::Args)]
@@ -24,8 +25,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if mode == KeyMode::None {
         return Err(Error::NoPassphrase.into());
     }
-    let (old, _) = secrets::passphrase_and_keys(&locked, &path)?;
-    let new = secrets::new_passphrase(&["GARRET_NEW_PASSPHRASE"], mode == KeyMode::Keyfile)?;
+    let (old, _) = secrets::passphrase_and_keys(&locked, &path, ui)?;
+    let new = secrets::new_passphrase(&["GARRET_NEW_PASSPHRASE"], mode == KeyMode::Keyfile, ui)?;
     if mode == KeyMode::Passphrase {
         locked.change_passphrase(&old, &new, KDF_DEFAULT)?;
         return ui.print("Passphrase changed\n");

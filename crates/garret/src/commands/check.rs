@@ -4,10 +4,11 @@ use std::ffi::OsString;
 
 use engine::{Access, CheckOptions, Phase, Problem, Progress};
 
-use crate::args::Threads;
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, session};
+use crate::location;
+use cli::args::Threads;
+use cli::failure::Failure;
+use cli::session;
+use cli::ui::Ui;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use engine::{Access, BackupOptions, BackupReport, Compression, Input, Repository};
 
-use crate::args::{self, CutterName, Threads};
-use crate::failure::Failure;
-use crate::render;
-use crate::ui::Ui;
-use crate::{location, session, surroundings};
+use crate::location;
+use cli::args::{self, CutterName, Threads};
+use cli::failure::Failure;
+use cli::render;
+use cli::ui::Ui;
+use cli::{session, surroundings};
 
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]

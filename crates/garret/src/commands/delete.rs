@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use engine::{Access, Compression, Error, GcOptions, Repository};
 
-use crate::args::Threads;
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, render, session};
+use crate::location;
+use cli::args::Threads;
+use cli::failure::Failure;
+use cli::ui::Ui;
+use cli::{render, session};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use engine::{Access, AllocationMode, Destination, Form, Progress, RestoreOptions, Selection};
 
-use crate::args::Threads;
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, render, session};
+use crate::location;
+use cli::args::Threads;
+use cli::failure::Failure;
+use cli::ui::Ui;
+use cli::{render, session};
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

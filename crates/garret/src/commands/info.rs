@@ -8,9 +8,10 @@ use engine::{Access, Repository, Selection};
 use format::archive::Time;
 use format::config::KeyMode;
 
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, render, session};
+use crate::location;
+use cli::failure::Failure;
+use cli::ui::Ui;
+use cli::{render, session};
 
 /// Arguments of `info`.
 #[derive(Debug, clap::Args)]

@@ -7,9 +7,10 @@ use engine::{Error, InitOptions, KDF_DEFAULT, LocalStore, StoreErrorKind};
 use format::config::KeyMode;
 use zeroize::Zeroize;
 
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, secrets};
+use crate::location;
+use cli::failure::Failure;
+use cli::secrets;
+use cli::ui::Ui;
 
 /// How the repository is protected.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         _ => secrets::new_passphrase(
             &["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"],
             mode == KeyMode::Keyfile,
+            ui,
         )?,
     };
     let store = LocalStore::create(&path).map_err(|error| match error.kind {

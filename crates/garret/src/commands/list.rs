@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use engine::{Access, Repository};
 use jiff::Timestamp;
 
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, render, session};
+use crate::location;
+use cli::failure::Failure;
+use cli::ui::Ui;
+use cli::{render, session};
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]

@@ -8,10 +8,11 @@ use format::archive::Time;
 use jiff::tz::TimeZone;
 
 use super::delete::{self, Freed};
-use crate::args::Threads;
-use crate::failure::Failure;
-use crate::ui::Ui;
-use crate::{location, render, session};
+use crate::location;
+use cli::args::Threads;
+use cli::failure::Failure;
+use cli::ui::Ui;
+use cli::{render, session};
 
 /// Arguments of `prune`.
 #[derive(Debug, clap::Args)]

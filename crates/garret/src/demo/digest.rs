@@ -8,8 +8,8 @@ use engine::{Phase, Progress};
 use sha2::{Digest, Sha256};
 
 use super::failed;
-use crate::failure::Failure;
-use crate::ui::Ui;
+use cli::failure::Failure;
+use cli::ui::Ui;
 
 /// Bytes read at a time.
 const READ_LEN: usize = 1 << 20;

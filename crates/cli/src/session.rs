@@ -9,7 +9,7 @@ use crate::ui::Ui;
 use crate::{cache, secrets};
 
 /// The repository at `path`, its keys still unknown.
-pub(crate) fn find(path: &Path) -> Result<Locked, Failure> {
+pub fn find(path: &Path) -> Result<Locked, Failure> {
     if matches!(path.try_exists(), Ok(false)) {
         return Err(Failure::Fatal(format!("repository {} does not exist", path.display())));
     }
@@ -21,14 +21,14 @@ pub(crate) fn find(path: &Path) -> Result<Locked, Failure> {
 }
 
 /// The repository at `path`, open.
-pub(crate) fn open(path: &Path, access: Access, ui: &Ui) -> Result<Repository, Failure> {
+pub fn open(path: &Path, access: Access, ui: &Ui) -> Result<Repository, Failure> {
     let locked = find(path)?;
-    let keys = secrets::unlock(&locked, path)?;
+    let keys = secrets::unlock(&locked, path, ui)?;
     Ok(Repository::open(locked, keys, access, cache::directory(), ui)?)
 }
 
 /// Bytes of all streams of all archives. Archives that cannot be read are reported and left out.
-pub(crate) fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
+pub fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
     let mut sum = 0u64;
     for name in repository.archive_names()? {
         match repository.archive(&name) {

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// What frames the statistics of a backup.
-pub(crate) const RULE: &str =
+pub const RULE: &str =
     "------------------------------------------------------------------------------";
 /// Days after which a listing shows the year instead of the time of day.
 const RECENT_DAYS: i64 = 365;
 
 /// Bytes in decimal units, two digits behind the point: `1.62 GB`.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] =
         [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
     match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
@@ -24,27 +24,27 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// Bytes that went away: `-1.62 GB`.
-pub(crate) fn freed(bytes: u64) -> String {
+pub fn freed(bytes: u64) -> String {
     if bytes == 0 { size(0) } else { format!("-{}", size(bytes)) }
 }
 
 /// Seconds for each 10^9 bytes; `-` for nothing.
-pub(crate) fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
+pub fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
     if bytes == 0 { "-".to_owned() } else { format!("{:.2}", seconds * 1e9 / bytes as f64) }
 }
 
 /// A row of three sizes under their header.
-pub(crate) fn size_row(label: &str, original: &str, compressed: &str, stored: &str) -> String {
+pub fn size_row(label: &str, original: &str, compressed: &str, stored: &str) -> String {
     format!("{label:<15} {original:>20} {compressed:>20} {stored:>20}\n")
 }
 
 /// The header of [`size_row`].
-pub(crate) fn size_header() -> String {
+pub fn size_header() -> String {
     size_row("", "Original size", "Compressed size", "Deduplicated size")
 }
 
 /// Local time as the C library writes it: `Mon Mar 24 11:59:35 2014`.
-pub(crate) fn long_time(time: Time) -> String {
+pub fn long_time(time: Time) -> String {
     local(time).strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
@@ -63,7 +63,7 @@ fn local(time: Time) -> jiff::Zoned {
 }
 
 /// The line of an archive in a list; it ends with the name the archive was made with if its file has another now.
-pub(crate) fn archive_line(found: &NamedArchive) -> String {
+pub fn archive_line(found: &NamedArchive) -> String {
     let line = format!("{:<36} {}", one_line(&found.name), long_time(found.archive.end));
     match found.archive.name == found.name {
         true => line,
@@ -72,7 +72,7 @@ pub(crate) fn archive_line(found: &NamedArchive) -> String {
 }
 
 /// The line of an item in a list.
-pub(crate) fn item_line(item: &Item, now: Timestamp) -> String {
+pub fn item_line(item: &Item, now: Timestamp) -> String {
     let (kind, target) = match &item.kind {
         ItemKind::File(_) => ('-', None),
         ItemKind::Directory => ('d', None),
@@ -112,7 +112,7 @@ fn permissions(mode: u32) -> String {
 
 /// Text from outside on one line: control characters are written as escapes, so that a file name can neither end the line
 /// nor talk to the terminal.
-pub(crate) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         match character.is_control() {
@@ -124,7 +124,7 @@ pub(crate) fn one_line(text: &str) -> String {
 }
 
 /// Words of a command line, quoted where a shell would need it.
-pub(crate) fn command_line(words: &[Vec<u8>]) -> String {
+pub fn command_line(words: &[Vec<u8>]) -> String {
     let plain = |word: &str| {
         let safe = |c: char| c.is_alphanumeric() || "_-+=.,:/@%".contains(c);
         !word.is_empty() && word.chars().all(safe)

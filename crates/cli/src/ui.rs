@@ -18,7 +18,8 @@ use crate::render;
 const TICK: Duration = Duration::from_millis(120);
 
 /// The bar, and what was reported.
-pub(crate) struct Ui {
+pub struct Ui {
+    program: &'static str,
     terminal: bool,
     verbose: AtomicBool,
     problem_count: AtomicU64,
@@ -26,8 +27,10 @@ pub(crate) struct Ui {
 }
 
 impl Ui {
-    pub(crate) fn new() -> Self {
+    /// For a program of this name, which stands before each line on stderr.
+    pub fn new(program: &'static str) -> Self {
         Ui {
+            program,
             terminal: io::stderr().is_terminal(),
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
@@ -36,17 +39,17 @@ impl Ui {
     }
 
     /// Shows names from now on, if asked to.
-    pub(crate) fn set_verbose(&self, verbose: bool) {
+    pub fn set_verbose(&self, verbose: bool) {
         self.verbose.store(verbose, Ordering::Relaxed);
     }
 
     /// How many problems were reported.
-    pub(crate) fn problem_count(&self) -> u64 {
+    pub fn problem_count(&self) -> u64 {
         self.problem_count.load(Ordering::Relaxed)
     }
 
     /// Writes a result, with its own line ends, to stdout.
-    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+    pub fn print(&self, text: &str) -> Result<(), Failure> {
         let write = || {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;
@@ -56,13 +59,13 @@ impl Ui {
     }
 
     /// A line on stderr. If even that fails there is nobody to tell.
-    pub(crate) fn complain(&self, text: &str) {
-        let text = format!("garret: {}\n", render::one_line(text));
+    pub fn complain(&self, text: &str) {
+        let text = format!("{}: {}\n", self.program, render::one_line(text));
         let _unheard = self.beside_bar(|| io::stderr().lock().write_all(text.as_bytes()));
     }
 
     /// Counts and shows something that went wrong while the command goes on.
-    pub(crate) fn report(&self, text: &str) {
+    pub fn report(&self, text: &str) {
         self.problem_count.fetch_add(1, Ordering::Relaxed);
         self.complain(text);
     }

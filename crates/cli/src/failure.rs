@@ -9,7 +9,7 @@ use crate::ui::Ui;
 
 /// What ends a command.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// It could not be done. One line.
     Fatal(String),
     /// It was asked for in a way that makes no sense. One line.
@@ -21,7 +21,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// Something about our own output or surroundings failed.
-    pub(crate) fn io(what: impl std::fmt::Display, error: &io::Error) -> Self {
+    pub fn io(what: impl std::fmt::Display, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::NobodyReads(0),
             _ => Failure::Fatal(format!("{what}: {error}")),
@@ -41,7 +41,7 @@ impl From<engine::Error> for Failure {
 }
 
 /// Says what is to be said on stderr, and gives the exit code: 0 fine, 1 any error, 2 wrong use.
-pub(crate) fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
+pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
     let code = match result {
         Ok(()) if ui.problem_count() == 0 => 0,
         Ok(()) => {

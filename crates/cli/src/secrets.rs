@@ -18,32 +18,36 @@ use zeroize::Zeroizing;
 
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
+use crate::ui::Ui;
 
 /// How often the terminal is asked.
 const ATTEMPTS: u32 = 3;
 
 /// A passphrase that is wiped when dropped.
-pub(crate) type Passphrase = Zeroizing<Vec<u8>>;
+pub type Passphrase = Zeroizing<Vec<u8>>;
 
 /// The keys of a repository.
-pub(crate) fn unlock(locked: &Locked, path: &Path) -> Result<Keys, Failure> {
+pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
     match locked.key_mode() {
         KeyMode::None => Ok(locked.unlock(Secret::None)?),
-        KeyMode::Passphrase | KeyMode::Keyfile => Ok(passphrase_and_keys(locked, path)?.1),
+        KeyMode::Passphrase | KeyMode::Keyfile => Ok(passphrase_and_keys(locked, path, ui)?.1),
     }
 }
 
 /// The passphrase that opens a repository, and what it opens.
-pub(crate) fn passphrase_and_keys(
+pub fn passphrase_and_keys(
     locked: &Locked,
     path: &Path,
+    ui: &Ui,
 ) -> Result<(Passphrase, Keys), Failure> {
     if locked.key_mode() == KeyMode::Passphrase {
-        return attempt(path, false, |passphrase| locked.unlock(Secret::Passphrase(passphrase)));
+        return attempt(path, false, ui, |passphrase| {
+            locked.unlock(Secret::Passphrase(passphrase))
+        });
     }
     let (key_path, bytes) = read_key_file(locked.id(), path)?;
     let shown = key_path.display().to_string();
-    attempt(path, true, |passphrase| {
+    attempt(path, true, ui, |passphrase| {
         locked.unlock(Secret::Keyfile { path: &shown, bytes: &bytes, passphrase })
     })
 }
@@ -52,6 +56,7 @@ pub(crate) fn passphrase_and_keys(
 fn attempt(
     path: &Path,
     blank: bool,
+    ui: &Ui,
     open: impl Fn(&[u8]) -> engine::Result<Keys>,
 ) -> Result<(Passphrase, Keys), Failure> {
     if let Some(passphrase) = from_environment(&["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"]) {
@@ -74,7 +79,9 @@ fn attempt(
     for left in (0..ATTEMPTS).rev() {
         let passphrase = ask(&prompt)?.ok_or_else(needed)?;
         match open(&passphrase) {
-            Err(engine::Error::WrongPassphrase) if left > 0 => tell("wrong passphrase, try again"),
+            Err(engine::Error::WrongPassphrase) if left > 0 => {
+                ui.complain("wrong passphrase, try again")
+            }
             opened => return Ok((passphrase, opened?)),
         }
     }
@@ -82,7 +89,7 @@ fn attempt(
 }
 
 /// A passphrase for a new key: from one of `variables`, or asked twice.
-pub(crate) fn new_passphrase(variables: &[&str], blank: bool) -> Result<Passphrase, Failure> {
+pub fn new_passphrase(variables: &[&str], blank: bool, ui: &Ui) -> Result<Passphrase, Failure> {
     if let Some(passphrase) = from_environment(variables) {
         return match passphrase.is_empty() && !blank {
             true => Err(Failure::Fatal("the passphrase must not be empty".to_owned())),
@@ -111,15 +118,10 @@ pub(crate) fn new_passphrase(variables: &[&str], blank: bool) -> Result<Passphra
         };
         match left {
             0 => return Err(Failure::Fatal(wrong.to_owned())),
-            _ => tell(&format!("{wrong}, try again")),
+            _ => ui.complain(&format!("{wrong}, try again")),
         }
     }
     Err(needed())
-}
-
-/// A line for who is typing; if the terminal is gone the next question finds that out.
-fn tell(text: &str) {
-    let _unheard = writeln!(io::stderr().lock(), "garret: {text}");
 }
 
 fn from_environment(variables: &[&str]) -> Option<Passphrase> {
@@ -148,12 +150,12 @@ fn key_directory() -> Result<PathBuf, Failure> {
 }
 
 /// Where the key file of a repository is, or will be.
-pub(crate) fn key_path(id: RepositoryId) -> Result<PathBuf, Failure> {
+pub fn key_path(id: RepositoryId) -> Result<PathBuf, Failure> {
     Ok(key_directory()?.join(format!("{id}.key")))
 }
 
 /// The key file of the repository at `path`: where it is and what it says.
-pub(crate) fn read_key_file(id: RepositoryId, path: &Path) -> Result<(PathBuf, Vec<u8>), Failure> {
+pub fn read_key_file(id: RepositoryId, path: &Path) -> Result<(PathBuf, Vec<u8>), Failure> {
     let key_path = key_path(id)?;
     match fs::read(&key_path) {
         Ok(bytes) => Ok((key_path, bytes)),
@@ -173,7 +175,7 @@ fn fatal(error: StoreError) -> Failure {
 }
 
 /// Writes a key file: beside its place, synced, renamed, its directory synced.
-pub(crate) fn write_key_file(path: &Path, bytes: &[u8]) -> engine::Result<()> {
+pub fn write_key_file(path: &Path, bytes: &[u8]) -> engine::Result<()> {
     let directory = path.parent().unwrap_or(path);
     let write = || {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;

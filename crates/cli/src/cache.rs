@@ -15,7 +15,7 @@ const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
                      # For information about cache directory tags see https://bford.info/cachedir/\n";
 
 /// The cache directory, made if it was missing.
-pub(crate) fn directory() -> Option<PathBuf> {
+pub fn directory() -> Option<PathBuf> {
     let own = variable("GARRET_CACHE_DIR");
     let path = own
         .or_else(|| absolute("XDG_CACHE_HOME").map(|path| path.join("garret")))
@@ -25,12 +25,12 @@ pub(crate) fn directory() -> Option<PathBuf> {
 }
 
 /// The variable, unless it is missing or empty.
-pub(crate) fn variable(name: &str) -> Option<PathBuf> {
+pub fn variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The variable, if it is an absolute path: the XDG rules say to pass over others.
-pub(crate) fn absolute(name: &str) -> Option<PathBuf> {
+pub fn absolute(name: &str) -> Option<PathBuf> {
     variable(name).filter(|path| path.is_absolute())
 }
 

@@ -14,7 +14,7 @@ use crate::cache;
 use crate::failure::Failure;
 
 /// What the library wants to know about where and as whom it runs.
-pub(crate) fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
+pub fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
     let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
     let users = names(Path::new("/etc/passwd"));
     let uid = rustix::process::geteuid().as_raw();

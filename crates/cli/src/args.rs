@@ -1,0 +1,84 @@
+//! Kinds of values that several commands take.
+//!
+//! In: words of the command line. Out: what the library wants, or what is wrong with them.
+
+use engine::{Compression, CutterChoice};
+use format::recipe::CutterKind;
+
+/// Threads that do the work.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Threads {
+    /// Threads that do the work [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// At least one.
+    pub fn count(self) -> usize {
+        self.threads.map_or_else(available_threads, usize::from)
+    }
+}
+
+/// As many threads as there are processors for us.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// `none`, `lz4`, `zstd` or `zstd,LEVEL`.
+pub fn compression(text: &str) -> Result<Compression, String> {
+    let (codec, level) = match text.split_once(',') {
+        Some((codec, level)) => (codec, Some(level)),
+        None => (text, None),
+    };
+    match (codec, level) {
+        ("none", None) => Ok(Compression::None),
+        ("lz4", None) => Ok(Compression::Lz4),
+        ("zstd", None) => Ok(Compression::default()),
+        ("zstd", Some(level)) => match level.parse() {
+            Ok(level) if Compression::ZSTD_LEVELS.contains(&level) => Ok(Compression::Zstd(level)),
+            _ => {
+                let (low, high) = Compression::ZSTD_LEVELS.into_inner();
+                Err(format!("zstd has the levels {low} to {high}"))
+            }
+        },
+        ("none" | "lz4", Some(_)) => Err(format!("{codec} has no levels")),
+        _ => Err("it is one of none, lz4, zstd, zstd,LEVEL".to_owned()),
+    }
+}
+
+/// `auto`, `page` or `fastcdc`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum CutterName {
+    /// page for disk images, fastcdc for everything else
+    Auto,
+    /// cuts at 4 KiB pages
+    Page,
+    /// cuts anywhere
+    Fastcdc,
+}
+
+impl From<CutterName> for CutterChoice {
+    fn from(name: CutterName) -> Self {
+        match name {
+            CutterName::Auto => CutterChoice::Auto,
+            CutterName::Page => CutterChoice::Always(CutterKind::Page),
+            CutterName::Fastcdc => CutterChoice::Always(CutterKind::Fastcdc),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compression_is_a_codec_and_perhaps_a_level() {
+        assert_eq!(compression("zstd"), Ok(Compression::Zstd(3)));
+        assert_eq!(compression("zstd,-7"), Ok(Compression::Zstd(-7)));
+        assert_eq!(compression("lz4"), Ok(Compression::Lz4));
+        for bad in ["", "gzip", "zstd,23", "zstd,", "lz4,1", "none,0", "zstd,3,3"] {
+            assert!(compression(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What the programs share: everything between an operation of the engine and a person.
+//!
+//! ```text
+//! args: kinds of values     session: path -> repository, unlocked by secrets, its index in cache
+//! surroundings: where and as whom we run
+//! ui: progress and problems -> stderr      render: numbers, times, tables -> text      failure: the exit code
+//! ```
+//!
+//! A program adds its commands: arguments, one call of the engine, texts.
+
+pub mod args;
+pub mod cache;
+pub mod failure;
+pub mod render;
+pub mod secrets;
+pub mod session;
+pub mod surroundings;
+pub mod ui;
