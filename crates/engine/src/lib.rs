@@ -18,11 +18,13 @@
 //!
 //! ```text
 //! limits store | error | progress keys | chunk group seal cutters walk pipeline | pack | index
-//! repository | fetch | recipe | write | stream window | file | archive | mark | backup restore check prune gc info
+//! repository | fetch | recipe | write | stream window | file | archive | mark | backup restore check prune gc info bench
 //! ```
 
 mod archive;
 mod backup;
+#[doc(hidden)]
+pub mod bench;
 mod check;
 mod chunk;
 mod cutters;
