@@ -1,5 +1,6 @@
-//! `zgarret inspect`: what zbackup shows of a backup, on stderr as there. The SHA-256 is not stored here: all data is read and
-//! verified to compute it.
+//! `zgarret inspect`: what zbackup shows of a backup, on stderr as there.
+//!
+//! The SHA-256 is not stored here: all data is read, and so verified, to compute it.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
