@@ -114,32 +114,34 @@ fn place(
     }
 }
 
-/// The real path of a directory; its last parts may be missing if they lie below a `backups/` that is there.
+/// The real path of a directory.
 fn real(directory: &Path, parents: Parents) -> Result<PathBuf, Failure> {
-    if let Ok(real) = directory.canonicalize() {
-        return Ok(real);
-    }
+    let found = match (directory.canonicalize(), parents) {
+        (Ok(real), _) => Some(real),
+        (Err(_), Parents::MayBeMissing) => real_of_missing(directory),
+        (Err(_), Parents::Exist) => None,
+    };
+    found.ok_or_else(|| no_real_path(directory))
+}
+
+/// The real path of a directory whose last parts are missing, if they are below a `backups/` that is there.
+fn real_of_missing(directory: &Path) -> Option<PathBuf> {
     let (mut existing, mut missing) = (directory, Vec::new());
-    while parents == Parents::MayBeMissing {
-        // A `..` of what is not there leads nowhere; and what is there and yet has no real path will not get one.
+    loop {
+        // What is there and yet has no real path will not get one; and a `..` of what is not there leads nowhere.
         let last = existing.components().next_back();
-        let (Some(Component::Normal(part)), Some(parent)) = (last, existing.parent()) else {
-            break;
+        let (Some(Component::Normal(part)), Err(_)) = (last, existing.symlink_metadata()) else {
+            return None;
         };
-        if existing.symlink_metadata().is_ok() {
-            break;
-        }
         missing.push(part);
+        let parent = existing.parent()?;
         existing = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         if let Ok(mut real) = existing.canonicalize() {
-            if split(&real).is_none() {
-                break;
-            }
+            split(&real)?;
             real.extend(missing.iter().rev());
-            return Ok(real);
+            return Some(real);
         }
     }
-    Err(no_real_path(directory))
 }
 
 /// The repository above a real path in its `backups/`, and the path from there.
