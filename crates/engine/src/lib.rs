@@ -60,7 +60,7 @@ pub use error::{Error, Result, message};
 pub use file::StoredFile;
 pub use gc::{GcOptions, GcReport, delete, gc};
 pub use group::Compression;
-pub use info::{FileInfo, file_info};
+pub use info::{FileInfo, archive_packs, file_info};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
 pub use progress::{Phase, Problem, Progress, Silent};
 pub use prune::{Decision, KeepRules, plan_prune};

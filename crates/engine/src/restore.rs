@@ -13,6 +13,7 @@ mod disk;
 mod open;
 mod plan;
 mod select;
+mod single;
 mod target;
 
 use std::collections::HashSet;
@@ -67,6 +68,14 @@ pub enum Form {
 pub enum Destination<'a> {
     /// Files below this directory, which is made if it is missing.
     Directory(PathBuf),
+    /// The one selected file: a regular file at `path`, replaced when it is complete, or the block device there, written in
+    /// place. The form must be `Stored`; every zero page of a regular file becomes a hole, of a device it is written.
+    File {
+        /// Where it goes, whatever its own name.
+        path: PathBuf,
+        /// Mode of a regular file that was not there before; one that was keeps its mode, and its owner if `owners` is set.
+        mode: u32,
+    },
     /// The contents of the selected files behind each other.
     Stream(&'a mut (dyn Write + Send)),
     /// Nowhere: everything is read and verified.
@@ -136,6 +145,7 @@ pub fn restore(
             Destination::Directory(path) => {
                 restorer.into_directory(items, selection, &Root::open(&path)?)
             }
+            Destination::File { path, mode } => restorer.into_file(items, selection, &path, mode),
             Destination::Stream(out) => restorer.into_stream(items, selection, out),
             Destination::Nowhere => restorer.into_nowhere(items, selection),
         }

@@ -31,6 +31,7 @@
 
 mod allocation;
 mod detect;
+mod device;
 mod extents;
 mod layout;
 mod metadata;
@@ -46,6 +47,7 @@ mod varint;
 
 pub use allocation::{AllocationMap, MapError};
 pub use detect::{DETECT_BYTES, Detected, detect};
+pub use device::DeviceSink;
 pub use layout::{FileOrder, Layout, LayoutError, Lens, Part, Piece, RUNS_MAX};
 pub use metadata::{Kind, Metadata, Time, lstat, read_link};
 pub use partitions::section_starts;

@@ -21,7 +21,7 @@ use crate::{AllocationMap, Time};
 pub const PAGE_BYTES: u64 = 4096;
 
 /// Source of real zeros, and what pages are compared with.
-static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+pub(crate) static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// Which zeros of the stream are given disk space.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,15 +160,8 @@ impl FileSink {
         self.part.file()
     }
 
-    /// `offset..offset + len`, if that lies within the file.
     fn check(&self, offset: u64, len: u64) -> Result<Range<u64>, SinkError> {
-        match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(offset..end),
-            _ => {
-                let why = format!("{len} bytes at {offset} are past the end at {}", self.len);
-                Err(SinkError::refused(self.part.path(), "write", why))
-            }
-        }
+        range_within(self.part.path(), self.len, offset, len)
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), SinkError> {
@@ -229,8 +222,24 @@ impl Sink for FileSink {
     }
 }
 
+/// `offset..offset + len`, if that lies within the `end` bytes that `path` takes.
+pub(crate) fn range_within(
+    path: &Path,
+    end: u64,
+    offset: u64,
+    len: u64,
+) -> Result<Range<u64>, SinkError> {
+    match offset.checked_add(len) {
+        Some(to) if to <= end => Ok(offset..to),
+        _ => {
+            let why = format!("{len} bytes at {offset} are past the end at {end}");
+            Err(SinkError::refused(path, "write", why))
+        }
+    }
+}
+
 /// At most the first `len` bytes.
-fn prefix(bytes: &[u8], len: u64) -> &[u8] {
+pub(crate) fn prefix(bytes: &[u8], len: u64) -> &[u8] {
     usize::try_from(len).ok().and_then(|len| bytes.get(..len)).unwrap_or(bytes)
 }
 

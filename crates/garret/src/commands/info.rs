@@ -2,16 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use engine::{Access, Repository, Selection};
-use format::archive::Time;
-use format::config::KeyMode;
 
 use crate::location;
 use cli::failure::Failure;
 use cli::ui::Ui;
-use cli::{render, session};
+use cli::{overview, render, session};
 
 /// Arguments of `info`.
 #[derive(Debug, clap::Args)]
@@ -33,7 +30,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let text = match (name, &args.path) {
         (Some(name), Some(file)) => one_file(&repository, &name, file, ui)?,
         (Some(name), None) => archive(&repository, &name, ui)?,
-        (None, _) => whole(&repository, &path, ui)?,
+        (None, _) => overview::repository(&repository, &path, ui)?,
     };
     ui.print(&text)
 }
@@ -58,7 +55,7 @@ fn archive(repository: &Repository, name: &str, ui: &Ui) -> Result<String, Failu
     text.push('\n');
     text += &render::size_header();
     text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
-    text += &all_archives(repository, ui)?;
+    text += &overview::all_archives(repository, ui)?;
     Ok(text)
 }
 
@@ -85,29 +82,4 @@ fn one_file(repository: &Repository, name: &str, path: &OsStr, ui: &Ui) -> Resul
     }
     text += &format!("New in this archive: {}\n", size(info.new));
     Ok(text)
-}
-
-fn whole(repository: &Repository, path: &Path, ui: &Ui) -> Result<String, Failure> {
-    let config = repository.config();
-    let mode = match config.key_mode {
-        KeyMode::None => "none",
-        KeyMode::Passphrase => "passphrase",
-        KeyMode::Keyfile => "keyfile",
-    };
-    let created = render::long_time(Time { secs: config.created, nanos: 0 });
-    let mut text = format!("Repository: {}\n", path.display());
-    text += &format!("Repository id: {}\n", repository.id());
-    text += &format!("Encryption: {mode}\nCreated: {created}\n");
-    text += &format!("Number of archives: {}\n\n", repository.archive_names()?.len());
-    text += &render::size_header();
-    text += &all_archives(repository, ui)?;
-    Ok(text)
-}
-
-/// The row of the whole repository. What an archive alone takes is not known: chunks of several archives are compressed
-/// together, and most are shared.
-pub(super) fn all_archives(repository: &Repository, ui: &Ui) -> Result<String, Failure> {
-    let original = render::size(session::original_len(repository, ui)?);
-    let stored = render::size(repository.stored_len()?);
-    Ok(render::size_row("All archives:", &original, "-", &stored))
 }
