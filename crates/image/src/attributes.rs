@@ -1,9 +1,9 @@
 //! What a file has besides its content: on the way in, extended attributes and flags; on the way out, everything.
 //!
-//! In: an open file or a path, and what it is to get. Out: [`Extra`]; or the file with its [`Attributes`]. Promises: the order
-//! is owner, extended attributes, mode, times: a change of owner takes away capabilities and set-id bits, an ACL changes the
-//! mode, and whoever is not root can set attributes only while the mode lets him write. A symbolic link is never followed;
-//! what only root may set is left as it is without a word.
+//! In: an open file or a path, and what it is to get. Out: [`Extra`]; or the file with its [`Attributes`]. Promises: the
+//! order is owner, extended attributes, ACLs, mode, times: a change of owner takes away capabilities and set-id bits, an ACL
+//! changes the mode, and whoever is not root can set attributes only while the mode lets him write. A symbolic link is never
+//! followed; what only root may set is left as it is without a word.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -213,7 +213,10 @@ fn set_xattrs(
     set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
 ) -> Unset {
     let mut unset = None;
-    for (name, value) in xattrs {
+    // ACLs last: one of them may take from the owner what setting the others needs.
+    let is_acl = |xattr: &&(Vec<u8>, Vec<u8>)| xattr.0.starts_with(b"system.");
+    let others = xattrs.iter().filter(|xattr| !is_acl(xattr));
+    for (name, value) in others.chain(xattrs.iter().filter(is_acl)) {
         match set(name, value) {
             // Root's, or of a kind that this file system does not have.
             Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => {}

@@ -1,7 +1,8 @@
 //! Several names of one file: which of them is made of its content, and which are only links.
 //!
 //! In: the items of an archive, in order. Out: what is to be made for each. The first name that is selected gets the content,
-//! also when the archive has it under an earlier one that is not. Promises that a link is only made to what this restore made.
+//! also when the archive has it under an earlier one that is not. Promises that a link is only made to what this restore
+//! made.
 
 use std::collections::HashMap;
 

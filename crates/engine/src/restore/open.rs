@@ -23,8 +23,8 @@ const RAW_SUFFIX: &[u8] = b".raw";
 pub(super) type Opened = (&'static [u8], Option<Arc<Target>>);
 
 impl<'scope> Restorer<'_, '_, 'scope> {
-    /// Makes the file and gives what its stream is to be written to, `None` if it is complete; and what stands behind its name
-    /// now.
+    /// Makes the file and gives what its stream is to be written to, `None` if it is complete; and what stands behind its
+    /// name now.
     pub(super) fn open_file(
         &mut self,
         root: &Root,
