@@ -1,9 +1,9 @@
 //! Which paths are left out: shell patterns over whole paths, as attic has them.
 //!
 //! In: patterns as the user gave them. Out: whether a path is excluded. `*` stands for any characters and `?` for any one,
-//! the `/` included; `[..]` for one of a set, `[!..]` for one that is not in it; there is no escape, `[*]` is a star. A pattern
-//! counts if it covers the whole path or a leading part that ends before a `/`, so what is below a directory is left out
-//! with it. A pattern that ends in `/` leaves out what is in the directory and keeps the directory.
+//! the `/` included; `[..]` for one of a set, `[!..]` for one that is not in it; there is no escape, `[*]` is a star. A
+//! pattern counts if it covers the whole path or a leading part that ends before a `/`, so what is below a directory is left
+//! out with it. A pattern that ends in `/` leaves out what is in the directory and keeps the directory.
 //!
 //! Characters are those of UTF-8; a byte that is none counts as one character, which equals only itself.
 
