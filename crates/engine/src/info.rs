@@ -55,9 +55,15 @@ pub fn file_info(
 ) -> Result<Option<FileInfo>> {
     let chunks = ChunkReader::new(repository);
     let object = Key::Archive(archive.name.clone()).to_string();
-    let mut items = ItemReader::new(&chunks, &archive.archive, &object);
-    let found = items.find(|item| item.as_ref().map_or(true, |item| item.path == path));
-    let Some(item) = found.transpose()? else { return Ok(None) };
+    let find = |path: &[u8]| {
+        let mut items = ItemReader::new(&chunks, &archive.archive, &object);
+        items.find(|item| item.as_ref().map_or(true, |item| item.path == path)).transpose()
+    };
+    let Some(mut item) = find(path)? else { return Ok(None) };
+    if let ItemKind::HardLink(first) = &item.kind {
+        let Some(first) = find(first)? else { return Ok(None) };
+        item = first;
+    }
     let ItemKind::File(content) = &item.kind else { return Ok(None) };
     let Some(file) = StoredFile::open(repository, &item)? else { return Ok(None) };
     let new = new_len(&chunks, archive, &item, content, progress)?;

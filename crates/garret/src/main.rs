@@ -11,6 +11,7 @@
 mod args;
 mod commands;
 mod demo;
+mod excludes;
 mod location;
 
 use std::process::ExitCode;

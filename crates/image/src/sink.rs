@@ -13,8 +13,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::AllocationMap;
+use crate::attributes::{self, Attributes};
 use crate::names::PartFile;
-use crate::{AllocationMap, Time};
+use crate::root::report_unset;
 
 /// Zeros are found by pages of this many bytes, aligned in the file: the block size of nearly
 /// every file system, so that each skipped page becomes a hole.
@@ -141,19 +143,28 @@ impl FileSink {
         Ok(FileSink { part, len, allocation })
     }
 
-    /// Sets owner, mode and mtime, in this order, then renames `NAME.part` to NAME.
+    /// Sets owner, extended attributes, mode and mtime, renames `NAME.part` to NAME, and sets the
+    /// flags: a file that is immutable has the name it has.
     ///
-    /// An owner that only root may set is left as it is, and the set-id bits of `mode` with it.
+    /// An owner that only root may set is left as it is, and the set-id bits of the mode with it.
     /// Nothing is synced: a restore that a power cut spoils is simply run again.
-    pub fn finish(
-        self,
-        mode: u32,
-        owner: Option<(u32, u32)>,
-        mtime: Time,
-    ) -> Result<(), SinkError> {
-        crate::root::apply_metadata(self.part.file(), mode, owner, mtime)
-            .map_err(|error| SinkError::new(self.part.path(), "set the metadata", error))?;
-        self.part.publish()
+    ///
+    /// # Errors
+    /// Also when all is there but an extended attribute that could not be set.
+    pub fn finish(self, attributes: &Attributes<'_>) -> Result<(), SinkError> {
+        let path = self.part.path().to_owned();
+        let fail = |error: io::Error| SinkError::new(&path, "set the metadata", error);
+        let applied = attributes::apply(self.part.file(), attributes);
+        let unset = applied.map_err(|error| fail(error.into()))?;
+        let flagged = match attributes.flags {
+            0 => None,
+            _ => Some(self.part.file().try_clone().map_err(fail)?),
+        };
+        self.part.publish()?;
+        if let Some(file) = flagged {
+            attributes::set_flags(&file, attributes.flags);
+        }
+        report_unset(unset, &path)
     }
 
     fn file(&self) -> &File {

@@ -14,9 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use format::archive::{Item, ItemKind};
 use image::{Allocation, DeviceSink, Root, SinkError};
 
-use super::plan::ReadPlan;
 use super::target::Target;
-use super::{Form, RestoreReport, Restorer, Selection};
+use super::{Form, Later, RestoreReport, Restorer, Selection};
 use crate::archive::ItemReader;
 use crate::error::{Error, Result};
 use crate::file::read_layout;
@@ -52,10 +51,10 @@ impl Restorer<'_, '_, '_> {
                 Target::file(&name, layout, sink)
             }
         };
-        let (mut plan, mut files) = (ReadPlan::default(), Vec::new());
-        self.plan_file(&mut plan, Arc::new(target), &content, &item, &mut files)?;
-        self.execute(&mut plan)?;
-        self.finish_files(&mut files);
+        let mut later = Later::default();
+        let stored = item.path.clone();
+        self.plan_file(Arc::new(target), item, stored, &mut later)?;
+        self.complete(&mut later)?;
         Ok(self.report)
     }
 }
@@ -87,6 +86,8 @@ fn found(path: &Path) -> Result<Option<Metadata>> {
 /// Gives the file what belongs to its new place: owner and mode of what was there, or our own; written now.
 fn describe(item: &mut Item, there: Option<&Metadata>, mode: u32) {
     let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    (item.user, item.group) = Default::default();
+    (item.xattrs, item.flags) = Default::default();
     (item.uid, item.gid) = there.map_or(ours, |there| (there.uid(), there.gid()));
     item.mode = there.map_or(mode, |there| there.mode() & 0o7777);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use image::{DeviceSink, FileSink, Layout, Piece, Sink, Time};
+use image::{Attributes, DeviceSink, FileSink, Layout, Piece, Sink};
 
 use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result};
@@ -118,17 +118,12 @@ impl Target {
     }
 
     /// Completes a file or device, unless something went wrong with it: then nothing of it stays.
-    pub(super) fn finish(
-        target: Arc<Self>,
-        mode: u32,
-        owner: Option<(u32, u32)>,
-        mtime: Time,
-    ) -> Result<()> {
+    pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<()> {
         if let Some(what) = target.failure() {
             return Err(Error::NotRestored(what));
         }
         match Arc::try_unwrap(target).map(|target| target.place) {
-            Ok(Place::File(sink)) => Ok(sink.finish(mode, owner, mtime)?),
+            Ok(Place::File(sink)) => Ok(sink.finish(attributes)?),
             Ok(Place::Device(sink)) => Ok(sink.finish()?),
             Ok(Place::Nowhere) => Ok(()),
             Err(_) => Err(Error::NotRestored("a part of it is still planned".to_owned())),

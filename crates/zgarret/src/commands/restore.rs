@@ -67,6 +67,7 @@ pub(super) fn options(threads: usize) -> RestoreOptions {
         form: Form::Stored,
         threads,
         owners: rustix::process::geteuid().is_root(),
+        ..RestoreOptions::default()
     }
 }
 
