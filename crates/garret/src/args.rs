@@ -45,11 +45,9 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
     Ok(Cli::try_parse_from(line)?.command)
 }
 
-/// What all commands are like, ready to show help.
+/// What all commands are like.
 pub(crate) fn definition() -> clap::Command {
-    let mut definition = Cli::command();
-    definition.build();
-    definition
+    Cli::command()
 }
 
 /// Shows help, version or a usage error.

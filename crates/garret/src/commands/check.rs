@@ -61,8 +61,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-const REPAIR: &str = "check --repair is not supported, and nothing was changed: run check --verify-data to see what is damaged, \
-                      create archives of the same files to store again what is missing, delete archives that stay damaged";
+/// Why there is no repair, and what there is instead.
+const REPAIR: &str = "check --repair is not supported, and nothing was changed: see what check --verify-data \
+                      names, create archives of the same files to store again what is missing, and delete \
+                      archives that stay damaged";
 
 const ARCHIVES: &str = "Starting archive consistency check...\n";
 

@@ -44,11 +44,11 @@ Examples:
 ";
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let mut all = args::definition();
+    let all = args::definition();
     let Some(topic) = &args.topic else {
-        return ui.print(&all.render_long_help().to_string());
+        return ui.print(&shown(all, &["garret", "--help"]));
     };
-    let Some(command) = all.find_subcommand_mut(topic) else {
+    let Some(command) = all.find_subcommand(topic) else {
         return match topic.as_str() {
             "patterns" => ui.print(PATTERNS),
             _ => Err(Failure::Usage(format!("No help available on {topic}"))),
@@ -58,9 +58,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let text = command.get_long_about().or(command.get_about());
         return ui.print(&format!("{}\n", text.cloned().unwrap_or_default()));
     }
-    if args.usage_only {
-        let mut brief = command.clone().long_about(Resettable::Reset);
-        return ui.print(&brief.render_long_help().to_string());
+    let brief = |command: clap::Command| match args.usage_only {
+        true => command.long_about(Resettable::Reset),
+        false => command,
+    };
+    ui.print(&shown(all.mut_subcommand(topic, brief), &["garret", topic, "--help"]))
+}
+
+/// What the program answers to a call for help.
+fn shown(program: clap::Command, line: &[&str]) -> String {
+    match program.try_get_matches_from(line) {
+        Err(help) => help.render().to_string(),
+        Ok(_) => String::new(),
     }
-    ui.print(&command.render_long_help().to_string())
 }

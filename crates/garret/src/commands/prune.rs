@@ -86,8 +86,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The names to delete. With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with `--list`
-/// also the rule that keeps it.
+/// The names to delete. With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with
+/// `--list` also the rule that keeps it.
 fn decide(
     repository: &Repository,
     args: &Args,
