@@ -1,9 +1,10 @@
-//! The rules of prune against a slow reading of attic's, over random times, zones and counts.
+//! The rules of prune against a slow reading of attic's, over random times, zones and counts; and examples worked out by
+//! hand.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use engine::{KeepRules, NamedArchive, plan_prune};
+use engine::{KeepRules, KeptBy, NamedArchive, plan_prune};
 use format::archive::{Archive, Time};
 use format::recipe::{CutterKind, Node, Recipe};
 use jiff::Timestamp;
@@ -31,7 +32,8 @@ fn archive(number: usize, secs: i64) -> NamedArchive {
     NamedArchive { name, archive, fingerprint: [0; 32] }
 }
 
-/// Attic's rules as they are written down: periods are strings, each rule looks at all archives anew.
+/// Attic's rules as they are written down: periods are strings, each rule looks at all archives anew. A period is new where
+/// it is not that of the archive just newer.
 fn attic(times: &BTreeSet<i64>, rules: &KeepRules, now: i64, zone: &TimeZone) -> BTreeSet<i64> {
     let within = rules.within_secs.map_or(i64::MAX, |secs| now - secs as i64);
     let mut kept: BTreeSet<i64> = times.iter().copied().filter(|time| *time > within).collect();
@@ -42,14 +44,13 @@ fn attic(times: &BTreeSet<i64>, rules: &KeepRules, now: i64, zone: &TimeZone) ->
         ("%Y-%m", rules.monthly),
         ("%Y", rules.yearly),
     ] {
-        // The latest archive of each period, latest period first.
-        let mut latest: BTreeMap<String, i64> = BTreeMap::new();
-        for time in times {
+        let period = |time: &i64| {
             let local = Timestamp::from_second(*time).unwrap().to_zoned(zone.clone());
-            latest.insert(local.strftime(pattern).to_string(), *time);
-        }
-        let mut candidates: Vec<i64> = latest.into_values().collect();
-        candidates.sort_unstable_by(|a, b| b.cmp(a));
+            local.strftime(pattern).to_string()
+        };
+        let newest_first: Vec<i64> = times.iter().rev().copied().collect();
+        let periods = newest_first.chunk_by(|a, b| period(a) == period(b));
+        let mut candidates: Vec<i64> = periods.map(|archives| archives[0]).collect();
         candidates.retain(|time| !kept.contains(time));
         let count = if count < 0 { usize::MAX } else { count as usize };
         kept.extend(candidates.into_iter().take(count));
@@ -58,7 +59,7 @@ fn attic(times: &BTreeSet<i64>, rules: &KeepRules, now: i64, zone: &TimeZone) ->
 }
 
 /// Moments around which calendars are odd: changes of summer time, leap days, years that begin in the week of another.
-const ODD: [&str; 10] = [
+const ODD: [&str; 13] = [
     "2026-10-25T00:30:00Z",
     "2026-03-29T01:00:00Z",
     "2024-02-29T12:00:00Z",
@@ -69,6 +70,11 @@ const ODD: [&str; 10] = [
     "2000-02-29T00:00:00Z",
     "1999-12-31T23:59:59Z",
     "2026-04-04T16:00:00Z",
+    // A minute after midnight in St. John's the clock went back into the day before.
+    "2010-11-07T02:31:00Z",
+    // India is half an hour off.
+    "2021-01-03T18:30:00Z",
+    "2100-02-28T23:00:00Z",
 ];
 
 fn times() -> impl Strategy<Value = BTreeSet<i64>> {
@@ -105,6 +111,7 @@ proptest! {
         rules in rules(),
         zone in prop::sample::select(vec![
             "UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia",
+            "Asia/Kolkata", "America/St_Johns",
         ]),
         age in 0..5_000_000i64,
         order in any::<u64>(),
@@ -119,7 +126,7 @@ proptest! {
         prop_assert_eq!(plan.len(), times.len());
         prop_assert!(plan.is_sorted_by(|a, b| a.archive.archive.end >= b.archive.archive.end));
         let kept: BTreeSet<i64> =
-            plan.iter().filter(|d| d.keep).map(|d| d.archive.archive.end.secs).collect();
+            plan.iter().filter(|d| d.kept.is_some()).map(|d| d.archive.archive.end.secs).collect();
         prop_assert_eq!(kept, attic(&times, &rules, now, &zone));
     }
 }
@@ -157,11 +164,154 @@ fn the_interval_is_open_at_its_end() {
         let mut archive = archive(0, secs);
         archive.archive.end.nanos = nanos;
         let now = Time { secs: 1000, nanos: now_nanos };
-        plan_prune(vec![archive], &rules, now, &TimeZone::UTC).unwrap()[0].keep
+        plan_prune(vec![archive], &rules, now, &TimeZone::UTC).unwrap()[0].kept.is_some()
     };
     assert!(!kept(900, 0, 0));
     assert!(kept(900, 1, 0));
     assert!(!kept(900, 0, 1));
     assert!(kept(901, 0, 999_999_999));
     assert!(kept(5000, 0, 0), "from the future");
+}
+
+/// Archives at these moments in that zone, newest first, and which rule keeps each as the how many-th; `-` for none.
+fn example(zone: &str, rules: &KeepRules, rows: &[(&str, &str)]) {
+    let zone = TimeZone::get(zone).unwrap();
+    let secs = |text: &str| text.parse::<Timestamp>().unwrap().as_second();
+    let archives = rows.iter().enumerate().map(|(number, (time, _))| archive(number, secs(time)));
+    let now = Time { secs: secs(rows[0].0) + 3600, nanos: 0 };
+    let plan = plan_prune(archives.collect(), rules, now, &zone).unwrap();
+    let kept = plan.iter().map(|decision| match decision.kept {
+        Some(KeptBy { rule, number }) => format!("{rule} {number}"),
+        None => "-".to_owned(),
+    });
+    let expected: Vec<&str> = rows.iter().map(|(_, kept)| *kept).collect();
+    assert_eq!(kept.collect::<Vec<_>>(), expected, "{rules:?}");
+}
+
+#[test]
+fn an_archive_that_an_earlier_rule_keeps_uses_up_no_count() {
+    let rules = KeepRules { daily: 2, weekly: 1, monthly: 2, yearly: 1, ..KeepRules::default() };
+    example(
+        "UTC",
+        &rules,
+        &[
+            // A Sunday, and the last day of its month.
+            ("2026-05-31T22:00:00Z", "daily 1"),
+            ("2026-05-31T10:00:00Z", "-"),
+            ("2026-05-30T22:00:00Z", "daily 2"),
+            // The latest of its week, which begins on a Monday.
+            ("2026-05-24T22:00:00Z", "weekly 1"),
+            ("2026-05-17T22:00:00Z", "-"),
+            // May and this year are seen: their latest is kept already.
+            ("2026-04-30T22:00:00Z", "monthly 1"),
+            ("2026-03-02T22:00:00Z", "monthly 2"),
+            ("2026-02-02T22:00:00Z", "-"),
+            ("2025-12-31T22:00:00Z", "yearly 1"),
+            ("2025-12-30T22:00:00Z", "-"),
+            ("2024-12-31T22:00:00Z", "-"),
+        ],
+    );
+}
+
+#[test]
+fn periods_without_archives_do_not_count_and_minus_one_is_no_limit() {
+    let rules = KeepRules { daily: 1, monthly: -1, ..KeepRules::default() };
+    example(
+        "UTC",
+        &rules,
+        &[
+            ("2026-05-31T22:00:00Z", "daily 1"),
+            ("2026-05-01T22:00:00Z", "-"),
+            ("2025-11-11T22:00:00Z", "monthly 1"),
+            ("2025-11-10T22:00:00Z", "-"),
+            ("2019-01-01T00:00:00Z", "monthly 2"),
+            ("2000-02-29T00:00:00Z", "monthly 3"),
+        ],
+    );
+}
+
+#[test]
+fn within_comes_first_and_its_periods_are_seen() {
+    let rules = KeepRules { within_secs: Some(2 * 86_400), daily: 2, ..KeepRules::default() };
+    example(
+        "UTC",
+        &rules,
+        &[
+            ("2026-05-31T22:00:00Z", "within 1"),
+            ("2026-05-31T10:00:00Z", "within 2"),
+            ("2026-05-30T22:00:00Z", "within 3"),
+            // Exactly two days before 23:00 on the 31st would not be within.
+            ("2026-05-29T23:00:01Z", "within 4"),
+            ("2026-05-29T23:00:00Z", "-"),
+            ("2026-05-28T12:00:00Z", "daily 1"),
+            ("2026-05-27T12:00:00Z", "daily 2"),
+            ("2026-05-26T12:00:00Z", "-"),
+        ],
+    );
+}
+
+#[test]
+fn periods_end_where_the_clock_on_the_wall_says() {
+    let daily = KeepRules { daily: 10, ..KeepRules::default() };
+    let hourly = KeepRules { hourly: 10, ..KeepRules::default() };
+    let weekly = KeepRules { weekly: 10, ..KeepRules::default() };
+    let yearly = KeepRules { yearly: 10, ..KeepRules::default() };
+    // Midnight in Kolkata is half past six in the evening.
+    let rows = [
+        ("2026-05-02T18:30:00Z", "daily 1"),
+        ("2026-05-02T18:29:59Z", "daily 2"),
+        ("2026-05-01T18:30:00Z", "-"),
+        ("2026-05-01T18:29:59Z", "daily 3"),
+    ];
+    example("Asia/Kolkata", &daily, &rows);
+    // In Berlin the hour from two to three comes twice, and is one hour; in March there is none.
+    let rows = [
+        ("2026-10-25T02:00:00Z", "hourly 1"),
+        ("2026-10-25T01:59:00Z", "hourly 2"),
+        ("2026-10-25T00:00:00Z", "-"),
+        ("2026-10-24T23:59:00Z", "hourly 3"),
+        ("2026-03-29T01:00:00Z", "hourly 4"),
+        ("2026-03-29T00:59:00Z", "hourly 5"),
+    ];
+    example("Europe/Berlin", &hourly, &rows);
+    // The first days of 2027 are in the last week of 2026; the year is another.
+    let rows = [
+        ("2027-01-04T00:00:00Z", "weekly 1"),
+        ("2027-01-03T23:59:59Z", "weekly 2"),
+        ("2026-12-28T00:00:00Z", "-"),
+        ("2026-12-27T23:59:59Z", "weekly 3"),
+    ];
+    example("UTC", &weekly, &rows);
+    let rows = [("2027-01-01T00:00:00Z", "yearly 1"), ("2026-12-31T23:59:59Z", "yearly 2")];
+    example("UTC", &yearly, &rows);
+    // The 29th of February is a day and has a month.
+    let rows = [
+        ("2024-03-01T00:00:00Z", "daily 1"),
+        ("2024-02-29T23:59:59Z", "daily 2"),
+        ("2024-02-28T23:59:59Z", "daily 3"),
+    ];
+    example("UTC", &daily, &rows);
+    // Where the clock goes back into the day before, that day's period begins anew, as in attic.
+    let rows = [
+        ("2010-11-07T03:31:00Z", "daily 1"),
+        ("2010-11-07T02:31:00Z", "daily 2"),
+        ("2010-11-07T02:30:30Z", "daily 3"),
+        ("2010-11-07T02:29:30Z", "daily 4"),
+    ];
+    example("America/St_Johns", &daily, &rows);
+}
+
+#[test]
+fn any_rule_is_a_rule_and_naught_is_none() {
+    let (off, all) = (
+        KeepRules { daily: 0, ..KeepRules::default() },
+        KeepRules { daily: -1, weekly: 1, ..KeepRules::default() },
+    );
+    assert!(off.check().is_err());
+    // attic adds the counts up, and refuses these.
+    assert!(all.check().is_ok());
+    let error = engine::message(&off.check().unwrap_err());
+    let expected = "At least one of the \"within\", \"hourly\", \"daily\", \"weekly\", \"monthly\" or \"yearly\" \
+                    settings must be specified";
+    assert_eq!(error, expected);
 }

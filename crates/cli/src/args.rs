@@ -5,6 +5,24 @@
 use engine::{Compression, CutterChoice};
 use format::recipe::CutterKind;
 
+use crate::ui::Ui;
+
+/// What may stand behind every command.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Verbose {
+    /// Show more, where there is more to show
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl Verbose {
+    /// Has names shown from now on, if that was asked for; whether it was.
+    pub fn tell(self, ui: &Ui) -> bool {
+        ui.set_verbose(self.verbose);
+        self.verbose
+    }
+}
+
 /// Threads that do the work.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Threads {

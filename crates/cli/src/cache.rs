@@ -1,7 +1,7 @@
 //! Where the client keeps its copy of indexes.
 //!
-//! In: `GARRET_CACHE_DIR`, `XDG_CACHE_HOME`, `HOME`. Out: a directory of mode 0700 that other backup programs pass over, or
-//! none: a copy is a convenience, so whatever is wrong with it is no reason to fail.
+//! In: `GARRET_CACHE_DIR`, `ATTIC_CACHE_DIR`, `XDG_CACHE_HOME`, `HOME`. Out: a directory of mode 0700 that other backup
+//! programs pass over, or none: a copy is a convenience, so whatever is wrong with it is no reason to fail.
 
 use std::env;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -16,8 +16,8 @@ const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
 
 /// The cache directory, made if it was missing.
 pub fn directory() -> Option<PathBuf> {
-    let own = variable("GARRET_CACHE_DIR");
-    let path = own
+    let path = variable("GARRET_CACHE_DIR")
+        .or_else(|| variable("ATTIC_CACHE_DIR"))
         .or_else(|| absolute("XDG_CACHE_HOME").map(|path| path.join("garret")))
         .or_else(|| absolute("HOME").map(|path| path.join(".cache/garret")))?;
     prepare(&path).ok()?;

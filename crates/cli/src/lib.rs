@@ -4,7 +4,7 @@
 //! args: kinds of values     session: path -> repository, unlocked by secrets, its index in cache
 //! surroundings: where and as whom we run
 //! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
-//! failure: the exit code
+//! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
 //! ```
 //!
 //! A program adds its commands: arguments, one call of the engine, texts.
@@ -13,6 +13,7 @@ pub mod args;
 pub mod cache;
 pub mod failure;
 pub mod overview;
+pub mod record;
 pub mod render;
 pub mod secrets;
 pub mod session;

@@ -48,6 +48,11 @@ pub fn long_time(time: Time) -> String {
     local(time).strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
+/// Local time with its zone, for programs: `2014-03-24T11:59:35+01:00`.
+pub fn iso_time(time: Time) -> String {
+    local(time).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
 /// Local time as `ls` writes it.
 fn short_time(time: Time, now: Timestamp) -> String {
     let zoned = local(time);
@@ -98,7 +103,7 @@ pub fn item_line(item: &Item, now: Timestamp) -> String {
 }
 
 /// Permission bits as `ls` writes them: `rwxr-xr-x`.
-fn permissions(mode: u32) -> String {
+pub fn permissions(mode: u32) -> String {
     let mut text = String::with_capacity(9);
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
         let bits = mode >> shift;

@@ -1,6 +1,7 @@
 //! Passphrases and key files.
 //!
-//! In: `GARRET_PASSPHRASE`, `ATTIC_PASSPHRASE`, `GARRET_NEW_PASSPHRASE`, the terminal, the key directory. Out: keys.
+//! In: `GARRET_PASSPHRASE`, `ATTIC_PASSPHRASE`, `GARRET_NEW_PASSPHRASE`, the terminal, the key directory (`GARRET_KEYS_DIR`,
+//! `ATTIC_KEYS_DIR`). Out: keys.
 //! Promises: nothing is asked without a terminal and nothing more than three times; a wrong passphrase in the environment
 //! ends the command at once; passphrases are wiped from memory; a key file is on disk, whole, before anything depends on it.
 
@@ -158,6 +159,7 @@ fn ask(prompt: &str) -> Result<Option<Passphrase>, Failure> {
 /// Where key files are.
 fn key_directory() -> Result<PathBuf, Failure> {
     variable("GARRET_KEYS_DIR")
+        .or_else(|| variable("ATTIC_KEYS_DIR"))
         .or_else(|| absolute("XDG_CONFIG_HOME").map(|path| path.join("garret/keys")))
         .or_else(|| absolute("HOME").map(|path| path.join(".config/garret/keys")))
         .ok_or_else(|| Failure::Fatal("set GARRET_KEYS_DIR: HOME is not set either".to_owned()))

@@ -11,7 +11,7 @@ use crate::{cache, secrets};
 /// The repository at `path`, its keys still unknown.
 pub fn find(path: &Path) -> Result<Locked, Failure> {
     if matches!(path.try_exists(), Ok(false)) {
-        return Err(Failure::Fatal(format!("repository {} does not exist", path.display())));
+        return Err(Failure::Fatal(format!("Repository {} does not exist", path.display())));
     }
     if path.is_file() {
         let why = "it is a file".to_owned();

@@ -74,6 +74,22 @@ impl Ui {
         self.beside_bar(write).map_err(|error| Failure::io("writing to standard output", &error))
     }
 
+    /// Whether there is somebody to ask: with stdin or stderr redirected somebody runs a script and is not looking.
+    pub fn can_ask(&self) -> bool {
+        self.terminal && io::stdin().is_terminal()
+    }
+
+    /// Asks on the terminal; gives the line that was typed.
+    pub fn ask(&self, question: &str) -> Result<String, Failure> {
+        let ask = || {
+            io::stderr().lock().write_all(question.as_bytes())?;
+            let mut line = String::new();
+            io::stdin().read_line(&mut line)?;
+            Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+        };
+        self.beside_bar(ask).map_err(|error| Failure::io("asking on the terminal", &error))
+    }
+
     /// A line on stderr. If even that fails there is nobody to tell.
     pub fn complain(&self, text: &str) {
         let name = self.program.map_or(String::new(), |name| format!("{name}: "));
@@ -163,6 +179,7 @@ fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Backup => "Backing up",
         Phase::Restore => "Restoring",
+        Phase::Compare => "Comparing",
         Phase::Check => "Checking",
         Phase::Mark => "Marking",
         Phase::Repack => "Repacking",

@@ -1,8 +1,9 @@
 //! Everything that can go wrong, grouped by what the caller does next.
 //!
-//! Messages are one lower-case line that names the thing and, where there is something to do, says what to do. Trouble with
-//! the repository, with what is read (`image::SourceError`) and with what is written on restore (`image::SinkError`) are
-//! different types that never convert into each other.
+//! Messages are one lower-case line that names the thing and, where there is something to do, says what to do; where attic
+//! has a text for it, scripts may look for that, so the line begins with attic's words. Trouble with the repository, with
+//! what is read (`image::SourceError`) and with what is written on restore (`image::SinkError`) are different types that
+//! never convert into each other.
 
 use format::{ChunkId, DecodeError};
 
@@ -22,7 +23,9 @@ pub enum Error {
     #[error(transparent)]
     Sink(#[from] image::SinkError),
     /// Bytes in the repository are not what was written.
-    #[error("{object} is damaged at offset {offset}: {what}; run `garret check --verify-data`")]
+    #[error(
+        "Data integrity error: {object} is damaged at offset {offset}: {what}; run `garret check --verify-data`"
+    )]
     Corrupt {
         /// Path in the repository.
         object: String,
@@ -32,7 +35,10 @@ pub enum Error {
         what: String,
     },
     /// An archive needs a chunk that no pack holds.
-    #[error("chunk {id} of {needed_by} is in no pack of the repository; run `garret check`")]
+    #[error(
+        "Object with key {id} not found in repository: {needed_by} needs that chunk and no pack holds it; \
+         run `garret check`"
+    )]
     MissingChunk {
         /// The chunk.
         id: ChunkId,
@@ -40,7 +46,7 @@ pub enum Error {
         needed_by: String,
     },
     /// No repository there.
-    #[error("{path} is not a garret repository: {why}")]
+    #[error("{path} is not a valid repository: {why}")]
     NotARepository {
         /// As given.
         path: String,
@@ -48,10 +54,20 @@ pub enum Error {
         why: String,
     },
     /// Init found something there already.
-    #[error("repository {path} already exists: choose an empty or new directory")]
+    #[error("Repository {path} already exists: choose an empty or new directory")]
     RepositoryExists {
         /// As given.
         path: String,
+    },
+    /// The lock of the repository cannot be taken.
+    #[error("Failed to acquire {kind} lock on {place}")]
+    Lock {
+        /// `read` or `write`.
+        kind: &'static str,
+        /// Where the repository is.
+        place: String,
+        /// Why.
+        source: StoreError,
     },
     /// A newer garret wrote it.
     #[error("{object}: {cause}; use that newer garret")]
@@ -74,10 +90,10 @@ pub enum Error {
     #[error("the repository is not encrypted: there is no passphrase to change")]
     NoPassphrase,
     /// An archive of that name is there.
-    #[error("archive {0} already exists: choose another name")]
+    #[error("Archive {0} already exists: choose another name")]
     ArchiveExists(String),
     /// No archive of that name.
-    #[error("archive {0} does not exist: `garret list` shows what does")]
+    #[error("Archive {0} does not exist: `garret list` shows what does")]
     ArchiveMissing(String),
     /// Not a name for an archive.
     #[error(

@@ -33,16 +33,20 @@ pub struct StoredFile<'a> {
     chunks: ChunkReader<'a>,
 }
 
-/// Part of a chunk and where it goes.
-struct Part {
-    id: ChunkId,
-    location: Location,
-    /// First byte of it in the chunk.
+/// Part of a chunk, and where in a stretch of the file it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span {
+    /// Its first byte in the stretch.
+    pub(crate) to: usize,
+    pub(crate) len: usize,
+    /// Its first byte in the chunk.
     skip: usize,
-    /// First byte of it in the buffer.
-    to: usize,
-    len: usize,
+    id: ChunkId,
+    chunk_len: u32,
 }
+
+/// Spans, and where their chunks are, all in the group that stands first.
+type InGroup = (Location, Vec<(Location, Span)>);
 
 impl<'a> StoredFile<'a> {
     /// The file that `item` describes. `None` if it is not a file.
@@ -69,20 +73,20 @@ impl<'a> StoredFile<'a> {
     /// Fills `buf` with the bytes from `offset` on, zeros behind the end of the file.
     pub fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         buf.fill(0);
-        for (location, parts) in self.parts(buf.len(), offset)? {
+        for (location, spans) in self.by_group(self.spans(buf.len(), offset)?)? {
             let group = self.chunks.group(&location)?;
             // Parts of one chunk are neighbours: its id is checked once for all of them.
             let mut known: Option<(ChunkId, VerifiedChunk<'_>)> = None;
-            for part in parts {
+            for (location, span) in spans {
                 let chunk = match known {
-                    Some((id, chunk)) if id == part.id => chunk,
-                    _ => verified(self.chunks.repository, &group, &part.location, &part.id)?,
+                    Some((id, chunk)) if id == span.id => chunk,
+                    _ => verified(self.chunks.repository, &group, &location, &span.id)?,
                 };
-                known = Some((part.id, chunk));
-                let from = chunk.bytes().get(part.skip..).and_then(|rest| rest.get(..part.len));
-                let to = buf.get_mut(part.to..).and_then(|rest| rest.get_mut(..part.len));
+                known = Some((span.id, chunk));
+                let from = chunk.bytes().get(span.skip..).and_then(|rest| rest.get(..span.len));
+                let to = buf.get_mut(span.to..).and_then(|rest| rest.get_mut(..span.len));
                 let (Some(from), Some(to)) = (from, to) else {
-                    return Err(wrong_chunk(&part.location, &part.id));
+                    return Err(wrong_chunk(&location, &span.id));
                 };
                 to.copy_from_slice(from);
             }
@@ -90,10 +94,10 @@ impl<'a> StoredFile<'a> {
         Ok(())
     }
 
-    /// Where `len` bytes from `offset` on come from, by group, in the order in which the stream first needs them.
-    fn parts(&self, len: usize, offset: u64) -> Result<Vec<(Location, Vec<Part>)>> {
-        let mut groups: Vec<(Location, Vec<Part>)> = Vec::new();
-        let mut known: HashMap<(PackId, u32), usize> = HashMap::new();
+    /// What `len` bytes from `offset` on are made of, in the order of the stream; zeros where there is no span. Reads recipes
+    /// only.
+    pub(crate) fn spans(&self, len: usize, offset: u64) -> Result<Vec<Span>> {
+        let mut spans = Vec::new();
         let mut entries = RecipeReader::new(&self.nodes, &self.recipe, &self.name);
         for piece in self.pieces(len, offset) {
             let end = piece.offset + piece.len;
@@ -101,25 +105,34 @@ impl<'a> StoredFile<'a> {
             while at < end {
                 let Some((start, entry)) = entries.entry_at(at).transpose()? else { break };
                 let next = end.min(start + entry.len());
-                if let Entry::Chunk { id, len } = entry {
-                    let location = locate(self.chunks.repository, &id, &self.name)?;
-                    if location.len != len {
-                        return Err(wrong_chunk(&location, &id));
-                    }
-                    let place = *known
-                        .entry((location.pack.id, location.group.offset))
-                        .or_insert_with(|| {
-                            groups.push((location, Vec::new()));
-                            groups.len() - 1
-                        });
+                if let Entry::Chunk { id, len: chunk_len } = entry {
                     // All below the length of the buffer or of a chunk.
                     let to = piece.file_offset + (at - piece.offset) - offset;
                     let [skip, to, len] = [at - start, to, next - at].map(|n| n as usize);
-                    if let Some((_, parts)) = groups.get_mut(place) {
-                        parts.push(Part { id, location, skip, to, len });
-                    }
+                    spans.push(Span { to, len, skip, id, chunk_len });
                 }
                 at = next;
+            }
+        }
+        Ok(spans)
+    }
+
+    /// The spans by the group they are in, in the order in which the stream first needs the groups.
+    fn by_group(&self, spans: Vec<Span>) -> Result<Vec<InGroup>> {
+        let mut groups: Vec<InGroup> = Vec::new();
+        let mut known: HashMap<(PackId, u32), usize> = HashMap::new();
+        for span in spans {
+            let location = locate(self.chunks.repository, &span.id, &self.name)?;
+            if location.len != span.chunk_len {
+                return Err(wrong_chunk(&location, &span.id));
+            }
+            let place =
+                *known.entry((location.pack.id, location.group.offset)).or_insert_with(|| {
+                    groups.push((location, Vec::new()));
+                    groups.len() - 1
+                });
+            if let Some((_, spans)) = groups.get_mut(place) {
+                spans.push((location, span));
             }
         }
         Ok(groups)

@@ -11,14 +11,15 @@
 //! ```
 //!
 //! Each station has the file of its name (below it, where the path is one of several), with both directions in it. The
-//! operations are [`backup()`], [`restore()`], [`check()`], [`gc()`] with [`plan_prune`]; they never call each other. The
-//! library prints nothing, reads no environment and no home directory; it reports through [`Progress`].
+//! operations are [`backup()`], [`restore()`], [`check()`], [`diff()`], [`gc()`] with [`plan_prune`]; they never call each
+//! other. The library prints nothing, reads no environment and no home directory; it reports through [`Progress`].
 //!
 //! Modules import only from rows above their own (`tests/tidy.rs` checks it):
 //!
 //! ```text
 //! limits pattern store | error | progress keys | chunk group seal cutters walk pipeline | pack | index
-//! repository | fetch | recipe | write | stream window | file | archive | mark | backup restore check prune gc info bench
+//! repository | fetch | recipe | write | stream window | file | archive | mark
+//! backup restore check prune gc info diff bench
 //! ```
 
 mod archive;
@@ -28,6 +29,7 @@ pub mod bench;
 mod check;
 mod chunk;
 mod cutters;
+mod diff;
 mod error;
 mod fetch;
 mod file;
@@ -57,6 +59,7 @@ pub use archive::NamedArchive;
 pub use backup::{BackupOptions, BackupReport, Input, backup};
 pub use check::{CheckOptions, CheckReport, check};
 pub use cutters::CutterChoice;
+pub use diff::{Change, Contents, DiffReport, Difference, compare, diff, kind_name};
 pub use error::{Error, Result, message};
 pub use file::StoredFile;
 pub use gc::{GcOptions, GcReport, delete, gc};
@@ -65,7 +68,7 @@ pub use info::{FileInfo, archive_packs, file_info};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
 pub use pattern::Patterns;
 pub use progress::{Phase, Problem, Progress, Silent};
-pub use prune::{Decision, KeepRules, plan_prune};
+pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use repository::{Access, InitOptions, Locked, Repository, Secret, init};
 pub use restore::{
     AllocationMode, Destination, Form, RestoreOptions, RestoreReport, Selection, restore,

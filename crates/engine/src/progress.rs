@@ -30,6 +30,8 @@ pub enum Phase {
     Mark,
     /// Copying what is still needed out of packs that are mostly not.
     Repack,
+    /// Comparing contents.
+    Compare,
     /// Reading the index.
     Index,
 }

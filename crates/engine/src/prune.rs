@@ -35,7 +35,7 @@ impl KeepRules {
         if self.within_secs.is_some() || counts.iter().any(|count| *count != 0) {
             return Ok(());
         }
-        let text = "at least one of the \"within\", \"hourly\", \"daily\", \"weekly\", \"monthly\" or \"yearly\" \
+        let text = "At least one of the \"within\", \"hourly\", \"daily\", \"weekly\", \"monthly\" or \"yearly\" \
                     settings must be specified";
         Err(Error::BadOption(text.to_owned()))
     }
@@ -58,13 +58,22 @@ impl KeepRules {
     }
 }
 
+/// Why an archive stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptBy {
+    /// The rule: `within`, `hourly`, `daily`, `weekly`, `monthly` or `yearly`.
+    pub rule: &'static str,
+    /// The how many-th of those that the rule keeps, from 1 on, newest first.
+    pub number: usize,
+}
+
 /// What will happen to an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The archive.
     pub archive: NamedArchive,
-    /// Whether it stays.
-    pub keep: bool,
+    /// The first rule that keeps it; `None` if it goes.
+    pub kept: Option<KeptBy>,
 }
 
 /// Decides for each of `archives`, newest first. `now` and the archives' end times are taken in `zone`.
@@ -76,11 +85,13 @@ pub fn plan_prune(
 ) -> Result<Vec<Decision>> {
     rules.check()?;
     archives.sort_by(|a, b| (b.archive.end, &b.name).cmp(&(a.archive.end, &a.name)));
-    let mut keep: Vec<bool> = archives
-        .iter()
-        .map(|archive| {
-            rules.within_secs.is_some_and(|within| is_within(archive.archive.end, now, within))
-        })
+    let young = |archive: &NamedArchive| {
+        rules.within_secs.is_some_and(|within| is_within(archive.archive.end, now, within))
+    };
+    // Newest first, so the young ones are in front.
+    let mut kept: Vec<Option<KeptBy>> = (1..)
+        .zip(&archives)
+        .map(|(number, archive)| young(archive).then_some(KeptBy { rule: "within", number }))
         .collect();
     let ends: Vec<Zoned> =
         archives.iter().map(|archive| local(archive.archive.end, zone)).collect();
@@ -92,35 +103,37 @@ pub fn plan_prune(
     };
     let month = |time: &Zoned| (time.year(), time.month(), 0, 0);
     let year = |time: &Zoned| (time.year(), 0, 0, 0);
-    keep_first_of_each(&mut keep, &ends, rules.hourly, hour);
-    keep_first_of_each(&mut keep, &ends, rules.daily, day);
-    keep_first_of_each(&mut keep, &ends, rules.weekly, week);
-    keep_first_of_each(&mut keep, &ends, rules.monthly, month);
-    keep_first_of_each(&mut keep, &ends, rules.yearly, year);
-    Ok(archives.into_iter().zip(keep).map(|(archive, keep)| Decision { archive, keep }).collect())
+    keep_first_of_each(&mut kept, &ends, ("hourly", rules.hourly), hour);
+    keep_first_of_each(&mut kept, &ends, ("daily", rules.daily), day);
+    keep_first_of_each(&mut kept, &ends, ("weekly", rules.weekly), week);
+    keep_first_of_each(&mut kept, &ends, ("monthly", rules.monthly), month);
+    keep_first_of_each(&mut kept, &ends, ("yearly", rules.yearly), year);
+    Ok(archives.into_iter().zip(kept).map(|(archive, kept)| Decision { archive, kept }).collect())
 }
 
 /// The numbers that name a period: year, month or week, day, hour.
 type Period = (i16, i8, i8, i8);
 
 fn keep_first_of_each(
-    keep: &mut [bool],
+    kept: &mut [Option<KeptBy>],
     ends: &[Zoned],
-    count: i64,
+    (rule, count): (&'static str, i64),
     period: impl Fn(&Zoned) -> Period,
 ) {
-    let mut left = count;
+    // A negative count is no limit.
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut number = 0;
     let mut last = None;
-    for (keep, end) in keep.iter_mut().zip(ends) {
-        if left == 0 {
+    for (kept, end) in kept.iter_mut().zip(ends) {
+        if number == count {
             return;
         }
         let this = Some(period(end));
         if this != last {
             last = this;
-            if !*keep {
-                *keep = true;
-                left -= 1;
+            if kept.is_none() {
+                number += 1;
+                *kept = Some(KeptBy { rule, number });
             }
         }
     }

@@ -276,8 +276,13 @@ impl Repository {
         }
         let mode = if access == Access::Delete { LockMode::Exclusive } else { LockMode::Shared };
         let place = store.place();
-        let lock = store.lock(mode, &mut || {
-            progress.wait(&format!("waiting for another program to finish with {place}"));
+        let mut waiting =
+            || progress.wait(&format!("waiting for another program to finish with {place}"));
+        let kind = if access == Access::Read { "read" } else { "write" };
+        let lock = store.lock(mode, &mut waiting).map_err(|source| Error::Lock {
+            kind,
+            place: place.clone(),
+            source,
         })?;
         let data = Sealer::new(config.repository, keys.data.as_ref());
         let metadata = Sealer::new(config.repository, keys.metadata.as_ref());

@@ -2,10 +2,11 @@
 //!
 //! In: the arguments. Out: a [`Command`], or help or a usage error that was already shown.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::commands::Command;
 
@@ -20,26 +21,33 @@ Exit codes:
   2  the command was used wrongly
 
 Environment:
-  GARRET_PASSPHRASE          the passphrase, or ATTIC_PASSPHRASE; without them the terminal is asked
+  GARRET_PASSPHRASE          the passphrase; without it the terminal is asked
   GARRET_NEW_PASSPHRASE      the new passphrase of change-passphrase
   GARRET_KEYS_DIR            where key files are; default ~/.config/garret/keys
-  GARRET_CACHE_DIR           the client's copy of indexes; default ~/.cache/garret";
+  GARRET_CACHE_DIR           the client's copy of indexes; default ~/.cache/garret
+  ATTIC_PASSPHRASE, ATTIC_KEYS_DIR and ATTIC_CACHE_DIR are read where these are not set.";
 
 /// Back up VM images and files into a deduplicating repository.
 #[derive(Debug, Parser)]
 #[command(name = "garret", version, after_help = HELP, infer_long_args = true, max_term_width = 100)]
-#[command(disable_help_subcommand = false, subcommand_required = true)]
+#[command(disable_help_subcommand = true, subcommand_required = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-/// The command. None at all is a call for help.
-pub(crate) fn parse() -> Result<Command, clap::Error> {
-    if std::env::args_os().len() <= 1 {
-        return Cli::try_parse_from(["garret", "--help"]).map(|cli| cli.command);
+/// The command that the words behind the program's name say. None at all is a call for help.
+pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
+    if words.is_empty() {
+        words.push("--help".into());
     }
-    Ok(Cli::try_parse()?.command)
+    let line = std::iter::once("garret".into()).chain(words);
+    Ok(Cli::try_parse_from(line)?.command)
+}
+
+/// What all commands are like.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// Shows help, version or a usage error.
@@ -53,13 +61,16 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn read(line: &str) -> Result<Command, clap::Error> {
+        let (words, _) = crate::attic::rewrite(line.split(' ').map(OsString::from));
+        parse(words)
     }
 
     #[test]
@@ -68,16 +79,26 @@ mod tests {
             "prune -d 7 -w 4 -m -1 repo",
             "prune repo --keep-d 7 --keep-weekly=4 -y=-1",
             "prune -H24 -p web- --keep-within 10d repo -v -n -s",
+            "prune --hourly 24 --daily=7 --weekly 4 --monthly -1 --yearly=-1 repo",
             "create repo::a /x --stats /y",
             "create repo::a - --stdin-name db.sql",
             "extract repo::a some/path --dry-run",
+            "extract --d -v repo::a",
+            "verify -v repo::a some/path",
+            "init -v -e none repo",
+            "list -v repo",
+            "info repo::a -v",
+            "delete -v -s repo::a",
+            "check --repa -v repo",
+            "change-passphrase -v repo",
+            "help --usage-only create",
+            "mount -f -o allow_other repo::a /mnt",
+            "serve --restrict-to-path /srv",
         ] {
-            let words = std::iter::once("garret").chain(line.split(' '));
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+            assert!(read(line).is_ok(), "{line}: {}", read(line).unwrap_err());
         }
         for line in ["-v create repo::a x", "create repo::a", "check", "prune --keep 7 repo"] {
-            let words = std::iter::once("garret").chain(line.split(' '));
-            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+            assert!(read(line).is_err(), "{line}");
         }
     }
 }

@@ -2,11 +2,15 @@
 
 mod change_passphrase;
 mod check;
+mod compare;
 mod create;
 mod delete;
+mod diff;
 mod extract;
+mod help;
 mod info;
 mod init;
+mod later;
 mod list;
 mod prune;
 
@@ -30,10 +34,21 @@ pub(crate) enum Command {
     /// is replaced only then.
     Extract(extract::Args),
     /// List the archives of a repository, or what is in one
+    ///
+    /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
+    /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
+    /// original_size, files, problems; their contents have path, type, mode, uid, gid, user, group, size, mtime, target.
+    /// --json has the same names.
     List(list::Args),
     /// Show details of a repository, an archive, or a file in one
+    ///
+    /// --format and --json have the names that `list` explains for archives; a file has path, format, size, disk_size,
+    /// allocated, zero, residue, new; a repository has location, id, encryption, created, archives, original_size,
+    /// stored_size.
     Info(info::Args),
     /// Delete archives and give back their space
+    ///
+    /// A whole repository, given without ::NAME, is deleted only after a question on the terminal.
     Delete(delete::Args),
     /// Delete archives by rule and give back their space
     ///
@@ -48,11 +63,28 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Change the passphrase of a repository or of its key file
     ChangePassphrase(change_passphrase::Args),
+    /// Show what changed from one archive to another
+    ///
+    /// One line for each path: added, removed or changed, how many bytes, and where. Contents are read only where the
+    /// archives name different chunks. Owners, modes and times are not compared. The exit code is 0 if both could be
+    /// compared, whether or not they differ.
+    Diff(diff::Args),
+    /// Compare an archive with the files on the disk
+    ///
+    /// Reads both, and shows each path that is not the same, as `diff` does; files that are only on the disk are not looked
+    /// for. The exit code is 1 if anything differs.
+    Compare(compare::Args),
+    /// Not supported yet: show archives as a file system
+    Mount(later::Args),
+    /// Not supported yet: serve a repository to other hosts
+    Serve(later::Args),
     /// Two nights of backups and a restore, on sample images or on yours
     ///
     /// Makes a repository in a directory of its own, backs up two images, changes a few per cent of them, backs them up
     /// again, restores one and compares it with the original. Images that you name are only read.
     Demo(demo::Args),
+    /// Show help on a command, or on patterns
+    Help(help::Args),
 }
 
 impl Command {
@@ -68,7 +100,14 @@ impl Command {
             Command::Prune(args) => prune::run(&args, ui),
             Command::Check(args) => check::run(&args, ui),
             Command::ChangePassphrase(args) => change_passphrase::run(&args, ui),
+            Command::Diff(args) => diff::run(&args, ui),
+            Command::Compare(args) => compare::run(&args, ui),
+            Command::Mount(_) => {
+                Err(later::refuse("mount", "`garret extract --destination` restores"))
+            }
+            Command::Serve(_) => Err(later::refuse("serve", "garret works on local paths")),
             Command::Demo(args) => demo::run(&args, ui),
+            Command::Help(args) => help::run(&args, ui),
         }
     }
 }

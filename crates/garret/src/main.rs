@@ -1,14 +1,15 @@
 //! The program `garret`: attic's command line on the engine.
 //!
 //! ```text
-//! args -> commands/COMMAND: Args -> options -> one library call -> render -> stdout
-//!                             ui: progress, -v, problems                  -> stderr, exit code
+//! attic -> args -> commands/COMMAND: Args -> options -> one library call -> render -> stdout
+//!                                      ui: progress, -v, problems                  -> stderr, exit code
 //! ```
 //!
 //! Promises: results on stdout, trouble on stderr with one line each; 0 = done, 1 = something went wrong, 2 = wrong use;
 //! never asks without a terminal.
 
 mod args;
+mod attic;
 mod commands;
 mod demo;
 mod excludes;
@@ -20,7 +21,10 @@ use cli::ui::Ui;
 
 fn main() -> ExitCode {
     let ui = Ui::new("garret");
-    let result = match args::parse() {
+    let (words, warnings) = attic::rewrite(std::env::args_os().skip(1));
+    // Who does not read them may still have the command.
+    let _unread = ui.print(&warnings);
+    let result = match args::parse(words) {
         Ok(command) => command.run(&ui),
         Err(error) => return args::refuse(&error),
     };

@@ -24,6 +24,9 @@ use super::{Area, Guard, Key, LockMode, Store, StoreError, StoreErrorKind};
 const README: &str = "This is a garret backup repository: see `garret help`. Do not change files here by hand,\n\
                       except that files in backups/ may be renamed or removed.\n";
 
+/// The directories of a repository.
+const DIRECTORIES: [&str; 5] = ["keys", "packs", "index", "backups", "tmp"];
+
 /// A directory that holds, or will hold, a repository.
 #[derive(Debug)]
 pub struct LocalStore {
@@ -61,6 +64,27 @@ impl LocalStore {
         }
         built.map_err(fail)?;
         Ok(Self::open(root))
+    }
+
+    /// Removes the repository, its configuration first: if this is cut short, what is left opens to nobody. A file that is
+    /// not the repository's stays, and the directory with it. Only for the holder of the exclusive lock.
+    pub fn remove(&self) -> Result<(), StoreError> {
+        let fail = |source| StoreError::new("remove", self.root.display(), source);
+        self.delete(&Key::Config)?;
+        self.sync()?;
+        for name in DIRECTORIES {
+            match fs::remove_dir_all(self.root.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+                _ => {}
+            }
+        }
+        for name in ["README", "lock"] {
+            match fs::remove_file(self.root.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+                _ => {}
+            }
+        }
+        fs::remove_dir(&self.root).map_err(fail)
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -316,7 +340,7 @@ impl Drop for Staged {
 
 /// Makes the directories and files of an empty repository, durably.
 fn build(root: &Path) -> io::Result<()> {
-    for name in ["keys", "packs", "index", "backups", "tmp"] {
+    for name in DIRECTORIES {
         private_dir(&root.join(name))?;
     }
     let packs = root.join("packs");

@@ -6,6 +6,7 @@ use engine::{Error, KDF_DEFAULT};
 use format::config::KeyMode;
 
 use crate::location;
+use cli::args::Verbose;
 use cli::failure::Failure;
 use cli::ui::Ui;
 use cli::{secrets, session};
@@ -13,12 +14,15 @@ use cli::{secrets, session};
 /// Arguments of `change-passphrase`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    verbose: Verbose,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
     let path = location::repository(&args.repository)?;
     let locked = session::find(&path)?;
     let mode = locked.key_mode();

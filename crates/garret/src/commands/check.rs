@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use engine::{Access, CheckOptions, Phase, Problem, Progress};
 
 use crate::location;
-use cli::args::Threads;
+use cli::args::{Threads, Verbose};
 use cli::failure::Failure;
 use cli::session;
 use cli::ui::Ui;
@@ -22,15 +22,24 @@ pub(crate) struct Args {
     /// Read, decrypt and verify every byte
     #[arg(long)]
     verify_data: bool,
+    /// Refused: nothing is changed by looking at it
+    #[arg(long)]
+    repair: bool,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    verbose: Verbose,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
     let path = location::repository(&args.repository)?;
+    if args.repair {
+        return Err(Failure::Fatal(REPAIR.to_owned()));
+    }
     let repository = session::open(&path, Access::Read, ui)?;
     let options = CheckOptions {
         packs: !args.archives_only,
@@ -51,6 +60,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Why there is no repair, and what there is instead.
+const REPAIR: &str = "check --repair is not supported, and nothing was changed: see what check --verify-data \
+                      names, create archives of the same files to store again what is missing, and delete \
+                      archives that stay damaged";
 
 const ARCHIVES: &str = "Starting archive consistency check...\n";
 

@@ -1,12 +1,14 @@
-//! `garret delete`: deletes archives and gives back their space.
+//! `garret delete`: deletes archives and gives back their space, or a whole repository when the terminal agrees.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use engine::{Access, Compression, Error, GcOptions, Repository};
+use engine::{
+    Access, Area, Compression, Error, GcOptions, LocalStore, LockMode, Repository, Store,
+};
 
 use crate::location;
-use cli::args::Threads;
+use cli::args::{Threads, Verbose};
 use cli::failure::Failure;
 use cli::ui::Ui;
 use cli::{overview, render, session};
@@ -14,17 +16,25 @@ use cli::{overview, render, session};
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show what was freed
+    /// Show what was freed by deleting archives
     #[arg(short, long)]
     stats: bool,
     #[command(flatten)]
     threads: Threads,
-    /// The archives, all of one repository
-    #[arg(value_name = "REPO::NAME", required = true)]
+    #[command(flatten)]
+    verbose: Verbose,
+    /// The archives, all of one repository; or a repository
+    #[arg(value_name = "REPO[::NAME]", required = true)]
     archives: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
+    if let [only] = args.archives.as_slice()
+        && let (path, None) = location::either(only)?
+    {
+        return whole(&path, ui);
+    }
     let (path, names) = one_repository(&args.archives)?;
     let mut repository = session::open(&path, Access::Delete, ui)?;
     let existing = repository.archive_names()?;
@@ -36,6 +46,31 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         ui.print(&stats(&repository, &freed, ui)?)?;
     }
     Ok(())
+}
+
+/// Deletes a repository after asking. Its keys are not needed: nothing in it is read.
+fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
+    drop(session::find(path)?);
+    let shown = path.display();
+    if !ui.can_ask() {
+        let text = format!(
+            "\"{shown}\": No archive specified, and no terminal to ask whether to delete the repository"
+        );
+        return Err(Failure::Usage(text));
+    }
+    let store = LocalStore::open(path);
+    let _lock = store
+        .lock(LockMode::Exclusive, &mut || ui.complain("waiting for another program to finish"))
+        .map_err(Error::from)?;
+    let count = store.list(Area::Archives).map_err(Error::from)?.len();
+    let question = format!(
+        "This deletes the repository {shown} and the {count} archives in it, for ever.\n\
+         Type \"Yes I am sure\" if you understand this and want to continue: "
+    );
+    if ui.ask(&question)? != "Yes I am sure" {
+        return Err(Failure::Fatal("Repository deletion aborted".to_owned()));
+    }
+    Ok(store.remove().map_err(Error::from)?)
 }
 
 fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failure> {

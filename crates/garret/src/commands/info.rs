@@ -2,17 +2,39 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use engine::{Access, Repository, Selection};
+use format::archive::Time;
+use format::config::KeyMode;
+use serde_json::json;
 
 use crate::location;
+use cli::args::Verbose;
 use cli::failure::Failure;
+use cli::record::{self, Record, Template};
 use cli::ui::Ui;
 use cli::{overview, render, session};
+
+/// How it is shown, unless as attic does.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Layout {
+    /// Show everything as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Show it laid out so, as in '{name}{TAB}{original_size}{NL}'
+    #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse)]
+    format: Option<Template>,
+}
 
 /// Arguments of `info`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    layout: Layout,
+    #[command(flatten)]
+    verbose: Verbose,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
@@ -22,22 +44,58 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
     let (path, name) = match &args.path {
         Some(_) => location::archive(&args.location).map(|(path, name)| (path, Some(name)))?,
         None => location::either(&args.location)?,
     };
     let repository = session::open(&path, Access::Read, ui)?;
     let text = match (name, &args.path) {
-        (Some(name), Some(file)) => one_file(&repository, &name, file, ui)?,
-        (Some(name), None) => archive(&repository, &name, ui)?,
-        (None, _) => overview::repository(&repository, &path, ui)?,
+        (Some(name), Some(file)) => one_file(&repository, &name, file, &args.layout, ui)?,
+        (Some(name), None) => archive(&repository, &path, &name, &args.layout, ui)?,
+        (None, _) => whole(&repository, &path, &args.layout, ui)?,
     };
     ui.print(&text)
 }
 
-fn archive(repository: &Repository, name: &str, ui: &Ui) -> Result<String, Failure> {
+/// What identifies a repository.
+pub(super) fn repository_record(repository: &Repository, path: &Path) -> Record {
+    let config = repository.config();
+    let created = Time { secs: config.created, nanos: 0 };
+    Record::default()
+        .with("location", path.to_string_lossy())
+        .with("id", repository.id().to_string())
+        .with("encryption", encryption(config.key_mode))
+        .with("created", render::iso_time(created))
+}
+
+fn encryption(mode: KeyMode) -> &'static str {
+    match mode {
+        KeyMode::None => "none",
+        KeyMode::Passphrase => "passphrase",
+        KeyMode::Keyfile => "keyfile",
+    }
+}
+
+fn archive(
+    repository: &Repository,
+    path: &Path,
+    name: &str,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<String, Failure> {
     let found = repository.archive(name)?;
     let body = &found.archive;
+    if layout.json {
+        let all = json!({
+            "repository": sizes(repository_record(repository, path), repository, ui)?.json(),
+            "archive": Record::of_archive(&found).json(),
+        });
+        return Ok(record::document(&all));
+    }
+    if let Some(template) = &layout.format {
+        return Record::of_archive(&found).format(template);
+    }
     let fingerprint = format::ChunkId::from_bytes(found.fingerprint);
     let mut text = format!("Name: {}\n", render::one_line(&found.name));
     if body.name != found.name {
@@ -59,7 +117,13 @@ fn archive(repository: &Repository, name: &str, ui: &Ui) -> Result<String, Failu
     Ok(text)
 }
 
-fn one_file(repository: &Repository, name: &str, path: &OsStr, ui: &Ui) -> Result<String, Failure> {
+fn one_file(
+    repository: &Repository,
+    name: &str,
+    path: &OsStr,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<String, Failure> {
     let archive = repository.archive(name)?;
     let stored = Selection::stored(path.as_bytes());
     let shown = String::from_utf8_lossy(&stored).into_owned();
@@ -68,6 +132,24 @@ fn one_file(repository: &Repository, name: &str, path: &OsStr, ui: &Ui) -> Resul
         Failure::Fatal(why)
     };
     let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(missing)?;
+    let file = || {
+        Record::default()
+            .with_path(&stored)
+            .with("format", info.format.as_str())
+            .with("size", info.file_len)
+            .with("disk_size", info.disk_len)
+            .with("allocated", info.allocated)
+            .with("zero", info.zero)
+            .with("residue", info.residue)
+            .with("new", info.new)
+    };
+    if layout.json {
+        let all = json!({ "archive": Record::of_archive(&archive).json(), "file": file().json() });
+        return Ok(record::document(&all));
+    }
+    if let Some(template) = &layout.format {
+        return file().format(template);
+    }
     let size = |bytes: u64| format!("{} ({bytes} bytes)", render::size(bytes));
     let mut text = format!("Path: {}\n", render::one_line(&shown));
     text += &format!("Format: {}\n", render::one_line(&info.format));
@@ -82,4 +164,28 @@ fn one_file(repository: &Repository, name: &str, path: &OsStr, ui: &Ui) -> Resul
     }
     text += &format!("New in this archive: {}\n", size(info.new));
     Ok(text)
+}
+
+/// A record with how many archives the repository has, and how long they and it are.
+fn sizes(record: Record, repository: &Repository, ui: &Ui) -> Result<Record, Failure> {
+    Ok(record
+        .with("archives", repository.archive_names()?.len())
+        .with("original_size", session::original_len(repository, ui)?)
+        .with("stored_size", repository.stored_len()?))
+}
+
+fn whole(
+    repository: &Repository,
+    path: &Path,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<String, Failure> {
+    let record = || sizes(repository_record(repository, path), repository, ui);
+    if layout.json {
+        return Ok(record::document(&json!({ "repository": record()?.json() })));
+    }
+    if let Some(template) = &layout.format {
+        return record()?.format(template);
+    }
+    overview::repository(repository, path, ui)
 }

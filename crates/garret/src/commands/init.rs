@@ -8,6 +8,7 @@ use format::config::KeyMode;
 use zeroize::Zeroize;
 
 use crate::location;
+use cli::args::Verbose;
 use cli::failure::Failure;
 use cli::secrets;
 use cli::ui::Ui;
@@ -29,12 +30,15 @@ pub(crate) struct Args {
     /// How the repository is protected
     #[arg(short, long, value_name = "MODE", default_value = "none")]
     encryption: Encryption,
+    #[command(flatten)]
+    verbose: Verbose,
     /// A new or empty directory
     #[arg(value_name = "REPO")]
     repository: OsString,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
     let path = location::repository(&args.repository)?;
     let (mode, name) = match args.encryption {
         Encryption::None => (KeyMode::None, "none"),

@@ -1,33 +1,58 @@
 //! `garret list`: the archives of a repository, oldest first, or the items of an archive.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use engine::{Access, Repository};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
+use super::info;
 use crate::location;
+use cli::args::Verbose;
 use cli::failure::Failure;
+use cli::record::{self, Record, Template};
 use cli::ui::Ui;
 use cli::{render, session};
+
+/// How each archive or path is shown, unless in attic's columns.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Layout {
+    /// Show only names
+    #[arg(long)]
+    short: bool,
+    /// Show everything as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Show each line laid out so, as in '{name}{TAB}{end}{NL}'
+    #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse)]
+    format: Option<Template>,
+}
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    layout: Layout,
+    #[command(flatten)]
+    verbose: Verbose,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
     let (path, name) = location::either(&args.location)?;
     let repository = session::open(&path, Access::Read, ui)?;
     match name {
-        Some(name) => items(&repository, &name, ui),
-        None => archives(&repository, ui),
+        Some(name) => items(&repository, &name, &args.layout, ui),
+        None => archives(&repository, &path, &args.layout, ui),
     }
 }
 
-fn archives(repository: &Repository, ui: &Ui) -> Result<(), Failure> {
+fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
     let mut archives = Vec::new();
     for name in repository.archive_names()? {
         match repository.archive(&name) {
@@ -36,17 +61,36 @@ fn archives(repository: &Repository, ui: &Ui) -> Result<(), Failure> {
         }
     }
     archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
-    let lines = archives.iter().map(|found| {
-        let mut line = render::archive_line(found);
-        line.push('\n');
-        line
-    });
-    ui.print(&lines.collect::<String>())
+    if layout.json {
+        let archives: Vec<Value> =
+            archives.iter().map(|found| Record::of_archive(found).json()).collect();
+        let repository = info::repository_record(repository, path).json();
+        let all = json!({ "repository": repository, "archives": archives });
+        return ui.print(&record::document(&all));
+    }
+    let line = |found| match &layout.format {
+        Some(template) => Record::of_archive(found).format(template),
+        None if layout.short => Ok(format!("{}\n", render::one_line(&found.name))),
+        None => Ok(format!("{}\n", render::archive_line(found))),
+    };
+    ui.print(&archives.iter().map(line).collect::<Result<String, _>>()?)
 }
 
-fn items(repository: &Repository, name: &str, ui: &Ui) -> Result<(), Failure> {
+fn items(repository: &Repository, name: &str, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
     let archive = repository.archive(name)?;
     let now = Timestamp::now();
     let items = repository.items(&archive)?;
-    ui.print(&items.iter().map(|item| render::item_line(item, now)).collect::<String>())
+    if layout.json {
+        let items: Vec<Value> = items.iter().map(|item| Record::of_item(item).json()).collect();
+        let all = json!({ "archive": Record::of_archive(&archive).json(), "items": items });
+        return ui.print(&record::document(&all));
+    }
+    let line = |item: &format::archive::Item| match &layout.format {
+        Some(template) => Record::of_item(item).format(template),
+        None if layout.short => {
+            Ok(format!("{}\n", render::one_line(&String::from_utf8_lossy(&item.path))))
+        }
+        None => Ok(render::item_line(item, now)),
+    };
+    ui.print(&items.iter().map(line).collect::<Result<String, _>>()?)
 }

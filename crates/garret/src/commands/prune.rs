@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::{Access, KeepRules, Repository, plan_prune};
+use engine::{Access, KeepRules, KeptBy, Repository, plan_prune};
 use format::archive::Time;
 use jiff::tz::TimeZone;
 
 use super::delete::{self, Freed};
 use crate::location;
-use cli::args::Threads;
+use cli::args::{Threads, Verbose};
 use cli::failure::Failure;
 use cli::ui::Ui;
 use cli::{render, session};
@@ -18,12 +18,14 @@ use cli::{render, session};
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
-    /// Change nothing; with -v show what would be done
+    /// Change nothing; with -v or --list show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Show what is kept and what is deleted
-    #[arg(short, long)]
-    verbose: bool,
+    #[command(flatten)]
+    verbose: Verbose,
+    /// Show what is kept, by which rule, and what is deleted
+    #[arg(long)]
+    list: bool,
     /// Show what was freed
     #[arg(short, long)]
     stats: bool,
@@ -31,19 +33,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "INTERVAL", value_parser = interval)]
     keep_within: Option<u64>,
     /// How many of the hours to keep one of
-    #[arg(short = 'H', long, value_name = "N", default_value_t = 0, visible_alias = "hourly")]
+    #[arg(short = 'H', long, value_name = "N", default_value_t = 0)]
     keep_hourly: i64,
     /// How many of the days
-    #[arg(short = 'd', long, value_name = "N", default_value_t = 0, visible_alias = "daily")]
+    #[arg(short = 'd', long, value_name = "N", default_value_t = 0)]
     keep_daily: i64,
     /// How many of the weeks
-    #[arg(short = 'w', long, value_name = "N", default_value_t = 0, visible_alias = "weekly")]
+    #[arg(short = 'w', long, value_name = "N", default_value_t = 0)]
     keep_weekly: i64,
     /// How many of the months
-    #[arg(short = 'm', long, value_name = "N", default_value_t = 0, visible_alias = "monthly")]
+    #[arg(short = 'm', long, value_name = "N", default_value_t = 0)]
     keep_monthly: i64,
     /// How many of the years
-    #[arg(short = 'y', long, value_name = "N", default_value_t = 0, visible_alias = "yearly")]
+    #[arg(short = 'y', long, value_name = "N", default_value_t = 0)]
     keep_yearly: i64,
     /// Only archives whose name begins with this are considered
     #[arg(short, long, value_name = "STR", default_value = "", hide_default_value = true)]
@@ -84,7 +86,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The names to delete. With `-v` everything is shown as attic does: what is kept, then what is not, newest first.
+/// The names to delete. With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with
+/// `--list` also the rule that keeps it.
 fn decide(
     repository: &Repository,
     args: &Args,
@@ -95,16 +98,20 @@ fn decide(
     let considered = names.filter(|name| name.starts_with(&args.prefix));
     let archives = considered.map(|name| repository.archive(&name)).collect::<Result<_, _>>()?;
     let plan = plan_prune(archives, rules, now(), &TimeZone::system())?;
-    let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|decision| decision.keep);
-    if args.verbose {
-        let label = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
-        let kept = kept.iter().map(|decision| ("Keeping archive: ", decision));
-        let pruned = pruned.iter().map(|decision| (label, decision));
-        let line = |(label, decision): (&str, &engine::Decision)| {
-            let archive = &decision.archive;
-            format!("{label}{}\n", render::archive_line(archive))
+    let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|one| one.kept.is_some());
+    if args.verbose.tell(ui) || args.list {
+        let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
+        let line = |decision: &engine::Decision| {
+            let archive = render::archive_line(&decision.archive);
+            match decision.kept {
+                Some(KeptBy { rule, number }) if args.list => {
+                    format!("Keeping archive: {archive} ({rule} #{number})\n")
+                }
+                Some(_) => format!("Keeping archive: {archive}\n"),
+                None => format!("{doomed}{archive}\n"),
+            }
         };
-        ui.print(&kept.chain(pruned).map(line).collect::<String>())?;
+        ui.print(&kept.iter().chain(&pruned).map(line).collect::<String>())?;
     }
     Ok(pruned.into_iter().map(|decision| decision.archive.name).collect())
 }

@@ -1,4 +1,4 @@
-//! The script of docs/cron.md, run as cron would.
+//! The script of docs/cron.md, and one that was written for attic, run as cron would.
 
 use std::fs;
 use std::path::Path;
@@ -19,9 +19,13 @@ fn script(dir: &Dir) -> String {
 }
 
 fn run(dir: &Dir) -> Output {
+    run_script(dir, &script(dir))
+}
+
+fn run_script(dir: &Dir, script: &str) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_garret")).parent().unwrap();
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", &script(dir)]).current_dir(dir.temp.path()).env_clear();
+    shell.args(["-c", script]).current_dir(dir.temp.path()).env_clear();
     shell.env("PATH", format!("{}:/usr/bin:/bin", program.display()));
     shell.env("HOME", dir.path("home")).output().unwrap()
 }
@@ -49,4 +53,43 @@ fn the_nightly_script_fails_when_a_step_does() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("images: cannot stat"), "{stderr}");
+}
+
+/// What attic's users have in their crontab, but for the name of the program.
+const ATTIC: &str = r#"
+REPOSITORY=repo
+TOOL=garret
+$TOOL create --stats                            \
+    $REPOSITORY::hostname-`date +%Y-%m-%d`-$N   \
+    images                                      \
+    www
+# Maintain 7 daily, 4 weekly and 6 monthly archives.
+$TOOL prune -v $REPOSITORY --keep-daily 7 --keep-weekly 4 --keep-monthly=6 --prefix hostname-
+$TOOL prune -s -d 7 -w 4 -m -1 --keep-within 10d -p hostname- $REPOSITORY
+"#;
+
+#[test]
+fn a_script_for_attic_runs_unchanged_but_for_the_program_s_name() {
+    let dir = Dir::with_repository();
+    dir.write("www/index.html", b"<html>");
+    fs::create_dir(dir.path("images")).unwrap();
+    dir.image("images/vm.img", 1);
+    dir.run(&["create", "repo::other", "www"]).silent();
+    for night in 1..=2 {
+        let output = run_script(&dir, &format!("N={night}\n{ATTIC}"));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stdout).unwrap();
+        for label in ["Archive name: hostname-", "Duration: ", "This archive:", "All archives:"] {
+            assert!(said.contains(label), "{said}");
+        }
+        let kept = said.lines().filter(|line| line.starts_with("Keeping archive: hostname-"));
+        assert_eq!(kept.count(), 1, "{said}");
+        let pruned = said.lines().filter(|line| line.starts_with("Pruning archive: hostname-"));
+        assert_eq!(pruned.count(), night - 1, "{said}");
+        assert!(said.contains("\nDeleted data:"), "{said}");
+    }
+    let archives = dir.archives("repo");
+    assert!(archives[0] == "other" && archives[1].ends_with("-2"), "{archives:?}");
+    assert_eq!(archives.len(), 2);
 }

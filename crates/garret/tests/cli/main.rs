@@ -4,12 +4,16 @@
 //! tool is missing fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod attic;
 mod cron;
 mod damage;
 mod demo;
+mod differences;
 mod full_disk;
+mod help;
 mod hostile;
 mod images;
+mod layouts;
 mod refusals;
 mod round_trip;
 mod secrets;

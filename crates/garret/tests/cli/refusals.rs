@@ -54,11 +54,11 @@ fn a_path_that_is_no_repository_is_named() {
     let dir = Dir::new();
     dir.write("file", b"x");
     fs::create_dir(dir.path("empty")).unwrap();
-    dir.run(&["list", "none"]).refused(1, "repository none does not exist");
-    dir.run(&["list", "file"]).refused(1, "file is not a garret repository: it is a file");
-    dir.run(&["list", "empty"]).refused(1, "empty is not a garret repository");
+    dir.run(&["list", "none"]).refused(1, "Repository none does not exist");
+    dir.run(&["list", "file"]).refused(1, "file is not a valid repository: it is a file");
+    dir.run(&["list", "empty"]).refused(1, "empty is not a valid repository");
     dir.write("empty/config", b"[repository]\n");
-    dir.run(&["list", "empty"]).refused(1, "empty is not a garret repository");
+    dir.run(&["list", "empty"]).refused(1, "empty is not a valid repository");
     assert!(!dir.path("none").exists());
 }
 
@@ -67,9 +67,9 @@ fn init_takes_only_what_is_new_or_empty() {
     let dir = Dir::with_repository();
     dir.write("full/file", b"x");
     fs::create_dir(dir.path("empty")).unwrap();
-    dir.run(&["init", "repo"]).refused(1, "repository repo already exists");
-    dir.run(&["init", "full"]).refused(1, "repository full already exists");
-    dir.run(&["init", "full/file"]).refused(1, "repository full/file already exists");
+    dir.run(&["init", "repo"]).refused(1, "Repository repo already exists");
+    dir.run(&["init", "full"]).refused(1, "Repository full already exists");
+    dir.run(&["init", "full/file"]).refused(1, "Repository full/file already exists");
     dir.run(&["init", "full/file/below"]).refused(1, "cannot create full/file");
     dir.run(&["init", "empty"]).succeeds();
     dir.run(&["init", "new/deep/repo"]).succeeds();
@@ -82,7 +82,7 @@ fn archive_names_are_taken_once_and_stay_inside() {
     dir.write("file", b"first");
     dir.run(&["create", "repo::a", "file"]).silent();
     dir.write("file", b"second");
-    dir.run(&["create", "repo::a", "file"]).refused(1, "archive a already exists");
+    dir.run(&["create", "repo::a", "file"]).refused(1, "Archive a already exists");
     for name in ["..", "../out", "x/../y", ".hidden", "x//y", "/abs", "x/", "a\nb"] {
         let archive = format!("repo::{name}");
         dir.run(&["create", &archive, "file"]).refused(1, "cannot be an archive's name");
@@ -98,9 +98,9 @@ fn an_archive_that_is_not_there_is_named() {
     dir.write("file", b"x");
     dir.run(&["create", "repo::a", "file"]).silent();
     for command in ["extract", "list", "info", "delete"] {
-        dir.run(&[command, "repo::b"]).refused(1, "archive b does not exist");
+        dir.run(&[command, "repo::b"]).refused(1, "Archive b does not exist");
     }
-    dir.run(&["delete", "repo::a", "repo::b"]).refused(1, "archive b does not exist");
+    dir.run(&["delete", "repo::a", "repo::b"]).refused(1, "Archive b does not exist");
     assert_eq!(dir.archives("repo"), ["a"], "nothing goes when something is missing");
 }
 
@@ -175,6 +175,6 @@ fn prune_without_a_rule_deletes_nothing() {
     let dir = Dir::with_repository();
     dir.write("file", b"x");
     dir.run(&["create", "repo::a", "file"]).silent();
-    dir.run(&["prune", "repo"]).refused(1, "at least one of the \"within\", \"hourly\"");
+    dir.run(&["prune", "repo"]).refused(1, "At least one of the \"within\", \"hourly\"");
     assert_eq!(dir.archives("repo"), ["a"]);
 }

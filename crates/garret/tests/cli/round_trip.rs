@@ -166,6 +166,7 @@ fn a_block_device_is_read_and_comes_back_as_a_file() {
     dir.run(&["create", "repo::a", &device.0]).silent();
     dir.run(&["extract", "repo::a", "--destination", "to"]).silent();
     assert!(dir.read(&format!("to{}", device.0)) == image);
+    dir.run(&["compare", "--base", "/", "repo::a"]).silent();
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! What is known of a thing, by name: shown as JSON, or as a line that the user lays out.
+//!
+//! In: archives, items, comparisons. Out: JSON values, and with a [`Template`] text. Both use the same names, so a script can
+//! go from the one to the other. Promises: text from outside stays on its line; JSON has names as they are, and one that is
+//! not UTF-8 in full as `..._hex` beside it.
+
+use engine::{NamedArchive, kind_name};
+use format::archive::{Item, ItemKind};
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+use crate::render;
+
+/// Names and values, in the order in which they are explained.
+#[derive(Clone, Debug, Default)]
+pub struct Record(Vec<(&'static str, Value)>);
+
+impl Record {
+    /// With one value more.
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.0.push((name, value.into()));
+        self
+    }
+
+    /// With a path or another byte string.
+    fn with_bytes(self, names: [&'static str; 2], bytes: &[u8]) -> Self {
+        let [name, hex_name] = names;
+        let this = self.with(name, String::from_utf8_lossy(bytes));
+        match std::str::from_utf8(bytes) {
+            Ok(_) => this,
+            Err(_) => this.with(hex_name, hex(bytes)),
+        }
+    }
+
+    /// With the path of an item.
+    pub fn with_path(self, path: &[u8]) -> Self {
+        self.with_bytes(["path", "path_hex"], path)
+    }
+
+    /// What an archive says of itself.
+    pub fn of_archive(found: &NamedArchive) -> Self {
+        let body = &found.archive;
+        Record::default()
+            .with("name", found.name.as_str())
+            .with("made_as", body.name.as_str())
+            .with("id", hex(&found.fingerprint))
+            .with("start", render::iso_time(body.start))
+            .with("end", render::iso_time(body.end))
+            .with("hostname", body.host.as_str())
+            .with("username", body.user.as_str())
+            .with("command_line", render::command_line(&body.command))
+            .with("original_size", body.original_len)
+            .with("files", body.file_count)
+            .with("problems", body.problem_count)
+    }
+
+    /// What an archive says of one path.
+    pub fn of_item(item: &Item) -> Self {
+        let record = Record::default()
+            .with_path(&item.path)
+            .with("type", kind_name(&item.kind))
+            .with("mode", render::permissions(item.mode))
+            .with("uid", item.uid)
+            .with("gid", item.gid)
+            .with("user", item.user.as_str())
+            .with("group", item.group.as_str())
+            .with("size", item.size)
+            .with("mtime", render::iso_time(item.mtime));
+        match &item.kind {
+            ItemKind::Symlink(target) | ItemKind::HardLink(target) => {
+                record.with_bytes(["target", "target_hex"], target)
+            }
+            _ => record.with("target", Value::Null),
+        }
+    }
+
+    /// As a JSON object.
+    pub fn json(self) -> Value {
+        let pairs = self.0.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Value::Object(Map::from_iter(pairs))
+    }
+
+    /// Laid out by a template.
+    ///
+    /// # Errors
+    /// Wrong use if the template has a name that there is not.
+    pub fn format(&self, template: &Template) -> Result<String, Failure> {
+        let mut line = String::new();
+        for part in &template.0 {
+            let (name, align, width) = match part {
+                Part::Text(text) => {
+                    line += text;
+                    continue;
+                }
+                Part::Value { name, align, width } => (name, align, *width),
+            };
+            let Some((_, value)) = self.0.iter().find(|(known, _)| known == name) else {
+                let names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
+                let known = names.join(", ");
+                let text = format!("--format has no {{{name}}}: there are {known}, NL, TAB, NUL");
+                return Err(Failure::Usage(text));
+            };
+            let value = match value {
+                Value::String(text) => render::one_line(text),
+                Value::Null => String::new(),
+                other => other.to_string(),
+            };
+            line += &match align {
+                Align::Left => format!("{value:<width$}"),
+                Align::Right => format!("{value:>width$}"),
+            };
+        }
+        Ok(line)
+    }
+}
+
+/// A JSON document with the line end it is printed with.
+pub fn document(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A text with `{name}`, `{name:<20}` or `{name:>20}` where values go, and `{NL}`, `{TAB}`, `{NUL}`, `{{` and `}}` for
+/// characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Value { name: String, align: Align, width: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Align {
+    Left,
+    Right,
+}
+
+/// Widest column.
+const WIDTH_MAX: usize = 1000;
+
+impl Template {
+    /// Reads the text of the option.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(at);
+            parts.push(Part::Text(before.to_owned()));
+            let (part, after) = if let Some(after) = from.strip_prefix("{{") {
+                (Part::Text("{".to_owned()), after)
+            } else if let Some(after) = from.strip_prefix("}}") {
+                (Part::Text("}".to_owned()), after)
+            } else {
+                let inside = from.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+                let (inside, after) = inside.ok_or("a brace stands alone: write {{ or }}")?;
+                (Part::parse(inside)?, after)
+            };
+            parts.push(part);
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Template(parts))
+    }
+}
+
+impl Part {
+    /// What stands between braces.
+    fn parse(inside: &str) -> Result<Self, String> {
+        let (name, layout) = inside.split_once(':').unwrap_or((inside, "<0"));
+        let text = |text: &str| Ok(Part::Text(text.to_owned()));
+        match inside {
+            "NL" | "NEWLINE" => return text("\n"),
+            "TAB" => return text("\t"),
+            "NUL" => return text("\0"),
+            _ => {}
+        }
+        let (align, width) = match layout.split_at_checked(1) {
+            Some(("<", width)) => (Align::Left, width),
+            Some((">", width)) => (Align::Right, width),
+            _ => (Align::Left, layout),
+        };
+        match width.parse() {
+            Ok(width) if width <= WIDTH_MAX => {
+                Ok(Part::Value { name: name.to_owned(), align, width })
+            }
+            _ => Err(format!("{{{inside}}} is not {{NAME}}, {{NAME:<WIDTH}} or {{NAME:>WIDTH}}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn laid_out(template: &str) -> String {
+        let record = Record::default().with("a", "x\ny").with("n", 12).with("none", Value::Null);
+        record.format(&Template::parse(template).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn templates_place_values_and_keep_lines_whole() {
+        assert_eq!(laid_out("{a}|{n}|{none}{NL}"), "x\\ny|12|\n");
+        assert_eq!(laid_out("{n:<4}|{n:>4}|{n:3}|{TAB}{NUL}{{}}"), "12  |  12|12 |\t\0{}");
+        assert_eq!(laid_out(""), "");
+        for bad in ["{", "}", "{a", "a}b", "{a:x}", "{a:<1001}", "{a:<}"] {
+            assert!(Template::parse(bad).is_err(), "{bad}");
+        }
+        let unknown = Record::default().with("a", 1).format(&Template::parse("{b}").unwrap());
+        assert!(matches!(unknown, Err(Failure::Usage(text)) if text.contains("{b}")));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_there_in_full_too() {
+        let record = Record::default().with_path(b"a\xff").json();
+        assert_eq!(record["path"], "a\u{fffd}");
+        assert_eq!(record["path_hex"], "61ff");
+        assert_eq!(Record::default().with_path(b"a").json()["path_hex"], Value::Null);
+    }
+}

@@ -1,0 +1,58 @@
+//! `garret compare`: whether the files on the disk are those of an archive.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use engine::Access;
+
+use super::diff;
+use crate::location;
+use cli::args::{Threads, Verbose};
+use cli::failure::Failure;
+use cli::record::Record;
+use cli::session;
+use cli::ui::Ui;
+
+/// Arguments of `compare`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where the files are that the archive has: what they were restored to, or / [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+    /// Show everything as one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    verbose: Verbose,
+    /// The archive
+    #[arg(value_name = "REPO::NAME")]
+    archive: OsString,
+    /// Only these paths and what is below them
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
+    let (path, name) = location::archive(&args.archive)?;
+    let repository = session::open(&path, Access::Read, ui)?;
+    let archive = repository.archive(&name)?;
+    let base = args.base.clone().unwrap_or_else(|| PathBuf::from("."));
+    let paths = diff::stored(&args.paths);
+    let threads = args.threads.count();
+    let report = engine::compare(&repository, &archive, &base, &paths, threads, ui)?;
+    let base = base.to_string_lossy();
+    let sides =
+        Record::default().with("archive", Record::of_archive(&archive).json()).with("base", base);
+    diff::show(&report, args.json.then_some(sides), ui)?;
+    diff::complain(&report, &format!("archive {name}"), ui);
+    match report.changes.len() {
+        0 => Ok(()),
+        count => {
+            let all = report.path_count;
+            Err(Failure::Fatal(format!("{count} of {all} paths are not as in archive {name}")))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `garret diff`: what changed from one archive to another; and how `compare` shows what it finds.
+
+use std::ffi::OsString;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+
+use engine::{Access, Change, Contents, DiffReport, Difference, Selection};
+use serde_json::{Value, json};
+
+use crate::location;
+use cli::args::{Threads, Verbose};
+use cli::failure::Failure;
+use cli::record::{self, Record};
+use cli::ui::Ui;
+use cli::{render, session};
+
+/// Ranges of a file that a line shows.
+const RANGES_SHOWN: usize = 4;
+
+/// Arguments of `diff`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show everything as one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    verbose: Verbose,
+    /// The first archive
+    #[arg(value_name = "REPO::NAME")]
+    from: OsString,
+    /// The name of the second, in the same repository
+    #[arg(value_name = "NAME")]
+    to: String,
+    /// Only these paths and what is below them
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
+    let (path, name) = location::archive(&args.from)?;
+    let repository = session::open(&path, Access::Read, ui)?;
+    let from = repository.archive(&name)?;
+    let to = repository.archive(&args.to)?;
+    let paths = stored(&args.paths);
+    let report = engine::diff(&repository, &from, &to, &paths, args.threads.count(), ui)?;
+    let sides = Record::default()
+        .with("from", Record::of_archive(&from).json())
+        .with("to", Record::of_archive(&to).json());
+    show(&report, args.json.then_some(sides), ui)?;
+    complain(&report, &format!("archive {name} nor in {}", args.to), ui);
+    Ok(())
+}
+
+/// Paths of the user as archives store them.
+pub(super) fn stored(paths: &[OsString]) -> Vec<Vec<u8>> {
+    paths.iter().map(|path| Selection::stored(path.as_bytes())).collect()
+}
+
+/// Reports the paths that are nowhere.
+pub(super) fn complain(report: &DiffReport, place: &str, ui: &Ui) {
+    for path in &report.unmatched {
+        ui.report(&format!("{}: not in {place}", String::from_utf8_lossy(path)));
+    }
+}
+
+/// Prints what differs: a line for each path, or a JSON document that begins with the two sides.
+pub(super) fn show(report: &DiffReport, sides: Option<Record>, ui: &Ui) -> Result<(), Failure> {
+    match sides {
+        None => ui.print(&report.changes.iter().map(line).collect::<String>()),
+        Some(sides) => {
+            let changes: Vec<Value> = report.changes.iter().map(json_change).collect();
+            let all = sides.with("paths", report.path_count).with("changes", changes);
+            ui.print(&record::document(&all.json()))
+        }
+    }
+}
+
+/// `changed        8192 vm.img: 0-4095, 65536-69631`
+fn line(change: &Change) -> String {
+    let path = render::one_line(&String::from_utf8_lossy(&change.path));
+    let text = |bytes: &[u8]| render::one_line(&String::from_utf8_lossy(bytes));
+    let (word, bytes, more) = match &change.difference {
+        Difference::Added { len } => ("added", len.to_string(), String::new()),
+        Difference::Removed { len } => ("removed", len.to_string(), String::new()),
+        Difference::Kind { from, to } => ("changed", "-".to_owned(), format!(": {from} -> {to}")),
+        Difference::Target { from, to } => {
+            ("changed", "-".to_owned(), format!(": points to {} -> {}", text(from), text(to)))
+        }
+        Difference::Contents(contents) => {
+            ("changed", contents.bytes.to_string(), format!(": {}", places(contents)))
+        }
+    };
+    format!("{word:<7} {bytes:>12} {path}{more}\n")
+}
+
+/// The first ranges, with their last bytes, and the lengths if they differ.
+fn places(contents: &Contents) -> String {
+    let Contents { from_len, to_len, ranges, .. } = contents;
+    let range = |range: &Range<u64>| format!("{}-{}", range.start, range.end.saturating_sub(1));
+    let mut text = ranges.iter().take(RANGES_SHOWN).map(range).collect::<Vec<_>>().join(", ");
+    if ranges.len() > RANGES_SHOWN {
+        text += &format!(", ... ({} ranges)", ranges.len());
+    }
+    if from_len != to_len {
+        text += &format!(", length {from_len} -> {to_len}");
+    }
+    text
+}
+
+fn json_change(change: &Change) -> Value {
+    let record = Record::default().with_path(&change.path);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let record = match &change.difference {
+        Difference::Added { len } => record.with("change", "added").with("size", *len),
+        Difference::Removed { len } => record.with("change", "removed").with("size", *len),
+        Difference::Kind { from, to } => {
+            record.with("change", "type").with("from", from.as_str()).with("to", to.as_str())
+        }
+        Difference::Target { from, to } => {
+            record.with("change", "target").with("from", text(from)).with("to", text(to))
+        }
+        Difference::Contents(contents) => {
+            let range = |range: &Range<u64>| json!({ "start": range.start, "end": range.end });
+            record
+                .with("change", "content")
+                .with("from_size", contents.from_len)
+                .with("to_size", contents.to_len)
+                .with("bytes", contents.bytes)
+                .with("ranges", contents.ranges.iter().map(range).collect::<Vec<Value>>())
+        }
+    };
+    record.json()
+}

@@ -1,0 +1,196 @@
+//! What scripts for attic rely on: its spellings, its messages and where they go, its variables.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+use format::config::KeyMode;
+
+use super::{Dir, PASSPHRASE, packs};
+
+fn with_archive() -> Dir {
+    let dir = Dir::with_repository();
+    dir.image("vm.img", 1);
+    dir.run(&["create", "repo::a", "vm.img"]).silent();
+    dir
+}
+
+#[test]
+fn verify_is_a_dry_run_and_says_that_it_is_old() {
+    let dir = with_archive();
+    let warning = "Warning: \"garret verify\" has been deprecated. \
+                   Use \"garret extract --dry-run\" instead.\n";
+    fs::remove_file(dir.path("vm.img")).unwrap();
+    assert_eq!(dir.run(&["verify", "repo::a"]).succeeds(), warning);
+    assert_eq!(dir.run(&["verify", "-v", "repo::a"]).succeeds(), format!("{warning}vm.img\n"));
+    assert!(!dir.path("vm.img").exists());
+}
+
+#[test]
+fn the_old_names_of_rules_are_understood() {
+    let dir = with_archive();
+    let old = ["prune", "--hourly", "1", "--daily=1", "--weekly", "-1", "--monthly=-1", "repo"];
+    let said = dir.run(&old).succeeds();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    for (line, rule) in lines.iter().zip(["hourly", "daily", "weekly", "monthly"]) {
+        let expected =
+            format!("Warning: \"--{rule}\" has been deprecated. Use \"--keep-{rule}\" instead.");
+        assert_eq!(line, &expected);
+    }
+    assert_eq!(dir.archives("repo"), ["a"]);
+}
+
+#[test]
+fn every_command_takes_verbose_behind_its_name() {
+    let dir = with_archive();
+    for line in [
+        "init -v new",
+        "create --verbose repo::b vm.img",
+        "extract -v -n repo::a",
+        "list -v repo",
+        "info -v repo::a",
+        "check --verb repo",
+        "prune -v --keep-within 1d repo",
+        "delete -v repo::b",
+        "diff -v repo::a a",
+        "compare -v repo::a",
+    ] {
+        dir.run(&line.split(' ').collect::<Vec<_>>()).succeeds();
+    }
+}
+
+#[test]
+fn mount_and_serve_are_refused_whatever_their_options() {
+    let dir = Dir::new();
+    dir.run(&["mount", "repo::a", "/mnt"]).refused(1, "mount is not supported yet: ");
+    dir.run(&["mount", "-f", "-o", "x", "repo", "/mnt"]).refused(1, "mount is not supported yet");
+    dir.run(&["serve"]).refused(1, "serve is not supported yet: ");
+    dir.run(&["serve", "--restrict-to-path", "/x"]).refused(1, "serve is not supported yet");
+}
+
+#[test]
+fn a_repair_is_refused_before_anything_is_asked_or_touched() {
+    let dir = with_archive();
+    let before = super::files_below(&dir.path("repo"));
+    for variable in [&[][..], &[("ATTIC_CHECK_I_KNOW_WHAT_I_AM_DOING", "1")]] {
+        let ran = dir.run_with(variable, b"", &["check", "--repair", "repo"]);
+        ran.refused(1, "check --repair is not supported, and nothing was changed: see what check");
+    }
+    assert_eq!(super::files_below(&dir.path("repo")), before);
+}
+
+/// The table of attic's fatal messages, as far as they can occur here: each begins with attic's words.
+#[test]
+fn attic_s_messages_are_ours() {
+    let dir = with_archive();
+    dir.write("full/file", b"x");
+    let says = |arguments: &[&str], text: &str| {
+        dir.run(arguments).refused(1, &format!("garret: Error: {text}"));
+    };
+    for command in ["list", "info", "check", "change-passphrase", "delete"] {
+        says(&[command, "none"], "Repository none does not exist");
+        says(&[command, "full"], "full is not a valid repository");
+    }
+    says(&["create", "none::a", "vm.img"], "Repository none does not exist");
+    says(&["extract", "none::a"], "Repository none does not exist");
+    says(&["prune", "-d", "1", "none"], "Repository none does not exist");
+    says(&["init", "repo"], "Repository repo already exists");
+    says(&["init", "full"], "Repository full already exists");
+    says(&["create", "repo::a", "vm.img"], "Archive a already exists");
+    for command in ["extract", "list", "info", "delete", "compare"] {
+        says(&[command, "repo::b"], "Archive b does not exist");
+    }
+    says(&["diff", "repo::a", "b"], "Archive b does not exist");
+    says(&["diff", "repo::b", "a"], "Archive b does not exist");
+    says(
+        &["prune", "repo"],
+        "At least one of the \"within\", \"hourly\", \"daily\", \"weekly\", \"monthly\" or \"yearly\" settings must be \
+         specified",
+    );
+    fs::rename(dir.path("repo/lock"), dir.path("lock")).unwrap();
+    says(&["list", "repo"], "Failed to acquire read lock on repo");
+    says(&["create", "repo::b", "vm.img"], "Failed to acquire write lock on repo");
+    says(&["delete", "repo::a"], "Failed to acquire write lock on repo");
+}
+
+#[test]
+fn damage_and_loss_are_told_in_attic_s_words_first() {
+    let dir = with_archive();
+    let archive = dir.path("repo/backups/a");
+    let file = fs::File::options().read(true).write(true).open(&archive).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 100).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 100).unwrap();
+    let words = "garret: Error: Data integrity error: backups/a is damaged";
+    dir.run(&["info", "repo::a"]).refused(1, words);
+    file.write_all_at(&byte, 100).unwrap();
+    for pack in packs(&dir.path("repo")) {
+        fs::remove_file(pack).unwrap();
+    }
+    let ran = dir.run(&["list", "repo::a"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("garret: Error: Object with key "), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" not found in repository"), "{}", ran.stderr);
+}
+
+#[test]
+fn attic_s_variables_are_read_where_ours_are_not_set() {
+    let dir = Dir::new();
+    dir.cheap_repository("repo", KeyMode::Keyfile);
+    fs::rename(dir.path("keys"), dir.path("attic-keys")).unwrap();
+    let run = |environment: &[(&str, &str)]| {
+        let mut command = dir.command(&["list", "repo"]);
+        command.env_remove("GARRET_KEYS_DIR").env_remove("GARRET_CACHE_DIR");
+        command.env("ATTIC_PASSPHRASE", PASSPHRASE).envs(environment.iter().copied());
+        command.output().unwrap()
+    };
+    let attic = [("ATTIC_KEYS_DIR", "attic-keys"), ("ATTIC_CACHE_DIR", "attic-cache")];
+    let output = run(&attic);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(dir.path("attic-cache/CACHEDIR.TAG").exists());
+    let output = run(&[attic[0], attic[1], ("GARRET_KEYS_DIR", "keys")]);
+    assert_eq!(output.status.code(), Some(1), "our own comes first");
+    assert!(!dir.path("home").exists());
+}
+
+/// Runs the program on a terminal, with `typed` on it.
+fn on_a_terminal(dir: &Dir, arguments: &str, typed: &str) -> (Option<i32>, String) {
+    use std::io::Write;
+    let command = dir.command(&[]);
+    let line = format!("{} {arguments}", command.get_program().to_str().unwrap());
+    let mut script = std::process::Command::new("script");
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(dir.temp.path()).env_clear();
+    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.env("PATH", "/usr/bin:/bin").env("TERM", "dumb");
+    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = script.spawn().expect("this test needs script (util-linux)");
+    let mut stdin = child.stdin.take().unwrap();
+    // Before the question is on the terminal, what is typed may be lost.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    stdin.write_all(typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_whole_repository_is_deleted_only_when_a_terminal_agrees() {
+    let dir = with_archive();
+    let refused = "\"repo\": No archive specified, and no terminal to ask";
+    dir.run(&["delete", "repo"]).refused(2, refused);
+    let typed = b"Yes I am sure\n";
+    dir.run_with(&[], typed, &["delete", "repo"]).refused(2, refused);
+    let (code, said) = on_a_terminal(&dir, "delete repo", "yes\n");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the repository repo and the 1 archives in it, for ever."), "{said}");
+    assert!(said.contains("garret: Error: Repository deletion aborted"), "{said}");
+    assert_eq!(dir.archives("repo"), ["a"]);
+    dir.write("repo/mine", b"x");
+    let (code, said) = on_a_terminal(&dir, "delete repo", "Yes I am sure\n");
+    assert!(code == Some(1) && said.contains("cannot remove repo"), "{said}");
+    assert_eq!(super::files_below(&dir.path("repo")), [dir.path("repo/mine")]);
+    dir.run(&["init", "other"]).succeeds();
+    let (code, said) = on_a_terminal(&dir, "delete other", "Yes I am sure\n");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!dir.path("other").exists());
+}
