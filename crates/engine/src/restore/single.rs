@@ -16,7 +16,7 @@ use image::{Allocation, DeviceSink, Root, SinkError};
 
 use super::plan::ReadPlan;
 use super::target::Target;
-use super::{Form, RestoreReport, Restorer, Selection};
+use super::{Form, RestoreOptions, RestoreReport, Restorer, Selection};
 use crate::archive::ItemReader;
 use crate::error::{Error, Result};
 use crate::file::read_layout;
@@ -24,7 +24,7 @@ use crate::file::read_layout;
 impl Restorer<'_, '_, '_> {
     /// Restores the one selected file to `path`; `mode` is that of a regular file that is not there yet.
     pub(super) fn into_file(
-        mut self,
+        self,
         items: ItemReader<'_>,
         selection: &mut Selection,
         path: &Path,
@@ -39,7 +39,11 @@ impl Restorer<'_, '_, '_> {
         let layout = read_layout(&content, item.size, self.chunks, &name)?;
         // A link stands for what is behind it, as it does for whoever opens it.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let target = match found(&path)? {
+        let there = found(&path)?;
+        // A new file belongs to whoever its directory says.
+        let owners = self.options.owners && there.is_some();
+        let options = RestoreOptions { owners, ..*self.options };
+        let target = match there {
             Some(there) if there.file_type().is_block_device() => {
                 Target::device(&name, layout, DeviceSink::open(&path, item.size)?)
             }
@@ -52,11 +56,12 @@ impl Restorer<'_, '_, '_> {
                 Target::file(&name, layout, sink)
             }
         };
+        let mut restorer = Restorer { options: &options, ..self };
         let (mut plan, mut files) = (ReadPlan::default(), Vec::new());
-        self.plan_file(&mut plan, Arc::new(target), &content, &item, &mut files)?;
-        self.execute(&mut plan)?;
-        self.finish_files(&mut files);
-        Ok(self.report)
+        restorer.plan_file(&mut plan, Arc::new(target), &content, &item, &mut files)?;
+        restorer.execute(&mut plan)?;
+        restorer.finish_files(&mut files);
+        Ok(restorer.report)
     }
 }
 
@@ -84,11 +89,12 @@ fn found(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Gives the file what belongs to its new place: owner and mode of what was there, or our own; written now.
+/// Gives the file what belongs to its new place: owner and mode of what was there, else `mode`; written now.
 fn describe(item: &mut Item, there: Option<&Metadata>, mode: u32) {
-    let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    (item.uid, item.gid) = there.map_or(ours, |there| (there.uid(), there.gid()));
-    item.mode = there.map_or(mode, |there| there.mode() & 0o7777);
+    item.mode = mode;
+    if let Some(there) = there {
+        (item.uid, item.gid, item.mode) = (there.uid(), there.gid(), there.mode() & 0o7777);
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     item.mtime.secs = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     item.mtime.nanos = now.subsec_nanos();
