@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 
-use crate::sink::{PAGE_BYTES, Sink, SinkError, ZEROS, prefix, range_within};
+use crate::sink::{PAGE_BYTES, Sink, SinkError, range_within, zeros};
 
 /// A block device being restored to.
 #[derive(Debug)]
@@ -56,13 +56,7 @@ impl DeviceSink {
     }
 
     fn write_zeros(&self, range: Range<u64>) -> Result<(), SinkError> {
-        let mut offset = range.start;
-        while offset < range.end {
-            let zeros = prefix(&ZEROS, range.end - offset);
-            self.write(offset, zeros)?;
-            offset += zeros.len() as u64;
-        }
-        Ok(())
+        zeros(range).try_for_each(|(offset, zeros)| self.write(offset, zeros))
     }
 
     /// Whether the device could be told that these whole pages are zero: thin volumes and flash then keep nothing for them.

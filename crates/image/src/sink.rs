@@ -23,7 +23,7 @@ use crate::root::report_unset;
 pub const PAGE_BYTES: u64 = 4096;
 
 /// Source of real zeros, and what pages are compared with.
-pub(crate) static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// Which zeros of the stream are given disk space.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,13 +182,7 @@ impl FileSink {
     }
 
     fn write_zeros(&self, range: Range<u64>) -> Result<(), SinkError> {
-        let mut offset = range.start;
-        while offset < range.end {
-            let zeros = prefix(&ZEROS, range.end - offset);
-            self.write(zeros, offset)?;
-            offset += zeros.len() as u64;
-        }
-        Ok(())
+        zeros(range).try_for_each(|(offset, zeros)| self.write(zeros, offset))
     }
 }
 
@@ -249,8 +243,14 @@ pub(crate) fn range_within(
     }
 }
 
+/// Zeros to be written to a range, and where.
+pub(crate) fn zeros(range: Range<u64>) -> impl Iterator<Item = (u64, &'static [u8])> {
+    let end = range.end;
+    range.step_by(ZEROS.len()).map(move |offset| (offset, prefix(&ZEROS, end - offset)))
+}
+
 /// At most the first `len` bytes.
-pub(crate) fn prefix(bytes: &[u8], len: u64) -> &[u8] {
+fn prefix(bytes: &[u8], len: u64) -> &[u8] {
     usize::try_from(len).ok().and_then(|len| bytes.get(..len)).unwrap_or(bytes)
 }
 

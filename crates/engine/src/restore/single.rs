@@ -15,7 +15,7 @@ use format::archive::{Item, ItemKind};
 use image::{Allocation, DeviceSink, Root, SinkError};
 
 use super::target::Target;
-use super::{Form, Later, RestoreReport, Restorer, Selection};
+use super::{Form, Later, RestoreOptions, RestoreReport, Restorer, Selection};
 use crate::archive::ItemReader;
 use crate::error::{Error, Result};
 use crate::file::read_layout;
@@ -23,7 +23,7 @@ use crate::file::read_layout;
 impl Restorer<'_, '_, '_> {
     /// Restores the one selected file to `path`; `mode` is that of a regular file that is not there yet.
     pub(super) fn into_file(
-        mut self,
+        self,
         items: ItemReader<'_>,
         selection: &mut Selection,
         path: &Path,
@@ -38,7 +38,11 @@ impl Restorer<'_, '_, '_> {
         let layout = read_layout(&content, item.size, self.chunks, &name)?;
         // A link stands for what is behind it, as it does for whoever opens it.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let target = match found(&path)? {
+        let there = found(&path)?;
+        // A new file belongs to whoever its directory says.
+        let owners = self.options.owners && there.is_some();
+        let options = RestoreOptions { owners, ..self.options.clone() };
+        let target = match there {
             Some(there) if there.file_type().is_block_device() => {
                 Target::device(&name, layout, DeviceSink::open(&path, item.size)?)
             }
@@ -51,11 +55,12 @@ impl Restorer<'_, '_, '_> {
                 Target::file(&name, layout, sink)
             }
         };
+        let mut restorer = Restorer { options: &options, ..self };
         let mut later = Later::default();
         let stored = item.path.clone();
-        self.plan_file(Arc::new(target), item, stored, &mut later)?;
-        self.complete(&mut later)?;
-        Ok(self.report)
+        restorer.plan_file(Arc::new(target), item, stored, &mut later)?;
+        restorer.complete(&mut later)?;
+        Ok(restorer.report)
     }
 }
 
@@ -83,13 +88,15 @@ fn found(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Gives the file what belongs to its new place: owner and mode of what was there, or our own; written now.
+/// Gives the file what belongs to its new place: owner and mode of what was there, else `mode`; written now.
 fn describe(item: &mut Item, there: Option<&Metadata>, mode: u32) {
-    let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    // Names, xattrs and flags belonged to the old one.
     (item.user, item.group) = Default::default();
     (item.xattrs, item.flags) = Default::default();
-    (item.uid, item.gid) = there.map_or(ours, |there| (there.uid(), there.gid()));
-    item.mode = there.map_or(mode, |there| there.mode() & 0o7777);
+    item.mode = mode;
+    if let Some(there) = there {
+        (item.uid, item.gid, item.mode) = (there.uid(), there.gid(), there.mode() & 0o7777);
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     item.mtime.secs = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     item.mtime.nanos = now.subsec_nanos();

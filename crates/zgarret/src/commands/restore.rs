@@ -96,6 +96,9 @@ impl Output {
         let cannot = || Failure::Fatal(format!("Can't open file {}", path.display()));
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
+        if path.file_name().is_none() {
+            return Err(cannot());
+        }
         let real = path.canonicalize().or_else(|_| parent.canonicalize()).map_err(|_| cannot())?;
         if real.starts_with(&from.repository) {
             let text = format!("Won't write into the repository: {}", path.display());

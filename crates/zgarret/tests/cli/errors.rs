@@ -201,7 +201,7 @@ fn an_output_that_cannot_be_is_named_and_the_repository_is_none() {
     let dir = Dir::with_repository();
     dir.feed(b"content", &["backup", "repo/backups/a"]).silent();
     fs::create_dir(dir.path("directory")).unwrap();
-    for output in ["none/out", "directory"] {
+    for output in ["none/out", "directory", "", ".."] {
         let line = format!("Can't open file {output}");
         dir.run(&["restore", "repo/backups/a", output]).refused(&line);
     }

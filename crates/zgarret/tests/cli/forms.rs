@@ -58,6 +58,17 @@ fn files_come_back_sparse_and_longer_ones_are_cut() {
     assert_eq!(mode("longer"), 0o640, "what was there keeps its mode");
     dir.shell(ours(), "umask 027; zbackup restore repo/backups/vm masked").silent();
     assert_eq!(mode("masked"), 0o640, "a new file gets what the mask leaves");
+    // A directory that gives its group to what is made in it.
+    fs::create_dir(dir.path("shared")).unwrap();
+    std::os::unix::fs::chown(dir.path("shared"), Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(dir.path("shared"), fs::Permissions::from_mode(0o2775)).unwrap();
+    dir.run(&["restore", "repo/backups/vm", "shared/out"]).silent();
+    let owner =
+        |name: &str| dir.path(name).metadata().map(|stat| (stat.uid(), stat.gid())).unwrap();
+    assert_eq!(owner("shared/out"), (0, 65534));
+    std::os::unix::fs::chown(dir.path("shared/out"), Some(65534), Some(65534)).unwrap();
+    dir.run(&["restore", "repo/backups/vm", "shared/out"]).silent();
+    assert_eq!(owner("shared/out"), (65534, 65534), "what was there keeps its owner");
     assert!(dir.path("masked").metadata().unwrap().mtime() > 1_700_000_000);
 }
 

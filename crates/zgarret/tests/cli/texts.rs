@@ -52,6 +52,22 @@ fn every_method_of_compression_comes_back() {
 }
 
 #[test]
+fn progress_is_for_terminals_and_not_for_the_silent() {
+    let dir = Dir::with_repository();
+    dir.feed(&noise(MIB, 1), &["backup", "repo/backups/a"]).silent();
+    let seen = |command: &str| {
+        let script = format!("TERM=xterm script -qec '{command}' /dev/null");
+        let ran = dir.shell(super::ours(), &script);
+        (ran.code, String::from_utf8(ran.stdout).unwrap())
+    };
+    let (code, text) = seen("zbackup restore repo/backups/a out");
+    assert!(code == Some(0) && text.contains("Restoring"), "{text}");
+    assert_eq!(seen("zbackup --silent restore repo/backups/a out"), (Some(0), String::new()));
+    let piped = "zbackup restore repo/backups/a out 2>&1 | cat; test ${PIPESTATUS[0]} = 0";
+    dir.shell(super::ours(), piped).silent();
+}
+
+#[test]
 fn inspect_has_zbackup_s_lines_on_stderr() {
     let dir = Dir::with_repository();
     dir.feed(&noise(MIB, 1), &["backup", "repo/backups/a"]).silent();
