@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # acceptance.sh GARRET IMAGES WORK [STEP...]   the engine's acceptance on real guest images, as a user would run it
 #
-# All steps take about 25 minutes; STEP is one or more of: nights pipes exact prune memory position guests.
+# All steps take about 25 minutes; STEP is one or more of: nights pipes exact prune memory limits guests.
 # GARRET is a release build of the program. IMAGES holds n1 n2 n3, three nights of guests app and mail as NAME.qcow2 and
 # sparse NAME.raw of 8 GiB. WORK is a directory for repositories and restored files (25 GB free); it is emptied at the end.
 # Prints a line for every thing checked and figures beside their yardstick; stops at the first thing that does not hold.
@@ -84,22 +84,46 @@ memory() {
   rm -rf "$out"
 }
 
-position() { # one run each beside its yardstick
-  local repo=$WORK/repo out=$WORK/out image=$IMAGES/n1/app.qcow2 borg=$WORK/borg a b
-  rm -rf "$repo" "$out" "$borg"; "$GARRET" init "$repo" >/dev/null; warm "$image"
-  a=$(seconds "$GARRET" create "$repo::a" "$image"); b=$(seconds zstd -q -3 -T2 -f "$image" -o "$WORK/x.zst")
-  say "create, first: s, zstd -3 -T2, ratio" "$a $b $(ratio "$a" "$b")"; rm "$WORK/x.zst"
-  touch "$image"; warm "$image"
-  a=$(seconds "$GARRET" create "$repo::b" "$image"); b=$(seconds b3sum --num-threads 2 "$image")
-  say "create after touch: s, b3sum --num-threads 2, ratio" "$a $b $(ratio "$a" "$b")"
-  sleep 3; "$GARRET" create "$repo::c" "$image"
-  a=$(seconds "$GARRET" create "$repo::d" "$image"); say "create, untouched: s" "$a"
-  a=$(seconds "$GARRET" extract --destination "$out" "$repo::a"); b=$(seconds cp --sparse=never "$image" "$WORK/copy")
-  say "extract: s, cp --sparse=never, ratio" "$a $b $(ratio "$a" "$b")"; rm -rf "$out" "$WORK/copy"
-  borg init -e none "$borg" 2>/dev/null
-  a=$(seconds borg create "$borg::a" "$image"); touch "$image"; b=$(seconds borg create "$borg::b" "$image")
-  mkdir -p "$out"; say "borg: first, after touch, extract: s" "$a $b $(cd "$out" && seconds borg extract "$borg::a")"
-  say "repository: garret, borg: KiB" "$(size "$repo") $(du -sk "$borg" | cut -f1)"; rm -rf "$out"
+declare -A times
+clock() { # clock WHAT COMMAND...: the seconds it takes, when the disk has nothing else to do
+  local what=$1 s; shift; sync; s=$(seconds "$@"); times[$what]+="$s "
+}
+median() { tr ' ' '\n' <<<"$1" | grep . | sort -n | awk '{a[NR]=$1} END {print a[int((NR+1)/2)]}'; }
+row() { # row WHAT YARDSTICK: medians and their ratio, all runs in brackets
+  local a b; a=$(median "${times[$1]}"); b=$(median "${times[$2]}")
+  printf '| %s | %s (%s) | %s | %s (%s) | %s |\n' "$1" "$a" "${times[$1]% }" "$2" "$b" "${times[$2]% }" "$(ratio "$a" "$b")"
+}
+
+limits() { # five rounds of each step beside what limits it: the table of docs/benchmarks.md
+  local repo=$WORK/repo secret=$WORK/secret out=$WORK/out round images=("$IMAGES"/n1/{app,mail}.qcow2) raws=("$IMAGES"/n1/{app,mail}.raw)
+  python3 "$HERE/scatter.py" "${images[0]}" "$WORK/dense.img" "$WORK/scattered.img"
+  for round in 1 2 3 4 5; do
+    rm -rf "$repo" "$secret" "$GARRET_CACHE_DIR"
+    "$GARRET" init "$repo" >/dev/null; "$GARRET" init -e passphrase "$secret" >/dev/null
+    warm "${images[@]}"
+    clock "first" "$GARRET" create "$repo::first" "${images[@]}"
+    clock "zstd -3 -T2" zstd -q -3 -T2 -f "${images[@]}" --output-dir-flat "$WORK"; rm "$WORK"/*.zst
+    clock "first, passphrase" "$GARRET" create "$secret::first" "${images[@]}"; rm -rf "$secret"
+    warm "${images[@]}"; touch "${images[@]}"
+    clock "again, after touch" "$GARRET" create "$repo::again" "${images[@]}"
+    clock "b3sum --num-threads 2" b3sum --num-threads 2 "${images[@]}"
+    clock "untouched" "$GARRET" create "$repo::untouched" "${images[@]}"
+    "$GARRET" create "$repo::raw" "${raws[@]}"; touch "${raws[@]}"
+    clock "raw, after touch" "$GARRET" create "$repo::raw-again" "${raws[@]}"
+    clock "b3sum of raw" b3sum --num-threads 2 "${raws[@]}"
+    clock "restore" "$GARRET" extract --destination "$out" "$repo::first" "${images[0]}"; rm -rf "$out"
+    clock "cp --sparse=never" cp --sparse=never "${images[0]}" "$WORK/copy"; rm "$WORK/copy"
+    clock "restore, sparse raw" "$GARRET" extract --destination "$out" "$repo::raw" "${raws[0]}"; rm -rf "$out"
+    clock "qemu-img convert -O raw" qemu-img convert -O raw "${images[0]}" "$WORK/copy"; rm "$WORK/copy"
+    for kind in dense scattered; do
+      rm -rf "$secret"; "$GARRET" init "$secret" >/dev/null; warm "$WORK/dense.img"
+      clock "1 GB $kind" "$GARRET" create "$secret::a" "$WORK/$kind.img"
+    done
+  done
+  row "first" "zstd -3 -T2"; row "first, passphrase" "first"
+  row "again, after touch" "b3sum --num-threads 2"; row "raw, after touch" "b3sum of raw"; row "untouched" "first"
+  row "restore" "cp --sparse=never"; row "restore, sparse raw" "qemu-img convert -O raw"; row "1 GB scattered" "1 GB dense"
+  rm -f "$WORK"/{dense,scattered}.img
 }
 
 new_garret() { # new_* FILE: bytes of new chunks, before compression, that a backup of FILE adds
@@ -159,10 +183,10 @@ all_nights() { nights none zstd; nights none lz4; nights none none; nights passp
 all_pipes() { pipes none; pipes passphrase; pipes keyfile; }
 
 shift 3
-for step in "${@:-nights pipes exact prune memory position guests}"; do
+for step in "${@:-nights pipes exact prune memory limits guests}"; do
   for step in $step; do
     case $step in
-      nights) all_nights ;; pipes) all_pipes ;; exact | prune | memory | position | guests) "$step" ;;
+      nights) all_nights ;; pipes) all_pipes ;; exact | prune | memory | limits | guests) "$step" ;;
       *) fail "there is no step $step" ;;
     esac
   done

@@ -5,27 +5,34 @@
 //! cargo bench -p garret-benches -- find    those whose name holds "find"
 //! ```
 //!
-//! In: data made here, from fixed seeds. Out: criterion's report, in bytes of input per second, or
+//! In: data made here, from fixed seeds; qemu-img. Out: criterion's report, in bytes of input per second, or
 //! elements per second for the index. One thread: the engine runs the stations on all cores.
 
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use std::hint::black_box;
+use std::process::Command;
 
 use chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Segment, Sizes, Stitcher};
+use criterion::BatchSize::LargeInput;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
+use engine::bench::{Boxes, SyntheticIndex, chunk_id};
+use format::ChunkId;
+use format::config::KeyMode;
 use format::recipe::{Entry, Node};
-use format::{ChunkId, PackId};
 use garret_benches::Random;
+use image::RawFile;
+use testkit::Lab;
 
 /// What the engine gives to one scan.
 const WINDOW_LEN: usize = 4 << 20;
 const CHUNK_LEN: usize = 64 << 10;
 const GROUP_LEN: usize = 1 << 20;
-const INDEX_RECORDS: u64 = 1_000_000;
+const PACK_LEN: usize = 32 << 20;
+const RESTORE_LEN: usize = 64 << 20;
+const INDEX_CHUNKS: u64 = 10_000_000;
 
-criterion_group!(stations, cutters, hash, compression, recipe, index);
+criterion_group!(stations, cutters, hash, compression, seal, pack, recipe, index, qcow2, restore);
 criterion_main!(stations);
 
 /// Zero runs and possible cuts of a window, then the cuts.
@@ -90,17 +97,10 @@ fn compression(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn chunk_id(random: &mut Random) -> ChunkId {
-    let mut id = [0; ChunkId::LEN];
-    id.copy_from_slice(&random.bytes(ChunkId::LEN));
-    ChunkId::from_bytes(id)
-}
-
 /// A leaf of the usual size: 128 entries for 8 MiB of stream.
 fn recipe(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recipe node");
-    let mut random = Random::new(4);
-    let entry = |_| Entry::Chunk { id: chunk_id(&mut random), len: CHUNK_LEN as u32 };
+    let entry = |n| Entry::Chunk { id: chunk_id(n), len: CHUNK_LEN as u32 };
     let node = Node::Leaf((0..128).map(entry).collect());
     let bytes = node.encode();
     group.throughput(Throughput::Elements(128));
@@ -109,28 +109,92 @@ fn recipe(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Finding a chunk among a million, of 16 to a group and 512 to a pack; without the filter that
-/// keeps most misses away from the tables.
+/// Finding a chunk among ten million in the client's copy of the index, filter and mapped tables together.
 fn index(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("index of 1e6");
+    let mut group = criterion.benchmark_group("index of 1e7");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let synthetic = SyntheticIndex::create(directory.path(), INDEX_CHUNKS);
+    let index = synthetic.and_then(|made| made.open()).expect("it was just made");
     let mut random = Random::new(5);
-    let mut ids: Vec<ChunkId> = (0..INDEX_RECORDS).map(|_| chunk_id(&mut random)).collect();
-    ids.sort_unstable();
-    let records: Vec<Record> =
-        ids.iter().map(|id| Record { id: *id, group: 0, offset: 0, len: 65536 }).collect();
-    let pack = PackRow { id: PackId::from_bytes([1; 32]), salt: [2; 16], len: 1 << 25 };
-    let row = GroupRow { pack: 0, offset: 24, sealed_len: 1 << 20 };
-    let bytes = encode_segment(&[pack], &[row], &records);
-    let (tables, _) = Tables::open(&bytes).expect("it was just encoded");
-    let misses: Vec<ChunkId> = (0..1 << 16).map(|_| chunk_id(&mut random)).collect();
-    let hits: Vec<ChunkId> =
-        (0..1 << 16).filter_map(|n| ids.get(n * 7919 % ids.len()).copied()).collect();
     group.throughput(Throughput::Elements(1));
-    for (name, wanted) in [("hit", &hits), ("miss", &misses)] {
+    for (name, first) in [("hit", 0), ("miss", INDEX_CHUNKS)] {
+        let mut wanted = (0..1 << 20).map(|_| chunk_id(first + random.word() % INDEX_CHUNKS));
+        let wanted: Vec<ChunkId> = wanted.by_ref().collect();
         let mut wanted = wanted.iter().cycle();
         group.bench_function(BenchmarkId::new("find", name), |bencher| {
-            bencher.iter(|| wanted.next().and_then(|id| tables.find(black_box(id))));
+            bencher.iter(|| wanted.next().map(|id| index.contains(black_box(id))));
         });
     }
+    group.finish();
+}
+
+/// A group's box, there and back, as a repository with and without keys has it.
+fn seal(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("box of 1 MiB");
+    group.throughput(Throughput::Bytes(GROUP_LEN as u64));
+    for (name, encrypted) in [("encrypted", true), ("none", false)] {
+        let boxes = Boxes::new(encrypted);
+        let plain = Random::new(6).bytes(GROUP_LEN);
+        let mut sealed = plain.clone();
+        boxes.seal(&mut sealed);
+        group.bench_function(BenchmarkId::new("seal", name), |bencher| {
+            bencher.iter_batched_ref(|| plain.clone(), |bytes| boxes.seal(bytes), LargeInput);
+        });
+        group.bench_function(BenchmarkId::new("open", name), |bencher| {
+            bencher.iter_batched_ref(|| sealed.clone(), |bytes| boxes.open(bytes), LargeInput);
+        });
+    }
+    group.finish();
+}
+
+/// New chunks to a pack of 32 MiB: grouped, sealed, named, stored in memory; not compressed.
+fn pack(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pack of 32 MiB");
+    let bytes = Random::new(7).bytes(PACK_LEN);
+    let chunks: Vec<&[u8]> = bytes.chunks(CHUNK_LEN).collect();
+    group.throughput(Throughput::Bytes(PACK_LEN as u64));
+    for (name, encrypted) in [("encrypted", true), ("none", false)] {
+        let boxes = Boxes::new(encrypted);
+        group.bench_function(BenchmarkId::new("write", name), |bencher| {
+            bencher.iter(|| boxes.write_pack(black_box(&chunks)));
+        });
+    }
+    group.finish();
+}
+
+/// The map of a qcow2 image with every cluster allocated, from the file; elements are clusters. Needs qemu-img.
+fn qcow2(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("qcow2 map");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("disk.qcow2");
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata"])
+        .arg(&path)
+        .arg("8G")
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "qemu-img makes the image");
+    let file = RawFile::open(&path, true).expect("it was just made");
+    group.throughput(Throughput::Elements((8 << 30) / (64 << 10)));
+    group.bench_function("parse 8 GiB", |bencher| {
+        bencher.iter(|| image::qcow2::parse(black_box(&file)));
+    });
+    group.finish();
+}
+
+/// A file of 64 MiB from packs in memory: read, opened, decompressed, verified; in order to memory, or each group to where
+/// it belongs in a file.
+fn restore(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("restore 64 MiB");
+    let (mut lab, _) = Lab::memory(KeyMode::None);
+    lab.threads = 1;
+    let bytes = Random::new(8).text(RESTORE_LEN);
+    lab.backup_bytes("a", &bytes).expect("a backup in memory");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    group.throughput(Throughput::Bytes(RESTORE_LEN as u64)).sample_size(20);
+    group.bench_function("in order", |bencher| bencher.iter(|| lab.restore_bytes("a")));
+    group.bench_function("in place", |bencher| {
+        let options = lab.restore_options();
+        bencher.iter(|| lab.restore_to("a", directory.path(), &options));
+    });
     group.finish();
 }

@@ -29,7 +29,7 @@ pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
             "body" => ("decode_pack", [&samples_frame(samples), bytes.as_slice()].concat()),
             "index" | "segment" => ("decode_index", bytes.clone()),
             "recipe-leaf" | "recipe-inner" => ("decode_recipe", bytes.clone()),
-            "item" => ("decode_archive", bytes[4..].to_vec()),
+            "item" | "item-hard-link" | "item-device" => ("decode_archive", bytes[4..].to_vec()),
             "archive" => ("decode_archive", bytes.clone()),
             _ => continue,
         };

@@ -210,7 +210,7 @@ fn things_that_come_go_and_turn_into_others_are_named() {
         change("goes", Difference::Removed { len: 4 }),
         change("grows", Difference::Contents(grown)),
         change("link", target),
-        change("turns", Difference::Kind { from: "directory", to: "file" }),
+        change("turns", Difference::Kind { from: "directory".to_owned(), to: "file".to_owned() }),
     ];
     let report = diff(&lab, "a", "b");
     assert_eq!(report.changes, expected);
@@ -228,6 +228,9 @@ fn things_that_come_go_and_turn_into_others_are_named() {
     fs::remove_dir_all(&tree).unwrap();
     fs::write(&tree, "a file").unwrap();
     let gone = compare(&lab, "a", Path::new("/"), &[]).changes;
-    assert_eq!(gone[0].difference, Difference::Kind { from: "directory", to: "file" });
+    assert_eq!(
+        gone[0].difference,
+        Difference::Kind { from: "directory".to_owned(), to: "file".to_owned() }
+    );
     assert!(gone[1..].iter().all(|c| matches!(c.difference, Difference::Removed { .. })));
 }

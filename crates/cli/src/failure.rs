@@ -12,6 +12,8 @@ use crate::ui::Ui;
 pub enum Failure {
     /// It could not be done. One line.
     Fatal(String),
+    /// The engine could not do it. Kept as it is, so that a program can say it in words of its own.
+    Engine(engine::Error),
     /// It was asked for in a way that makes no sense. One line.
     Usage(String),
     /// Nobody reads our output any more: a reason to stop, none to complain. The exit code: 0 for a text of which enough
@@ -35,7 +37,7 @@ impl From<engine::Error> for Failure {
             engine::Error::System { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
                 Failure::NobodyReads(1)
             }
-            _ => Failure::Fatal(engine::message(&error)),
+            _ => Failure::Engine(error),
         }
     }
 }
@@ -50,6 +52,10 @@ pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
         }
         Err(Failure::Fatal(text)) => {
             ui.complain(&format!("Error: {text}"));
+            1
+        }
+        Err(Failure::Engine(error)) => {
+            ui.complain(&format!("Error: {}", engine::message(&error)));
             1
         }
         Err(Failure::Usage(text)) => {

@@ -3,8 +3,8 @@
 //! ```text
 //! args: kinds of values     session: path -> repository, unlocked by secrets, its index in cache
 //! surroundings: where and as whom we run
-//! ui: progress and problems -> stderr      render: numbers, times, tables -> text      failure: the exit code
-//! record: what is known of a thing -> JSON, or text by a template of the user
+//! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
+//! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
 //! ```
 //!
 //! A program adds its commands: arguments, one call of the engine, texts.
@@ -12,6 +12,7 @@
 pub mod args;
 pub mod cache;
 pub mod failure;
+pub mod overview;
 pub mod record;
 pub mod render;
 pub mod secrets;

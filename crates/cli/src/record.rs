@@ -67,7 +67,9 @@ impl Record {
             .with("size", item.size)
             .with("mtime", render::iso_time(item.mtime));
         match &item.kind {
-            ItemKind::Symlink(target) => record.with_bytes(["target", "target_hex"], target),
+            ItemKind::Symlink(target) | ItemKind::HardLink(target) => {
+                record.with_bytes(["target", "target_hex"], target)
+            }
             _ => record.with("target", Value::Null),
         }
     }

@@ -81,11 +81,15 @@ pub fn item_line(item: &Item, now: Timestamp) -> String {
     let (kind, target) = match &item.kind {
         ItemKind::File(_) => ('-', None),
         ItemKind::Directory => ('d', None),
-        ItemKind::Symlink(target) => ('l', Some(target)),
+        ItemKind::Symlink(target) => ('l', Some((" -> ", target))),
+        ItemKind::HardLink(first) => ('h', Some((" link to ", first))),
+        ItemKind::Fifo => ('p', None),
+        ItemKind::BlockDevice(_) => ('b', None),
+        ItemKind::CharacterDevice(_) => ('c', None),
     };
     let owner = |name: &str, id: u32| if name.is_empty() { id.to_string() } else { one_line(name) };
-    let target = target.map_or(String::new(), |target| {
-        format!(" -> {}", one_line(&String::from_utf8_lossy(target)))
+    let target = target.map_or(String::new(), |(arrow, target)| {
+        format!("{arrow}{}", one_line(&String::from_utf8_lossy(target)))
     });
     format!(
         "{kind}{} {:<6} {:<6} {:>8} {} {}{target}\n",

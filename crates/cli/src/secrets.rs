@@ -35,6 +35,19 @@ pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
     }
 }
 
+/// The keys that a passphrase from elsewhere opens; an unencrypted repository needs none.
+pub fn unlock_with(locked: &Locked, path: &Path, passphrase: &[u8]) -> Result<Keys, Failure> {
+    match locked.key_mode() {
+        KeyMode::None => Ok(locked.unlock(Secret::None)?),
+        KeyMode::Passphrase => Ok(locked.unlock(Secret::Passphrase(passphrase))?),
+        KeyMode::Keyfile => {
+            let (key_path, bytes) = read_key_file(locked.id(), path)?;
+            let shown = key_path.display().to_string();
+            Ok(locked.unlock(Secret::Keyfile { path: &shown, bytes: &bytes, passphrase })?)
+        }
+    }
+}
+
 /// The passphrase that opens a repository, and what it opens.
 pub fn passphrase_and_keys(
     locked: &Locked,
@@ -125,7 +138,8 @@ pub fn new_passphrase(variables: &[&str], blank: bool, ui: &Ui) -> Result<Passph
     Err(needed())
 }
 
-fn from_environment(variables: &[&str]) -> Option<Passphrase> {
+/// The first of these variables that is set, empty or not.
+pub fn from_environment(variables: &[&str]) -> Option<Passphrase> {
     let value = variables.iter().find_map(env::var_os)?;
     Some(Zeroizing::new(value.into_vec()))
 }

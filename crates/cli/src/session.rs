@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine::{Access, Error, LocalStore, Locked, Repository};
+use engine::{Access, Error, Keys, LocalStore, Locked, Repository};
 
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -24,6 +24,11 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
 pub fn open(path: &Path, access: Access, ui: &Ui) -> Result<Repository, Failure> {
     let locked = find(path)?;
     let keys = secrets::unlock(&locked, path, ui)?;
+    enter(locked, keys, access, ui)
+}
+
+/// A repository that was found, with the keys that were found for it.
+pub fn enter(locked: Locked, keys: Keys, access: Access, ui: &Ui) -> Result<Repository, Failure> {
     Ok(Repository::open(locked, keys, access, cache::directory(), ui)?)
 }
 

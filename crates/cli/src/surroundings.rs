@@ -35,19 +35,39 @@ pub fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
     })
 }
 
-/// Names by number from a file like /etc/passwd. Lines that are not as they should be are passed over.
+/// Numbers of users and of groups by name.
+pub fn numbers() -> [HashMap<String, u32>; 2] {
+    ["/etc/passwd", "/etc/group"].map(|path| {
+        let mut numbers = HashMap::new();
+        for (name, id) in entries(Path::new(path)) {
+            numbers.entry(name).or_insert(id);
+        }
+        numbers
+    })
+}
+
+/// Names by number from a file like /etc/passwd.
 fn names(path: &Path) -> HashMap<u32, String> {
-    let text = std::fs::read(path).unwrap_or_default();
     let mut names = HashMap::new();
+    for (name, id) in entries(path) {
+        // Of several names for one number the first is the usual one.
+        names.entry(id).or_insert(name);
+    }
+    names
+}
+
+/// Names and numbers in a file like /etc/passwd. Lines that are not as they should be are passed over.
+fn entries(path: &Path) -> Vec<(String, u32)> {
+    let text = std::fs::read(path).unwrap_or_default();
+    let mut entries = Vec::new();
     for line in String::from_utf8_lossy(&text).lines() {
         let mut fields = line.split(':');
         if let (Some(name), Some(id)) = (fields.next(), fields.nth(1))
             && let Ok(id) = id.parse()
             && !name.is_empty()
         {
-            // Of several names for one number the first is the usual one.
-            names.entry(id).or_insert_with(|| name.to_owned());
+            entries.push((name.to_owned(), id));
         }
     }
-    names
+    entries
 }

@@ -19,8 +19,9 @@ const TICK: Duration = Duration::from_millis(120);
 
 /// The bar, and what was reported.
 pub struct Ui {
-    program: &'static str,
+    program: Option<&'static str>,
     terminal: bool,
+    quiet: AtomicBool,
     verbose: AtomicBool,
     problem_count: AtomicU64,
     bar: Mutex<Option<ProgressBar>>,
@@ -29,9 +30,19 @@ pub struct Ui {
 impl Ui {
     /// For a program of this name, which stands before each line on stderr.
     pub fn new(program: &'static str) -> Self {
+        Self::with_name(Some(program))
+    }
+
+    /// For a program whose lines on stderr stand for themselves.
+    pub fn unnamed() -> Self {
+        Self::with_name(None)
+    }
+
+    fn with_name(program: Option<&'static str>) -> Self {
         Ui {
             program,
             terminal: io::stderr().is_terminal(),
+            quiet: AtomicBool::new(false),
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
             bar: Mutex::default(),
@@ -41,6 +52,11 @@ impl Ui {
     /// Shows names from now on, if asked to.
     pub fn set_verbose(&self, verbose: bool) {
         self.verbose.store(verbose, Ordering::Relaxed);
+    }
+
+    /// From now on neither a bar nor a line about waiting, if asked for; problems are still shown.
+    pub fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::Relaxed);
     }
 
     /// How many problems were reported.
@@ -76,7 +92,8 @@ impl Ui {
 
     /// A line on stderr. If even that fails there is nobody to tell.
     pub fn complain(&self, text: &str) {
-        let text = format!("{}: {}\n", self.program, render::one_line(text));
+        let name = self.program.map_or(String::new(), |name| format!("{name}: "));
+        let text = format!("{name}{}\n", render::one_line(text));
         let _unheard = self.beside_bar(|| io::stderr().lock().write_all(text.as_bytes()));
     }
 
@@ -100,7 +117,7 @@ impl Ui {
 
 impl Progress for Ui {
     fn begin(&self, phase: Phase, total: Option<u64>) {
-        if !self.terminal {
+        if !self.terminal || self.quiet.load(Ordering::Relaxed) {
             return;
         }
         let new = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
@@ -142,7 +159,9 @@ impl Progress for Ui {
     }
 
     fn wait(&self, text: &str) {
-        self.complain(text);
+        if !self.quiet.load(Ordering::Relaxed) {
+            self.complain(text);
+        }
     }
 
     fn problem(&self, problem: &Problem) {

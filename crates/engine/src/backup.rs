@@ -31,6 +31,7 @@ use crate::chunk::ChunkHasher;
 use crate::cutters::{CutterChoice, Cutters};
 use crate::error::{Error, Result};
 use crate::group::Compression;
+use crate::pattern::Patterns;
 use crate::pipeline::{Turn, with_workers};
 use crate::progress::{Phase, Progress};
 use crate::repository::Repository;
@@ -44,7 +45,7 @@ use previous::Previous;
 
 /// What to back up.
 pub enum Input {
-    /// A file, block device or directory.
+    /// A file, block device or directory, or anything else with a name.
     Path(PathBuf),
     /// A pipe, stored as a file of this name.
     Stream {
@@ -81,12 +82,20 @@ pub struct BackupOptions {
     pub user: String,
     /// Recorded in the archive.
     pub command: Vec<Vec<u8>>,
-    /// Names of users by number.
+    /// Names of users by number; none are recorded of those that are not here.
     pub users: HashMap<u32, String>,
     /// Names of groups by number.
     pub groups: HashMap<u32, String>,
     /// Directories that are passed over, by device and inode: the repository and the cache.
     pub skip: HashSet<(u64, u64)>,
+    /// Paths that are passed over, by the path that was named and what is below it.
+    pub exclude: Patterns,
+    /// Pass over directories that hold a tag that says they are caches.
+    pub exclude_caches: bool,
+    /// Pass over what is on another file system than the path that was named.
+    pub one_file_system: bool,
+    /// Read what comes out of a named pipe that was named, instead of storing that there is one.
+    pub read_special: bool,
 }
 
 /// What a backup did.
@@ -167,8 +176,10 @@ pub fn backup(
     })
 }
 
-/// A stretch of one stream on its way down the chain. The first one of a stream brings the item it belongs to.
+/// A stretch of one stream on its way down the chain. The first one of a stream brings the item it belongs to, and what came
+/// before that without a stream.
 struct Step<W> {
+    before: Vec<Planned>,
     begin: Option<Box<Draft>>,
     /// Whether a section of the stream begins here: it is cut as a stream of its own.
     fresh: bool,
@@ -183,8 +194,16 @@ enum Body<W> {
     Window(Result<W, SourceError>),
     /// Whole windows of hole.
     Hole(u64),
-    /// An item without content, or with that of the previous archive.
+    /// No content.
     Nothing,
+}
+
+/// What the plan found that has no stream of its own.
+enum Planned {
+    /// An item without content, or with that of the previous archive.
+    Item(Box<Item>),
+    /// What could not be read, and is not stored.
+    Problem(SourceError),
 }
 
 impl<W> Step<W> {
@@ -194,7 +213,14 @@ impl<W> Step<W> {
             Body::Hole(len) => Body::Hole(len),
             Body::Nothing => Body::Nothing,
         };
-        Step { begin: self.begin, fresh: self.fresh, advance: self.advance, body, end: self.end }
+        Step {
+            before: self.before,
+            begin: self.begin,
+            fresh: self.fresh,
+            advance: self.advance,
+            body,
+            end: self.end,
+        }
     }
 }
 
@@ -202,8 +228,6 @@ impl<W> Step<W> {
 struct Draft {
     item: Item,
     cutter: CutterKind,
-    /// Whether the content is still to come.
-    streams: bool,
 }
 
 /// What is known when the whole stream was planned.

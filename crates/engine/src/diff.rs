@@ -5,14 +5,14 @@
 //! compared by their recipes, and contents are read only where those name other chunks. Promises: changes nothing; memory
 //! grows with the number of files, not with their length; what cannot be compared is reported, and the rest is compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use format::archive::{Item, ItemKind};
+use format::archive::{Device, Item, ItemKind};
 use image::{Kind, Metadata, RawFile, Source, SourceError, lstat, read_link};
 
 use crate::archive::{ItemReader, NamedArchive};
@@ -56,12 +56,12 @@ pub enum Difference {
         /// Length of its content.
         len: u64,
     },
-    /// Something of another kind is there, by [`kind_name`].
+    /// Something of another kind is there, by [`kind_name`], or the node of another device, whose numbers stand behind it.
     Kind {
         /// On the first side.
-        from: &'static str,
+        from: String,
         /// On the second side.
-        to: &'static str,
+        to: String,
     },
     /// A symbolic link points elsewhere.
     Target {
@@ -105,6 +105,10 @@ pub fn kind_name(kind: &ItemKind) -> &'static str {
         ItemKind::File(_) => "file",
         ItemKind::Directory => "directory",
         ItemKind::Symlink(_) => "symlink",
+        ItemKind::HardLink(_) => "hardlink",
+        ItemKind::Fifo => "fifo",
+        ItemKind::BlockDevice(_) => "block device",
+        ItemKind::CharacterDevice(_) => "character device",
     }
 }
 
@@ -207,11 +211,22 @@ impl<'p> Wanted<'p> {
         mut take: impl FnMut(Vec<u8>, Item),
     ) -> Result<()> {
         let object = Key::Archive(archive.name.clone()).to_string();
+        let mut linked: HashMap<Vec<u8>, Item> = HashMap::new();
         for item in ItemReader::new(chunks, &archive.archive, &object) {
             let item = item?;
-            if self.selects(&item.path) {
-                take(item.path.clone(), item);
+            if item.linked {
+                linked.insert(item.path.clone(), item.clone());
             }
+            if !self.selects(&item.path) {
+                continue;
+            }
+            // Which of its names came first is no difference.
+            let first = match &item.kind {
+                ItemKind::HardLink(first) => linked.get(first).cloned(),
+                _ => None,
+            };
+            let path = item.path.clone();
+            take(path.clone(), first.map_or(item, |first| Item { path, ..first }));
         }
         Ok(())
     }
@@ -262,23 +277,23 @@ impl Comparer<'_> {
                 let (Some(one), Some(two)) = (open(one)?, open(two)?) else { return Ok(None) };
                 self.contents(&one, &two, &|window| other_spans(&one, &two, window))
             }
-            (from, to) => Ok(other_kind(kind_name(from), kind_name(to))),
+            (from, to) => Ok(other_kind(describe(from), describe(to))),
         }
     }
 
     fn with_disk(&self, item: &Item, path: &Path) -> Result<Option<Difference>> {
         let found = match &item.kind {
-            ItemKind::Symlink(_) => lstat(path),
-            _ => stat(path),
+            ItemKind::File(_) | ItemKind::Directory => stat(path),
+            _ => lstat(path),
         };
-        let kind = match found {
-            Ok(found) => found.kind,
+        let found = match found {
+            Ok(found) => found,
             Err(error) if is_absent(error.io_error().kind()) => {
                 return Ok(Some(Difference::Removed { len: item.size }));
             }
             Err(error) => return Err(error.into()),
         };
-        match (&item.kind, kind) {
+        match (&item.kind, found.kind) {
             (ItemKind::Symlink(from), Kind::Symlink) => Ok(other_target(from, &read_link(path)?)),
             (ItemKind::File(_), Kind::Regular | Kind::Block) => {
                 let Some(stored) = StoredFile::open(self.repository, item)? else {
@@ -293,7 +308,7 @@ impl Comparer<'_> {
                 }
                 Ok(difference)
             }
-            (from, to) => Ok(other_kind(kind_name(from), name_on_disk(to))),
+            (from, _) => Ok(other_kind(describe(from), describe_found(from, &found))),
         }
     }
 
@@ -382,18 +397,35 @@ fn other_target(from: &[u8], to: &[u8]) -> Option<Difference> {
     (from != to).then(target)
 }
 
-fn other_kind(from: &'static str, to: &'static str) -> Option<Difference> {
+fn other_kind(from: String, to: String) -> Option<Difference> {
     (from != to).then_some(Difference::Kind { from, to })
 }
 
-/// What stands on the disk for an item of that kind.
-fn name_on_disk(kind: Kind) -> &'static str {
+/// What an item is, and for nodes of which device.
+fn describe(kind: &ItemKind) -> String {
     match kind {
-        Kind::Regular | Kind::Block => "file",
-        Kind::Directory => "directory",
-        Kind::Symlink => "symlink",
-        Kind::Character | Kind::Fifo | Kind::Socket => kind.describe(),
+        ItemKind::BlockDevice(Device { major, minor })
+        | ItemKind::CharacterDevice(Device { major, minor }) => {
+            format!("{} {major}:{minor}", kind_name(kind))
+        }
+        _ => kind_name(kind).to_owned(),
     }
+}
+
+/// The same of what stands on the disk for `item`: a block device stands for its content if that is what was stored.
+fn describe_found(item: &ItemKind, found: &Metadata) -> String {
+    let (major, minor) = found.device;
+    let kind = match found.kind {
+        Kind::Block if matches!(item, ItemKind::File(_)) => return "file".to_owned(),
+        Kind::Regular => return "file".to_owned(),
+        Kind::Directory => ItemKind::Directory,
+        Kind::Symlink => ItemKind::Symlink(Vec::new()),
+        Kind::Fifo => ItemKind::Fifo,
+        Kind::Block => ItemKind::BlockDevice(Device { major, minor }),
+        Kind::Character => ItemKind::CharacterDevice(Device { major, minor }),
+        Kind::Socket => return "socket".to_owned(),
+    };
+    describe(&kind)
 }
 
 fn stat(path: &Path) -> Result<Metadata, SourceError> {

@@ -1,13 +1,14 @@
-//! What is known of one stored file: its format, and where its bytes are.
+//! What is known of one stored file: its format, and where its bytes are; and which packs an archive lies in.
 //!
 //! In: an archive and a path in it. Out: [`FileInfo`]. Reads the recipes of the file and of older archives, each node once,
 //! and of a disk image header and tables; no contents.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use format::ChunkId;
 use format::archive::{Content, Item, ItemKind};
 use format::recipe::Entry;
+use format::{ChunkId, PackId};
 use image::qcow2::{Map, Outcome, parse};
 use image::{AllocationMap, Detected, Part, detect};
 
@@ -54,9 +55,15 @@ pub fn file_info(
 ) -> Result<Option<FileInfo>> {
     let chunks = ChunkReader::new(repository);
     let object = Key::Archive(archive.name.clone()).to_string();
-    let mut items = ItemReader::new(&chunks, &archive.archive, &object);
-    let found = items.find(|item| item.as_ref().map_or(true, |item| item.path == path));
-    let Some(item) = found.transpose()? else { return Ok(None) };
+    let find = |path: &[u8]| {
+        let mut items = ItemReader::new(&chunks, &archive.archive, &object);
+        items.find(|item| item.as_ref().map_or(true, |item| item.path == path)).transpose()
+    };
+    let Some(mut item) = find(path)? else { return Ok(None) };
+    if let ItemKind::HardLink(first) = &item.kind {
+        let Some(first) = find(first)? else { return Ok(None) };
+        item = first;
+    }
     let ItemKind::File(content) = &item.kind else { return Ok(None) };
     let Some(file) = StoredFile::open(repository, &item)? else { return Ok(None) };
     let new = new_len(&chunks, archive, &item, content, progress)?;
@@ -164,6 +171,38 @@ fn new_len(
         }
     }
     Ok(sum)
+}
+
+/// The packs that hold what restoring an archive needs.
+///
+/// # Errors
+/// `MissingChunk` if a chunk is in none.
+pub fn archive_packs(repository: &Repository, archive: &NamedArchive) -> Result<BTreeSet<PackId>> {
+    let chunks = ChunkReader::new(repository);
+    let mut packs = Packs { found: BTreeSet::new(), missing: None };
+    mark_archive(&chunks, archive, &mut Marks::new(&chunks), &mut packs)?;
+    match packs.missing {
+        None => Ok(packs.found),
+        Some(id) => {
+            let needed_by = Key::Archive(archive.name.clone()).to_string();
+            Err(Error::MissingChunk { id, needed_by })
+        }
+    }
+}
+
+/// Notes where chunks are.
+struct Packs {
+    found: BTreeSet<PackId>,
+    missing: Option<ChunkId>,
+}
+
+impl Visitor for Packs {
+    fn chunk(&mut self, _: &[u8], id: &ChunkId, location: Option<&Location>) {
+        match location {
+            Some(location) => drop(self.found.insert(location.pack.id)),
+            None => drop(self.missing.get_or_insert(*id)),
+        }
+    }
 }
 
 /// Is told of chunks and does nothing.

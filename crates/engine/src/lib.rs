@@ -17,13 +17,15 @@
 //! Modules import only from rows above their own (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! limits store | error | progress keys | chunk group seal cutters walk pipeline | pack | index
+//! limits pattern store | error | progress keys | chunk group seal cutters walk pipeline | pack | index
 //! repository | fetch | recipe | write | stream window | file | archive | mark
-//! backup restore check prune gc info diff
+//! backup restore check prune gc info diff bench
 //! ```
 
 mod archive;
 mod backup;
+#[doc(hidden)]
+pub mod bench;
 mod check;
 mod chunk;
 mod cutters;
@@ -39,6 +41,7 @@ mod keys;
 mod limits;
 mod mark;
 mod pack;
+mod pattern;
 mod pipeline;
 mod progress;
 mod prune;
@@ -61,8 +64,9 @@ pub use error::{Error, Result, message};
 pub use file::StoredFile;
 pub use gc::{GcOptions, GcReport, delete, gc};
 pub use group::Compression;
-pub use info::{FileInfo, file_info};
+pub use info::{FileInfo, archive_packs, file_info};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
+pub use pattern::Patterns;
 pub use progress::{Phase, Problem, Progress, Silent};
 pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use repository::{Access, InitOptions, Locked, Repository, Secret, init};

@@ -10,19 +10,22 @@
 //! others go on.
 
 mod disk;
+mod links;
 mod open;
 mod plan;
 mod select;
+mod single;
 mod target;
+mod tree;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use format::archive::{Content, Item, ItemKind};
+use format::archive::{Item, ItemKind};
 use format::recipe::Entry;
-use image::{Root, Source, SourceError, Time};
+use image::{Attributes, Root, Source, SourceError, Time};
 
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
@@ -37,9 +40,11 @@ use crate::store::Key;
 use crate::window::BufferPool;
 
 use disk::Disk;
+use links::{Links, Place, Wanted};
 use plan::ReadPlan;
 pub use select::Selection;
 use target::Target;
+use tree::{Later, lossy, missing};
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +72,14 @@ pub enum Form {
 pub enum Destination<'a> {
     /// Files below this directory, which is made if it is missing.
     Directory(PathBuf),
+    /// The one selected file: a regular file at `path`, replaced when it is complete, or the block device there, written in
+    /// place. The form must be `Stored`; every zero page of a regular file becomes a hole, of a device it is written.
+    File {
+        /// Where it goes, whatever its own name.
+        path: PathBuf,
+        /// Mode of a regular file that was not there before; one that was keeps its mode, and its owner if `owners` is set.
+        mode: u32,
+    },
     /// The contents of the selected files behind each other.
     Stream(&'a mut (dyn Write + Send)),
     /// Nowhere: everything is read and verified.
@@ -74,7 +87,7 @@ pub enum Destination<'a> {
 }
 
 /// How to restore.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RestoreOptions {
     /// Which zeros become holes. `Exact` is `Sparse` for a disk in another form than it was stored in.
     pub allocation: AllocationMode,
@@ -84,6 +97,12 @@ pub struct RestoreOptions {
     pub threads: usize,
     /// Whether to restore owners: only root can.
     pub owners: bool,
+    /// Numbers of users by name. An owner whose recorded name is not here gets the recorded number.
+    pub users: HashMap<String, u32>,
+    /// Numbers of groups by name.
+    pub groups: HashMap<String, u32>,
+    /// How many leading parts of each path are left out; an item of which nothing is left is passed over.
+    pub strip: usize,
 }
 
 /// What a restore did.
@@ -136,6 +155,7 @@ pub fn restore(
             Destination::Directory(path) => {
                 restorer.into_directory(items, selection, &Root::open(&path)?)
             }
+            Destination::File { path, mode } => restorer.into_file(items, selection, &path, mode),
             Destination::Stream(out) => restorer.into_stream(items, selection, out),
             Destination::Nowhere => restorer.into_nowhere(items, selection),
         }
@@ -158,90 +178,62 @@ struct Restorer<'a, 'w, 'scope> {
 /// A file whose pieces are planned or written.
 struct OpenFile {
     item: Item,
+    /// Where it is restored to.
+    path: Vec<u8>,
     target: Arc<Target>,
 }
 
 impl<'scope> Restorer<'_, '_, 'scope> {
-    fn into_directory(
-        mut self,
-        items: ItemReader<'_>,
-        selection: &mut Selection,
-        root: &Root,
-    ) -> Result<RestoreReport> {
-        let mut plan = ReadPlan::default();
-        let mut files: Vec<OpenFile> = Vec::new();
-        // Directories get their attributes last, innermost first: writing into one changes its times.
-        let mut directories = Vec::new();
-        for item in items {
-            let item = item?;
-            if !selection.selects(&item.path) {
-                continue;
-            }
-            let name = String::from_utf8_lossy(&item.path).into_owned();
-            self.progress.note(&name);
-            let made = match &item.kind {
-                ItemKind::Directory => {
-                    root.directory(&item.path).map(|()| None).map_err(Error::from)
-                }
-                ItemKind::Symlink(target) => self
-                    .claim(&item.path)
-                    .and_then(|()| Ok(root.symlink(target, &item.path)?))
-                    .map(|()| None),
-                ItemKind::File(content) => self.open_file(root, &item, content, &name),
-            };
-            match (made, &item.kind) {
-                (Err(error), _) => self.problem(&name, &error),
-                (Ok(Some(target)), ItemKind::File(content)) => {
-                    self.plan_file(&mut plan, target, content, &item, &mut files)?;
-                }
-                (Ok(_), ItemKind::Directory) => directories.push(item),
-                (Ok(_), _) => {}
-            }
-            if plan.is_full() || files.len() >= plan::FILES_MAX {
-                self.execute(&mut plan)?;
-                self.finish_files(&mut files);
-            }
-        }
-        self.execute(&mut plan)?;
-        self.finish_files(&mut files);
-        for item in directories.iter().rev() {
-            let set = root.set_metadata(&item.path, item.mode, self.owner(item), time(item));
-            if let Err(error) = set {
-                self.problem(&String::from_utf8_lossy(&item.path), &error.into());
-            }
-        }
-        Ok(self.report)
-    }
-
     fn into_nowhere(
         mut self,
         items: ItemReader<'_>,
         selection: &mut Selection,
     ) -> Result<RestoreReport> {
-        let mut plan = ReadPlan::default();
-        let mut files = Vec::new();
+        let (mut later, mut links) = (Later::default(), Links::default());
         for item in items {
-            let item = item?;
-            if !selection.selects(&item.path) {
-                continue;
+            let Some(item) = self.contents(item?, selection, &mut links) else { continue };
+            let ItemKind::File(content) = &item.kind else { continue };
+            let name = lossy(&item.path);
+            let target = Arc::new(Target::nowhere(&name));
+            if let Err(error) = read_layout(content, item.size, self.chunks, &name) {
+                target.fail(None, &error);
             }
-            let name = String::from_utf8_lossy(&item.path).into_owned();
-            self.progress.note(&name);
-            if let ItemKind::File(content) = &item.kind {
-                let target = Arc::new(Target::nowhere(&name));
-                if let Err(error) = read_layout(content, item.size, self.chunks, &name) {
-                    target.fail(None, &error);
-                }
-                self.plan_file(&mut plan, target, content, &item, &mut files)?;
-                if plan.is_full() || files.len() >= plan::FILES_MAX {
-                    self.execute(&mut plan)?;
-                    self.finish_files(&mut files);
-                }
+            let path = item.path.clone();
+            self.plan_file(target, item, path, &mut later)?;
+            if later.plan.is_full() || later.files.len() >= plan::FILES_MAX {
+                self.complete(&mut later)?;
             }
         }
-        self.execute(&mut plan)?;
-        self.finish_files(&mut files);
+        self.complete(&mut later)?;
         Ok(self.report)
+    }
+
+    /// What of an item has content that was not given before under another of its names.
+    fn contents(
+        &mut self,
+        item: Item,
+        selection: &mut Selection,
+        links: &mut Links,
+    ) -> Option<Item> {
+        if !selection.selects(&item.path) {
+            links.pass_over(item);
+            return None;
+        }
+        let path = item.path.clone();
+        self.progress.note(&lossy(&path));
+        match links.wanted(item, path.clone()) {
+            Wanted::Whole(item, stored) => {
+                if item.linked {
+                    links.made(stored, Place { path, suffix: b"" });
+                }
+                Some(item)
+            }
+            Wanted::Link(_) => None,
+            Wanted::Missing(first) => {
+                self.problem(&lossy(&path), &missing(&first));
+                None
+            }
+        }
     }
 
     fn into_stream(
@@ -250,17 +242,15 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         selection: &mut Selection,
         out: &mut (dyn Write + Send),
     ) -> Result<RestoreReport> {
+        let mut links = Links::default();
         for item in items {
-            let item = item?;
-            if !selection.selects(&item.path) {
-                continue;
-            }
+            let Some(item) = self.contents(item?, selection, &mut links) else { continue };
             let Some(stored) = StoredFile::open(self.chunks.repository, &item)? else { continue };
             let stored = Arc::new(stored);
             let disk = match self.options.form {
                 Form::Stored => Disk::Same,
                 Form::Raw => Disk::open(stored.clone(), &item).map_err(|error| {
-                    let name = String::from_utf8_lossy(&item.path);
+                    let name = lossy(&item.path);
                     Error::NotRestored(format!("{name}: {}", crate::error::message(&error)))
                 })?,
             };
@@ -299,17 +289,17 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     /// Plans a whole file, executing whenever the plan is full. What is wrong with the file is remembered by its target.
     fn plan_file(
         &mut self,
-        plan: &mut ReadPlan,
         target: Arc<Target>,
-        content: &Content,
-        item: &Item,
-        files: &mut Vec<OpenFile>,
+        item: Item,
+        path: Vec<u8>,
+        later: &mut Later,
     ) -> Result<()> {
+        let ItemKind::File(content) = &item.kind else { return Ok(()) };
         let mut at = 0;
-        plan.hold(target.entries());
+        later.plan.hold(target.entries());
         for entry in RecipeReader::new(self.chunks, &content.recipe, target.name()) {
             let planned = entry.and_then(|entry| {
-                self.plan_entry(plan, &target, at, &entry)?;
+                self.plan_entry(&mut later.plan, &target, at, &entry)?;
                 Ok(entry.len())
             });
             match planned {
@@ -319,12 +309,11 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                     break;
                 }
             }
-            if plan.is_full() {
-                self.execute(plan)?;
-                self.finish_files(files);
+            if later.plan.is_full() {
+                self.complete(later)?;
             }
         }
-        files.push(OpenFile { item: item.clone(), target });
+        later.files.push(OpenFile { item, path, target });
         Ok(())
     }
 
@@ -358,22 +347,39 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         done.collect()
     }
 
-    fn finish_files(&mut self, files: &mut Vec<OpenFile>) {
-        for OpenFile { item, target } in files.drain(..) {
-            let owner = self.owner(&item);
+    /// Completes the files; gives the paths of those that could not be.
+    fn finish_files(&mut self, files: &mut Vec<OpenFile>) -> Vec<Vec<u8>> {
+        let mut failed = Vec::new();
+        for OpenFile { item, path, target } in files.drain(..) {
             let len = target.file_len().unwrap_or(item.size);
-            match Target::finish(target, item.mode, owner, time(&item)) {
+            match Target::finish(target, &self.attributes(&item)) {
                 Ok(()) => {
                     self.report.file_count += 1;
                     self.report.bytes += len;
                 }
-                Err(error) => self.problem(&String::from_utf8_lossy(&item.path), &error),
+                Err(error) => {
+                    self.problem(&lossy(&item.path), &error);
+                    failed.push(path);
+                }
             }
         }
+        failed
     }
 
-    fn owner(&self, item: &Item) -> Option<(u32, u32)> {
-        self.options.owners.then_some((item.uid, item.gid))
+    /// What an item gets besides its content. Owners go by name: numbers differ from host to host.
+    fn attributes<'i>(&self, item: &'i Item) -> Attributes<'i> {
+        let RestoreOptions { users, groups, .. } = self.options;
+        let owner = || {
+            let uid = users.get(&item.user).copied().unwrap_or(item.uid);
+            (uid, groups.get(&item.group).copied().unwrap_or(item.gid))
+        };
+        Attributes {
+            mode: item.mode,
+            owner: self.options.owners.then(owner),
+            mtime: Time { secs: item.mtime.secs, nanos: item.mtime.nanos },
+            xattrs: &item.xattrs,
+            flags: item.flags,
+        }
     }
 
     fn problem(&mut self, name: &str, error: &Error) {
@@ -386,10 +392,6 @@ impl<'scope> Restorer<'_, '_, 'scope> {
 /// Bytes of the stream of an item.
 fn length(item: Item) -> u64 {
     if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 }
-}
-
-fn time(item: &Item) -> Time {
-    Time { secs: item.mtime.secs, nanos: item.mtime.nanos }
 }
 
 /// What is wrong with a file that was read to be restored.

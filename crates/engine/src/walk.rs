@@ -1,15 +1,21 @@
 //! From what the user named to what will be stored: files, directories and links in a fixed order.
 //!
 //! A path is stored relative: normalised, without its leading `/` and `../`. Directories come before what is in them, names
-//! in byte order, so that two backups of the same tree make the same item stream.
+//! in byte order, so that two backups of the same tree make the same item stream. A directory is read once, whole, and open
+//! no longer than that; memory is that of the names of the directories from the named path down to where the walk is.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
-use image::{Kind, Metadata, SourceError, lstat};
+use image::{Kind, Listing, Metadata, SourceError, list, lstat};
+use rustix::fs::{Mode, OFlags};
+
+use crate::pattern::Patterns;
 
 /// A file system object on its way into an archive.
 #[derive(Debug)]
@@ -21,19 +27,77 @@ pub(crate) struct Found {
     pub(crate) metadata: Metadata,
     /// Whether the user named it, so that a link or device stands for what is behind it.
     pub(crate) named: bool,
+    /// The directory itself, open, if it is one and can be read.
+    pub(crate) directory: Option<OwnedFd>,
+}
+
+/// What a walk passes over without a word.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules<'a> {
+    /// Directories by device and inode.
+    pub(crate) skip: Option<&'a HashSet<(u64, u64)>>,
+    /// Paths, as they were named.
+    pub(crate) exclude: Option<&'a Patterns>,
+    /// Directories that say of themselves that they are caches.
+    pub(crate) caches: bool,
+    /// Whatever is on another file system than the named path.
+    pub(crate) mounts: bool,
 }
 
 /// Walks one named path.
 pub(crate) struct Walk<'a> {
-    /// What is still to be visited, next last.
-    stack: Vec<(PathBuf, Vec<u8>, bool)>,
-    /// Directories that are passed over: device and inode.
-    skip: &'a HashSet<(u64, u64)>,
+    rules: Rules<'a>,
+    /// The named path, until it was visited.
+    start: Option<PathBuf>,
+    /// What of the named path, normalised, stands before all that is stored: `/`, or some `../`.
+    lead: Vec<u8>,
+    /// The file system of the named path.
+    device: Option<u64>,
+    /// The directories that are open, outermost first.
+    levels: Vec<Level>,
+    /// A directory that was found and could not be listed.
+    failed: Option<SourceError>,
+}
+
+/// A directory and what of it is still to be visited.
+struct Level {
+    path: PathBuf,
+    stored: Vec<u8>,
+    names: std::vec::IntoIter<OsString>,
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(path: &Path, skip: &'a HashSet<(u64, u64)>) -> Self {
-        Walk { stack: vec![(path.to_owned(), stored_path(path), true)], skip }
+    pub(crate) fn new(path: &Path, rules: Rules<'a>) -> Self {
+        Walk {
+            rules,
+            start: Some(path.to_owned()),
+            lead: lead(path),
+            device: None,
+            levels: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// The next path, and whether it was named.
+    fn next_path(&mut self) -> Option<(PathBuf, Vec<u8>, bool)> {
+        if let Some(path) = self.start.take() {
+            let stored = stored_path(&path);
+            return Some((path, stored, true));
+        }
+        loop {
+            let level = self.levels.last_mut()?;
+            let Some(name) = level.names.next() else {
+                self.levels.pop();
+                continue;
+            };
+            let mut stored = Vec::with_capacity(level.stored.len() + 1 + name.len());
+            stored.extend_from_slice(&level.stored);
+            if !stored.is_empty() {
+                stored.push(b'/');
+            }
+            stored.extend_from_slice(name.as_bytes());
+            return Some((level.path.join(&name), stored, false));
+        }
     }
 
     fn visit(
@@ -42,36 +106,90 @@ impl<'a> Walk<'a> {
         stored: Vec<u8>,
         named: bool,
     ) -> Result<Option<Found>, SourceError> {
+        if self.is_excluded(&stored) {
+            return Ok(None);
+        }
         let mut metadata = lstat(&path)?;
         if named && metadata.kind == Kind::Symlink {
             metadata = follow(&path)?;
         }
+        let device = *self.device.get_or_insert(metadata.dev);
+        if self.rules.mounts && metadata.dev != device {
+            return Ok(None);
+        }
+        let mut directory = None;
         if metadata.kind == Kind::Directory {
-            if self.skip.contains(&(metadata.dev, metadata.ino)) {
+            let identity = (metadata.dev, metadata.ino);
+            if self.rules.skip.is_some_and(|skip| skip.contains(&identity)) {
                 return Ok(None);
             }
-            self.push_children(&path, &stored)?;
+            match list(&path, named) {
+                Ok(listing) if self.rules.caches && is_cache(&listing) => return Ok(None),
+                Ok(listing) => {
+                    directory = Some(listing.directory);
+                    let names = listing.names.into_iter();
+                    let (path, stored) = (path.clone(), stored.clone());
+                    self.levels.push(Level { path, stored, names });
+                }
+                Err(error) => self.failed = Some(error),
+            }
         }
-        Ok(Some(Found { path, stored, metadata, named }))
+        Ok(Some(Found { path, stored, metadata, named, directory }))
     }
 
-    fn push_children(&mut self, path: &Path, stored: &[u8]) -> Result<(), SourceError> {
-        let fail = |error| SourceError::new(path, "list", error);
-        let mut names: Vec<OsString> = Vec::new();
-        for entry in fs::read_dir(path).map_err(fail)? {
-            names.push(entry.map_err(fail)?.file_name());
-        }
-        names.sort_unstable();
-        for name in names.into_iter().rev() {
-            let mut child = stored.to_vec();
-            if !child.is_empty() {
-                child.push(b'/');
+    /// Whether a pattern excludes it, by the path as it was named.
+    fn is_excluded(&self, stored: &[u8]) -> bool {
+        let Some(exclude) = self.rules.exclude.filter(|exclude| !exclude.is_empty()) else {
+            return false;
+        };
+        let mut shown = [self.lead.as_slice(), stored].concat();
+        if stored.is_empty() {
+            // The named path is all lead: `/`, `..`, or nothing.
+            match self.lead.as_slice() {
+                b"/" => {}
+                b"" => shown.push(b'.'),
+                _ => drop(shown.pop()),
             }
-            child.extend_from_slice(name.as_bytes());
-            self.stack.push((path.join(&name), child, false));
         }
-        Ok(())
+        exclude.exclude(&shown)
     }
+}
+
+/// What a normalised path begins with that is not stored.
+fn lead(path: &Path) -> Vec<u8> {
+    if path.is_absolute() {
+        return b"/".to_vec();
+    }
+    let (mut depth, mut ups) = (0u32, 0);
+    for component in path.components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir => ups += 1,
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    b"../".repeat(ups)
+}
+
+/// How a cache directory says that it is one: <https://bford.info/cachedir/>.
+const CACHE_TAG: &str = "CACHEDIR.TAG";
+const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+
+fn is_cache(listing: &Listing) -> bool {
+    let name = OsStr::new(CACHE_TAG);
+    if listing.names.binary_search_by(|found| found.as_os_str().cmp(name)).is_err() {
+        return false;
+    }
+    // Whatever has that name, opening it must not wait.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(tag) = rustix::fs::openat(&listing.directory, name, flags, Mode::empty()) else {
+        return false;
+    };
+    let (tag, mut found) = (fs::File::from(tag), [0; CACHE_SIGNATURE.len()]);
+    tag.metadata().is_ok_and(|metadata| metadata.is_file())
+        && tag.read_exact_at(&mut found, 0).is_ok()
+        && found == CACHE_SIGNATURE
 }
 
 /// What a named link points to: an image or a volume behind a link is meant, not the link.
@@ -84,8 +202,11 @@ impl Iterator for Walk<'_> {
     type Item = Result<Found, SourceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
         loop {
-            let (path, stored, named) = self.stack.pop()?;
+            let (path, stored, named) = self.next_path()?;
             match self.visit(path, stored, named) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Some(Ok(found)),
@@ -133,6 +254,27 @@ pub(crate) fn absolute_path(base: &Path, path: &Path) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_see_paths_as_they_were_named() {
+        for (given, stored, pattern) in [
+            ("/var", "var/x", "/var/x"),
+            ("/", "", "/"),
+            ("/", "etc", "/etc"),
+            (".", "", "."),
+            (".", "x", "x"),
+            ("./a//b", "a/b/c", "a/b/c"),
+            ("..", "", ".."),
+            ("..", "x", "../x"),
+            ("../../a", "a", "../../a"),
+            ("a/../../b", "b", "../b"),
+        ] {
+            let exclude = Patterns::new([pattern.as_bytes().to_vec()]);
+            let rules = Rules { exclude: Some(&exclude), ..Rules::default() };
+            let walk = Walk::new(Path::new(given), rules);
+            assert!(walk.is_excluded(stored.as_bytes()), "{given}: {stored} is {pattern}");
+        }
+    }
 
     #[test]
     fn stored_paths_are_relative_and_normalised() {

@@ -64,7 +64,10 @@ pub(crate) fn write_chunks<'scope, R>(
     let (store, data, metadata) = (target.store, target.data, target.metadata);
     adopt_unstored(store, metadata, target.index)?;
     std::thread::scope(|scope| {
-        let thread = scope.spawn(move || store_packs(store, data, metadata, &sealed, &segments));
+        let thread = std::thread::Builder::new()
+            .name("packs".to_owned())
+            .spawn_scoped(scope, move || store_packs(store, data, metadata, &sealed, &segments))
+            .map_err(|source| Error::System { what: "starting threads", source })?;
         let mut writer = ChunkWriter {
             hasher: target.hasher,
             index: target.index,

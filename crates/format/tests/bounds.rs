@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
 
 use format::archive::{
-    Archive, Content, Identity, Item, ItemKind, Side, Time, is_archive_name, is_safe_path,
+    Archive, Content, FLAGS, Identity, Item, ItemKind, Side, Time, is_archive_name, is_safe_path,
 };
 use format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
 use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
@@ -131,7 +131,10 @@ fn laid_out(size: u64, layout_len: usize, allocation_len: usize) -> Item {
         size,
         mtime: Time::default(),
         identity: Identity::default(),
+        flags: 0,
+        xattrs: Vec::new(),
         changed: false,
+        linked: false,
     }
 }
 
@@ -167,18 +170,54 @@ fn items_hold_only_what_a_file_system_can_have() {
     }
 }
 
-/// A directory's record ends with the two bytes `changed` and `kind`; a user's name may be damaged.
+/// Behind the path come the bytes kind and marks, and two of the mode; a user's name may be damaged.
 #[test]
-fn flags_kinds_and_names_that_are_none_are_refused() {
+fn marks_kinds_and_names_that_are_none_are_refused() {
     let directory = Item { kind: ItemKind::Directory, user: "u".to_owned(), ..file(0) };
     let bytes = directory.encode().split_off(4);
     assert!(Item::decode(&bytes).is_ok());
-    let last = bytes.len() - 1;
+    let kind_at = 4 + directory.path.len();
     let user_at = bytes.iter().position(|byte| *byte == b'u').unwrap();
-    for (place, value) in [(last, 3), (last - 1, 2), (user_at, 0xff)] {
+    for (place, value) in [(kind_at, 7), (kind_at + 1, 4), (kind_at + 3, 0x10), (user_at, 0xff)] {
         let mut bytes = bytes.clone();
         bytes[place] = value;
         assert!(Item::decode(&bytes).is_err(), "byte {place}");
+    }
+}
+
+#[test]
+fn flags_are_those_that_can_be_set() {
+    for bit in 0..32 {
+        let item = Item { flags: 1 << bit, ..file(9) };
+        assert_eq!(takes_item(&item), FLAGS & (1 << bit) != 0, "bit {bit}");
+    }
+    assert!(takes_item(&Item { flags: FLAGS, ..file(9) }));
+}
+
+#[test]
+fn extended_attributes_have_names_in_order_and_bounds() {
+    let takes =
+        |xattrs: &[(Vec<u8>, Vec<u8>)]| takes_item(&Item { xattrs: xattrs.to_vec(), ..file(9) });
+    let xattr = |name: &str, len: usize| (name.as_bytes().to_vec(), vec![b'v'; len]);
+    assert!(takes(&[xattr("user.a", 0), xattr("user.b", 64 << 10)]));
+    assert!(!takes(&[xattr("user.b", 0), xattr("user.a", 0)]), "not in order");
+    assert!(!takes(&[xattr("user.a", 0), xattr("user.a", 1)]), "one name twice");
+    assert!(!takes(&[xattr("", 1)]) && !takes(&[xattr("user.\0", 1)]));
+    assert!(takes(&[xattr(&"n".repeat(255), 1)]) && !takes(&[xattr(&"n".repeat(256), 1)]));
+    assert!(!takes(&[xattr("user.a", (64 << 10) + 1)]));
+    // 2^20 bytes with eight for each: sixteen of the longest are too many.
+    let many = |count: usize| -> Vec<_> {
+        (0..count).map(|number| xattr(&format!("user.{number:02}"), 64 << 10)).collect()
+    };
+    assert!(takes(&many(15)) && !takes(&many(16)));
+}
+
+#[test]
+fn hard_links_lead_to_paths_inside() {
+    for (first, good) in [("a/b", true), ("../a", false), ("/a", false), ("", false), ("a/", false)]
+    {
+        let kind = ItemKind::HardLink(first.as_bytes().to_vec());
+        assert_eq!(takes_item(&Item { kind, ..file(0) }), good, "{first:?}");
     }
 }
 

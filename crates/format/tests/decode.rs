@@ -9,7 +9,7 @@ mod common;
 mod decode;
 
 use common::samples;
-use format::archive::{Archive, Content, Identity, Item, ItemKind, Side, Time};
+use format::archive::{Archive, Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time};
 use format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
 use format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
 use format::object::{Envelope, Kind};
@@ -185,22 +185,48 @@ fn item() -> impl Strategy<Value = Item> {
         layout,
         allocation,
     });
+    let path = || "[a-z]{1,9}(/[a-z .]{3,9}){0,3}";
+    let device = || any::<(u32, u32)>().prop_map(|(major, minor)| Device { major, minor });
     let kind = prop_oneof![
         content.prop_map(ItemKind::File),
         Just(ItemKind::Directory),
         vec(any::<u8>(), 0..100).prop_map(ItemKind::Symlink),
+        path().prop_map(|first| ItemKind::HardLink(first.into_bytes())),
+        Just(ItemKind::Fifo),
+        device().prop_map(ItemKind::BlockDevice),
+        device().prop_map(ItemKind::CharacterDevice),
     ];
-    let numbers = (0..=0o7777u32, any::<(u32, u32, u64, u64, u64, bool)>());
-    ("[a-z]{1,9}(/[a-z .]{3,9}){0,3}", kind, numbers, ".{0,20}", ".{0,20}", time(), time())
-        .prop_map(|(path, kind, (mode, numbers), user, group, mtime, ctime)| {
-            let (uid, gid, device, inode, size, changed) = numbers;
+    let xattrs = prop::collection::btree_map(vec(1..=255u8, 1..20), vec(any::<u8>(), 0..50), 0..4);
+    let xattrs = xattrs.prop_map(|xattrs| xattrs.into_iter().collect::<Vec<_>>());
+    let numbers = (0..=0o7777u32, any::<(u32, u32, u64, u64, u32, bool, bool)>());
+    (path(), kind, numbers, ".{0,20}", ".{0,20}", time(), time(), xattrs).prop_map(
+        |(path, kind, (mode, numbers), user, group, mtime, ctime, xattrs)| {
+            let (uid, gid, inode, size, flags, changed, linked) = numbers;
             let size = match &kind {
                 ItemKind::File(content) if content.layout.is_empty() => content.recipe.len(),
-                _ => size >> 1,
+                ItemKind::File(_) => size >> 1,
+                _ => 0,
             };
-            let (path, identity) = (path.into_bytes(), Identity { device, inode, ctime });
-            Item { path, kind, mode, uid, gid, user, group, size, mtime, identity, changed }
-        })
+            let flags = flags & FLAGS;
+            let (path, identity) = (path.into_bytes(), Identity { inode, ctime });
+            Item {
+                path,
+                kind,
+                mode,
+                uid,
+                gid,
+                user,
+                group,
+                size,
+                mtime,
+                identity,
+                flags,
+                xattrs,
+                changed,
+                linked,
+            }
+        },
+    )
 }
 
 /// Asserts that every proper prefix is refused, and every continuation.

@@ -93,7 +93,7 @@ impl Command {
         match self {
             Command::Init(args) => init::run(&args, ui),
             Command::Create(args) => create::run(args, ui),
-            Command::Extract(args) => extract::run(&args, ui),
+            Command::Extract(args) => extract::run(args, ui),
             Command::List(args) => list::run(&args, ui),
             Command::Info(args) => info::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),

@@ -202,7 +202,7 @@ impl Tour<'_> {
             allocation: AllocationMode::Sparse,
             form: Form::Stored,
             threads: self.options.threads,
-            owners: false,
+            ..RestoreOptions::default()
         };
         let mut selection = Selection::new([wanted.clone()]);
         let destination = Destination::Directory(root.clone());

@@ -12,6 +12,7 @@ mod args;
 mod attic;
 mod commands;
 mod demo;
+mod excludes;
 mod location;
 
 use std::process::ExitCode;

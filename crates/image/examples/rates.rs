@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use image::{Allocation, RawFile, Root, Sink, Source, Time};
+use image::{Allocation, Attributes, RawFile, Root, Sink, Source, Time};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -98,7 +98,7 @@ fn write(place: &Path, name: &str, data: &[u8]) -> Result {
                 let sink = root.file(b"out", LEN, allocation.clone())?;
                 let mbs = rate(threads, |_, offset| Ok(sink.write_at(offset, bytes)?))?;
                 println!("{name}: write_at, {how}, {what}, {threads} threads: {mbs} MB/s");
-                sink.finish(0o600, None, Time::default())?;
+                sink.finish(&Attributes::plain(0o600, None, Time::default()))?;
                 std::fs::remove_file(place.path().join("out"))?;
             }
         }

@@ -16,8 +16,8 @@
 //!                                                                  SinkError
 //! ```
 //!
-//! - **In**: regular files and block devices, by path. **Out**: files, directories and symbolic
-//!   links below one destination directory.
+//! - **In**: regular files and block devices, by path; of everything else the names and metadata.
+//!   **Out**: files, directories, links and special files below one destination directory.
 //! - A source that cannot be read and a destination that cannot be written are different error
 //!   types, so a failing disk under an image is never taken for a failing repository, nor the
 //!   other way round. Both name the path, the operation and the cause.
@@ -30,7 +30,9 @@
 #![forbid(unsafe_code)]
 
 mod allocation;
+mod attributes;
 mod detect;
+mod device;
 mod extents;
 mod layout;
 mod metadata;
@@ -45,12 +47,14 @@ mod source;
 mod varint;
 
 pub use allocation::{AllocationMap, MapError};
+pub use attributes::{Attributes, Extra, Xattrs};
 pub use detect::{DETECT_BYTES, Detected, detect};
+pub use device::DeviceSink;
 pub use layout::{FileOrder, Layout, LayoutError, Lens, Part, Piece, RUNS_MAX};
-pub use metadata::{Kind, Metadata, Time, lstat, read_link};
+pub use metadata::{Kind, Listing, Metadata, Time, list, lstat, read_link};
 pub use partitions::section_starts;
 pub use parts::PartSource;
 pub use raw::RawFile;
-pub use root::Root;
+pub use root::{Node, Root};
 pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind};
 pub use source::{Extent, Extents, Slot, Source, SourceError, SourceErrorKind};

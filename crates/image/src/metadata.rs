@@ -1,11 +1,16 @@
 //! What an archive keeps about a file besides its bytes.
 //!
-//! In: a path or an open file. Out: [`Metadata`], or the target of a symbolic link as raw bytes.
+//! In: a path or an open file. Out: [`Metadata`], the names in a directory, the target of a symbolic link as raw bytes.
 //! Promise: nothing here follows a symbolic link in the last component of a path.
 
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+
+use rustix::fs::{Dir, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::SourceError;
 
@@ -98,6 +103,8 @@ pub struct Metadata {
     pub nlink: u64,
     /// Allocated space in units of 512 bytes.
     pub blocks: u64,
+    /// Major and minor number of the device that a node stands for.
+    pub device: (u32, u32),
 }
 
 impl From<&std::fs::Metadata> for Metadata {
@@ -114,6 +121,7 @@ impl From<&std::fs::Metadata> for Metadata {
             ino: stat.ino(),
             nlink: stat.nlink(),
             blocks: stat.blocks(),
+            device: (rustix::fs::major(stat.rdev()), rustix::fs::minor(stat.rdev())),
         }
     }
 }
@@ -123,6 +131,33 @@ pub fn lstat(path: &Path) -> Result<Metadata, SourceError> {
     let stat =
         std::fs::symlink_metadata(path).map_err(|error| SourceError::new(path, "stat", error))?;
     Ok(Metadata::from(&stat))
+}
+
+/// What is in a directory.
+#[derive(Debug)]
+pub struct Listing {
+    /// The names, in byte order, without `.` and `..`.
+    pub names: Vec<OsString>,
+    /// The directory itself, open, for what else is to be asked of it.
+    pub directory: OwnedFd,
+}
+
+/// Lists the directory `path`; `follow` says whether it may be a symbolic link to one.
+pub fn list(path: &Path, follow: bool) -> Result<Listing, SourceError> {
+    let fail = |error: Errno| SourceError::new(path, "list", error);
+    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(fail)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&directory).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(Listing { names, directory })
 }
 
 /// The target of the symbolic link `path`, byte for byte as it is stored.

@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::SinkError;
@@ -27,6 +27,11 @@ const PART_MODE: u32 = 0o600;
 /// What a name gets while it is being written. The second and third are for a tree that holds
 /// both `NAME` and a file that is really called `NAME.part`.
 const PART_SUFFIXES: [&str; 3] = [".part", ".part.1", ".part.2"];
+
+/// Longest name of all file systems in common use.
+const NAME_BYTES_MAX: usize = 255;
+/// What of a longer name the temporary one has.
+const LONG_NAME_BYTES: usize = 200;
 
 /// A relative path, taken apart and found harmless.
 pub(crate) struct Relative<'a> {
@@ -86,8 +91,7 @@ pub(crate) fn open_directory(
     })
 }
 
-/// Refuses when something is at `name` that a rename must not replace: only regular files and
-/// symbolic links may be.
+/// Refuses when something is at `name` that must not be replaced: a directory with something in it.
 pub(crate) fn check_replaceable(
     parent: BorrowedFd<'_>,
     name: &OsStr,
@@ -96,12 +100,22 @@ pub(crate) fn check_replaceable(
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(SinkError::new(path, "stat", error)),
-        Ok(stat) if matches!(file_type(&stat), FileType::RegularFile | FileType::Symlink) => Ok(()),
-        Ok(stat) => {
-            let why = format!("{} is in the way", describe(&stat));
+        Ok(stat) if file_type(&stat) != FileType::Directory => Ok(()),
+        Ok(_) if is_empty_directory(parent, name) => Ok(()),
+        Ok(_) => {
+            let why = "a directory that is not empty is in the way";
             Err(SinkError::refused(path, "create the file", why))
         }
     }
+}
+
+/// One that cannot be read is not known to be empty.
+fn is_empty_directory(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(parent, name, flags, Mode::empty());
+    let Ok(entries) = opened.and_then(Dir::new) else { return false };
+    let is_own = |name: &[u8]| matches!(name, b"." | b"..");
+    entries.into_iter().all(|entry| entry.is_ok_and(|entry| is_own(entry.file_name().to_bytes())))
 }
 
 /// What kind of file `stat` is about.
@@ -125,6 +139,8 @@ fn describe(stat: &Stat) -> &'static str {
 pub(crate) struct Reserved {
     temporary: HashSet<PathBuf>,
     finished: HashSet<PathBuf>,
+    /// How many names were too long for a suffix.
+    long_count: u64,
 }
 
 /// The names that all sinks of one root share.
@@ -133,6 +149,19 @@ pub(crate) type SharedNames = Arc<Mutex<Reserved>>;
 fn lock(names: &SharedNames) -> MutexGuard<'_, Reserved> {
     // The sets are valid after every single step, so a panic elsewhere does not spoil them.
     names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a temporary name begins with: the name, or if that leaves no room for a suffix, what fits and a number.
+fn temporary_base(name: &OsStr, long_count: &mut u64) -> OsString {
+    let longest = PART_SUFFIXES.map(str::len).into_iter().max().unwrap_or_default();
+    if name.len() + longest <= NAME_BYTES_MAX {
+        return name.to_owned();
+    }
+    *long_count += 1;
+    let mut base =
+        OsStr::from_bytes(name.as_bytes().get(..LONG_NAME_BYTES).unwrap_or_default()).to_owned();
+    base.push(format!(".{long_count}"));
+    base
 }
 
 /// A name, the parent that holds it, and the temporary name that is reserved for it until drop.
@@ -165,8 +194,9 @@ impl PartName {
             let why = "another file is being written under this name; restore it after that";
             return Err(SinkError::refused(&path, "create the file", why));
         }
+        let base = temporary_base(name, &mut reserved.long_count);
         for suffix in PART_SUFFIXES {
-            let mut part = name.to_owned();
+            let mut part = base.clone();
             part.push(suffix);
             let relative_part = relative.with_file_name(&part);
             let taken = reserved.finished.contains(&relative_part)
@@ -198,17 +228,33 @@ impl PartName {
         }
         created.map_err(|error| match error {
             Errno::NAMETOOLONG => {
-                let why = "the name is too long to be written as NAME.part first (250 bytes)";
+                let why =
+                    "the name is too long for this file system to be written as NAME.part first";
                 SinkError::refused(&self.path, "create the file", why)
             }
             error => SinkError::new(&self.path, "create the file", error),
         })
     }
 
-    /// Renames the temporary name to NAME.
+    /// The directory that holds both names.
+    pub(crate) fn parent(&self) -> BorrowedFd<'_> {
+        self.parent.as_fd()
+    }
+
+    /// The temporary name.
+    pub(crate) fn part(&self) -> &OsStr {
+        &self.part
+    }
+
+    /// Renames the temporary name to NAME; an empty directory there goes first.
     pub(crate) fn publish(&self) -> Result<(), SinkError> {
-        rustix::fs::renameat(&self.parent, &self.part, &self.parent, &self.name)
-            .map_err(|error| SinkError::new(&self.path, "rename NAME.part to it", error))?;
+        let rename = || rustix::fs::renameat(&self.parent, &self.part, &self.parent, &self.name);
+        let mut renamed = rename();
+        if renamed == Err(Errno::ISDIR) {
+            renamed = rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR)
+                .and_then(|()| rename());
+        }
+        renamed.map_err(|error| SinkError::new(&self.path, "rename NAME.part to it", error))?;
         let named_like_temporary =
             PART_SUFFIXES.iter().any(|s| self.name.as_bytes().ends_with(s.as_bytes()));
         if named_like_temporary {
@@ -222,7 +268,7 @@ impl PartName {
         let _ignored = rustix::fs::unlinkat(&self.parent, &self.part, AtFlags::empty());
     }
 
-    /// Removes the temporary name if it is a regular file or a symbolic link and nobody holds it.
+    /// Removes the temporary name unless it is a directory or a file that somebody holds.
     fn remove_stale(&self) -> Result<(), SinkError> {
         let refused = |why: String| {
             let part = self.path.with_file_name(&self.part);
@@ -233,7 +279,7 @@ impl PartName {
             return Ok(());
         };
         match file_type(&stat) {
-            FileType::Symlink => {}
+            FileType::Directory => return refused(format!("{} is in the way", describe(&stat))),
             FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let opened = rustix::fs::openat(&self.parent, &self.part, flags, Mode::empty());
@@ -241,7 +287,7 @@ impl PartName {
                     return refused("another process is writing it".to_owned());
                 }
             }
-            _ => return refused(format!("{} is in the way", describe(&stat))),
+            _ => {}
         }
         self.remove();
         Ok(())

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Advice, Mode, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::{Extent, Kind, Metadata, PAGE_BYTES, Slot, Source, SourceError};
+use crate::{Extent, Extra, Kind, Metadata, PAGE_BYTES, Slot, Source, SourceError};
 
 /// One FADV_WILLNEED: the kernel cuts a longer one off at the read-ahead window of the device,
 /// silently. 128 KiB is the smallest window in common use.
@@ -107,6 +107,11 @@ impl RawFile {
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its extended attributes and flags, see [`Extra::of_file`].
+    pub fn extra(&self, len_max: usize) -> Result<Extra, SourceError> {
+        Extra::of_file(&self.file, &self.path, len_max)
     }
 
     /// Reads what is in the page cache, from `offset` on: how many bytes of `buf` that filled.

@@ -1,32 +1,54 @@
 //! A destination directory, and everything that a restore creates below it.
 //!
 //! In: relative paths as an archive holds them. Out: files (through [`FileSink`]), directories,
-//! symbolic links, and their metadata. Promises: see `names.rs`; a path that leads outside is
+//! links, special files, and their metadata. Promises: see `names.rs`; a path that leads outside is
 //! refused, not repaired.
 //!
-//! Order for a whole tree: directories and files as they come, then `set_metadata` on the
-//! directories, deepest first, because writing into a directory changes its mtime and a read-only
-//! directory takes no files.
+//! Order for a whole tree: directories and files as they come, then hard links, then flags of files
+//! that have several names, then `finish_directory` on the directories, deepest first, because
+//! writing into a directory changes its mtime and a read-only directory takes no files.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::attributes::{self, Attributes};
 use crate::names::{self, PartFile, PartName, Relative, SharedNames};
-use crate::{Allocation, FileSink, SinkError, Time};
+use crate::{Allocation, FileSink, SinkError};
 
 /// Mode of directories that no item of the archive asked for, before the umask.
 const PARENT_MODE: u32 = 0o777;
-/// Mode of directories that an item asked for, until `set_metadata`: what is restored below is
+/// Mode of directories that an item asked for, until `finish_directory`: what is restored below is
 /// nobody else's business before its own mode says so.
 const DIRECTORY_MODE: u32 = 0o700;
-/// Set-user-id and set-group-id.
-const SET_ID_BITS: u32 = 0o6000;
+/// Mode of special files until they get their own.
+const NODE_MODE: u32 = 0o600;
+
+/// A special file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// A named pipe.
+    Fifo,
+    /// A block device.
+    Block {
+        /// Which driver.
+        major: u32,
+        /// Which of its devices.
+        minor: u32,
+    },
+    /// A character device.
+    Character {
+        /// Which driver.
+        major: u32,
+        /// Which of its devices.
+        minor: u32,
+    },
+}
 
 /// A destination directory, opened once. Sinks made from it outlive it.
 #[derive(Debug)]
@@ -58,7 +80,7 @@ impl Root {
     ///
     /// # Errors
     /// `Refused` for a path that could lead outside, a symbolic link or file in the place of a
-    /// parent, anything but a file or symbolic link at NAME, a name of over 250 bytes, a
+    /// parent, a directory at NAME that is not empty, a
     /// `NAME.part` that is being written, and a map of another length.
     pub fn file(
         &self,
@@ -70,7 +92,7 @@ impl Root {
     }
 
     /// Makes sure that there is a directory. Parents are created; an existing directory is left
-    /// as it is. A new one has mode 0700 until [`set_metadata`](Self::set_metadata).
+    /// as it is. A new one has mode 0700 until [`finish_directory`](Self::finish_directory).
     pub fn directory(&self, relative: &[u8]) -> Result<(), SinkError> {
         let parsed = self.parse(relative)?;
         let parent = self.parent(&parsed, true)?;
@@ -79,42 +101,109 @@ impl Root {
         Ok(())
     }
 
-    /// Makes a symbolic link to `target`, which is neither checked nor followed. An existing file
-    /// or symbolic link is replaced at once and whole.
-    pub fn symlink(&self, target: &[u8], relative: &[u8]) -> Result<(), SinkError> {
-        let name = self.part_name(relative)?;
+    /// Makes a symbolic link to `target`, which is neither checked nor followed. What is at the name
+    /// is replaced at once and whole, as by a file.
+    pub fn symlink(
+        &self,
+        target: &[u8],
+        relative: &[u8],
+        attributes: &Attributes<'_>,
+    ) -> Result<(), SinkError> {
         let target = OsStr::from_bytes(target);
-        name.create(|parent, part| rustix::fs::symlinkat(target, parent, part))?;
-        name.publish().inspect_err(|_| name.remove())
+        self.special(relative, true, attributes, |parent, part| {
+            rustix::fs::symlinkat(target, parent, part)
+        })
     }
 
-    /// Sets owner, mode and mtime of a directory, file or symbolic link (which has no mode).
-    ///
-    /// An owner that only root may set is left as it is, and the set-id bits of `mode` with it.
-    pub fn set_metadata(
+    /// Makes a special file, without opening it. What is at the name is replaced as by a file.
+    pub fn node(
+        &self,
+        node: Node,
+        relative: &[u8],
+        attributes: &Attributes<'_>,
+    ) -> Result<(), SinkError> {
+        let (file_type, device) = match node {
+            Node::Fifo => (FileType::Fifo, 0),
+            Node::Block { major, minor } => {
+                (FileType::BlockDevice, rustix::fs::makedev(major, minor))
+            }
+            Node::Character { major, minor } => {
+                (FileType::CharacterDevice, rustix::fs::makedev(major, minor))
+            }
+        };
+        let mode = Mode::from_raw_mode(NODE_MODE);
+        self.special(relative, false, attributes, |parent, part| {
+            rustix::fs::mknodat(parent, part, file_type, mode, device)
+        })
+    }
+
+    fn special(
         &self,
         relative: &[u8],
-        mode: u32,
-        owner: Option<(u32, u32)>,
-        mtime: Time,
+        is_link: bool,
+        attributes: &Attributes<'_>,
+        create: impl Fn(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<()>,
     ) -> Result<(), SinkError> {
+        let name = self.part_name(relative)?;
+        name.create(create)?;
+        let fail = |error: Errno| SinkError::new(name.path(), "set the metadata", error);
+        let made = attributes::apply_to_name(name.parent(), name.part(), is_link, attributes)
+            .map_err(fail)
+            .and_then(|unset| name.publish().map(|()| unset))
+            .inspect_err(|_| name.remove())?;
+        report_unset(made, name.path())
+    }
+
+    /// Makes `relative` another name of `first`, which is not followed if it is a symbolic link.
+    /// What is at the name is replaced as by a file.
+    pub fn link(&self, first: &[u8], relative: &[u8]) -> Result<(), SinkError> {
+        let from = self.parse(first)?;
+        let from_parent = self.parent(&from, false)?;
+        let name = self.part_name(relative)?;
+        name.create(|parent, part| {
+            rustix::fs::linkat(&from_parent, from.name, parent, part, AtFlags::empty())
+        })?;
+        let published = name.publish();
+        // Also when it went well: a rename between two names of one file does nothing.
+        name.remove();
+        published
+    }
+
+    /// Gives a directory its attributes, when everything in it is there.
+    ///
+    /// An owner that only root may set is left as it is, and the set-id bits of the mode with it.
+    pub fn finish_directory(
+        &self,
+        relative: &[u8],
+        attributes: &Attributes<'_>,
+    ) -> Result<(), SinkError> {
+        let path = self.full_path(relative);
+        let file = self.opened(relative, OFlags::DIRECTORY)?;
+        let applied = attributes::apply(&file, attributes);
+        let unset = applied.map_err(|error| SinkError::new(&path, "set the metadata", error))?;
+        if attributes.flags != 0 {
+            attributes::set_flags(&file, attributes.flags);
+        }
+        report_unset(unset, &path)
+    }
+
+    /// Sets flags of a file that is finished: one that is immutable takes no further name, so a
+    /// file of several names gets its flags after them. What cannot be set is left.
+    pub fn set_flags(&self, relative: &[u8], flags: u32) {
+        if let Ok(file) = self.opened(relative, OFlags::empty()) {
+            attributes::set_flags(&file, flags);
+        }
+    }
+
+    /// Opens a file or directory that is there, for what needs no permission to write.
+    fn opened(&self, relative: &[u8], kind: OFlags) -> Result<File, SinkError> {
         let parsed = self.parse(relative)?;
         let parent = self.parent(&parsed, false)?;
-        let path = self.full_path(relative);
-        let fail = |error: Errno| SinkError::new(&path, "set the metadata", error);
-        let stat = rustix::fs::statat(&parent, parsed.name, AtFlags::SYMLINK_NOFOLLOW);
-        match names::file_type(&stat.map_err(fail)?) {
-            FileType::Symlink => {
-                apply_link_metadata(&parent, parsed.name, owner, mtime).map_err(fail)
-            }
-            FileType::Directory | FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let opened = rustix::fs::openat(&parent, parsed.name, flags, Mode::empty());
-                let file: File = opened.map_err(fail)?.into();
-                apply_metadata(&file, mode, owner, mtime).map_err(fail)
-            }
-            _ => Err(SinkError::refused(&path, "set the metadata", "it is a special file")),
-        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | kind;
+        let opened = rustix::fs::openat(&parent, parsed.name, flags, Mode::empty());
+        let fail =
+            |error: Errno| SinkError::new(&self.full_path(relative), "set the metadata", error);
+        opened.map(File::from).map_err(fail)
     }
 
     fn full_path(&self, relative: &[u8]) -> PathBuf {
@@ -151,59 +240,10 @@ impl Root {
     }
 }
 
-/// Sets owner, mode and mtime of an open file, in this order: a change of owner clears set-id
-/// bits. Not being allowed to give a file away is no failure, but then it must not run as us.
-pub(crate) fn apply_metadata(
-    file: &File,
-    mode: u32,
-    owner: Option<(u32, u32)>,
-    mtime: Time,
-) -> rustix::io::Result<()> {
-    let mut mode = mode & 0o7777;
-    if let Some((uid, gid)) = owner {
-        match rustix::fs::fchown(file, user(uid), group(gid)) {
-            Ok(()) => {}
-            Err(Errno::PERM) => mode &= !SET_ID_BITS,
-            Err(error) => return Err(error),
-        }
-    }
-    rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
-    rustix::fs::futimens(file, &timestamps(mtime))
-}
-
-fn apply_link_metadata(
-    parent: &OwnedFd,
-    name: &OsStr,
-    owner: Option<(u32, u32)>,
-    mtime: Time,
-) -> rustix::io::Result<()> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    if let Some((uid, gid)) = owner {
-        match rustix::fs::chownat(parent, name, user(uid), group(gid), flags) {
-            Ok(()) | Err(Errno::PERM) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    rustix::fs::utimensat(parent, name, &timestamps(mtime), flags)
-}
-
-/// All ones means "leave it" to the system and is nobody's id.
-fn user(uid: u32) -> Option<Uid> {
-    (uid != u32::MAX).then(|| Uid::from_raw(uid))
-}
-
-fn group(gid: u32) -> Option<Gid> {
-    (gid != u32::MAX).then(|| Gid::from_raw(gid))
-}
-
-/// The access time stays. Nanoseconds are clipped, since some values beyond have a meaning of
-/// their own ("now").
-fn timestamps(mtime: Time) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec {
-            tv_sec: mtime.secs,
-            tv_nsec: mtime.nanos.min(999_999_999).into(),
-        },
+/// A file is complete and in its place, but for attributes that could not be set.
+pub(crate) fn report_unset(unset: attributes::Unset, path: &Path) -> Result<(), SinkError> {
+    match unset {
+        None => Ok(()),
+        Some(error) => Err(SinkError::new(path, "set the extended attributes", error)),
     }
 }

@@ -13,15 +13,17 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::AllocationMap;
+use crate::attributes::{self, Attributes};
 use crate::names::PartFile;
-use crate::{AllocationMap, Time};
+use crate::root::report_unset;
 
 /// Zeros are found by pages of this many bytes, aligned in the file: the block size of nearly
 /// every file system, so that each skipped page becomes a hole.
 pub const PAGE_BYTES: u64 = 4096;
 
 /// Source of real zeros, and what pages are compared with.
-static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+pub(crate) static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// Which zeros of the stream are given disk space.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,34 +143,36 @@ impl FileSink {
         Ok(FileSink { part, len, allocation })
     }
 
-    /// Sets owner, mode and mtime, in this order, then renames `NAME.part` to NAME.
+    /// Sets owner, extended attributes, mode and mtime, renames `NAME.part` to NAME, and sets the
+    /// flags: a file that is immutable has the name it has.
     ///
-    /// An owner that only root may set is left as it is, and the set-id bits of `mode` with it.
+    /// An owner that only root may set is left as it is, and the set-id bits of the mode with it.
     /// Nothing is synced: a restore that a power cut spoils is simply run again.
-    pub fn finish(
-        self,
-        mode: u32,
-        owner: Option<(u32, u32)>,
-        mtime: Time,
-    ) -> Result<(), SinkError> {
-        crate::root::apply_metadata(self.part.file(), mode, owner, mtime)
-            .map_err(|error| SinkError::new(self.part.path(), "set the metadata", error))?;
-        self.part.publish()
+    ///
+    /// # Errors
+    /// Also when all is there but an extended attribute that could not be set.
+    pub fn finish(self, attributes: &Attributes<'_>) -> Result<(), SinkError> {
+        let path = self.part.path().to_owned();
+        let fail = |error: io::Error| SinkError::new(&path, "set the metadata", error);
+        let applied = attributes::apply(self.part.file(), attributes);
+        let unset = applied.map_err(|error| fail(error.into()))?;
+        let flagged = match attributes.flags {
+            0 => None,
+            _ => Some(self.part.file().try_clone().map_err(fail)?),
+        };
+        self.part.publish()?;
+        if let Some(file) = flagged {
+            attributes::set_flags(&file, attributes.flags);
+        }
+        report_unset(unset, &path)
     }
 
     fn file(&self) -> &File {
         self.part.file()
     }
 
-    /// `offset..offset + len`, if that lies within the file.
     fn check(&self, offset: u64, len: u64) -> Result<Range<u64>, SinkError> {
-        match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(offset..end),
-            _ => {
-                let why = format!("{len} bytes at {offset} are past the end at {}", self.len);
-                Err(SinkError::refused(self.part.path(), "write", why))
-            }
-        }
+        range_within(self.part.path(), self.len, offset, len)
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), SinkError> {
@@ -229,8 +233,24 @@ impl Sink for FileSink {
     }
 }
 
+/// `offset..offset + len`, if that lies within the `end` bytes that `path` takes.
+pub(crate) fn range_within(
+    path: &Path,
+    end: u64,
+    offset: u64,
+    len: u64,
+) -> Result<Range<u64>, SinkError> {
+    match offset.checked_add(len) {
+        Some(to) if to <= end => Ok(offset..to),
+        _ => {
+            let why = format!("{len} bytes at {offset} are past the end at {end}");
+            Err(SinkError::refused(path, "write", why))
+        }
+    }
+}
+
 /// At most the first `len` bytes.
-fn prefix(bytes: &[u8], len: u64) -> &[u8] {
+pub(crate) fn prefix(bytes: &[u8], len: u64) -> &[u8] {
     usize::try_from(len).ok().and_then(|len| bytes.get(..len)).unwrap_or(bytes)
 }
 

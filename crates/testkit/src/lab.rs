@@ -233,7 +233,7 @@ impl Lab {
             allocation: engine::AllocationMode::Sparse,
             form: engine::Form::Stored,
             threads: self.threads,
-            owners: false,
+            ..RestoreOptions::default()
         }
     }
 

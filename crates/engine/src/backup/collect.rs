@@ -1,9 +1,11 @@
 //! The end of the chain: admits new chunks, writes the recipe of each stream, the items, and counts.
 
+use std::collections::HashSet;
+
 use format::archive::{Content, Item, ItemKind};
 use format::recipe::Recipe;
 
-use super::{Body, Draft, End, Hashed, Step};
+use super::{Body, Draft, End, Hashed, Planned, Step};
 use crate::cutters::Cutters;
 use crate::error::{Error, Result};
 use crate::progress::{Problem, Progress};
@@ -30,6 +32,8 @@ pub(super) struct Collector<'c> {
     items: StreamWriter<'c>,
     item_count: u64,
     open: Option<Open>,
+    /// Files that could not be read, of those that later items may be other names of.
+    failed: HashSet<Vec<u8>>,
     counts: Counts,
 }
 
@@ -58,6 +62,7 @@ impl<'c> Collector<'c> {
             items: StreamWriter::new(&cutters.fastcdc),
             item_count: 0,
             open: None,
+            failed: HashSet::new(),
             counts: Counts::default(),
         }
     }
@@ -67,8 +72,16 @@ impl<'c> Collector<'c> {
         step: Step<Hashed>,
         writer: &mut ChunkWriter<'_, '_>,
     ) -> Result<()> {
+        for planned in step.before {
+            match planned {
+                Planned::Item(item) => self.whole(&item, writer)?,
+                Planned::Problem(error) => self.problem(Problem::new(&error)),
+            }
+        }
         if let Some(draft) = step.begin {
-            self.begin(*draft, writer)?;
+            let Draft { item, cutter } = *draft;
+            let recipe = RecipeWriter::new(cutter);
+            self.open = Some(Open { item, recipe, len: 0, failed: false });
         }
         self.progress.advance(step.advance);
         match step.body {
@@ -93,17 +106,19 @@ impl<'c> Collector<'c> {
         }
     }
 
-    fn begin(&mut self, draft: Draft, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
-        let Draft { item, cutter, streams } = draft;
-        if streams {
-            let recipe = RecipeWriter::new(cutter);
-            self.open = Some(Open { item, recipe, len: 0, failed: false });
-            return Ok(());
+    /// An item that lacks nothing.
+    fn whole(&mut self, item: &Item, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
+        match &item.kind {
+            ItemKind::File(_) => self.counts.untouched_bytes += item.size,
+            ItemKind::HardLink(first) if self.failed.contains(first) => {
+                let [path, first] = [&item.path, first].map(|path| String::from_utf8_lossy(path));
+                let why = format!("it is {first}, which could not be read");
+                self.problem(Problem { text: format!("{path}: not stored: {why}") });
+                return Ok(());
+            }
+            _ => {}
         }
-        if matches!(item.kind, ItemKind::File(_)) {
-            self.counts.untouched_bytes += item.size;
-        }
-        self.push(&item, writer)
+        self.push(item, writer)
     }
 
     fn window(&mut self, hashed: &Hashed, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
@@ -130,6 +145,9 @@ impl<'c> Collector<'c> {
     fn end(&mut self, end: End, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         if open.failed {
+            if open.item.linked {
+                self.failed.insert(open.item.path);
+            }
             return Ok(());
         }
         let Open { mut item, recipe, len, .. } = open;

@@ -1,29 +1,37 @@
 //! The plan of a backup: which stretches of which streams are read, in what order. Made while the rest of the chain works.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use format::archive::{Content, Identity, Item, ItemKind, Side, Time};
+use format::archive::{
+    Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time, XATTRS_LEN_MAX,
+};
 use format::recipe::{CutterKind, Node, Recipe, STREAM_LEN_MAX};
-use image::{Extent, Kind, Metadata, RawFile, Source, SourceError};
+use image::{Extent, Extra, Kind, Metadata, RawFile, Source, SourceError};
 
 use super::divide::{Choice, Divided, Part, choose, divide};
 use super::previous::Previous;
-use super::{BackupOptions, Body, Draft, End, Input, Step, Tools};
+use super::{BackupOptions, Body, Draft, End, Input, Planned, Step, Tools};
 use crate::error::Result;
 use crate::limits::WINDOW_LEN;
 use crate::progress::Progress;
-use crate::walk::{Found, Walk};
+use crate::walk::{Found, Rules, Walk};
 use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, StretchBody, Window};
+
+/// Items without a stream that go down the chain together: one step for each would cost more than the item.
+const TOGETHER: usize = 256;
 
 /// Gives the steps of all inputs.
 pub(super) struct Plan<'p> {
     inputs: VecDeque<Input>,
     walk: Option<Walk<'p>>,
+    /// What was found since the last step.
+    ready: Vec<Planned>,
     open: Option<Open>,
+    links: Links,
     buffers: &'p BufferPool,
     previous: Previous,
     options: &'p BackupOptions,
@@ -58,7 +66,9 @@ impl<'p> Plan<'p> {
         Plan {
             inputs: inputs.into(),
             walk: None,
+            ready: Vec::new(),
             open: None,
+            links: Links::default(),
             buffers: &tools.buffers,
             previous,
             options,
@@ -71,6 +81,7 @@ impl<'p> Plan<'p> {
     fn stretch(&mut self) -> Option<PlannedStep> {
         let mut open = self.open.take()?;
         let mut step = Step {
+            before: std::mem::take(&mut self.ready),
             begin: open.begin.take(),
             fresh: false,
             advance: 0,
@@ -112,64 +123,95 @@ impl<'p> Plan<'p> {
         Some(step)
     }
 
-    /// Starts the next object; `None` if there is none. A step of its own if it has no content to read.
-    fn object(&mut self) -> Option<Option<PlannedStep>> {
-        loop {
-            if let Some(found) = self.walk.as_mut().and_then(Iterator::next) {
-                let started = found.and_then(|found| self.start(found));
-                match started {
-                    Ok(Some(step)) => return Some(step),
-                    Ok(None) => continue,
-                    Err(error) => return Some(Some(failed(error))),
-                }
+    /// Starts the next object; false if there is none.
+    fn object(&mut self) -> bool {
+        if let Some(found) = self.walk.as_mut().and_then(Iterator::next) {
+            if let Err(error) = found.and_then(|found| self.start(found)) {
+                self.ready.push(Planned::Problem(error));
             }
-            self.walk = None;
-            match self.inputs.pop_front()? {
-                Input::Path(path) => self.walk = Some(Walk::new(&path, &self.options.skip)),
-                Input::Stream { name, reader } => {
-                    if let Err(error) = self.start_stream(name, reader) {
-                        return Some(Some(failed(error)));
-                    }
-                    return Some(None);
-                }
-            }
+            return true;
         }
+        self.walk = None;
+        let started = match self.inputs.pop_front() {
+            None => return false,
+            Some(Input::Path(path)) => {
+                let rules = Rules {
+                    skip: Some(&self.options.skip),
+                    exclude: Some(&self.options.exclude),
+                    caches: self.options.exclude_caches,
+                    mounts: self.options.one_file_system,
+                };
+                self.walk = Some(Walk::new(&path, rules));
+                Ok(())
+            }
+            Some(Input::Stream { name, reader }) => self.start_stream(piped(name), reader),
+        };
+        if let Err(error) = started {
+            self.ready.push(Planned::Problem(error));
+        }
+        true
     }
 
-    /// Starts one object of a tree; `Ok(None)` if it is passed over.
-    fn start(&mut self, found: Found) -> Result<Option<Option<PlannedStep>>, SourceError> {
-        let kind = match found.metadata.kind {
-            _ if found.stored.is_empty() && found.metadata.kind == Kind::Directory => {
-                return Ok(None);
-            }
+    /// Starts one object of a tree.
+    fn start(&mut self, found: Found) -> Result<(), SourceError> {
+        let metadata = &found.metadata;
+        let kind = match metadata.kind {
+            Kind::Directory if found.stored.is_empty() => return Ok(()),
             Kind::Directory => ItemKind::Directory,
             Kind::Symlink => ItemKind::Symlink(image::read_link(&found.path)?),
-            Kind::Regular => return self.start_file(found).map(Some),
-            Kind::Block if found.named => return self.start_file(found).map(Some),
-            Kind::Socket => return Ok(None),
-            other => {
-                let text = format!("{} is not stored", other.describe());
-                let source = std::io::Error::new(std::io::ErrorKind::Unsupported, text);
-                return Err(SourceError::new(&found.path, "back up", source));
+            Kind::Regular => return self.start_file(found),
+            Kind::Block if found.named => return self.start_file(found),
+            Kind::Fifo if found.named && self.options.read_special => {
+                return self.start_pipe(found);
             }
+            Kind::Block => ItemKind::BlockDevice(device(metadata)),
+            Kind::Character => ItemKind::CharacterDevice(device(metadata)),
+            Kind::Fifo => ItemKind::Fifo,
+            Kind::Socket => return Ok(()),
         };
         self.progress.note(&found.path.display().to_string());
-        let item = self.item(&found.metadata, found.stored, kind);
-        Ok(Some(Some(step_without_content(item))))
+        if let Some(item) = self.link(&found) {
+            self.push(item);
+            return Ok(());
+        }
+        let extra = match (&found.directory, metadata.kind) {
+            (Some(directory), _) => Extra::of_file(directory, &found.path, XATTRS_LEN_MAX),
+            // One that cannot be read: the walk says so.
+            (None, Kind::Directory) => Ok(Extra::default()),
+            (None, _) => Extra::of_path(&found.path, XATTRS_LEN_MAX),
+        };
+        let mut item = self.item(metadata, found.stored, kind);
+        self.add_extra(&mut item, extra);
+        self.links.note(&item, metadata);
+        self.push(item);
+        Ok(())
     }
 
-    fn start_file(&mut self, found: Found) -> Result<Option<PlannedStep>, SourceError> {
-        let mut item = self.item(&found.metadata, found.stored, ItemKind::File(nothing()));
+    fn start_file(&mut self, found: Found) -> Result<(), SourceError> {
+        if let Some(item) = self.link(&found) {
+            self.progress.note(&found.path.display().to_string());
+            self.push(item);
+            return Ok(());
+        }
         let is_device = found.metadata.kind == Kind::Block;
-        if !is_device && let Some(content) = self.previous.content(&item) {
+        if !is_device && let Some(before) = self.previous.untouched(&found.stored, &found.metadata)
+        {
             self.progress.note(&format!("{}: untouched", found.path.display()));
-            self.progress.advance(item.size);
-            item.kind = ItemKind::File(content);
-            return Ok(Some(step_without_content(item)));
+            self.progress.advance(before.size);
+            let mut item = self.item(&found.metadata, found.stored, before.kind);
+            (item.flags, item.xattrs) = (before.flags, before.xattrs);
+            self.links.note(&item, &found.metadata);
+            self.push(item);
+            return Ok(());
         }
         let file = RawFile::open(&found.path, found.named)?;
         let metadata = *file.metadata();
-        item = self.item(&metadata, item.path, ItemKind::File(nothing()));
+        let mut item = self.item(&metadata, found.stored, ItemKind::File(nothing()));
+        // A device is stored as a file, which it says nothing of.
+        if !is_device {
+            self.add_extra(&mut item, file.extra(XATTRS_LEN_MAX));
+            self.links.note(&item, &metadata);
+        }
         let Divided { parts, layout, allocation, why } =
             divide(Arc::new(file), &found.path, self.options.cutter)?;
         self.progress.note(&format!("{}: {why}", found.path.display()));
@@ -181,37 +223,54 @@ impl<'p> Plan<'p> {
         };
         let end = End { layout, allocation, source };
         let parts = parts.into_iter().map(windows).collect();
-        let begin = Some(Box::new(Draft { item, cutter, streams: true }));
+        let begin = Some(Box::new(Draft { item, cutter }));
         self.open = Some(Open { begin, parts, end });
-        Ok(None)
+        Ok(())
+    }
+
+    /// Starts what comes out of a named pipe, when somebody writes into it.
+    fn start_pipe(&mut self, found: Found) -> Result<(), SourceError> {
+        let file = std::fs::File::open(&found.path)
+            .map_err(|error| SourceError::new(&found.path, "open", error))?;
+        let mut item = self.item(&found.metadata, found.stored, ItemKind::File(nothing()));
+        // Its number and times say nothing of what comes out of it.
+        (item.size, item.linked, item.identity) = (0, false, Identity::default());
+        self.start_stream(item, Box::new(file))
+    }
+
+    /// The item of another name of something that was found before.
+    fn link(&mut self, found: &Found) -> Option<Item> {
+        let first = self.links.first(&found.metadata, &found.stored)?;
+        let mut item = self.item(&found.metadata, found.stored.clone(), ItemKind::HardLink(first));
+        (item.size, item.linked) = (0, false);
+        Some(item)
+    }
+
+    /// What cannot be read of it is a problem, and the rest is stored.
+    fn add_extra(&mut self, item: &mut Item, extra: Result<Extra, SourceError>) {
+        match extra {
+            Ok(extra) => (item.flags, item.xattrs) = (extra.flags & FLAGS, extra.xattrs),
+            Err(error) => self.ready.push(Planned::Problem(error)),
+        }
+    }
+
+    fn push(&mut self, item: Item) {
+        self.ready.push(Planned::Item(Box::new(item)));
     }
 
     fn start_stream(
         &mut self,
-        name: Vec<u8>,
+        item: Item,
         reader: Box<dyn std::io::Read + Send>,
     ) -> Result<(), SourceError> {
         let mut windows = StreamWindows::new(reader, self.lookahead);
-        let path = Path::new("standard input");
+        let path = Path::new(PIPE);
         let head = windows.peek().map_err(|error| SourceError::new(path, "read", error))?;
         let Choice { cutter, starts, why, .. } =
             choose(&Head(head), Path::new(""), self.options.cutter);
         self.progress.note(&format!("{}: {why}", path.display()));
         windows.set_starts(&starts);
-        let item = Item {
-            path: name,
-            kind: ItemKind::File(nothing()),
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
-            user: String::new(),
-            group: String::new(),
-            size: 0,
-            mtime: super::now(),
-            identity: Identity::default(),
-            changed: false,
-        };
-        let begin = Some(Box::new(Draft { item, cutter, streams: true }));
+        let begin = Some(Box::new(Draft { item, cutter }));
         let parts = VecDeque::from([(cutter, Windows::Stream(windows))]);
         self.open = Some(Open { begin, parts, end: End::default() });
         Ok(())
@@ -234,7 +293,44 @@ impl<'p> Plan<'p> {
             size,
             mtime: time(metadata.mtime),
             identity: identity(metadata),
+            flags: 0,
+            xattrs: Vec::new(),
             changed: false,
+            linked: metadata.kind != Kind::Directory && metadata.nlink > 1,
+        }
+    }
+}
+
+/// The first names of files that have several.
+#[derive(Default)]
+struct Links {
+    /// By device and inode: the path it is stored under, and how many names are still to be found.
+    first: HashMap<(u64, u64), (Vec<u8>, u64)>,
+}
+
+impl Links {
+    /// The first name of what is found under another one now.
+    fn first(&mut self, metadata: &Metadata, stored: &[u8]) -> Option<Vec<u8>> {
+        if metadata.nlink < 2 {
+            return None;
+        }
+        let Entry::Occupied(mut known) = self.first.entry((metadata.dev, metadata.ino)) else {
+            return None;
+        };
+        let (first, left) = known.get_mut();
+        if first.as_slice() == stored {
+            // A path that was named twice.
+            return None;
+        }
+        *left -= 1;
+        Some(if *left == 0 { known.remove().0 } else { first.clone() })
+    }
+
+    /// Remembers what is stored if it has other names.
+    fn note(&mut self, item: &Item, metadata: &Metadata) {
+        if item.linked {
+            let first = (item.path.clone(), metadata.nlink - 1);
+            self.first.insert((metadata.dev, metadata.ino), first);
         }
     }
 }
@@ -247,10 +343,15 @@ impl Iterator for Plan<'_> {
             if let Some(step) = self.stretch() {
                 return Some(Ok(step));
             }
-            if let Some(step) = self.object()? {
-                return Some(Ok(step));
+            if self.ready.len() >= TOGETHER || !self.object() {
+                break;
             }
         }
+        let before = std::mem::take(&mut self.ready);
+        (!before.is_empty()).then(|| {
+            let body = Body::Nothing;
+            Ok(Step { before, begin: None, fresh: false, advance: 0, body, end: None })
+        })
     }
 }
 
@@ -260,7 +361,7 @@ impl Windows {
         match self {
             Windows::Source(windows) => (windows.next(), windows.is_at_end()),
             Windows::Stream(windows) => {
-                let name = Path::new("standard input");
+                let name = Path::new(PIPE);
                 let stretch = windows.next(buffers);
                 let stretch = stretch.map_err(|error| SourceError::new(name, "read", error));
                 (stretch, windows.is_at_end())
@@ -283,17 +384,35 @@ pub(super) fn time(time: image::Time) -> Time {
 }
 
 pub(super) fn identity(metadata: &Metadata) -> Identity {
-    Identity { device: metadata.dev, inode: metadata.ino, ctime: time(metadata.ctime) }
+    Identity { inode: metadata.ino, ctime: time(metadata.ctime) }
 }
 
-fn step_without_content(item: Item) -> PlannedStep {
-    let draft = Box::new(Draft { item, cutter: CutterKind::Fastcdc, streams: false });
-    Step { begin: Some(draft), fresh: false, advance: 0, body: Body::Nothing, end: None }
+fn device(metadata: &Metadata) -> Device {
+    let (major, minor) = metadata.device;
+    Device { major, minor }
 }
 
-/// Something that could not be read and has no item.
-fn failed(error: SourceError) -> PlannedStep {
-    Step { begin: None, fresh: false, advance: 0, body: Body::Window(Err(error)), end: None }
+/// What errors call a stream that comes out of a pipe.
+const PIPE: &str = "standard input";
+
+/// The item of a pipe without a name of its own.
+fn piped(path: Vec<u8>) -> Item {
+    Item {
+        path,
+        kind: ItemKind::File(nothing()),
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        user: String::new(),
+        group: String::new(),
+        size: 0,
+        mtime: super::now(),
+        identity: Identity::default(),
+        flags: 0,
+        xattrs: Vec::new(),
+        changed: false,
+        linked: false,
+    }
 }
 
 fn nothing() -> Content {
@@ -318,7 +437,7 @@ impl Source for Head<'_> {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..));
         let Some(bytes) = rest.and_then(|rest| rest.get(..buf.len())) else {
-            let path = Path::new("standard input");
+            let path = Path::new(PIPE);
             return Err(SourceError::new(path, "look ahead", ErrorKind::UnexpectedEof));
         };
         buf.copy_from_slice(bytes);

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use format::archive::{Archive, Content, Item, ItemKind, Time};
+use format::archive::{Archive, Item, ItemKind, Time};
 use format::recipe::Entry;
 use image::Metadata;
 
@@ -49,22 +49,17 @@ impl Previous {
         let start = last.archive.start;
         let complete = repository.index.is_complete(&job(&last.archive), &last.fingerprint);
         let reusable = items.into_iter().filter(|item| {
-            is_settled(item, start)
-                && is_same(item, inputs)
-                && (complete || is_there(item, &chunks))
+            matches!(item.kind, ItemKind::File(_))
+                && is_settled(item, start)
+                && (complete || (is_same(item, inputs) && is_there(item, &chunks)))
         });
         Ok(Previous { files: reusable.map(|item| (item.path.clone(), item)).collect() })
     }
 
-    /// The content of an untouched file.
-    pub(super) fn content(&mut self, item: &Item) -> Option<Content> {
-        let before = self.files.remove(&item.path)?;
-        let same =
-            (before.size, before.mtime, before.identity) == (item.size, item.mtime, item.identity);
-        match before.kind {
-            ItemKind::File(content) if same => Some(content),
-            _ => None,
-        }
+    /// The item of an untouched file: whatever of it changes, its ctime does, so content and metadata are those of then.
+    pub(super) fn untouched(&mut self, path: &[u8], metadata: &Metadata) -> Option<Item> {
+        let before = self.files.remove(path)?;
+        looks(&before, metadata).then_some(before)
     }
 }
 
@@ -84,17 +79,20 @@ fn is_settled(item: &Item, start: Time) -> bool {
     !item.changed && item.identity.ctime.secs + SETTLED_SECS < start.secs
 }
 
-/// Whether the file is still there as it was.
+/// Whether the file is still there as it was: only then it pays to look for its chunks.
 fn is_same(item: &Item, inputs: &[Input]) -> bool {
     let found = inputs.iter().find_map(|input| match input {
         Input::Path(path) => below(path, &item.path),
         Input::Stream { .. } => None,
     });
-    found.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|stat| {
-        let metadata = Metadata::from(&stat);
-        (metadata.size, time(metadata.mtime), identity(&metadata))
-            == (item.size, item.mtime, item.identity)
-    })
+    let stat = found.and_then(|path| std::fs::metadata(path).ok());
+    stat.is_some_and(|stat| looks(item, &Metadata::from(&stat)))
+}
+
+/// Whether the item is of a file with this metadata.
+fn looks(item: &Item, metadata: &Metadata) -> bool {
+    (metadata.size, time(metadata.mtime), identity(metadata))
+        == (item.size, item.mtime, item.identity)
 }
 
 /// Whether the repository still has every chunk that restoring the item needs.

@@ -10,7 +10,7 @@ use image::{Allocation, AllocationMap, FileSink, Root, Sink, Source};
 
 use super::disk::{self, Disk, View};
 use super::target::Target;
-use super::{AllocationMode, Form, Restorer, not_restored, time};
+use super::{AllocationMode, Form, Restorer, not_restored};
 use crate::error::{Error, Result};
 use crate::file::{StoredFile, read_layout};
 use crate::stream::read_side;
@@ -19,15 +19,19 @@ use crate::window::BufferPool;
 /// What a disk has behind the name of its image.
 const RAW_SUFFIX: &[u8] = b".raw";
 
+/// What stands behind the name of an item where its file is made, and what is to be written to.
+pub(super) type Opened = (&'static [u8], Option<Arc<Target>>);
+
 impl<'scope> Restorer<'_, '_, 'scope> {
-    /// Makes the file and gives what its stream is to be written to; `None` if it is complete.
+    /// Makes the file and gives what its stream is to be written to, `None` if it is complete; and what stands behind its
+    /// name now.
     pub(super) fn open_file(
         &mut self,
         root: &Root,
         item: &Item,
         content: &Content,
         name: &str,
-    ) -> Result<Option<Arc<Target>>> {
+    ) -> Result<Opened> {
         if self.options.form == Form::Raw
             && let Some(stored) = StoredFile::open(self.chunks.repository, item)?
         {
@@ -39,16 +43,17 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             match Disk::open(Arc::new(stored), item)? {
                 Disk::Same => {}
                 Disk::Plain(view) => {
-                    self.claim(&path)?;
                     let sink = root.file(&path, view.len(), allocation)?;
+                    self.claim(&path)?;
                     let layout = disk::identity(view.len())?;
-                    return Ok(Some(Arc::new(Target::file(name, Some(layout), sink))));
+                    let target = Target::file(name, Some(layout), sink);
+                    return Ok((RAW_SUFFIX, Some(Arc::new(target))));
                 }
                 Disk::Packed(view) => {
-                    self.claim(&path)?;
                     let sink = root.file(&path, view.len(), allocation)?;
+                    self.claim(&path)?;
                     self.copy(view, sink, item)?;
-                    return Ok(None);
+                    return Ok((RAW_SUFFIX, None));
                 }
             }
         }
@@ -58,16 +63,17 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             AllocationMode::Full => Allocation::Full,
             AllocationMode::Exact => self.exact(item, content, name)?,
         };
-        self.claim(&item.path)?;
         let sink = root.file(&item.path, item.size, allocation)?;
-        Ok(Some(Arc::new(Target::file(name, layout, sink))))
+        self.claim(&item.path)?;
+        Ok((b"", Some(Arc::new(Target::file(name, layout, sink)))))
     }
 
-    /// A disk gets a name that another file of the archive may have: neither takes the place of the other.
+    /// A disk gets a name that another file of the archive may have, and so does whatever loses leading parts of its path:
+    /// neither takes the place of the other.
     pub(super) fn claim(&mut self, path: &[u8]) -> Result<()> {
-        let is_free = self.options.form != Form::Raw
-            || !path.ends_with(RAW_SUFFIX)
-            || self.claimed.insert(path.to_vec());
+        let is_new = self.options.form == Form::Raw && path.ends_with(RAW_SUFFIX);
+        let is_contested = is_new || self.options.strip > 0;
+        let is_free = !is_contested || self.claimed.insert(path.to_vec());
         match is_free {
             true => Ok(()),
             false => Err(Error::NotRestored(
@@ -93,7 +99,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         written.collect::<Result<()>>()?;
         let still_written = || Error::NotRestored("a part of it is still written".to_owned());
         let sink = Arc::try_unwrap(sink).map_err(|_| still_written())?;
-        sink.finish(item.mode, self.owner(item), time(item))?;
+        sink.finish(&self.attributes(item))?;
         self.report.file_count += 1;
         self.report.bytes += len;
         Ok(())

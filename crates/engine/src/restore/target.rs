@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use image::{FileSink, Layout, Piece, Sink, Time};
+use image::{Attributes, DeviceSink, FileSink, Layout, Piece, Sink};
 
 use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result};
 
-/// A file, or nothing; and the first thing that went wrong with it.
+/// A file, a device, or nothing; and the first thing that went wrong with it.
 pub(super) struct Target {
     name: String,
     /// Where the stream lies in the file; `None` if it is the file.
@@ -18,22 +18,25 @@ pub(super) struct Target {
 
 enum Place {
     File(FileSink),
+    Device(DeviceSink),
     Nowhere,
 }
 
 impl Target {
     pub(super) fn file(name: &str, layout: Option<Layout>, sink: FileSink) -> Self {
-        Target {
-            name: name.to_owned(),
-            layout,
-            place: Place::File(sink),
-            failure: Mutex::default(),
-        }
+        Self::new(name, layout, Place::File(sink))
+    }
+
+    pub(super) fn device(name: &str, layout: Option<Layout>, sink: DeviceSink) -> Self {
+        Self::new(name, layout, Place::Device(sink))
     }
 
     pub(super) fn nowhere(name: &str) -> Self {
-        let place = Place::Nowhere;
-        Target { name: name.to_owned(), layout: None, place, failure: Mutex::default() }
+        Self::new(name, None, Place::Nowhere)
+    }
+
+    fn new(name: &str, layout: Option<Layout>, place: Place) -> Self {
+        Target { name: name.to_owned(), layout, place, failure: Mutex::default() }
     }
 
     /// What errors call it.
@@ -81,9 +84,13 @@ impl Target {
         &self,
         offset: u64,
         len: u64,
-        mut put: impl FnMut(&FileSink, Piece) -> Result<()>,
+        mut put: impl FnMut(&dyn Sink, Piece) -> Result<()>,
     ) -> Result<u64> {
-        let Place::File(sink) = &self.place else { return Ok(len) };
+        let sink: &dyn Sink = match &self.place {
+            Place::File(sink) => sink,
+            Place::Device(sink) => sink,
+            Place::Nowhere => return Ok(len),
+        };
         let Some(layout) = &self.layout else {
             put(sink, Piece { offset, file_offset: offset, len })?;
             return Ok(len);
@@ -110,18 +117,14 @@ impl Target {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Completes a file, unless something went wrong with it: then nothing of it stays.
-    pub(super) fn finish(
-        target: Arc<Self>,
-        mode: u32,
-        owner: Option<(u32, u32)>,
-        mtime: Time,
-    ) -> Result<()> {
+    /// Completes a file or device, unless something went wrong with it: then nothing of it stays.
+    pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<()> {
         if let Some(what) = target.failure() {
             return Err(Error::NotRestored(what));
         }
         match Arc::try_unwrap(target).map(|target| target.place) {
-            Ok(Place::File(sink)) => Ok(sink.finish(mode, owner, mtime)?),
+            Ok(Place::File(sink)) => Ok(sink.finish(attributes)?),
+            Ok(Place::Device(sink)) => Ok(sink.finish()?),
             Ok(Place::Nowhere) => Ok(()),
             Err(_) => Err(Error::NotRestored("a part of it is still planned".to_owned())),
         }

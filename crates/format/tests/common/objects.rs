@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
 
-use format::archive::{Archive, Content, Identity, Item, ItemKind, Side, Time};
+use format::archive::{Archive, Content, Device, Identity, Item, ItemKind, Side, Time};
 use format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
 use format::index::{Counts, GroupRow, PackRow, Record, Tables, encode_segment, first_eight};
 use format::object::{Envelope, Kind};
@@ -280,11 +280,40 @@ pub(super) fn item() -> Item {
         size: (1 << 20) + 11,
         mtime: Time { secs: 1_795_391_000, nanos: 500_000_000 },
         identity: Identity {
-            device: 0xfd01,
             inode: 131_074,
             ctime: Time { secs: 1_795_391_000, nanos: 500_000_001 },
         },
+        flags: 0x40,
+        xattrs: vec![(b"user.note".to_vec(), b"golden".to_vec())],
         changed: false,
+        linked: true,
+    }
+}
+
+/// Another name of that file.
+pub(super) fn hard_link() -> Item {
+    Item {
+        path: b"vm/same.img".to_vec(),
+        kind: ItemKind::HardLink(item().path),
+        size: 0,
+        flags: 0,
+        xattrs: Vec::new(),
+        linked: false,
+        ..item()
+    }
+}
+
+/// A node of /dev.
+pub(super) fn device() -> Item {
+    Item {
+        path: b"dev/sda".to_vec(),
+        kind: ItemKind::BlockDevice(Device { major: 8, minor: 0 }),
+        mode: 0o660,
+        uid: 0,
+        gid: 6,
+        user: "root".to_owned(),
+        group: "disk".to_owned(),
+        ..hard_link()
     }
 }
 

@@ -20,8 +20,9 @@ use format::recipe::Node;
 use format::slot::Slot;
 
 use objects::{
-    archive, body, check_local_index, check_pack, config, derived_keys, footer, frame, group_row,
-    inner, item, layout, leaf, local_index, pack, pack_row, records, segment, slot, tables,
+    archive, body, check_local_index, check_pack, config, derived_keys, device, footer, frame,
+    group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row, records, segment,
+    slot, tables,
 };
 
 /// One example of docs/format.md.
@@ -254,25 +255,70 @@ fn trees() -> Vec<Sample> {
             name: "item",
             bytes: item().encode(),
             fields: vec![
-                (4, "length of the record: 198"),
+                (4, "length of the record"),
                 (15, "path, \"vm/disk.img\""),
-                (12, "mode 0640, uid 107, gid 107"),
+                (1, "kind: file"),
+                (1, "marks: may have other names"),
+                (2, "mode 0640"),
+                (8, "uid 107, gid 107"),
                 (8, "user, \"qemu\""),
                 (8, "group, \"qemu\""),
-                (8, "size: 1 MiB and 11 bytes"),
                 (12, "mtime: seconds, nanoseconds"),
-                (16, "device, inode"),
+                (8, "inode"),
                 (12, "ctime: seconds, nanoseconds"),
-                (2, "not changed while read; kind: file"),
+                (4, "flags: no dump"),
+                (4, "1 extended attribute:"),
+                (13, "\"user.note\""),
+                (10, "\"golden\""),
+                (8, "size: 1 MiB and 11 bytes"),
                 (1, "cutter: page"),
                 (88, "root of the recipe: the leaf above"),
                 (5, "layout: inline, 0 bytes: none"),
                 (11, "allocation: inline, 6 bytes: data 4096, hole 1044480, data 11"),
             ],
-            check: |bytes| {
-                let (_, record) = bytes.split_at(4);
-                assert_eq!(Item::decode(record), Ok(item()));
-            },
+            check: |bytes| check_item(bytes, &item()),
+        },
+        Sample {
+            name: "item-hard-link",
+            bytes: hard_link().encode(),
+            fields: vec![
+                (4, "length of the record"),
+                (15, "path, \"vm/same.img\""),
+                (1, "kind: hard link"),
+                (1, "no marks"),
+                (2, "mode 0640"),
+                (8, "uid 107, gid 107"),
+                (8, "user, \"qemu\""),
+                (8, "group, \"qemu\""),
+                (12, "mtime"),
+                (8, "inode"),
+                (12, "ctime"),
+                (4, "no flags"),
+                (4, "no extended attributes"),
+                (15, "the first name, \"vm/disk.img\""),
+            ],
+            check: |bytes| check_item(bytes, &hard_link()),
+        },
+        Sample {
+            name: "item-device",
+            bytes: device().encode(),
+            fields: vec![
+                (4, "length of the record"),
+                (11, "path, \"dev/sda\""),
+                (1, "kind: block device"),
+                (1, "no marks"),
+                (2, "mode 0660"),
+                (8, "uid 0, gid 6"),
+                (8, "user, \"root\""),
+                (8, "group, \"disk\""),
+                (12, "mtime"),
+                (8, "inode"),
+                (12, "ctime"),
+                (4, "no flags"),
+                (4, "no extended attributes"),
+                (8, "major number 8, minor number 0"),
+            ],
+            check: |bytes| check_item(bytes, &device()),
         },
         Sample {
             name: "layout",
@@ -302,9 +348,15 @@ fn trees() -> Vec<Sample> {
                 (11, "\"/srv/vm\""),
                 (24, "original_len, 1 file, 0 problems"),
                 (1, "cutter: fastcdc"),
-                (42, "root of the item stream: one chunk of 202 bytes"),
+                (42, "root of the item stream: one chunk, the item above"),
             ],
             check: |bytes| assert_eq!(Archive::decode(bytes), Ok(archive())),
         },
     ]
+}
+
+fn check_item(bytes: &[u8], item: &Item) {
+    let (len, record) = bytes.split_at(4);
+    assert_eq!(len, (record.len() as u32).to_le_bytes());
+    assert_eq!(Item::decode(record).as_ref(), Ok(item));
 }

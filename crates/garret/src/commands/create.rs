@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
-use engine::{Access, BackupOptions, BackupReport, Compression, Input, Repository};
+use engine::{Access, BackupOptions, BackupReport, Compression, Input};
 
+use crate::excludes::Excludes;
 use crate::location;
 use cli::args::{self, CutterName, Threads};
 use cli::failure::Failure;
@@ -20,6 +21,26 @@ pub(crate) struct Args {
     /// Show statistics in the end
     #[arg(short, long)]
     stats: bool,
+    /// Show the statistics as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    excludes: Excludes,
+    /// Leave out directories that hold a CACHEDIR.TAG
+    #[arg(long)]
+    exclude_caches: bool,
+    /// Leave out what is on another file system than the PATH it was found under
+    #[arg(long)]
+    do_not_cross_mountpoints: bool,
+    /// Store numbers of users and groups, and no names
+    #[arg(long)]
+    numeric_owner: bool,
+    /// Store what comes out of a named pipe that is given as PATH, not that it is there
+    #[arg(long)]
+    read_special: bool,
+    /// For attic's sake; it does nothing: what was stored when a run is interrupted stays, and the next run finds it
+    #[arg(short = 'c', long = "checkpoint-interval", value_name = "SEC")]
+    _checkpoint_interval: Option<u64>,
     /// none, lz4, zstd or zstd,LEVEL (-7 to 22)
     #[arg(long, value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
     #[arg(value_parser = args::compression)]
@@ -38,7 +59,7 @@ pub(crate) struct Args {
     /// The archive to make
     #[arg(value_name = "REPO::NAME")]
     archive: OsString,
-    /// Files, directories, block devices; - is standard input
+    /// Files, directories, block devices (their content); - is standard input
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
 }
@@ -48,18 +69,42 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     ui.set_verbose(args.verbose);
     let (path, name) = location::archive(&args.archive)?;
     let inputs = inputs(args.paths, args.stdin_name.as_deref())?;
+    let exclude = args.excludes.patterns()?;
     let mut repository = session::open(&path, Access::Create, ui)?;
-    let options = BackupOptions {
+    let mut options = BackupOptions {
         cutter: args.cutter.into(),
         compression: args.compression,
         threads: args.threads.count(),
+        exclude,
+        exclude_caches: args.exclude_caches,
+        one_file_system: args.do_not_cross_mountpoints,
+        read_special: args.read_special,
         ..surroundings::backup_options(&path)?
     };
+    if args.numeric_owner {
+        (options.users, options.groups) = Default::default();
+    }
     let report = engine::backup(&mut repository, &name, inputs, &options, ui)?;
-    if args.stats {
-        ui.print(&stats(&repository, &report, started.elapsed().as_secs_f64(), ui)?)?;
+    if args.stats || args.json {
+        let totals = Totals {
+            seconds: started.elapsed().as_secs_f64(),
+            original: session::original_len(&repository, ui)?,
+            stored: repository.stored_len()?,
+        };
+        let text = if args.json { json(&report, &totals) } else { stats(&report, &totals) };
+        ui.print(&text)?;
     }
     Ok(())
+}
+
+/// What the statistics say beside the report of the backup.
+struct Totals {
+    /// How long it took.
+    seconds: f64,
+    /// Bytes of all archives.
+    original: u64,
+    /// Bytes of the repository.
+    stored: u64,
 }
 
 fn inputs(paths: Vec<OsString>, stdin_name: Option<&OsStr>) -> Result<Vec<Input>, Failure> {
@@ -81,13 +126,42 @@ fn inputs(paths: Vec<OsString>, stdin_name: Option<&OsStr>) -> Result<Vec<Input>
     Ok(paths.into_iter().map(input).collect())
 }
 
-fn stats(
-    repository: &Repository,
-    report: &BackupReport,
-    seconds: f64,
-    ui: &Ui,
-) -> Result<String, Failure> {
+/// The same for programs: times as RFC 3339 has them, lengths in bytes.
+fn json(report: &BackupReport, totals: &Totals) -> String {
     let BackupReport { archive, written, untouched_bytes, hole_bytes } = report;
+    let body = &archive.archive;
+    let time = |time: format::archive::Time| {
+        let nanos = i32::try_from(time.nanos).unwrap_or(0);
+        jiff::Timestamp::new(time.secs, nanos).unwrap_or_default().to_string()
+    };
+    let gigabytes = body.original_len as f64 / 1e9;
+    let pace = (body.original_len > 0).then(|| totals.seconds / gigabytes);
+    let value = serde_json::json!({
+        "archive": {
+            "name": archive.name,
+            "fingerprint": format::ChunkId::from_bytes(archive.fingerprint).to_string(),
+            "start": time(body.start),
+            "end": time(body.end),
+            "duration": totals.seconds,
+            "files": body.file_count,
+            "problems": body.problem_count,
+            "original_size": body.original_len,
+            "read": body.original_len.saturating_sub(untouched_bytes + hole_bytes),
+            "holes": hole_bytes,
+            "untouched": untouched_bytes,
+            "new_size": written.chunk_bytes,
+            "new_chunks": written.chunk_count,
+            "stored_size": written.pack_bytes,
+            "seconds_per_gb": pace,
+        },
+        "repository": { "original_size": totals.original, "stored_size": totals.stored },
+    });
+    format!("{value:#}\n")
+}
+
+fn stats(report: &BackupReport, totals: &Totals) -> String {
+    let BackupReport { archive, written, untouched_bytes, hole_bytes } = report;
+    let Totals { seconds, original: all, stored } = *totals;
     let body = &archive.archive;
     let fingerprint = format::ChunkId::from_bytes(archive.fingerprint);
     let size = render::size;
@@ -103,8 +177,6 @@ fn stats(
     text += &format!("End time: {}\n", render::long_time(body.end));
     text += &format!("Duration: {seconds:.2} seconds\n");
     text += &format!("Number of files: {}\n\n{}", body.file_count, render::size_header());
-    let all = session::original_len(repository, ui)?;
-    let stored = repository.stored_len()?;
     let original = size(body.original_len);
     text += &render::size_row("This archive:", &original, "-", &size(written.pack_bytes));
     text += &render::size_row("All archives:", &size(all), "-", &size(stored));
@@ -122,5 +194,5 @@ fn stats(
     );
     let pace = render::seconds_per_gb(seconds, body.original_len);
     text += &format!("Seconds per GB: {pace}\n{rule}\n");
-    Ok(text)
+    text
 }

@@ -11,7 +11,7 @@ use crate::location;
 use cli::args::{Threads, Verbose};
 use cli::failure::Failure;
 use cli::ui::Ui;
-use cli::{render, session};
+use cli::{overview, render, session};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -118,5 +118,5 @@ pub(super) fn stats(repository: &Repository, freed: &Freed, ui: &Ui) -> Result<S
     let original = render::freed(freed.original_len);
     let stored = render::freed(freed.stored_len);
     let row = render::size_row("Deleted data:", &original, "-", &stored);
-    Ok(render::size_header() + &row + &super::info::all_archives(repository, ui)?)
+    Ok(render::size_header() + &row + &overview::all_archives(repository, ui)?)
 }

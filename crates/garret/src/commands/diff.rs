@@ -117,7 +117,7 @@ fn json_change(change: &Change) -> Value {
         Difference::Added { len } => record.with("change", "added").with("size", *len),
         Difference::Removed { len } => record.with("change", "removed").with("size", *len),
         Difference::Kind { from, to } => {
-            record.with("change", "type").with("from", *from).with("to", *to)
+            record.with("change", "type").with("from", from.as_str()).with("to", to.as_str())
         }
         Difference::Target { from, to } => {
             record.with("change", "target").with("from", text(from)).with("to", text(to))

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 
 use engine::{Access, AllocationMode, Destination, Form, Progress, RestoreOptions, Selection};
 
+use crate::excludes::Excludes;
 use crate::location;
 use cli::args::Threads;
 use cli::failure::Failure;
 use cli::ui::Ui;
-use cli::{render, session};
+use cli::{render, session, surroundings};
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -52,6 +53,14 @@ pub(crate) struct Args {
     #[arg(long = "as", value_name = "FORM", conflicts_with = "dry_run")]
     form: Option<FormName>,
     #[command(flatten)]
+    excludes: Excludes,
+    /// Give files to owners by number, whatever the names
+    #[arg(long)]
+    numeric_owner: bool,
+    /// Leave out the first N parts of each path; what has no more is not restored
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    strip_components: usize,
+    #[command(flatten)]
     threads: Threads,
     /// Show each path
     #[arg(short, long, conflicts_with = "stdout")]
@@ -64,13 +73,14 @@ pub(crate) struct Args {
     paths: Vec<OsString>,
 }
 
-pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     ui.set_verbose(args.verbose);
     if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (args.form, args.allocation) {
         let why = "--allocation exact is about files as they were; leave out --as".to_owned();
         return Err(Failure::Usage(why));
     }
     let (path, name) = location::archive(&args.archive)?;
+    let exclude = args.excludes.patterns()?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = repository.archive(&name)?;
     if archive.archive.name != name {
@@ -78,7 +88,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let made_as = render::one_line(&archive.archive.name);
         ui.wait(&format!("note: archive {} was made as {made_as}", render::one_line(&name)));
     }
-    let mut selection = Selection::new(args.paths.iter().cloned().map(OsString::into_vec));
+    let paths = args.paths.into_iter().map(OsString::into_vec);
+    let mut selection = Selection::new(paths).without(exclude);
+    let [users, groups] =
+        if args.numeric_owner { Default::default() } else { surroundings::numbers() };
     let options = RestoreOptions {
         allocation: match args.allocation {
             None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
@@ -91,6 +104,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         },
         threads: args.threads.count(),
         owners: rustix::process::geteuid().is_root(),
+        users,
+        groups,
+        strip: args.strip_components,
     };
     let mut out;
     let destination = if args.stdout {
@@ -100,7 +116,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Destination::Nowhere
     } else {
         let here = || PathBuf::from(".");
-        Destination::Directory(args.destination.clone().unwrap_or_else(here))
+        Destination::Directory(args.destination.unwrap_or_else(here))
     };
     let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui)?;
     for path in report.unmatched {

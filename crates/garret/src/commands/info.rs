@@ -14,7 +14,7 @@ use cli::args::Verbose;
 use cli::failure::Failure;
 use cli::record::{self, Record, Template};
 use cli::ui::Ui;
-use cli::{render, session};
+use cli::{overview, render, session};
 
 /// How it is shown, unless as attic does.
 #[derive(Debug, clap::Args)]
@@ -113,7 +113,7 @@ fn archive(
     text.push('\n');
     text += &render::size_header();
     text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
-    text += &all_archives(repository, ui)?;
+    text += &overview::all_archives(repository, ui)?;
     Ok(text)
 }
 
@@ -187,22 +187,5 @@ fn whole(
     if let Some(template) = &layout.format {
         return record()?.format(template);
     }
-    let config = repository.config();
-    let mode = encryption(config.key_mode);
-    let created = render::long_time(Time { secs: config.created, nanos: 0 });
-    let mut text = format!("Repository: {}\n", path.display());
-    text += &format!("Repository id: {}\n", repository.id());
-    text += &format!("Encryption: {mode}\nCreated: {created}\n");
-    text += &format!("Number of archives: {}\n\n", repository.archive_names()?.len());
-    text += &render::size_header();
-    text += &all_archives(repository, ui)?;
-    Ok(text)
-}
-
-/// The row of the whole repository. What an archive alone takes is not known: chunks of several archives are compressed
-/// together, and most are shared.
-pub(super) fn all_archives(repository: &Repository, ui: &Ui) -> Result<String, Failure> {
-    let original = render::size(session::original_len(repository, ui)?);
-    let stored = render::size(repository.stored_len()?);
-    Ok(render::size_row("All archives:", &original, "-", &stored))
+    overview::repository(repository, path, ui)
 }

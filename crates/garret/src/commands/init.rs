@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut key_file = None;
     let made = engine::init(&store, &options, &mut |id, bytes| {
         let at = secrets::key_path(id).map_err(|failure| match failure {
+            Failure::Engine(error) => error,
             Failure::Fatal(text) | Failure::Usage(text) => Error::BadOption(text),
             Failure::NobodyReads(_) => Error::BadOption("the output was closed".to_owned()),
         })?;

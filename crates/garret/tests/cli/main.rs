@@ -18,6 +18,7 @@ mod refusals;
 mod round_trip;
 mod secrets;
 mod texts;
+mod trees;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,0 +1,132 @@
+//! One module per command: its words and the flags, and from there one library call and its rendering.
+
+mod backup;
+mod config;
+mod exchange;
+mod gc;
+mod info;
+mod init;
+mod inspect;
+mod passwd;
+mod restore;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use cli::failure::Failure;
+use cli::session;
+use cli::ui::Ui;
+use engine::{Access, Error, NamedArchive, Repository};
+use format::archive::{Item, ItemKind};
+
+use crate::args::{Line, unknown};
+use crate::location::Place;
+use crate::password::{self, Password};
+use crate::usage;
+
+/// What every command is given.
+struct Context<'a> {
+    line: &'a Line,
+    passwords: Vec<Password>,
+    ui: &'a Ui,
+}
+
+/// Does what the line says.
+pub(crate) fn run(line: &Line, ui: &Ui) -> Result<(), Failure> {
+    let passwords = line.passwords.iter().map(Password::read).collect::<Result<_, _>>()?;
+    let context = Context { line, passwords, ui };
+    let Some((command, words)) = line.words.split_first() else { return Ok(()) };
+    match command.to_str() {
+        Some("init") => init::run(&context, words),
+        Some("backup") => backup::run(&context, words),
+        Some("restore") => restore::run(&context, words),
+        Some("export") => exchange::run(&context, words, exchange::Direction::Export),
+        Some("import") => exchange::run(&context, words, exchange::Direction::Import),
+        Some("gc") => gc::run(&context, words),
+        Some("passwd") => passwd::run(&context, words),
+        Some("inspect") => inspect::run(&context, words),
+        Some("info") => info::run(&context, words),
+        Some("config") => config::run(&context, words),
+        Some("nbd") => Err(Failure::Fatal(
+            "nbd is not there yet: restore to a file or block device instead".to_owned(),
+        )),
+        _ => Err(Failure::Fatal(unknown(command))),
+    }
+}
+
+/// The wrong number of words for a command.
+fn wrong_use(command: &str) -> Failure {
+    Failure::Usage(usage::of(command))
+}
+
+/// The action before the one word of a command that may have one; `None` for any other number of words, and for an action
+/// that is not among `actions`.
+fn action<'w>(words: &'w [OsString], actions: &[&'static str]) -> Option<(&'w str, &'w OsString)> {
+    match words {
+        [word] => actions.first().map(|first| (*first, word)),
+        [action, word] => {
+            let action = action.to_str().filter(|action| actions.contains(action))?;
+            Some((action, word))
+        }
+        _ => None,
+    }
+}
+
+impl Context<'_> {
+    /// The repository at `path`, open under the password of a command that takes one.
+    fn open(&self, path: &Path, access: Access) -> Result<Repository, Failure> {
+        self.open_with(path, self.passwords.first(), access)
+    }
+
+    fn open_with(
+        &self,
+        path: &Path,
+        password: Option<&Password>,
+        access: Access,
+    ) -> Result<Repository, Failure> {
+        let locked = session::find(path)?;
+        let keys = password::unlock(&locked, path, password, self.ui)?;
+        session::enter(locked, keys, access, self.ui)
+    }
+}
+
+/// Shows why one of several things could not be done; the others go on.
+fn report(failure: Failure, ui: &Ui) {
+    match failure {
+        Failure::Fatal(text) | Failure::Usage(text) => ui.report(&text),
+        // Why nothing was stored was reported when it happened.
+        Failure::Engine(Error::NothingStored) | Failure::NobodyReads(_) => {}
+        Failure::Engine(error) => ui.report(&engine::message(&error)),
+    }
+}
+
+/// An archive that holds exactly one file, and that file; zbackup's are all like that.
+fn single(repository: &Repository, place: &Place) -> Result<(NamedArchive, Item), Failure> {
+    let archive = repository.archive(&place.name).map_err(|error| place.failure(error))?;
+    match only_file(repository, &archive)? {
+        Ok(item) => Ok((archive, item)),
+        Err(count) => Err(Failure::Fatal(format!(
+            "{} holds {count} files: garret extract {}::{} restores them",
+            place.given.display(),
+            place.repository.display(),
+            place.name
+        ))),
+    }
+}
+
+/// The one file of an archive, else how many there are.
+fn only_file(
+    repository: &Repository,
+    archive: &NamedArchive,
+) -> Result<Result<Item, u64>, Failure> {
+    if archive.archive.file_count != 1 {
+        return Ok(Err(archive.archive.file_count));
+    }
+    let items = repository.items(archive)?.into_iter();
+    let mut files = items.filter(|item| matches!(item.kind, ItemKind::File(_)));
+    match (files.next(), files.next()) {
+        (Some(item), None) => Ok(Ok(item)),
+        (None, _) => Ok(Err(0)),
+        (Some(_), Some(_)) => Ok(Err(2 + files.count() as u64)),
+    }
+}

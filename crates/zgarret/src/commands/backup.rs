@@ -1,0 +1,177 @@
+//! `zgarret backup`: makes a backup of standard input, of a file or block device, or one of each file of a directory.
+//!
+//! Promises: what cannot become a backup is refused before anything is read; a name in `backups/` appears when its backup is
+//! complete; nothing on stdout.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use cli::failure::Failure;
+use cli::surroundings;
+use engine::{Access, BackupOptions, Error, Input, Progress, Repository};
+
+use super::{Context, report, wrong_use};
+use crate::location::{self, Parents, Place, reason};
+
+pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
+    match words {
+        [to] => standard_input(context, to),
+        [from, to] => {
+            let metadata = fs::metadata(from).map_err(|error| cannot_open(from, &error))?;
+            match metadata.is_dir() {
+                true => directory(context, Path::new(from), to),
+                false => file(context, from, to),
+            }
+        }
+        _ => Err(wrong_use("backup")),
+    }
+}
+
+/// An open repository and how to back up into it.
+struct Writer<'a> {
+    repository: Repository,
+    options: BackupOptions,
+    context: &'a Context<'a>,
+}
+
+impl<'a> Writer<'a> {
+    fn open(context: &'a Context<'a>, path: &Path) -> Result<Self, Failure> {
+        for name in &context.line.storable.sizes {
+            context
+                .ui
+                .wait(&format!("note: {name} has no effect: the format has sizes of its own"));
+        }
+        let repository = context.open(path, Access::Create)?;
+        let options = BackupOptions {
+            compression: context.line.storable.compression(),
+            threads: context.line.runtime.threads(),
+            ..surroundings::backup_options(path)?
+        };
+        Ok(Writer { repository, options, context })
+    }
+
+    fn back_up(&mut self, place: &Place, input: Input) -> Result<(), Failure> {
+        let Writer { repository, options, context } = self;
+        engine::backup(repository, &place.name, vec![input], options, context.ui)
+            .map(drop)
+            .map_err(|error| place.failure(error))
+    }
+}
+
+/// The place of a backup that is to be made.
+fn free_place(to: &OsStr) -> Result<Place, Failure> {
+    let place = location::backup(to, Parents::MayBeMissing)?;
+    if place.is_taken() { Err(place.exists()) } else { Ok(place) }
+}
+
+fn standard_input(context: &Context<'_>, to: &OsStr) -> Result<(), Failure> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::Fatal("Won't read data from a terminal".to_owned()));
+    }
+    let place = free_place(to)?;
+    let mut writer = Writer::open(context, &place.repository)?;
+    // Without the buffer that std puts in front of it.
+    let reader = stdin.as_fd().try_clone_to_owned();
+    let reader = reader.map_err(|error| Failure::io("standard input", &error))?;
+    writer.back_up(&place, stream(&place, File::from(reader)))
+}
+
+/// A stream has no name of its own: it is called as the backup is.
+fn stream(place: &Place, reader: File) -> Input {
+    let name = place.given.file_name().unwrap_or_default().as_bytes().to_vec();
+    Input::Stream { name, reader: Box::new(reader) }
+}
+
+fn file(context: &Context<'_>, from: &OsStr, to: &OsStr) -> Result<(), Failure> {
+    let place = free_place(to)?;
+    let opened = File::open(from).and_then(|file| Ok((file.metadata()?.file_type(), file)));
+    let (kind, file) = opened.map_err(|error| cannot_open(from, &error))?;
+    let mut writer = Writer::open(context, &place.repository)?;
+    // What `<(command)` of a shell gives.
+    let input = match kind.is_fifo() {
+        true => stream(&place, file),
+        false => Input::Path(from.into()),
+    };
+    writer.back_up(&place, input)
+}
+
+/// One backup for each regular file. What goes wrong with one is reported, and the others go on.
+fn directory(context: &Context<'_>, from: &Path, to: &OsStr) -> Result<(), Failure> {
+    let real = from.canonicalize().map_err(|error| cannot_open(from.as_os_str(), &error))?;
+    let top = real.file_name().ok_or_else(|| {
+        Failure::Fatal(format!("{} has no name to put its backups under", from.display()))
+    })?;
+    let place = location::below(to, top.as_bytes())?;
+    let mut writer = Writer::open(context, &place.repository)?;
+    for (path, name) in files_below(context, from, top, &writer.options) {
+        let place = match location::below(to, &name) {
+            Ok(place) if place.is_taken() => Err(place.exists()),
+            place => place,
+        };
+        match place.and_then(|place| writer.back_up(&place, Input::Path(path))) {
+            Ok(()) => {}
+            Err(Failure::Engine(error)) if !is_about_one_file(&error) => return Err(error.into()),
+            Err(failure) => report(failure, context.ui),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the next file may fare better.
+fn is_about_one_file(error: &Error) -> bool {
+    matches!(error, Error::BadName(_) | Error::NothingStored | Error::Source(_))
+}
+
+/// The regular files of a tree and the names of their backups, in the order of the names. Of all else there is a line.
+fn files_below(
+    context: &Context<'_>,
+    top: &Path,
+    name: &OsStr,
+    options: &BackupOptions,
+) -> Vec<(PathBuf, Vec<u8>)> {
+    let (ui, minimal_size) = (context.ui, context.line.runtime.minimal_size);
+    let mut found = Vec::new();
+    let mut open = vec![(top.to_owned(), name.as_bytes().to_vec())];
+    while let Some((directory, prefix)) = open.pop() {
+        let entries = fs::read_dir(&directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                report(cannot_open(directory.as_os_str(), &error), ui);
+                continue;
+            }
+        };
+        for entry in entries {
+            let path = entry.path();
+            let name = [&prefix, entry.file_name().as_bytes()].join(&b'/');
+            match path.symlink_metadata() {
+                Err(error) => report(cannot_open(path.as_os_str(), &error), ui),
+                Ok(stat) if stat.is_dir() => {
+                    if !options.skip.contains(&(stat.dev(), stat.ino())) {
+                        open.push((path, name));
+                    }
+                }
+                Ok(stat) if !stat.is_file() => {
+                    ui.complain(&format!("{} is not a regular file: skipped", path.display()));
+                }
+                Ok(stat) if stat.len() < minimal_size => {
+                    let text = format!("{} is below backup.minimalSize: skipped", path.display());
+                    ui.complain(&text);
+                }
+                Ok(_) => found.push((path, name)),
+            }
+        }
+    }
+    found.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
+    found
+}
+
+fn cannot_open(path: &OsStr, error: &io::Error) -> Failure {
+    Failure::Fatal(format!("Can't open {}: {}", Path::new(path).display(), reason(error)))
+}

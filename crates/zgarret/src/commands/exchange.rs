@@ -1,0 +1,277 @@
+//! `zgarret export` and `import`: backups of one repository into another.
+//!
+//! ```text
+//! source: restore -> channel -> destination: backup
+//!         verify                cut, name, compress, seal under its own keys
+//! ```
+//!
+//! Packs and indexes are sealed for the repository they are in, so what is copied is content. Promises: a backup is in the
+//! destination whole or not at all; one whose name is taken there is left as it is.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use cli::failure::Failure;
+use cli::surroundings;
+use cli::ui::Ui;
+use engine::{
+    Access, BackupOptions, Destination, Error, Input, NamedArchive, Phase, Problem, Progress,
+    Repository, Selection, Silent,
+};
+
+use super::{Context, only_file, report, restore, wrong_use};
+use crate::options::Exchange;
+use crate::{location, password};
+
+/// Which way the data goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// From the first repository to the second.
+    Export,
+    /// From the second to the first: so does zbackup, whatever its usage says.
+    Import,
+}
+
+/// Parts of a file that are read ahead of the backup.
+const PARTS_WAITING: usize = 2;
+
+pub(super) fn run(
+    context: &Context<'_>,
+    words: &[OsString],
+    direction: Direction,
+) -> Result<(), Failure> {
+    let passwords = password::pair(&context.passwords)?;
+    let [first, second] = words else {
+        return Err(wrong_use(if direction == Direction::Export { "export" } else { "import" }));
+    };
+    let fatal = |text: &str| Err(Failure::Fatal(text.to_owned()));
+    match context.line.runtime.exchange {
+        Exchange { backups: true, .. } => {}
+        none if none == Exchange::default() => return fatal("Specify any --exchange flag"),
+        _ => {
+            return fatal(
+                "Nothing to exchange without backups: bundles and indexes come with the backups that need them",
+            );
+        }
+    }
+    let first = (location::repository(first)?, passwords.0);
+    let second = (location::repository(second)?, passwords.1);
+    let (from, to) = match direction {
+        Direction::Export => (first, second),
+        Direction::Import => (second, first),
+    };
+    let mut copy = Copy {
+        source: context.open_with(&from.0, from.1, Access::Read)?,
+        from: from.0,
+        options: BackupOptions {
+            compression: context.line.storable.compression(),
+            threads: context.line.runtime.threads(),
+            ..surroundings::backup_options(&to.0)?
+        },
+        destination: context.open_with(&to.0, to.1, Access::Create)?,
+        to: to.0,
+        ui: context.ui,
+    };
+    copy.all()
+}
+
+/// Both ends, open.
+struct Copy<'a> {
+    source: Repository,
+    from: PathBuf,
+    destination: Repository,
+    to: PathBuf,
+    options: BackupOptions,
+    ui: &'a Ui,
+}
+
+impl Copy<'_> {
+    /// Copies what is missing. What cannot be read is reported and left out; trouble with the destination ends it.
+    fn all(&mut self) -> Result<(), Failure> {
+        let there = self.destination.archive_names()?;
+        for name in self.source.archive_names()? {
+            if there.binary_search(&name).is_ok() {
+                continue;
+            }
+            match self.source.archive(&name) {
+                Ok(archive) => self.one(&archive)?,
+                Err(error) => report(error.into(), self.ui),
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, archive: &NamedArchive) -> Result<(), Failure> {
+        let name = &archive.name;
+        let item = match only_file(&self.source, archive) {
+            Ok(Ok(item)) => item,
+            Ok(Err(count)) => {
+                self.ui.report(&format!("{name} holds {count} files: not copied, only one can be"));
+                return Ok(());
+            }
+            Err(failure) => {
+                report(failure, self.ui);
+                return Ok(());
+            }
+        };
+        let Copy { source, destination, options, ui, .. } = self;
+        let options = BackupOptions {
+            host: archive.archive.host.clone(),
+            user: archive.archive.user.clone(),
+            command: archive.archive.command.clone(),
+            ..options.clone()
+        };
+        let (sender, receiver) = sync_channel(PARTS_WAITING);
+        let reader = Box::new(Incoming::new(receiver));
+        let input = Input::Stream { name: item.path.clone(), reader };
+        let source = &*source;
+        let made = std::thread::scope(|scope| {
+            scope.spawn(|| send(source, archive, item.path, options.threads, sender));
+            let progress = Copying { name, ui };
+            engine::backup(destination, name, vec![input], &options, &progress)
+        });
+        match made {
+            Ok(_) => self.keep_time(name),
+            // Made by another program since we looked, or reported already.
+            Err(Error::ArchiveExists(_) | Error::NothingStored) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// `find -mtime` is to see when the backup was made, not when it was copied. That it cannot be set spoils nothing.
+    fn keep_time(&self, name: &str) {
+        let path = |root: &Path| root.join("backups").join(name);
+        let time = path(&self.from).metadata().and_then(|metadata| metadata.modified());
+        let copy = File::open(path(&self.to));
+        if let (Ok(time), Ok(copy)) = (time, copy) {
+            let _unset = copy.set_modified(time);
+        }
+    }
+}
+
+type Part = io::Result<Vec<u8>>;
+
+/// Reads a file of the source and sends it part by part; an empty one ends it.
+fn send(
+    source: &Repository,
+    archive: &NamedArchive,
+    path: Vec<u8>,
+    threads: usize,
+    sender: SyncSender<Part>,
+) {
+    let mut outgoing = Outgoing(sender);
+    let restored = engine::restore(
+        source,
+        archive,
+        &mut Selection::new([path]),
+        Destination::Stream(&mut outgoing),
+        &restore::options(threads),
+        &Silent,
+    );
+    let last = match restored {
+        Ok(_) => Ok(Vec::new()),
+        Err(error) => Err(io::Error::other(engine::message(&error))),
+    };
+    // If nobody takes it, the backup has ended already, and said why.
+    let _untaken = outgoing.0.send(last);
+}
+
+struct Outgoing(SyncSender<Part>);
+
+impl Write for Outgoing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !bytes.is_empty() {
+            self.0.send(Ok(bytes.to_vec())).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The other end. It ends only where the sender said so: a stream that breaks off must not become a backup.
+struct Incoming {
+    receiver: Receiver<Part>,
+    part: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl Incoming {
+    fn new(receiver: Receiver<Part>) -> Self {
+        Incoming { receiver, part: Vec::new(), at: 0, ended: false }
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.part.len() && !self.ended {
+            let broken_off = |_| io::Error::from(io::ErrorKind::UnexpectedEof);
+            self.part = self.receiver.recv().map_err(broken_off)??;
+            self.at = 0;
+            self.ended = self.part.is_empty();
+        }
+        let len = self.part.get(self.at..).unwrap_or_default().read(buffer)?;
+        self.at += len;
+        Ok(len)
+    }
+}
+
+/// Says which backup a problem is about.
+struct Copying<'a> {
+    name: &'a str,
+    ui: &'a Ui,
+}
+
+impl Progress for Copying<'_> {
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        self.ui.begin(phase, total);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.ui.advance(bytes);
+    }
+
+    fn end(&self) {
+        self.ui.end();
+    }
+
+    fn wait(&self, text: &str) {
+        self.ui.wait(text);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        // The stream has no other name for the engine.
+        let why = problem.text.trim_start_matches("standard input: cannot read: ");
+        self.ui.report(&format!("{} not copied: {why}", self.name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(parts: Vec<Part>) -> io::Result<Vec<u8>> {
+        let (sender, receiver) = sync_channel(parts.len() + 1);
+        parts.into_iter().for_each(|part| sender.send(part).unwrap());
+        drop(sender);
+        let mut bytes = Vec::new();
+        Incoming::new(receiver).read_to_end(&mut bytes).map(|_| bytes)
+    }
+
+    #[test]
+    fn a_stream_ends_where_the_sender_says_so_and_nowhere_else() {
+        let part = |bytes: &[u8]| Ok(bytes.to_vec());
+        assert_eq!(incoming(vec![part(b"ab"), part(b"c"), part(b"")]).unwrap(), b"abc");
+        assert_eq!(incoming(vec![part(b"")]).unwrap(), b"");
+        let broken_off = incoming(vec![part(b"ab")]).unwrap_err();
+        assert_eq!(broken_off.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(incoming(vec![part(b"ab"), Err(io::Error::other("bad")), part(b"")]).is_err());
+    }
+}

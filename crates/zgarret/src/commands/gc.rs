@@ -1,0 +1,23 @@
+//! `zgarret gc`: gives back the space of what no file in `backups/` needs.
+
+use std::ffi::OsString;
+
+use cli::failure::Failure;
+use engine::{Access, GcOptions};
+
+use super::{Context, action, wrong_use};
+use crate::location;
+
+/// All of them do the same: what is worth repacking is repacked, and indexes are merged.
+const ACTIONS: [&str; 3] = ["fast", "deep", "concat"];
+
+pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
+    let (_, path) = action(words, &ACTIONS).ok_or_else(|| wrong_use("gc"))?;
+    let path = location::repository(path)?;
+    let mut repository = context.open(&path, Access::Delete)?;
+    let Context { line, ui, .. } = context;
+    let options =
+        GcOptions { compression: line.storable.compression(), threads: line.runtime.threads() };
+    engine::gc(&mut repository, &options, *ui)?;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! `zgarret info`: a repository as a whole. zbackup has no such command; the text is that of `garret info`.
+
+use std::ffi::OsString;
+
+use cli::failure::Failure;
+use cli::overview;
+use engine::Access;
+
+use super::{Context, wrong_use};
+use crate::location;
+
+pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
+    let [path] = words else { return Err(wrong_use("info")) };
+    let path = location::repository(path)?;
+    let repository = context.open(&path, Access::Read)?;
+    context.ui.print(&overview::repository(&repository, &path, context.ui)?)
+}

@@ -1,0 +1,133 @@
+//! `zgarret restore`: a backup to standard output, or to a file or block device.
+//!
+//! Promises: only verified bytes are written; stdout has data and nothing besides; a regular file is replaced when the new
+//! one is complete.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use cli::failure::Failure;
+use cli::render::one_line;
+use engine::{
+    Access, AllocationMode, Destination, Error, Form, Progress, RestoreOptions, Selection,
+};
+use rustix::fs::Mode;
+
+use super::{Context, single, wrong_use};
+use crate::location::{self, Parents, Place};
+
+/// What a new file may be, before the mask of this process.
+const NEW_MODE: u32 = 0o666;
+
+pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
+    let (from, to) = match words {
+        [from] => (from, None),
+        [from, to] => (from, Some(Path::new(to))),
+        _ => return Err(wrong_use("restore")),
+    };
+    let place = location::backup(from, Parents::Exist)?;
+    if !place.is_taken() {
+        return Err(place.missing());
+    }
+    let mut output = match to {
+        Some(path) => Output::at(path, &place)?,
+        None => Output::standard()?,
+    };
+    let repository = context.open(&place.repository, Access::Read)?;
+    let (archive, item) = single(&repository, &place)?;
+    if archive.archive.name != archive.name {
+        // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
+        let (name, made_as) = (one_line(&archive.name), one_line(&archive.archive.name));
+        context.ui.wait(&format!("note: {name} was made as {made_as}"));
+    }
+    let options = options(context.line.runtime.threads());
+    let mut selection = Selection::new([item.path]);
+    let destination = match &mut output {
+        Output::Path(path) => Destination::File { path: path.clone(), mode: NEW_MODE & !mask() },
+        Output::Stream { file, .. } => Destination::Stream(file),
+    };
+    let ui = context.ui;
+    match engine::restore(&repository, &archive, &mut selection, destination, &options, ui) {
+        Ok(_) => Ok(()),
+        Err(Error::System { source, .. }) if source.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Fatal(format!("Error writing to {output}")))
+        }
+        Err(error) => Err(place.failure(error)),
+    }
+}
+
+/// How contents are read wherever they go.
+pub(super) fn options(threads: usize) -> RestoreOptions {
+    RestoreOptions {
+        allocation: AllocationMode::Sparse,
+        form: Form::Stored,
+        threads,
+        owners: rustix::process::geteuid().is_root(),
+        ..RestoreOptions::default()
+    }
+}
+
+/// Where the data goes.
+enum Output {
+    /// A file or block device.
+    Path(PathBuf),
+    /// Something that takes bytes in their order, and what errors call it.
+    Stream { file: File, name: String },
+}
+
+impl Output {
+    /// Standard output, without the buffer that std puts in front of it: every byte that was not taken is an error.
+    fn standard() -> Result<Self, Failure> {
+        let stdout = io::stdout();
+        if stdout.is_terminal() {
+            return Err(Failure::Fatal("Won't write data to a terminal".to_owned()));
+        }
+        let owned = stdout.as_fd().try_clone_to_owned();
+        let file = owned.map_err(|error| Failure::io("standard output", &error))?.into();
+        Ok(Output::Stream { file, name: "standard output".to_owned() })
+    }
+
+    /// What is at `path` or will be.
+    fn at(path: &Path, from: &Place) -> Result<Self, Failure> {
+        let cannot = || Failure::Fatal(format!("Can't open file {}", path.display()));
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let real = path.canonicalize().or_else(|_| parent.canonicalize()).map_err(|_| cannot())?;
+        if real.starts_with(&from.repository) {
+            let text = format!("Won't write into the repository: {}", path.display());
+            return Err(Failure::Fatal(text));
+        }
+        let kind = match fs::metadata(path) {
+            Ok(metadata) => metadata.file_type(),
+            Err(error) if error.kind() == ErrorKind::NotFound && parent.is_dir() => {
+                return Ok(Output::Path(path.to_owned()));
+            }
+            Err(_) => return Err(cannot()),
+        };
+        if kind.is_file() || kind.is_block_device() {
+            return Ok(Output::Path(path.to_owned()));
+        }
+        let file = OpenOptions::new().write(true).open(path).map_err(|_| cannot())?;
+        Ok(Output::Stream { file, name: path.display().to_string() })
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Output::Path(path) => path.display().fmt(f),
+            Output::Stream { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+/// The bits that new files do not get. Asking sets it: for a moment, before any thread of ours makes files.
+fn mask() -> u32 {
+    let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::umask(mask);
+    mask.as_raw_mode()
+}

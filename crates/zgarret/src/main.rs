@@ -1,0 +1,75 @@
+//! The program `zgarret`: zbackup's command line on the engine.
+//!
+//! ```text
+//! args: flags out of the line -> commands/COMMAND: words -> options -> one library call -> render -> stdout
+//!       options, usage            location, password        ui: progress, problems            -> stderr, exit code
+//! ```
+//!
+//! Promises: zbackup's texts where scripts match them, each on one line of stderr without a name before it; 0 = done,
+//! 1 = anything else, never a signal; data on stdout and nothing besides. docs/zgarret.md has what differs, and why.
+
+mod args;
+mod commands;
+mod location;
+mod options;
+mod password;
+mod sizes;
+mod usage;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cli::failure::Failure;
+use cli::ui::Ui;
+use engine::Progress;
+
+use args::Request;
+
+fn main() -> ExitCode {
+    let ui = Ui::unnamed();
+    let parsed = args::parse(std::env::args_os().skip(1));
+    ui.set_quiet(parsed.silent);
+    for note in &parsed.notes {
+        ui.wait(note);
+    }
+    let result = match parsed.request {
+        Ok(Request::Run(line)) => commands::run(&line, &ui),
+        Ok(Request::Show { text, code }) => {
+            show(&text);
+            return ExitCode::from(code);
+        }
+        Err(text) => Err(Failure::Fatal(text)),
+    };
+    exit_code(result, &ui)
+}
+
+/// Says what is to be said, and gives the exit code: 0 fine, 1 anything else.
+fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
+    let failed = match result {
+        Ok(()) => false,
+        Err(Failure::Fatal(text)) => {
+            ui.complain(&text);
+            true
+        }
+        Err(Failure::Engine(engine::Error::WrongPassphrase)) => {
+            ui.complain("Invalid password specified");
+            true
+        }
+        Err(Failure::Engine(engine::Error::NothingStored)) if ui.problem_count() > 0 => true,
+        Err(Failure::Engine(error)) => {
+            ui.complain(&engine::message(&error));
+            true
+        }
+        Err(Failure::Usage(text)) => {
+            show(&text);
+            true
+        }
+        Err(Failure::NobodyReads(code)) => code > 0,
+    };
+    ExitCode::from(u8::from(failed || ui.problem_count() > 0))
+}
+
+/// Lines of ours on stderr. If even that fails there is nobody to tell.
+fn show(text: &str) {
+    let _unheard = io::stderr().lock().write_all(text.as_bytes());
+}

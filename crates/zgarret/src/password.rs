@@ -1,0 +1,88 @@
+//! What opens a repository: the password flags, else what it needs is found out.
+//!
+//! In: password flags in their order. Out: keys. Promises: a passphrase is wiped from memory; one trailing newline of a
+//! password file is no part of it; `--non-encrypted` never opens what is encrypted.
+
+use std::fs;
+use std::path::Path;
+
+use cli::failure::Failure;
+use cli::secrets::{self, Passphrase};
+use cli::ui::Ui;
+use engine::{Error, Keys, Locked, Progress};
+use format::config::KeyMode;
+use zeroize::Zeroizing;
+
+use crate::args::PasswordFlag;
+use crate::location::reason;
+
+/// Where passphrases are looked for when no flag gives one.
+pub(crate) const VARIABLES: [&str; 2] = ["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"];
+
+/// What a password flag says.
+pub(crate) enum Password {
+    /// There is to be no encryption.
+    None,
+    /// This is the passphrase; it may be empty.
+    Phrase(Passphrase),
+}
+
+impl Password {
+    /// Reads the file that a flag names.
+    pub(crate) fn read(flag: &PasswordFlag) -> Result<Self, Failure> {
+        let PasswordFlag::File(path) = flag else { return Ok(Password::None) };
+        let mut bytes = match fs::read(path) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) => {
+                let text = format!("Can't open {}: {}", path.display(), reason(&error));
+                return Err(Failure::Fatal(text));
+            }
+        };
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        Ok(Password::Phrase(bytes))
+    }
+}
+
+/// The two of a command that works on two repositories or with two passphrases, or none at all.
+///
+/// # Errors
+/// zbackup's text for any other number.
+pub(crate) fn pair(
+    passwords: &[Password],
+) -> Result<(Option<&Password>, Option<&Password>), Failure> {
+    match passwords {
+        [] => Ok((None, None)),
+        [first, second] => Ok((Some(first), Some(second))),
+        _ => Err(Failure::Fatal(
+            "Specify password flag (--non-encrypted or --password-file) for import/export/passwd \
+             operation twice (first for source and second for destination)"
+                .to_owned(),
+        )),
+    }
+}
+
+/// The keys of the repository at `path`: with what the flag says, else with what it turns out to need.
+pub(crate) fn unlock(
+    locked: &Locked,
+    path: &Path,
+    password: Option<&Password>,
+    ui: &Ui,
+) -> Result<Keys, Failure> {
+    match (password, locked.key_mode()) {
+        (None, _) => secrets::unlock(locked, path, ui),
+        (Some(Password::None), KeyMode::None) => secrets::unlock_with(locked, path, &[]),
+        (Some(Password::None), _) => Err(Error::WrongPassphrase.into()),
+        (Some(Password::Phrase(phrase)), mode) => {
+            if mode == KeyMode::None {
+                // As zbackup; but whoever believes it to be encrypted should hear that it is not.
+                ui.wait(&format!(
+                    "note: {} is not encrypted: the password file is not used",
+                    path.display()
+                ));
+            }
+            secrets::unlock_with(locked, path, phrase)
+        }
+    }
+}

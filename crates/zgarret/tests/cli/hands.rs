@@ -1,0 +1,74 @@
+//! What users do to `backups/` by hand: `ls`, `mv`, `rm`, `find -delete`; then gc gives the space back.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use super::{Dir, MIB, noise, ours, pack_bytes};
+
+fn three(dir: &Dir) {
+    for (seed, name) in [(1, "one"), (2, "two"), (3, "sub/three")] {
+        dir.feed(&noise(MIB, seed), &["backup", &format!("repo/backups/{name}")]).silent();
+    }
+}
+
+#[test]
+fn backups_are_files_that_can_be_moved_and_removed() {
+    let dir = Dir::with_repository();
+    three(&dir);
+    assert_eq!(dir.shell(ours(), "ls repo/backups").succeeds(), "one\nsub\ntwo\n");
+    dir.shell(ours(), "cd repo/backups; mkdir new; mv one new/first; mv sub/three .; rm two")
+        .silent();
+    assert_eq!(dir.archives("repo"), ["new/first", "three"]);
+    let before = pack_bytes(&dir.path("repo"));
+    dir.run(&["gc", "repo"]).silent();
+    let after = pack_bytes(&dir.path("repo"));
+    assert!(before > 3 * MIB as u64 && after < 2 * MIB as u64 + 100_000, "{before} {after}");
+    for (seed, name) in [(1, "new/first"), (3, "three")] {
+        let ran = dir.run(&["--silent", "restore", &format!("repo/backups/{name}")]);
+        assert!(ran.stdout == noise(MIB, seed) && ran.stderr.is_empty(), "{name}");
+    }
+    // Only who holds the storage and the user know who renamed it.
+    let ran = dir.run(&["restore", "repo/backups/three", "out"]);
+    ran.notes("note: three was made as sub/three\n");
+}
+
+#[test]
+fn find_deletes_by_age_and_gc_frees_the_space() {
+    let dir = Dir::with_repository();
+    three(&dir);
+    let old = SystemTime::now() - Duration::from_secs(40 * 86_400);
+    for name in ["one", "sub/three"] {
+        let path = dir.path("repo/backups").join(name);
+        fs::File::open(path).unwrap().set_modified(old).unwrap();
+    }
+    dir.write("repo/backups/.DS_Store", b"a stranger");
+    let find = "find repo/backups -type f -not -name '.*' -mtime +30 -delete";
+    dir.shell(ours(), find).silent();
+    dir.run(&["gc", "deep", "repo", "--threads", "2", "--silent"]).silent();
+    assert!(pack_bytes(&dir.path("repo")) < MIB as u64 + 100_000);
+    assert_eq!(dir.archives("repo"), ["two"]);
+    assert!(dir.restored("repo/backups/two") == noise(MIB, 2));
+    dir.shell(ours(), "rm -r repo/backups/*").silent();
+    dir.run(&["gc", "fast", "repo", "-O", "gc.concat"]).silent();
+    assert_eq!(pack_bytes(&dir.path("repo")), 0);
+    dir.run(&["gc", "concat", "repo"]).silent();
+    dir.feed(b"again", &["backup", "repo/backups/one"]).silent();
+    assert_eq!(dir.restored("repo/backups/one"), b"again");
+}
+
+#[test]
+fn the_pair_of_scripts_that_everybody_has() {
+    let dir = Dir::with_repository();
+    for seed in [1, 2] {
+        dir.write(&format!("images/vm{seed}.img"), &noise(2 * MIB, seed));
+    }
+    let backup = "set -e; for image in images/*.img; do name=$(basename $image)\n\
+                  zbackup backup --threads 8 --cache-size 1024mb --silent \
+                  repo/backups/$(date +%Y-%m-%d)/$name < $image; done\n\
+                  (cd images; sha1sum *.img > ../sums)";
+    dir.shell(ours(), backup).silent();
+    let restore = "set -e; mkdir restored; cd restored; for name in $(ls ../repo/backups/*); do\n\
+                   zbackup restore --threads 8 --cache-size 1024mb --silent \
+                   ../repo/backups/*/$name > $name; done; sha1sum --quiet -c ../sums";
+    dir.shell(ours(), restore).silent();
+}
