@@ -234,3 +234,41 @@ fn things_that_come_go_and_turn_into_others_are_named() {
     );
     assert!(gone[1..].iter().all(|c| matches!(c.difference, Difference::Removed { .. })));
 }
+
+/// Which of the names of a file came first, and whether it still has several, is no difference; what it holds is.
+#[test]
+fn hard_links_are_compared_by_what_they_hold_and_pipes_by_being_there() {
+    let temp = TempDir::new().unwrap();
+    let tree = temp.path().join("tree");
+    let at = |name: &str| tree.join(name);
+    fs::create_dir(&tree).unwrap();
+    fs::write(at("a"), content(1, 100_000)).unwrap();
+    fs::hard_link(at("a"), at("b")).unwrap();
+    let fifo = |path: &Path| {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    fifo(&at("pipe"));
+    fs::write(at("turns"), b"x").unwrap();
+    let (lab, _) = Lab::memory(KeyMode::None);
+    lab.backup_path("a", &tree).unwrap();
+    assert_eq!(compare(&lab, "a", Path::new("/"), &[]).changes, []);
+    fs::remove_file(at("a")).unwrap();
+    fs::write(at("a"), content(1, 100_000)).unwrap();
+    fs::remove_file(at("turns")).unwrap();
+    fifo(&at("turns"));
+    lab.backup_path("b", &tree).unwrap();
+    let prefix = tree.strip_prefix("/").unwrap().to_str().unwrap().to_owned();
+    let path = |name: &str| format!("{prefix}/{name}").into_bytes();
+    let turned = Difference::Kind { from: "file".to_owned(), to: "fifo".to_owned() };
+    let turned = Change { path: path("turns"), difference: turned };
+    assert_eq!(diff(&lab, "a", "b").changes, [turned.clone()]);
+    assert_eq!(compare(&lab, "a", Path::new("/"), &[]).changes, [turned]);
+    // The second name alone: what it holds stands with the first.
+    let mut other = content(1, 100_000);
+    other[70_000] ^= 1;
+    fs::write(at("b"), &other).unwrap();
+    let changed = plain(&content(1, 100_000), &other).map(Difference::Contents).unwrap();
+    let changed = Change { path: path("b"), difference: changed };
+    assert_eq!(compare(&lab, "a", Path::new("/"), &[path("b")]).changes, [changed]);
+}

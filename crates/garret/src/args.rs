@@ -81,6 +81,7 @@ mod tests {
             "prune -H24 -p web- --keep-within 10d repo -v -n -s",
             "prune --hourly 24 --daily=7 --weekly 4 --monthly -1 --yearly=-1 repo",
             "create repo::a /x --stats /y",
+            "create -c 300 -e *.pyc --exclude x --exclude-from f --exclude-c --num --do-n repo::a /x",
             "create repo::a - --stdin-name db.sql",
             "extract repo::a some/path --dry-run",
             "extract --d -v repo::a",

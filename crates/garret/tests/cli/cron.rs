@@ -62,7 +62,10 @@ TOOL=garret
 $TOOL create --stats                            \
     $REPOSITORY::hostname-`date +%Y-%m-%d`-$N   \
     images                                      \
-    www
+    www                                         \
+    --exclude 'www/*/.cache'                    \
+    --exclude www/Justin\ Bieber                \
+    --exclude '*.pyc'
 # Maintain 7 daily, 4 weekly and 6 monthly archives.
 $TOOL prune -v $REPOSITORY --keep-daily 7 --keep-weekly 4 --keep-monthly=6 --prefix hostname-
 $TOOL prune -s -d 7 -w 4 -m -1 --keep-within 10d -p hostname- $REPOSITORY
@@ -71,7 +74,9 @@ $TOOL prune -s -d 7 -w 4 -m -1 --keep-within 10d -p hostname- $REPOSITORY
 #[test]
 fn a_script_for_attic_runs_unchanged_but_for_the_program_s_name() {
     let dir = Dir::with_repository();
-    dir.write("www/index.html", b"<html>");
+    for name in ["index.html", "user/.cache/x", "Justin Bieber/x.mp3", "x.pyc", "x.py"] {
+        dir.write(&format!("www/{name}"), name.as_bytes());
+    }
     fs::create_dir(dir.path("images")).unwrap();
     dir.image("images/vm.img", 1);
     dir.run(&["create", "repo::other", "www"]).silent();
@@ -92,4 +97,7 @@ fn a_script_for_attic_runs_unchanged_but_for_the_program_s_name() {
     let archives = dir.archives("repo");
     assert!(archives[0] == "other" && archives[1].ends_with("-2"), "{archives:?}");
     assert_eq!(archives.len(), 2);
+    let archive = format!("repo::{}", archives[1]);
+    let listed = dir.run(&["list", "--short", &archive]).succeeds();
+    assert_eq!(listed, "images\nimages/vm.img\nwww\nwww/index.html\nwww/user\nwww/x.py\n");
 }
