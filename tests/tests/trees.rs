@@ -680,7 +680,7 @@ fn an_unreadable_directory_is_stored_and_reported() {
     let source = place.join("source");
     fs::create_dir_all(source.join("closed")).unwrap();
     fs::write(source.join("open"), b"x").unwrap();
-    fs::set_permissions(source.join("closed"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(source.join("closed"), Permissions::from_mode(0o000)).unwrap();
     let (lab, _) = Lab::memory(KeyMode::None);
     let (_, problems) = lab.backup_inputs("x", vec![Input::Path(source.clone())]).unwrap();
     assert_eq!(problems.len(), 1, "{problems:?}");

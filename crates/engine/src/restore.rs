@@ -226,7 +226,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 if item.linked {
                     links.made(stored, Place { path, suffix: b"" });
                 }
-                Some(item)
+                Some(*item)
             }
             Wanted::Link(_) => None,
             Wanted::Missing(first) => {

@@ -14,8 +14,8 @@ use engine::Patterns;
 pub(crate) struct Excludes {
     /// Leave out what matches PAT, a shell pattern over the whole path, and what is below it
     ///
-    /// * and ? match / too, [..] and [!..] one character of a set. What matches a directory leaves out all that is in it; a /
-    /// at the end of PAT keeps the directory itself. An exclude beats a PATH. May be given several times.
+    /// In it, * and ? match / too, [..] and [!..] one character of a set. What matches a directory leaves out all that is in
+    /// it; a / at the end of PAT keeps the directory itself. An exclude beats a PATH. May be given several times.
     #[arg(short, long, value_name = "PAT")]
     exclude: Vec<OsString>,
     /// Leave out what matches a pattern in FILE: one on each line, none on lines that begin with #

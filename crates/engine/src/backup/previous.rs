@@ -11,10 +11,12 @@ use image::Metadata;
 
 use super::plan::{identity, time};
 use super::{BackupOptions, Input};
+use crate::archive::ItemReader;
 use crate::error::Result;
 use crate::fetch::ChunkReader;
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
+use crate::store::Key;
 use crate::walk::below;
 
 /// Seconds that a file must not have changed before a backup began for its content to be trusted by the next: two, the
@@ -23,7 +25,8 @@ const SETTLED_SECS: i64 = 2;
 
 /// The untouched files of the last archive of the same host and sources.
 pub(super) struct Previous {
-    files: HashMap<Vec<u8>, Item>,
+    /// Records by a hash of the path: a fraction of the memory that items and their paths take.
+    files: HashMap<[u8; 16], Box<[u8]>>,
 }
 
 impl Previous {
@@ -44,23 +47,32 @@ impl Previous {
             .filter(|found| found.archive.host == options.host && found.archive.sources == sources)
             .max_by_key(|found| found.archive.start);
         let Some(last) = last else { return Ok(none) };
-        let Ok(items) = repository.items(&last) else { return Ok(none) };
+        let object = Key::Archive(last.name.clone()).to_string();
         let chunks = ChunkReader::new(repository);
         let start = last.archive.start;
         let complete = repository.index.is_complete(&job(&last.archive), &last.fingerprint);
-        let reusable = items.into_iter().filter(|item| {
+        let items = ItemReader::new(&chunks, &last.archive, &object);
+        // What comes before a damaged item is as good as it was.
+        let reusable = items.map_while(Result::ok).filter(|item| {
             matches!(item.kind, ItemKind::File(_))
                 && is_settled(item, start)
                 && (complete || (is_same(item, inputs) && is_there(item, &chunks)))
         });
-        Ok(Previous { files: reusable.map(|item| (item.path.clone(), item)).collect() })
+        let record = |item: Item| (key(&item.path), item.encode().into_boxed_slice());
+        Ok(Previous { files: reusable.map(record).collect() })
     }
 
     /// The item of an untouched file: whatever of it changes, its ctime does, so content and metadata are those of then.
     pub(super) fn untouched(&mut self, path: &[u8], metadata: &Metadata) -> Option<Item> {
-        let before = self.files.remove(path)?;
-        looks(&before, metadata).then_some(before)
+        let record = self.files.remove(&key(path))?;
+        let before = Item::decode(record.get(4..)?).ok()?;
+        (before.path == path && looks(&before, metadata)).then_some(before)
     }
+}
+
+fn key(path: &[u8]) -> [u8; 16] {
+    let hash = *blake3::hash(path).as_bytes();
+    hash.first_chunk().copied().unwrap_or_default()
 }
 
 /// What two archives of the same job have in common: host and sources.

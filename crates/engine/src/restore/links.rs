@@ -33,7 +33,7 @@ pub(super) struct Place {
 /// What is to be done for an item.
 pub(super) enum Wanted {
     /// It is to be made, with its content; and the path that the archive has that under.
-    Whole(Item, Vec<u8>),
+    Whole(Box<Item>, Vec<u8>),
     /// It is another name of what is made at this place.
     Link(Place),
     /// Its content is nowhere in what was read so far, or could not be restored; the path that it should be under.
@@ -52,13 +52,13 @@ impl Links {
     pub(super) fn wanted(&mut self, mut item: Item, path: Vec<u8>) -> Wanted {
         let ItemKind::HardLink(first) = item.kind else {
             let stored = std::mem::replace(&mut item.path, path);
-            return Wanted::Whole(item, stored);
+            return Wanted::Whole(Box::new(item), stored);
         };
         match self.known.remove(&first) {
             None => Wanted::Missing(first),
             Some(Known::Waiting(mut kept)) => {
                 kept.path = path;
-                Wanted::Whole(*kept, first)
+                Wanted::Whole(kept, first)
             }
             Some(Known::Made(place)) => {
                 self.known.insert(first, Known::Made(place.clone()));

@@ -48,7 +48,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             self.progress.note(&lossy(&item.path));
             match links.wanted(item, path.clone()) {
                 Wanted::Whole(item, stored) => {
-                    if let Some(place) = self.make(root, item, &mut later)? {
+                    if let Some(place) = self.make(root, *item, &mut later)? {
                         links.made(stored, place);
                     }
                 }
