@@ -13,6 +13,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -56,6 +57,8 @@ pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
     names: SharedNames,
+    /// The parent that was asked for last, by its path below the root: the next name is often in it.
+    last_parent: Mutex<Option<(PathBuf, OwnedFd)>>,
 }
 
 impl Root {
@@ -67,7 +70,8 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| SinkError::new(path, "open the directory", error))?;
-        Ok(Root { directory, path: path.to_owned(), names: SharedNames::default() })
+        let (path, names) = (path.to_owned(), SharedNames::default());
+        Ok(Root { directory, path, names, last_parent: Mutex::default() })
     }
 
     /// The path it was opened by.
@@ -226,8 +230,24 @@ impl Root {
         PartName::reserve(parent, &self.path, relative, parsed.name, &self.names)
     }
 
-    /// Walks to the parent of a name, one component at a time.
+    /// The parent of a name.
     fn parent(&self, parsed: &Relative<'_>, create: bool) -> Result<OwnedFd, SinkError> {
+        // Valid whatever happens while it is held: it is only ever replaced as a whole.
+        let mut last = self.last_parent.lock().unwrap_or_else(PoisonError::into_inner);
+        let fail = |error| SinkError::new(&self.path, "enter", error);
+        if let Some((path, parent)) = &*last
+            && path.iter().eq(parsed.parents.iter().copied())
+        {
+            return parent.try_clone().map_err(fail);
+        }
+        let parent = self.walk(parsed, create)?;
+        let kept = parent.try_clone().map_err(fail)?;
+        *last = Some((parsed.parents.iter().collect(), kept));
+        Ok(parent)
+    }
+
+    /// Walks to the parent of a name, one component at a time.
+    fn walk(&self, parsed: &Relative<'_>, create: bool) -> Result<OwnedFd, SinkError> {
         let mut path = self.path.clone();
         let mut current = self.directory.try_clone();
         for component in &parsed.parents {
