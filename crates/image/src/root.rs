@@ -203,6 +203,15 @@ impl Root {
     fn opened(&self, relative: &[u8], kind: OFlags) -> Result<File, SinkError> {
         let parsed = self.parse(relative)?;
         let parent = self.parent(&parsed, false)?;
+        // Opening a device could do something, should one have got the name meanwhile.
+        let stat = rustix::fs::statat(&parent, parsed.name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_plain =
+            |stat| matches!(names::file_type(&stat), FileType::RegularFile | FileType::Directory);
+        if !stat.is_ok_and(is_plain) {
+            let path = self.full_path(relative);
+            let why = "it is gone, or is no file or directory any more";
+            return Err(SinkError::refused(&path, "set the metadata", why));
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | kind;
         let opened = rustix::fs::openat(&parent, parsed.name, flags, Mode::empty());
         let fail =
@@ -230,7 +239,8 @@ impl Root {
         PartName::reserve(parent, &self.path, relative, parsed.name, &self.names)
     }
 
-    /// The parent of a name.
+    /// The parent of a name. The one before stays open: if somebody moves it meanwhile, what is
+    /// restored goes with it, as it does for files that are being written.
     fn parent(&self, parsed: &Relative<'_>, create: bool) -> Result<OwnedFd, SinkError> {
         // Valid whatever happens while it is held: it is only ever replaced as a whole.
         let mut last = self.last_parent.lock().unwrap_or_else(PoisonError::into_inner);
