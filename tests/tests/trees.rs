@@ -788,3 +788,38 @@ fn owners_go_by_name_and_by_number_if_the_name_is_unknown() {
     restore(&lab, "x", &[], &target, &with_owners(&lab));
     assert_eq!((owner("known"), owner("unknown")), ((1001, 2001), (1002, 2002)));
 }
+
+#[test]
+fn a_file_of_two_names_that_cannot_be_read_leaves_no_link_to_nothing() {
+    if rustix::process::geteuid().is_root() {
+        again_as_nobody("a_file_of_two_names_that_cannot_be_read_leaves_no_link_to_nothing");
+        return;
+    }
+    let place = PathBuf::from(std::env::var_os("TREES_DIR").unwrap());
+    let source = place.join("source");
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("a"), b"secret").unwrap();
+    fs::hard_link(source.join("a"), source.join("b")).unwrap();
+    fs::write(source.join("c"), b"fine").unwrap();
+    fs::set_permissions(source.join("a"), Permissions::from_mode(0o000)).unwrap();
+    let (lab, _) = Lab::memory(KeyMode::None);
+    let (report, problems) = lab.backup_inputs("x", vec![Input::Path(source.clone())]).unwrap();
+    assert_eq!((problems.len(), report.archive.archive.file_count), (2, 1), "{problems:?}");
+    let restored = lab.restore_to("x", &place.join("target"), &lab.restore_options()).unwrap();
+    assert_eq!(restored.problems, [""; 0]);
+}
+
+#[test]
+fn a_disk_of_two_names_comes_back_as_one_disk_of_two_names() {
+    let dir = disk_dir();
+    let source = dir.path().join("source");
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("a.raw"), vec![7; 100_000]).unwrap();
+    fs::hard_link(source.join("a.raw"), source.join("b.raw")).unwrap();
+    let (lab, _) = Lab::memory(KeyMode::None);
+    lab.backup_path("x", &source).unwrap();
+    let target = dir.path().join("target");
+    let options = RestoreOptions { form: engine::Form::Raw, ..with_owners(&lab) };
+    assert_eq!(restore(&lab, "x", &[], &target, &options), 0);
+    same(&look(&source), &look(&below(&target, &source)));
+}

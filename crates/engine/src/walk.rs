@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
 use image::{Kind, Listing, Metadata, SourceError, list, lstat};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::pattern::Patterns;
 
@@ -181,15 +181,17 @@ fn is_cache(listing: &Listing) -> bool {
     if listing.names.binary_search_by(|found| found.as_os_str().cmp(name)).is_err() {
         return false;
     }
-    // Whatever has that name, opening it must not wait.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // Only a file is a tag; opening anything else could wait or do something.
+    let stat = rustix::fs::statat(&listing.directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    if !stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
+        return false;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(tag) = rustix::fs::openat(&listing.directory, name, flags, Mode::empty()) else {
         return false;
     };
     let (tag, mut found) = (fs::File::from(tag), [0; CACHE_SIGNATURE.len()]);
-    tag.metadata().is_ok_and(|metadata| metadata.is_file())
-        && tag.read_exact_at(&mut found, 0).is_ok()
-        && found == CACHE_SIGNATURE
+    tag.read_exact_at(&mut found, 0).is_ok() && found == CACHE_SIGNATURE
 }
 
 /// What a named link points to: an image or a volume behind a link is meant, not the link.

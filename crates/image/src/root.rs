@@ -13,6 +13,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -56,6 +57,8 @@ pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
     names: SharedNames,
+    /// The parent that was asked for last, by its path below the root: the next name is often in it.
+    last_parent: Mutex<Option<(PathBuf, OwnedFd)>>,
 }
 
 impl Root {
@@ -67,7 +70,8 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| SinkError::new(path, "open the directory", error))?;
-        Ok(Root { directory, path: path.to_owned(), names: SharedNames::default() })
+        let (path, names) = (path.to_owned(), SharedNames::default());
+        Ok(Root { directory, path, names, last_parent: Mutex::default() })
     }
 
     /// The path it was opened by.
@@ -199,6 +203,15 @@ impl Root {
     fn opened(&self, relative: &[u8], kind: OFlags) -> Result<File, SinkError> {
         let parsed = self.parse(relative)?;
         let parent = self.parent(&parsed, false)?;
+        // Opening a device could do something, should one have got the name meanwhile.
+        let stat = rustix::fs::statat(&parent, parsed.name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_plain =
+            |stat| matches!(names::file_type(&stat), FileType::RegularFile | FileType::Directory);
+        if !stat.is_ok_and(is_plain) {
+            let path = self.full_path(relative);
+            let why = "it is gone, or is no file or directory any more";
+            return Err(SinkError::refused(&path, "set the metadata", why));
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | kind;
         let opened = rustix::fs::openat(&parent, parsed.name, flags, Mode::empty());
         let fail =
@@ -226,8 +239,25 @@ impl Root {
         PartName::reserve(parent, &self.path, relative, parsed.name, &self.names)
     }
 
-    /// Walks to the parent of a name, one component at a time.
+    /// The parent of a name. The one before stays open: if somebody moves it meanwhile, what is
+    /// restored goes with it, as it does for files that are being written.
     fn parent(&self, parsed: &Relative<'_>, create: bool) -> Result<OwnedFd, SinkError> {
+        // Valid whatever happens while it is held: it is only ever replaced as a whole.
+        let mut last = self.last_parent.lock().unwrap_or_else(PoisonError::into_inner);
+        let fail = |error| SinkError::new(&self.path, "enter", error);
+        if let Some((path, parent)) = &*last
+            && path.iter().eq(parsed.parents.iter().copied())
+        {
+            return parent.try_clone().map_err(fail);
+        }
+        let parent = self.walk(parsed, create)?;
+        let kept = parent.try_clone().map_err(fail)?;
+        *last = Some((parsed.parents.iter().collect(), kept));
+        Ok(parent)
+    }
+
+    /// Walks to the parent of a name, one component at a time.
+    fn walk(&self, parsed: &Relative<'_>, create: bool) -> Result<OwnedFd, SinkError> {
         let mut path = self.path.clone();
         let mut current = self.directory.try_clone();
         for component in &parsed.parents {

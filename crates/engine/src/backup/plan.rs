@@ -210,10 +210,13 @@ impl<'p> Plan<'p> {
         // A device is stored as a file, which it says nothing of.
         if !is_device {
             self.add_extra(&mut item, file.extra(XATTRS_LEN_MAX));
-            self.links.note(&item, &metadata);
         }
         let Divided { parts, layout, allocation, why } =
             divide(Arc::new(file), &found.path, self.options.cutter)?;
+        match is_device {
+            true => item.linked = false,
+            false => self.links.note(&item, &metadata),
+        }
         self.progress.note(&format!("{}: {why}", found.path.display()));
         let source = parts.first().map(|part| part.source.clone());
         let cutter = parts.first().map_or(CutterKind::Fastcdc, |part| part.cutter);

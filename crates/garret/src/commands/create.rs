@@ -21,8 +21,8 @@ pub(crate) struct Args {
     /// Show statistics in the end
     #[arg(short, long)]
     stats: bool,
-    /// Show the statistics as JSON
-    #[arg(long)]
+    /// Show the statistics as JSON, and nothing else
+    #[arg(long, conflicts_with = "verbose")]
     json: bool,
     #[command(flatten)]
     excludes: Excludes,
