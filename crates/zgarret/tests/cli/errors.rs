@@ -72,11 +72,11 @@ fn what_is_no_repository_is_named() {
     fs::create_dir_all(dir.path("empty/backups")).unwrap();
     let place = dir.temp.path().canonicalize().unwrap();
     let none =
-        format!("{}/empty is not a garret repository: it has no file config", place.display());
+        format!("{}/empty is not a valid repository: it has no file config", place.display());
     dir.run(&["gc", "empty"]).refused(&none);
     dir.feed(b"x", &["backup", "empty/backups/a"]).refused(&none);
     dir.write("file", b"x");
-    let file = format!("{}/file is not a garret repository: it is a file", place.display());
+    let file = format!("{}/file is not a valid repository: it is a file", place.display());
     dir.run(&["info", "file"]).refused(&file);
     dir.write("old/info", b"x");
     fs::create_dir(dir.path("old/bundles")).unwrap();
