@@ -411,7 +411,7 @@ fn round_trip(dir: &Path, seed: u64, count: usize) {
 #[test]
 fn a_nasty_tree_comes_back_as_it_was() {
     let dir = disk_dir();
-    round_trip(dir.path(), 1, 3000);
+    round_trip(dir.path(), 1, 10_000);
 }
 
 #[test]
