@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use engine::{Access, Change, Contents, CutterChoice, DiffReport, Difference};
+use engine::{Access, Change, Contents, CutterChoice, DiffReport, Difference, Selection};
 use format::config::KeyMode;
 use format::recipe::CutterKind;
 use proptest::prelude::*;
@@ -94,7 +94,9 @@ fn diff(lab: &Lab, from: &str, to: &str) -> DiffReport {
     let repository = lab.open(Access::Read).unwrap();
     let (from, to) = (repository.archive(from).unwrap(), repository.archive(to).unwrap());
     let recorder = Recorder::default();
-    let report = engine::diff(&repository, &from, &to, &[], lab.threads, &recorder).unwrap();
+    let report =
+        engine::diff(&repository, &from, &to, &mut Selection::default(), lab.threads, &recorder)
+            .unwrap();
     assert_eq!(recorder.problems(), [""; 0]);
     report
 }
@@ -103,8 +105,10 @@ fn compare(lab: &Lab, archive: &str, base: &Path, paths: &[Vec<u8>]) -> DiffRepo
     let repository = lab.open(Access::Read).unwrap();
     let archive = repository.archive(archive).unwrap();
     let recorder = Recorder::default();
+    let mut selection = Selection::new(paths.iter().cloned());
     let report =
-        engine::compare(&repository, &archive, base, paths, lab.threads, &recorder).unwrap();
+        engine::compare(&repository, &archive, base, &mut selection, lab.threads, &recorder)
+            .unwrap();
     assert_eq!(recorder.problems(), [""; 0]);
     report
 }

@@ -23,6 +23,7 @@ use crate::limits::FILE_READ_LEN;
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
 use crate::repository::Repository;
+use crate::select::Selection;
 use crate::store::Key;
 
 /// Bytes compared at a time, and by one thread.
@@ -112,20 +113,19 @@ pub fn kind_name(kind: &ItemKind) -> &'static str {
     }
 }
 
-/// Compares two archives: `paths` and what is below them, everything if there are none.
+/// Compares what is selected of two archives.
 pub fn diff(
     repository: &Repository,
     from: &NamedArchive,
     to: &NamedArchive,
-    paths: &[Vec<u8>],
+    selection: &mut Selection,
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<DiffReport> {
     let chunks = ChunkReader::new(repository);
-    let mut wanted = Wanted::new(paths);
     let mut both: BTreeMap<Vec<u8>, (Option<Item>, Option<Item>)> = BTreeMap::new();
-    wanted.items(&chunks, from, |path, item| both.entry(path).or_default().0 = Some(item))?;
-    wanted.items(&chunks, to, |path, item| both.entry(path).or_default().1 = Some(item))?;
+    items(&chunks, from, selection, |path, item| both.entry(path).or_default().0 = Some(item))?;
+    items(&chunks, to, selection, |path, item| both.entry(path).or_default().1 = Some(item))?;
     let len = |(one, two): &(Option<Item>, Option<Item>)| match (one, two) {
         (Some(one), Some(two)) if !is_same_content(one, two) => one.size.min(two.size),
         _ => 0,
@@ -143,36 +143,35 @@ pub fn diff(
         report.note(path, difference, progress);
     }
     progress.end();
-    report.unmatched = wanted.unmatched();
+    report.unmatched = selection.unmatched();
     Ok(report)
 }
 
-/// Compares an archive with the files below `base`, where they would be restored. What is only on the disk is not looked for.
-/// Where the archive has a file or a directory, a link on the disk stands for what is behind it.
+/// Compares what is selected of an archive with the files below `base`, where they would be restored. What is only on the
+/// disk is not looked for. Where the archive has a file or a directory, a link on the disk stands for what is behind it.
 pub fn compare(
     repository: &Repository,
     archive: &NamedArchive,
     base: &Path,
-    paths: &[Vec<u8>],
+    selection: &mut Selection,
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<DiffReport> {
     let chunks = ChunkReader::new(repository);
-    let mut wanted = Wanted::new(paths);
-    let mut items = Vec::new();
-    wanted.items(&chunks, archive, |_, item| items.push(item))?;
-    items.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut found = Vec::new();
+    items(&chunks, archive, selection, |_, item| found.push(item))?;
+    found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let is_file = |item: &&Item| matches!(item.kind, ItemKind::File(_));
-    let total = items.iter().filter(is_file).map(|item| item.size).sum();
+    let total = found.iter().filter(is_file).map(|item| item.size).sum();
     progress.begin(Phase::Compare, Some(total));
     let comparer = Comparer { repository, threads, progress };
-    let mut report = DiffReport { path_count: items.len() as u64, ..DiffReport::default() };
-    for item in items {
+    let mut report = DiffReport { path_count: found.len() as u64, ..DiffReport::default() };
+    for item in found {
         let difference = comparer.with_disk(&item, &base.join(OsStr::from_bytes(&item.path)));
         report.note(item.path, difference, progress);
     }
     progress.end();
-    report.unmatched = wanted.unmatched();
+    report.unmatched = selection.unmatched();
     Ok(report)
 }
 
@@ -195,57 +194,32 @@ impl DiffReport {
     }
 }
 
-/// The paths that count, and which of them matched something.
-struct Wanted<'p>(Vec<(&'p [u8], bool)>);
-
-impl<'p> Wanted<'p> {
-    fn new(paths: &'p [Vec<u8>]) -> Self {
-        Wanted(paths.iter().map(|path| (path.as_slice(), false)).collect())
-    }
-
-    /// Gives the items of an archive that count.
-    fn items(
-        &mut self,
-        chunks: &ChunkReader<'_>,
-        archive: &NamedArchive,
-        mut take: impl FnMut(Vec<u8>, Item),
-    ) -> Result<()> {
-        let object = Key::Archive(archive.name.clone()).to_string();
-        let mut linked: HashMap<Vec<u8>, Item> = HashMap::new();
-        for item in ItemReader::new(chunks, &archive.archive, &object) {
-            let item = item?;
-            if item.linked {
-                linked.insert(item.path.clone(), item.clone());
-            }
-            if !self.selects(&item.path) {
-                continue;
-            }
-            // Which of its names came first is no difference.
-            let first = match &item.kind {
-                ItemKind::HardLink(first) => linked.get(first).cloned(),
-                _ => None,
-            };
-            let path = item.path.clone();
-            take(path.clone(), first.map_or(item, |first| Item { path, ..first }));
+/// Gives the items of an archive that are selected.
+fn items(
+    chunks: &ChunkReader<'_>,
+    archive: &NamedArchive,
+    selection: &mut Selection,
+    mut take: impl FnMut(Vec<u8>, Item),
+) -> Result<()> {
+    let object = Key::Archive(archive.name.clone()).to_string();
+    let mut linked: HashMap<Vec<u8>, Item> = HashMap::new();
+    for item in ItemReader::new(chunks, &archive.archive, &object) {
+        let item = item?;
+        if item.linked {
+            linked.insert(item.path.clone(), item.clone());
         }
-        Ok(())
-    }
-
-    fn selects(&mut self, path: &[u8]) -> bool {
-        let mut selected = self.0.is_empty();
-        for (wanted, matched) in &mut self.0 {
-            let rest = path.strip_prefix(*wanted);
-            let is_below = rest
-                .is_some_and(|rest| rest.is_empty() || wanted.is_empty() || rest.starts_with(b"/"));
-            *matched |= is_below;
-            selected |= is_below;
+        if !selection.selects(&item.path) {
+            continue;
         }
-        selected
+        // Which of its names came first is no difference.
+        let first = match &item.kind {
+            ItemKind::HardLink(first) => linked.get(first).cloned(),
+            _ => None,
+        };
+        let path = item.path.clone();
+        take(path.clone(), first.map_or(item, |first| Item { path, ..first }));
     }
-
-    fn unmatched(&self) -> Vec<Vec<u8>> {
-        self.0.iter().filter(|(_, matched)| !matched).map(|(path, _)| path.to_vec()).collect()
-    }
+    Ok(())
 }
 
 /// Whether two items name the same chunks in the same places, so that there is nothing to compare.

@@ -17,7 +17,7 @@
 //! Modules import only from rows above their own (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! limits pattern store | error | progress keys | chunk group seal cutters walk pipeline | pack | index
+//! limits pattern store | error select | progress keys | chunk group seal cutters walk pipeline | pack | index
 //! repository | fetch | recipe | write | stream window | file | archive | mark
 //! backup restore check prune gc info diff bench
 //! ```
@@ -49,6 +49,7 @@ mod recipe;
 mod repository;
 mod restore;
 mod seal;
+mod select;
 mod store;
 mod stream;
 mod walk;
@@ -70,9 +71,8 @@ pub use pattern::Patterns;
 pub use progress::{Phase, Problem, Progress, Silent};
 pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use repository::{Access, InitOptions, Locked, Repository, Secret, init};
-pub use restore::{
-    AllocationMode, Destination, Form, RestoreOptions, RestoreReport, Selection, restore,
-};
+pub use restore::{AllocationMode, Destination, Form, RestoreOptions, RestoreReport, restore};
+pub use select::Selection;
 pub use store::{
     Area, Guard, Key, LocalStore, LockMode, MemoryStore, Store, StoreError, StoreErrorKind,
 };

@@ -13,7 +13,6 @@ mod disk;
 mod links;
 mod open;
 mod plan;
-mod select;
 mod single;
 mod target;
 mod tree;
@@ -36,13 +35,13 @@ use crate::pipeline::{Workers, with_workers};
 use crate::progress::{Phase, Problem, Progress};
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
+use crate::select::Selection;
 use crate::store::Key;
 use crate::window::BufferPool;
 
 use disk::Disk;
 use links::{Links, Place, Wanted};
 use plan::ReadPlan;
-pub use select::Selection;
 use target::Target;
 use tree::{Later, lossy, missing};
 

@@ -15,10 +15,11 @@ use format::archive::{Item, ItemKind};
 use image::{Allocation, DeviceSink, Root, SinkError};
 
 use super::target::Target;
-use super::{Form, Later, RestoreOptions, RestoreReport, Restorer, Selection};
+use super::{Form, Later, RestoreOptions, RestoreReport, Restorer};
 use crate::archive::ItemReader;
 use crate::error::{Error, Result};
 use crate::file::read_layout;
+use crate::select::Selection;
 
 impl Restorer<'_, '_, '_> {
     /// Restores the one selected file to `path`; `mode` is that of a regular file that is not there yet.

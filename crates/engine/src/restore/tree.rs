@@ -13,9 +13,10 @@ use image::{Node, Root};
 use super::links::{Links, Place, Wanted};
 use super::open::Opened;
 use super::plan::{self, ReadPlan};
-use super::{OpenFile, RestoreReport, Restorer, Selection};
+use super::{OpenFile, RestoreReport, Restorer};
 use crate::archive::ItemReader;
 use crate::error::{Error, Result};
+use crate::select::Selection;
 
 /// What is left for later while items are restored.
 #[derive(Default)]

@@ -40,9 +40,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = repository.archive(&name)?;
     let base = args.base.clone().unwrap_or_else(|| PathBuf::from("."));
-    let paths = diff::stored(&args.paths);
+    let mut selection = diff::selection(&args.paths);
     let threads = args.threads.count();
-    let report = engine::compare(&repository, &archive, &base, &paths, threads, ui)?;
+    let report = engine::compare(&repository, &archive, &base, &mut selection, threads, ui)?;
     let base = base.to_string_lossy();
     let sides =
         Record::default().with("archive", Record::of_archive(&archive).json()).with("base", base);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 
 use engine::{Access, Change, Contents, DiffReport, Difference, Selection};
 use serde_json::{Value, json};
@@ -44,8 +44,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let repository = session::open(&path, Access::Read, ui)?;
     let from = repository.archive(&name)?;
     let to = repository.archive(&args.to)?;
-    let paths = stored(&args.paths);
-    let report = engine::diff(&repository, &from, &to, &paths, args.threads.count(), ui)?;
+    let mut selection = selection(&args.paths);
+    let threads = args.threads.count();
+    let report = engine::diff(&repository, &from, &to, &mut selection, threads, ui)?;
     let sides = Record::default()
         .with("from", Record::of_archive(&from).json())
         .with("to", Record::of_archive(&to).json());
@@ -54,9 +55,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Paths of the user as archives store them.
-pub(super) fn stored(paths: &[OsString]) -> Vec<Vec<u8>> {
-    paths.iter().map(|path| Selection::stored(path.as_bytes())).collect()
+/// What the user wants to be compared.
+pub(super) fn selection(paths: &[OsString]) -> Selection {
+    Selection::new(paths.iter().cloned().map(OsString::into_vec))
 }
 
 /// Reports the paths that are nowhere.
