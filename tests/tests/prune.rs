@@ -27,6 +27,7 @@ fn archive(number: usize, secs: i64) -> NamedArchive {
         original_len: 0,
         file_count: 0,
         problem_count: 0,
+        problems: Vec::new(),
         items,
     };
     NamedArchive { name, archive, fingerprint: [0; 32] }

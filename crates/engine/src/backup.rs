@@ -354,6 +354,7 @@ fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive
         original_len: 0,
         file_count: 0,
         problem_count: 0,
+        problems: Vec::new(),
         items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) },
     };
     match Archive::decode(&archive.encode()) {

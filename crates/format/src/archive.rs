@@ -8,7 +8,7 @@ mod item;
 use crate::recipe::Recipe;
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
-pub use item::{Content, Device, FLAGS, Identity, Item, ItemKind, Side, Xattr};
+pub use item::{Content, Device, FLAGS, Identity, Item, ItemKind, Side, UNREADABLE_MAX, Xattr};
 
 /// Longest archive name in bytes.
 pub const NAME_LEN_MAX: u32 = 1024;
@@ -18,6 +18,10 @@ pub const PATH_LEN_MAX: u32 = 64 << 10;
 const OWNER_LEN_MAX: u32 = 1024;
 /// Most arguments of a command line, and most sources of an archive.
 const LIST_MAX: usize = 1 << 16;
+/// Most problems that an archive tells of in words: a disk full of errors must not make a file of errors.
+pub const PROBLEMS_MAX: usize = 100;
+/// Longest text of a problem in bytes.
+pub const PROBLEM_LEN_MAX: u32 = 1024;
 /// Longest item record in bytes.
 pub const ITEM_LEN_MAX: u32 = 4 << 20;
 /// Longest byte string kept in an item instead of in a stream of its own.
@@ -73,13 +77,21 @@ pub struct Archive {
     pub original_len: u64,
     /// Regular files and images in it.
     pub file_count: u64,
-    /// Problems met while making it: 0 for a complete archive.
+    /// What could not be stored whole.
     pub problem_count: u64,
+    /// The first of these problems in words, at most [`PROBLEMS_MAX`] and no more than `problem_count`.
+    pub problems: Vec<String>,
     /// The item stream.
     pub items: Recipe,
 }
 
 impl Archive {
+    /// Whether it holds files, and all of them whole. A file that changed while it was read was stored as it was read, and
+    /// counts as whole: a live image always changes.
+    pub fn is_complete(&self) -> bool {
+        self.problem_count == 0 && self.file_count > 0
+    }
+
     /// The archive before sealing.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
@@ -94,6 +106,10 @@ impl Archive {
             });
         }
         writer.u64(self.original_len).u64(self.file_count).u64(self.problem_count);
+        writer.count(self.problems.len());
+        self.problems.iter().for_each(|text| {
+            writer.bytes(text.as_bytes());
+        });
         self.items.write(&mut writer);
         writer.into_bytes()
     }
@@ -112,10 +128,24 @@ impl Archive {
             original_len: reader.u64()?,
             file_count: reader.u64()?,
             problem_count: reader.u64()?,
+            problems: read_problems(&mut reader)?,
             items: Recipe::read(&mut reader)?,
         };
-        reader.finish()?;
-        Ok(archive)
+        let start = Reader::new(bytes, "archive");
+        match archive.problems.len() as u64 > archive.problem_count {
+            true => Err(start.error(DecodeErrorKind::OutOfRange)),
+            false => reader.finish().map(|()| archive),
+        }
+    }
+}
+
+fn read_problems(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
+    let start = reader.clone();
+    match reader.count(4)? {
+        count if count <= PROBLEMS_MAX => {
+            (0..count).map(|_| read_text(reader, PROBLEM_LEN_MAX)).collect()
+        }
+        _ => Err(start.error(DecodeErrorKind::OutOfRange)),
     }
 }
 

@@ -119,6 +119,7 @@ fn laid_out(size: u64, layout_len: usize, allocation_len: usize) -> Item {
         recipe: Recipe { cutter: CutterKind::Page, root },
         layout: Side::Inline(vec![1; layout_len]),
         allocation: Side::Inline(vec![1; allocation_len]),
+        unreadable: Vec::new(),
     };
     Item {
         path: b"a".to_vec(),
@@ -135,6 +136,7 @@ fn laid_out(size: u64, layout_len: usize, allocation_len: usize) -> Item {
         xattrs: Vec::new(),
         changed: false,
         linked: false,
+        followed: false,
     }
 }
 
@@ -164,6 +166,25 @@ fn items_hold_only_what_a_file_system_can_have() {
         assert_eq!(takes_item(&laid_out(9, 0, len)), good);
         assert_eq!(takes_item(&laid_out(9, len, 0)), good);
     }
+    let unreadable = |ranges: &[[u64; 2]]| {
+        let mut item = file(9);
+        if let ItemKind::File(content) = &mut item.kind {
+            content.unreadable = ranges.iter().map(|[start, end]| *start..*end).collect();
+        }
+        takes_item(&item)
+    };
+    assert!(unreadable(&[[0, 1], [2, 9]]));
+    for bad in [&[[0, 0]][..], &[[1, 0]], &[[0, 10]], &[[0, 1], [1, 2]], &[[4, 5], [0, 1]]] {
+        assert!(!unreadable(bad), "{bad:?}");
+    }
+    let many = |count: u64| {
+        let mut item = laid_out(1 << 20, 1, 0);
+        if let ItemKind::File(content) = &mut item.kind {
+            content.unreadable = (0..count).map(|at| 2 * at..2 * at + 1).collect();
+        }
+        takes_item(&item)
+    };
+    assert!(many(1 << 16) && !many((1 << 16) + 1));
     for (len, good) in [(64 << 10, true), ((64 << 10) + 1, false)] {
         assert_eq!(takes_item(&Item { kind: ItemKind::Symlink(vec![b'x'; len]), ..file(0) }), good);
         assert_eq!(takes_item(&Item { path: vec![b'x'; len], ..file(9) }), good);
@@ -178,7 +199,7 @@ fn marks_kinds_and_names_that_are_none_are_refused() {
     assert!(Item::decode(&bytes).is_ok());
     let kind_at = 4 + directory.path.len();
     let user_at = bytes.iter().position(|byte| *byte == b'u').unwrap();
-    for (place, value) in [(kind_at, 7), (kind_at + 1, 4), (kind_at + 3, 0x10), (user_at, 0xff)] {
+    for (place, value) in [(kind_at, 7), (kind_at + 1, 8), (kind_at + 3, 0x10), (user_at, 0xff)] {
         let mut bytes = bytes.clone();
         bytes[place] = value;
         assert!(Item::decode(&bytes).is_err(), "byte {place}");
@@ -262,6 +283,7 @@ fn archives_are_bounded_field_by_field() {
         original_len: 0,
         file_count: 0,
         problem_count: 0,
+        problems: Vec::new(),
         items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![]) },
     };
     let takes = |archive: Archive| Archive::decode(&archive.encode()).is_ok();
@@ -269,4 +291,10 @@ fn archives_are_bounded_field_by_field() {
     assert!(!takes(archive(1025, 0, 0, 0)) && !takes(archive(0, (64 << 10) + 1, 0, 0)));
     assert!(!takes(archive(0, 0, (1 << 16) + 1, 0)) && !takes(archive(0, 0, 0, 1_000_000_000)));
     assert!(!takes(Archive { name: "n".repeat(1025), ..archive(0, 0, 0, 0) }));
+    let problems = |problem_count, texts: usize, len| {
+        let problems = vec!["p".repeat(len); texts];
+        takes(Archive { problem_count, problems, ..archive(0, 0, 0, 0) })
+    };
+    assert!(problems(100, 100, 1024) && problems(u64::MAX, 100, 0) && problems(9, 0, 0));
+    assert!(!problems(99, 100, 1) && !problems(101, 101, 1) && !problems(1, 1, 1025));
 }

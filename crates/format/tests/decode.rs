@@ -168,6 +168,7 @@ fn archive() -> impl Strategy<Value = Archive> {
             original_len: counts.0,
             file_count: counts.1,
             problem_count: counts.2,
+            problems: vec!["disk.img: cannot read".to_owned(); counts.2.min(3) as usize],
             items,
         },
     )
@@ -184,6 +185,7 @@ fn item() -> impl Strategy<Value = Item> {
         recipe,
         layout,
         allocation,
+        unreadable: Vec::new(),
     });
     let path = || "[a-z]{1,9}(/[a-z .]{3,9}){0,3}";
     let device = || any::<(u32, u32)>().prop_map(|(major, minor)| Device { major, minor });
@@ -198,15 +200,20 @@ fn item() -> impl Strategy<Value = Item> {
     ];
     let xattrs = prop::collection::btree_map(vec(1..=255u8, 1..20), vec(any::<u8>(), 0..50), 0..4);
     let xattrs = xattrs.prop_map(|xattrs| xattrs.into_iter().collect::<Vec<_>>());
-    let numbers = (0..=0o7777u32, any::<(u32, u32, u64, u64, u32, bool, bool)>());
+    let numbers = (0..=0o7777u32, any::<(u32, u32, u64, u64, u32, bool, bool, bool)>());
     (path(), kind, numbers, ".{0,20}", ".{0,20}", time(), time(), xattrs).prop_map(
-        |(path, kind, (mode, numbers), user, group, mtime, ctime, xattrs)| {
-            let (uid, gid, inode, size, flags, changed, linked) = numbers;
+        |(path, mut kind, (mode, numbers), user, group, mtime, ctime, xattrs)| {
+            let (uid, gid, inode, size, flags, changed, linked, followed) = numbers;
             let size = match &kind {
                 ItemKind::File(content) if content.layout.is_empty() => content.recipe.len(),
                 ItemKind::File(_) => size >> 1,
                 _ => 0,
             };
+            if let ItemKind::File(content) = &mut kind
+                && size > 4
+            {
+                content.unreadable.extend([0..1, size / 2..size]);
+            }
             let flags = flags & FLAGS;
             let (path, identity) = (path.into_bytes(), Identity { inode, ctime });
             Item {
@@ -224,6 +231,7 @@ fn item() -> impl Strategy<Value = Item> {
                 xattrs,
                 changed,
                 linked,
+                followed,
             }
         },
     )

@@ -175,6 +175,7 @@ impl<'c> Collector<'c> {
             layout: store_side(layout, fastcdc, writer)?,
             allocation: store_side(allocation, fastcdc, writer)?,
             recipe: recipe.finish(writer)?,
+            unreadable: Vec::new(),
         });
         self.push(&item, writer)
     }

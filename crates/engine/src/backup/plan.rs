@@ -300,6 +300,7 @@ impl<'p> Plan<'p> {
             xattrs: Vec::new(),
             changed: false,
             linked: metadata.kind != Kind::Directory && metadata.nlink > 1,
+            followed: false,
         }
     }
 }
@@ -415,13 +416,14 @@ fn piped(path: Vec<u8>) -> Item {
         xattrs: Vec::new(),
         changed: false,
         linked: false,
+        followed: false,
     }
 }
 
 fn nothing() -> Content {
     let none = || Side::Inline(Vec::new());
     let recipe = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
-    Content { recipe, layout: none(), allocation: none() }
+    Content { recipe, layout: none(), allocation: none(), unreadable: Vec::new() }
 }
 
 /// The first bytes of a pipe, for `detect`: a window, or all there are. What lies behind a window cannot be read, and nobody

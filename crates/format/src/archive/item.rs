@@ -1,5 +1,7 @@
 //! An item: one path of an archive, with all its metadata. docs/format.md, "Item".
 
+use std::ops::Range;
+
 use super::{
     INLINE_LEN_MAX, OWNER_LEN_MAX, PATH_LEN_MAX, Time, XATTR_LEN_MAX, XATTR_NAME_LEN_MAX,
     XATTRS_LEN_MAX, is_safe_path, read_text,
@@ -21,6 +23,11 @@ pub const FLAGS: u32 = 0x0000_00ff // secure deletion, undelete, compress, sync,
 const CHANGED: u8 = 1;
 /// Bit of the marks: later items may be other names of it.
 const LINKED: u8 = 2;
+/// Bit of the marks: a symbolic link stood at the path, and what is stored is what was behind it.
+const FOLLOWED: u8 = 4;
+
+/// Most stretches of one file that could not be read: at 16 bytes each far from the bound of a record.
+pub const UNREADABLE_MAX: usize = 1 << 16;
 
 /// A byte string that may be long: short ones stand in the item, long ones are streams of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +82,9 @@ pub struct Content {
     pub layout: Side,
     /// Which parts of the file were data and which were holes: alternating run lengths. Empty if there were no holes.
     pub allocation: Side,
+    /// Stretches of the file that could not be read and are stored as zeros, in bytes: in order, none empty, none touching
+    /// the next, none beyond the end of the file.
+    pub unreadable: Vec<Range<u64>>,
 }
 
 impl Content {
@@ -157,6 +167,8 @@ pub struct Item {
     pub changed: bool,
     /// Whether later items may be other names of it.
     pub linked: bool,
+    /// Whether the user named a symbolic link at this path, and what is stored is what was behind it.
+    pub followed: bool,
 }
 
 impl Item {
@@ -180,6 +192,10 @@ impl Item {
                 content.recipe.write(&mut writer);
                 content.layout.write(&mut writer);
                 content.allocation.write(&mut writer);
+                writer.count(content.unreadable.len());
+                for range in &content.unreadable {
+                    writer.u64(range.start).u64(range.end);
+                }
             }
             ItemKind::Symlink(target) | ItemKind::HardLink(target) => {
                 writer.bytes(target);
@@ -204,7 +220,7 @@ impl Item {
         }
         let at = reader.clone();
         let (kind, marks, mode) = (reader.u8()?, reader.u8()?, u32::from(reader.u16()?));
-        if marks & !(CHANGED | LINKED) != 0 || mode > 0o7777 {
+        if marks & !(CHANGED | LINKED | FOLLOWED) != 0 || mode > 0o7777 {
             return Err(at.error(DecodeErrorKind::OutOfRange));
         }
         let (uid, gid) = (reader.u32()?, reader.u32()?);
@@ -220,7 +236,6 @@ impl Item {
         let xattrs = read_xattrs(&mut reader)?;
         let (kind, size) = read_kind(kind, &mut reader)?;
         reader.finish()?;
-        let (changed, linked) = (marks & CHANGED != 0, marks & LINKED != 0);
         Ok(Item {
             path,
             kind,
@@ -234,14 +249,15 @@ impl Item {
             identity,
             flags,
             xattrs,
-            changed,
-            linked,
+            changed: marks & CHANGED != 0,
+            linked: marks & LINKED != 0,
+            followed: marks & FOLLOWED != 0,
         })
     }
 
     fn marks(&self) -> u8 {
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
-        bit(self.changed, CHANGED) | bit(self.linked, LINKED)
+        bit(self.changed, CHANGED) | bit(self.linked, LINKED) | bit(self.followed, FOLLOWED)
     }
 }
 
@@ -311,6 +327,7 @@ fn read_content(reader: &mut Reader<'_>, size: u64) -> Result<Content, DecodeErr
         recipe: Recipe::read(reader)?,
         layout: Side::read(reader)?,
         allocation: Side::read(reader)?,
+        unreadable: read_ranges(reader, size)?,
     };
     // With a layout, the stream has the length that the layout says.
     let fits = !content.layout.is_empty() || content.recipe.len() == size;
@@ -318,4 +335,19 @@ fn read_content(reader: &mut Reader<'_>, size: u64) -> Result<Content, DecodeErr
         true => Ok(content),
         false => Err(start.error(DecodeErrorKind::OutOfRange)),
     }
+}
+
+fn read_ranges(reader: &mut Reader<'_>, size: u64) -> Result<Vec<Range<u64>>, DecodeError> {
+    let start = reader.clone();
+    let count = reader.count(16)?;
+    let mut ranges: Vec<Range<u64>> = Vec::with_capacity(count.min(UNREADABLE_MAX));
+    for _ in 0..count {
+        let range = reader.u64()?..reader.u64()?;
+        let ascends = ranges.last().is_none_or(|last| last.end < range.start);
+        if count > UNREADABLE_MAX || range.is_empty() || range.end > size || !ascends {
+            return Err(start.error(DecodeErrorKind::OutOfRange));
+        }
+        ranges.push(range);
+    }
+    Ok(ranges)
 }

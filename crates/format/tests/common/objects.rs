@@ -271,6 +271,7 @@ pub(super) fn item() -> Item {
             recipe,
             layout: Side::Inline(Vec::new()),
             allocation: Side::Inline(allocation()),
+            unreadable: std::iter::once(0..512).collect(),
         }),
         mode: 0o640,
         uid: 107,
@@ -287,6 +288,7 @@ pub(super) fn item() -> Item {
         xattrs: vec![(b"user.note".to_vec(), b"golden".to_vec())],
         changed: false,
         linked: true,
+        followed: false,
     }
 }
 
@@ -299,6 +301,7 @@ pub(super) fn hard_link() -> Item {
         flags: 0,
         xattrs: Vec::new(),
         linked: false,
+        followed: false,
         ..item()
     }
 }
@@ -330,7 +333,8 @@ pub(super) fn archive() -> Archive {
         sources: vec![b"/srv/vm".to_vec()],
         original_len: (1 << 20) + 11,
         file_count: 1,
-        problem_count: 0,
+        problem_count: 1,
+        problems: vec!["/srv/vm/b: cannot read".to_owned()],
         items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![entry]) },
     }
 }
