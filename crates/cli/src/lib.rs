@@ -13,6 +13,7 @@ pub mod args;
 pub mod cache;
 pub mod failure;
 pub mod overview;
+pub mod pipes;
 pub mod record;
 pub mod render;
 pub mod secrets;

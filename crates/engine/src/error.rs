@@ -107,6 +107,9 @@ pub enum Error {
     /// Nothing of what was asked for could be read, so no archive was made.
     #[error("nothing could be read, no archive was made")]
     NothingStored,
+    /// A stream had no byte, and that was not wanted.
+    #[error("{0} is empty: nothing was stored; --allow-empty stores it")]
+    EmptyStream(String),
     /// A value outside its bounds was given.
     #[error("{0}")]
     BadOption(String),

@@ -13,7 +13,9 @@ mod attic;
 mod commands;
 mod demo;
 mod excludes;
+mod inputs;
 mod location;
+mod placeholders;
 
 use std::process::ExitCode;
 

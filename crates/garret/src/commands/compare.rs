@@ -36,7 +36,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
-    let (path, name) = location::archive(&args.archive)?;
+    let (path, name) = location::archive(&args.archive, &args.paths)?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = repository.archive(&name)?;
     let base = args.base.clone().unwrap_or_else(|| PathBuf::from("."));

@@ -75,9 +75,15 @@ fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
 
 fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failure> {
     let mut names = Vec::new();
-    let mut repository = None;
+    let mut repository: Option<PathBuf> = None;
     for text in archives {
-        let (path, name) = location::archive(text)?;
+        let (path, Some(name)) = location::either(text)? else {
+            let second = archives.get(1).map(OsString::as_os_str);
+            return Err(match &repository {
+                None => location::no_archive(text, text, second),
+                Some(first) => location::no_archive(text, first.as_os_str(), Some(text)),
+            });
+        };
         if repository.get_or_insert_with(|| path.clone()) != &path {
             let text = "all archives to delete must be of one repository".to_owned();
             return Err(Failure::Usage(text));

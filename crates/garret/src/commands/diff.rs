@@ -30,9 +30,9 @@ pub(crate) struct Args {
     /// The first archive
     #[arg(value_name = "REPO::NAME")]
     from: OsString,
-    /// The name of the second, in the same repository
+    /// The name of the second, in the same repository; REPO::NAME is understood as well
     #[arg(value_name = "NAME")]
-    to: String,
+    to: OsString,
     /// Only these paths and what is below them
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
@@ -40,10 +40,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
-    let (path, name) = location::archive(&args.from)?;
+    let (path, name) = location::archive(&args.from, std::slice::from_ref(&args.to))?;
+    let second = location::archive_in(&path, &args.to)?;
     let repository = session::open(&path, Access::Read, ui)?;
     let from = repository.archive(&name)?;
-    let to = repository.archive(&args.to)?;
+    let to = repository.archive(&second)?;
     let mut selection = selection(&args.paths);
     let threads = args.threads.count();
     let report = engine::diff(&repository, &from, &to, &mut selection, threads, ui)?;
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .with("from", Record::of_archive(&from).json())
         .with("to", Record::of_archive(&to).json());
     show(&report, args.json.then_some(sides), ui)?;
-    complain(&report, &format!("archive {name} nor in {}", args.to), ui);
+    complain(&report, &format!("archive {name} nor in {second}"), ui);
     Ok(())
 }
 

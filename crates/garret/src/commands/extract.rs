@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -13,6 +11,7 @@ use crate::excludes::Excludes;
 use crate::location;
 use cli::args::Threads;
 use cli::failure::Failure;
+use cli::pipes::{self, Unfit};
 use cli::ui::Ui;
 use cli::{render, session, surroundings};
 
@@ -79,7 +78,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         let why = "--allocation exact is about files as they were; leave out --as".to_owned();
         return Err(Failure::Usage(why));
     }
-    let (path, name) = location::archive(&args.archive)?;
+    let (path, name) = location::archive(&args.archive, &args.paths)?;
+    let mut out = args.stdout.then(standard_output).transpose()?;
     let exclude = args.excludes.patterns()?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = repository.archive(&name)?;
@@ -108,10 +108,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         groups,
         strip: args.strip_components,
     };
-    let mut out;
-    let destination = if args.stdout {
-        out = raw_stdout()?;
-        Destination::Stream(&mut out)
+    let destination = if let Some(out) = &mut out {
+        Destination::Stream(out)
     } else if args.dry_run {
         Destination::Nowhere
     } else {
@@ -126,8 +124,13 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Standard output without the line buffer that std puts in front of it: images have no lines.
-fn raw_stdout() -> Result<File, Failure> {
-    let owned = io::stdout().as_fd().try_clone_to_owned();
-    owned.map(File::from).map_err(|error| Failure::io("standard output", &error))
+/// Standard output, if data may go there.
+fn standard_output() -> Result<File, Failure> {
+    let why = match pipes::output()? {
+        Ok(file) => return Ok(file),
+        Err(Unfit::Terminal) => "a terminal",
+        Err(Unfit::Closed) => "closed",
+    };
+    let text = format!("standard output is {why}: give --stdout a file or a pipe, or --dry-run");
+    Err(Failure::Usage(text))
 }

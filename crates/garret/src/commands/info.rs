@@ -46,7 +46,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     let (path, name) = match &args.path {
-        Some(_) => location::archive(&args.location).map(|(path, name)| (path, Some(name)))?,
+        Some(file) => location::archive(&args.location, std::slice::from_ref(file))
+            .map(|(path, name)| (path, Some(name)))?,
         None => location::either(&args.location)?,
     };
     let repository = session::open(&path, Access::Read, ui)?;
