@@ -65,10 +65,10 @@ impl Ui {
     }
 
     /// Writes a result, with its own line ends, to stdout.
-    pub fn print(&self, text: &str) -> Result<(), Failure> {
+    pub fn print(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
         let write = || {
             let mut out = io::stdout().lock();
-            out.write_all(text.as_bytes())?;
+            out.write_all(text.as_ref())?;
             out.flush()
         };
         self.beside_bar(write).map_err(|error| Failure::io("writing to standard output", &error))

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use format::archive::{Archive, ITEM_LEN_MAX, Item, is_archive_name};
+use format::archive::{Archive, ITEM_LEN_MAX, Item, name_fault, new_name_fault};
 use format::object::{Envelope, Kind};
 
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::fetch::ChunkReader;
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::repository::Repository;
 use crate::seal::{Content, Nonce, Sealer};
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreError, StoreErrorKind, get_whole};
 use crate::stream::StreamReader;
 
 /// An archive and the name it is found under.
@@ -40,12 +40,10 @@ impl Repository {
 
     /// The archive of that name.
     pub fn archive(&self, name: &str) -> Result<NamedArchive> {
-        if !is_archive_name(name) {
-            return Err(Error::BadName(name.to_owned()));
-        }
+        sound(name, name_fault)?;
         let key = Key::Archive(name.to_owned());
         let bytes = match get_whole(&*self.store, &key, ARCHIVE_LEN_MAX) {
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 return Err(Error::ArchiveMissing(name.to_owned()));
             }
             result => result?,
@@ -72,22 +70,56 @@ impl Repository {
 
 /// Fails if the name cannot be used for a new archive.
 pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
-    if !is_archive_name(name) {
-        return Err(Error::BadName(name.to_owned()));
-    }
+    sound(name, new_name_fault)?;
+    let bad = |why: String| Error::BadName { name: name.to_owned(), why };
     match store.len(&Key::Archive(name.to_owned())) {
-        Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
         Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+        Err(error) if is_absent(&error) => {
+            // Some part before the last is a file.
+            let above = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+            let is_there = |name: &&str| store.len(&Key::Archive((*name).to_owned())).is_ok();
+            let archive = above.filter(is_there).last().unwrap_or(name);
+            Err(bad(format!("{archive} is an archive, not a directory of archives")))
+        }
         Err(error) => Err(error.into()),
+        Ok(_) => match below(store, name)? {
+            Some(other) => Err(bad(format!("it is a directory of archives, as {other}"))),
+            None => Err(Error::ArchiveExists(name.to_owned())),
+        },
+    }
+}
+
+/// An archive whose name has `name` as its first parts.
+fn below(store: &dyn Store, name: &str) -> Result<Option<String>> {
+    let prefix = format!("{name}/");
+    let names = store.list(Area::Archives)?.into_iter().filter_map(|key| match key {
+        Key::Archive(other) if other.starts_with(&prefix) => Some(other),
+        _ => None,
+    });
+    Ok(names.min())
+}
+
+/// Whether a name means nothing that is there: no file, or one below a file, or a directory.
+fn is_absent(error: &StoreError) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory};
+    error.kind == StoreErrorKind::NotFound
+        || matches!(error.source.kind(), IsADirectory | NotADirectory)
+}
+
+fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {
+    match fault(name) {
+        Some(why) => Err(Error::BadName { name: name.to_owned(), why: why.to_owned() }),
+        None => Ok(()),
     }
 }
 
 /// Fails unless there is an archive of that name, readable or not.
 pub(crate) fn check_name(store: &dyn Store, name: &str) -> Result<()> {
-    match check_new_name(store, name) {
-        Err(Error::ArchiveExists(_)) => Ok(()),
-        Ok(()) => Err(Error::ArchiveMissing(name.to_owned())),
-        Err(error) => Err(error),
+    sound(name, name_fault)?;
+    match store.len(&Key::Archive(name.to_owned())) {
+        Ok(_) => Ok(()),
+        Err(error) if is_absent(&error) => Err(Error::ArchiveMissing(name.to_owned())),
+        Err(error) => Err(error.into()),
     }
 }
 

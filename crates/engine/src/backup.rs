@@ -337,13 +337,14 @@ impl Cut {
 /// What is known of the archive before anything is read.
 ///
 /// # Errors
-/// `BadName`, `BadOption` if the archive could be made but never be read again.
+/// `BadOption` if the archive could be made but never be read again.
 fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive> {
     for input in inputs {
         if let Input::Stream { name, .. } = input
             && !is_safe_path(name)
         {
-            return Err(Error::BadName(String::from_utf8_lossy(name).into_owned()));
+            let name = String::from_utf8_lossy(name);
+            return Err(Error::BadOption(format!("{name:?} cannot be the path of a file")));
         }
     }
     let start = now();

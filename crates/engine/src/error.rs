@@ -96,11 +96,13 @@ pub enum Error {
     #[error("Archive {0} does not exist: `garret list` shows what does")]
     ArchiveMissing(String),
     /// Not a name for an archive.
-    #[error(
-        "{0:?} cannot be an archive's name: it needs 1 to 1024 bytes, no empty part, no part that begins with a dot, \
-         no control character"
-    )]
-    BadName(String),
+    #[error("{name:?} cannot be an archive's name: {why}")]
+    BadName {
+        /// What was asked for.
+        name: String,
+        /// The limit that it does not keep.
+        why: String,
+    },
     /// One file could not be restored.
     #[error("{0}")]
     NotRestored(String),

@@ -93,8 +93,8 @@ pub(crate) fn no_archive(text: &OsStr, repository: &OsStr, name: Option<&OsStr>)
     let named =
         name.and_then(OsStr::to_str).filter(|name| is_archive_name(name) && !name.contains("::"));
     let form = match named {
-        Some(name) => format!("; write {repository}::{name} for its archive {name}"),
-        None => format!("; write {repository}::NAME for its archive NAME"),
+        Some(name) => format!("; write {repository}::{name} for the archive {name}"),
+        None => format!("; write {repository}::NAME for the archive NAME"),
     };
     usage(text, &format!(": No archive specified{form}"))
 }

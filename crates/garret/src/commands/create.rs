@@ -152,7 +152,7 @@ fn stats(report: &BackupReport, totals: &Totals) -> String {
         (new, stored) => format!(" ({:.2} : 1)", new as f64 / stored as f64),
     };
     let rule = render::RULE;
-    let mut text = format!("{rule}\nArchive name: {}\n", render::one_line(&archive.name));
+    let mut text = format!("{rule}\nArchive name: {}\n", render::name(&archive.name));
     text += &format!("Archive fingerprint: {fingerprint}\n");
     text += &format!("Start time: {}\n", render::long_time(body.start));
     text += &format!("End time: {}\n", render::long_time(body.end));

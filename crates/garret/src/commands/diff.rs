@@ -82,8 +82,8 @@ pub(super) fn show(report: &DiffReport, sides: Option<Record>, ui: &Ui) -> Resul
 
 /// `changed        8192 vm.img: 0-4095, 65536-69631`
 fn line(change: &Change) -> String {
-    let path = render::one_line(&String::from_utf8_lossy(&change.path));
-    let text = |bytes: &[u8]| render::one_line(&String::from_utf8_lossy(bytes));
+    let path = render::name(&change.path);
+    let text = |bytes: &[u8]| render::name(bytes);
     let (word, bytes, more) = match &change.difference {
         Difference::Added { len } => ("added", len.to_string(), String::new()),
         Difference::Removed { len } => ("removed", len.to_string(), String::new()),
@@ -114,7 +114,6 @@ fn places(contents: &Contents) -> String {
 
 fn json_change(change: &Change) -> Value {
     let record = Record::default().with_path(&change.path);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let record = match &change.difference {
         Difference::Added { len } => record.with("change", "added").with("size", *len),
         Difference::Removed { len } => record.with("change", "removed").with("size", *len),
@@ -122,7 +121,8 @@ fn json_change(change: &Change) -> Value {
             record.with("change", "type").with("from", from.as_str()).with("to", to.as_str())
         }
         Difference::Target { from, to } => {
-            record.with("change", "target").with("from", text(from)).with("to", text(to))
+            let record = record.with("change", "target").with_bytes(["from", "from_hex"], from);
+            record.with_bytes(["to", "to_hex"], to)
         }
         Difference::Contents(contents) => {
             let range = |range: &Range<u64>| json!({ "start": range.start, "end": range.end });

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         (Some(name), None) => archive(&repository, &path, &name, &args.layout, ui)?,
         (None, _) => whole(&repository, &path, &args.layout, ui)?,
     };
-    ui.print(&text)
+    ui.print(text)
 }
 
 /// What identifies a repository.
@@ -84,7 +84,7 @@ fn archive(
     name: &str,
     layout: &Layout,
     ui: &Ui,
-) -> Result<String, Failure> {
+) -> Result<Vec<u8>, Failure> {
     let found = repository.archive(name)?;
     let body = &found.archive;
     if layout.json {
@@ -92,19 +92,19 @@ fn archive(
             "repository": sizes(repository_record(repository, path), repository, ui)?.json(),
             "archive": Record::of_archive(&found).json(),
         });
-        return Ok(record::document(&all));
+        return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
         return Record::of_archive(&found).format(template);
     }
     let fingerprint = format::ChunkId::from_bytes(found.fingerprint);
-    let mut text = format!("Name: {}\n", render::one_line(&found.name));
+    let mut text = format!("Name: {}\n", render::name(&found.name));
     if body.name != found.name {
-        text += &format!("Made as: {}\n", render::one_line(&body.name));
+        text += &format!("Made as: {}\n", render::name(&body.name));
     }
     text += &format!("Fingerprint: {fingerprint}\n");
-    text += &format!("Hostname: {}\n", render::one_line(&body.host));
-    text += &format!("Username: {}\n", render::one_line(&body.user));
+    text += &format!("Hostname: {}\n", render::name(&body.host));
+    text += &format!("Username: {}\n", render::name(&body.user));
     text += &format!("Time: {}\n", render::long_time(body.end));
     text += &format!("Command line: {}\n", render::command_line(&body.command));
     text += &format!("Number of files: {}\n", body.file_count);
@@ -115,7 +115,7 @@ fn archive(
     text += &render::size_header();
     text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
     text += &overview::all_archives(repository, ui)?;
-    Ok(text)
+    Ok(text.into_bytes())
 }
 
 fn one_file(
@@ -124,7 +124,7 @@ fn one_file(
     path: &OsStr,
     layout: &Layout,
     ui: &Ui,
-) -> Result<String, Failure> {
+) -> Result<Vec<u8>, Failure> {
     let archive = repository.archive(name)?;
     let stored = Selection::stored(path.as_bytes());
     let shown = String::from_utf8_lossy(&stored).into_owned();
@@ -146,13 +146,13 @@ fn one_file(
     };
     if layout.json {
         let all = json!({ "archive": Record::of_archive(&archive).json(), "file": file().json() });
-        return Ok(record::document(&all));
+        return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
         return file().format(template);
     }
     let size = |bytes: u64| format!("{} ({bytes} bytes)", render::size(bytes));
-    let mut text = format!("Path: {}\n", render::one_line(&shown));
+    let mut text = format!("Path: {}\n", render::name(&stored));
     text += &format!("Format: {}\n", render::one_line(&info.format));
     text += &format!("File size: {}\n", size(info.file_len));
     if info.is_container {
@@ -164,7 +164,7 @@ fn one_file(
         text += &format!("Residue: {}\n", size(info.residue));
     }
     text += &format!("New in this archive: {}\n", size(info.new));
-    Ok(text)
+    Ok(text.into_bytes())
 }
 
 /// A record with how many archives the repository has, and how long they and it are.
@@ -180,13 +180,14 @@ fn whole(
     path: &Path,
     layout: &Layout,
     ui: &Ui,
-) -> Result<String, Failure> {
+) -> Result<Vec<u8>, Failure> {
     let record = || sizes(repository_record(repository, path), repository, ui);
     if layout.json {
-        return Ok(record::document(&json!({ "repository": record()?.json() })));
+        let all = json!({ "repository": record()?.json() });
+        return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
         return record()?.format(template);
     }
-    overview::repository(repository, path, ui)
+    overview::repository(repository, path, ui).map(String::into_bytes)
 }

@@ -70,10 +70,10 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
     }
     let line = |found| match &layout.format {
         Some(template) => Record::of_archive(found).format(template),
-        None if layout.short => Ok(format!("{}\n", render::one_line(&found.name))),
-        None => Ok(format!("{}\n", render::archive_line(found))),
+        None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
+        None => Ok(format!("{}\n", render::archive_line(found)).into_bytes()),
     };
-    ui.print(&archives.iter().map(line).collect::<Result<String, _>>()?)
+    ui.print(archives.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn items(repository: &Repository, name: &str, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
@@ -87,10 +87,8 @@ fn items(repository: &Repository, name: &str, layout: &Layout, ui: &Ui) -> Resul
     }
     let line = |item: &format::archive::Item| match &layout.format {
         Some(template) => Record::of_item(item).format(template),
-        None if layout.short => {
-            Ok(format!("{}\n", render::one_line(&String::from_utf8_lossy(&item.path))))
-        }
-        None => Ok(render::item_line(item, now)),
+        None if layout.short => Ok([&item.path[..], b"\n"].concat()),
+        None => Ok(render::item_line(item, now).into_bytes()),
     };
-    ui.print(&items.iter().map(line).collect::<Result<String, _>>()?)
+    ui.print(items.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
 }

@@ -139,7 +139,7 @@ fn directory(context: &Context<'_>, from: &Path, to: &OsStr) -> Result<(), Failu
 
 /// Whether the next file may fare better.
 fn is_about_one_file(error: &Error) -> bool {
-    matches!(error, Error::BadName(_) | Error::NothingStored | Error::Source(_))
+    matches!(error, Error::BadName { .. } | Error::NothingStored | Error::Source(_))
 }
 
 /// The regular files of a tree and the names of their backups, in the order of the names. Of all else there is a line.
