@@ -10,6 +10,7 @@ use crate::fetch::ChunkReader;
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::repository::Repository;
 use crate::seal::{Content, Nonce, Sealer};
+use crate::select::Selection;
 use crate::store::{Area, Key, Store, StoreError, StoreErrorKind, get_whole};
 use crate::stream::StreamReader;
 
@@ -65,6 +66,24 @@ impl Repository {
         let chunks = ChunkReader::new(self);
         let object = Key::Archive(archive.name.clone()).to_string();
         ItemReader::new(&chunks, &archive.archive, &object).collect()
+    }
+
+    /// The selected items of an archive, in the order they were stored.
+    pub fn selected(&self, archive: &NamedArchive, selection: &mut Selection) -> Result<Vec<Item>> {
+        let mut items = self.items(archive)?;
+        selection.settle(items.iter().map(|item| item.path.clone()));
+        items.retain(|item| selection.selects(&item.path));
+        Ok(items)
+    }
+
+    /// Decides what the words of a selection stand for in these archives. What cannot be read of them is for the operation
+    /// to say.
+    pub(crate) fn settle(&self, archives: &[&NamedArchive], selection: &mut Selection) {
+        let chunks = ChunkReader::new(self);
+        let paths = archives.iter().flat_map(|archive| {
+            ItemReader::new(&chunks, &archive.archive, "").map_while(|item| Some(item.ok()?.path))
+        });
+        selection.settle(paths);
     }
 }
 

@@ -7,6 +7,7 @@ use engine::{
     Access, Area, Compression, Error, GcOptions, LocalStore, LockMode, Repository, Store,
 };
 
+use crate::archives;
 use crate::location;
 use cli::args::{Threads, Verbose};
 use cli::failure::Failure;
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut repository = session::open(&path, Access::Delete, ui)?;
     let existing = repository.archive_names()?;
     if let Some(missing) = names.iter().find(|name| !existing.contains(name)) {
-        return Err(Error::ArchiveMissing(missing.clone()).into());
+        return Err(archives::missing(&existing, missing));
     }
     let freed = remove(&mut repository, &names, args.threads, ui)?;
     if args.stats {

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::ops::Range;
-use std::os::unix::ffi::OsStringExt;
 
-use engine::{Access, Change, Contents, DiffReport, Difference, Selection};
+use engine::{Access, Change, Contents, DiffReport, Difference};
 use serde_json::{Value, json};
 
+use crate::archives::{self, Searched};
 use crate::location;
 use cli::args::{Threads, Verbose};
 use cli::failure::Failure;
@@ -43,29 +43,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (path, name) = location::archive(&args.from, std::slice::from_ref(&args.to))?;
     let second = location::archive_in(&path, &args.to)?;
     let repository = session::open(&path, Access::Read, ui)?;
-    let from = repository.archive(&name)?;
-    let to = repository.archive(&second)?;
-    let mut selection = selection(&args.paths);
+    let from = archives::find(&repository, &name, ui)?;
+    let to = archives::find(&repository, &second, ui)?;
+    let mut selection = archives::selection(&args.paths);
     let threads = args.threads.count();
     let report = engine::diff(&repository, &from, &to, &mut selection, threads, ui)?;
     let sides = Record::default()
         .with("from", Record::of_archive(&from).json())
         .with("to", Record::of_archive(&to).json());
     show(&report, args.json.then_some(sides), ui)?;
-    complain(&report, &format!("archive {name} nor in {second}"), ui);
-    Ok(())
-}
-
-/// What the user wants to be compared.
-pub(super) fn selection(paths: &[OsString]) -> Selection {
-    Selection::new(paths.iter().cloned().map(OsString::into_vec))
-}
-
-/// Reports the paths that are nowhere.
-pub(super) fn complain(report: &DiffReport, place: &str, ui: &Ui) {
-    for path in &report.unmatched {
-        ui.report(&format!("{}: not in {place}", String::from_utf8_lossy(path)));
-    }
+    let searched = Searched { repository: &repository, path: &path, archives: &[&from, &to] };
+    searched.complain(&report.unmatched, ui)
 }
 
 /// Prints what differs: a line for each path, or a JSON document that begins with the two sides.

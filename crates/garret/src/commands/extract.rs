@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use engine::{Access, AllocationMode, Destination, Form, Progress, RestoreOptions, Selection};
+use engine::{Access, AllocationMode, Destination, Form, Progress, RestoreOptions};
 
+use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
 use crate::location;
 use cli::args::Threads;
@@ -82,14 +82,16 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let mut out = args.stdout.then(standard_output).transpose()?;
     let exclude = args.excludes.patterns()?;
     let repository = session::open(&path, Access::Read, ui)?;
-    let archive = repository.archive(&name)?;
-    if archive.archive.name != name {
+    let archive = archives::find(&repository, &name, ui)?;
+    if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
         let made_as = render::one_line(&archive.archive.name);
-        ui.wait(&format!("note: archive {} was made as {made_as}", render::one_line(&name)));
+        ui.wait(&format!(
+            "note: archive {} was made as {made_as}",
+            render::one_line(&archive.name)
+        ));
     }
-    let paths = args.paths.into_iter().map(OsString::into_vec);
-    let mut selection = Selection::new(paths).without(exclude);
+    let mut selection = archives::selection(&args.paths).without(exclude);
     let [users, groups] =
         if args.numeric_owner { Default::default() } else { surroundings::numbers() };
     let options = RestoreOptions {
@@ -117,11 +119,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         Destination::Directory(args.destination.unwrap_or_else(here))
     };
     let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui)?;
-    for path in report.unmatched {
-        let path = String::from_utf8_lossy(&path).into_owned();
-        ui.report(&format!("{path}: not in archive {name}"));
-    }
-    Ok(())
+    let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
+    searched.complain(&report.unmatched, ui)
 }
 
 /// Standard output, if data may go there.

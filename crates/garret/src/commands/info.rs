@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use engine::{Access, Repository, Selection};
+use engine::{Access, Repository};
 use format::archive::Time;
 use format::config::KeyMode;
 use serde_json::json;
 
+use crate::archives;
 use crate::location;
 use cli::args::Verbose;
 use cli::failure::Failure;
@@ -64,7 +65,7 @@ pub(super) fn repository_record(repository: &Repository, path: &Path) -> Record 
     let config = repository.config();
     let created = Time { secs: config.created, nanos: 0 };
     Record::default()
-        .with("location", path.to_string_lossy())
+        .with_bytes(["location", "location_hex"], path.as_os_str().as_bytes())
         .with("id", repository.id().to_string())
         .with("encryption", encryption(config.key_mode))
         .with("created", render::iso_time(created))
@@ -85,7 +86,7 @@ fn archive(
     layout: &Layout,
     ui: &Ui,
 ) -> Result<Vec<u8>, Failure> {
-    let found = repository.archive(name)?;
+    let found = archives::find(repository, name, ui)?;
     let body = &found.archive;
     if layout.json {
         let all = json!({
@@ -125,14 +126,10 @@ fn one_file(
     layout: &Layout,
     ui: &Ui,
 ) -> Result<Vec<u8>, Failure> {
-    let archive = repository.archive(name)?;
-    let stored = Selection::stored(path.as_bytes());
-    let shown = String::from_utf8_lossy(&stored).into_owned();
-    let missing = || {
-        let why = format!("{shown} is no file of archive {name}: `garret list` shows what is");
-        Failure::Fatal(why)
-    };
-    let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(missing)?;
+    let archive = archives::find(repository, name, ui)?;
+    let stored = archives::one_file(repository, &archive, path)?;
+    let gone = || archives::no_file(path.as_bytes(), &archive, "it has no content");
+    let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(gone)?;
     let file = || {
         Record::default()
             .with_path(&stored)
