@@ -23,9 +23,7 @@ pub enum Error {
     #[error(transparent)]
     Sink(#[from] image::SinkError),
     /// Bytes in the repository are not what was written.
-    #[error(
-        "Data integrity error: {object} is damaged at offset {offset}: {what}; run `garret check --verify-data`"
-    )]
+    #[error("{}; run `garret check --verify-data`", damaged(object, *offset, what))]
     Corrupt {
         /// Path in the repository.
         object: String,
@@ -35,10 +33,7 @@ pub enum Error {
         what: String,
     },
     /// An archive needs a chunk that no pack holds.
-    #[error(
-        "Object with key {id} not found in repository: {needed_by} needs that chunk and no pack holds it; \
-         run `garret check`"
-    )]
+    #[error("{}; run `garret check`", nowhere(id, needed_by))]
     MissingChunk {
         /// The chunk.
         id: ChunkId,
@@ -144,6 +139,25 @@ impl Error {
     /// An error for a box of `object` at `offset` that does not open.
     pub(crate) fn unsealed(object: &str, offset: u64) -> Error {
         Error::Corrupt { object: object.to_owned(), offset, what: "the seal is broken".to_owned() }
+    }
+}
+
+fn damaged(object: &str, offset: u64, what: &str) -> String {
+    format!("Data integrity error: {object} is damaged at offset {offset}: {what}")
+}
+
+fn nowhere(id: &ChunkId, needed_by: &str) -> String {
+    format!(
+        "Object with key {id} not found in repository: {needed_by} needs that chunk and no pack holds it"
+    )
+}
+
+/// The same as [`message`], for those who are doing already what it advises to.
+pub(crate) fn finding(error: &Error) -> String {
+    match error {
+        Error::Corrupt { object, offset, what } => damaged(object, *offset, what),
+        Error::MissingChunk { id, needed_by } => nowhere(id, needed_by),
+        other => message(other),
     }
 }
 
