@@ -46,7 +46,7 @@ pub(crate) enum Command {
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
     /// original_size, files, problems; their contents have path, type, mode, uid, gid, user, group, size, mtime, target.
-    /// --json has the same names. --short and --format give names byte for byte; elsewhere \\ and what is not seen are
+    /// --json has the same names. --short and --format give names byte for byte; elsewhere \ and what is not seen are
     /// escapes.
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.

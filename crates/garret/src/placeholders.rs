@@ -53,6 +53,7 @@ fn fill(text: &str, values: &Values<'_>) -> Result<String, String> {
             after
         } else {
             let inside = from.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+            let inside = inside.filter(|(inside, _)| !inside.contains('{'));
             let (inside, after) = inside.ok_or("a brace stands alone: write {{ or }}")?;
             filled += &value(inside, values)?;
             after
