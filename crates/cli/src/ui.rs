@@ -65,7 +65,7 @@ impl Ui {
     }
 
     /// Writes a result, with its own line ends, to stdout.
-    pub fn print(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    pub fn print(&self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         let write = || {
             let mut out = io::stdout().lock();
             out.write_all(text.as_ref())?;

@@ -1,4 +1,5 @@
-//! `zgarret backup`: makes a backup of standard input, of what a command prints, of a file or block device, or one of each file of a directory.
+//! `zgarret backup`: makes a backup of standard input, of what a command prints, of a file or block device, or one of each
+//! file of a directory.
 //!
 //! Promises: what cannot become a backup is refused before anything is read; a name in `backups/` appears when its backup is
 //! complete; nothing on stdout.
