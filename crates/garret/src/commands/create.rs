@@ -15,8 +15,12 @@ use cli::render;
 use cli::ui::Ui;
 use cli::{session, surroundings};
 
+const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
+       garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
+
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = USAGE)]
 pub(crate) struct Args {
     /// Show statistics in the end
     #[arg(short, long)]
