@@ -71,7 +71,10 @@ pub use pattern::Patterns;
 pub use progress::{Phase, Problem, Progress, Silent};
 pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use repository::{Access, InitOptions, Locked, Repository, Secret, init};
-pub use restore::{AllocationMode, Destination, Form, RestoreOptions, RestoreReport, restore};
+pub use restore::{
+    AllocationMode, Destination, FileMetadata, Form, Preview, RestoreOptions, RestoreReport,
+    preview_restore, restore,
+};
 pub use select::Selection;
 pub use store::{
     Area, Guard, Key, LocalStore, LockMode, MemoryStore, Store, StoreError, StoreErrorKind,
