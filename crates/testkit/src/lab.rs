@@ -11,6 +11,7 @@ use engine::{
     Destination, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked, MemoryStore,
     Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection, Store,
 };
+use format::archive::ItemKind;
 use format::config::KeyMode;
 use format::slot::Kdf;
 
@@ -195,14 +196,18 @@ impl Lab {
         let repository = self.open(Access::Read)?;
         let archive = repository.archive(name)?;
         let mut bytes = Vec::new();
-        engine::restore(
-            &repository,
-            &archive,
-            &mut Selection::default(),
-            Destination::Stream(&mut bytes),
-            &self.restore_options(),
-            &engine::Silent,
-        )?;
+        for item in repository.items(&archive)? {
+            if matches!(item.kind, ItemKind::File(_)) {
+                engine::restore(
+                    &repository,
+                    &archive,
+                    &mut Selection::new([item.path]),
+                    Destination::Stream(&mut bytes),
+                    &self.restore_options(),
+                    &engine::Silent,
+                )?;
+            }
+        }
         Ok(bytes)
     }
 

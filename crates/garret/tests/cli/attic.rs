@@ -154,7 +154,7 @@ fn attic_s_variables_are_read_where_ours_are_not_set() {
 }
 
 /// Runs the program on a terminal, with `typed` on it.
-fn on_a_terminal(dir: &Dir, arguments: &str, typed: &str) -> (Option<i32>, String) {
+pub(super) fn on_a_terminal(dir: &Dir, arguments: &str, typed: &str) -> (Option<i32>, String) {
     use std::io::Write;
     let command = dir.command(&[]);
     let line = format!("{} {arguments}", command.get_program().to_str().unwrap());

@@ -61,6 +61,8 @@ fn a_full_destination_keeps_what_was_there_and_gets_nothing_half_written() {
     dir.write("disk/big", b"old");
     dir.run(&["extract", "repo::a", "--destination", "disk", "small"]).silent();
     let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big"]);
+    ran.refused(1, "up to 12.58 MB are needed and 8.38 MB are free");
+    let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big", "--force"]);
     ran.reports("big: not restored");
     assert_eq!(dir.read("disk/big"), b"old");
     assert_eq!(dir.read("disk/small"), b"content");

@@ -14,6 +14,7 @@ mod help;
 mod hostile;
 mod images;
 mod layouts;
+mod places;
 mod refusals;
 mod round_trip;
 mod secrets;
