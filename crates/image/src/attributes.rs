@@ -162,8 +162,8 @@ pub(crate) fn apply(file: &File, attributes: &Attributes<'_>) -> rustix::io::Res
     Ok(unset)
 }
 
-/// The same for a symbolic link, which has no mode, or a special file, which must not be opened; `handle` holds it without any
-/// rights. Neither runs, so neither gets set-id bits.
+/// The same for a symbolic link, which has no mode, or a special file, which must not be opened; `handle` holds it without
+/// any rights. Neither runs, so neither gets set-id bits.
 pub(crate) fn apply_to_handle(
     handle: BorrowedFd<'_>,
     is_link: bool,

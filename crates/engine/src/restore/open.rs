@@ -1,8 +1,8 @@
 //! How a file comes to be: of which length, with which holes, in which form.
 //!
-//! In: an item. Out: its [`Shape`], and once there is a place for it, the target that its stream is written to; or nothing, if
-//! the file had to be made from another view of the item and is complete. Promises that no two items of a restore take the
-//! same name because a disk got a new one.
+//! In: an item. Out: its [`Shape`], and once there is a place for it, the target that its stream is written to; or nothing,
+//! if the file had to be made from another view of the item and is complete. Promises that no two items of a restore take
+//! the same name because a disk got a new one.
 
 use std::sync::Arc;
 

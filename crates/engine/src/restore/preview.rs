@@ -1,4 +1,4 @@
-//! What a restore to a directory would meet there, before it begins: whether there is room, and what is newer than the archive.
+//! What a restore would meet at its destination, before it begins: whether there is room, and what is newer than the archive.
 //!
 //! In: what is selected, and where it would go. Out: a [`Preview`]. Reads items, and recipes only where the lengths of the
 //! files leave it open whether there is room. Changes nothing.
@@ -33,8 +33,8 @@ pub struct Preview {
     pub newer: Vec<PathBuf>,
 }
 
-/// Looks at what a restore of the selected items would meet; at files that are newer only if `newer` is set. A destination that
-/// is neither a directory nor a file has nothing to be met.
+/// Looks at what a restore of the selected items would meet; at files that are newer only if `newer` is set. A destination
+/// that is neither a directory nor a file has nothing to be met.
 ///
 /// # Errors
 /// Damage of the archive's own structure.

@@ -1,4 +1,4 @@
-//! Where a restore writes: nothing that was there is lost but what has the very name, and that only when the new file is whole.
+//! Where a restore writes: nothing that was there is lost but what has the very name, and that when the new file is whole.
 //!
 //! Needs root, `losetup`, `mount`, `chattr`, `setpriv`, `qemu-img`, `qemu-io` and `script`.
 
