@@ -1,9 +1,9 @@
 //! Names below a destination: hostile paths, and what stands at a name already.
 //!
 //! In: relative paths as an archive holds them, so written by an enemy. Out: directories as descriptors, and whether
-//! something may be replaced. Promise: a path is walked one component at a time from a descriptor, never through a symbolic link,
-//! so nothing outside the destination is reached whatever others do to the tree meanwhile. The one exception is a link that
-//! the archive says the user named, if it is ours in a directory of ours ([`open_link`]).
+//! something may be replaced. Promise: a path is walked one component at a time from a descriptor, never through a symbolic
+//! link, so nothing outside the destination is reached whatever others do to the tree meanwhile. The one exception is a link
+//! that the archive says the user named, if it is ours in a directory of ours ([`open_link`]).
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
