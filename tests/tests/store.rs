@@ -1,6 +1,6 @@
 //! Every implementation of `Store` keeps the contract.
 
-use engine::{LocalStore, MemoryStore};
+use engine::{LocalStore, MemoryStore, Sharing};
 use testkit::{Fault, FaultStore, PowerStore, store_suite};
 
 #[test]
@@ -9,7 +9,10 @@ fn a_directory_keeps_the_contract() {
     let number = std::cell::Cell::new(0);
     store_suite(&|| {
         number.set(number.get() + 1);
-        Box::new(LocalStore::create(&dir.path().join(format!("{}", number.get()))).unwrap())
+        Box::new(
+            LocalStore::create(&dir.path().join(format!("{}", number.get())), Sharing::Private)
+                .unwrap(),
+        )
     });
 }
 
@@ -28,7 +31,7 @@ fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_le
     use engine::{Area, Store};
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repo");
-    let store = LocalStore::create(&root).unwrap();
+    let store = LocalStore::create(&root, Sharing::Private).unwrap();
     for name in ["packs/00/junk", "index/README", "keys/.hidden", "backups/.part", "tmp/0123"] {
         std::fs::write(root.join(name), "x").unwrap();
     }
@@ -38,7 +41,10 @@ fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_le
     }
     store.sweep().unwrap();
     assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
-    assert!(LocalStore::create(&root).is_err(), "a directory that holds something is refused");
+    assert!(
+        LocalStore::create(&root, Sharing::Private).is_err(),
+        "a directory that holds something is refused"
+    );
 }
 
 #[test]
