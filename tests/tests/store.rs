@@ -32,15 +32,22 @@ fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_le
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repo");
     let store = LocalStore::create(&root, Sharing::Private).unwrap();
-    for name in ["packs/00/junk", "index/README", "keys/.hidden", "backups/.part", "tmp/0123"] {
-        std::fs::write(root.join(name), "x").unwrap();
+    let left = "tmp/00112233445566778899aabbccddeeff";
+    for name in ["packs/00/junk", "index/README", "keys/.hidden", "backups/.part", "tmp/0123", left]
+    {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
     }
     std::os::unix::fs::symlink("/etc/passwd", root.join("backups/link")).unwrap();
     for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
         assert_eq!(store.list(area).unwrap(), [], "{area:?}");
     }
+    let expected = "passed over 3 files that are not the repository's, first backups/link";
+    assert_eq!(store.notices(), [expected]);
+    assert_eq!(store.notices(), [""; 0]);
     store.sweep().unwrap();
-    assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+    assert!(!root.join(left).exists() && root.join("tmp/0123").exists());
     assert!(
         LocalStore::create(&root, Sharing::Private).is_err(),
         "a directory that holds something is refused"

@@ -1,7 +1,8 @@
 //! Signals that would end the program without a word.
 //!
-//! A write beyond the longest file that is allowed (`ulimit -f`) brings SIGXFSZ, which kills. When it is caught the write fails
-//! instead, and the error is told like any other. Caught, not ignored: what is ignored stays so in the programs we start.
+//! A write beyond the longest file that is allowed (`ulimit -f`) brings SIGXFSZ, which kills. When it is caught the write
+//! fails instead, and the error is told like any other. Caught, not ignored: what is ignored stays so in the programs we
+//! start.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

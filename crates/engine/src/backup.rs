@@ -123,8 +123,8 @@ struct Tools<'r> {
 /// What cannot be read is reported as a problem and left out; the archive is made of the rest.
 ///
 /// # Errors
-/// `ArchiveExists`, `BadName`, `Access` if the repository was opened to read, before anything is read; `NothingStored` if nothing could be read; anything that is wrong with
-/// the repository. No archive is made then.
+/// `ArchiveExists`, `BadName`, `Access` if the repository was opened to read, before anything is read; `NothingStored` if
+/// nothing could be read; anything that is wrong with the repository. No archive is made then.
 pub fn backup(
     repository: &mut Repository,
     name: &str,

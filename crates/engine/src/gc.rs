@@ -87,14 +87,14 @@ pub fn gc(
     let mut problems = Problems { progress, count: 0 };
     let plan = plan(repository, &mut problems)?;
     progress.end();
-    if plan.drop.is_empty() && plan.repack.is_empty() {
-        return Ok(GcReport { problem_count: problems.count, ..GcReport::default() });
+    let mut report = GcReport { problem_count: problems.count, ..GcReport::default() };
+    if !plan.drop.is_empty() || !plan.repack.is_empty() {
+        let collected = collect(repository, &plan, options, &mut problems);
+        // Also when it was cut short: packs that the index knows may be gone.
+        let reopened = repository.reopen_index(progress);
+        report = collected?;
+        reopened?;
     }
-    let collected = collect(repository, &plan, options, &mut problems);
-    // Also when it was cut short: packs that the index knows may be gone.
-    let reopened = repository.reopen_index(progress);
-    let report = collected?;
-    reopened?;
     repository.tell(progress);
     Ok(report)
 }

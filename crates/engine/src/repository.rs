@@ -147,8 +147,8 @@ impl Locked {
     /// Finds the keys.
     ///
     /// # Errors
-    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none; `WrongKey`, `Corrupt` if a slot is not this repository's
-    /// or damaged and no other opens.
+    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none; `WrongKey`, `Corrupt` if a slot is not this
+    /// repository's or damaged and no other opens.
     pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
         match (self.config.key_mode, secret) {
             (KeyMode::None, _) => Ok(Keys::none()),

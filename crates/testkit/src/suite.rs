@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use engine::{Area, Key, LockMode, Store, StoreErrorKind};
+use format::object::Kind;
 use format::{PackId, SegmentId, SlotId};
 
 use crate::Random;
@@ -132,7 +133,16 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Key::Archive(_) => area == Area::Archives,
     };
     let mut expected = keys();
-    expected.iter().for_each(|key| store.put(key, &[b"x"]).unwrap());
+    for key in &expected {
+        let kind = match key {
+            Key::Config => Kind::Config,
+            Key::Slot(_) => Kind::Slot,
+            Key::Pack(_) => Kind::Pack,
+            Key::Index(_) => Kind::Index,
+            Key::Archive(_) => Kind::Archive,
+        };
+        store.put(key, &[&kind.header(), b"x"]).unwrap();
+    }
     loop {
         for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
             let mut listed = store.list(area).unwrap();

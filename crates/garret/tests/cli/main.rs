@@ -5,18 +5,25 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod attic;
+mod copies;
 mod cron;
 mod damage;
 mod demo;
 mod differences;
+mod foreign;
 mod full_disk;
 mod help;
 mod hostile;
 mod images;
+mod init;
 mod layouts;
+mod links;
+mod locks;
+mod odd_disks;
 mod refusals;
 mod round_trip;
 mod secrets;
+mod shared;
 mod texts;
 mod trees;
 

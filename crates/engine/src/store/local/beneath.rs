@@ -132,8 +132,8 @@ pub(super) fn remove_file(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
     }
 }
 
-/// Gives a new file or directory its permissions, whatever the umask. Where that cannot be, as on file systems without them, it
-/// keeps those it was made with, which are never more.
+/// Gives a new file or directory its permissions, whatever the umask. Where that cannot be, as on file systems without them,
+/// it keeps those it was made with, which are never more.
 pub(super) fn permit(made: impl AsFd, mode: RawMode) {
     let has = rustix::fs::fstat(&made).map(|stat| stat.st_mode & 0o7777);
     if has != Ok(mode) {
