@@ -57,8 +57,11 @@ fn there(path: &Path) -> String {
         Err(_) if path.is_dir() => return format!("{shown} cannot be looked into"),
         Err(_) => return format!("{shown} is no directory"),
     };
-    if find(path).is_ok() {
-        return "back up into it, or choose an empty or new directory".to_owned();
+    match find(path) {
+        Ok(_) => return "back up into it, or choose an empty or new directory".to_owned(),
+        Err(Failure::Engine(Error::NotARepository { .. })) => {}
+        Err(Failure::Engine(error)) => return engine::message(&error),
+        Err(_) => return format!("{shown} cannot be looked into"),
     }
     names.sort_unstable();
     let more = match names.len().saturating_sub(NAMED_MAX) {

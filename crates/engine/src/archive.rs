@@ -80,8 +80,11 @@ pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
     }
     match store.len(&Key::Archive(name.to_owned())) {
         Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => match error.kind {
+            StoreErrorKind::NotFound => Ok(()),
+            StoreErrorKind::NotAFile => Err(Error::ArchiveExists(name.to_owned())),
+            _ => Err(error.into()),
+        },
     }
 }
 

@@ -98,6 +98,8 @@ pub enum StoreErrorKind {
     NoSpace,
     /// Another program holds the lock.
     Busy,
+    /// What has the name of the object is no file.
+    NotAFile,
     /// Anything else.
     Other,
 }
@@ -130,6 +132,7 @@ impl StoreError {
             | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::FileTooLarge => StoreErrorKind::NoSpace,
             io::ErrorKind::WouldBlock => StoreErrorKind::Busy,
+            io::ErrorKind::IsADirectory => StoreErrorKind::NotAFile,
             _ => StoreErrorKind::Other,
         };
         StoreError { kind, operation, object: object.to_string(), source }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -221,6 +221,27 @@ fn the_walk_by_single_names_does_the_same() {
             assert!(listing(&victim) == before, "{place}: {arguments:?}");
         }
     }
+}
+
+/// What stands at the end of a pack is not sealed: it must not decide what is read and allocated.
+#[test]
+fn packs_that_claim_a_long_footer_cost_nothing() {
+    let dir = repository();
+    copy(&dir);
+    for name in ["aa", "ab"] {
+        let path = dir.write(&format!("repo/packs/{name}/{}", name.repeat(32)), b"garretP\x01");
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let len = u64::from(u32::MAX);
+        let footer = (len - 32) as u32;
+        let trailer = [footer.to_le_bytes(), *b"tail"].concat();
+        file.write_all_at(&trailer, len - 8).unwrap();
+    }
+    let limit = ["prlimit", "--as=1000000000"];
+    let ran = bounded(&dir, &limit, &["list", "--short", "repo"]);
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "a\nx/b\n");
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 3), "{}", ran.stderr);
+    let ran = bounded(&dir, &limit, &["check", "repo"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Beneath {
         let file = opened.map_err(|errno| self.explain(path, FileType::RegularFile, errno))?;
         match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
             FileType::RegularFile => Ok(File::from(file)),
-            other => Err(in_the_way(path, other)),
+            other => Err(in_the_way(path, FileType::RegularFile, other)),
         }
     }
 
@@ -103,7 +103,7 @@ impl Beneath {
         for part in prefixes.into_iter().rev() {
             let wanted = if part == path { wanted } else { FileType::Directory };
             match self.kind(part) {
-                Ok(kind) if kind != wanted => return in_the_way(part, kind),
+                Ok(kind) if kind != wanted => return in_the_way(part, wanted, kind),
                 _ => {}
             }
         }
@@ -111,8 +111,13 @@ impl Beneath {
     }
 }
 
-fn in_the_way(path: &Path, kind: FileType) -> io::Error {
-    let what = match kind {
+/// The error for something that was found where a file or a directory is wanted.
+fn in_the_way(path: &Path, wanted: FileType, found: FileType) -> io::Error {
+    let kind = match wanted {
+        FileType::Directory => io::ErrorKind::NotADirectory,
+        _ => io::ErrorKind::IsADirectory,
+    };
+    let what = match found {
         FileType::Symlink => "a symbolic link, and none is followed here",
         FileType::Directory => "a directory",
         FileType::RegularFile => "a file",
@@ -120,7 +125,7 @@ fn in_the_way(path: &Path, kind: FileType) -> io::Error {
         FileType::Fifo => "a named pipe",
         _ => "a special file",
     };
-    io::Error::other(format!("{} is {what}", path.display()))
+    io::Error::new(kind, format!("{} is {what}", path.display()))
 }
 
 /// Removes the file `name` in `parent` unless it is something else.
@@ -128,7 +133,7 @@ pub(super) fn remove_file(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
     let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?),
-        other => Err(in_the_way(Path::new(name), other)),
+        other => Err(in_the_way(Path::new(name), FileType::RegularFile, other)),
     }
 }
 
