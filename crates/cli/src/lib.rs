@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args: kinds of values     session: path -> repository, unlocked by secrets, its index in cache
-//! surroundings: where and as whom we run
+//! surroundings: where and as whom we run      signals: none ends us without a word
 //! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
 //! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
 //! ```
@@ -17,5 +17,6 @@ pub mod record;
 pub mod render;
 pub mod secrets;
 pub mod session;
+pub mod signals;
 pub mod surroundings;
 pub mod ui;

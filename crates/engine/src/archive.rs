@@ -50,6 +50,9 @@ impl Repository {
             }
             result => result?,
         };
+        if Kind::Archive.is_foreign(&bytes) {
+            return Err(Error::ArchiveMissing(name.to_owned()));
+        }
         let object = key.to_string();
         let envelope = Envelope::decode(&bytes, Kind::Archive)
             .map_err(|error| Error::decode(&object, 0, error))?;
@@ -77,17 +80,11 @@ pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
     }
     match store.len(&Key::Archive(name.to_owned())) {
         Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Fails unless there is an archive of that name, readable or not.
-pub(crate) fn check_name(store: &dyn Store, name: &str) -> Result<()> {
-    match check_new_name(store, name) {
-        Err(Error::ArchiveExists(_)) => Ok(()),
-        Ok(()) => Err(Error::ArchiveMissing(name.to_owned())),
-        Err(error) => Err(error),
+        Err(error) => match error.kind {
+            StoreErrorKind::NotFound => Ok(()),
+            StoreErrorKind::NotAFile => Err(Error::ArchiveExists(name.to_owned())),
+            _ => Err(error.into()),
+        },
     }
 }
 

@@ -171,11 +171,13 @@ pub fn is_safe_path(path: &[u8]) -> bool {
         && path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
 }
 
-/// Whether a name can be an archive's: a safe path of at most [`NAME_LEN_MAX`] bytes whose parts do not begin with a dot
-/// and hold no control characters.
+/// Whether a name can be an archive's: a safe path of at most [`NAME_LEN_MAX`] bytes whose parts do not begin with a dot,
+/// hold no control characters and are not `lost+found`, which file systems have of their own.
 pub fn is_archive_name(name: &str) -> bool {
     name.len() <= NAME_LEN_MAX as usize
         && is_safe_path(name.as_bytes())
-        && name.split('/').all(|part| !part.starts_with('.') && part.len() <= 255)
+        && name
+            .split('/')
+            .all(|part| !part.starts_with('.') && part != "lost+found" && part.len() <= 255)
         && !name.contains(|character: char| character.is_control())
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use engine::{
     Access, BackupOptions, BackupReport, CheckOptions, CheckReport, Compression, CutterChoice,
     Destination, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked, MemoryStore,
-    Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection, Store,
+    Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection,
+    Sharing, Store,
 };
 use format::archive::ItemKind;
 use format::config::KeyMode;
@@ -125,9 +126,9 @@ impl Lab {
 
     /// A new repository in a directory that does not exist yet.
     pub fn local(root: &Path, mode: KeyMode) -> Self {
-        LocalStore::create(root).unwrap();
+        LocalStore::create(root, Sharing::Private).unwrap();
         let root = root.to_owned();
-        Self::over(move || Box::new(LocalStore::open(&root)), mode)
+        Self::over(move || Box::new(LocalStore::open(&root).unwrap()), mode)
     }
 
     /// The same keys and settings over another store.

@@ -7,7 +7,7 @@ use engine::Access;
 
 use super::diff;
 use crate::location;
-use cli::args::{Threads, Verbose};
+use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
 use cli::record::Record;
 use cli::session;
@@ -25,6 +25,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The archive
     #[arg(value_name = "REPO::NAME")]
@@ -36,6 +38,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.archive)?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = repository.archive(&name)?;

@@ -9,8 +9,8 @@ use engine::{Access, BackupOptions, BackupReport, Compression, Input};
 
 use crate::excludes::Excludes;
 use crate::location;
-use cli::args::{self, CutterName, Threads};
-use cli::failure::Failure;
+use cli::args::{self, CutterName, LockWait, Threads};
+use cli::failure::{self, Failure};
 use cli::render;
 use cli::ui::Ui;
 use cli::{session, surroundings};
@@ -53,6 +53,8 @@ pub(crate) struct Args {
     stdin_name: Option<OsString>,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    lock_wait: LockWait,
     /// Show each file and how it is cut
     #[arg(short, long)]
     verbose: bool,
@@ -67,6 +69,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     ui.set_verbose(args.verbose);
+    args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.archive)?;
     let inputs = inputs(args.paths, args.stdin_name.as_deref())?;
     let exclude = args.excludes.patterns()?;
@@ -84,7 +87,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
-    let report = engine::backup(&mut repository, &name, inputs, &options, ui)?;
+    let report = engine::backup(&mut repository, &name, inputs, &options, ui)
+        .map_err(|error| failure::no_archive(error, "garret prune"))?;
     if args.stats || args.json {
         let totals = Totals {
             seconds: started.elapsed().as_secs_f64(),

@@ -14,7 +14,7 @@ use engine::{
 
 use crate::excludes::Excludes;
 use crate::location;
-use cli::args::Threads;
+use cli::args::{LockWait, Threads};
 use cli::failure::Failure;
 use cli::ui::Ui;
 use cli::{render, session, surroundings};
@@ -76,6 +76,8 @@ pub(crate) struct Args {
     strip_components: usize,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    lock_wait: LockWait,
     /// Show each path
     #[arg(short, long, conflicts_with = "stdout")]
     verbose: bool,
@@ -89,6 +91,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     ui.set_verbose(args.verbose);
+    args.lock_wait.tell(ui);
     if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (args.form, args.allocation) {
         let why = "--allocation exact is about files as they were; leave out --as".to_owned();
         return Err(Failure::Usage(why));

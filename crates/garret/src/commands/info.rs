@@ -10,7 +10,7 @@ use format::config::KeyMode;
 use serde_json::json;
 
 use crate::location;
-use cli::args::Verbose;
+use cli::args::{LockWait, Verbose};
 use cli::failure::Failure;
 use cli::record::{self, Record, Template};
 use cli::ui::Ui;
@@ -34,6 +34,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
@@ -45,6 +47,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let (path, name) = match &args.path {
         Some(_) => location::archive(&args.location).map(|(path, name)| (path, Some(name)))?,
         None => location::either(&args.location)?,

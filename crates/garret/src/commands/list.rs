@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::info;
 use crate::location;
-use cli::args::Verbose;
+use cli::args::{LockWait, Verbose};
 use cli::failure::Failure;
 use cli::record::{self, Record, Template};
 use cli::ui::Ui;
@@ -36,6 +36,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
@@ -44,6 +46,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let (path, name) = location::either(&args.location)?;
     let repository = session::open(&path, Access::Read, ui)?;
     match name {

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cli::failure::Failure;
+use cli::failure::{self, Failure};
 use cli::surroundings;
 use engine::{Access, BackupOptions, Error, Input, Progress, Repository};
 
@@ -57,9 +57,12 @@ impl<'a> Writer<'a> {
 
     fn back_up(&mut self, place: &Place, input: Input) -> Result<(), Failure> {
         let Writer { repository, options, context } = self;
-        engine::backup(repository, &place.name, vec![input], options, context.ui)
-            .map(drop)
-            .map_err(|error| place.failure(error))
+        engine::backup(repository, &place.name, vec![input], options, context.ui).map(drop).map_err(
+            |error| match error {
+                Error::Store(_) => failure::no_archive(error, "zgarret gc"),
+                error => place.failure(error),
+            },
+        )
     }
 }
 
