@@ -168,7 +168,10 @@ fn names_a_place(error: &Error) -> bool {
         // Nothing of the pack is known any more, so only the chunk and the archive can be named.
         Error::MissingChunk { .. } => text.contains("chunk") && (object || text.contains("image")),
         Error::NotRestored(text) => text.contains("packs/") && text.contains("offset"),
-        Error::Store(_) | Error::NotARepository { .. } | Error::WrongKey { .. } => object,
+        Error::Store(_)
+        | Error::NotARepository { .. }
+        | Error::WrongKey { .. }
+        | Error::NoSlots => object,
         Error::ArchiveMissing(_) | Error::WrongPassphrase | Error::Unsupported { .. } => true,
         _ => false,
     }

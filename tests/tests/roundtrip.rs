@@ -282,19 +282,30 @@ fn only_what_is_selected_is_restored_and_what_matches_nothing_is_told() {
     let archive = repository.archive("x").unwrap();
     let base = stored(dir.path()).to_str().unwrap();
     let wanted = [format!("/{base}/s/sub/"), format!("{base}/s/b.img"), "no/such".to_owned()];
-    let mut bytes = Vec::new();
-    let report = engine::restore(
-        &repository,
-        &archive,
-        &mut Selection::new(wanted.map(String::into_bytes)),
-        Destination::Stream(&mut bytes),
-        &lab.restore_options(),
-        &engine::Silent,
-    )
-    .unwrap();
-    assert_eq!(String::from_utf8(bytes).unwrap(), "b.imgsub/c.img");
+    let restore = |destination: Destination<'_>| {
+        let mut selection = Selection::new(wanted.clone().map(String::into_bytes));
+        let options = lab.restore_options();
+        engine::restore(
+            &repository,
+            &archive,
+            &mut selection,
+            destination,
+            &options,
+            &engine::Silent,
+        )
+    };
+    let target = dir.path().join("target");
+    let report = restore(Destination::Directory(target.clone())).unwrap();
+    let (target, source) = (target.join(base).join("s"), dir.path().join("s"));
+    assert!(!target.join("a.img").exists());
+    same_tree(&source.join("b.img"), &target.join("b.img"));
+    same_tree(&source.join("sub"), &target.join("sub"));
     assert_eq!(report.unmatched, [b"no/such".to_vec()]);
     assert_eq!(report.file_count, 2);
+    let mut bytes = Vec::new();
+    let refused = restore(Destination::Stream(&mut bytes)).unwrap_err();
+    assert!(refused.to_string().starts_with("more than one file is selected"), "{refused}");
+    assert!(bytes.is_empty(), "two files cannot be told apart in one stream");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Every implementation of `Store` keeps the contract.
 
-use engine::{LocalStore, MemoryStore};
+use engine::{LocalStore, MemoryStore, Sharing};
 use testkit::{Fault, FaultStore, PowerStore, store_suite};
 
 #[test]
@@ -9,7 +9,10 @@ fn a_directory_keeps_the_contract() {
     let number = std::cell::Cell::new(0);
     store_suite(&|| {
         number.set(number.get() + 1);
-        Box::new(LocalStore::create(&dir.path().join(format!("{}", number.get()))).unwrap())
+        Box::new(
+            LocalStore::create(&dir.path().join(format!("{}", number.get())), Sharing::Private)
+                .unwrap(),
+        )
     });
 }
 
@@ -28,17 +31,27 @@ fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_le
     use engine::{Area, Store};
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repo");
-    let store = LocalStore::create(&root).unwrap();
-    for name in ["packs/00/junk", "index/README", "keys/.hidden", "backups/.part", "tmp/0123"] {
-        std::fs::write(root.join(name), "x").unwrap();
+    let store = LocalStore::create(&root, Sharing::Private).unwrap();
+    let left = "tmp/00112233445566778899aabbccddeeff";
+    for name in ["packs/00/junk", "index/README", "keys/.hidden", "backups/.part", "tmp/0123", left]
+    {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
     }
     std::os::unix::fs::symlink("/etc/passwd", root.join("backups/link")).unwrap();
     for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
         assert_eq!(store.list(area).unwrap(), [], "{area:?}");
     }
+    let expected = "passed over 3 files that are not the repository's, first backups/link";
+    assert_eq!(store.notices(), [expected]);
+    assert_eq!(store.notices(), [""; 0]);
     store.sweep().unwrap();
-    assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
-    assert!(LocalStore::create(&root).is_err(), "a directory that holds something is refused");
+    assert!(!root.join(left).exists() && root.join("tmp/0123").exists());
+    assert!(
+        LocalStore::create(&root, Sharing::Private).is_err(),
+        "a directory that holds something is refused"
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! In: words of the command line. Out: what the library wants, or what is wrong with them.
 
+use std::time::Duration;
+
 use engine::{Compression, CutterChoice};
 use format::recipe::CutterKind;
 
@@ -20,6 +22,21 @@ impl Verbose {
     pub fn tell(self, ui: &Ui) -> bool {
         ui.set_verbose(self.verbose);
         self.verbose
+    }
+}
+
+/// How long to wait for other programs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct LockWait {
+    /// How long to wait for other programs that use the repository; 0 is not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = engine::LOCK_WAIT_DEFAULT.as_secs())]
+    lock_wait: u64,
+}
+
+impl LockWait {
+    /// Has repositories opened with this patience from now on.
+    pub fn tell(self, ui: &Ui) {
+        ui.set_patience(Duration::from_secs(self.lock_wait));
     }
 }
 

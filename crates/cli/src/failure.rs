@@ -5,6 +5,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use engine::{StoreError, StoreErrorKind};
+
 use crate::ui::Ui;
 
 /// What ends a command.
@@ -29,6 +31,21 @@ impl Failure {
             _ => Failure::Fatal(format!("{what}: {error}")),
         }
     }
+}
+
+/// Why a backup made no archive: if there was no room, with what to do, where `collect` is what frees room.
+pub fn no_archive(error: engine::Error, collect: &str) -> Failure {
+    let engine::Error::Store(StoreError { kind: StoreErrorKind::NoSpace, source, .. }) = &error
+    else {
+        return error.into();
+    };
+    let full = match source.kind() {
+        io::ErrorKind::QuotaExceeded => "quota used up",
+        io::ErrorKind::FileTooLarge => "no file may be that long here (see ulimit -f)",
+        _ => "disk full",
+    };
+    let message = engine::message(&error);
+    Failure::Fatal(format!("{message}: {full}, no archive made; make room, then run {collect}"))
 }
 
 impl From<engine::Error> for Failure {

@@ -198,9 +198,20 @@ pub fn write_key_file(path: &Path, bytes: &[u8]) -> engine::Result<()> {
         // The crate makes it with mode 0600 and removes it unless it is renamed.
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        file.as_file().sync_data()?;
         file.persist(path)?;
-        File::open(directory)?.sync_all()
+        match File::open(directory)?.sync_all() {
+            // The file system has no such call for directories.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                ) =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
     };
     write().map_err(|error| StoreError::new("write key file", path.display(), error).into())
 }

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use engine::{Access, Error, Keys, LocalStore, Locked, Repository};
+use engine::{Access, Error, Keys, LocalStore, Locked, Repository, Sharing, StoreErrorKind};
 
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::{cache, secrets};
+
+/// Of the things in a directory that is not empty, how many are named.
+const NAMED_MAX: usize = 3;
 
 /// The repository at `path`, its keys still unknown.
 pub fn find(path: &Path) -> Result<Locked, Failure> {
@@ -17,7 +20,7 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
         let why = "it is a file".to_owned();
         return Err(Error::NotARepository { path: path.display().to_string(), why }.into());
     }
-    Ok(Locked::find(Box::new(LocalStore::open(path)))?)
+    Ok(Locked::find(Box::new(LocalStore::open(path).map_err(Error::from)?))?)
 }
 
 /// The repository at `path`, open.
@@ -29,7 +32,47 @@ pub fn open(path: &Path, access: Access, ui: &Ui) -> Result<Repository, Failure>
 
 /// A repository that was found, with the keys that were found for it.
 pub fn enter(locked: Locked, keys: Keys, access: Access, ui: &Ui) -> Result<Repository, Failure> {
+    let locked = locked.with_patience(ui.patience());
     Ok(Repository::open(locked, keys, access, cache::directory(), ui)?)
+}
+
+/// Makes an empty directory for a repository at `path`; what is there instead, if that is why it cannot be.
+pub fn create(path: &Path, sharing: Sharing) -> Result<LocalStore, Failure> {
+    LocalStore::create(path, sharing).map_err(|error| match error.kind {
+        StoreErrorKind::AlreadyExists => {
+            Failure::Fatal(format!("Repository {} already exists: {}", path.display(), there(path)))
+        }
+        _ => Error::from(error).into(),
+    })
+}
+
+/// What is in the way of a new repository.
+fn there(path: &Path) -> String {
+    let shown = path.display();
+    let mut names = match std::fs::read_dir(path) {
+        Ok(entries) => {
+            let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+            names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        }
+        Err(_) if path.is_dir() => return format!("{shown} cannot be looked into"),
+        Err(_) => return format!("{shown} is no directory"),
+    };
+    match find(path) {
+        Ok(_) => return "back up into it, or choose an empty or new directory".to_owned(),
+        Err(Failure::Engine(Error::NotARepository { .. })) => {}
+        Err(Failure::Engine(error)) => return engine::message(&error),
+        Err(_) => return format!("{shown} cannot be looked into"),
+    }
+    names.sort_unstable();
+    let more = match names.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.truncate(NAMED_MAX);
+    format!(
+        "{shown} is not empty and is no repository: it holds {}{more}; choose an empty or new directory",
+        names.join(", ")
+    )
 }
 
 /// Bytes of all streams of all archives. Archives that cannot be read are reported and left out.

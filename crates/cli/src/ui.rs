@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::{Phase, Problem, Progress};
+use engine::{LOCK_WAIT_DEFAULT, Phase, Problem, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::Failure;
@@ -24,6 +24,7 @@ pub struct Ui {
     quiet: AtomicBool,
     verbose: AtomicBool,
     problem_count: AtomicU64,
+    patience: Mutex<Duration>,
     bar: Mutex<Option<ProgressBar>>,
 }
 
@@ -45,6 +46,7 @@ impl Ui {
             quiet: AtomicBool::new(false),
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
+            patience: Mutex::new(LOCK_WAIT_DEFAULT),
             bar: Mutex::default(),
         }
     }
@@ -57,6 +59,16 @@ impl Ui {
     /// From now on neither a bar nor a line about waiting, if asked for; problems are still shown.
     pub fn set_quiet(&self, quiet: bool) {
         self.quiet.store(quiet, Ordering::Relaxed);
+    }
+
+    /// How long to wait for other programs from now on.
+    pub fn set_patience(&self, patience: Duration) {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
+    }
+
+    /// How long to wait for other programs that use the repository.
+    pub fn patience(&self) -> Duration {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many problems were reported.

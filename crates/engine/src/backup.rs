@@ -34,7 +34,7 @@ use crate::group::Compression;
 use crate::pattern::Patterns;
 use crate::pipeline::{Turn, with_workers};
 use crate::progress::{Phase, Progress};
-use crate::repository::Repository;
+use crate::repository::{Access, Repository};
 use crate::walk::absolute_path;
 use crate::window::{Buffer, BufferPool, Loaded, Window};
 use crate::write::{Target, Written, write_chunks};
@@ -126,9 +126,9 @@ struct Tools<'r> {
 /// another matter: what came of it may look like all there was.
 ///
 /// # Errors
-/// `ArchiveExists`, `BadName` before anything is read; `NothingStored` if nothing could be read; `Source` for a stream that
-/// cannot be read to its end, `EmptyStream` for one that is empty if that is refused; anything that is wrong with the
-/// repository. No archive is made then.
+/// `ArchiveExists`, `BadName`, `Access` if the repository was opened to read, before anything is read; `NothingStored` if
+/// nothing could be read; `Source` for a stream that cannot be read to its end, `EmptyStream` for one that is empty if that
+/// is refused; anything that is wrong with the repository. No archive is made then.
 pub fn backup(
     repository: &mut Repository,
     name: &str,
@@ -136,6 +136,7 @@ pub fn backup(
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
+    repository.require(Access::Create)?;
     check_new_name(&*repository.store, name)?;
     let mut archive = head(name, &inputs, options)?;
     let previous = Previous::find(repository, options, &archive.sources, &inputs)?;
@@ -172,6 +173,7 @@ pub fn backup(
     let fingerprint = publish(&*repository.store, &repository.metadata, &archive)?;
     // Each of its chunks was found in the index or came into it.
     repository.index.note_complete(&previous::job(&archive), &fingerprint);
+    repository.tell(progress);
     Ok(BackupReport {
         archive: NamedArchive { name: name.to_owned(), archive, fingerprint },
         written,

@@ -48,12 +48,6 @@ pub enum Error {
         /// What is missing or wrong.
         why: String,
     },
-    /// Init found something there already.
-    #[error("Repository {path} already exists: choose an empty or new directory")]
-    RepositoryExists {
-        /// As given.
-        path: String,
-    },
     /// The lock of the repository cannot be taken.
     #[error("Failed to acquire {kind} lock on {place}")]
     Lock {
@@ -72,6 +66,19 @@ pub enum Error {
         /// What it needs.
         cause: DecodeError,
     },
+    /// The repository was opened for less than was asked of it.
+    #[error("the repository was opened to {opened}: that is not enough to {needed}")]
+    Access {
+        /// What was asked for: `add to it`, `delete from it`.
+        needed: &'static str,
+        /// What it was opened for.
+        opened: &'static str,
+    },
+    /// The passphrase is that of no slot, because there is none.
+    #[error(
+        "keys/ is empty: no passphrase can open it; copy keys/ from another copy of the repository"
+    )]
+    NoSlots,
     /// The passphrase opens no key slot.
     #[error("wrong passphrase: it opens no key of this repository")]
     WrongPassphrase,

@@ -220,8 +220,8 @@ mod tests {
             let root = Node::Leaf(vec![Entry::Zero { len: stream_len }]);
             let recipe = Recipe { cutter: CutterKind::Page, root };
             let allocation = Side::Inline(Vec::new());
-            let content =
-                Content { recipe, layout: Side::Inline(bytes), allocation, unreadable: Vec::new() };
+            let layout = Side::Inline(bytes);
+            let content = Content { recipe, layout, allocation, unreadable: Vec::new() };
             read_layout(&content, file_len, &chunks, "vm")
         };
         let stored = layout.encode();

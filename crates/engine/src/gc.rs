@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX};
 use format::{ChunkId, PackId};
 
-use crate::archive::{NamedArchive, check_name};
+use crate::archive::NamedArchive;
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
 use crate::group::{CompressedGroup, Compression, OpenGroup};
@@ -21,7 +21,7 @@ use crate::index::{Index, Location, Rows, read_segment, store_segment};
 use crate::mark::{Marks, Visitor, mark_archive};
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
-use crate::repository::Repository;
+use crate::repository::{Access, Repository};
 use crate::store::{Area, Key};
 use crate::write::{Target, write_chunks};
 
@@ -55,9 +55,14 @@ pub struct GcReport {
 /// Removes archives from the list of archives; their space comes back with [`gc`]. Damaged ones can be removed too.
 ///
 /// # Errors
-/// `BadName`, `ArchiveMissing` before anything is removed.
+/// `Access` unless the repository was opened to delete; `ArchiveMissing` before anything is removed, also if what has that
+/// name is no archive.
 pub fn delete(repository: &Repository, names: &[String]) -> Result<()> {
-    names.iter().try_for_each(|name| check_name(&*repository.store, name))?;
+    repository.require(Access::Delete)?;
+    let existing = repository.archive_names()?;
+    if let Some(missing) = names.iter().find(|name| existing.binary_search(name).is_err()) {
+        return Err(Error::ArchiveMissing(missing.clone()));
+    }
     for name in names {
         repository.store.delete(&Key::Archive(name.clone()))?;
     }
@@ -69,21 +74,39 @@ pub fn delete(repository: &Repository, names: &[String]) -> Result<()> {
 /// # Errors
 /// An archive whose structure cannot be read: what it needs is unknown. `MissingChunk`: what an archive needs may lie where
 /// nobody finds it just now (in a pack whose footer is damaged, behind a flipped bit of the local index). Nothing is deleted
-/// then; removing the archives that were named, or backing up their sources again, lets gc go on.
+/// then; removing the archives that were named, or backing up their sources again, lets gc go on. `Access` unless the
+/// repository was opened to delete.
 pub fn gc(
     repository: &mut Repository,
     options: &GcOptions,
     progress: &dyn Progress,
 ) -> Result<GcReport> {
+    repository.require(Access::Delete)?;
     repository.store.sweep()?;
     progress.begin(Phase::Mark, None);
     let mut problems = Problems { progress, count: 0 };
     let plan = plan(repository, &mut problems)?;
     progress.end();
-    if plan.drop.is_empty() && plan.repack.is_empty() {
-        return Ok(GcReport { problem_count: problems.count, ..GcReport::default() });
+    let mut report = GcReport { problem_count: problems.count, ..GcReport::default() };
+    if !plan.drop.is_empty() || !plan.repack.is_empty() {
+        let collected = collect(repository, &plan, options, &mut problems);
+        // Also when it was cut short: packs that the index knows may be gone.
+        let reopened = repository.reopen_index(progress);
+        report = collected?;
+        reopened?;
     }
-    let (kept, repacked_bytes) = repack(repository, &plan, options, &mut problems)?;
+    repository.tell(progress);
+    Ok(report)
+}
+
+/// Does what the plan says.
+fn collect(
+    repository: &Repository,
+    plan: &GcPlan,
+    options: &GcOptions,
+    problems: &mut Problems<'_>,
+) -> Result<GcReport> {
+    let (kept, repacked_bytes) = repack(repository, plan, options, problems)?;
     let repacked = plan.repack.iter().map(|pack| &pack.row).filter(|row| !kept.contains(&row.id));
     let doomed: HashMap<PackId, PackRow> =
         plan.drop.iter().chain(repacked).map(|row| (row.id, *row)).collect();
@@ -92,7 +115,6 @@ pub fn gc(
         repository.store.delete(&Key::Pack(*id))?;
     }
     repository.store.sync()?;
-    repository.index.forget();
     Ok(GcReport {
         deleted_pack_count: doomed.len() as u64,
         deleted_pack_bytes: doomed.values().map(|row| u64::from(row.len)).sum(),

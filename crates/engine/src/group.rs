@@ -7,12 +7,10 @@ use std::cell::RefCell;
 use std::io;
 
 use format::ChunkId;
-use format::pack::{Codec, Frame, decode_body, encode_lens};
-
+use format::pack::{Codec, Frame, GROUP_CHUNKS_MAX, decode_body, encode_lens};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::{Error, Result};
-use crate::limits::GROUP_CHUNKS_MAX;
 
 /// How new groups are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl GroupBuilder {
     /// Adds a chunk, of at most the limit; gives the group before it if the chunk no longer fitted.
     pub(crate) fn push(&mut self, id: ChunkId, bytes: &[u8]) -> Option<Group> {
         let full = self.group.bytes.len() + bytes.len() > self.limit
-            || self.group.chunks.len() >= GROUP_CHUNKS_MAX;
+            || self.group.chunks.len() >= GROUP_CHUNKS_MAX as usize;
         let full = if full { self.finish() } else { None };
         if self.group.chunks.is_empty() {
             self.group.bytes.reserve_exact(self.limit);

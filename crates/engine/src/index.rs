@@ -64,6 +64,18 @@ impl Index {
         verify: bool,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        let segments = cache.load(source.repository, verify);
+        let mut index = Index { segments, cache, repository: source.repository };
+        index.update(source, progress)?;
+        Ok(index)
+    }
+
+    /// Brings it up to date with what the repository holds.
+    pub(crate) fn update(
+        &mut self,
+        source: &IndexSource<'_>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let store = source.packs.store;
         let mut missing: HashSet<PackId> = HashSet::new();
         for key in store.list(Area::Packs)? {
@@ -77,31 +89,27 @@ impl Index {
                 listed.insert(id);
             }
         }
-        let repository = source.repository;
-        let segments = cache.load(repository, verify);
-        let mut index = Index { segments, cache, repository };
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
         let is_stale = |segment: &Segment| {
             segment::packs(segment).iter().any(|pack| !missing.contains(&pack.id))
                 || segment.sources.iter().any(|id| !listed.contains(id))
         };
-        if index.segments.iter().any(is_stale) {
-            index.forget();
+        if self.segments.iter().any(is_stale) {
+            self.forget();
         }
         let known: HashSet<SegmentId> =
-            index.segments.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
+            self.segments.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
         let unknown: Vec<SegmentId> = listed.difference(&known).copied().collect();
         if !unknown.is_empty() {
             // One of them may cover packs that were read from their footers.
-            drop(index.take_unstored());
+            drop(self.take_unstored());
         }
         let stored = missing.clone();
-        for pack in index.segments.iter().flat_map(segment::packs) {
+        for pack in self.segments.iter().flat_map(segment::packs) {
             missing.remove(&pack.id);
         }
-        index.load_segments(source, unknown, &stored, &mut missing, progress)?;
-        index.load_footers(source, missing, progress)?;
-        Ok(index)
+        self.load_segments(source, unknown, &stored, &mut missing, progress)?;
+        self.load_footers(source, missing, progress)
     }
 
     /// An index that knows nothing, in memory.
@@ -160,6 +168,9 @@ impl Index {
         missing.sort_unstable();
         let mut rows = Rows::default();
         for id in missing {
+            if source.packs.is_foreign(id) {
+                continue;
+            }
             let read = source.packs.footer(id).or_else(|error| match error {
                 // Storage that fails now may show the footer later: the pack stays unknown until then.
                 Error::Store(error) if error.kind != StoreErrorKind::WrongLength => {

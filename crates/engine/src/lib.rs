@@ -70,10 +70,13 @@ pub use keys::{KDF_DEFAULT, Keys, MasterKey};
 pub use pattern::Patterns;
 pub use progress::{Phase, Problem, Progress, Silent};
 pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
-pub use repository::{Access, InitOptions, Locked, Repository, Secret, init};
-pub use restore::{AllocationMode, Destination, Form, RestoreOptions, RestoreReport, restore};
+pub use repository::{Access, InitOptions, LOCK_WAIT_DEFAULT, Locked, Repository, Secret, init};
+pub use restore::{
+    AllocationMode, Destination, FileMetadata, Form, Preview, RestoreOptions, RestoreReport,
+    preview_restore, restore,
+};
 pub use select::Selection;
 pub use store::{
-    Area, Guard, Key, LocalStore, LockMode, MemoryStore, Store, StoreError, StoreErrorKind,
+    Area, Guard, Key, LocalStore, LockMode, MemoryStore, Sharing, Store, StoreError, StoreErrorKind,
 };
 pub use write::Written;

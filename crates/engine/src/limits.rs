@@ -13,12 +13,6 @@ pub(crate) const ARCHIVE_LEN_MAX: u64 = 64 << 20;
 /// Longest index segment file: twice the most chunks and a pack more (gc merges segments), each in a group of its own.
 pub(crate) const SEGMENT_LEN_MAX: u64 = 64 << 20;
 
-/// Most chunks in a group: a tree of tiny files must not make tables longer than their content is worth.
-pub(crate) const GROUP_CHUNKS_MAX: usize = 4096;
-
-/// Chunks at which a pack is full whatever its length, so that an index segment stays within its bounds.
-pub(crate) const PACK_CHUNKS_MAX: u32 = 1 << 16;
-
 /// Local index files above which they are merged into one: each costs every miss a filter lookup.
 pub(crate) const LOCAL_SEGMENTS_MAX: usize = 8;
 

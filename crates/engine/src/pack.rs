@@ -10,10 +10,10 @@
 use std::ops::Range;
 
 use format::index::{GroupRow, PackRow};
-use format::object::TAG_LEN;
+use format::object::{HEADER_LEN, Kind, TAG_LEN};
 use format::pack::{
-    Footer, FooterGroup, Frame, PACK_HEADER_LEN, SALT_LEN, SEALED_FRAME_LEN, TRAILER_LEN,
-    decode_pack_header, decode_trailer, encode_pack_header, encode_trailer,
+    Footer, FooterGroup, Frame, PACK_CHUNKS_END, PACK_HEADER_LEN, SALT_LEN, SEALED_FRAME_LEN,
+    TRAILER_LEN, decode_pack_header, decode_trailer, encode_pack_header, encode_trailer,
 };
 use format::{ChunkId, PackId};
 
@@ -21,7 +21,6 @@ use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::group::{CompressedGroup, OpenGroup};
 use crate::keys::random;
-use crate::limits::PACK_CHUNKS_MAX;
 use crate::seal::{Content, Nonce, Sealer};
 use crate::store::{Key, Store, StoreErrorKind};
 
@@ -41,7 +40,7 @@ pub(crate) struct PackPlan {
 }
 
 impl PackPlan {
-    /// Packs end with the group that reaches `limit` bytes or [`PACK_CHUNKS_MAX`] chunks.
+    /// Packs end with the group that reaches `limit` bytes or [`PACK_CHUNKS_END`] chunks.
     pub(crate) fn new(limit: u32) -> Result<Self> {
         Ok(PackPlan { limit: u64::from(limit), next: Self::start()?, chunk_count: 0 })
     }
@@ -52,7 +51,7 @@ impl PackPlan {
 
     /// The place of the next group.
     pub(crate) fn place(&mut self, frame: &Frame) -> Result<Place> {
-        if self.next.offset >= self.limit || self.chunk_count >= PACK_CHUNKS_MAX {
+        if self.next.offset >= self.limit || self.chunk_count >= PACK_CHUNKS_END {
             self.next = Self::start()?;
             self.chunk_count = 0;
         }
@@ -220,6 +219,19 @@ impl PackReader<'_> {
         let frame = Frame::decode(&header, self.group_len_max)
             .map_err(|error| Error::decode(object, offset, error))?;
         Ok((frame, header))
+    }
+
+    /// Whether what has the name of a pack is none; the store is told.
+    pub(crate) fn is_foreign(&self, id: PackId) -> bool {
+        let key = Key::Pack(id);
+        let len = self.store.len(&key).map(|len| len.min(HEADER_LEN as u64));
+        let start = len.and_then(|len| self.store.get(&key, 0..len));
+        // What cannot be read may be ours.
+        let foreign = start.is_ok_and(|start| Kind::Pack.is_foreign(&start));
+        if foreign {
+            self.store.pass_over(&key);
+        }
+        foreign
     }
 
     /// What a pack holds, from its footer: two small reads.

@@ -4,6 +4,7 @@
 //! configuration, [`Locked::unlock`] finds the keys, [`Repository::open`] takes the lock and opens the index.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use format::config::{Config, Features, KeyMode, Seal};
 use format::slot::{Kdf, Slot};
@@ -19,9 +20,13 @@ use crate::progress::Progress;
 use crate::seal::Sealer;
 use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind, get_whole};
 
+/// How long opening a repository waits for other programs, unless it is told: the longest gc or night is over by then.
+pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A repository whose keys are not known yet.
 pub struct Locked {
     store: Box<dyn Store>,
+    patience: Duration,
     config: Config,
     config_bytes: Vec<u8>,
 }
@@ -121,7 +126,12 @@ impl Locked {
             }
             _ => Error::decode("config", 0, error),
         })?;
-        Ok(Locked { store, config, config_bytes })
+        Ok(Locked { store, patience: LOCK_WAIT_DEFAULT, config, config_bytes })
+    }
+
+    /// Opening it will wait for other programs as long as this, and then fail; not at all if it is zero.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Locked { patience, ..self }
     }
 
     /// The repository's name in caches and of key files.
@@ -137,8 +147,8 @@ impl Locked {
     /// Finds the keys.
     ///
     /// # Errors
-    /// `WrongPassphrase` if no slot opens; `WrongKey`, `Corrupt` if a slot is not this repository's or damaged and no other
-    /// opens.
+    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none; `WrongKey`, `Corrupt` if a slot is not this
+    /// repository's or damaged and no other opens.
     pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
         match (self.config.key_mode, secret) {
             (KeyMode::None, _) => Ok(Keys::none()),
@@ -191,8 +201,11 @@ impl Locked {
     }
 
     fn find_slot(&self, passphrase: &[u8]) -> Result<(Slot, MasterKey)> {
-        let mut worst = Error::WrongPassphrase;
+        let mut worst = Error::NoSlots;
         for key in self.store.list(Area::Slots)? {
+            if matches!(worst, Error::NoSlots) {
+                worst = Error::WrongPassphrase;
+            }
             let opened = self.read_slot(&key).and_then(|slot| {
                 let master = self.open_slot(&slot, passphrase, &key.to_string())?;
                 Ok((slot, master))
@@ -233,8 +246,19 @@ pub enum Access {
     Delete,
 }
 
+impl Access {
+    fn words(self) -> &'static str {
+        match self {
+            Access::Read => "read it",
+            Access::Create => "add to it",
+            Access::Delete => "delete from it",
+        }
+    }
+}
+
 /// An open repository.
 pub struct Repository {
+    access: Access,
     pub(crate) store: Box<dyn Store>,
     pub(crate) config: Config,
     pub(crate) keys: Keys,
@@ -260,7 +284,7 @@ impl Repository {
         cache: Option<PathBuf>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let Locked { store, config, .. } = locked;
+        let Locked { store, patience, config, .. } = locked;
         if !keys.fit(&config) {
             return Err(Error::WrongPassphrase);
         }
@@ -277,9 +301,9 @@ impl Repository {
         let mode = if access == Access::Delete { LockMode::Exclusive } else { LockMode::Shared };
         let place = store.place();
         let mut waiting =
-            || progress.wait(&format!("waiting for another program to finish with {place}"));
+            |who: &str| progress.wait(&format!("waiting for {who} to finish with {place}"));
         let kind = if access == Access::Read { "read" } else { "write" };
-        let lock = store.lock(mode, &mut waiting).map_err(|source| Error::Lock {
+        let lock = store.lock(mode, patience, &mut waiting).map_err(|source| Error::Lock {
             kind,
             place: place.clone(),
             source,
@@ -299,7 +323,49 @@ impl Repository {
             repository: config.repository,
         };
         let index = Index::open(&source, cache, access == Access::Delete, progress)?;
-        Ok(Repository { store, config, keys, data, metadata, hasher, index, _lock: lock })
+        // Who reads one archive only is told too of what lies beside it.
+        let _names = store.list(Area::Archives);
+        let repository =
+            Repository { access, store, config, keys, data, metadata, hasher, index, _lock: lock };
+        repository.tell(progress);
+        Ok(repository)
+    }
+
+    /// Fails unless the repository was opened for this.
+    ///
+    /// # Errors
+    /// `Access`.
+    pub(crate) fn require(&self, needed: Access) -> Result<()> {
+        let may = match needed {
+            Access::Read => true,
+            Access::Create => self.access != Access::Read,
+            Access::Delete => self.access == Access::Delete,
+        };
+        let (needed, opened) = (needed.words(), self.access.words());
+        if may { Ok(()) } else { Err(Error::Access { needed, opened }) }
+    }
+
+    /// Passes on what the user should know of the storage.
+    pub(crate) fn tell(&self, progress: &dyn Progress) {
+        self.store.notices().iter().for_each(|notice| progress.wait(notice));
+    }
+
+    /// Makes the index that of what the repository now holds. If it fails, the index knows nothing: what is looked for is
+    /// missing then, never wrong.
+    pub(crate) fn reopen_index(&mut self, progress: &dyn Progress) -> Result<()> {
+        self.index.forget();
+        let packs = PackReader {
+            store: &*self.store,
+            sealer: &self.data,
+            group_len_max: self.config.group_len,
+        };
+        let source = IndexSource {
+            packs,
+            metadata: &self.metadata,
+            hasher: &self.hasher,
+            repository: self.config.repository,
+        };
+        self.index.update(&source, progress)
     }
 
     /// The repository's id.

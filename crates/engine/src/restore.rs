@@ -5,14 +5,15 @@
 //!                    by group    | workers, out of order                                                     |
 //! ```
 //!
-//! Within a plan every group is read and opened once, whatever the number of places it is written to. A file is written as
-//! `NAME.part` and gets its name when it is complete; one that cannot be completed is reported and leaves nothing, and the
-//! others go on.
+//! Within a plan every group is read and opened once, whatever the number of places it is written to. A file is built in a
+//! staging directory and gets its name when it is complete; one that cannot be completed is reported and leaves nothing, and
+//! the others go on.
 
 mod disk;
 mod links;
 mod open;
 mod plan;
+mod preview;
 mod single;
 mod target;
 mod tree;
@@ -24,25 +25,23 @@ use std::sync::Arc;
 
 use format::archive::{Item, ItemKind};
 use format::recipe::Entry;
-use image::{Attributes, Root, Source, SourceError, Time};
+use image::{Attributes, Root, SinkErrorKind, SourceError, Time, Unset};
 
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
-use crate::file::{StoredFile, read_layout};
-use crate::limits::FILE_READ_LEN;
+use crate::file::read_layout;
 use crate::pipeline::{Workers, with_workers};
 use crate::progress::{Phase, Problem, Progress};
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
 use crate::select::Selection;
 use crate::store::Key;
-use crate::window::BufferPool;
 
-use disk::Disk;
-use links::{Links, Place, Wanted};
+use links::{Links, Made, Wanted};
 use plan::ReadPlan;
-use target::Target;
+pub use preview::{Preview, preview_restore};
+use target::{Place, Target};
 use tree::{Later, lossy, missing};
 
 /// Which zeros become holes.
@@ -71,18 +70,31 @@ pub enum Form {
 pub enum Destination<'a> {
     /// Files below this directory, which is made if it is missing.
     Directory(PathBuf),
-    /// The one selected file: a regular file at `path`, replaced when it is complete, or the block device there, written in
-    /// place. The form must be `Stored`; every zero page of a regular file becomes a hole, of a device it is written.
+    /// The one selected file, as a regular file: what is there is replaced when it is complete.
     File {
         /// Where it goes, whatever its own name.
         path: PathBuf,
-        /// Mode of a regular file that was not there before; one that was keeps its mode, and its owner if `owners` is set.
-        mode: u32,
+        /// What it gets besides its content.
+        metadata: FileMetadata,
     },
-    /// The contents of the selected files behind each other.
+    /// The one selected file, written to this block device in place, zeros too.
+    Device(PathBuf),
+    /// The content of the one selected file.
     Stream(&'a mut (dyn Write + Send)),
     /// Nowhere: everything is read and verified.
     Nowhere,
+}
+
+/// What a file gets besides its content when it goes to a place that need not be its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileMetadata {
+    /// What its item has.
+    OfItem,
+    /// What belongs to the place: mode, and if `owners` is set owner, of the file that was there.
+    OfPlace {
+        /// Mode if there was none.
+        mode: u32,
+    },
 }
 
 /// How to restore.
@@ -96,6 +108,8 @@ pub struct RestoreOptions {
     pub threads: usize,
     /// Whether to restore owners: only root can.
     pub owners: bool,
+    /// Whether an image may be replaced that a virtual machine has open, known by the locks that QEMU holds.
+    pub replace_used: bool,
     /// Numbers of users by name. An owner whose recorded name is not here gets the recorded number.
     pub users: HashMap<String, u32>,
     /// Numbers of groups by name.
@@ -111,8 +125,10 @@ pub struct RestoreReport {
     pub file_count: u64,
     /// Bytes of their streams, holes included.
     pub bytes: u64,
-    /// Items that could not be restored, each reported as a problem.
+    /// Items that could not be restored, or not with all that belongs to them; each reported as a problem.
     pub problem_count: u64,
+    /// Those of them that were not replaced because a virtual machine has them open.
+    pub used_count: u64,
     /// Selected paths that matched nothing.
     pub unmatched: Vec<Vec<u8>>,
 }
@@ -153,9 +169,13 @@ pub fn restore(
         };
         match destination {
             Destination::Directory(path) => {
-                restorer.into_directory(items, selection, &Root::open(&path)?)
+                let root = Root::open(&path)?.replace_used(options.replace_used);
+                restorer.into_directory(items, selection, &root)
             }
-            Destination::File { path, mode } => restorer.into_file(items, selection, &path, mode),
+            Destination::File { path, metadata } => {
+                restorer.into_file(items, selection, &path, metadata)
+            }
+            Destination::Device(path) => restorer.into_device(items, selection, &path),
             Destination::Stream(out) => restorer.into_stream(items, selection, out),
             Destination::Nowhere => restorer.into_nowhere(items, selection),
         }
@@ -194,7 +214,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             let Some(item) = self.contents(item?, selection, &mut links) else { continue };
             let ItemKind::File(content) = &item.kind else { continue };
             let name = lossy(&item.path);
-            let target = Arc::new(Target::nowhere(&name));
+            let target = Arc::new(Target::new(&name, None, Place::Nowhere));
             if let Err(error) = read_layout(content, item.size, self.chunks, &name) {
                 target.fail(None, &error);
             }
@@ -224,7 +244,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         match links.wanted(item, path.clone()) {
             Wanted::Whole(item, stored) => {
                 if item.linked {
-                    links.made(stored, Place { path, suffix: b"" });
+                    links.made(stored, Made { path, suffix: b"", id: None });
                 }
                 Some(*item)
             }
@@ -234,56 +254,6 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 None
             }
         }
-    }
-
-    fn into_stream(
-        mut self,
-        items: ItemReader<'_>,
-        selection: &mut Selection,
-        out: &mut (dyn Write + Send),
-    ) -> Result<RestoreReport> {
-        let mut links = Links::default();
-        for item in items {
-            let Some(item) = self.contents(item?, selection, &mut links) else { continue };
-            let Some(stored) = StoredFile::open(self.chunks.repository, &item)? else { continue };
-            let stored = Arc::new(stored);
-            let disk = match self.options.form {
-                Form::Stored => Disk::Same,
-                Form::Raw => Disk::open(stored.clone(), &item).map_err(|error| {
-                    let name = lossy(&item.path);
-                    Error::NotRestored(format!("{name}: {}", crate::error::message(&error)))
-                })?,
-            };
-            self.report.bytes += match disk {
-                Disk::Same => self.stream_file(stored, out)?,
-                Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
-            };
-            self.report.file_count += 1;
-        }
-        out.flush().map_err(stream_error)?;
-        Ok(self.report)
-    }
-
-    /// Writes one file in order. A stream cannot be taken back, so the first error ends it.
-    fn stream_file<S: Source + 'scope>(
-        &mut self,
-        source: Arc<S>,
-        out: &mut (dyn Write + Send),
-    ) -> Result<u64> {
-        let len = source.len();
-        let starts = (0..len).step_by(FILE_READ_LEN).map(Ok);
-        let buffers = BufferPool::default();
-        let read = self.workers.map(starts, move |start| {
-            let mut buffer = buffers.get((len - start).min(FILE_READ_LEN as u64) as usize);
-            source.read_at(buffer.bytes_mut(), start).map_err(|error| not_restored(&error))?;
-            Ok(buffer)
-        });
-        for buffer in read {
-            let buffer = buffer?;
-            out.write_all(buffer.bytes()).map_err(stream_error)?;
-            self.progress.advance(buffer.bytes().len() as u64);
-        }
-        Ok(len)
     }
 
     /// Plans a whole file, executing whenever the plan is full. What is wrong with the file is remembered by its target.
@@ -353,10 +323,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         for OpenFile { item, path, target } in files.drain(..) {
             let len = target.file_len().unwrap_or(item.size);
             match Target::finish(target, &self.attributes(&item)) {
-                Ok(()) => {
-                    self.report.file_count += 1;
-                    self.report.bytes += len;
-                }
+                Ok(unset) => self.restored(&lossy(&item.path), len, unset),
                 Err(error) => {
                     self.problem(&lossy(&item.path), &error);
                     failed.push(path);
@@ -382,8 +349,28 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         }
     }
 
+    /// A file of `len` bytes is complete.
+    fn restored(&mut self, name: &str, len: u64, unset: Unset) {
+        self.report.file_count += 1;
+        self.report.bytes += len;
+        self.unset(name, unset);
+    }
+
+    /// Says what something restored lacks.
+    fn unset(&mut self, name: &str, unset: Unset) {
+        if let Some(error) = unset {
+            self.report.problem_count += 1;
+            let why = crate::error::message(&error);
+            let text = format!("{name}: restored, but without some of its attributes: {why}");
+            self.progress.problem(&Problem { text });
+        }
+    }
+
     fn problem(&mut self, name: &str, error: &Error) {
         self.report.problem_count += 1;
+        if matches!(error, Error::Sink(error) if error.kind() == SinkErrorKind::Used) {
+            self.report.used_count += 1;
+        }
         let text = format!("{name}: not restored: {}", crate::error::message(error));
         self.progress.problem(&Problem { text });
     }
@@ -397,8 +384,4 @@ fn length(item: Item) -> u64 {
 /// What is wrong with a file that was read to be restored.
 fn not_restored(error: &SourceError) -> Error {
     Error::NotRestored(crate::error::message(error))
-}
-
-fn stream_error(source: std::io::Error) -> Error {
-    Error::System { what: "writing to the output", source }
 }

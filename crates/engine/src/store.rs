@@ -11,9 +11,11 @@
 //!   before that is undefined.
 //! - `get` of a range fails when the range is not fully there.
 //! - `list` gives every object whose put returned before the call and that is not deleted; objects put during the call may or
-//!   may not be in it; it never invents one. Files that are no objects are passed over.
+//!   may not be in it; it never invents one. What is no object by its name, type or first bytes is passed over; the next
+//!   `notices` tell of it. An area in which nothing was ever put is empty.
 //! - `delete` of an absent object succeeds.
-//! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other.
+//! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other. Whoever waited
+//!   for as long as he was willing to gets `Busy`.
 
 mod local;
 mod memory;
@@ -21,10 +23,11 @@ mod memory;
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::time::Duration;
 
 use format::{PackId, SegmentId, SlotId};
 
-pub use local::LocalStore;
+pub use local::{LocalStore, Sharing};
 pub use memory::MemoryStore;
 
 /// The name of an object. `Display` is its path in the repository.
@@ -91,8 +94,12 @@ pub enum StoreErrorKind {
     WrongLength,
     /// No permission, or a read-only file system.
     Denied,
-    /// The disk or quota is full.
+    /// The disk or quota is full, or files may not be that long.
     NoSpace,
+    /// Another program holds the lock.
+    Busy,
+    /// What has the name of the object is no file.
+    NotAFile,
     /// Anything else.
     Other,
 }
@@ -124,6 +131,8 @@ impl StoreError {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::FileTooLarge => StoreErrorKind::NoSpace,
+            io::ErrorKind::WouldBlock => StoreErrorKind::Busy,
+            io::ErrorKind::IsADirectory => StoreErrorKind::NotAFile,
             _ => StoreErrorKind::Other,
         };
         StoreError { kind, operation, object: object.to_string(), source }
@@ -153,9 +162,17 @@ pub trait Store: Send + Sync {
     fn sync(&self) -> Result<(), StoreError>;
     /// Removes what interrupted puts left behind. Only for the holder of the exclusive lock.
     fn sweep(&self) -> Result<(), StoreError>;
-    /// Takes the repository's lock; calls `waiting` once before it blocks.
-    fn lock(&self, mode: LockMode, waiting: &mut dyn FnMut())
-    -> Result<Box<dyn Guard>, StoreError>;
+    /// Takes the repository's lock, or waits for it up to `patience`; before that it calls `waiting` once with who holds it.
+    fn lock(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Box<dyn Guard>, StoreError>;
+    /// Takes back that `list` gave this: its bytes are not the repository's.
+    fn pass_over(&self, key: &Key);
+    /// What the user should know of the storage although nothing failed: lines, each kind of thing once at most.
+    fn notices(&self) -> Vec<String>;
     /// Where the repository is, for messages.
     fn place(&self) -> String;
 }

@@ -54,6 +54,17 @@ impl Kind {
         [g, a, r, r2, e, t, self as u8, VERSION]
     }
 
+    /// Whether a file that begins with `start`, its first eight bytes or all it has, was never an object of this kind: more
+    /// than three in eight of them are not as [`Kind::header`] has them. What is empty, or nothing but 00 or ff, is what a
+    /// broken disk leaves, so it may have been one.
+    pub fn is_foreign(self, start: &[u8]) -> bool {
+        let start = start.get(..HEADER_LEN).unwrap_or(start);
+        let erased = [0, 0xff].iter().any(|erased| start.iter().all(|byte| byte == erased));
+        let differing =
+            start.iter().zip(self.header()).filter(|(found, wanted)| *found != wanted).count();
+        !erased && differing * 8 > start.len() * 3
+    }
+
     /// Reads the eight bytes.
     ///
     /// # Errors
@@ -100,5 +111,61 @@ impl Envelope {
         }
         let sealed = reader.take(reader.left())?.to_vec();
         Ok(Envelope { nonce, sealed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Kind; 6] =
+        [Kind::Config, Kind::Slot, Kind::Pack, Kind::Index, Kind::Archive, Kind::LocalIndex];
+
+    #[test]
+    fn one_or_two_damaged_bytes_make_nothing_foreign() {
+        for kind in KINDS {
+            let header = kind.header();
+            for (first, second) in
+                (0..HEADER_LEN).flat_map(|a| (a..HEADER_LEN).map(move |b| (a, b)))
+            {
+                for (one, two) in (0..=u8::MAX).map(|byte| (byte, byte.rotate_left(3) ^ 0x5a)) {
+                    let mut bytes = header;
+                    (bytes[first], bytes[second]) = (one, two);
+                    assert!(!kind.is_foreign(&bytes), "{kind:?} {bytes:02x?}");
+                }
+            }
+            for other in KINDS {
+                assert!(!kind.is_foreign(&other.header()), "{kind:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_erased_is_not_foreign() {
+        for kind in KINDS {
+            let header = kind.header();
+            for len in 0..=HEADER_LEN {
+                assert!(!kind.is_foreign(&header[..len]), "{kind:?} {len}");
+            }
+            for len in 0..20 {
+                assert!(!kind.is_foreign(&vec![0; len]) && !kind.is_foreign(&vec![0xff; len]));
+            }
+            for (flipped, len) in (3..HEADER_LEN).flat_map(|len| (0..len).map(move |at| (at, len)))
+            {
+                let mut bytes = header;
+                bytes[flipped] ^= 0x20;
+                assert!(!kind.is_foreign(&bytes[..len]), "{kind:?} {flipped} of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_write_is_foreign() {
+        for text in
+            ["thumb\n", "x", "no", "note", "\x7fELF\x02\x01\x01", "#!/bin/sh", "\0\0\0\x01Bud1"]
+        {
+            assert!(Kind::Archive.is_foreign(text.as_bytes()), "{text:?}");
+        }
+        assert!(Kind::Pack.is_foreign(b"PK\x03\x04.... and more"));
     }
 }

@@ -20,8 +20,14 @@ pub const SEALED_FRAME_LEN: usize = FRAME_LEN + TAG_LEN;
 pub const TRAILER_LEN: usize = 8;
 /// The last four bytes of every pack.
 const TRAILER_MAGIC: [u8; 4] = *b"tail";
-/// Most chunks in one group: above what writers make, and small enough that tables stay below the longest group.
-const COUNT_MAX: u32 = 1 << 20;
+/// Most chunks in one group: a tree of tiny files must not make tables longer than their content is worth.
+pub const GROUP_CHUNKS_MAX: u32 = 1 << 12;
+/// Chunks with which a pack ends: its last group is the one that reaches them.
+pub const PACK_CHUNKS_END: u32 = 1 << 16;
+/// Longest sealed footer in bytes: the most chunks that a pack can have, each in a group of its own. A trailer is not sealed:
+/// without this bound a forged one would make a reader allocate 4 GiB.
+pub const FOOTER_LEN_MAX: u32 =
+    4 + (PACK_CHUNKS_END + GROUP_CHUNKS_MAX) * (8 + 36) + TAG_LEN as u32;
 
 /// How a group's chunks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +102,7 @@ impl Frame {
         reader.zeros(3)?;
         reader.finish()?;
         let table_len = u64::from(chunk_count) * 4;
-        let sane = (1..=COUNT_MAX).contains(&chunk_count)
+        let sane = (1..=GROUP_CHUNKS_MAX).contains(&chunk_count)
             && chunk_count <= plain_len
             && plain_len <= group_len_max
             && table_len <= u64::from(body_len)
@@ -189,7 +195,7 @@ impl Footer {
             }
             let group = FooterGroup { body_len, chunks };
             let empty_chunk = group.chunks.iter().any(|(_, len)| *len == 0);
-            if !(1..=COUNT_MAX as usize).contains(&chunk_count)
+            if !(1..=GROUP_CHUNKS_MAX as usize).contains(&chunk_count)
                 || empty_chunk
                 || group.plain_len() > u64::from(group_len_max)
             {
@@ -218,6 +224,9 @@ pub fn decode_trailer(bytes: &[u8], pack_len: u64) -> Result<(u64, u32), DecodeE
         return Err(start.error(DecodeErrorKind::BadMagic));
     }
     reader.finish()?;
+    if footer_len > FOOTER_LEN_MAX {
+        return Err(start.error(DecodeErrorKind::OutOfRange));
+    }
     let around = (PACK_HEADER_LEN + TRAILER_LEN) as u64 + u64::from(footer_len);
     match pack_len.checked_sub(around) {
         Some(groups_len) => Ok((PACK_HEADER_LEN as u64 + groups_len, footer_len)),

@@ -14,8 +14,8 @@ use format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
 use format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
 use format::object::{Envelope, Kind};
 use format::pack::{
-    Codec, Footer, FooterGroup, Frame, decode_body, decode_pack_header, decode_trailer,
-    encode_lens, encode_pack_header, encode_trailer,
+    Codec, FOOTER_LEN_MAX, Footer, FooterGroup, Frame, decode_body, decode_pack_header,
+    decode_trailer, encode_lens, encode_pack_header, encode_trailer,
 };
 use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use format::slot::{Kdf, Slot};
@@ -307,7 +307,7 @@ proptest! {
     }
 
     #[test]
-    fn the_ends_of_a_pack_round_trip(salt: [u8; 16], footer_len: u32, groups_len: u32) {
+    fn the_ends_of_a_pack_round_trip(salt: [u8; 16], footer_len in 0..=FOOTER_LEN_MAX, groups_len: u32) {
         let header = encode_pack_header(&salt);
         prop_assert_eq!(decode_pack_header(&header), Ok(salt));
         only_whole(&header, decode_pack_header);
@@ -318,6 +318,8 @@ proptest! {
         let shortest = 32 + u64::from(footer_len);
         prop_assert!(decode_trailer(&trailer, shortest - 1).is_err());
         only_whole(&trailer, |bytes| decode_trailer(bytes, pack_len));
+        let longer = encode_trailer(FOOTER_LEN_MAX + 1 + footer_len);
+        prop_assert!(decode_trailer(&longer, u64::MAX).is_err(), "longer than any footer can be");
     }
 
     #[test]

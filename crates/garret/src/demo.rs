@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::{
     Access, AllocationMode, BackupOptions, Destination, Form, InitOptions, Input, KDF_DEFAULT,
-    LocalStore, Locked, Repository, RestoreOptions, Secret, Selection,
+    LocalStore, Locked, Repository, RestoreOptions, Secret, Selection, Sharing,
 };
 use format::config::KeyMode;
 use tempfile::TempDir;
@@ -133,7 +133,7 @@ fn totals(images: &[Image]) -> (u64, u64) {
 }
 
 fn make_repository(path: &Path) -> Result<PathBuf, Failure> {
-    let store = LocalStore::create(path).map_err(engine::Error::from)?;
+    let store = LocalStore::create(path, Sharing::Private).map_err(engine::Error::from)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let options = InitOptions {
         mode: KeyMode::None,
@@ -172,7 +172,8 @@ impl Tour<'_> {
     }
 
     fn open(&self, access: Access) -> Result<Repository, Failure> {
-        let locked = Locked::find(Box::new(LocalStore::open(&self.store)))?;
+        let store = LocalStore::open(&self.store).map_err(engine::Error::from)?;
+        let locked = Locked::find(Box::new(store))?;
         let keys = locked.unlock(Secret::None)?;
         let cache = Some(self.place.path().join("cache"));
         Ok(Repository::open(locked, keys, access, cache, self.ui)?)

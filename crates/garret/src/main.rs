@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use cli::ui::Ui;
 
 fn main() -> ExitCode {
+    cli::signals::catch();
     let ui = Ui::new("garret");
     let (words, warnings) = attic::rewrite(std::env::args_os().skip(1));
     // Who does not read them may still have the command.

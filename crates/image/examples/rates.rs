@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use image::{Allocation, Attributes, RawFile, Root, Sink, Source, Time};
+use image::{Allocation, Attributes, Place, RawFile, Root, Sink, Source, Time};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -95,7 +95,7 @@ fn write(place: &Path, name: &str, data: &[u8]) -> Result {
     for (what, bytes) in [("data", data), ("half zero, 64 KiB each", &half), ("zero", &zero)] {
         for (how, allocation) in [("sparse", Allocation::Sparse), ("full", Allocation::Full)] {
             for threads in [1, 2] {
-                let sink = root.file(b"out", LEN, allocation.clone())?;
+                let sink = root.file(Place::at(b"out"), LEN, allocation.clone())?;
                 let mbs = rate(threads, |_, offset| Ok(sink.write_at(offset, bytes)?))?;
                 println!("{name}: write_at, {how}, {what}, {threads} threads: {mbs} MB/s");
                 sink.finish(&Attributes::plain(0o600, None, Time::default()))?;

@@ -5,14 +5,11 @@
 //! changes the mode, and whoever is not root can set attributes only while the mode lets him write. A symbolic link is never
 //! followed; what only root may set is left as it is without a word.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, Gid, IFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, Gid, IFlags, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::{SourceError, Time};
@@ -150,11 +147,9 @@ impl Attributes<'_> {
     }
 }
 
-/// What became of extended attributes: the first that could not be set. The rest of the file is fine then.
-pub(crate) type Unset = Option<Errno>;
-
-/// Gives an open file or directory all but its flags.
-pub(crate) fn apply(file: &File, attributes: &Attributes<'_>) -> rustix::io::Result<Unset> {
+/// Gives an open file or directory all but its flags; the first extended attribute that could not be set, if any: the rest
+/// is fine then.
+pub(crate) fn apply(file: &File, attributes: &Attributes<'_>) -> rustix::io::Result<Option<Errno>> {
     let mut mode = attributes.mode & 0o7777;
     if let Some((uid, gid)) = attributes.owner {
         mode = owned(mode, rustix::fs::fchown(file, user(uid), group(gid)))?;
@@ -167,33 +162,27 @@ pub(crate) fn apply(file: &File, attributes: &Attributes<'_>) -> rustix::io::Res
     Ok(unset)
 }
 
-/// The same for a symbolic link, which has no mode, or a special file, which must not be opened.
-pub(crate) fn apply_to_name(
-    parent: BorrowedFd<'_>,
-    name: &OsStr,
+/// The same for a symbolic link, which has no mode, or a special file, which must not be opened; `handle` holds it without
+/// any rights. Neither runs, so neither gets set-id bits.
+pub(crate) fn apply_to_handle(
+    handle: BorrowedFd<'_>,
     is_link: bool,
     attributes: &Attributes<'_>,
-) -> rustix::io::Result<Unset> {
-    let mut mode = attributes.mode & 0o7777;
-    let not_followed = AtFlags::SYMLINK_NOFOLLOW;
+) -> rustix::io::Result<Option<Errno>> {
+    let itself = AtFlags::EMPTY_PATH;
     if let Some((uid, gid)) = attributes.owner {
-        let result = rustix::fs::chownat(parent, name, user(uid), group(gid), not_followed);
-        mode = owned(mode, result)?;
+        owned(0, rustix::fs::chownat(handle, "", user(uid), group(gid), itself))?;
     }
-    let mut unset = None;
-    if !is_link || !attributes.xattrs.is_empty() {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-        // The only names of a file that is not opened that neither calls follow.
-        let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        unset = set_xattrs(attributes.xattrs, |name, value| {
-            rustix::fs::setxattr(&path, name, value, XattrFlags::empty())
-        });
-        if !is_link {
-            rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?;
-        }
+    // The one name of what is not opened that no call follows further.
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let unset = set_xattrs(attributes.xattrs, |name, value| {
+        rustix::fs::setxattr(&path, name, value, XattrFlags::empty())
+    });
+    if !is_link {
+        let mode = attributes.mode & 0o7777 & !SET_ID_BITS;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?;
     }
-    rustix::fs::utimensat(parent, name, &timestamps(attributes.mtime), not_followed)?;
+    rustix::fs::utimensat(handle, "", &timestamps(attributes.mtime), itself)?;
     Ok(unset)
 }
 
@@ -211,7 +200,7 @@ pub(crate) fn set_flags(file: impl AsFd, flags: u32) {
 fn set_xattrs(
     xattrs: &[(Vec<u8>, Vec<u8>)],
     set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
-) -> Unset {
+) -> Option<Errno> {
     let mut unset = None;
     // ACLs last: one of them may take from the owner what setting the others needs.
     let is_acl = |xattr: &&(Vec<u8>, Vec<u8>)| xattr.0.starts_with(b"system.");

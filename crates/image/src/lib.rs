@@ -8,10 +8,10 @@
 //!   Source    v                                              Sink      v
 //!   extent_at() -> Data or Hole          AllocationMap ---> Root::file(NAME, len, Allocation)
 //!   read_at() ---> bytes                   (optional)          write_at / write_zero, any thread,
-//!   changed() ---> did it move under us?                       any order, into NAME.part
+//!   changed() ---> did it move under us?                       any order, into a staging directory
 //!             |                                                        |
 //!        SourceError                                        finish: metadata, rename to NAME
-//!                                                           drop:   NAME.part disappears
+//!                                                           drop:   it disappears
 //!                                                                      |
 //!                                                                  SinkError
 //! ```
@@ -44,6 +44,7 @@ mod raw;
 mod root;
 mod sink;
 mod source;
+mod staging;
 mod varint;
 
 pub use allocation::{AllocationMap, MapError};
@@ -55,6 +56,7 @@ pub use metadata::{Kind, Listing, Metadata, Time, list, lstat, read_link};
 pub use partitions::section_starts;
 pub use parts::PartSource;
 pub use raw::RawFile;
-pub use root::{Node, Root};
-pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind};
+pub use root::{Node, Place, Root};
+pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind, Unset};
 pub use source::{Extent, Extents, Slot, Source, SourceError, SourceErrorKind};
+pub use staging::FileId;

@@ -1,37 +1,22 @@
-//! Names below a destination: hostile paths, the walk to a parent, and the life of `NAME.part`.
+//! Names below a destination: hostile paths, and what stands at a name already.
 //!
-//! In: relative paths as an archive holds them, so written by an enemy. Out: a parent directory
-//! as a descriptor, and [`PartFile`]. Promises:
-//!
-//! - a path is walked one component at a time from a descriptor, never through a symbolic link,
-//!   so nothing outside the destination is reached whatever others do to the tree meanwhile;
-//! - `NAME.part` is a file that we created (O_EXCL) and hold locked; what is renamed to NAME is
-//!   that very file, or the rename does not happen;
-//! - a `NAME.part` left by a crashed run is replaced; one that a living run holds is not.
+//! In: relative paths as an archive holds them, so written by an enemy. Out: directories as descriptors, and whether
+//! something may be replaced. Promise: a path is walked one component at a time from a descriptor, never through a symbolic
+//! link, so nothing outside the destination is reached whatever others do to the tree meanwhile. The one exception is a link
+//! that the archive says the user named, if it is ours in a directory of ours ([`open_link`]).
 
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use nix::fcntl::FcntlArg;
+use nix::libc;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::SinkError;
-
-/// Mode of a file that is being written: it may hold the secrets of a whole disk.
-const PART_MODE: u32 = 0o600;
-/// What a name gets while it is being written. The second and third are for a tree that holds
-/// both `NAME` and a file that is really called `NAME.part`.
-const PART_SUFFIXES: [&str; 3] = [".part", ".part.1", ".part.2"];
-
-/// Longest name of all file systems in common use.
-const NAME_BYTES_MAX: usize = 255;
-/// What of a longer name the temporary one has.
-const LONG_NAME_BYTES: usize = 200;
+use crate::staging::{FileId, Staging};
 
 /// A relative path, taken apart and found harmless.
 pub(crate) struct Relative<'a> {
@@ -63,25 +48,14 @@ impl<'a> Relative<'a> {
     }
 }
 
-/// Opens the directory `name` in `parent`, not following a symbolic link, or makes it first.
-/// `path` is for errors. A new directory gets `create` as its mode, less the umask.
+/// Opens the directory `name` in `parent`, not following a symbolic link. `path` is for errors.
 pub(crate) fn open_directory(
     parent: BorrowedFd<'_>,
     name: &OsStr,
     path: &Path,
-    create: Option<u32>,
 ) -> Result<OwnedFd, SinkError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
-    let mut opened = open();
-    if let (Err(Errno::NOENT), Some(mode)) = (&opened, create) {
-        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode)) {
-            // Another thread may have been first.
-            Ok(()) | Err(Errno::EXIST) => opened = open(),
-            Err(error) => return Err(SinkError::new(path, "create the directory", error)),
-        }
-    }
-    opened.map_err(|error| match error {
+    rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(|error| match error {
         Errno::NOTDIR | Errno::LOOP => {
             let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
             let what = found.map_or("no directory", |stat| describe(&stat));
@@ -91,22 +65,130 @@ pub(crate) fn open_directory(
     })
 }
 
-/// Refuses when something is at `name` that must not be replaced: a directory with something in it.
+/// Opens what is behind the symbolic link `name`, without rights to read or write it; `None` if there is no link.
+///
+/// # Errors
+/// `Refused` for a link that somebody else may have put there: the archive says that there was one, not where it leads.
+pub(crate) fn open_link(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    path: &Path,
+) -> Result<Option<OwnedFd>, SinkError> {
+    let fail = |error| SinkError::new(path, "look behind the symbolic link", error);
+    let link = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if file_type(&stat) == FileType::Symlink => stat,
+        Ok(_) | Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let home = rustix::fs::fstat(parent).map_err(fail)?;
+    let me = rustix::process::geteuid().as_raw();
+    let is_ours = |stat: &Stat| [0, me].contains(&stat.st_uid);
+    if !is_ours(&link) || !is_ours(&home) || home.st_mode & 0o022 != 0 {
+        let why = "others can change this symbolic link; remove it, or restore to another place";
+        return Err(SinkError::refused(path, "go through the symbolic link", why));
+    }
+    match rustix::fs::openat(parent, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(behind) => Ok(Some(behind)),
+        // It leads nowhere: what is restored takes its place.
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(fail(error)),
+    }
+}
+
+/// Refuses what is no directory.
+pub(crate) fn check_directory(handle: &OwnedFd, path: &Path) -> Result<(), SinkError> {
+    let stat = rustix::fs::fstat(handle).map_err(|error| SinkError::new(path, "stat", error))?;
+    match file_type(&stat) {
+        FileType::Directory => Ok(()),
+        _ => {
+            let why = format!("the symbolic link leads to {}", describe(&stat));
+            Err(SinkError::refused(path, "enter the directory", why))
+        }
+    }
+}
+
+/// The directory that holds what `handle` is, and its path there.
+pub(crate) fn real_place(handle: &OwnedFd, path: &Path) -> Result<(OwnedFd, PathBuf), SinkError> {
+    let fail = |error: Errno| SinkError::new(path, "look behind the symbolic link", error);
+    let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let target = rustix::fs::readlink(own, Vec::new()).map_err(fail)?;
+    let target = PathBuf::from(OsStr::from_bytes(target.to_bytes()));
+    let (Some(home), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(SinkError::refused(path, "go through the symbolic link", "it leads to /"));
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let home = rustix::fs::open(home, flags, Mode::empty()).map_err(fail)?;
+    // A path can have got another meaning since; what counts is what the link led to.
+    let there = rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+    match FileId::of(&there) == FileId::of(&rustix::fs::fstat(handle).map_err(fail)?) {
+        true => Ok((home, target)),
+        false => {
+            let why = "what it leads to is being exchanged";
+            Err(SinkError::refused(path, "go through the symbolic link", why))
+        }
+    }
+}
+
+/// What takes the place of something.
+#[derive(Clone, Copy)]
+pub(crate) struct Replacing<'a> {
+    pub(crate) staging: &'a Staging,
+    /// Whether it is a file.
+    pub(crate) by_file: bool,
+    /// Whether images that are in use may be replaced.
+    pub(crate) used: bool,
+}
+
+/// Refuses when something is at `name` that must not be replaced: a directory with something in it, the node of a device
+/// when that would become a file, a disk image that is in use unless those may be.
 pub(crate) fn check_replaceable(
     parent: BorrowedFd<'_>,
     name: &OsStr,
     path: &Path,
+    Replacing { staging, by_file, used }: Replacing<'_>,
 ) -> Result<(), SinkError> {
-    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(SinkError::new(path, "stat", error)),
-        Ok(stat) if file_type(&stat) != FileType::Directory => Ok(()),
-        Ok(_) if is_empty_directory(parent, name) => Ok(()),
-        Ok(_) => {
-            let why = "a directory that is not empty is in the way";
-            Err(SinkError::refused(path, "create the file", why))
+    let refused = |why: &str| Err(SinkError::refused(path, "create the file", why));
+    let look = || rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+    let stat = match staging.with_access(parent, look) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(SinkError::new(path, "stat", error)),
+        Ok(stat) => stat,
+    };
+    match file_type(&stat) {
+        FileType::Directory if is_empty_directory(parent, name) => Ok(()),
+        FileType::Directory => refused("a directory that is not empty is in the way"),
+        FileType::BlockDevice | FileType::CharacterDevice if by_file => {
+            refused("the node of a device is in the way, and a file would take its place")
         }
+        FileType::RegularFile if !used && is_used(parent, name, &stat) => {
+            Err(SinkError::used(path))
+        }
+        _ => Ok(()),
     }
+}
+
+/// Below this length no file is a disk image that a virtual machine could use.
+const IMAGE_LEN_MIN: i64 = 64 << 10;
+/// QEMU holds locks on some of these bytes of an image that it has open (`RAW_LOCK_PERM_BASE`, 100, and
+/// `RAW_LOCK_SHARED_BASE`, 200, in its block/file-posix.c), so do libguestfs and whoever else uses its block layer.
+const LOCKED_BYTES: std::ops::Range<i64> = 100..300;
+
+/// Whether a virtual machine has the file open. One that cannot be opened is not known to be used.
+fn is_used(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> bool {
+    if stat.st_size < IMAGE_LEN_MIN {
+        return false;
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(parent, name, flags, Mode::empty()) else { return false };
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: LOCKED_BYTES.start,
+        l_len: LOCKED_BYTES.end - LOCKED_BYTES.start,
+        l_pid: 0,
+    };
+    let asked = nix::fcntl::fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
+    asked.is_ok() && lock.l_type != libc::F_UNLCK as i16
 }
 
 /// One that cannot be read is not known to be empty.
@@ -130,239 +212,6 @@ fn describe(stat: &Stat) -> &'static str {
         FileType::RegularFile => "a regular file",
         FileType::BlockDevice | FileType::CharacterDevice => "a device",
         _ => "a special file",
-    }
-}
-
-/// Names that this process must not step on, by relative path. Small: what is being written
-/// now, and finished files whose names look like temporary ones.
-#[derive(Debug, Default)]
-pub(crate) struct Reserved {
-    temporary: HashSet<PathBuf>,
-    finished: HashSet<PathBuf>,
-    /// How many names were too long for a suffix.
-    long_count: u64,
-}
-
-/// The names that all sinks of one root share.
-pub(crate) type SharedNames = Arc<Mutex<Reserved>>;
-
-fn lock(names: &SharedNames) -> MutexGuard<'_, Reserved> {
-    // The sets are valid after every single step, so a panic elsewhere does not spoil them.
-    names.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a temporary name begins with: the name, or if that leaves no room for a suffix, what fits and a number.
-fn temporary_base(name: &OsStr, long_count: &mut u64) -> OsString {
-    let longest = PART_SUFFIXES.map(str::len).into_iter().max().unwrap_or_default();
-    if name.len() + longest <= NAME_BYTES_MAX {
-        return name.to_owned();
-    }
-    *long_count += 1;
-    let mut base =
-        OsStr::from_bytes(name.as_bytes().get(..LONG_NAME_BYTES).unwrap_or_default()).to_owned();
-    base.push(format!(".{long_count}"));
-    base
-}
-
-/// A name, the parent that holds it, and the temporary name that is reserved for it until drop.
-#[derive(Debug)]
-pub(crate) struct PartName {
-    parent: OwnedFd,
-    name: OsString,
-    part: OsString,
-    /// NAME in full, for errors.
-    path: PathBuf,
-    /// NAME and the temporary name, relative to the root: the keys in `names`.
-    relative: PathBuf,
-    relative_part: PathBuf,
-    names: SharedNames,
-}
-
-impl PartName {
-    /// Chooses and reserves the temporary name.
-    pub(crate) fn reserve(
-        parent: OwnedFd,
-        root: &Path,
-        relative: &[u8],
-        name: &OsStr,
-        names: &SharedNames,
-    ) -> Result<PartName, SinkError> {
-        let relative = Path::new(OsStr::from_bytes(relative));
-        let path = root.join(relative);
-        let mut reserved = lock(names);
-        if reserved.temporary.contains(relative) {
-            let why = "another file is being written under this name; restore it after that";
-            return Err(SinkError::refused(&path, "create the file", why));
-        }
-        let base = temporary_base(name, &mut reserved.long_count);
-        for suffix in PART_SUFFIXES {
-            let mut part = base.clone();
-            part.push(suffix);
-            let relative_part = relative.with_file_name(&part);
-            let taken = reserved.finished.contains(&relative_part)
-                || !reserved.temporary.insert(relative_part.clone());
-            if !taken {
-                drop(reserved);
-                let (name, relative) = (name.to_owned(), relative.to_owned());
-                let names = Arc::clone(names);
-                return Ok(PartName { parent, name, part, path, relative, relative_part, names });
-            }
-        }
-        let why = "it is being written already, or its temporary names are files of their own";
-        Err(SinkError::refused(&path, "create the file", why))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Runs `create` on the temporary name; what a crashed run left there is removed first.
-    pub(crate) fn create<T>(
-        &self,
-        create: impl Fn(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<T>,
-    ) -> Result<T, SinkError> {
-        let mut created = create(self.parent.as_fd(), &self.part);
-        if matches!(created, Err(Errno::EXIST)) {
-            self.remove_stale()?;
-            created = create(self.parent.as_fd(), &self.part);
-        }
-        created.map_err(|error| match error {
-            Errno::NAMETOOLONG => {
-                let why =
-                    "the name is too long for this file system to be written as NAME.part first";
-                SinkError::refused(&self.path, "create the file", why)
-            }
-            error => SinkError::new(&self.path, "create the file", error),
-        })
-    }
-
-    /// The directory that holds both names.
-    pub(crate) fn parent(&self) -> BorrowedFd<'_> {
-        self.parent.as_fd()
-    }
-
-    /// The temporary name.
-    pub(crate) fn part(&self) -> &OsStr {
-        &self.part
-    }
-
-    /// Renames the temporary name to NAME; an empty directory there goes first.
-    pub(crate) fn publish(&self) -> Result<(), SinkError> {
-        let rename = || rustix::fs::renameat(&self.parent, &self.part, &self.parent, &self.name);
-        let mut renamed = rename();
-        if renamed == Err(Errno::ISDIR) {
-            renamed = rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR)
-                .and_then(|()| rename());
-        }
-        renamed.map_err(|error| SinkError::new(&self.path, "rename NAME.part to it", error))?;
-        let named_like_temporary =
-            PART_SUFFIXES.iter().any(|s| self.name.as_bytes().ends_with(s.as_bytes()));
-        if named_like_temporary {
-            lock(&self.names).finished.insert(self.relative.clone());
-        }
-        Ok(())
-    }
-
-    pub(crate) fn remove(&self) {
-        // Nobody could act on a failure, and the next run replaces what is left.
-        let _ignored = rustix::fs::unlinkat(&self.parent, &self.part, AtFlags::empty());
-    }
-
-    /// Removes the temporary name unless it is a directory or a file that somebody holds.
-    fn remove_stale(&self) -> Result<(), SinkError> {
-        let refused = |why: String| {
-            let part = self.path.with_file_name(&self.part);
-            Err(SinkError::refused(&part, "replace the temporary file", why))
-        };
-        let Ok(stat) = rustix::fs::statat(&self.parent, &self.part, AtFlags::SYMLINK_NOFOLLOW)
-        else {
-            return Ok(());
-        };
-        match file_type(&stat) {
-            FileType::Directory => return refused(format!("{} is in the way", describe(&stat))),
-            FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let opened = rustix::fs::openat(&self.parent, &self.part, flags, Mode::empty());
-                if opened.is_ok_and(|file| !lock_file(&file)) {
-                    return refused("another process is writing it".to_owned());
-                }
-            }
-            _ => {}
-        }
-        self.remove();
-        Ok(())
-    }
-
-    /// Whether the temporary name still leads to `file`.
-    fn leads_to(&self, file: &File) -> bool {
-        let here = rustix::fs::statat(&self.parent, &self.part, AtFlags::SYMLINK_NOFOLLOW);
-        let (Ok(here), Ok(there)) = (here, rustix::fs::fstat(file)) else {
-            return false;
-        };
-        (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-    }
-}
-
-impl Drop for PartName {
-    fn drop(&mut self) {
-        lock(&self.names).temporary.remove(&self.relative_part);
-    }
-}
-
-/// Whether the file is ours now. Where the file system has no locks it always is.
-fn lock_file(file: impl AsFd) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
-}
-
-/// A regular file under a temporary name. Dropped without [`publish`](Self::publish), it is gone.
-#[derive(Debug)]
-pub(crate) struct PartFile {
-    file: File,
-    name: PartName,
-    published: bool,
-}
-
-impl PartFile {
-    /// Creates the file, empty, and locks it.
-    pub(crate) fn create(name: PartName) -> Result<PartFile, SinkError> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(PART_MODE);
-        let file: File =
-            name.create(|parent, part| rustix::fs::openat(parent, part, flags, mode))?.into();
-        // Between the two lines above and below, another run may have taken it for a stale one.
-        if !lock_file(&file) || !name.leads_to(&file) {
-            let why = "another process is writing it";
-            return Err(SinkError::refused(name.path(), "create the file", why));
-        }
-        Ok(PartFile { file, name, published: false })
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.name.path()
-    }
-
-    /// Renames it to NAME.
-    pub(crate) fn publish(mut self) -> Result<(), SinkError> {
-        if !self.name.leads_to(&self.file) {
-            let why = "another process has replaced NAME.part";
-            return Err(SinkError::refused(self.path(), "rename NAME.part to it", why));
-        }
-        self.name.publish()?;
-        self.published = true;
-        Ok(())
-    }
-}
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        if !self.published && self.name.leads_to(&self.file) {
-            self.name.remove();
-        }
     }
 }
 

@@ -1,25 +1,28 @@
 //! A destination directory, and everything that a restore creates below it.
 //!
 //! In: relative paths as an archive holds them. Out: files (through [`FileSink`]), directories,
-//! links, special files, and their metadata. Promises: see `names.rs`; a path that leads outside is
-//! refused, not repaired.
+//! links, special files, and their metadata. Promises: see `names.rs` and `staging.rs`; a path that leads outside is
+//! refused, not repaired; what gets its metadata or another name later is the very file that was made, or nothing.
 //!
 //! Order for a whole tree: directories and files as they come, then hard links, then flags of files
-//! that have several names, then `finish_directory` on the directories, deepest first, because
-//! writing into a directory changes its mtime and a read-only directory takes no files.
+//! that have several names, then [`Root::close`], then `finish_directory` on the directories, deepest first,
+//! because writing into a directory changes its mtime and a read-only directory takes no files.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::attributes::{self, Attributes};
-use crate::names::{self, PartFile, PartName, Relative, SharedNames};
+use crate::names::{self, Relative, Replacing};
+use crate::sink::Unset;
+use crate::staging::{FileId, Parent, Staged, Staging};
 use crate::{Allocation, FileSink, SinkError};
 
 /// Mode of directories that no item of the archive asked for, before the umask.
@@ -51,14 +54,39 @@ pub enum Node {
     },
 }
 
+/// Where something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Below the destination, as an archive holds it.
+    pub path: &'a [u8],
+    /// Whether the user named a symbolic link there when this was backed up, so that it goes behind such a link.
+    pub followed: bool,
+}
+
+impl<'a> Place<'a> {
+    /// What was backed up by its own name.
+    pub fn at(path: &'a [u8]) -> Place<'a> {
+        Place { path, followed: false }
+    }
+}
+
 /// A destination directory, opened once. Sinks made from it outlive it.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
-    names: SharedNames,
+    /// Whether images that a virtual machine uses may be replaced.
+    used: bool,
+    staging: Arc<Staging>,
+    /// Directories behind links that were followed, by the path of the link.
+    followed: Mutex<HashMap<PathBuf, OwnedFd>>,
     /// The parent that was asked for last, by its path below the root: the next name is often in it.
-    last_parent: Mutex<Option<(PathBuf, OwnedFd)>>,
+    last_parent: Mutex<Option<(PathBuf, Arc<Parent>)>>,
+}
+
+/// Valid whatever happens while it is held: it is only ever changed in single steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Root {
@@ -70,8 +98,20 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| SinkError::new(path, "open the directory", error))?;
-        let (path, names) = (path.to_owned(), SharedNames::default());
-        Ok(Root { directory, path, names, last_parent: Mutex::default() })
+        Ok(Root {
+            directory,
+            path: path.to_owned(),
+            used: false,
+            staging: Arc::default(),
+            followed: Mutex::default(),
+            last_parent: Mutex::default(),
+        })
+    }
+
+    /// The same, and whether images may be replaced that a virtual machine has open.
+    #[must_use]
+    pub fn replace_used(self, used: bool) -> Root {
+        Root { used, ..self }
     }
 
     /// The path it was opened by.
@@ -79,30 +119,49 @@ impl Root {
         &self.path
     }
 
-    /// Starts a file of `len` bytes, as `NAME.part` with mode 0600 until it is finished. Missing
-    /// parents are created. What is at NAME stays until then.
+    /// Starts a file of `len` bytes, in a staging directory and with mode 0600 until it is finished.
+    /// Missing parents are created. What is at NAME stays until then.
     ///
     /// # Errors
     /// `Refused` for a path that could lead outside, a symbolic link or file in the place of a
-    /// parent, a directory at NAME that is not empty, a
-    /// `NAME.part` that is being written, and a map of another length.
+    /// parent, a directory at NAME that is not empty, the node of a device, and a map of another length; `Used` for an image
+    /// that a virtual machine has open.
     pub fn file(
         &self,
-        relative: &[u8],
+        place: Place<'_>,
         len: u64,
         allocation: Allocation,
     ) -> Result<FileSink, SinkError> {
-        FileSink::new(PartFile::create(self.part_name(relative)?)?, len, allocation)
+        let staged = match place.followed.then(|| self.behind(place.path)).transpose()?.flatten() {
+            Some(staged) => staged,
+            None => self.stage(place.path, true)?,
+        };
+        FileSink::new(staged, len, allocation)
     }
 
     /// Makes sure that there is a directory. Parents are created; an existing directory is left
     /// as it is. A new one has mode 0700 until [`finish_directory`](Self::finish_directory).
-    pub fn directory(&self, relative: &[u8]) -> Result<(), SinkError> {
-        let parsed = self.parse(relative)?;
+    pub fn directory(&self, place: Place<'_>) -> Result<FileId, SinkError> {
+        let parsed = self.parse(place.path)?;
         let parent = self.parent(&parsed, true)?;
-        let path = self.full_path(relative);
-        names::open_directory(parent.as_fd(), parsed.name, &path, Some(DIRECTORY_MODE))?;
-        Ok(())
+        let path = self.full_path(place.path);
+        let behind = match place.followed {
+            true => names::open_link(parent.as_fd(), parsed.name, &path)?,
+            false => None,
+        };
+        let directory = match behind {
+            None => self.enter(parent.as_fd(), parsed.name, &path, Some(DIRECTORY_MODE))?,
+            Some(behind) => {
+                names::check_directory(&behind, &path)?;
+                let kept = behind.try_clone().map_err(|e| SinkError::new(&path, "enter", e))?;
+                lock(&self.followed).insert(OsStr::from_bytes(place.path).into(), kept);
+                behind
+            }
+        };
+        match rustix::fs::fstat(&directory) {
+            Ok(stat) => Ok(FileId::of(&stat)),
+            Err(error) => Err(SinkError::new(&path, "stat", error)),
+        }
     }
 
     /// Makes a symbolic link to `target`, which is neither checked nor followed. What is at the name
@@ -110,12 +169,12 @@ impl Root {
     pub fn symlink(
         &self,
         target: &[u8],
-        relative: &[u8],
+        path: &[u8],
         attributes: &Attributes<'_>,
-    ) -> Result<(), SinkError> {
+    ) -> Result<(FileId, Unset), SinkError> {
         let target = OsStr::from_bytes(target);
-        self.special(relative, true, attributes, |parent, part| {
-            rustix::fs::symlinkat(target, parent, part)
+        self.special(path, FileType::Symlink, attributes, |directory, entry| {
+            rustix::fs::symlinkat(target, directory, entry)
         })
     }
 
@@ -123,9 +182,9 @@ impl Root {
     pub fn node(
         &self,
         node: Node,
-        relative: &[u8],
+        path: &[u8],
         attributes: &Attributes<'_>,
-    ) -> Result<(), SinkError> {
+    ) -> Result<(FileId, Unset), SinkError> {
         let (file_type, device) = match node {
             Node::Fifo => (FileType::Fifo, 0),
             Node::Block { major, minor } => {
@@ -136,87 +195,115 @@ impl Root {
             }
         };
         let mode = Mode::from_raw_mode(NODE_MODE);
-        self.special(relative, false, attributes, |parent, part| {
-            rustix::fs::mknodat(parent, part, file_type, mode, device)
+        self.special(path, file_type, attributes, |directory, entry| {
+            rustix::fs::mknodat(directory, entry, file_type, mode, device)
         })
     }
 
     fn special(
         &self,
-        relative: &[u8],
-        is_link: bool,
+        path: &[u8],
+        file_type: FileType,
         attributes: &Attributes<'_>,
         create: impl Fn(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<()>,
-    ) -> Result<(), SinkError> {
-        let name = self.part_name(relative)?;
-        name.create(create)?;
-        let fail = |error: Errno| SinkError::new(name.path(), "set the metadata", error);
-        let made = attributes::apply_to_name(name.parent(), name.part(), is_link, attributes)
-            .map_err(fail)
-            .and_then(|unset| name.publish().map(|()| unset))
-            .inspect_err(|_| name.remove())?;
-        report_unset(made, name.path())
+    ) -> Result<(FileId, Unset), SinkError> {
+        let staged = self.stage(path, false)?;
+        staged.create(create)?;
+        let path = staged.path().to_owned();
+        let fail = |error: Errno| SinkError::new(&path, "set the metadata", error);
+        let handle = staged.handle().map_err(fail)?;
+        let stat = rustix::fs::fstat(&handle).map_err(fail)?;
+        // Nobody else reaches a staging directory; should a file system do otherwise, nothing is changed.
+        if names::file_type(&stat) != file_type || stat.st_nlink != 1 {
+            let why = "it is not what was made a moment ago";
+            return Err(SinkError::refused(&path, "set the metadata", why));
+        }
+        let is_link = file_type == FileType::Symlink;
+        let unset = attributes::apply_to_handle(handle.as_fd(), is_link, attributes);
+        let unset = unset.map_err(fail)?;
+        staged.publish()?;
+        Ok((FileId::of(&stat), unset_at(unset, &path)))
     }
 
-    /// Makes `relative` another name of `first`, which is not followed if it is a symbolic link.
+    /// Makes `path` another name of the file `id` at `first`, which is not followed if it is a symbolic link.
     /// What is at the name is replaced as by a file.
-    pub fn link(&self, first: &[u8], relative: &[u8]) -> Result<(), SinkError> {
+    ///
+    /// # Errors
+    /// `Refused` if something else is at `first` now.
+    pub fn link(&self, first: &[u8], id: FileId, path: &[u8]) -> Result<(), SinkError> {
         let from = self.parse(first)?;
         let from_parent = self.parent(&from, false)?;
-        let name = self.part_name(relative)?;
-        name.create(|parent, part| {
-            rustix::fs::linkat(&from_parent, from.name, parent, part, AtFlags::empty())
+        let staged = self.stage(path, false)?;
+        staged.create(|directory, entry| {
+            rustix::fs::linkat(&from_parent, from.name, directory, entry, AtFlags::empty())
         })?;
-        let published = name.publish();
-        // Also when it went well: a rename between two names of one file does nothing.
-        name.remove();
-        published
+        let linked = staged.handle().and_then(rustix::fs::fstat);
+        match linked.map(|stat| FileId::of(&stat)) {
+            Ok(linked) if linked == id => staged.publish_link(),
+            Ok(_) => Err(exchanged(staged.path(), "link to the first name")),
+            Err(error) => Err(SinkError::new(staged.path(), "stat", error)),
+        }
     }
 
-    /// Gives a directory its attributes, when everything in it is there.
+    /// Everything has its name: removes the staging directories. Directories get their times after that.
+    pub fn close(&self) {
+        *lock(&self.last_parent) = None;
+        self.staging.close();
+    }
+
+    /// Gives the directory `id` its attributes, when everything in it is there.
     ///
     /// An owner that only root may set is left as it is, and the set-id bits of the mode with it.
+    ///
+    /// # Errors
+    /// `Refused` if something else is at `path` now.
     pub fn finish_directory(
         &self,
-        relative: &[u8],
+        path: &[u8],
+        id: FileId,
         attributes: &Attributes<'_>,
-    ) -> Result<(), SinkError> {
-        let path = self.full_path(relative);
-        let file = self.opened(relative, OFlags::DIRECTORY)?;
-        let applied = attributes::apply(&file, attributes);
-        let unset = applied.map_err(|error| SinkError::new(&path, "set the metadata", error))?;
+    ) -> Result<Unset, SinkError> {
+        let full_path = self.full_path(path);
+        let fail = |error| SinkError::new(&full_path, "set the metadata", error);
+        let parsed = self.parse(path)?;
+        let held = match self.link_followed(Path::new(OsStr::from_bytes(path))) {
+            Some(behind) => behind.map_err(|error| SinkError::new(&full_path, "enter", error))?,
+            None => {
+                let parent = self.parent(&parsed, false)?;
+                self.enter(parent.as_fd(), parsed.name, &full_path, None)?
+            }
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&held, ".", flags, Mode::empty());
+        let file = File::from(self.staging.with_access(held.as_fd(), open).map_err(fail)?);
+        if FileId::of(&rustix::fs::fstat(&file).map_err(fail)?) != id {
+            return Err(exchanged(&full_path, "set the metadata"));
+        }
+        let unset = attributes::apply(&file, attributes).map_err(fail)?;
+        self.staging.keep_mode(id);
         if attributes.flags != 0 {
             attributes::set_flags(&file, attributes.flags);
         }
-        report_unset(unset, &path)
+        Ok(unset_at(unset, &full_path))
     }
 
-    /// Sets flags of a file that is finished: one that is immutable takes no further name, so a
+    /// Sets flags of the file `id`, which is finished: one that is immutable takes no further name, so a
     /// file of several names gets its flags after them. What cannot be set is left.
-    pub fn set_flags(&self, relative: &[u8], flags: u32) {
-        if let Ok(file) = self.opened(relative, OFlags::empty()) {
-            attributes::set_flags(&file, flags);
-        }
-    }
-
-    /// Opens a file or directory that is there, for what needs no permission to write.
-    fn opened(&self, relative: &[u8], kind: OFlags) -> Result<File, SinkError> {
-        let parsed = self.parse(relative)?;
-        let parent = self.parent(&parsed, false)?;
+    pub fn set_flags(&self, path: &[u8], id: FileId, flags: u32) {
+        let Ok(parsed) = self.parse(path) else { return };
+        let Ok(parent) = self.parent(&parsed, false) else { return };
         // Opening a device could do something, should one have got the name meanwhile.
         let stat = rustix::fs::statat(&parent, parsed.name, AtFlags::SYMLINK_NOFOLLOW);
-        let is_plain =
-            |stat| matches!(names::file_type(&stat), FileType::RegularFile | FileType::Directory);
-        if !stat.is_ok_and(is_plain) {
-            let path = self.full_path(relative);
-            let why = "it is gone, or is no file or directory any more";
-            return Err(SinkError::refused(&path, "set the metadata", why));
+        if !stat.is_ok_and(|stat| names::file_type(&stat) == FileType::RegularFile) {
+            return;
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | kind;
-        let opened = rustix::fs::openat(&parent, parsed.name, flags, Mode::empty());
-        let fail =
-            |error: Errno| SinkError::new(&self.full_path(relative), "set the metadata", error);
-        opened.map(File::from).map_err(fail)
+        let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&parent, parsed.name, how, Mode::empty());
+        if let Ok(file) = opened
+            && rustix::fs::fstat(&file).is_ok_and(|stat| FileId::of(&stat) == id)
+        {
+            attributes::set_flags(&file, flags);
+        }
     }
 
     fn full_path(&self, relative: &[u8]) -> PathBuf {
@@ -231,49 +318,107 @@ impl Root {
         })
     }
 
-    /// The parent of a name and a temporary name in it, once nothing is in the way.
-    fn part_name(&self, relative: &[u8]) -> Result<PartName, SinkError> {
-        let parsed = self.parse(relative)?;
+    /// An entry of a staging directory for a name, once nothing is in the way.
+    fn stage(&self, path: &[u8], by_file: bool) -> Result<Staged, SinkError> {
+        let parsed = self.parse(path)?;
         let parent = self.parent(&parsed, true)?;
-        names::check_replaceable(parent.as_fd(), parsed.name, &self.full_path(relative))?;
-        PartName::reserve(parent, &self.path, relative, parsed.name, &self.names)
+        let full_path = self.full_path(path);
+        let replacing = Replacing { staging: &self.staging, by_file, used: self.used };
+        names::check_replaceable(parent.as_fd(), parsed.name, &full_path, replacing)?;
+        self.staging.stage(parent, parsed.name, full_path)
+    }
+
+    /// The same for what is behind the symbolic link at `path`; `None` if there is no link that leads to something.
+    fn behind(&self, path: &[u8]) -> Result<Option<Staged>, SinkError> {
+        let parsed = self.parse(path)?;
+        let parent = self.parent(&parsed, true)?;
+        let full_path = self.full_path(path);
+        let Some(behind) = names::open_link(parent.as_fd(), parsed.name, &full_path)? else {
+            return Ok(None);
+        };
+        let (home, target) = names::real_place(&behind, &full_path)?;
+        let name = target.file_name().unwrap_or_default();
+        let replacing = Replacing { staging: &self.staging, by_file: true, used: self.used };
+        names::check_replaceable(home.as_fd(), name, &target, replacing)?;
+        let name = name.to_owned();
+        self.staging.stage(Arc::new(Parent::new(home)), &name, target).map(Some)
+    }
+
+    /// The directory behind a link that was followed.
+    fn link_followed(&self, path: &Path) -> Option<std::io::Result<OwnedFd>> {
+        lock(&self.followed).get(path).map(OwnedFd::try_clone)
     }
 
     /// The parent of a name. The one before stays open: if somebody moves it meanwhile, what is
     /// restored goes with it, as it does for files that are being written.
-    fn parent(&self, parsed: &Relative<'_>, create: bool) -> Result<OwnedFd, SinkError> {
-        // Valid whatever happens while it is held: it is only ever replaced as a whole.
-        let mut last = self.last_parent.lock().unwrap_or_else(PoisonError::into_inner);
-        let fail = |error| SinkError::new(&self.path, "enter", error);
+    fn parent(&self, parsed: &Relative<'_>, create: bool) -> Result<Arc<Parent>, SinkError> {
+        let mut last = lock(&self.last_parent);
         if let Some((path, parent)) = &*last
             && path.iter().eq(parsed.parents.iter().copied())
         {
-            return parent.try_clone().map_err(fail);
+            return Ok(Arc::clone(parent));
         }
-        let parent = self.walk(parsed, create)?;
-        let kept = parent.try_clone().map_err(fail)?;
-        *last = Some((parsed.parents.iter().collect(), kept));
+        let parent = Arc::new(Parent::new(self.walk(parsed, create)?));
+        *last = Some((parsed.parents.iter().collect(), Arc::clone(&parent)));
         Ok(parent)
     }
 
     /// Walks to the parent of a name, one component at a time.
     fn walk(&self, parsed: &Relative<'_>, create: bool) -> Result<OwnedFd, SinkError> {
-        let mut path = self.path.clone();
+        let (mut path, mut below) = (self.path.clone(), PathBuf::new());
         let mut current = self.directory.try_clone();
         for component in &parsed.parents {
             let parent = current.map_err(|error| SinkError::new(&path, "enter", error))?;
             path.push(component);
-            let mode = create.then_some(PARENT_MODE);
-            current = Ok(names::open_directory(parent.as_fd(), component, &path, mode)?);
+            below.push(component);
+            current = match self.link_followed(&below) {
+                Some(behind) => behind,
+                None => {
+                    let mode = create.then_some(PARENT_MODE);
+                    Ok(self.enter(parent.as_fd(), component, &path, mode)?)
+                }
+            };
         }
         current.map_err(|error| SinkError::new(&path, "enter", error))
     }
+
+    /// Opens the directory `name` in `parent`, and makes it first if it is missing and has a mode to get, less the umask.
+    fn enter(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        create: Option<u32>,
+    ) -> Result<OwnedFd, SinkError> {
+        let mut entered = names::open_directory(parent, name, path);
+        let Err(error) = &entered else { return entered };
+        match (error.io_error().kind(), create) {
+            (std::io::ErrorKind::NotFound, Some(mode)) => {
+                let mode = Mode::from_raw_mode(mode);
+                let make = || rustix::fs::mkdirat(parent, name, mode);
+                match self.staging.with_access(parent, make) {
+                    // Another thread may have been first.
+                    Ok(()) | Err(Errno::EXIST) => {
+                        entered = names::open_directory(parent, name, path)
+                    }
+                    Err(error) => return Err(SinkError::new(path, "create the directory", error)),
+                }
+            }
+            // The parent may not even be searched.
+            (std::io::ErrorKind::PermissionDenied, _) if self.staging.open_up(parent) => {
+                return self.enter(parent, name, path, create);
+            }
+            _ => {}
+        }
+        entered
+    }
 }
 
-/// A file is complete and in its place, but for attributes that could not be set.
-pub(crate) fn report_unset(unset: attributes::Unset, path: &Path) -> Result<(), SinkError> {
-    match unset {
-        None => Ok(()),
-        Some(error) => Err(SinkError::new(path, "set the extended attributes", error)),
-    }
+fn exchanged(path: &Path, operation: &'static str) -> SinkError {
+    SinkError::refused(path, operation, "somebody put something else in its place meanwhile")
+}
+
+/// What is missing of something that is complete and in its place but for attributes that could not be set.
+pub(crate) fn unset_at(unset: Option<Errno>, path: &Path) -> Unset {
+    unset.map(|error| SinkError::new(path, "set the extended attributes", error))
 }

@@ -1,9 +1,9 @@
 //! What a restore writes to: the trait, how zeros are allocated, and a file as a sink.
 //!
-//! In: verified bytes and zero runs, in any order, from any number of threads. Out: `NAME.part`,
-//! which [`FileSink::finish`] turns into NAME. Promises: NAME is either what it was before or
-//! complete; a sink that is dropped unfinished leaves nothing behind; every byte of the file that
-//! was never written is zero.
+//! In: verified bytes and zero runs, in any order, from any number of threads. Out: a file in a
+//! staging directory, which [`FileSink::finish`] turns into NAME. Promises: NAME is either what it
+//! was before or complete; a sink that is dropped unfinished leaves nothing behind; every byte of
+//! the file that was never written is zero.
 //!
 //! Each byte is to be written at most once: skipping zeros relies on the file being fresh.
 
@@ -13,10 +13,15 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::AllocationMap;
 use crate::attributes::{self, Attributes};
-use crate::names::PartFile;
-use crate::root::report_unset;
+use crate::root::unset_at;
+use crate::staging::{FileId, Staged};
+
+/// Mode of a file that is being written: it may hold the secrets of a whole disk.
+const STAGED_MODE: u32 = 0o600;
 
 /// Zeros are found by pages of this many bytes, aligned in the file: the block size of nearly
 /// every file system, so that each skipped page becomes a hole.
@@ -54,6 +59,8 @@ pub enum SinkErrorKind {
     Denied,
     /// We will not: a path that leads outside, a symbolic link on the way, something in the way.
     Refused,
+    /// We will not: a virtual machine uses the image that would be replaced.
+    Used,
     /// The system failed to write.
     Io,
 }
@@ -64,7 +71,8 @@ pub enum SinkErrorKind {
 pub struct SinkError {
     path: PathBuf,
     operation: &'static str,
-    refused: bool,
+    /// The kind, if it is not the system's word for what went wrong.
+    ours: Option<SinkErrorKind>,
     source: io::Error,
 }
 
@@ -72,7 +80,7 @@ impl SinkError {
     /// An error of `operation` (a verb: "write", "create the file") on `path`. Public for sinks
     /// that are built outside this crate.
     pub fn new(path: &Path, operation: &'static str, source: impl Into<io::Error>) -> SinkError {
-        SinkError { path: path.to_owned(), operation, refused: false, source: source.into() }
+        SinkError { path: path.to_owned(), operation, ours: None, source: source.into() }
     }
 
     /// We will not do it, for the reason `why`.
@@ -82,7 +90,15 @@ impl SinkError {
         why: impl Into<String>,
     ) -> SinkError {
         let source = io::Error::other(why.into());
-        SinkError { path: path.to_owned(), operation, refused: true, source }
+        let ours = Some(SinkErrorKind::Refused);
+        SinkError { path: path.to_owned(), operation, ours, source }
+    }
+
+    /// We will not replace an image that is in use.
+    pub(crate) fn used(path: &Path) -> SinkError {
+        let why = "it is in use: a virtual machine has it open, and would go on writing to what is no longer there";
+        let ours = Some(SinkErrorKind::Used);
+        SinkError { ours, ..SinkError::refused(path, "replace the image", why) }
     }
 
     /// The file or directory.
@@ -102,14 +118,13 @@ impl SinkError {
 
     /// What sort of failure it is.
     pub fn kind(&self) -> SinkErrorKind {
-        match self.source.kind() {
-            _ if self.refused => SinkErrorKind::Refused,
+        self.ours.unwrap_or_else(|| match self.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SinkErrorKind::NoSpace,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 SinkErrorKind::Denied
             }
             _ => SinkErrorKind::Io,
-        }
+        })
     }
 
     /// Whether the disk or the quota is full.
@@ -118,18 +133,22 @@ impl SinkError {
     }
 }
 
+/// What of the attributes of something restored could not be set: it is complete and in its place even so.
+pub type Unset = Option<SinkError>;
+
 /// A file being restored; made by [`Root::file`](crate::Root::file).
 #[derive(Debug)]
 pub struct FileSink {
-    part: PartFile,
+    file: File,
+    staged: Staged,
     len: u64,
     allocation: Allocation,
 }
 
 impl FileSink {
-    /// Takes a fresh, empty file and gives it its length, all of it a hole.
+    /// Makes a fresh file and gives it its length, all of it a hole.
     pub(crate) fn new(
-        part: PartFile,
+        staged: Staged,
         len: u64,
         allocation: Allocation,
     ) -> Result<FileSink, SinkError> {
@@ -137,48 +156,54 @@ impl FileSink {
             && map.len() != len
         {
             let why = format!("the allocation map is of {} bytes, the file of {len}", map.len());
-            return Err(SinkError::refused(part.path(), "create the file", why));
+            return Err(SinkError::refused(staged.path(), "create the file", why));
         }
-        part.file().set_len(len).map_err(|e| SinkError::new(part.path(), "set the length", e))?;
-        Ok(FileSink { part, len, allocation })
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(STAGED_MODE);
+        let made = staged.create(|directory, entry| {
+            rustix::fs::openat(directory, entry, flags | OFlags::NOFOLLOW, mode)
+        })?;
+        let file = File::from(made);
+        file.set_len(len).map_err(|e| SinkError::new(staged.path(), "set the length", e))?;
+        Ok(FileSink { file, staged, len, allocation })
     }
 
-    /// Sets owner, extended attributes, mode and mtime, renames `NAME.part` to NAME, and sets the
-    /// flags: a file that is immutable has the name it has.
+    /// What tells this file from all others: for links to it, and for flags that have to wait for those.
+    pub fn id(&self) -> Result<FileId, SinkError> {
+        match rustix::fs::fstat(&self.file) {
+            Ok(stat) => Ok(FileId::of(&stat)),
+            Err(error) => Err(SinkError::new(self.staged.path(), "stat", error)),
+        }
+    }
+
+    /// Sets owner, extended attributes, mode and mtime, gives the file its name, and sets the flags:
+    /// a file that is immutable has the name it has.
     ///
     /// An owner that only root may set is left as it is, and the set-id bits of the mode with it.
     /// Nothing is synced: a restore that a power cut spoils is simply run again.
-    ///
-    /// # Errors
-    /// Also when all is there but an extended attribute that could not be set.
-    pub fn finish(self, attributes: &Attributes<'_>) -> Result<(), SinkError> {
-        let path = self.part.path().to_owned();
-        let fail = |error: io::Error| SinkError::new(&path, "set the metadata", error);
-        let applied = attributes::apply(self.part.file(), attributes);
-        let unset = applied.map_err(|error| fail(error.into()))?;
-        let flagged = match attributes.flags {
-            0 => None,
-            _ => Some(self.part.file().try_clone().map_err(fail)?),
-        };
-        self.part.publish()?;
-        if let Some(file) = flagged {
+    pub fn finish(self, attributes: &Attributes<'_>) -> Result<Unset, SinkError> {
+        let FileSink { file, staged, .. } = self;
+        let path = staged.path().to_owned();
+        let fail = |error| SinkError::new(&path, "set the metadata", error);
+        if let (None, Some(group)) = (attributes.owner, staged.group()) {
+            // Who may not give it to the group of the directory keeps it, as on a copy.
+            let _kept = rustix::fs::fchown(&file, None, Some(group));
+        }
+        let unset = attributes::apply(&file, attributes).map_err(fail)?;
+        staged.publish()?;
+        if attributes.flags != 0 {
             attributes::set_flags(&file, attributes.flags);
         }
-        report_unset(unset, &path)
-    }
-
-    fn file(&self) -> &File {
-        self.part.file()
+        Ok(unset_at(unset, &path))
     }
 
     fn check(&self, offset: u64, len: u64) -> Result<Range<u64>, SinkError> {
-        range_within(self.part.path(), self.len, offset, len)
+        range_within(self.staged.path(), self.len, offset, len)
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), SinkError> {
-        self.file()
-            .write_all_at(bytes, offset)
-            .map_err(|error| SinkError::new(self.part.path(), "write", error))
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|error| SinkError::new(self.staged.path(), "write", error))
     }
 
     fn write_zeros(&self, range: Range<u64>) -> Result<(), SinkError> {

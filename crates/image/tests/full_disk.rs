@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{disk_dir, names, path_str, run};
-use image::{Allocation, Root, Sink, SinkErrorKind};
+use image::{Allocation, Place, Root, Sink, SinkErrorKind};
 
 /// A tmpfs of 1 MiB, unmounted on drop.
 struct SmallDisk(PathBuf);
@@ -35,13 +35,14 @@ fn a_full_disk_is_told_apart_and_gets_its_space_back() {
     let root = Root::open(&disk.0).unwrap();
     for _ in 0..2 {
         // As holes there is room for any length.
-        let sink = root.file(b"f", 4 << 20, Allocation::Full).unwrap();
+        let sink = root.file(Place::at(b"f"), 4 << 20, Allocation::Full).unwrap();
         sink.write_zero(0, 512 << 10).unwrap();
         let error = sink.write_zero(512 << 10, 1 << 20).unwrap_err();
         assert_eq!(error.kind(), SinkErrorKind::NoSpace, "{error:?}");
         assert!(error.is_no_space());
         assert_eq!(error.path(), disk.0.join("f"));
         drop(sink);
+        root.close();
         assert!(names(&disk.0).is_empty());
     }
     drop(root);

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use engine::{Area, Guard, Key, LockMode, Store, StoreError, StoreErrorKind};
 
@@ -169,9 +170,18 @@ impl Store for FaultStore {
     fn lock(
         &self,
         mode: LockMode,
-        waiting: &mut dyn FnMut(),
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
-        self.inner.lock(mode, waiting)
+        self.inner.lock(mode, patience, waiting)
+    }
+
+    fn pass_over(&self, key: &Key) {
+        self.inner.pass_over(key);
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.inner.notices()
     }
 
     fn place(&self) -> String {

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use engine::{
     Access, BackupOptions, BackupReport, CheckOptions, CheckReport, Compression, CutterChoice,
     Destination, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked, MemoryStore,
-    Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection, Store,
+    Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection,
+    Sharing, Store,
 };
+use format::archive::ItemKind;
 use format::config::KeyMode;
 use format::slot::Kdf;
 
@@ -124,9 +126,9 @@ impl Lab {
 
     /// A new repository in a directory that does not exist yet.
     pub fn local(root: &Path, mode: KeyMode) -> Self {
-        LocalStore::create(root).unwrap();
+        LocalStore::create(root, Sharing::Private).unwrap();
         let root = root.to_owned();
-        Self::over(move || Box::new(LocalStore::open(&root)), mode)
+        Self::over(move || Box::new(LocalStore::open(&root).unwrap()), mode)
     }
 
     /// The same keys and settings over another store.
@@ -195,14 +197,18 @@ impl Lab {
         let repository = self.open(Access::Read)?;
         let archive = repository.archive(name)?;
         let mut bytes = Vec::new();
-        engine::restore(
-            &repository,
-            &archive,
-            &mut Selection::default(),
-            Destination::Stream(&mut bytes),
-            &self.restore_options(),
-            &engine::Silent,
-        )?;
+        for item in repository.items(&archive)? {
+            if matches!(item.kind, ItemKind::File(_)) {
+                engine::restore(
+                    &repository,
+                    &archive,
+                    &mut Selection::new([item.path]),
+                    Destination::Stream(&mut bytes),
+                    &self.restore_options(),
+                    &engine::Silent,
+                )?;
+            }
+        }
         Ok(bytes)
     }
 

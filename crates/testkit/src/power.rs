@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use engine::{Area, Guard, Key, LockMode, MemoryStore, Store, StoreError};
 
@@ -98,9 +99,18 @@ impl Store for PowerStore {
     fn lock(
         &self,
         mode: LockMode,
-        waiting: &mut dyn FnMut(),
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
-        self.live.lock(mode, waiting)
+        self.live.lock(mode, patience, waiting)
+    }
+
+    fn pass_over(&self, key: &Key) {
+        self.live.pass_over(key);
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.live.notices()
     }
 
     fn place(&self) -> String {

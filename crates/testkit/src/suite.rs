@@ -2,8 +2,10 @@
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use engine::{Area, Key, LockMode, Store, StoreErrorKind};
+use format::object::Kind;
 use format::{PackId, SegmentId, SlotId};
 
 use crate::Random;
@@ -131,7 +133,16 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Key::Archive(_) => area == Area::Archives,
     };
     let mut expected = keys();
-    expected.iter().for_each(|key| store.put(key, &[b"x"]).unwrap());
+    for key in &expected {
+        let kind = match key {
+            Key::Config => Kind::Config,
+            Key::Slot(_) => Kind::Slot,
+            Key::Pack(_) => Kind::Pack,
+            Key::Index(_) => Kind::Index,
+            Key::Archive(_) => Kind::Archive,
+        };
+        store.put(key, &[&kind.header(), b"x"]).unwrap();
+    }
     loop {
         for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
             let mut listed = store.list(area).unwrap();
@@ -210,15 +221,19 @@ fn puts_and_syncs_from_many_threads_work(store: &dyn Store) {
 }
 
 fn locks_exclude_and_end_with_their_guard(store: &dyn Store) {
-    let mut never = || panic!("nobody else holds a lock");
-    let one = store.lock(LockMode::Shared, &mut never).unwrap();
-    let two = store.lock(LockMode::Shared, &mut never).unwrap();
+    store.put(&Key::Config, &[b"what a repository has"]).unwrap();
+    let patience = Duration::from_secs(600);
+    let mut never = |who: &str| panic!("{who} does not hold a lock");
+    let one = store.lock(LockMode::Shared, patience, &mut never).unwrap();
+    let two = store.lock(LockMode::Shared, patience, &mut never).unwrap();
+    let error = store.lock(LockMode::Exclusive, Duration::ZERO, &mut never).err().unwrap();
+    assert_eq!(error.kind, StoreErrorKind::Busy);
     let (waited, held) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let waiting = Barrier::new(2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let guard = store
-                .lock(LockMode::Exclusive, &mut || {
+                .lock(LockMode::Exclusive, patience, &mut |_| {
                     waited.fetch_add(1, Ordering::SeqCst);
                     waiting.wait();
                 })
@@ -233,6 +248,12 @@ fn locks_exclude_and_end_with_their_guard(store: &dyn Store) {
         drop(two);
     });
     assert_eq!((waited.into_inner(), held.into_inner()), (1, 1));
-    drop(store.lock(LockMode::Exclusive, &mut never).unwrap());
-    drop(store.lock(LockMode::Shared, &mut never).unwrap());
+    drop(store.lock(LockMode::Exclusive, patience, &mut never).unwrap());
+    drop(store.lock(LockMode::Shared, patience, &mut never).unwrap());
+    let held = store.lock(LockMode::Exclusive, Duration::ZERO, &mut never).unwrap();
+    let mut told = 0;
+    let soon = Duration::from_millis(20);
+    let error = store.lock(LockMode::Shared, soon, &mut |_| told += 1).err().unwrap();
+    assert_eq!((error.kind, told), (StoreErrorKind::Busy, 1));
+    drop(held);
 }

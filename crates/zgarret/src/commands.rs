@@ -34,6 +34,9 @@ struct Context<'a> {
 /// Does what the line says.
 pub(crate) fn run(line: &Line, ui: &Ui) -> Result<(), Failure> {
     let passwords = line.passwords.iter().map(Password::read).collect::<Result<_, _>>()?;
+    if let Some(lock_wait) = line.runtime.lock_wait {
+        ui.set_patience(lock_wait);
+    }
     let context = Context { line, passwords, ui };
     let Some((command, words)) = line.words.split_first() else { return Ok(()) };
     if line.from_command.is_some() && command != "backup" {

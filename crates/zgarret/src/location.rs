@@ -125,7 +125,8 @@ fn real(directory: &Path, parents: Parents) -> Result<PathBuf, Failure> {
     found.ok_or_else(|| no_real_path(directory))
 }
 
-/// The real path of a directory whose last parts are missing, if they are below a `backups/` that is there.
+/// The real path of a directory whose last parts are missing, if they are below a `backups/` that is there, or that a copy of
+/// a repository lost because it was empty.
 fn real_of_missing(directory: &Path) -> Option<PathBuf> {
     let (mut existing, mut missing) = (directory, Vec::new());
     loop {
@@ -138,9 +139,10 @@ fn real_of_missing(directory: &Path) -> Option<PathBuf> {
         let parent = existing.parent()?;
         existing = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         if let Ok(mut real) = existing.canonicalize() {
-            split(&real)?;
+            let is_there = split(&real).is_some();
             real.extend(missing.iter().rev());
-            return Some(real);
+            let (repository, _) = split(&real)?;
+            return (is_there || repository.join("config").exists()).then_some(real);
         }
     }
 }

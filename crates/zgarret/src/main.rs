@@ -26,6 +26,7 @@ use engine::Progress;
 use args::Request;
 
 fn main() -> ExitCode {
+    cli::signals::catch();
     let ui = Ui::unnamed();
     let parsed = args::parse(std::env::args_os().skip(1));
     ui.set_quiet(parsed.silent);

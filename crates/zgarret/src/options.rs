@@ -2,6 +2,8 @@
 //!
 //! In: `name=value` or a value. Out: what commands ask for, or zbackup's line about what is wrong.
 
+use std::time::Duration;
+
 use cli::args::{available_threads, compression};
 use engine::Compression;
 
@@ -25,6 +27,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Runtime {
     threads: Option<usize>,
     pub(crate) exchange: Exchange,
+    /// How long to wait for other programs that use the repository.
+    pub(crate) lock_wait: Option<Duration>,
     /// Bytes below which `backup DIR` passes files over.
     pub(crate) minimal_size: u64,
 }
@@ -37,6 +41,13 @@ impl Runtime {
             Some(("threads", value)) => self.set_threads(value),
             Some(("cache-size", value)) => self.set_cache_size(value),
             Some(("exchange", value)) => self.add_exchange(value),
+            Some(("lock-wait", value)) => match value.parse() {
+                Ok(seconds) => {
+                    self.lock_wait = Some(Duration::from_secs(seconds));
+                    Ok(())
+                }
+                Err(_) => invalid(),
+            },
             Some(("backup.minimalSize", value)) => {
                 self.minimal_size = size("backup.minimalSize", value)?;
                 Ok(())
@@ -213,7 +224,9 @@ mod tests {
             let expected = format!("Invalid option specified: {option}");
             assert_eq!(stored(&[option]).err(), Some(expected));
         }
-        for option in ["foo", "threads", "cache-size=x", "gc.concat=1", "backup.minimalSize="] {
+        for option in
+            ["foo", "threads", "cache-size=x", "gc.concat=1", "lock-wait=-1", "backup.minimalSize="]
+        {
             let expected = format!("Invalid option specified: {option}");
             assert_eq!(Runtime::default().set(option), Err(expected));
         }

@@ -61,6 +61,10 @@ Options of this run:
   Valid values: backups, bundles, indexes
   Backups bring what they need; without them there is nothing to exchange
 
+* lock-wait:
+  Seconds to wait for other programs that use the repository; 0 is not at all
+  Default is 86400
+
 * gc.repack, gc.concat:
   Accepted: gc repacks and merges indexes where it is worth it
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use format::archive::{Item, ItemKind};
+use image::FileId;
 
 /// What was found of files that have several names, by the path that the archive has the content under.
 #[derive(Default)]
@@ -18,16 +19,18 @@ enum Known {
     /// Not selected: kept for a later name that is.
     Waiting(Box<Item>),
     /// Restored, or being restored.
-    Made(Place),
+    Made(Made),
 }
 
-/// Where a file is restored to.
+/// What a file was restored as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Made {
     /// Below the destination.
     pub(super) path: Vec<u8>,
     /// What it has behind the name of the item: a disk in another form.
     pub(super) suffix: &'static [u8],
+    /// The file itself: others may put something else under its name. `None` where no file is made.
+    pub(super) id: Option<FileId>,
 }
 
 /// What is to be done for an item.
@@ -35,7 +38,7 @@ pub(super) enum Wanted {
     /// It is to be made, with its content; and the path that the archive has that under.
     Whole(Box<Item>, Vec<u8>),
     /// It is another name of what is made at this place.
-    Link(Place),
+    Link(Made),
     /// Its content is nowhere in what was read so far, or could not be restored; the path that it should be under.
     Missing(Vec<u8>),
 }
@@ -60,15 +63,15 @@ impl Links {
                 kept.path = path;
                 Wanted::Whole(kept, first)
             }
-            Some(Known::Made(place)) => {
-                self.known.insert(first, Known::Made(place.clone()));
-                Wanted::Link(place)
+            Some(Known::Made(made)) => {
+                self.known.insert(first, Known::Made(made.clone()));
+                Wanted::Link(made)
             }
         }
     }
 
-    /// Remembers where what the archive has under `stored` is restored to.
-    pub(super) fn made(&mut self, stored: Vec<u8>, place: Place) {
-        self.known.insert(stored, Known::Made(place));
+    /// Remembers what became of what the archive has under `stored`.
+    pub(super) fn made(&mut self, stored: Vec<u8>, made: Made) {
+        self.known.insert(stored, Known::Made(made));
     }
 }

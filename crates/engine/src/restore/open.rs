@@ -1,15 +1,16 @@
-//! How a file comes to be below the destination: under which name, of which length, with which holes, in which form.
+//! How a file comes to be: of which length, with which holes, in which form.
 //!
-//! In: an item. Out: the target that its stream is written to; or nothing, if the file had to be made from another view of
-//! the item and is complete. Promises that no two items of a restore take the same name because a disk got a new one.
+//! In: an item. Out: its [`Shape`], and once there is a place for it, the target that its stream is written to; or nothing,
+//! if the file had to be made from another view of the item and is complete. Promises that no two items of a restore take
+//! the same name because a disk got a new one.
 
 use std::sync::Arc;
 
 use format::archive::{Content, Item};
-use image::{Allocation, AllocationMap, FileSink, Root, Sink, Source};
+use image::{Allocation, AllocationMap, Layout, Source};
 
 use super::disk::{self, Disk, View};
-use super::target::Target;
+use super::target::{Place, Target};
 use super::{AllocationMode, Form, Restorer, not_restored};
 use crate::error::{Error, Result};
 use crate::file::{StoredFile, read_layout};
@@ -19,53 +20,89 @@ use crate::window::BufferPool;
 /// What a disk has behind the name of its image.
 const RAW_SUFFIX: &[u8] = b".raw";
 
-/// What stands behind the name of an item where its file is made, and what is to be written to.
-pub(super) type Opened = (&'static [u8], Option<Arc<Target>>);
+/// A file in the form that was asked for.
+pub(super) struct Shape<'a> {
+    /// What stands behind the name of its item.
+    pub(super) suffix: &'static [u8],
+    /// Bytes.
+    pub(super) len: u64,
+    way: Way<'a>,
+}
+
+/// How the bytes of a file are found.
+enum Way<'a> {
+    /// They are those of the stream, which lie so in the file; `None` if the file is the stream.
+    Stream(Option<Layout>),
+    /// They have to be read through the tables of a disk image.
+    Packed(Arc<View<'a>>),
+}
 
 impl<'scope> Restorer<'_, '_, 'scope> {
-    /// Makes the file and gives what its stream is to be written to, `None` if it is complete; and what stands behind its
-    /// name now.
-    pub(super) fn open_file(
-        &mut self,
-        root: &Root,
+    /// What the file of an item will be.
+    pub(super) fn shape(
+        &self,
         item: &Item,
         content: &Content,
         name: &str,
-    ) -> Result<Opened> {
+    ) -> Result<Shape<'scope>> {
         if self.options.form == Form::Raw
             && let Some(stored) = StoredFile::open(self.chunks.repository, item)?
         {
-            let allocation = match self.options.allocation {
-                AllocationMode::Sparse | AllocationMode::Exact => Allocation::Sparse,
-                AllocationMode::Full => Allocation::Full,
-            };
-            let path = [&item.path, RAW_SUFFIX].concat();
+            let suffix = RAW_SUFFIX;
             match Disk::open(Arc::new(stored), item)? {
                 Disk::Same => {}
                 Disk::Plain(view) => {
-                    let sink = root.file(&path, view.len(), allocation)?;
-                    self.claim(&path)?;
-                    let layout = disk::identity(view.len())?;
-                    let target = Target::file(name, Some(layout), sink);
-                    return Ok((RAW_SUFFIX, Some(Arc::new(target))));
+                    let (len, layout) = (view.len(), disk::identity(view.len())?);
+                    return Ok(Shape { suffix, len, way: Way::Stream(Some(layout)) });
                 }
                 Disk::Packed(view) => {
-                    let sink = root.file(&path, view.len(), allocation)?;
-                    self.claim(&path)?;
-                    self.copy(view, sink, item)?;
-                    return Ok((RAW_SUFFIX, None));
+                    return Ok(Shape { suffix, len: view.len(), way: Way::Packed(view) });
                 }
             }
         }
         let layout = read_layout(content, item.size, self.chunks, name)?;
-        let allocation = match self.options.allocation {
-            AllocationMode::Sparse => Allocation::Sparse,
-            AllocationMode::Full => Allocation::Full,
-            AllocationMode::Exact => self.exact(item, content, name)?,
-        };
-        let sink = root.file(&item.path, item.size, allocation)?;
-        self.claim(&item.path)?;
-        Ok((b"", Some(Arc::new(Target::file(name, layout, sink)))))
+        Ok(Shape { suffix: b"", len: item.size, way: Way::Stream(layout) })
+    }
+
+    /// Which zeros of that file get disk space.
+    pub(super) fn allocation(
+        &self,
+        shape: &Shape<'_>,
+        content: &Content,
+        name: &str,
+    ) -> Result<Allocation> {
+        match self.options.allocation {
+            AllocationMode::Sparse => Ok(Allocation::Sparse),
+            AllocationMode::Full => Ok(Allocation::Full),
+            // The holes of an image say nothing of the disk in it.
+            AllocationMode::Exact if !shape.suffix.is_empty() => Ok(Allocation::Sparse),
+            AllocationMode::Exact if content.allocation.is_empty() => Ok(Allocation::Full),
+            AllocationMode::Exact => {
+                let map = read_side(&content.allocation, self.chunks, name)?;
+                match AllocationMap::decode(&map, shape.len) {
+                    Ok(map) => Ok(Allocation::Exact(map)),
+                    Err(error) => Err(Error::Corrupt {
+                        object: name.to_owned(),
+                        offset: 0,
+                        what: format!("its allocation map: {error}"),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Gives what the stream of an item is to be written to; `None` if the file is complete.
+    pub(super) fn begin(
+        &mut self,
+        shape: Shape<'scope>,
+        place: Place,
+        item: &Item,
+        name: &str,
+    ) -> Result<Option<Arc<Target>>> {
+        match shape.way {
+            Way::Stream(layout) => Ok(Some(Arc::new(Target::new(name, layout, place)))),
+            Way::Packed(view) => self.copy(view, place, item, name).map(|()| None),
+        }
     }
 
     /// A disk gets a name that another file of the archive may have, and so does whatever loses leading parts of its path:
@@ -82,41 +119,33 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         }
     }
 
-    /// Writes a disk of which parts have to be inflated, and completes its file.
-    fn copy(&mut self, view: Arc<View<'scope>>, sink: FileSink, item: &Item) -> Result<()> {
+    /// Writes a disk of which parts have to be inflated, and completes it.
+    fn copy(
+        &mut self,
+        view: Arc<View<'scope>>,
+        place: Place,
+        item: &Item,
+        name: &str,
+    ) -> Result<()> {
         let len = view.len();
-        let sink = Arc::new(sink);
-        let (to, progress, buffers) = (sink.clone(), self.progress, BufferPool::default());
-        let with_zeros = self.options.allocation == AllocationMode::Full;
+        let with_zeros = self.options.allocation == AllocationMode::Full || place.needs_zeros();
+        let place = Arc::new(place);
+        let (to, progress, buffers) = (place.clone(), self.progress, BufferPool::default());
         let stretches = disk::stretches(view.clone(), with_zeros);
         let written = self.workers.map(stretches, move |(offset, len)| {
             let mut buffer = buffers.get(len);
             view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
-            to.write_at(offset, buffer.bytes())?;
+            if let Some(sink) = to.sink() {
+                sink.write_at(offset, buffer.bytes())?;
+            }
             progress.advance(len as u64);
             Ok(())
         });
         written.collect::<Result<()>>()?;
         let still_written = || Error::NotRestored("a part of it is still written".to_owned());
-        let sink = Arc::try_unwrap(sink).map_err(|_| still_written())?;
-        sink.finish(&self.attributes(item))?;
-        self.report.file_count += 1;
-        self.report.bytes += len;
+        let place = Arc::into_inner(place).ok_or_else(still_written)?;
+        let unset = place.finish(&self.attributes(item))?;
+        self.restored(name, len, unset);
         Ok(())
-    }
-
-    fn exact(&self, item: &Item, content: &Content, name: &str) -> Result<Allocation> {
-        if content.allocation.is_empty() {
-            return Ok(Allocation::Full);
-        }
-        let map = read_side(&content.allocation, self.chunks, name)?;
-        match AllocationMap::decode(&map, item.size) {
-            Ok(map) => Ok(Allocation::Exact(map)),
-            Err(error) => Err(Error::Corrupt {
-                object: name.to_owned(),
-                offset: 0,
-                what: format!("its allocation map: {error}"),
-            }),
-        }
     }
 }

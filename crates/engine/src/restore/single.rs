@@ -1,83 +1,171 @@
-//! A restore of one file to one place: a path that need not be its own, or a block device.
+//! A restore of one file to one place: a path that need not be its own, a block device, or a stream.
 //!
-//! In: the one selected file of an archive. Out: that path. Promises: a regular file that was there is replaced when the new
+//! In: the one selected file of an archive. Out: that place. Promises: a regular file that was there is replaced when the new
 //! one is complete and not before; a device gets verified bytes only, and none if the file does not fit.
 
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use format::archive::{Item, ItemKind};
-use image::{Allocation, DeviceSink, Root, SinkError};
+use format::archive::{Content, Item, ItemKind};
+use image::{DeviceSink, Root, SinkError, Source};
 
-use super::target::Target;
-use super::{Form, Later, RestoreOptions, RestoreReport, Restorer};
+use super::disk::Disk;
+use super::links::Links;
+use super::target::Place;
+use super::tree::lossy;
+use super::{FileMetadata, Form, Later, RestoreOptions, RestoreReport, Restorer, not_restored};
 use crate::archive::ItemReader;
 use crate::error::{Error, Result};
-use crate::file::read_layout;
+use crate::file::StoredFile;
+use crate::limits::FILE_READ_LEN;
 use crate::select::Selection;
+use crate::window::BufferPool;
 
-impl Restorer<'_, '_, '_> {
-    /// Restores the one selected file to `path`; `mode` is that of a regular file that is not there yet.
+impl<'scope> Restorer<'_, '_, 'scope> {
+    /// Restores the one selected file to `path`.
     pub(super) fn into_file(
-        self,
+        mut self,
         items: ItemReader<'_>,
         selection: &mut Selection,
         path: &Path,
-        mode: u32,
+        metadata: FileMetadata,
     ) -> Result<RestoreReport> {
-        if self.options.form != Form::Stored {
-            return Err(Error::BadOption("a single file is restored as it was stored".to_owned()));
-        }
-        let mut item = only_file(items, selection)?;
-        let ItemKind::File(content) = item.kind.clone() else { return Ok(self.report) };
-        let name = String::from_utf8_lossy(&item.path).into_owned();
-        let layout = read_layout(&content, item.size, self.chunks, &name)?;
+        let Some((mut item, content)) = self.only_file(items, selection)? else {
+            return Ok(self.report);
+        };
+        let name = lossy(&item.path);
         // A link stands for what is behind it, as it does for whoever opens it.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let there = found(&path)?;
-        // A new file belongs to whoever its directory says.
-        let owners = self.options.owners && there.is_some();
-        let options = RestoreOptions { owners, ..self.options.clone() };
-        let target = match there {
-            Some(there) if there.file_type().is_block_device() => {
-                Target::device(&name, layout, DeviceSink::open(&path, item.size)?)
-            }
-            there => {
-                describe(&mut item, there.as_ref(), mode);
-                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let root = Root::open(parent.unwrap_or(Path::new(".")))?;
-                let own_name = path.file_name().unwrap_or_default().as_bytes();
-                let sink = root.file(own_name, item.size, Allocation::Sparse)?;
-                Target::file(&name, layout, sink)
-            }
-        };
+        let mut options: RestoreOptions = self.options.clone();
+        if let FileMetadata::OfPlace { mode } = metadata {
+            let there = found(&path)?;
+            // A new file belongs to whoever its directory says.
+            options.owners &= there.is_some();
+            describe(&mut item, there.as_ref(), mode);
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let root = Root::open(parent.unwrap_or(Path::new(".")))?.replace_used(options.replace_used);
+        let shape = self.shape(&item, &content, &name)?;
+        let allocation = self.allocation(&shape, &content, &name)?;
+        let at = image::Place::at(path.file_name().unwrap_or_default().as_bytes());
+        let sink = root.file(at, shape.len, allocation)?;
         let mut restorer = Restorer { options: &options, ..self };
+        let target = restorer.begin(shape, Place::File(sink), &item, &name)?;
+        restorer.write_one(target, item)
+    }
+
+    /// Writes the one selected file to the block device at `path`.
+    pub(super) fn into_device(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+        path: &Path,
+    ) -> Result<RestoreReport> {
+        let Some((item, content)) = self.only_file(items, selection)? else {
+            return Ok(self.report);
+        };
+        let name = lossy(&item.path);
+        let shape = self.shape(&item, &content, &name)?;
+        let place = Place::Device(DeviceSink::open(path, shape.len)?);
+        let target = self.begin(shape, place, &item, &name)?;
+        self.write_one(target, item)
+    }
+
+    fn write_one(
+        mut self,
+        target: Option<Arc<super::Target>>,
+        item: Item,
+    ) -> Result<RestoreReport> {
         let mut later = Later::default();
-        let stored = item.path.clone();
-        restorer.plan_file(Arc::new(target), item, stored, &mut later)?;
-        restorer.complete(&mut later)?;
-        Ok(restorer.report)
+        if let Some(target) = target {
+            let path = item.path.clone();
+            self.plan_file(target, item, path, &mut later)?;
+            self.complete(&mut later)?;
+        }
+        Ok(self.report)
+    }
+
+    /// Writes the one selected file to a stream.
+    pub(super) fn into_stream(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+        out: &mut (dyn Write + Send),
+    ) -> Result<RestoreReport> {
+        if let Some((item, _)) = self.only_file(items, selection)?
+            && let Some(stored) = StoredFile::open(self.chunks.repository, &item)?
+        {
+            let (stored, name) = (Arc::new(stored), lossy(&item.path));
+            let disk = match self.options.form {
+                Form::Stored => Disk::Same,
+                Form::Raw => Disk::open(stored.clone(), &item).map_err(|error| {
+                    Error::NotRestored(format!("{name}: {}", crate::error::message(&error)))
+                })?,
+            };
+            let len = match disk {
+                Disk::Same => self.stream_file(stored, out)?,
+                Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
+            };
+            self.restored(&name, len, None);
+        }
+        out.flush().map_err(stream_error)?;
+        Ok(self.report)
+    }
+
+    /// Writes one file in order. A stream cannot be taken back, so the first error ends it.
+    fn stream_file<S: Source + 'scope>(
+        &mut self,
+        source: Arc<S>,
+        out: &mut (dyn Write + Send),
+    ) -> Result<u64> {
+        let len = source.len();
+        let starts = (0..len).step_by(FILE_READ_LEN).map(Ok);
+        let buffers = BufferPool::default();
+        let read = self.workers.map(starts, move |start| {
+            let mut buffer = buffers.get((len - start).min(FILE_READ_LEN as u64) as usize);
+            source.read_at(buffer.bytes_mut(), start).map_err(|error| not_restored(&error))?;
+            Ok(buffer)
+        });
+        for buffer in read {
+            let buffer = buffer?;
+            out.write_all(buffer.bytes()).map_err(stream_error)?;
+            self.progress.advance(buffer.bytes().len() as u64);
+        }
+        Ok(len)
+    }
+
+    /// The one file among what is selected, if there is one.
+    ///
+    /// # Errors
+    /// `BadOption` if there are more: nothing tells them apart where only one has room.
+    fn only_file(
+        &mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+    ) -> Result<Option<(Item, Content)>> {
+        let (mut links, mut only) = (Links::default(), None);
+        for item in items {
+            let Some(item) = self.contents(item?, selection, &mut links) else { continue };
+            let ItemKind::File(content) = item.kind.clone() else { continue };
+            let name = lossy(&item.path);
+            if let Some((first, _)) = only.replace((item, content)) {
+                let first = lossy(&first.path);
+                return Err(Error::BadOption(format!(
+                    "more than one file is selected, {first} and {name} among them: only one can go there, name its path"
+                )));
+            }
+        }
+        Ok(only)
     }
 }
 
-/// The one file among what is selected.
-fn only_file(items: ItemReader<'_>, selection: &mut Selection) -> Result<Item> {
-    let mut only = None;
-    for item in items {
-        let item = item?;
-        if !selection.selects(&item.path) || !matches!(item.kind, ItemKind::File(_)) {
-            continue;
-        }
-        if only.replace(item).is_some() {
-            return Err(Error::NotRestored("more than one file was selected".to_owned()));
-        }
-    }
-    only.ok_or_else(|| Error::NotRestored("no file was selected".to_owned()))
+fn stream_error(source: io::Error) -> Error {
+    Error::System { what: "writing to the output", source }
 }
 
 /// What is at `path`, if anything is.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use image::{Attributes, DeviceSink, FileSink, Layout, Piece, Sink};
+use image::{Attributes, DeviceSink, FileId, FileSink, Layout, Piece, Sink, Unset};
 
 use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result};
@@ -16,26 +16,51 @@ pub(super) struct Target {
     failure: Mutex<Option<String>>,
 }
 
-enum Place {
+/// Where bytes go.
+pub(super) enum Place {
+    /// A file, which gets its name when it is complete.
     File(FileSink),
+    /// A block device, written in place.
     Device(DeviceSink),
+    /// They were verified, and that is all.
     Nowhere,
 }
 
+impl Place {
+    /// What is written to, if anything is.
+    pub(super) fn sink(&self) -> Option<&dyn Sink> {
+        match self {
+            Place::File(sink) => Some(sink),
+            Place::Device(sink) => Some(sink),
+            Place::Nowhere => None,
+        }
+    }
+
+    /// Whether it holds other bytes than zeros before it is written to.
+    pub(super) fn needs_zeros(&self) -> bool {
+        matches!(self, Place::Device(_))
+    }
+
+    /// What tells a file from all others.
+    pub(super) fn id(&self) -> Result<Option<FileId>> {
+        match self {
+            Place::File(sink) => Ok(Some(sink.id()?)),
+            Place::Device(_) | Place::Nowhere => Ok(None),
+        }
+    }
+
+    /// Completes it.
+    pub(super) fn finish(self, attributes: &Attributes<'_>) -> Result<Unset> {
+        match self {
+            Place::File(sink) => Ok(sink.finish(attributes)?),
+            Place::Device(sink) => Ok(sink.finish().map(|()| None)?),
+            Place::Nowhere => Ok(None),
+        }
+    }
+}
+
 impl Target {
-    pub(super) fn file(name: &str, layout: Option<Layout>, sink: FileSink) -> Self {
-        Self::new(name, layout, Place::File(sink))
-    }
-
-    pub(super) fn device(name: &str, layout: Option<Layout>, sink: DeviceSink) -> Self {
-        Self::new(name, layout, Place::Device(sink))
-    }
-
-    pub(super) fn nowhere(name: &str) -> Self {
-        Self::new(name, None, Place::Nowhere)
-    }
-
-    fn new(name: &str, layout: Option<Layout>, place: Place) -> Self {
+    pub(super) fn new(name: &str, layout: Option<Layout>, place: Place) -> Self {
         Target { name: name.to_owned(), layout, place, failure: Mutex::default() }
     }
 
@@ -86,11 +111,7 @@ impl Target {
         len: u64,
         mut put: impl FnMut(&dyn Sink, Piece) -> Result<()>,
     ) -> Result<u64> {
-        let sink: &dyn Sink = match &self.place {
-            Place::File(sink) => sink,
-            Place::Device(sink) => sink,
-            Place::Nowhere => return Ok(len),
-        };
+        let Some(sink) = self.place.sink() else { return Ok(len) };
         let Some(layout) = &self.layout else {
             put(sink, Piece { offset, file_offset: offset, len })?;
             return Ok(len);
@@ -118,14 +139,12 @@ impl Target {
     }
 
     /// Completes a file or device, unless something went wrong with it: then nothing of it stays.
-    pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<()> {
+    pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<Unset> {
         if let Some(what) = target.failure() {
             return Err(Error::NotRestored(what));
         }
         match Arc::try_unwrap(target).map(|target| target.place) {
-            Ok(Place::File(sink)) => Ok(sink.finish(attributes)?),
-            Ok(Place::Device(sink)) => Ok(sink.finish()?),
-            Ok(Place::Nowhere) => Ok(()),
+            Ok(place) => place.finish(attributes),
             Err(_) => Err(Error::NotRestored("a part of it is still planned".to_owned())),
         }
     }

@@ -6,13 +6,14 @@
 //! one changes its times.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use format::archive::{Device, Item, ItemKind};
-use image::{Node, Root};
+use format::archive::{Content, Device, Item, ItemKind};
+use image::{FileId, Node, Root, Unset};
 
-use super::links::{Links, Place, Wanted};
-use super::open::Opened;
+use super::links::{Links, Made, Wanted};
 use super::plan::{self, ReadPlan};
+use super::target::{Place, Target};
 use super::{OpenFile, RestoreReport, Restorer};
 use crate::archive::ItemReader;
 use crate::error::{Error, Result};
@@ -23,10 +24,10 @@ use crate::select::Selection;
 pub(super) struct Later {
     pub(super) plan: ReadPlan,
     pub(super) files: Vec<OpenFile>,
-    links: Vec<(Place, Vec<u8>)>,
-    /// Paths and their flags.
-    flags: Vec<(Vec<u8>, u32)>,
-    directories: Vec<Item>,
+    links: Vec<(Made, Vec<u8>)>,
+    /// Paths, the files that were made there, and their flags.
+    flags: Vec<(Vec<u8>, FileId, u32)>,
+    directories: Vec<(Item, FileId)>,
     /// Paths of files that could not be completed: what is there is none of ours.
     failed: HashSet<Vec<u8>>,
 }
@@ -49,11 +50,11 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             self.progress.note(&lossy(&item.path));
             match links.wanted(item, path.clone()) {
                 Wanted::Whole(item, stored) => {
-                    if let Some(place) = self.make(root, *item, &mut later)? {
-                        links.made(stored, place);
+                    if let Some(made) = self.make(root, *item, &mut later)? {
+                        links.made(stored, made);
                     }
                 }
-                Wanted::Link(place) => later.links.push((place, path)),
+                Wanted::Link(first) => later.links.push((first, path)),
                 Wanted::Missing(first) => self.problem(&lossy(&path), &missing(&first)),
             }
             if later.plan.is_full() || later.files.len() >= plan::FILES_MAX {
@@ -65,72 +66,89 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         Ok(self.report)
     }
 
-    /// Makes one item, or begins to: where it has several names, gives the place to link them to.
-    fn make(&mut self, root: &Root, mut item: Item, later: &mut Later) -> Result<Option<Place>> {
+    /// Makes one item, or begins to: what it became, if it may have other names.
+    fn make(&mut self, root: &Root, mut item: Item, later: &mut Later) -> Result<Option<Made>> {
         let name = lossy(&item.path);
         let flags = if item.linked { std::mem::take(&mut item.flags) } else { 0 };
-        let mut made = self.make_now(root, &item, &name);
-        if matches!(made, Err(Error::Sink(_))) && !later.files.is_empty() {
-            // Its name may be the temporary one of a file that is being written.
-            self.complete(later)?;
-            made = self.make_now(root, &item, &name);
-        }
-        let opened = match made {
-            Ok(opened) => opened,
+        let made = match &item.kind {
+            ItemKind::File(content) => self.make_file(root, &item, content, &name),
+            ItemKind::Directory => self.make_directory(root, &item),
+            _ => self.make_special(root, &item, &name),
+        };
+        let Begun { suffix, id, target } = match made {
+            Ok(begun) => begun,
             Err(error) => {
                 self.problem(&name, &error);
                 return Ok(None);
             }
         };
-        if item.kind == ItemKind::Directory {
-            later.directories.push(item);
-            return Ok(None);
+        let path = [&item.path, suffix].concat();
+        let made = item.linked.then(|| Made { path: path.clone(), suffix, id });
+        match (&item.kind, id) {
+            (ItemKind::Directory, Some(id)) => {
+                later.directories.push((item, id));
+                return Ok(None);
+            }
+            (_, Some(id)) if flags != 0 => later.flags.push((path.clone(), id, flags)),
+            _ => {}
         }
-        let (suffix, target) = opened.unwrap_or((b"", None));
-        let place = Place { path: [&item.path, suffix].concat(), suffix };
-        if flags != 0 {
-            later.flags.push((place.path.clone(), flags));
-        }
-        let linked = item.linked.then(|| place.clone());
         if let Some(target) = target {
-            self.plan_file(target, item, place.path, later)?;
+            self.plan_file(target, item, path, later)?;
         }
-        Ok(linked)
+        Ok(made)
     }
 
-    /// What is to be written to, if the item has content.
-    fn make_now(&mut self, root: &Root, item: &Item, name: &str) -> Result<Option<Opened>> {
-        match &item.kind {
-            ItemKind::File(content) => self.open_file(root, item, content, name).map(Some),
-            ItemKind::Directory => Ok(root.directory(&item.path).map(|()| None)?),
-            _ => self.make_special(root, item).map(|()| None),
-        }
+    /// Begins a file, as a disk under a name of its own.
+    fn make_file(
+        &mut self,
+        root: &Root,
+        item: &Item,
+        content: &Content,
+        name: &str,
+    ) -> Result<Begun> {
+        let shape = self.shape(item, content, name)?;
+        let allocation = self.allocation(&shape, content, name)?;
+        let (suffix, path) = (shape.suffix, [&item.path, shape.suffix].concat());
+        let at = image::Place { path: &path, followed: item.followed && suffix.is_empty() };
+        let place = Place::File(root.file(at, shape.len, allocation)?);
+        self.claim(&path)?;
+        let id = if item.linked { place.id()? } else { None };
+        Ok(Begun { suffix, id, target: self.begin(shape, place, item, name)? })
+    }
+
+    fn make_directory(&mut self, root: &Root, item: &Item) -> Result<Begun> {
+        let at = image::Place { path: &item.path, followed: item.followed };
+        Ok(Begun { suffix: b"", id: Some(root.directory(at)?), target: None })
     }
 
     /// Makes what has no content.
-    fn make_special(&mut self, root: &Root, item: &Item) -> Result<()> {
+    fn make_special(&mut self, root: &Root, item: &Item, name: &str) -> Result<Begun> {
         self.claim(&item.path)?;
-        let made = self.make_node(root, item);
-        if made.is_err() {
-            self.claimed.remove(&item.path);
+        match self.make_node(root, item) {
+            Ok((id, unset)) => {
+                self.unset(name, unset);
+                Ok(Begun { suffix: b"", id: Some(id), target: None })
+            }
+            Err(error) => {
+                self.claimed.remove(&item.path);
+                Err(error)
+            }
         }
-        made
     }
 
-    fn make_node(&self, root: &Root, item: &Item) -> Result<()> {
+    fn make_node(&self, root: &Root, item: &Item) -> Result<(FileId, Unset)> {
         let attributes = self.attributes(item);
         let node = match &item.kind {
             ItemKind::Symlink(target) => {
                 return Ok(root.symlink(target, &item.path, &attributes)?);
             }
-            ItemKind::Fifo => Node::Fifo,
             ItemKind::BlockDevice(Device { major, minor }) => {
                 Node::Block { major: *major, minor: *minor }
             }
             ItemKind::CharacterDevice(Device { major, minor }) => {
                 Node::Character { major: *major, minor: *minor }
             }
-            ItemKind::File(_) | ItemKind::Directory | ItemKind::HardLink(_) => return Ok(()),
+            _ => Node::Fifo,
         };
         Ok(root.node(node, &item.path, &attributes)?)
     }
@@ -145,30 +163,43 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     }
 
     fn finish_tree(&mut self, root: &Root, later: &Later) {
-        for (Place { path: first, suffix }, path) in &later.links {
-            let path = [path.as_slice(), suffix].concat();
-            let linked = match later.failed.contains(first) {
-                true => Err(missing(first)),
-                false => self.claim(&path).and_then(|()| Ok(root.link(first, &path)?)),
+        for (first, path) in &later.links {
+            let path = [path.as_slice(), first.suffix].concat();
+            let linked = match first.id.filter(|_| !later.failed.contains(&first.path)) {
+                None => Err(missing(&first.path)),
+                Some(id) => {
+                    self.claim(&path).and_then(|()| Ok(root.link(&first.path, id, &path)?))
+                }
             };
             if let Err(error) = linked {
                 self.problem(&lossy(&path), &error);
             }
         }
-        for (path, flags) in later.flags.iter().filter(|(path, _)| !later.failed.contains(path)) {
-            root.set_flags(path, *flags);
-        }
-        for item in later.directories.iter().rev() {
-            let finished = root.finish_directory(&item.path, &self.attributes(item));
-            if let Err(error) = finished {
-                self.problem(&lossy(&item.path), &error.into());
+        let made = later.flags.iter().filter(|(path, ..)| !later.failed.contains(path));
+        made.for_each(|(path, id, flags)| root.set_flags(path, *id, *flags));
+        // A staging directory that goes changes the times of the directory that it is in.
+        root.close();
+        for (item, id) in later.directories.iter().rev() {
+            let name = lossy(&item.path);
+            match root.finish_directory(&item.path, *id, &self.attributes(item)) {
+                Ok(unset) => self.unset(&name, unset),
+                Err(error) => self.problem(&name, &error.into()),
             }
         }
     }
 }
 
+/// An item that is made, or whose stream is still to be written.
+struct Begun {
+    /// What stands behind its name.
+    suffix: &'static [u8],
+    /// The very file, where that will be asked for.
+    id: Option<FileId>,
+    target: Option<Arc<Target>>,
+}
+
 /// A path without its first parts; `None` if nothing is left.
-fn stripped(path: &[u8], count: usize) -> Option<Vec<u8>> {
+pub(super) fn stripped(path: &[u8], count: usize) -> Option<Vec<u8>> {
     let mut rest = path;
     for _ in 0..count {
         let end = rest.iter().position(|byte| *byte == b'/')?;

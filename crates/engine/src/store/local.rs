@@ -1,115 +1,160 @@
 //! A repository in a directory of a local file system.
 //!
 //! ```text
-//! README config lock  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  tmp/
+//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  tmp/
 //! ```
 //!
 //! A put writes `tmp/RANDOM`, syncs its data and renames it to its place; `sync` then syncs the directories that were
-//! touched, opened before the renames so that an error of theirs is not lost. Every directory but those inside `backups/` is
-//! made by `create`. The lock is a kernel lock on the file `lock`: it ends with the process, so there is none to break.
+//! touched, opened before the renames so that an error of theirs is not lost. Directories are made when something is put into
+//! them, so a copy without empty ones is a repository too. The lock is a kernel lock on `config`. Promises: nothing outside
+//! of the directory is read, written or removed, whatever links lie in it; what is not the repository's is left alone.
 
-use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+mod beneath;
+mod lock;
+mod make;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use format::archive::is_archive_name;
+use format::object::{HEADER_LEN, Kind};
 use format::{PackId, SegmentId, SlotId};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
+use rustix::io::Errno;
 
-use super::{Area, Guard, Key, LockMode, Store, StoreError, StoreErrorKind};
+use super::{Area, Guard, Key, LockMode, Store, StoreError};
+use beneath::{Beneath, permit, remove_file, rename_new};
 
-const README: &str = "This is a garret backup repository: see `garret help`. Do not change files here by hand,\n\
-                      except that files in backups/ may be renamed or removed.\n";
+pub use make::Sharing;
 
-/// The directories of a repository.
-const DIRECTORIES: [&str; 5] = ["keys", "packs", "index", "backups", "tmp"];
+/// Where files are written.
+const TMP: &str = "tmp";
 
 /// A directory that holds, or will hold, a repository.
 #[derive(Debug)]
 pub struct LocalStore {
     root: PathBuf,
+    beneath: Beneath,
+    permissions: OnceLock<Permissions>,
+    state: Mutex<State>,
+}
+
+/// What new files and directories may be done with, and by whom.
+#[derive(Clone, Copy, Debug)]
+struct Permissions {
+    file: RawMode,
+    directory: RawMode,
+}
+
+impl Permissions {
+    const PRIVATE: Permissions = Permissions { file: 0o600, directory: 0o700 };
+    const OF_FILES: RawMode = 0o666;
+    /// With the bit that makes what is in a directory belong to its group.
+    const OF_DIRECTORIES: RawMode = 0o2777;
+}
+
+#[derive(Debug, Default)]
+struct State {
     /// Directories whose entries changed since the last sync.
-    touched: Mutex<BTreeMap<PathBuf, File>>,
+    touched: BTreeMap<PathBuf, OwnedFd>,
+    /// Directories whose own entries, all the way up, are durable or touched. Another program may have made one and not
+    /// synced it yet, or have died.
+    vouched: BTreeSet<PathBuf>,
+    /// What was passed over.
+    foreign: BTreeSet<String>,
+    foreign_told: bool,
+    /// Why directories cannot be synced.
+    unsynced: Option<io::Error>,
+    unsynced_told: bool,
 }
 
 impl LocalStore {
-    /// The store in `root`, whether or not there is a repository yet.
-    pub fn open(root: &Path) -> Self {
-        LocalStore { root: root.to_owned(), touched: Mutex::default() }
+    /// The store in the directory `root`, whether or not there is a repository yet. What happens to the path afterwards makes
+    /// no difference.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let beneath = Beneath::open(root)
+            .map_err(|source| StoreError::new("open", root.display(), source))?;
+        let (permissions, state) = Default::default();
+        Ok(LocalStore { root: root.to_owned(), beneath, permissions, state })
     }
 
-    /// Makes the directories of a new repository in `root`, which must be absent or an empty directory.
-    ///
-    /// # Errors
-    /// `AlreadyExists` if there is anything in `root`.
-    pub fn create(root: &Path) -> Result<Self, StoreError> {
-        let fail = |source| StoreError::new("create", root.display(), source);
-        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(fail)?;
-        }
-        match private_dir(root) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let is_empty = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none());
-                is_empty.then_some(()).ok_or(fail(error))?;
-            }
-            result => result.map_err(fail)?,
-        }
-        let built = build(root);
-        if built.is_err() {
-            // The directory was empty, so all that is in it now is from here; init can be tried again.
-            drop(clear(root));
-        }
-        built.map_err(fail)?;
-        Ok(Self::open(root))
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the repository, its configuration first: if this is cut short, what is left opens to nobody. A file that is
-    /// not the repository's stays, and the directory with it. Only for the holder of the exclusive lock.
-    pub fn remove(&self) -> Result<(), StoreError> {
-        let fail = |source| StoreError::new("remove", self.root.display(), source);
-        self.delete(&Key::Config)?;
-        self.sync()?;
-        for name in DIRECTORIES {
-            match fs::remove_dir_all(self.root.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
-                _ => {}
-            }
+    /// Those of `config` and of the directory it is in: who changes these has all that comes later follow.
+    fn permissions(&self) -> io::Result<Permissions> {
+        if let Some(known) = self.permissions.get() {
+            return Ok(*known);
         }
-        for name in ["README", "lock"] {
-            match fs::remove_file(self.root.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
-                _ => {}
-            }
-        }
-        fs::remove_dir(&self.root).map_err(fail)
-    }
-
-    fn path(&self, key: &Key) -> PathBuf {
-        self.root.join(key.to_string())
-    }
-
-    /// The directory that holds `path`, opened before it is changed, so that an error of its writing is not lost.
-    fn directory_of(&self, path: &Path) -> io::Result<(PathBuf, File)> {
-        let directory = path.parent().unwrap_or(&self.root);
-        Ok((directory.to_owned(), File::open(directory)?))
+        let mode = |of: &dyn AsFd| rustix::fs::fstat(of).map(|stat| stat.st_mode);
+        let found = match self.beneath.file(Path::new("config"), OFlags::RDONLY) {
+            Ok(config) => Permissions {
+                file: mode(&config)? & Permissions::OF_FILES,
+                directory: mode(&self.beneath.directory(Path::new(""))?)?
+                    & Permissions::OF_DIRECTORIES,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Permissions::PRIVATE,
+            Err(error) => return Err(error),
+        };
+        Ok(*self.permissions.get_or_init(|| found))
     }
 
     /// Remembers to sync a directory that was changed. Not before the change: another thread's sync would come too early.
-    fn touched(&self, (path, directory): (PathBuf, File)) {
-        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        touched.entry(path).or_insert(directory);
+    fn touch(&self, path: &Path, directory: OwnedFd) -> io::Result<()> {
+        let mut state = self.state();
+        if state.vouched.insert(path.to_owned()) {
+            for above in path.ancestors().skip(1) {
+                let directory = self.beneath.directory(above)?;
+                state.touched.entry(above.to_owned()).or_insert(directory);
+            }
+        }
+        state.touched.entry(path.to_owned()).or_insert(directory);
+        Ok(())
+    }
+
+    /// The directory at `path`, made with what is missing above it.
+    fn make_directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        let missing = match self.beneath.directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => path.ancestors(),
+            result => return result,
+        };
+        let mode = self.permissions()?.directory;
+        let mut made = self.beneath.directory(Path::new(""))?;
+        let mut parts: Vec<&Path> = missing.filter(|part| part.file_name().is_some()).collect();
+        while let Some(part) = parts.pop() {
+            let above = made;
+            let name = part.file_name().unwrap_or_default();
+            let new = match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(mode)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(error.into()),
+            };
+            made = self.beneath.directory(part)?;
+            if new {
+                permit(&made, mode);
+                self.touch(part.parent().unwrap_or(Path::new("")), above)?;
+            }
+        }
+        Ok(made)
     }
 
     /// Writes a temporary file whose data is durable, ready to be renamed.
     fn stage(&self, parts: &[&[u8]]) -> io::Result<Staged> {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(io::Error::other)?;
-        let path = self.root.join("tmp").join(SlotId::from_bytes(name).to_string());
-        let mut file = private_file(&path)?;
-        let staged = Staged { path };
+        let name = OsString::from(SlotId::from_bytes(name).to_string());
+        let directory = self.make_directory(Path::new(TMP))?;
+        let mode = self.permissions()?.file;
+        let mut file = create(&directory, &name, mode)?;
+        let staged = Staged { directory, name };
         for part in parts {
             file.write_all(part)?;
         }
@@ -117,88 +162,144 @@ impl LocalStore {
         Ok(staged)
     }
 
-    /// Makes what is missing between the root and `path`: for an archive with `/` in its name, and for a directory that
-    /// somebody removed.
-    fn make_parents(&self, path: &Path) -> io::Result<()> {
-        let missing = |path: &&Path| !path.is_dir();
-        let mut parents: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
-        while let Some(parent) = parents.pop() {
-            let directory = self.directory_of(parent)?;
-            match private_dir(parent) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => self.touched(directory),
-            }
+    /// Puts an object into its place, replacing another or not.
+    fn place_object(&self, key: &Key, parts: &[&[u8]], replace: bool) -> io::Result<()> {
+        let staged = self.stage(parts)?;
+        let path = path_of(key);
+        let (above, name) = split(&path);
+        let directory = self.make_directory(above)?;
+        match replace {
+            true => rustix::fs::renameat(&staged.directory, &staged.name, &directory, name)?,
+            false => rename_new((&staged.directory, &staged.name), (&directory, name))?,
         }
-        Ok(())
+        self.touch(above, directory)
     }
 
+    /// The entries of a directory; none if it is missing.
+    fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, FileType)>> {
+        match self.beneath.entries(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries,
+        }
+    }
+
+    /// Remembers what is passed over; not what hides, or file systems have of their own.
+    fn note_foreign(&self, path: &Path) {
+        let hides = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") || name == LOST_FOUND;
+        if !path.file_name().is_some_and(hides) {
+            self.state().foreign.insert(path.display().to_string());
+        }
+    }
+
+    /// Adds the objects in `directory`, whose names make keys.
     fn list_ids(
         &self,
         directory: &Path,
         keys: &mut Vec<Key>,
-        key: fn(&str) -> Option<Key>,
+        key: impl Fn(&str) -> Option<Key>,
     ) -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
-            keys.extend(entry?.file_name().to_str().and_then(key));
+        for (name, kind) in self.entries(directory)? {
+            match name.to_str().and_then(&key).filter(|_| kind == FileType::RegularFile) {
+                Some(key) => keys.push(key),
+                None => self.note_foreign(&directory.join(name)),
+            }
         }
         Ok(())
     }
 
-    fn list_archives(&self, directory: &Path, prefix: &str, keys: &mut Vec<Key>) -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}"))
-            else {
-                continue;
-            };
-            if !is_archive_name(&name) {
-                continue;
-            }
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                self.list_archives(&entry.path(), &format!("{name}/"), keys)?;
-            } else if kind.is_file() {
-                keys.push(Key::Archive(name));
+    fn list_packs(&self, keys: &mut Vec<Key>) -> io::Result<()> {
+        let packs = Path::new("packs");
+        for (name, _) in self.entries(packs)? {
+            let path = packs.join(&name);
+            let shard = name.to_str().and_then(|name| {
+                let first = u8::from_str_radix(name, 16).ok()?;
+                (format!("{first:02x}") == name).then_some(first)
+            });
+            match shard {
+                Some(shard) => self.list_ids(&path, keys, |name| {
+                    let id = PackId::from_hex(name)?;
+                    id.as_bytes().starts_with(&[shard]).then_some(Key::Pack(id))
+                })?,
+                None => self.note_foreign(&path),
             }
         }
         Ok(())
+    }
+
+    fn list_archives(&self, keys: &mut Vec<Key>) -> io::Result<()> {
+        let mut open = vec![String::new()];
+        while let Some(prefix) = open.pop() {
+            let directory = Path::new("backups").join(&prefix);
+            for (name, kind) in self.entries(&directory)? {
+                let named = name.to_str().map(|name| match prefix.as_str() {
+                    "" => name.to_owned(),
+                    prefix => format!("{prefix}/{name}"),
+                });
+                match (named.filter(|name| is_archive_name(name)), kind) {
+                    (Some(name), FileType::Directory) => open.push(name),
+                    (Some(name), FileType::RegularFile) => keys.push(Key::Archive(name)),
+                    _ => self.note_foreign(&directory.join(name)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out what does not begin as an object of this kind, however damaged, could.
+    fn pass_over_foreign(&self, kind: Kind, keys: &mut Vec<Key>) {
+        keys.retain(|key| {
+            let read = || {
+                let mut start = Vec::with_capacity(HEADER_LEN);
+                let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
+                file.take(HEADER_LEN as u64).read_to_end(&mut start)?;
+                Ok::<_, io::Error>(start)
+            };
+            // What cannot be read may be ours.
+            let foreign = read().is_ok_and(|start| kind.is_foreign(&start));
+            if foreign {
+                self.pass_over(key);
+            }
+            !foreign
+        });
     }
 
     fn error(&self, operation: &'static str, key: &Key, source: io::Error) -> StoreError {
-        StoreError::new(operation, self.path(key).display(), source)
+        StoreError::new(operation, self.root.join(path_of(key)).display(), source)
     }
+}
+
+/// What file systems keep for themselves in their uppermost directory.
+const LOST_FOUND: &str = "lost+found";
+
+fn path_of(key: &Key) -> PathBuf {
+    PathBuf::from(key.to_string())
+}
+
+/// The directory of an object and its name in it.
+fn split(path: &Path) -> (&Path, &OsStr) {
+    (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default())
+}
+
+/// Makes a file that is not there yet.
+fn create(directory: &OwnedFd, name: &OsStr, mode: RawMode) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?;
+    permit(&file, mode);
+    Ok(File::from(file))
 }
 
 impl Store for LocalStore {
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
-        let path = self.path(key);
-        let put = || {
-            let staged = self.stage(parts)?;
-            self.make_parents(&path)?;
-            let directory = self.directory_of(&path)?;
-            fs::rename(&staged.path, &path)?;
-            self.touched(directory);
-            Ok(())
-        };
-        put().map_err(|source| self.error("write", key, source))
+        self.place_object(key, parts, true).map_err(|source| self.error("write", key, source))
     }
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.path(key);
-        let put = || {
-            let staged = self.stage(&[bytes])?;
-            self.make_parents(&path)?;
-            let directory = self.directory_of(&path)?;
-            rename_new(&staged.path, &path)?;
-            self.touched(directory);
-            Ok(())
-        };
-        put().map_err(|source| self.error("create", key, source))
+        self.place_object(key, &[bytes], false).map_err(|source| self.error("create", key, source))
     }
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         let read = || {
-            let mut file = File::open(self.path(key))?;
+            let mut file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
             let end = file.metadata()?.len();
             if range.end > end || range.start > range.end {
                 let text = format!("it ends at {end}, bytes up to {} are needed", range.end);
@@ -213,7 +314,8 @@ impl Store for LocalStore {
     }
 
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
-        match fs::metadata(self.path(key)) {
+        let file = self.beneath.file(&path_of(key), OFlags::RDONLY);
+        match file.and_then(|file| file.metadata()) {
             Ok(metadata) => Ok(metadata.len()),
             Err(source) => Err(self.error("read", key, source)),
         }
@@ -222,35 +324,33 @@ impl Store for LocalStore {
     fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
         let mut keys = Vec::new();
         let listed = match area {
-            Area::Slots => self.list_ids(&self.root.join("keys"), &mut keys, |name| {
+            Area::Slots => self.list_ids(Path::new("keys"), &mut keys, |name| {
                 SlotId::from_hex(name).map(Key::Slot)
             }),
-            Area::Index => self.list_ids(&self.root.join("index"), &mut keys, |name| {
+            Area::Index => self.list_ids(Path::new("index"), &mut keys, |name| {
                 SegmentId::from_hex(name).map(Key::Index)
             }),
-            Area::Packs => (0..=u8::MAX).try_for_each(|shard| {
-                let directory = self.root.join("packs").join(format!("{shard:02x}"));
-                self.list_ids(&directory, &mut keys, |name| PackId::from_hex(name).map(Key::Pack))
-            }),
-            Area::Archives => self.list_archives(&self.root.join("backups"), "", &mut keys),
+            Area::Packs => self.list_packs(&mut keys),
+            Area::Archives => self.list_archives(&mut keys),
         };
-        match listed {
-            Ok(()) => Ok(keys),
-            // An area that is gone holds nothing; an index is rebuilt, lost archives show as lost.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && area == Area::Index => {
-                Ok(keys)
-            }
-            Err(error) => Err(StoreError::new("list", self.root.display(), error)),
+        listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
+        match area {
+            Area::Slots => self.pass_over_foreign(Kind::Slot, &mut keys),
+            Area::Index => self.pass_over_foreign(Kind::Index, &mut keys),
+            Area::Archives => self.pass_over_foreign(Kind::Archive, &mut keys),
+            // There may be a million: whoever cannot read one looks.
+            Area::Packs => {}
         }
+        Ok(keys)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let path = self.path(key);
+        let path = path_of(key);
+        let (above, name) = split(&path);
         let delete = || -> io::Result<()> {
-            let directory = self.directory_of(&path)?;
-            fs::remove_file(&path)?;
-            self.touched(directory);
-            Ok(())
+            let directory = self.beneath.directory(above)?;
+            remove_file(&directory, name)?;
+            self.touch(above, directory)
         };
         match delete() {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -261,28 +361,44 @@ impl Store for LocalStore {
     }
 
     fn adopt(&self, key: &Key) -> Result<(), StoreError> {
-        let directory = self.directory_of(&self.path(key));
-        self.touched(directory.map_err(|source| self.error("sync", key, source))?);
-        Ok(())
+        let path = path_of(key);
+        let (above, _) = split(&path);
+        let adopt = || self.touch(above, self.beneath.directory(above)?);
+        adopt().map_err(|source| self.error("sync", key, source))
     }
 
     fn sweep(&self) -> Result<(), StoreError> {
-        let tmp = self.root.join("tmp");
+        let tmp = Path::new(TMP);
         let sweep = || {
-            for entry in fs::read_dir(&tmp)? {
-                fs::remove_file(entry?.path())?;
+            let mut left = self.entries(tmp)?;
+            // Nothing else in there was made by a put.
+            left.retain(|(name, kind)| {
+                let ours = name.to_str().and_then(SlotId::from_hex).is_some();
+                ours && *kind == FileType::RegularFile
+            });
+            if left.is_empty() {
+                return Ok(());
             }
-            Ok(())
+            let directory = self.beneath.directory(tmp)?;
+            left.iter().try_for_each(|(name, _)| remove_file(&directory, name))
         };
-        sweep().map_err(|source| StoreError::new("clean", tmp.display(), source))
+        sweep().map_err(|source| StoreError::new("clean", self.root.join(TMP).display(), source))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((path, directory)) = touched.pop_first() {
-            directory
-                .sync_all()
-                .map_err(|source| StoreError::new("sync", path.display(), source))?;
+        let mut state = self.state();
+        while let Some((path, directory)) = state.touched.pop_first() {
+            match rustix::fs::fsync(&directory) {
+                Ok(()) => {}
+                // The file system has no such call for directories: nothing was lost, and nothing can be done.
+                Err(error @ (Errno::INVAL | Errno::OPNOTSUPP)) => {
+                    state.unsynced = Some(error.into());
+                }
+                Err(error) => {
+                    let path = self.root.join(path);
+                    return Err(StoreError::new("sync", path.display(), error.into()));
+                }
+            }
         }
         Ok(())
     }
@@ -290,28 +406,42 @@ impl Store for LocalStore {
     fn lock(
         &self,
         mode: LockMode,
-        waiting: &mut dyn FnMut(),
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
-        let path = self.root.join("lock");
-        let fail = |source| StoreError::new("lock", path.display(), source);
-        let file = File::open(&path).map_err(fail)?;
-        let tried = match mode {
-            LockMode::Shared => file.try_lock_shared(),
-            LockMode::Exclusive => file.try_lock(),
-        };
-        match (tried, mode) {
-            (Ok(()), _) => {}
-            (Err(TryLockError::WouldBlock), LockMode::Shared) => {
-                waiting();
-                file.lock_shared().map_err(fail)?;
-            }
-            (Err(TryLockError::WouldBlock), LockMode::Exclusive) => {
-                waiting();
-                file.lock().map_err(fail)?;
-            }
-            (Err(TryLockError::Error(source)), _) => return Err(fail(source)),
+        match lock::take(&self.beneath, mode, patience, waiting) {
+            Ok(guard) => Ok(Box::new(guard)),
+            Err(source) => Err(self.error("lock", &Key::Config, source)),
         }
-        Ok(Box::new(LocalGuard { _file: file }))
+    }
+
+    fn pass_over(&self, key: &Key) {
+        self.note_foreign(&path_of(key));
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let mut state = self.state();
+        let mut lines = Vec::new();
+        if let (Some(first), false) = (state.foreign.first(), state.foreign_told) {
+            lines.push(match state.foreign.len() {
+                1 => format!("passed over {first}, which is not the repository's"),
+                count => {
+                    format!(
+                        "passed over {count} files that are not the repository's, first {first}"
+                    )
+                }
+            });
+            state.foreign_told = true;
+        }
+        if let (Some(error), false) = (&state.unsynced, state.unsynced_told) {
+            lines.push(format!(
+                "{}: directories cannot be synced on this file system ({error}): a power cut may take back what was \
+                 written last",
+                self.root.display()
+            ));
+            state.unsynced_told = true;
+        }
+        lines
     }
 
     fn place(&self) -> String {
@@ -319,77 +449,15 @@ impl Store for LocalStore {
     }
 }
 
-/// The kernel releases the lock when the file is closed.
-struct LocalGuard {
-    _file: File,
-}
-
-impl Guard for LocalGuard {}
-
 /// A temporary file; whatever is still there when this is dropped is removed.
 struct Staged {
-    path: PathBuf,
+    directory: OwnedFd,
+    name: OsString,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
         // After a successful rename there is nothing to remove; after a failure there is nothing more to be done about it.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Makes the directories and files of an empty repository, durably.
-fn build(root: &Path) -> io::Result<()> {
-    for name in DIRECTORIES {
-        private_dir(&root.join(name))?;
-    }
-    let packs = root.join("packs");
-    for shard in 0..=u8::MAX {
-        private_dir(&packs.join(format!("{shard:02x}")))?;
-    }
-    for (name, text) in [("README", README), ("lock", "")] {
-        let mut file = private_file(&root.join(name))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-    }
-    File::open(&packs)?.sync_all()?;
-    File::open(root)?.sync_all()
-}
-
-/// Removes everything in a directory.
-fn clear(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path())?,
-            false => fs::remove_file(entry.path())?,
-        }
-    }
-    Ok(())
-}
-
-fn private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)
-}
-
-fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// Renames unless the target exists, in one step.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    let cwd = rustix::fs::CWD;
-    let flags = rustix::fs::RenameFlags::NOREPLACE;
-    match rustix::fs::renameat_with(cwd, from, cwd, to, flags) {
-        // File systems without the flag: a hard link is as exclusive.
-        Err(rustix::io::Errno::INVAL) => fs::hard_link(from, to),
-        result => Ok(result?),
-    }
-}
-
-impl StoreErrorKind {
-    /// Whether the object is not there.
-    pub fn is_not_found(self) -> bool {
-        self == StoreErrorKind::NotFound
+        let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
     }
 }

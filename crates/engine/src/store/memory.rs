@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Area, Guard, Key, LockMode, Store, StoreError};
 
@@ -117,23 +118,33 @@ impl Store for MemoryStore {
     fn lock(
         &self,
         mode: LockMode,
-        waiting: &mut dyn FnMut(),
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
         let busy = |holders: &mut Holders| match mode {
             LockMode::Shared => holders.exclusive,
             LockMode::Exclusive => holders.exclusive || holders.shared > 0,
         };
         let mut holders = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if busy(&mut holders) {
-            waiting();
+        if busy(&mut holders) && !patience.is_zero() {
+            waiting("another program");
         }
-        let wait = self.shared.released.wait_while(holders, busy);
-        holders = wait.unwrap_or_else(PoisonError::into_inner);
+        let wait = self.shared.released.wait_timeout_while(holders, patience, busy);
+        (holders, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        if busy(&mut holders) {
+            return Err(StoreError::new("lock", Key::Config, io::ErrorKind::WouldBlock.into()));
+        }
         match mode {
             LockMode::Shared => holders.shared += 1,
             LockMode::Exclusive => holders.exclusive = true,
         }
         Ok(Box::new(MemoryGuard { shared: self.shared.clone(), mode }))
+    }
+
+    fn pass_over(&self, _key: &Key) {}
+
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn place(&self) -> String {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use engine::{Access, CheckOptions, CheckReport, Incomplete, Phase, Problem, Progress};
 
 use crate::location;
-use cli::args::{Threads, Verbose};
+use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
 use cli::session;
 use cli::ui::Ui;
@@ -28,6 +28,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The repository
     #[arg(value_name = "REPO")]
@@ -36,6 +38,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let path = location::repository(&args.repository)?;
     if args.repair {
         return Err(Failure::Fatal(REPAIR.to_owned()));

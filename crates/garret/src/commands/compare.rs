@@ -9,7 +9,7 @@ use engine::Access;
 use super::diff;
 use crate::archives::{self, Searched};
 use crate::location;
-use cli::args::{Threads, Verbose};
+use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
 use cli::record::Record;
 use cli::session;
@@ -27,6 +27,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The archive
     #[arg(value_name = "REPO::NAME")]
@@ -38,6 +40,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.archive, &args.paths)?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = archives::find(&repository, &name, ui)?;

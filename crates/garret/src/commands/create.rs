@@ -8,8 +8,8 @@ use engine::{Access, BackupOptions, BackupReport, Compression};
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
 use crate::location;
-use cli::args::{self, CutterName, Threads};
-use cli::failure::Failure;
+use cli::args::{self, CutterName, LockWait, Threads};
+use cli::failure::{self, Failure};
 use cli::pipes::producer_failure;
 use cli::render;
 use cli::ui::Ui;
@@ -54,6 +54,8 @@ pub(crate) struct Args {
     cutter: CutterName,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    lock_wait: LockWait,
     /// Show each file and how it is cut
     #[arg(short, long)]
     verbose: bool,
@@ -67,6 +69,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     ui.set_verbose(args.verbose);
+    args.lock_wait.tell(ui);
     let (path, name) = location::new_archive(&args.archive, args.inputs.paths())?;
     let refuse_empty = args.inputs.refuse_empty();
     let command = args.inputs.command();
@@ -87,8 +90,13 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
-    let report = engine::backup(&mut repository, &name, inputs, &options, ui)
-        .map_err(|error| producer_failure(command.as_deref(), error))?;
+    let report =
+        engine::backup(&mut repository, &name, inputs, &options, ui).map_err(
+            |error| match error {
+                engine::Error::Store(_) => failure::no_archive(error, "garret prune"),
+                error => producer_failure(command.as_deref(), error),
+            },
+        )?;
     if args.stats || args.json {
         let totals = Totals {
             seconds: started.elapsed().as_secs_f64(),

@@ -9,7 +9,7 @@ use engine::{
 
 use crate::archives;
 use crate::location;
-use cli::args::{Threads, Verbose};
+use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
 use cli::ui::Ui;
 use cli::{overview, render, session};
@@ -23,6 +23,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The archives, all of one repository; or a repository
     #[arg(value_name = "REPO[::NAME]", required = true)]
@@ -31,6 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     if let [only] = args.archives.as_slice()
         && let (path, None) = location::either(only)?
     {
@@ -59,10 +62,10 @@ fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
         );
         return Err(Failure::Usage(text));
     }
-    let store = LocalStore::open(path);
-    let _lock = store
-        .lock(LockMode::Exclusive, &mut || ui.complain("waiting for another program to finish"))
-        .map_err(Error::from)?;
+    let store = LocalStore::open(path).map_err(Error::from)?;
+    let mut waiting = |who: &str| ui.complain(&format!("waiting for {who} to finish"));
+    let _lock =
+        store.lock(LockMode::Exclusive, ui.patience(), &mut waiting).map_err(Error::from)?;
     let count = store.list(Area::Archives).map_err(Error::from)?.len();
     let question = format!(
         "This deletes the repository {shown} and the {count} archives in it, for ever.\n\

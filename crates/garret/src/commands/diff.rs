@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::archives::{self, Searched};
 use crate::location;
-use cli::args::{Threads, Verbose};
+use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
 use cli::record::{self, Record};
 use cli::ui::Ui;
@@ -26,6 +26,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The first archive
     #[arg(value_name = "REPO::NAME")]
@@ -40,6 +42,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.from, std::slice::from_ref(&args.to))?;
     let second = location::archive_in(&path, &args.to)?;
     let repository = session::open(&path, Access::Read, ui)?;

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 
-use engine::{Access, AllocationMode, Destination, Form, Progress, RestoreOptions};
+use engine::{
+    Access, AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
+};
 
 use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
 use crate::location;
-use cli::args::Threads;
+use cli::args::{LockWait, Threads};
 use cli::failure::Failure;
 use cli::pipes::{self, Unfit};
 use cli::ui::Ui;
@@ -39,12 +41,23 @@ pub(crate) struct Args {
     /// Restore below this directory, which is made if it is missing [default: the current one]
     #[arg(long, value_name = "DIR")]
     destination: Option<PathBuf>,
-    /// Write the contents to standard output
-    #[arg(long, conflicts_with_all = ["destination", "allocation"])]
+    /// Restore the one selected file as FILE, whatever its name
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["destination", "strip_components"])]
+    output: Option<PathBuf>,
+    /// Write the one selected file to this block device, zeros too
+    #[arg(long, value_name = "DEVICE")]
+    #[arg(conflicts_with_all = ["destination", "output", "allocation", "strip_components"])]
+    to_device: Option<PathBuf>,
+    /// Write the content of the one selected file to standard output
+    #[arg(long, conflicts_with_all = ["destination", "output", "to_device", "allocation"])]
     stdout: bool,
     /// Read and verify everything, write nothing
-    #[arg(short = 'n', long, conflicts_with_all = ["destination", "allocation", "stdout"])]
+    #[arg(short = 'n', long)]
+    #[arg(conflicts_with_all = ["destination", "output", "to_device", "allocation", "stdout"])]
     dry_run: bool,
+    /// Replace images that a virtual machine has open, and begin where there seems to be too little room
+    #[arg(long)]
+    force: bool,
     /// What gets disk space [default: sparse]
     #[arg(long, value_name = "MODE")]
     allocation: Option<AllocationName>,
@@ -61,6 +74,8 @@ pub(crate) struct Args {
     strip_components: usize,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    lock_wait: LockWait,
     /// Show each path
     #[arg(short, long, conflicts_with = "stdout")]
     verbose: bool,
@@ -74,6 +89,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     ui.set_verbose(args.verbose);
+    args.lock_wait.tell(ui);
     if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (args.form, args.allocation) {
         let why = "--allocation exact is about files as they were; leave out --as".to_owned();
         return Err(Failure::Usage(why));
@@ -109,18 +125,63 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         users,
         groups,
         strip: args.strip_components,
+        replace_used: args.force,
     };
     let destination = if let Some(out) = &mut out {
         Destination::Stream(out)
     } else if args.dry_run {
         Destination::Nowhere
+    } else if let Some(device) = args.to_device {
+        Destination::Device(device)
+    } else if let Some(path) = args.output {
+        Destination::File { path, metadata: FileMetadata::OfItem }
     } else {
-        let here = || PathBuf::from(".");
-        Destination::Directory(args.destination.unwrap_or_else(here))
+        Destination::Directory(args.destination.unwrap_or_else(|| PathBuf::from(".")))
     };
+    let mut ahead = selection.clone();
+    let ask = ui.can_ask();
+    let preview =
+        engine::preview_restore(&repository, &archive, &mut ahead, &destination, &options, ask)?;
+    consider(&preview, args.force, ui)?;
     let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui)?;
+    if report.used_count > 0 {
+        ui.wait(
+            "note: stop the virtual machines that use these images, or replace them with --force",
+        );
+    }
     let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
     searched.complain(&report.unmatched, ui)
+}
+
+/// Newer files that a question names.
+const NEWER_SHOWN: usize = 10;
+
+/// Ends a restore before it begins if there is no room for it, or if newer files would be replaced and the user says no.
+fn consider(preview: &Preview, force: bool, ui: &Ui) -> Result<(), Failure> {
+    let Preview { needed, free, newer } = preview;
+    if needed > free && !force {
+        return Err(Failure::Fatal(format!(
+            "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with --force",
+            render::size(*needed),
+            render::size(*free)
+        )));
+    }
+    if newer.is_empty() {
+        return Ok(());
+    }
+    let mut question = "These files are newer than what the archive has of them:\n".to_owned();
+    for path in newer.iter().take(NEWER_SHOWN) {
+        question += &format!("  {}\n", render::one_line(&path.to_string_lossy()));
+    }
+    if let Some(more @ 1..) = newer.len().checked_sub(NEWER_SHOWN) {
+        question += &format!("  and {more} more\n");
+    }
+    match ui.ask(&(question + "Replace them? [y/N] "))?.as_str() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::Fatal(
+            "nothing was restored: name the PATHs to restore, or another --destination".to_owned(),
+        )),
+    }
 }
 
 /// Standard output, if data may go there.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::archives;
 use crate::location;
-use cli::args::Verbose;
+use cli::args::{LockWait, Verbose};
 use cli::failure::Failure;
 use cli::record::{self, Record, Template};
 use cli::ui::Ui;
@@ -35,6 +35,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
@@ -46,6 +48,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let (path, name) = match &args.path {
         Some(file) => location::archive(&args.location, std::slice::from_ref(file))
             .map(|(path, name)| (path, Some(name)))?,

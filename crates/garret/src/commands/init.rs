@@ -1,17 +1,19 @@
 //! `garret init`: makes a repository.
 
 use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::{Error, InitOptions, KDF_DEFAULT, LocalStore, StoreErrorKind};
+use engine::{Error, InitOptions, KDF_DEFAULT, Sharing};
 use format::config::KeyMode;
 use zeroize::Zeroize;
 
 use crate::location;
 use cli::args::Verbose;
 use cli::failure::Failure;
-use cli::secrets;
 use cli::ui::Ui;
+use cli::{secrets, session};
 
 /// How the repository is protected.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -24,12 +26,27 @@ enum Encryption {
     Keyfile,
 }
 
+/// Who may use the repository beside the user who makes it.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SharedName {
+    /// the group of the directory
+    Group,
+    /// whoever the umask lets
+    Umask,
+}
+
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How the repository is protected
     #[arg(short, long, value_name = "MODE", default_value = "none")]
     encryption: Encryption,
+    /// Who may use the repository beside you [default: nobody]
+    #[arg(long, value_name = "WHO")]
+    shared: Option<SharedName>,
+    /// Make missing directories above it too
+    #[arg(short, long)]
+    parents: bool,
     #[command(flatten)]
     verbose: Verbose,
     /// A new or empty directory
@@ -54,12 +71,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             ui,
         )?,
     };
-    let store = LocalStore::create(&path).map_err(|error| match error.kind {
-        StoreErrorKind::AlreadyExists if path.symlink_metadata().is_ok() => {
-            Error::RepositoryExists { path: path.display().to_string() }
-        }
-        _ => error.into(),
-    })?;
+    prepare_parent(&path, args.parents)?;
+    let sharing = match args.shared {
+        None => Sharing::Private,
+        Some(SharedName::Group) => Sharing::Group,
+        Some(SharedName::Umask) => Sharing::Umask,
+    };
+    let store = session::create(&path, sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut options = InitOptions {
         mode,
@@ -79,6 +97,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Ok(())
     });
     options.passphrase.zeroize();
+    if made.is_err() {
+        // All that is in it was made here; init can be tried again.
+        drop(store.remove());
+    }
     let id = made?;
     let mut text = format!("Initializing repository at \"{}\"\n", path.display());
     text += &format!("Encryption: {name}\nRepository id: {id}\n");
@@ -96,4 +118,21 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
     }
     ui.print(&text)
+}
+
+/// Makes the directory above the repository, or says that it is missing.
+fn prepare_parent(path: &Path, make: bool) -> Result<(), Failure> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    match make {
+        true => fs::create_dir_all(parent)
+            .map_err(|error| Failure::io(format!("cannot create {}", parent.display()), &error)),
+        false if matches!(parent.try_exists(), Ok(false)) => Err(Failure::Fatal(format!(
+            "cannot create {}: {} does not exist; -p makes it too",
+            path.display(),
+            parent.display()
+        ))),
+        false => Ok(()),
+    }
 }

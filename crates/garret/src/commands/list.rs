@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use cli::args::Verbose;
+use cli::args::{LockWait, Verbose};
 use cli::failure::Failure;
 use cli::record::{self, Record, Template};
 use cli::ui::Ui;
@@ -37,6 +37,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
     #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
     verbose: Verbose,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
@@ -48,6 +50,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.lock_wait.tell(ui);
     let (path, name) = match args.paths.as_slice() {
         [] => location::either(&args.location)?,
         paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::delete::{self, Freed};
 use crate::location;
-use cli::args::{Threads, Verbose};
+use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
 use cli::ui::Ui;
 use cli::{render, session};
@@ -21,6 +21,8 @@ pub(crate) struct Args {
     /// Change nothing; with -v or --list show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
+    #[command(flatten)]
+    lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
     /// Show what is kept, by which rule, and what is deleted
@@ -64,6 +66,7 @@ fn interval(text: &str) -> Result<u64, String> {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.lock_wait.tell(ui);
     let path = location::repository(&args.repository)?;
     let rules = KeepRules {
         within_secs: args.keep_within,

@@ -107,10 +107,14 @@ fn attic_s_messages_are_ours() {
         "At least one of the \"within\", \"hourly\", \"daily\", \"weekly\", \"monthly\" or \"yearly\" settings must be \
          specified",
     );
-    fs::rename(dir.path("repo/lock"), dir.path("lock")).unwrap();
-    says(&["list", "repo"], "Failed to acquire read lock on repo");
-    says(&["create", "repo::b", "vm.img"], "Failed to acquire write lock on repo");
-    says(&["delete", "repo::a"], "Failed to acquire write lock on repo");
+    let config = fs::File::open(dir.path("repo/config")).unwrap();
+    config.lock().unwrap();
+    says(&["list", "--lock-wait", "0", "repo"], "Failed to acquire read lock on repo");
+    says(
+        &["create", "--lock-wait", "0", "repo::b", "vm.img"],
+        "Failed to acquire write lock on repo",
+    );
+    says(&["delete", "--lock-wait", "0", "repo::a"], "Failed to acquire write lock on repo");
 }
 
 #[test]
@@ -154,7 +158,7 @@ fn attic_s_variables_are_read_where_ours_are_not_set() {
 }
 
 /// Runs the program on a terminal, with `typed` on it.
-fn on_a_terminal(dir: &Dir, arguments: &str, typed: &str) -> (Option<i32>, String) {
+pub(super) fn on_a_terminal(dir: &Dir, arguments: &str, typed: &str) -> (Option<i32>, String) {
     use std::io::Write;
     let command = dir.command(&[]);
     let line = format!("{} {arguments}", command.get_program().to_str().unwrap());

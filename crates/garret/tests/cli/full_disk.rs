@@ -40,7 +40,8 @@ fn a_full_repository_makes_no_archive_and_loses_none() {
     for attempt in ["first", "second"] {
         let archive = format!("disk/repo::{attempt}");
         let ran = dir.run(&["create", "--compression", "none", &archive, "big"]);
-        ran.refused(1, "No space left on device");
+        let advice = "disk full, no archive made; make room, then run garret prune";
+        ran.refused(1, &format!("No space left on device (os error 28): {advice}"));
     }
     assert_eq!(dir.archives("disk/repo"), ["small"]);
     assert_eq!(dir.run(&["extract", "--stdout", "disk/repo::small"]).succeeds(), "content");
@@ -61,6 +62,8 @@ fn a_full_destination_keeps_what_was_there_and_gets_nothing_half_written() {
     dir.write("disk/big", b"old");
     dir.run(&["extract", "repo::a", "--destination", "disk", "small"]).silent();
     let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big"]);
+    ran.refused(1, "up to 12.58 MB are needed and 8.38 MB are free");
+    let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big", "--force"]);
     ran.reports("big: not restored");
     assert_eq!(dir.read("disk/big"), b"old");
     assert_eq!(dir.read("disk/small"), b"content");

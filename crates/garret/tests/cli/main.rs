@@ -5,19 +5,27 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod attic;
+mod copies;
 mod cron;
 mod damage;
 mod demo;
 mod differences;
+mod foreign;
 mod full_disk;
 mod help;
 mod hostile;
 mod images;
+mod init;
 mod layouts;
+mod links;
+mod locks;
 mod names;
+mod odd_disks;
+mod places;
 mod refusals;
 mod round_trip;
 mod secrets;
+mod shared;
 mod streams;
 mod surprises;
 mod texts;
@@ -29,7 +37,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use engine::{InitOptions, LocalStore};
+use engine::{InitOptions, LocalStore, Sharing};
 use format::config::KeyMode;
 use format::slot::Kdf;
 use tempfile::TempDir;
@@ -87,7 +95,7 @@ impl Dir {
 
     /// A repository that costs no seconds to unlock: only its KDF differs from those of `init`.
     fn cheap_repository(&self, name: &str, mode: KeyMode) {
-        let store = LocalStore::create(&self.path(name)).unwrap();
+        let store = LocalStore::create(&self.path(name), Sharing::Private).unwrap();
         let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
         let passphrase = PASSPHRASE.as_bytes().to_vec();
         let options = InitOptions { mode, passphrase, kdf, now: 1_790_000_000 };

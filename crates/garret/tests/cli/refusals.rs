@@ -72,8 +72,7 @@ fn init_takes_only_what_is_new_or_empty() {
     dir.run(&["init", "full/file"]).refused(1, "Repository full/file already exists");
     dir.run(&["init", "full/file/below"]).refused(1, "cannot create full/file");
     dir.run(&["init", "empty"]).succeeds();
-    dir.run(&["init", "new/deep/repo"]).succeeds();
-    assert_eq!(dir.archives("new/deep/repo"), [""; 0]);
+    assert_eq!(dir.archives("empty"), [""; 0]);
 }
 
 #[test]
@@ -88,6 +87,10 @@ fn archive_names_are_taken_once_and_stay_inside() {
         dir.run(&["create", &archive, "file"]).refused(1, "cannot be an archive's name");
     }
     assert_eq!(dir.archives("repo"), ["a"]);
+    dir.run(&["create", "repo::x/y", "file"]).silent();
+    dir.run(&["create", "repo::x", "file"]).refused(1, "Archive x already exists");
+    dir.run(&["create", "repo::a/b", "file"]).refused(1, "backups/a is a file");
+    dir.run(&["delete", "repo::x/y"]).silent();
     assert_eq!(dir.run(&["extract", "--stdout", "repo::a"]).succeeds(), "first");
     assert!(!dir.path("repo/out").exists() && !dir.path("out").exists());
 }

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cli::failure::Failure;
+use cli::failure::{self, Failure};
 use cli::pipes::{self, Producer, Unfit, producer_failure};
 use cli::surroundings;
 use engine::{Access, BackupOptions, Error, Input, Progress, Repository};
@@ -66,6 +66,7 @@ impl<'a> Writer<'a> {
         engine::backup(repository, &place.name, vec![input], options, context.ui).map(drop).map_err(
             |error| match error {
                 Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
+                Error::Store(_) => failure::no_archive(error, "zgarret gc"),
                 error => place.failure(error),
             },
         )

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::failure::Failure;
 use cli::secrets::{self, Passphrase};
-use engine::{InitOptions, KDF_DEFAULT, LocalStore, Progress, StoreErrorKind};
+use engine::{InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
 use format::config::KeyMode;
 use zeroize::Zeroize;
 
@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     for name in &context.line.storable.names {
         context.ui.wait(&format!("note: {name} is not stored: give it to the commands that write"));
     }
-    let store = LocalStore::create(path).map_err(|error| match error.kind {
+    let store = LocalStore::create(path, Sharing::Private).map_err(|error| match error.kind {
         StoreErrorKind::AlreadyExists if path.is_dir() => Failure::Fatal(format!(
             "{} is not empty: choose an empty or new directory",
             path.display()
@@ -39,6 +39,10 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     };
     let made = engine::init(&store, &options, &mut |_, _| Ok(()));
     options.passphrase.zeroize();
+    if made.is_err() {
+        // All that is in it was made here; init can be tried again.
+        drop(store.remove());
+    }
     made?;
     Ok(())
 }

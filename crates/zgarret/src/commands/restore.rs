@@ -13,7 +13,8 @@ use cli::failure::Failure;
 use cli::pipes::{self, Unfit};
 use cli::render::one_line;
 use engine::{
-    Access, AllocationMode, Destination, Error, Form, Progress, RestoreOptions, Selection,
+    Access, AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions,
+    Selection,
 };
 use rustix::fs::Mode;
 
@@ -47,7 +48,11 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let options = options(context.line.runtime.threads());
     let mut selection = Selection::new([item.path]);
     let destination = match &mut output {
-        Output::Path(path) => Destination::File { path: path.clone(), mode: NEW_MODE & !mask() },
+        Output::File(path) => {
+            let metadata = FileMetadata::OfPlace { mode: NEW_MODE & !mask() };
+            Destination::File { path: path.clone(), metadata }
+        }
+        Output::Device(path) => Destination::Device(path.clone()),
         Output::Stream { file, .. } => Destination::Stream(file),
     };
     let ui = context.ui;
@@ -73,8 +78,10 @@ pub(super) fn options(threads: usize) -> RestoreOptions {
 
 /// Where the data goes.
 enum Output {
-    /// A file or block device.
-    Path(PathBuf),
+    /// A file, there or not.
+    File(PathBuf),
+    /// A block device.
+    Device(PathBuf),
     /// Something that takes bytes in their order, and what errors call it.
     Stream { file: File, name: String },
 }
@@ -106,12 +113,15 @@ impl Output {
         let kind = match fs::metadata(path) {
             Ok(metadata) => metadata.file_type(),
             Err(error) if error.kind() == ErrorKind::NotFound && parent.is_dir() => {
-                return Ok(Output::Path(path.to_owned()));
+                return Ok(Output::File(path.to_owned()));
             }
             Err(_) => return Err(cannot()),
         };
-        if kind.is_file() || kind.is_block_device() {
-            return Ok(Output::Path(path.to_owned()));
+        if kind.is_file() {
+            return Ok(Output::File(path.to_owned()));
+        }
+        if kind.is_block_device() {
+            return Ok(Output::Device(path.to_owned()));
         }
         let file = OpenOptions::new().write(true).open(path).map_err(|_| cannot())?;
         Ok(Output::Stream { file, name: path.display().to_string() })
@@ -121,7 +131,7 @@ impl Output {
 impl std::fmt::Display for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Output::Path(path) => path.display().fmt(f),
+            Output::File(path) | Output::Device(path) => path.display().fmt(f),
             Output::Stream { name, .. } => f.write_str(name),
         }
     }

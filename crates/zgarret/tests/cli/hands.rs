@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use super::{Dir, MIB, noise, ours, pack_bytes};
+use super::{Dir, MIB, noise, ours, pack_bytes, tool};
 
 fn three(dir: &Dir) {
     for (seed, name) in [(1, "one"), (2, "two"), (3, "sub/three")] {
@@ -71,4 +71,47 @@ fn the_pair_of_scripts_that_everybody_has() {
                    zbackup restore --threads 8 --cache-size 1024mb --silent \
                    ../repo/backups/*/$name > $name; done; sha1sum --quiet -c ../sums";
     dir.shell(ours(), restore).silent();
+}
+
+#[test]
+fn a_copy_that_lost_what_was_empty_is_a_repository() {
+    let dir = Dir::with_repository();
+    for (copy, first) in [("copy", "one"), ("other", "sub/one")] {
+        tool("cp", &["-a", dir.path("repo").to_str().unwrap(), dir.path(copy).to_str().unwrap()]);
+        dir.shell(ours(), &format!("find {copy} -mindepth 1 -type d -empty -delete")).silent();
+        assert!(!dir.path(copy).join("backups").exists());
+        let path = format!("{copy}/backups/{first}");
+        dir.feed(b"content", &["backup", &path]).silent();
+        assert_eq!(dir.restored(&path), b"content");
+        dir.run(&["gc", copy]).silent();
+    }
+}
+
+#[test]
+fn who_will_not_wait_is_told_who_is_there() {
+    let dir = Dir::with_repository();
+    let config = std::fs::File::open(dir.path("repo/config")).unwrap();
+    config.lock().unwrap();
+    for command in ["gc", "info"] {
+        let ran = dir.run(&[command, "repo", "-O", "lock-wait=0"]);
+        assert!(ran.stderr.starts_with("Failed to acquire "), "{}", ran.stderr);
+        assert!(ran.stderr.contains("another program"), "{}", ran.stderr);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 1));
+    }
+    config.unlock().unwrap();
+    dir.run(&["gc", "repo", "-O", "lock-wait=0"]).silent();
+}
+
+#[test]
+fn no_room_says_what_to_do() {
+    let dir = Dir::with_repository();
+    dir.write("big", &noise(2 * MIB, 1));
+    let limited = "prlimit --fsize=1000000 zbackup --non-encrypted backup big repo/backups/big";
+    let ran = dir.shell(ours(), limited);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 1), "{}", ran.stderr);
+    assert!(
+        ran.stderr.ends_with("no archive made; make room, then run zgarret gc\n"),
+        "{}",
+        ran.stderr
+    );
 }

@@ -20,7 +20,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use engine::{Access, InitOptions, Input, LocalStore, Locked, Repository, Secret, Silent};
+use engine::{Access, InitOptions, Input, LocalStore, Locked, Repository, Secret, Sharing, Silent};
 use format::config::KeyMode;
 use format::slot::Kdf;
 use tempfile::TempDir;
@@ -62,7 +62,7 @@ impl Dir {
 
     /// A repository that costs no seconds to unlock: only its KDF differs from those of `init`.
     fn cheap_repository(&self, name: &str, passphrase: &[u8]) {
-        let store = LocalStore::create(&self.path(name)).unwrap();
+        let store = LocalStore::create(&self.path(name), Sharing::Private).unwrap();
         let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
         let passphrase = passphrase.to_vec();
         let mode = KeyMode::Passphrase;
@@ -116,7 +116,7 @@ impl Dir {
 
     /// The repository as the library and so `garret` see it.
     fn open(&self, name: &str, access: Access) -> Repository {
-        let locked = Locked::find(Box::new(LocalStore::open(&self.path(name)))).unwrap();
+        let locked = Locked::find(Box::new(LocalStore::open(&self.path(name)).unwrap())).unwrap();
         let keys = locked.unlock(Secret::None).unwrap();
         Repository::open(locked, keys, access, None, &Silent).unwrap()
     }

@@ -1,0 +1,121 @@
+//! What a restore would meet at its destination, before it begins: whether there is room, and what is newer than the archive.
+//!
+//! In: what is selected, and where it would go. Out: a [`Preview`]. Reads items, and recipes only where the lengths of the
+//! files leave it open whether there is room. Changes nothing.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use format::archive::{Content, Item, ItemKind};
+use format::recipe::Entry;
+use image::{AllocationMap, Kind, SinkError};
+
+use super::tree::stripped;
+use super::{AllocationMode, Destination, RestoreOptions};
+use crate::archive::{ItemReader, NamedArchive};
+use crate::error::Result;
+use crate::fetch::ChunkReader;
+use crate::recipe::RecipeReader;
+use crate::repository::Repository;
+use crate::select::Selection;
+use crate::store::Key;
+use crate::stream::read_side;
+
+/// What a restore would meet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Bytes of disk that it takes at most. What it replaces is given back only then, and is not counted.
+    pub needed: u64,
+    /// Bytes that this user can still write there.
+    pub free: u64,
+    /// Regular files that would be replaced and were changed after what the archive has of them.
+    pub newer: Vec<PathBuf>,
+}
+
+/// Looks at what a restore of the selected items would meet; at files that are newer only if `newer` is set. A destination
+/// that is neither a directory nor a file has nothing to be met.
+///
+/// # Errors
+/// Damage of the archive's own structure.
+pub fn preview_restore(
+    repository: &Repository,
+    archive: &NamedArchive,
+    selection: &mut Selection,
+    destination: &Destination<'_>,
+    options: &RestoreOptions,
+    newer: bool,
+) -> Result<Preview> {
+    let (home, file) = match destination {
+        Destination::Directory(path) => (path.as_path(), None),
+        Destination::File { path, .. } => (path.parent().unwrap_or(path), Some(path)),
+        Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {
+            return Ok(Preview::default());
+        }
+    };
+    let chunks = ChunkReader::new(repository);
+    let object = Key::Archive(archive.name.clone()).to_string();
+    let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
+    for item in ItemReader::new(&chunks, &archive.archive, &object) {
+        let item = item?;
+        let path = stripped(&item.path, options.strip);
+        let (true, Some(path)) = (selection.selects(&item.path), path) else { continue };
+        if !matches!(item.kind, ItemKind::File(_)) {
+            continue;
+        }
+        preview.needed = preview.needed.saturating_add(item.size);
+        let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
+        if newer && is_newer(&place, &item) {
+            preview.newer.push(place);
+        }
+    }
+    // Only where lengths do not settle it: the recipes of large images take their time.
+    if preview.needed > preview.free && options.allocation != AllocationMode::Full {
+        preview.needed = 0;
+        for item in ItemReader::new(&chunks, &archive.archive, &object) {
+            let item = item?;
+            if let (ItemKind::File(content), true) = (&item.kind, selection.selects(&item.path)) {
+                let data = data_len(content, &item, &chunks, options.allocation);
+                preview.needed = preview.needed.saturating_add(data);
+            }
+        }
+    }
+    Ok(preview)
+}
+
+fn is_newer(place: &Path, item: &Item) -> bool {
+    image::lstat(place).is_ok_and(|found| {
+        let (there, stored) = (found.mtime, item.mtime);
+        found.kind == Kind::Regular && (there.secs, there.nanos) > (stored.secs, stored.nanos)
+    })
+}
+
+/// Bytes of a file that are not in holes. What cannot be read will not be restored either.
+fn data_len(content: &Content, item: &Item, chunks: &ChunkReader<'_>, mode: AllocationMode) -> u64 {
+    if mode == AllocationMode::Exact {
+        let map = read_side(&content.allocation, chunks, "");
+        let map = map.ok().and_then(|map| AllocationMap::decode(&map, item.size).ok());
+        return map.map_or(item.size, |map| item.size.saturating_sub(map.hole_len()));
+    }
+    let entries = RecipeReader::new(chunks, &content.recipe, "").map_while(Result::ok);
+    let len = |entry| match entry {
+        Entry::Chunk { len, .. } => u64::from(len),
+        Entry::Zero { .. } => 0,
+    };
+    entries.map(len).fold(0, u64::saturating_add)
+}
+
+/// Bytes that this user can write to the file system of `directory`, or of the nearest directory above it that is there.
+fn free_bytes(directory: &Path) -> Result<u64> {
+    let here = Path::new(".");
+    let above = |path: &Path| match path.as_os_str().is_empty() {
+        true => here.to_owned(),
+        false => path.to_owned(),
+    };
+    let mut places = directory.ancestors().map(above);
+    let there = places.find(|path| path.is_dir()).unwrap_or_else(|| here.to_owned());
+    match rustix::fs::statvfs(&there) {
+        Ok(stat) => Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+        Err(error) => Err(SinkError::new(&there, "find out how much is free on", error).into()),
+    }
+}

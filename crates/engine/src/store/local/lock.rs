@@ -1,0 +1,136 @@
+//! The lock of a repository: a kernel lock on its file `config`, which every repository has.
+//!
+//! It ends with the process, so there is none to break. Waiting is trying again: whoever waits can be told who holds it, and
+//! has an end to his patience.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use super::beneath::Beneath;
+use crate::store::{Guard, LockMode};
+
+/// First and longest time between two attempts.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// Holders that are named.
+const NAMED_MAX: usize = 3;
+
+/// The kernel releases the lock when the file is closed.
+pub(super) struct LocalGuard {
+    _file: File,
+}
+
+impl Guard for LocalGuard {}
+
+/// Takes the lock.
+pub(super) fn take(
+    beneath: &Beneath,
+    mode: LockMode,
+    patience: Duration,
+    waiting: &mut dyn FnMut(&str),
+) -> io::Result<LocalGuard> {
+    let started = Instant::now();
+    let mut pause = PAUSES.0;
+    let mut told = false;
+    loop {
+        let file = open(beneath)?;
+        let tried = match mode {
+            LockMode::Shared => file.try_lock_shared(),
+            LockMode::Exclusive => file.try_lock(),
+        };
+        match tried {
+            // Whoever put another file there may hold a lock on that one.
+            Ok(()) if identity(&file)? == identity(&open(beneath)?)? => {
+                return Ok(LocalGuard { _file: file });
+            }
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let left = patience.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(busy(&file, patience));
+        }
+        if !told {
+            told = true;
+            waiting(&holder(&file));
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// For writing if that may be: some network file systems give an exclusive lock only then.
+fn open(beneath: &Beneath) -> io::Result<File> {
+    let path = Path::new("config");
+    match beneath.file(path, OFlags::RDWR) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => beneath.file(path, OFlags::RDONLY),
+        result => result,
+    }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+fn busy(file: &File, patience: Duration) -> io::Error {
+    let since = match patience.as_secs() {
+        0 => String::new(),
+        seconds => format!(", still after {seconds} s"),
+    };
+    io::Error::new(io::ErrorKind::WouldBlock, format!("{} holds it{since}", holder(file)))
+}
+
+/// Who holds a lock on the file, as far as the kernel tells: not when that is on another host or in another container.
+fn holder(file: &File) -> String {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let mut pids = identity(file).map_or(Vec::new(), |identity| pids(&locks, identity));
+    pids.sort_unstable();
+    pids.dedup();
+    pids.truncate(NAMED_MAX);
+    match pids.as_slice() {
+        [] => "another program".to_owned(),
+        [pid] => format!("another program (pid {pid})"),
+        pids => {
+            let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+            format!("other programs (pids {})", pids.join(", "))
+        }
+    }
+}
+
+/// The processes that hold a lock on the file of this device and inode, from lines as
+/// `1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF`; those that wait have `->` after the number.
+fn pids(locks: &str, (device, inode): (u64, u64)) -> Vec<u32> {
+    let wanted =
+        format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
+    let pid = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (kind, pid, place) = (fields.next()?, fields.nth(2)?, fields.next()?);
+        let pid = pid.parse().ok().filter(|pid| *pid > 0)?;
+        (kind == "FLOCK" && place == wanted).then_some(pid)
+    };
+    locks.lines().filter_map(pid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holders_of_a_file_are_found_and_nobody_else() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 1235 08:01:131 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 1236 08:01:131 0 EOF\n\
+                     3: FLOCK  ADVISORY  READ 1237 08:01:132 0 EOF\n\
+                     4: FLOCK  ADVISORY  READ 0 08:01:131 0 EOF\n\
+                     5: FLOCK  ADVISORY  READ 1238 08:01:131 0 EOF\n\
+                     6: FLOCK\n\n";
+        let device = rustix::fs::makedev(8, 1);
+        assert_eq!(pids(locks, (device, 131)), [1234, 1238]);
+        assert_eq!(pids(locks, (device, 133)), []);
+    }
+}

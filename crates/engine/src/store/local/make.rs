@@ -1,0 +1,169 @@
+//! The beginning and the end of a repository's directory.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::io::Errno;
+
+use super::beneath::{permit, remove_file};
+use super::{LOST_FOUND, LocalStore, Permissions, create};
+use crate::store::{Area, Key, Store, StoreError};
+
+const README: &str = "This is a garret backup repository: see `garret help`. Do not change files here by hand,\n\
+                      except that files in backups/ may be renamed or removed.\n";
+
+/// The directories of a repository.
+const DIRECTORIES: [&str; 5] = ["keys", "packs", "index", "backups", "tmp"];
+
+/// Who may use a repository beside whoever made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody: files have mode 0600, directories 0700.
+    #[default]
+    Private,
+    /// The group of the directory: 0660 and 2770.
+    Group,
+    /// Whoever the umask lets.
+    Umask,
+}
+
+impl LocalStore {
+    /// Begins a repository in `root`, which must be absent or an empty directory; `lost+found`, if empty, does not count. The
+    /// directory above must be there.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is anything in `root`.
+    pub fn create(root: &Path, sharing: Sharing) -> Result<Self, StoreError> {
+        let fail = |source| StoreError::new("create", root.display(), source);
+        let (mode, asked) = match sharing {
+            Sharing::Private => (0o700, Some(Permissions::PRIVATE)),
+            Sharing::Group => (0o770, Some(Permissions { file: 0o660, directory: 0o2770 })),
+            Sharing::Umask => (0o777, None),
+        };
+        let is_new = match rustix::fs::mkdirat(CWD, root, Mode::from_raw_mode(mode)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(fail(error.into())),
+        };
+        let exists = || fail(io::ErrorKind::AlreadyExists.into());
+        // A file in the way is no directory to be opened.
+        let store = Self::open(root).map_err(|error| if is_new { error } else { exists() })?;
+        if !is_new && !store.is_empty() {
+            return Err(exists());
+        }
+        let built = store.build(asked);
+        if let Err(error) = built {
+            // All that is in it now is from here; init can be tried again.
+            drop(store.clear());
+            if is_new {
+                let _left = rustix::fs::unlinkat(CWD, root, AtFlags::REMOVEDIR);
+            }
+            return Err(fail(error));
+        }
+        Ok(store)
+    }
+
+    fn is_empty(&self) -> bool {
+        let entries = self.beneath.entries(Path::new(""));
+        entries.is_ok_and(|entries| {
+            entries.iter().all(|(name, kind)| {
+                let below = || self.beneath.entries(Path::new(name));
+                // Only root may look into it.
+                name == LOST_FOUND
+                    && *kind == FileType::Directory
+                    && below().map_or_else(
+                        |error| error.kind() == io::ErrorKind::PermissionDenied,
+                        |below| below.is_empty(),
+                    )
+            })
+        })
+    }
+
+    /// Gives the directory its permissions and makes what init does not put, durably.
+    fn build(&self, asked: Option<Permissions>) -> io::Result<()> {
+        let root = self.beneath.directory(Path::new(""))?;
+        let permissions = match asked {
+            Some(asked) => {
+                permit(&root, asked.directory);
+                asked
+            }
+            None => {
+                let mode = rustix::fs::fstat(&root)?.st_mode;
+                Permissions {
+                    file: mode & Permissions::OF_FILES,
+                    directory: mode & Permissions::OF_DIRECTORIES,
+                }
+            }
+        };
+        let _first = self.permissions.set(permissions);
+        let mut file = create(&root, OsStr::new("README"), permissions.file)?;
+        file.write_all(README.as_bytes())?;
+        file.sync_data()?;
+        self.make_directory(Path::new("backups"))?;
+        self.touch(Path::new(""), root)?;
+        self.sync().map_err(|error| error.source)?;
+        // Its own entry; who may not read the directory above has to leave that to the kernel.
+        let above = self.root.parent().filter(|above| !above.as_os_str().is_empty());
+        let above = std::fs::File::open(above.unwrap_or(Path::new(".")));
+        let _later = above.and_then(|above| above.sync_all());
+        Ok(())
+    }
+
+    /// Removes the repository, its configuration first: if this is cut short, what is left opens to nobody. A file that is
+    /// not the repository's stays, and the directory with it. Only for the holder of the exclusive lock.
+    pub fn remove(&self) -> Result<(), StoreError> {
+        let fail = |source| StoreError::new("remove", self.root.display(), source);
+        self.delete(&Key::Config)?;
+        self.sync()?;
+        for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
+            for key in self.list(area)? {
+                self.delete(&key)?;
+            }
+        }
+        self.sweep()?;
+        self.clear().map_err(fail)?;
+        rustix::fs::unlinkat(CWD, &self.root, AtFlags::REMOVEDIR)
+            .map_err(|error| fail(error.into()))
+    }
+
+    /// Removes the README and every directory that is empty.
+    fn clear(&self) -> io::Result<()> {
+        let root = self.beneath.directory(Path::new(""))?;
+        match remove_file(&root, OsStr::new("README")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for name in DIRECTORIES {
+            // Each before what is in it, so that the last one is the innermost.
+            let mut found = vec![PathBuf::from(name)];
+            let mut next = 0;
+            while let Some(path) = found.get(next).cloned() {
+                let below = self.entries(&path)?.into_iter();
+                let below = below.filter(|(_, kind)| *kind == FileType::Directory);
+                found.extend(below.map(|(name, _)| path.join(name)));
+                next += 1;
+            }
+            while let Some(path) = found.pop() {
+                let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { continue };
+                let removed = self
+                    .beneath
+                    .directory(above)
+                    .and_then(|above| Ok(rustix::fs::unlinkat(&above, name, AtFlags::REMOVEDIR)?));
+                match removed {
+                    Err(error)
+                        if !matches!(
+                            error.kind(),
+                            io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                        ) =>
+                    {
+                        return Err(error);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Where a repository can begin, and what is said where it cannot.
+
+use std::fs;
+
+use super::Dir;
+
+#[test]
+fn directories_above_are_made_only_when_asked() {
+    let dir = Dir::new();
+    let text = "cannot create new/deep/repo: new/deep does not exist; -p makes it too";
+    dir.run(&["init", "new/deep/repo"]).refused(1, text);
+    assert!(!dir.path("new").exists());
+    dir.run(&["init", "--parents", "new/deep/repo"]).succeeds();
+    dir.run(&["init", "-p", "new/other"]).succeeds();
+    assert_eq!(dir.archives("new/deep/repo"), [""; 0]);
+    let below = dir.path("new/deep/repo/README/below");
+    dir.run(&["init", below.to_str().unwrap()]).refused(1, "cannot create ");
+    dir.run(&["init", "-p", below.to_str().unwrap()]).refused(1, "cannot create ");
+}
+
+#[test]
+fn what_is_there_already_is_named() {
+    let dir = Dir::with_repository();
+    dir.write("images/b.raw", b"x");
+    dir.write("images/a.raw", b"x");
+    dir.write("file", b"x");
+    let text = "Repository images already exists: images is not empty and is no repository: it holds a.raw, b.raw; \
+                choose an empty or new directory";
+    dir.run(&["init", "images"]).refused(1, text);
+    dir.write("images/c\n\x1b.raw", b"x");
+    dir.write("images/d.raw", b"x");
+    dir.run(&["init", "images"]).refused(1, "it holds a.raw, b.raw, c\\n\\u{1b}.raw and 1 more;");
+    dir.run(&["init", "repo"]).refused(
+        1,
+        "Repository repo already exists: back up into it, or choose an empty or new directory",
+    );
+    dir.run(&["init", "file"]).refused(1, "Repository file already exists: file is no directory");
+    assert_eq!(fs::read_dir(dir.path("images")).unwrap().count(), 4);
+    let config = dir.read("repo/config");
+    dir.write("repo/config", &config[..100]);
+    let text = "Repository repo already exists: Data integrity error: config is damaged";
+    dir.run(&["init", "repo"]).refused(1, text);
+}
+
+#[test]
+fn the_root_of_a_fresh_file_system_is_empty() {
+    let dir = Dir::new();
+    dir.write("file", b"x");
+    fs::create_dir_all(dir.path("disk/lost+found")).unwrap();
+    dir.run(&["init", "disk"]).succeeds();
+    dir.run(&["create", "disk::a", "file"]).silent();
+    assert_eq!(dir.archives("disk"), ["a"]);
+    dir.write("used/lost+found/#11", b"somebody's");
+    dir.run(&["init", "used"]).refused(1, "it holds lost+found;");
+}
+
+#[test]
+fn an_init_that_fails_leaves_nothing_in_the_way_of_the_next() {
+    let dir = Dir::new();
+    dir.write("keys", b"no directory");
+    let keyfile = ["init", "-e", "keyfile", "repo"];
+    let environment = [("GARRET_PASSPHRASE", "")];
+    dir.run_with(&environment, b"", &keyfile).refused(1, "keys");
+    assert!(!dir.path("repo").exists());
+    fs::remove_file(dir.path("keys")).unwrap();
+    dir.run_with(&environment, b"", &keyfile).succeeds();
+    // What files cannot be that long for: no room for any of it.
+    let mut command = std::process::Command::new("prlimit");
+    command.args(["--fsize=10", env!("CARGO_BIN_EXE_garret"), "init", "small"]);
+    let ran = command.current_dir(dir.path("")).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(!dir.path("small").exists());
+}
