@@ -11,7 +11,7 @@ use crate::limits::ARCHIVE_LEN_MAX;
 use crate::repository::Repository;
 use crate::seal::{Content, Nonce, Sealer};
 use crate::select::Selection;
-use crate::store::{Area, Key, Store, StoreError, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 use crate::stream::StreamReader;
 
 /// An archive and the name it is found under.
@@ -44,7 +44,7 @@ impl Repository {
         sound(name, name_fault)?;
         let key = Key::Archive(name.to_owned());
         let bytes = match get_whole(&*self.store, &key, ARCHIVE_LEN_MAX) {
-            Err(error) if is_absent(&error) => {
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
                 return Err(Error::ArchiveMissing(name.to_owned()));
             }
             result => result?,
@@ -93,47 +93,19 @@ impl Repository {
 /// Fails if the name cannot be used for a new archive.
 pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
     sound(name, new_name_fault)?;
-    let bad = |why: String| Err(Error::BadName { name: name.to_owned(), why });
-    let taken = || Err(Error::ArchiveExists(name.to_owned()));
-    let Err(error) = store.len(&Key::Archive(name.to_owned())) else { return taken() };
-    match error.kind {
-        StoreErrorKind::NotFound => Ok(()),
-        StoreErrorKind::NotAFile => match below(store, name)? {
-            Some(other) => bad(format!("it is a directory of archives, as {other}")),
-            None => taken(),
-        },
-        _ => match above(store, name).filter(|_| is_absent(&error)) {
-            Some(archive) => bad(format!("{archive} is an archive, not a directory of archives")),
-            None => Err(error.into()),
+    match store.len(&Key::Archive(name.to_owned())) {
+        Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
+        Err(error) => match error.kind {
+            StoreErrorKind::NotFound => Ok(()),
+            StoreErrorKind::NotAFile => Err(Error::ArchiveExists(name.to_owned())),
+            _ => Err(error.into()),
         },
     }
 }
 
-/// An archive whose name is the first parts of `name`.
-fn above<'n>(store: &dyn Store, name: &'n str) -> Option<&'n str> {
-    let mut shorter = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
-    shorter.find(|name| store.len(&Key::Archive((*name).to_owned())).is_ok())
-}
-
-/// An archive whose name has `name` as its first parts.
-fn below(store: &dyn Store, name: &str) -> Result<Option<String>> {
-    let prefix = format!("{name}/");
-    let names = store.list(Area::Archives)?.into_iter().filter_map(|key| match key {
-        Key::Archive(other) if other.starts_with(&prefix) => Some(other),
-        _ => None,
-    });
-    Ok(names.min())
-}
-
-/// Whether a name stands for nothing that could be an archive: no file is there, or it lies below one.
-fn is_absent(error: &StoreError) -> bool {
-    matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::NotAFile)
-        || error.source.kind() == std::io::ErrorKind::NotADirectory
-}
-
 fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {
     match fault(name) {
-        Some(why) => Err(Error::BadName { name: name.to_owned(), why: why.to_owned() }),
+        Some(why) => Err(Error::BadName { name: name.to_owned(), why }),
         None => Ok(()),
     }
 }

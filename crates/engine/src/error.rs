@@ -103,7 +103,7 @@ pub enum Error {
         /// What was asked for.
         name: String,
         /// The limit that it does not keep.
-        why: String,
+        why: &'static str,
     },
     /// One file could not be restored.
     #[error("{0}")]

@@ -22,7 +22,40 @@ pub(crate) fn find(repository: &Repository, name: &str, ui: &Ui) -> Result<Named
     match repository.archive(name) {
         Err(Error::ArchiveMissing(_)) if name == LATEST => newest(repository, ui),
         Err(Error::ArchiveMissing(_)) => Err(missing(&repository.archive_names()?, name)),
+        // Perhaps only because of where it lies among the others.
+        Err(error @ Error::Store(_)) => match relative(&repository.archive_names()?, name) {
+            Some(why) => Err(Failure::Fatal(format!("Archive {name} does not exist: {why}"))),
+            None => Err(error.into()),
+        },
         found => Ok(found?),
+    }
+}
+
+/// What stands in the way of a new archive of that name: the others, if it is so; else what the engine says.
+pub(crate) fn in_the_way(repository: &Repository, name: &str, error: Error) -> Failure {
+    let why = repository.archive_names().ok().and_then(|names| relative(&names, name));
+    match (error, why) {
+        (Error::ArchiveExists(_), Some(why)) => {
+            Failure::Fatal(format!("Archive {name} already exists: {why}"))
+        }
+        (Error::Store(_), Some(why)) => {
+            Failure::Fatal(format!("Archive {name} cannot be made: {why}"))
+        }
+        (error, _) => error.into(),
+    }
+}
+
+/// How a name of no archive lies to those of archives, if that is why there can be none.
+fn relative(names: &[String], name: &str) -> Option<String> {
+    let begins = |long: &str, short: &str| {
+        long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let above = names.iter().find(|known| begins(name, known));
+    let below = names.iter().find(|known| begins(known, name));
+    match (above, below) {
+        (Some(above), _) => Some(format!("{above} is an archive, not a directory of archives")),
+        (_, Some(below)) => Some(format!("it is a directory of archives, as {below}")),
+        (None, None) => None,
     }
 }
 
@@ -46,19 +79,11 @@ fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
 
 /// There is no archive `name` among `names`.
 pub(crate) fn missing(names: &[String], name: &str) -> Failure {
-    let begins = |long: &str, short: &str| {
-        long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'))
-    };
-    let why = if let Some(above) = names.iter().find(|known| begins(name, known)) {
-        format!("{above} is an archive, not a directory of archives")
-    } else if let Some(below) = names.iter().find(|known| begins(known, name)) {
-        format!("it is a directory of archives, as {below}")
-    } else if let Some(near) = nearest(name.as_bytes(), names.iter().map(String::as_str)) {
-        format!("did you mean {near}?")
-    } else {
-        return Error::ArchiveMissing(name.to_owned()).into();
-    };
-    Failure::Fatal(format!("Archive {name} does not exist: {why}"))
+    let near = || nearest(name.as_bytes(), names.iter().map(String::as_str));
+    match relative(names, name).or_else(|| near().map(|near| format!("did you mean {near}?"))) {
+        Some(why) => Failure::Fatal(format!("Archive {name} does not exist: {why}")),
+        None => Error::ArchiveMissing(name.to_owned()).into(),
+    }
 }
 
 /// What the user wants of an archive.

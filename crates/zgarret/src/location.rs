@@ -110,7 +110,7 @@ fn place(
         Ok(name) => Ok(Place { repository, name, given: given.to_owned() }),
         Err(error) => {
             let name = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            Err(Error::BadName { name, why: "it is not UTF-8".to_owned() }.into())
+            Err(Error::BadName { name, why: "it is not UTF-8" }.into())
         }
     }
 }

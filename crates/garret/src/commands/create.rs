@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use engine::{Access, BackupOptions, BackupReport, Compression};
+use engine::{
+    Access, BackupOptions, BackupReport, Compression, Error, StoreError, StoreErrorKind,
+};
 
+use crate::archives;
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
 use crate::location;
@@ -90,13 +93,16 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
-    let report =
-        engine::backup(&mut repository, &name, inputs, &options, ui).map_err(
-            |error| match error {
-                engine::Error::Store(_) => failure::no_archive(error, "garret prune"),
-                error => producer_failure(command.as_deref(), error),
-            },
-        )?;
+    let made = engine::backup(&mut repository, &name, inputs, &options, ui);
+    let report = made.map_err(|error| match error {
+        Error::Store(StoreError { kind: StoreErrorKind::NoSpace, .. }) => {
+            failure::no_archive(error, "garret prune")
+        }
+        Error::Store(_) | Error::ArchiveExists(_) => {
+            archives::in_the_way(&repository, &name, error)
+        }
+        error => producer_failure(command.as_deref(), error),
+    })?;
     if args.stats || args.json {
         let totals = Totals {
             seconds: started.elapsed().as_secs_f64(),
