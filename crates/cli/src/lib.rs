@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! args: kinds of values     session: path -> repository, unlocked by secrets, its index in cache
-//! surroundings: where and as whom we run      signals: none ends us without a word
+//! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
+//! signals: none ends us without a word
 //! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
 //! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
 //! ```
@@ -13,10 +14,12 @@ pub mod args;
 pub mod cache;
 pub mod failure;
 pub mod overview;
+pub mod pipes;
 pub mod record;
 pub mod render;
 pub mod secrets;
 pub mod session;
 pub mod signals;
+pub mod suggest;
 pub mod surroundings;
 pub mod ui;

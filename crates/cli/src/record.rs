@@ -1,8 +1,8 @@
 //! What is known of a thing, by name: shown as JSON, or as a line that the user lays out.
 //!
 //! In: archives, items, comparisons. Out: JSON values, and with a [`Template`] text. Both use the same names, so a script can
-//! go from the one to the other. Promises: text from outside stays on its line; JSON has names as they are, and one that is
-//! not UTF-8 in full as `..._hex` beside it.
+//! go from the one to the other. Promises: a template gives names byte for byte, so that they can be given to a program; JSON
+//! has them as they are, and one that is not UTF-8 in full as `..._hex` beside it.
 
 use engine::{NamedArchive, kind_name};
 use format::archive::{Item, ItemKind};
@@ -13,23 +13,27 @@ use crate::render;
 
 /// Names and values, in the order in which they are explained.
 #[derive(Clone, Debug, Default)]
-pub struct Record(Vec<(&'static str, Value)>);
+pub struct Record(Vec<(&'static str, Field)>);
+
+#[derive(Clone, Debug)]
+enum Field {
+    Value(Value),
+    /// A byte string, and what its digits are called where it is no text.
+    Bytes(Vec<u8>, &'static str),
+}
 
 impl Record {
     /// With one value more.
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.0.push((name, value.into()));
+        self.0.push((name, Field::Value(value.into())));
         self
     }
 
-    /// With a path or another byte string.
-    fn with_bytes(self, names: [&'static str; 2], bytes: &[u8]) -> Self {
+    /// With a path or another byte string: its name, and that of its digits.
+    pub fn with_bytes(mut self, names: [&'static str; 2], bytes: &[u8]) -> Self {
         let [name, hex_name] = names;
-        let this = self.with(name, String::from_utf8_lossy(bytes));
-        match std::str::from_utf8(bytes) {
-            Ok(_) => this,
-            Err(_) => this.with(hex_name, hex(bytes)),
-        }
+        self.0.push((name, Field::Bytes(bytes.to_vec(), hex_name)));
+        self
     }
 
     /// With the path of an item.
@@ -76,41 +80,63 @@ impl Record {
 
     /// As a JSON object.
     pub fn json(self) -> Value {
-        let pairs = self.0.into_iter().map(|(name, value)| (name.to_owned(), value));
-        Value::Object(Map::from_iter(pairs))
+        let mut map = Map::new();
+        for (name, field) in self.0 {
+            match field {
+                Field::Value(value) => drop(map.insert(name.to_owned(), value)),
+                Field::Bytes(bytes, hex_name) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    map.insert(name.to_owned(), Value::from(text));
+                    if std::str::from_utf8(&bytes).is_err() {
+                        map.insert(hex_name.to_owned(), Value::from(hex(&bytes)));
+                    }
+                }
+            }
+        }
+        Value::Object(map)
     }
 
     /// Laid out by a template.
     ///
     /// # Errors
     /// Wrong use if the template has a name that there is not.
-    pub fn format(&self, template: &Template) -> Result<String, Failure> {
-        let mut line = String::new();
+    pub fn format(&self, template: &Template) -> Result<Vec<u8>, Failure> {
+        let mut line = Vec::new();
         for part in &template.0 {
             let (name, align, width) = match part {
                 Part::Text(text) => {
-                    line += text;
+                    line.extend_from_slice(text.as_bytes());
                     continue;
                 }
                 Part::Value { name, align, width } => (name, align, *width),
             };
-            let Some((_, value)) = self.0.iter().find(|(known, _)| known == name) else {
+            let Some((_, field)) = self.0.iter().find(|(known, _)| known == name) else {
                 let names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
                 let known = names.join(", ");
                 let text = format!("--format has no {{{name}}}: there are {known}, NL, TAB, NUL");
                 return Err(Failure::Usage(text));
             };
-            let value = match value {
-                Value::String(text) => render::one_line(text),
-                Value::Null => String::new(),
-                other => other.to_string(),
-            };
-            line += &match align {
-                Align::Left => format!("{value:<width$}"),
-                Align::Right => format!("{value:>width$}"),
-            };
+            let bytes = field.bytes();
+            let shown = String::from_utf8_lossy(&bytes).chars().count();
+            let padding = vec![b' '; width.saturating_sub(shown)];
+            line.extend(match align {
+                Align::Left => [bytes, padding].concat(),
+                Align::Right => [padding, bytes].concat(),
+            });
         }
         Ok(line)
+    }
+}
+
+impl Field {
+    /// As a template gives it.
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Field::Bytes(bytes, _) => bytes.clone(),
+            Field::Value(Value::String(text)) => text.clone().into_bytes(),
+            Field::Value(Value::Null) => Vec::new(),
+            Field::Value(other) => other.to_string().into_bytes(),
+        }
     }
 }
 
@@ -197,16 +223,21 @@ impl Part {
 mod tests {
     use super::*;
 
-    fn laid_out(template: &str) -> String {
-        let record = Record::default().with("a", "x\ny").with("n", 12).with("none", Value::Null);
+    fn laid_out(template: &str) -> Vec<u8> {
+        let record = Record::default()
+            .with("a", "x\ny")
+            .with_path(b"p\xff")
+            .with("n", 12)
+            .with("none", Value::Null);
         record.format(&Template::parse(template).unwrap()).unwrap()
     }
 
     #[test]
-    fn templates_place_values_and_keep_lines_whole() {
-        assert_eq!(laid_out("{a}|{n}|{none}{NL}"), "x\\ny|12|\n");
-        assert_eq!(laid_out("{n:<4}|{n:>4}|{n:3}|{TAB}{NUL}{{}}"), "12  |  12|12 |\t\0{}");
-        assert_eq!(laid_out(""), "");
+    fn templates_place_values_byte_for_byte() {
+        assert_eq!(laid_out("{a}|{n}|{none}{NL}"), b"x\ny|12|\n");
+        assert_eq!(laid_out("{n:<4}|{n:>4}|{n:3}|{TAB}{NUL}{{}}"), b"12  |  12|12 |\t\0{}");
+        assert_eq!(laid_out("{path}{NUL}{path:>3}|{path:<3}|"), b"p\xff\0 p\xff|p\xff |");
+        assert_eq!(laid_out(""), b"");
         for bad in ["{", "}", "{a", "a}b", "{a:x}", "{a:<1001}", "{a:<}"] {
             assert!(Template::parse(bad).is_err(), "{bad}");
         }

@@ -3,7 +3,7 @@
 //! The layouts are attic's, because scripts cut columns out of them.
 
 use engine::NamedArchive;
-use format::archive::{Item, ItemKind, Time};
+use format::archive::{Item, ItemKind, Time, is_unseen};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -69,10 +69,10 @@ fn local(time: Time) -> jiff::Zoned {
 
 /// The line of an archive in a list; it ends with the name the archive was made with if its file has another now.
 pub fn archive_line(found: &NamedArchive) -> String {
-    let line = format!("{:<36} {}", one_line(&found.name), long_time(found.archive.end));
+    let line = format!("{:<36} {}", name(&found.name), long_time(found.archive.end));
     match found.archive.name == found.name {
         true => line,
-        false => format!("{line} (made as {})", one_line(&found.archive.name)),
+        false => format!("{line} (made as {})", name(&found.archive.name)),
     }
 }
 
@@ -87,10 +87,8 @@ pub fn item_line(item: &Item, now: Timestamp) -> String {
         ItemKind::BlockDevice(_) => ('b', None),
         ItemKind::CharacterDevice(_) => ('c', None),
     };
-    let owner = |name: &str, id: u32| if name.is_empty() { id.to_string() } else { one_line(name) };
-    let target = target.map_or(String::new(), |(arrow, target)| {
-        format!("{arrow}{}", one_line(&String::from_utf8_lossy(target)))
-    });
+    let owner = |user: &str, id: u32| if user.is_empty() { id.to_string() } else { name(user) };
+    let target = target.map_or(String::new(), |(arrow, target)| format!("{arrow}{}", name(target)));
     format!(
         "{kind}{} {:<6} {:<6} {:>8} {} {}{target}\n",
         permissions(item.mode),
@@ -98,7 +96,7 @@ pub fn item_line(item: &Item, now: Timestamp) -> String {
         owner(&item.group, item.gid),
         item.size,
         short_time(item.mtime, now),
-        one_line(&String::from_utf8_lossy(&item.path)),
+        name(&item.path),
     )
 }
 
@@ -119,30 +117,66 @@ pub fn permissions(mode: u32) -> String {
     text
 }
 
-/// Text from outside on one line: control characters are written as escapes, so that a file name can neither end the line
-/// nor talk to the terminal.
+/// Text from outside on one line: what is not seen is written as escapes, so that a file name can neither end the line nor
+/// talk to the terminal nor turn round what is on the line.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
-        match character.is_control() {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
+        match is_shown(character) {
+            true => line.push(character),
+            false => line.extend(character.escape_default()),
         }
     }
     line
 }
 
-/// Words of a command line, quoted where a shell would need it.
+/// A name or path in a column: as [`one_line`], and so that no two names look the same. A backslash is `\\`, a byte that is
+/// no text `\xff`.
+pub fn name(bytes: impl AsRef<[u8]>) -> String {
+    let mut line = String::new();
+    for part in bytes.as_ref().utf8_chunks() {
+        for character in part.valid().chars() {
+            match character {
+                '\\' => line.push_str("\\\\"),
+                seen if is_shown(seen) => line.push(seen),
+                unseen => line.extend(unseen.escape_default()),
+            }
+        }
+        line.extend(part.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    line
+}
+
+fn is_shown(character: char) -> bool {
+    !character.is_control() && !is_unseen(character)
+}
+
+/// Words of a command line as a shell would take them: quoted where it needs that, and where a word holds what is not seen,
+/// in `$'...'` with escapes.
 pub fn command_line(words: &[Vec<u8>]) -> String {
-    let plain = |word: &str| {
-        let safe = |c: char| c.is_alphanumeric() || "_-+=.,:/@%".contains(c);
-        !word.is_empty() && word.chars().all(safe)
-    };
-    let words = words.iter().map(|word| {
-        let word = one_line(&String::from_utf8_lossy(word));
-        if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    let safe = |c: char| c.is_alphanumeric() || "_-+=.,:/@%".contains(c);
+    let words = words.iter().map(|word| match std::str::from_utf8(word) {
+        Ok(word) if !word.is_empty() && word.chars().all(safe) => word.to_owned(),
+        Ok(word) if word.chars().all(is_shown) => format!("'{}'", word.replace('\'', "'\\''")),
+        _ => escaped_word(word),
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// A word that a shell reads with escapes, all of a fixed length.
+fn escaped_word(word: &[u8]) -> String {
+    let mut text = String::new();
+    for part in word.utf8_chunks() {
+        for character in part.valid().chars() {
+            match character {
+                '\\' | '\'' => text.extend(['\\', character]),
+                seen if is_shown(seen) => text.push(seen),
+                unseen => text += &format!("\\U{:08x}", u32::from(unseen)),
+            }
+        }
+        text.extend(part.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    format!("$'{text}'")
 }
 
 #[cfg(test)]
@@ -185,6 +219,34 @@ mod tests {
     #[test]
     fn hostile_names_stay_on_one_line() {
         assert_eq!(one_line("a\nb\u{1b}[2Jc"), "a\\nb\\u{1b}[2Jc");
-        assert_eq!(command_line(&[b"garret".to_vec(), b"it's".to_vec()]), r"garret 'it'\''s'");
+        assert_eq!(one_line("a\u{202e}b\\n\u{2028}"), "a\\u{202e}b\\n\\u{2028}");
+        assert_eq!(one_line(&one_line("a\nb")), "a\\nb");
+    }
+
+    #[test]
+    fn names_in_columns_are_told_from_each_other() {
+        for (bytes, shown) in [
+            (&b"a b"[..], "a b"),
+            (b"a\\nb", "a\\\\nb"),
+            (b"a\nb", "a\\nb"),
+            (b"a\xffb", "a\\xffb"),
+            (b"a\\xffb", "a\\\\xffb"),
+            ("\u{fffd}\u{202e}".as_bytes(), "\u{fffd}\\u{202e}"),
+            (b"\\", "\\\\"),
+            (b"\0\x7f", "\\u{0}\\u{7f}"),
+        ] {
+            assert_eq!(name(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn a_command_line_can_be_given_to_a_shell() {
+        let line = |words: &[&[u8]]| {
+            command_line(&words.iter().map(|word| word.to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(line(&[b"garret", b"it's", b""]), r"garret 'it'\''s' ''");
+        assert_eq!(line(&[b"a\\b", b"a\nb"]), r"'a\b' $'a\U0000000ab'");
+        assert_eq!(line(&[b"\xff'\\u{1b}"]), r"$'\xff\'\\u{1b}'");
+        assert_eq!(line(&["\u{202e}1".as_bytes()]), r"$'\U0000202e1'");
     }
 }

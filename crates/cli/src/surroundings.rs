@@ -17,7 +17,6 @@ use crate::failure::Failure;
 pub fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
     let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
     let users = names(Path::new("/etc/passwd"));
-    let uid = rustix::process::geteuid().as_raw();
     let skip = [Some(repository.to_owned()), cache::directory()].into_iter().flatten();
     let identity = |path: PathBuf| {
         let metadata = path.metadata().ok()?;
@@ -25,14 +24,29 @@ pub fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
     };
     Ok(BackupOptions {
         base,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        user: users.get(&uid).cloned().unwrap_or_else(|| uid.to_string()),
+        host: host(),
+        user: user_in(&users),
         command: std::env::args_os().map(OsString::into_vec).collect(),
         groups: names(Path::new("/etc/group")),
         users,
         skip: skip.filter_map(identity).collect::<HashSet<_>>(),
         ..BackupOptions::default()
     })
+}
+
+/// What this machine calls itself.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The user we run as, by name if there is one.
+pub fn user() -> String {
+    user_in(&names(Path::new("/etc/passwd")))
+}
+
+fn user_in(users: &HashMap<u32, String>) -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
 }
 
 /// Numbers of users and of groups by name.

@@ -77,10 +77,10 @@ impl Ui {
     }
 
     /// Writes a result, with its own line ends, to stdout.
-    pub fn print(&self, text: &str) -> Result<(), Failure> {
+    pub fn print(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
         let write = || {
             let mut out = io::stdout().lock();
-            out.write_all(text.as_bytes())?;
+            out.write_all(text.as_ref())?;
             out.flush()
         };
         self.beside_bar(write).map_err(|error| Failure::io("writing to standard output", &error))
@@ -166,7 +166,7 @@ impl Progress for Ui {
     fn note(&self, text: &str) {
         if self.verbose.load(Ordering::Relaxed) {
             // Who closed the pipe wants no more names, but still the backup.
-            let _unread = self.print(&format!("{}\n", render::one_line(text)));
+            let _unread = self.print(format!("{}\n", render::one_line(text)));
         }
     }
 

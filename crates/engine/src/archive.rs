@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use format::archive::{Archive, ITEM_LEN_MAX, Item, is_archive_name};
+use format::archive::{Archive, ITEM_LEN_MAX, Item, name_fault, new_name_fault};
 use format::object::{Envelope, Kind};
 
 use crate::error::{Error, Result};
@@ -10,7 +10,8 @@ use crate::fetch::ChunkReader;
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::repository::Repository;
 use crate::seal::{Content, Nonce, Sealer};
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::select::Selection;
+use crate::store::{Area, Key, Store, StoreError, StoreErrorKind, get_whole};
 use crate::stream::StreamReader;
 
 /// An archive and the name it is found under.
@@ -40,12 +41,10 @@ impl Repository {
 
     /// The archive of that name.
     pub fn archive(&self, name: &str) -> Result<NamedArchive> {
-        if !is_archive_name(name) {
-            return Err(Error::BadName(name.to_owned()));
-        }
+        sound(name, name_fault)?;
         let key = Key::Archive(name.to_owned());
         let bytes = match get_whole(&*self.store, &key, ARCHIVE_LEN_MAX) {
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 return Err(Error::ArchiveMissing(name.to_owned()));
             }
             result => result?,
@@ -71,20 +70,73 @@ impl Repository {
         let object = Key::Archive(archive.name.clone()).to_string();
         ItemReader::new(&chunks, &archive.archive, &object).collect()
     }
+
+    /// The selected items of an archive, in the order they were stored.
+    pub fn selected(&self, archive: &NamedArchive, selection: &mut Selection) -> Result<Vec<Item>> {
+        let mut items = self.items(archive)?;
+        selection.settle(items.iter().map(|item| item.path.clone()));
+        items.retain(|item| selection.selects(&item.path));
+        Ok(items)
+    }
+
+    /// Decides what the words of a selection stand for in these archives. What cannot be read of them is for the operation
+    /// to say.
+    pub(crate) fn settle(&self, archives: &[&NamedArchive], selection: &mut Selection) {
+        let chunks = ChunkReader::new(self);
+        let paths = archives.iter().flat_map(|archive| {
+            ItemReader::new(&chunks, &archive.archive, "").map_while(|item| Some(item.ok()?.path))
+        });
+        selection.settle(paths);
+    }
 }
 
 /// Fails if the name cannot be used for a new archive.
 pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
-    if !is_archive_name(name) {
-        return Err(Error::BadName(name.to_owned()));
-    }
+    sound(name, new_name_fault)?;
+    let bad = |why: String| Error::BadName { name: name.to_owned(), why };
     match store.len(&Key::Archive(name.to_owned())) {
         Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
-        Err(error) => match error.kind {
-            StoreErrorKind::NotFound => Ok(()),
-            StoreErrorKind::NotAFile => Err(Error::ArchiveExists(name.to_owned())),
-            _ => Err(error.into()),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind == StoreErrorKind::NotAFile => match below(store, name)? {
+            Some(other) => Err(bad(format!("it is a directory of archives, as {other}"))),
+            None => Err(Error::ArchiveExists(name.to_owned())),
         },
+        Err(error) if is_absent(&error) => {
+            // Some part before the last is a file.
+            let above = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+            let is_there = |name: &&str| store.len(&Key::Archive((*name).to_owned())).is_ok();
+            match above.filter(is_there).last() {
+                Some(other) => {
+                    Err(bad(format!("{other} is an archive, not a directory of archives")))
+                }
+                None => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// An archive whose name has `name` as its first parts.
+fn below(store: &dyn Store, name: &str) -> Result<Option<String>> {
+    let prefix = format!("{name}/");
+    let names = store.list(Area::Archives)?.into_iter().filter_map(|key| match key {
+        Key::Archive(other) if other.starts_with(&prefix) => Some(other),
+        _ => None,
+    });
+    Ok(names.min())
+}
+
+/// Whether a name means nothing that is there: no file, or one below a file, or a directory.
+fn is_absent(error: &StoreError) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory};
+    error.kind == StoreErrorKind::NotFound
+        || matches!(error.source.kind(), IsADirectory | NotADirectory)
+}
+
+fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {
+    match fault(name) {
+        Some(why) => Err(Error::BadName { name: name.to_owned(), why: why.to_owned() }),
+        None => Ok(()),
     }
 }
 

@@ -47,7 +47,7 @@ use previous::Previous;
 pub enum Input {
     /// A file, block device or directory, or anything else with a name.
     Path(PathBuf),
-    /// A pipe, stored as a file of this name.
+    /// A pipe, stored as a file of this name if it can be read to its end.
     Stream {
         /// Relative path in the archive.
         name: Vec<u8>,
@@ -96,6 +96,8 @@ pub struct BackupOptions {
     pub one_file_system: bool,
     /// Read what comes out of a named pipe that was named, instead of storing that there is one.
     pub read_special: bool,
+    /// End the backup if a stream has no byte, instead of storing an empty file.
+    pub refuse_empty: bool,
 }
 
 /// What a backup did.
@@ -120,11 +122,13 @@ struct Tools<'r> {
 
 /// Makes the archive `name` of `inputs`.
 ///
-/// What cannot be read is reported as a problem and left out; the archive is made of the rest.
+/// What cannot be read is reported as a problem and left out; the archive is made of the rest. A stream that breaks off is
+/// another matter: what came of it may look like all there was.
 ///
 /// # Errors
 /// `ArchiveExists`, `BadName`, `Access` if the repository was opened to read, before anything is read; `NothingStored` if
-/// nothing could be read; anything that is wrong with the repository. No archive is made then.
+/// nothing could be read; `Source` for a stream that cannot be read to its end, `EmptyStream` for one that is empty if that
+/// is refused; anything that is wrong with the repository. No archive is made then.
 pub fn backup(
     repository: &mut Repository,
     name: &str,
@@ -335,13 +339,14 @@ impl Cut {
 /// What is known of the archive before anything is read.
 ///
 /// # Errors
-/// `BadName`, `BadOption` if the archive could be made but never be read again.
+/// `BadOption` if the archive could be made but never be read again.
 fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive> {
     for input in inputs {
         if let Input::Stream { name, .. } = input
             && !is_safe_path(name)
         {
-            return Err(Error::BadName(String::from_utf8_lossy(name).into_owned()));
+            let name = String::from_utf8_lossy(name);
+            return Err(Error::BadOption(format!("{name:?} cannot be the path of a file")));
         }
     }
     let start = now();

@@ -10,7 +10,7 @@ use format::index::PackRow;
 use format::pack::Footer;
 use format::{ChunkId, PackId};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, finding};
 use crate::fetch::ChunkReader;
 use crate::index::{Location, read_segment};
 use crate::mark::{Marks, Visitor, mark_archive};
@@ -34,7 +34,7 @@ pub struct CheckOptions {
 }
 
 /// What was checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
     /// Packs.
     pub pack_count: u64,
@@ -44,6 +44,23 @@ pub struct CheckReport {
     pub archive_count: u64,
     /// Problems found, each reported.
     pub problem_count: u64,
+    /// Segments of the index that cannot be read.
+    pub damaged_segments: u64,
+    /// Packs that are there and not as they were written.
+    pub damaged_packs: u64,
+    /// Packs that the index lists and that are not there.
+    pub missing_packs: u64,
+    /// Archives that cannot be restored whole, by name.
+    pub incomplete: Vec<Incomplete>,
+}
+
+/// An archive that lacks something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Its name.
+    pub name: String,
+    /// How many of its files lack something; `None` if not all of them could be looked at.
+    pub file_count: Option<u64>,
 }
 
 /// Checks the repository.
@@ -88,6 +105,7 @@ impl Checker<'_> {
     /// The repository's index: every segment opens, every pack it lists is there. The client's copy is not asked.
     fn segments(&mut self) -> Result<()> {
         let packs: HashSet<Key> = self.repository.store.list(Area::Packs)?.into_iter().collect();
+        let mut missing = HashSet::new();
         for key in self.repository.store.list(Area::Index)? {
             let Key::Index(id) = key else { continue };
             match read_segment(&self.repository.index_source(), id) {
@@ -95,11 +113,16 @@ impl Checker<'_> {
                     let lost = rows.packs.iter().map(|pack| Key::Pack(pack.id));
                     for pack in lost.filter(|pack| !packs.contains(pack)) {
                         self.problem(format!("{pack} is missing"));
+                        missing.insert(pack);
                     }
                 }
-                Err(error) => self.problem(crate::error::message(&error)),
+                Err(error) => {
+                    self.report.damaged_segments += 1;
+                    self.problem(finding(&error));
+                }
             }
         }
+        self.report.missing_packs = missing.len() as u64;
         Ok(())
     }
 
@@ -118,10 +141,9 @@ impl Checker<'_> {
                 self.report.pack_count += 1;
                 self.report.pack_bytes += len;
                 self.progress.advance(len);
+                self.report.damaged_packs += u64::from(!errors.is_empty());
                 self.damaged.extend(damaged);
-                for error in errors {
-                    self.problem(crate::error::message(&error));
-                }
+                errors.iter().for_each(|error| self.problem(finding(error)));
             }
             Ok(())
         })?;
@@ -143,6 +165,11 @@ impl Checker<'_> {
                 .archive(&name)
                 .and_then(|archive| mark_archive(&chunks, &archive, &mut marks, &mut lacks));
             let files = lacks.files;
+            let is_listed = marked.is_ok() && !files.contains_key(&b""[..]);
+            if !is_listed || !files.is_empty() {
+                let file_count = is_listed.then_some(files.len() as u64);
+                self.report.incomplete.push(Incomplete { name: name.clone(), file_count });
+            }
             for (path, count) in files {
                 let path = String::from_utf8_lossy(&path).into_owned();
                 let what = if path.is_empty() { "its list of files".to_owned() } else { path };
@@ -151,7 +178,7 @@ impl Checker<'_> {
                 ));
             }
             if let Err(error) = marked {
-                self.problem(format!("backups/{name}: {}", crate::error::message(&error)));
+                self.problem(format!("backups/{name}: {}", finding(&error)));
             }
         }
         Ok(())

@@ -123,6 +123,7 @@ pub fn diff(
     progress: &dyn Progress,
 ) -> Result<DiffReport> {
     let chunks = ChunkReader::new(repository);
+    repository.settle(&[from, to], selection);
     let mut both: BTreeMap<Vec<u8>, (Option<Item>, Option<Item>)> = BTreeMap::new();
     items(&chunks, from, selection, |path, item| both.entry(path).or_default().0 = Some(item))?;
     items(&chunks, to, selection, |path, item| both.entry(path).or_default().1 = Some(item))?;
@@ -158,6 +159,7 @@ pub fn compare(
     progress: &dyn Progress,
 ) -> Result<DiffReport> {
     let chunks = ChunkReader::new(repository);
+    repository.settle(&[archive], selection);
     let mut found = Vec::new();
     items(&chunks, archive, selection, |_, item| found.push(item))?;
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));

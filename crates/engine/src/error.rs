@@ -23,9 +23,7 @@ pub enum Error {
     #[error(transparent)]
     Sink(#[from] image::SinkError),
     /// Bytes in the repository are not what was written.
-    #[error(
-        "Data integrity error: {object} is damaged at offset {offset}: {what}; run `garret check --verify-data`"
-    )]
+    #[error("{}; run `garret check --verify-data`", damaged(object, *offset, what))]
     Corrupt {
         /// Path in the repository.
         object: String,
@@ -35,10 +33,7 @@ pub enum Error {
         what: String,
     },
     /// An archive needs a chunk that no pack holds.
-    #[error(
-        "Object with key {id} not found in repository: {needed_by} needs that chunk and no pack holds it; \
-         run `garret check`"
-    )]
+    #[error("{}; run `garret check`", nowhere(id, needed_by))]
     MissingChunk {
         /// The chunk.
         id: ChunkId,
@@ -103,17 +98,22 @@ pub enum Error {
     #[error("Archive {0} does not exist: `garret list` shows what does")]
     ArchiveMissing(String),
     /// Not a name for an archive.
-    #[error(
-        "{0:?} cannot be an archive's name: it needs 1 to 1024 bytes, no empty part, no part that begins with a dot, \
-         no control character"
-    )]
-    BadName(String),
+    #[error("{name:?} cannot be an archive's name: {why}")]
+    BadName {
+        /// What was asked for.
+        name: String,
+        /// The limit that it does not keep.
+        why: String,
+    },
     /// One file could not be restored.
     #[error("{0}")]
     NotRestored(String),
     /// Nothing of what was asked for could be read, so no archive was made.
     #[error("nothing could be read, no archive was made")]
     NothingStored,
+    /// A stream had no byte, and that was not wanted.
+    #[error("{0} is empty: nothing was stored; --allow-empty stores it")]
+    EmptyStream(String),
     /// A value outside its bounds was given.
     #[error("{0}")]
     BadOption(String),
@@ -146,6 +146,25 @@ impl Error {
     /// An error for a box of `object` at `offset` that does not open.
     pub(crate) fn unsealed(object: &str, offset: u64) -> Error {
         Error::Corrupt { object: object.to_owned(), offset, what: "the seal is broken".to_owned() }
+    }
+}
+
+fn damaged(object: &str, offset: u64, what: &str) -> String {
+    format!("Data integrity error: {object} is damaged at offset {offset}: {what}")
+}
+
+fn nowhere(id: &ChunkId, needed_by: &str) -> String {
+    format!(
+        "Object with key {id} not found in repository: {needed_by} needs that chunk and no pack holds it"
+    )
+}
+
+/// The same as [`message`], for those who are doing already what it advises to.
+pub(crate) fn finding(error: &Error) -> String {
+    match error {
+        Error::Corrupt { object, offset, what } => damaged(object, *offset, what),
+        Error::MissingChunk { id, needed_by } => nowhere(id, needed_by),
+        other => message(other),
     }
 }
 

@@ -58,7 +58,7 @@ mod write;
 
 pub use archive::NamedArchive;
 pub use backup::{BackupOptions, BackupReport, Input, backup};
-pub use check::{CheckOptions, CheckReport, check};
+pub use check::{CheckOptions, CheckReport, Incomplete, check};
 pub use cutters::CutterChoice;
 pub use diff::{Change, Contents, DiffReport, Difference, compare, diff, kind_name};
 pub use error::{Error, Result, message};

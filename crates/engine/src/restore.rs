@@ -152,6 +152,7 @@ pub fn restore(
     let total = match selection.is_everything() {
         true => archive.archive.original_len,
         false => {
+            repository.settle(&[archive], selection);
             all_items().flatten().filter(|item| selection.selects(&item.path)).map(length).sum()
         }
     };

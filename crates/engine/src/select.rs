@@ -1,20 +1,46 @@
-//! Which items of an archive are meant: all, or those at or below given paths; and none that a pattern excludes.
+//! Which items of an archive are meant: all, or those that given words name; and none that a pattern excludes.
+//!
+//! In: words of the user, and the paths that there are. Out: whether an item is selected, and which words named nothing. A
+//! word is a path as it is stored; if there is none such, the last parts of some; if there are none such either, a shell
+//! pattern. What lies below is selected with what is named.
 
 use crate::pattern::Patterns;
 
-/// Paths, compared part by part, and which of them matched something; and patterns, which win.
+/// Words, what each stands for, and whether it named something; and patterns, which win.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    paths: Vec<(Vec<u8>, bool)>,
+    words: Vec<Word>,
     exclude: Patterns,
 }
 
+#[derive(Clone, Debug)]
+struct Word {
+    text: Vec<u8>,
+    meaning: Meaning,
+    matched: bool,
+}
+
+/// What a word can stand for.
+#[derive(Clone, Debug, Default)]
+enum Meaning {
+    /// A path, compared part by part.
+    #[default]
+    Path,
+    /// The last parts of paths.
+    LastParts,
+    /// A pattern over whole paths.
+    Pattern(Patterns),
+}
+
 impl Selection {
-    /// Items at or below any of `paths`; everything if there are none. A leading or trailing `/` is ignored: archives store
-    /// relative paths.
-    pub fn new(paths: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        let paths = paths.into_iter().map(|path| (Self::stored(&path), false)).collect();
-        Selection { paths, exclude: Patterns::default() }
+    /// Items that any of `words` names, and what is below them; everything if there are none. A leading or trailing `/` is
+    /// ignored: archives store relative paths.
+    pub fn new(words: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let word = |word: Vec<u8>| {
+            let text = Self::stored(&word);
+            Word { text, meaning: Meaning::Path, matched: false }
+        };
+        Selection { words: words.into_iter().map(word).collect(), exclude: Patterns::default() }
     }
 
     /// The same without what a pattern excludes. Patterns are about paths as archives store them.
@@ -31,27 +57,74 @@ impl Selection {
         parts.collect::<Vec<_>>().join(&b'/')
     }
 
-    pub(crate) fn is_everything(&self) -> bool {
-        self.paths.is_empty() && self.exclude.is_empty()
+    /// The words that named nothing, once all paths were seen.
+    pub fn unmatched(&self) -> Vec<Vec<u8>> {
+        self.words.iter().filter(|word| !word.matched).map(|word| word.text.clone()).collect()
     }
 
-    /// Whether the item at `path` is selected. A path that matches only what is excluded has matched: it is there.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.words.is_empty() && self.exclude.is_empty()
+    }
+
+    /// Decides what each word stands for, by the paths that there are. Looks no further than it needs to.
+    pub(crate) fn settle(&mut self, paths: impl Iterator<Item = Vec<u8>>) {
+        let meanings: Vec<Vec<Meaning>> = self.words.iter().map(Word::meanings).collect();
+        // By word: the first of its meanings that some path has.
+        let mut best = vec![usize::MAX; meanings.len()];
+        for path in paths {
+            if best.iter().all(|best| *best == 0) {
+                break;
+            }
+            for ((word, meanings), best) in self.words.iter().zip(&meanings).zip(&mut best) {
+                let mut better = meanings.iter().take(*best);
+                if let Some(found) = better.position(|meaning| meaning.covers(&word.text, &path)) {
+                    *best = found;
+                }
+            }
+        }
+        for ((word, meanings), best) in self.words.iter_mut().zip(meanings).zip(best) {
+            word.meaning = meanings.into_iter().nth(best).unwrap_or_default();
+        }
+    }
+
+    /// Whether the item at `path` is selected. A word that names only what is excluded has named something: it is there.
     pub(crate) fn selects(&mut self, path: &[u8]) -> bool {
-        let mut selected = self.paths.is_empty();
-        for (wanted, matched) in &mut self.paths {
-            let below = match path.strip_prefix(wanted.as_slice()) {
-                Some(rest) => rest.is_empty() || rest.starts_with(b"/") || wanted.is_empty(),
-                None => false,
-            };
-            *matched |= below;
-            selected |= below;
+        let mut selected = self.words.is_empty();
+        for Word { text, meaning, matched } in &mut self.words {
+            let covers = meaning.covers(text, path);
+            *matched |= covers;
+            selected |= covers;
         }
         selected && !self.exclude.exclude(path)
     }
+}
 
-    /// The paths that matched nothing.
-    pub(crate) fn unmatched(&self) -> Vec<Vec<u8>> {
-        self.paths.iter().filter(|(_, matched)| !matched).map(|(path, _)| path.clone()).collect()
+impl Word {
+    /// What it can stand for; the first of these that there is counts.
+    fn meanings(&self) -> Vec<Meaning> {
+        let mut meanings = vec![Meaning::Path, Meaning::LastParts];
+        if self.text.iter().any(|byte| b"*?[".contains(byte)) {
+            meanings.push(Meaning::Pattern(Patterns::new([self.text.clone()])));
+        }
+        meanings
+    }
+}
+
+impl Meaning {
+    /// Whether `path` is what the word names, or below it.
+    fn covers(&self, word: &[u8], path: &[u8]) -> bool {
+        let begins = |path: &[u8]| match path.strip_prefix(word) {
+            Some(rest) => rest.is_empty() || rest.starts_with(b"/") || word.is_empty(),
+            None => false,
+        };
+        match self {
+            Meaning::Path => begins(path),
+            Meaning::LastParts => {
+                let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+                slashes.filter_map(|(at, _)| path.get(at + 1..)).any(begins)
+            }
+            Meaning::Pattern(pattern) => pattern.exclude(path),
+        }
     }
 }
 
@@ -68,6 +141,40 @@ mod tests {
         assert!(!selection.selects(b"var"));
         assert_eq!(selection.unmatched(), [b"none".to_vec()]);
         assert!(Selection::new([]).selects(b"anything"));
+    }
+
+    /// What is selected of these paths, and what named nothing.
+    fn selected(words: &[&str], paths: &[&str]) -> (Vec<String>, Vec<Vec<u8>>) {
+        let mut selection = Selection::new(words.iter().map(|word| word.as_bytes().to_vec()));
+        selection.settle(paths.iter().map(|path| path.as_bytes().to_vec()));
+        let chosen = paths.iter().filter(|path| selection.selects(path.as_bytes()));
+        let chosen = chosen.map(|path| path.to_string()).collect();
+        (chosen, selection.unmatched())
+    }
+
+    #[test]
+    fn a_word_is_a_path_or_the_last_parts_of_some_or_a_pattern() {
+        let paths = ["a.raw", "d", "d/a.raw", "d/b.raw", "d/[x]", "e", "e/b.raw", "e/f/d"];
+        for (words, expected) in [
+            (&["a.raw"][..], &["a.raw"][..]),
+            (&["b.raw"], &["d/b.raw", "e/b.raw"]),
+            (&["d"], &["d", "d/a.raw", "d/b.raw", "d/[x]"]),
+            (&["f"], &["e/f/d"]),
+            (&["f/d"], &["e/f/d"]),
+            (&["[x]"], &["d/[x]"]),
+            (&["d/*.raw"], &["d/a.raw", "d/b.raw"]),
+            (&["*.raw"], &["a.raw", "d/a.raw", "d/b.raw", "e/b.raw"]),
+            (&["?"], &["d", "d/a.raw", "d/b.raw", "d/[x]", "e", "e/b.raw", "e/f/d"]),
+            (&["b.raw", "a.raw"], &["a.raw", "d/b.raw", "e/b.raw"]),
+        ] {
+            let (chosen, unmatched) = selected(words, &paths);
+            assert_eq!(chosen, expected, "{words:?}");
+            assert_eq!(unmatched, [b""; 0], "{words:?}");
+        }
+        assert_eq!(selected(&["raw", "x*", "b.ra"], &paths).1.len(), 3);
+        assert_eq!(selected(&["raw"], &paths).0, [""; 0]);
+        assert_eq!(selected(&[], &paths).0, paths);
+        assert_eq!(selected(&["/"], &paths).0, paths);
     }
 
     #[test]

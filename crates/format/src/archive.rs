@@ -4,11 +4,13 @@
 //! metadata, recipes of contents) are records in that stream, which is chunked and deduplicated like any other.
 
 mod item;
+mod name;
 
 use crate::recipe::Recipe;
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 pub use item::{Content, Device, FLAGS, Identity, Item, ItemKind, Side, UNREADABLE_MAX, Xattr};
+pub use name::{is_archive_name, is_unseen, name_fault, new_name_fault};
 
 /// Longest archive name in bytes.
 pub const NAME_LEN_MAX: u32 = 1024;
@@ -169,15 +171,4 @@ pub fn is_safe_path(path: &[u8]) -> bool {
     path.len() <= PATH_LEN_MAX as usize
         && !path.contains(&0)
         && path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
-}
-
-/// Whether a name can be an archive's: a safe path of at most [`NAME_LEN_MAX`] bytes whose parts do not begin with a dot,
-/// hold no control characters and are not `lost+found`, which file systems have of their own.
-pub fn is_archive_name(name: &str) -> bool {
-    name.len() <= NAME_LEN_MAX as usize
-        && is_safe_path(name.as_bytes())
-        && name
-            .split('/')
-            .all(|part| !part.starts_with('.') && part != "lost+found" && part.len() <= 255)
-        && !name.contains(|character: char| character.is_control())
 }

@@ -5,6 +5,7 @@
 
 use format::archive::{
     Archive, Content, FLAGS, Identity, Item, ItemKind, Side, Time, is_archive_name, is_safe_path,
+    is_unseen, name_fault, new_name_fault,
 };
 use format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
 use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
@@ -275,6 +276,42 @@ fn names_of_archives_are_paths_that_a_terminal_can_show() {
     {
         assert!(!is_archive_name(name), "{name:?}");
     }
+}
+
+#[test]
+fn a_name_that_cannot_be_says_which_limit_it_met() {
+    let long = "n".repeat(256);
+    let longer = ["n"; 513].join("/");
+    for (name, why) in [
+        ("", "empty"),
+        ("a//b", "empty part"),
+        ("a/.b", "dot"),
+        ("a\nb", "control"),
+        (long.as_str(), "255 bytes"),
+        (longer.as_str(), "1024 bytes"),
+    ] {
+        let fault = name_fault(name).unwrap();
+        assert!(fault.contains(why), "{name}: {fault}");
+        assert_eq!(new_name_fault(name), Some(fault));
+    }
+    assert_eq!(name_fault(&["n"; 512].join("/")), None, "1023 bytes");
+}
+
+#[test]
+fn what_is_not_seen_is_read_in_a_name_and_not_made() {
+    let unseen = [
+        '\u{ad}', '\u{200b}', '\u{200d}', '\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}',
+        '\u{feff}',
+    ];
+    for character in unseen {
+        let name = format!("a{character}b");
+        assert!(is_unseen(character) && is_archive_name(&name), "{character:?}");
+        assert!(new_name_fault(&name).is_some(), "{character:?}");
+    }
+    for character in ['a', ' ', '\u{a0}', '\u{301}', '\u{e9}', '\u{5d0}', '\u{1f600}', '\\', '\n'] {
+        assert!(!is_unseen(character), "{character:?}");
+    }
+    assert_eq!(new_name_fault("caf\u{e9} \u{5d0}\u{5d1}"), None);
 }
 
 #[test]

@@ -5,8 +5,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
+use cli::suggest::nearest;
 
 use crate::commands::Command;
 
@@ -14,6 +15,7 @@ const HELP: &str = "\
 Locations:
   PATH, file:///PATH         a repository
   PATH::NAME                 an archive in it
+  PATH::latest               the newest archive, to read, unless one has that name
 
 Exit codes:
   0  everything was done
@@ -42,7 +44,41 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
         words.push("--help".into());
     }
     let line = std::iter::once("garret".into()).chain(words);
-    Ok(Cli::try_parse_from(line)?.command)
+    Ok(Cli::try_parse_from(line).map_err(suggest)?.command)
+}
+
+/// What other programs of the kind call commands of ours.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("backup", "create"),
+    ("snapshots", "list"),
+    ("ls", "list"),
+    ("rm", "delete"),
+    ("remove", "delete"),
+    ("forget", "prune"),
+    ("gc", "prune"),
+    ("compact", "prune"),
+    ("passwd", "change-passphrase"),
+    ("init-repo", "init"),
+];
+
+/// For a command that there is not, the one that was meant and no other: what clap finds similar is often the opposite.
+fn suggest(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let definition = definition();
+    let names: Vec<&str> = definition
+        .get_subcommands()
+        .flat_map(clap::Command::get_name_and_visible_aliases)
+        .collect();
+    let known = ELSEWHERE.iter().find(|(other, _)| other == word).map(|(_, ours)| *ours);
+    let meant = known.or_else(|| nearest(word.as_bytes(), names));
+    error.remove(ContextKind::SuggestedSubcommand);
+    if let Some(meant) = meant {
+        let meant = ContextValue::Strings(vec![meant.to_owned()]);
+        error.insert(ContextKind::SuggestedSubcommand, meant);
+    }
+    error
 }
 
 /// What all commands are like.

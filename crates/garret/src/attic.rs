@@ -99,6 +99,7 @@ fn long_option(word: &OsStr) -> Option<(&str, Option<&OsStr>)> {
 
 /// The one option of attic that begins so.
 fn in_full(command: &OsStr, name: &str) -> Option<&'static str> {
+    let command = if command == "restore" { OsStr::new("extract") } else { command };
     let (_, options) = OPTIONS.iter().find(|(known, _)| command == *known)?;
     let mut candidates = options.iter().chain(&COMMON).filter(|full| full.starts_with(name));
     match (candidates.next(), candidates.next()) {
@@ -142,6 +143,7 @@ mod tests {
                 "create --do-not-cross-mountpoints --checkpoint-interval=3 repo::a x",
             ),
             ("extract --d --strip=1 repo::a", "extract --dry-run --strip-components=1 repo::a"),
+            ("restore --d repo::a", "restore --dry-run repo::a"),
             (
                 "prune --keep-m -1 --p=x --verb repo",
                 "prune --keep-monthly -1 --prefix=x --verbose repo",

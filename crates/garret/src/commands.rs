@@ -26,25 +26,36 @@ pub(crate) enum Command {
     /// Back up files, directories, block devices or standard input
     ///
     /// Makes a new archive. What cannot be read is reported and left out; the archive is made of the rest, and the exit code
-    /// is 1. Files that did not change since the last archive of the same paths are not read again.
+    /// is 1. Files that did not change since the last archive of the same paths are not read again. If standard input or a
+    /// command breaks off, no archive is made.
+    ///
+    /// In NAME, {hostname}, {user}, {pid}, {now} and {utcnow} are filled in; {now:%Y-%m-%d} has a format of strftime; {{ }}
+    /// are braces.
     Create(create::Args),
     /// Restore an archive, or some of its paths
     ///
     /// Every byte is verified before it is written. A file gets its name when it is complete, and one that is there already
     /// is replaced only then.
+    ///
+    /// A PATH is a path as `list` shows it; if there is none such, the last parts of one or of several; if there are none
+    /// such either, a shell pattern as for --exclude. REPO::latest is the newest archive, unless one has that name.
+    #[command(visible_alias = "restore")]
     Extract(extract::Args),
     /// List the archives of a repository, or what is in one
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
     /// original_size, files, problems; their contents have path, type, mode, uid, gid, user, group, size, mtime, target.
-    /// --json has the same names.
+    /// --json has the same names. --short and --format give names byte for byte; elsewhere \ and what is not seen are
+    /// escapes.
+    ///
+    /// A PATH is what it is in `extract`, and REPO::latest too.
     List(list::Args),
     /// Show details of a repository, an archive, or a file in one
     ///
     /// --format and --json have the names that `list` explains for archives; a file has path, format, size, disk_size,
     /// allocated, zero, residue, new; a repository has location, id, encryption, created, archives, original_size,
-    /// stored_size.
+    /// stored_size. A PATH is what it is in `extract`, of one file, and REPO::latest too.
     Info(info::Args),
     /// Delete archives and give back their space
     ///

@@ -6,9 +6,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cli::failure::Failure;
+use format::archive::is_archive_name;
+
+use crate::placeholders;
 
 /// A repository and perhaps an archive.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,20 +31,76 @@ pub(crate) fn repository(text: &OsStr) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The repository and archive that `text` names.
+/// The repository and archive that `text` names; `behind` are the words behind it, where an archive may stand by mistake.
 ///
 /// # Errors
 /// Wrong use if there is no archive name.
-pub(crate) fn archive(text: &OsStr) -> Result<(PathBuf, String), Failure> {
+pub(crate) fn archive(text: &OsStr, behind: &[OsString]) -> Result<(PathBuf, String), Failure> {
     match parse(text)? {
         Location { repository, archive: Some(name) } => Ok((repository, name)),
-        _ => Err(usage(text, ": No archive specified")),
+        _ => Err(no_archive(text, text, behind.first().map(OsString::as_os_str))),
     }
+}
+
+/// The repository and the archive to make in it, its placeholders filled in; `paths` are the words behind it.
+///
+/// # Errors
+/// Wrong use if there is no archive name or it has placeholders that there are not, or if a path is an archive.
+pub(crate) fn new_archive(text: &OsStr, paths: &[OsString]) -> Result<(PathBuf, String), Failure> {
+    let is_there = |path: &OsString| Path::new(path).symlink_metadata().is_ok();
+    let name = match paths {
+        [first, _, ..] if !is_there(first) => Some(first),
+        _ => None,
+    };
+    let Location { repository, archive: Some(name) } = parse(text)? else {
+        return Err(no_archive(text, text, name.map(OsString::as_os_str)));
+    };
+    let is_archive = |path: &&OsString| !is_there(path) && is_archive_of(&repository, path);
+    if let Some(path) = paths.iter().find(is_archive) {
+        return Err(usage(path, " is an archive, no PATH: one is made at a time"));
+    }
+    let name = placeholders::expand(&name).map_err(|why| usage(text, &format!(": {why}")))?;
+    Ok((repository, name))
+}
+
+/// The archive that `text` names in `repository`, by its name alone or as a location.
+///
+/// # Errors
+/// Wrong use if it is in another repository.
+pub(crate) fn archive_in(repository: &Path, text: &OsStr) -> Result<String, Failure> {
+    match parse(text) {
+        Ok(Location { repository: other, archive: Some(name) }) if other == repository => Ok(name),
+        Ok(Location { repository: other, archive: Some(_) }) if other.is_dir() => {
+            Err(usage(text, ": both archives must be of one repository"))
+        }
+        _ => text.to_str().map(str::to_owned).ok_or_else(|| not_text(text)),
+    }
+}
+
+/// Whether a word that should be a path is an archive of this repository.
+pub(crate) fn is_archive_of(repository: &Path, text: &OsStr) -> bool {
+    parse(text).is_ok_and(|found| found.repository == repository && found.archive.is_some())
 }
 
 /// The repository, and the archive if `text` names one.
 pub(crate) fn either(text: &OsStr) -> Result<(PathBuf, Option<String>), Failure> {
     parse(text).map(|location| (location.repository, location.archive))
+}
+
+/// `text` should name an archive; one of `repository` that is perhaps `name`.
+pub(crate) fn no_archive(text: &OsStr, repository: &OsStr, name: Option<&OsStr>) -> Failure {
+    let repository = repository.to_string_lossy();
+    let named =
+        name.and_then(OsStr::to_str).filter(|name| is_archive_name(name) && !name.contains("::"));
+    let form = match named {
+        Some(name) => format!("; write {repository}::{name} for the archive {name}"),
+        None => format!("; write {repository}::NAME for the archive NAME"),
+    };
+    usage(text, &format!(": No archive specified{form}"))
+}
+
+fn not_text(text: &OsStr) -> Failure {
+    usage(text, ": the archive's name is not UTF-8")
 }
 
 fn usage(text: &OsStr, what: &str) -> Failure {
@@ -68,7 +127,7 @@ fn parse(text: &OsStr) -> Result<Location, Failure> {
     };
     let archive = match name {
         Some(b"") => return Err(invalid()),
-        Some(name) => Some(String::from_utf8(name.to_vec()).map_err(|_| invalid())?),
+        Some(name) => Some(String::from_utf8(name.to_vec()).map_err(|_| not_text(text))?),
         None => None,
     };
     if path.is_empty() {

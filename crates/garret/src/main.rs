@@ -8,12 +8,15 @@
 //! Promises: results on stdout, trouble on stderr with one line each; 0 = done, 1 = something went wrong, 2 = wrong use;
 //! never asks without a terminal.
 
+mod archives;
 mod args;
 mod attic;
 mod commands;
 mod demo;
 mod excludes;
+mod inputs;
 mod location;
+mod placeholders;
 
 use std::process::ExitCode;
 

@@ -35,6 +35,8 @@ pub(crate) struct Line {
     pub(crate) passwords: Vec<PasswordFlag>,
     pub(crate) runtime: Runtime,
     pub(crate) storable: Storable,
+    /// The line for the shell whose output is backed up.
+    pub(crate) from_command: Option<OsString>,
     /// The command, its action and its arguments.
     pub(crate) words: Vec<OsString>,
 }
@@ -86,7 +88,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
 }
 
 fn takes_value(flag: &str) -> bool {
-    matches!(flag, "--password-file" | "-O" | "-o")
+    matches!(flag, "--password-file" | "--from-command" | "-O" | "-o")
         || DEPRECATED.iter().any(|(deprecated, _)| *deprecated == flag)
 }
 
@@ -99,6 +101,10 @@ impl Line {
     fn take(&mut self, flag: &str, value: OsString) -> Result<Option<Request>, String> {
         if flag == "--password-file" {
             self.passwords.push(PasswordFlag::File(value.into()));
+            return Ok(None);
+        }
+        if flag == "--from-command" {
+            self.from_command = Some(value);
             return Ok(None);
         }
         let Some(value) = value.to_str() else {
@@ -200,6 +206,18 @@ mod tests {
         let parsed = read("--threads 0 --threads x gc repo --silent");
         assert_eq!(parsed.request.err().unwrap(), "Invalid threads value specified: 0");
         assert!(parsed.silent);
+    }
+
+    #[test]
+    fn a_command_is_one_word_and_anything() {
+        let words = ["backup", "--from-command", "mysqldump --all | cat", "r/backups/a"];
+        match parse(words.into_iter().map(OsString::from)).request {
+            Ok(Request::Run(found)) => {
+                assert_eq!(found.words, ["backup", "r/backups/a"]);
+                assert_eq!(found.from_command, Some("mysqldump --all | cat".into()));
+            }
+            _ => panic!(),
+        }
     }
 
     #[test]

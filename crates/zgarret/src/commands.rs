@@ -39,6 +39,9 @@ pub(crate) fn run(line: &Line, ui: &Ui) -> Result<(), Failure> {
     }
     let context = Context { line, passwords, ui };
     let Some((command, words)) = line.words.split_first() else { return Ok(()) };
+    if line.from_command.is_some() && command != "backup" {
+        return Err(Failure::Fatal("--from-command is for backup <backup file name>".to_owned()));
+    }
     match command.to_str() {
         Some("init") => init::run(&context, words),
         Some("backup") => backup::run(&context, words),

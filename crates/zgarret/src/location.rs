@@ -109,7 +109,8 @@ fn place(
     match String::from_utf8(name) {
         Ok(name) => Ok(Place { repository, name, given: given.to_owned() }),
         Err(error) => {
-            Err(Error::BadName(String::from_utf8_lossy(error.as_bytes()).into_owned()).into())
+            let name = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            Err(Error::BadName { name, why: "it is not UTF-8".to_owned() }.into())
         }
     }
 }

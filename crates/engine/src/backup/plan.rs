@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use format::archive::{
@@ -15,7 +15,7 @@ use image::{Extent, Extra, Kind, Metadata, RawFile, Source, SourceError};
 use super::divide::{Choice, Divided, Part, choose, divide};
 use super::previous::Previous;
 use super::{BackupOptions, Body, Draft, End, Input, Planned, Step, Tools};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::WINDOW_LEN;
 use crate::progress::Progress;
 use crate::walk::{Found, Rules, Walk};
@@ -31,6 +31,8 @@ pub(super) struct Plan<'p> {
     /// What was found since the last step.
     ready: Vec<Planned>,
     open: Option<Open>,
+    /// What is wrong with a stream. It ends the backup: the part that came must not look like all there was.
+    broken: Option<Error>,
     links: Links,
     buffers: &'p BufferPool,
     previous: Previous,
@@ -50,7 +52,8 @@ struct Open {
 
 enum Windows {
     Source(SourceWindows),
-    Stream(StreamWindows),
+    /// With what errors call it.
+    Stream(StreamWindows, PathBuf),
 }
 
 type PlannedStep = Step<(Window, CutterKind)>;
@@ -68,6 +71,7 @@ impl<'p> Plan<'p> {
             walk: None,
             ready: Vec::new(),
             open: None,
+            broken: None,
             links: Links::default(),
             buffers: &tools.buffers,
             previous,
@@ -102,6 +106,10 @@ impl<'p> Plan<'p> {
                     };
                 }
                 Ok(None) => {}
+                Err(error) if matches!(windows, Windows::Stream(..)) => {
+                    self.broken = Some(error.into());
+                    return None;
+                }
                 Err(error) => {
                     step.body = Body::Window(Err(error));
                     open.parts.clear();
@@ -132,7 +140,7 @@ impl<'p> Plan<'p> {
             return true;
         }
         self.walk = None;
-        let started = match self.inputs.pop_front() {
+        match self.inputs.pop_front() {
             None => return false,
             Some(Input::Path(path)) => {
                 let rules = Rules {
@@ -142,12 +150,10 @@ impl<'p> Plan<'p> {
                     mounts: self.options.one_file_system,
                 };
                 self.walk = Some(Walk::new(&path, rules));
-                Ok(())
             }
-            Some(Input::Stream { name, reader }) => self.start_stream(piped(name), reader),
-        };
-        if let Err(error) = started {
-            self.ready.push(Planned::Problem(error));
+            Some(Input::Stream { name, reader }) => {
+                self.start_stream(piped(name), Path::new(PIPE), reader);
+            }
         }
         true
     }
@@ -238,7 +244,8 @@ impl<'p> Plan<'p> {
         let mut item = self.item(&found.metadata, found.stored, ItemKind::File(nothing()));
         // Its number and times say nothing of what comes out of it.
         (item.size, item.linked, item.identity) = (0, false, Identity::default());
-        self.start_stream(item, Box::new(file))
+        self.start_stream(item, &found.path, Box::new(file));
+        Ok(())
     }
 
     /// The item of another name of something that was found before.
@@ -261,22 +268,27 @@ impl<'p> Plan<'p> {
         self.ready.push(Planned::Item(Box::new(item)));
     }
 
-    fn start_stream(
-        &mut self,
-        item: Item,
-        reader: Box<dyn std::io::Read + Send>,
-    ) -> Result<(), SourceError> {
+    /// Starts a stream that errors call `path`.
+    fn start_stream(&mut self, item: Item, path: &Path, reader: Box<dyn std::io::Read + Send>) {
         let mut windows = StreamWindows::new(reader, self.lookahead);
-        let path = Path::new(PIPE);
-        let head = windows.peek().map_err(|error| SourceError::new(path, "read", error))?;
+        let head = match windows.peek() {
+            Ok([]) if self.options.refuse_empty => {
+                self.broken = Some(Error::EmptyStream(path.display().to_string()));
+                return;
+            }
+            Ok(head) => head,
+            Err(error) => {
+                self.broken = Some(SourceError::new(path, "read", error).into());
+                return;
+            }
+        };
         let Choice { cutter, starts, why, .. } =
             choose(&Head(head), Path::new(""), self.options.cutter);
         self.progress.note(&format!("{}: {why}", path.display()));
         windows.set_starts(&starts);
         let begin = Some(Box::new(Draft { item, cutter }));
-        let parts = VecDeque::from([(cutter, Windows::Stream(windows))]);
+        let parts = VecDeque::from([(cutter, Windows::Stream(windows, path.to_owned()))]);
         self.open = Some(Open { begin, parts, end: End::default() });
-        Ok(())
     }
 
     fn item(&self, metadata: &Metadata, path: Vec<u8>, kind: ItemKind) -> Item {
@@ -347,6 +359,9 @@ impl Iterator for Plan<'_> {
             if let Some(step) = self.stretch() {
                 return Some(Ok(step));
             }
+            if let Some(error) = self.broken.take() {
+                return Some(Err(error));
+            }
             if self.ready.len() >= TOGETHER || !self.object() {
                 break;
             }
@@ -364,10 +379,9 @@ impl Windows {
     fn next(&mut self, buffers: &BufferPool) -> (Result<Option<Stretch>, SourceError>, bool) {
         match self {
             Windows::Source(windows) => (windows.next(), windows.is_at_end()),
-            Windows::Stream(windows) => {
-                let name = Path::new(PIPE);
+            Windows::Stream(windows, name) => {
                 let stretch = windows.next(buffers);
-                let stretch = stretch.map_err(|error| SourceError::new(name, "read", error));
+                let stretch = stretch.map_err(|error| SourceError::new(&*name, "read", error));
                 (stretch, windows.is_at_end())
             }
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use engine::{Access, CheckOptions, Phase, Problem, Progress};
+use engine::{Access, CheckOptions, CheckReport, Incomplete, Phase, Problem, Progress};
 
 use crate::location;
 use cli::args::{LockWait, Threads, Verbose};
@@ -61,7 +61,77 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if passed && options.archives {
         ui.print("Archive consistency check complete, no problems found.\n")?;
     }
+    if report.problem_count > 0 {
+        ui.complain(&closing(&report, &options));
+    }
     Ok(())
+}
+
+/// What is damaged, what of it cannot be restored and what can, and what to do: on one line.
+fn closing(report: &CheckReport, options: &CheckOptions) -> String {
+    let mut parts = Vec::new();
+    let packs = report.pack_count + report.missing_packs;
+    for (count, what) in [
+        (report.damaged_packs, format!("of {} damaged", plural(packs, "pack"))),
+        (report.missing_packs, format!("of {} missing", plural(packs, "pack"))),
+        (report.damaged_segments, "of the index's segments damaged".to_owned()),
+    ] {
+        parts.extend((count > 0).then(|| format!("{count} {what}")));
+    }
+    if options.archives {
+        parts.push(restorable(report));
+    }
+    parts.push(advice(report, options).to_owned());
+    parts.join("; ")
+}
+
+/// Which archives are whole.
+fn restorable(report: &CheckReport) -> String {
+    let CheckReport { archive_count: all, incomplete, .. } = report;
+    let one = |archive: &Incomplete| match archive.file_count {
+        Some(count) => format!("{} ({})", archive.name, plural(count, "file")),
+        None => format!("{} (not all of it can be looked at)", archive.name),
+    };
+    let mut names: Vec<String> = incomplete.iter().take(NAMES_SHOWN).map(one).collect();
+    names.extend((incomplete.len() > NAMES_SHOWN).then(|| "...".to_owned()));
+    let lost = incomplete.len() as u64;
+    let others = match all.saturating_sub(lost) {
+        0 => String::new(),
+        whole => format!("; the other {whole} can"),
+    };
+    match lost {
+        0 => "every archive can be restored whole".to_owned(),
+        _ => format!(
+            "{lost} of {} cannot be restored whole: {}{others}",
+            plural(*all, "archive"),
+            names.join(", ")
+        ),
+    }
+}
+
+/// How many archives the last line names.
+const NAMES_SHOWN: usize = 10;
+
+/// What to run next.
+fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
+    let is_lost = !report.incomplete.is_empty();
+    if !options.archives || !options.verify_data && report.damaged_packs > 0 {
+        "run garret check --verify-data to see which files are concerned"
+    } else if is_lost && report.damaged_packs > 0 {
+        "to mend them, move the damaged packs out of packs/ and run garret create of the same files: it stores \
+         again what these still have; archives that stay damaged can be deleted"
+    } else if is_lost {
+        "to mend them, run garret create of the same files: it stores again what these still have; archives that \
+         stay damaged can be deleted"
+    } else if report.damaged_packs > 0 {
+        "run garret prune, which drops packs that no archive needs"
+    } else {
+        "remove what is in index/ while no program is running: it is made again from the packs"
+    }
+}
+
+fn plural(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Why there is no repair, and what there is instead.

@@ -1,11 +1,13 @@
 //! `garret compare`: whether the files on the disk are those of an archive.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use engine::Access;
 
 use super::diff;
+use crate::archives::{self, Searched};
 use crate::location;
 use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
@@ -39,18 +41,20 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.lock_wait.tell(ui);
-    let (path, name) = location::archive(&args.archive)?;
+    let (path, name) = location::archive(&args.archive, &args.paths)?;
     let repository = session::open(&path, Access::Read, ui)?;
-    let archive = repository.archive(&name)?;
+    let archive = archives::find(&repository, &name, ui)?;
+    let name = &archive.name;
     let base = args.base.clone().unwrap_or_else(|| PathBuf::from("."));
-    let mut selection = diff::selection(&args.paths);
+    let mut selection = archives::selection(&args.paths);
     let threads = args.threads.count();
     let report = engine::compare(&repository, &archive, &base, &mut selection, threads, ui)?;
-    let base = base.to_string_lossy();
-    let sides =
-        Record::default().with("archive", Record::of_archive(&archive).json()).with("base", base);
+    let sides = Record::default()
+        .with("archive", Record::of_archive(&archive).json())
+        .with_bytes(["base", "base_hex"], base.as_os_str().as_bytes());
     diff::show(&report, args.json.then_some(sides), ui)?;
-    diff::complain(&report, &format!("archive {name}"), ui);
+    let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
+    searched.complain(&report.unmatched, ui)?;
     match report.changes.len() {
         0 => Ok(()),
         count => {

@@ -1,16 +1,16 @@
 //! `garret create`: makes an archive.
 
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::time::Instant;
 
-use engine::{Access, BackupOptions, BackupReport, Compression, Input};
+use engine::{Access, BackupOptions, BackupReport, Compression, Error};
 
 use crate::excludes::Excludes;
+use crate::inputs::Inputs;
 use crate::location;
 use cli::args::{self, CutterName, LockWait, Threads};
 use cli::failure::{self, Failure};
+use cli::pipes::producer_failure;
 use cli::render;
 use cli::ui::Ui;
 use cli::{session, surroundings};
@@ -48,9 +48,6 @@ pub(crate) struct Args {
     /// What decides where chunks end
     #[arg(long, value_name = "CUTTER", default_value = "auto")]
     cutter: CutterName,
-    /// Name in the archive of what PATH - reads [default: stdin]
-    #[arg(long, value_name = "NAME")]
-    stdin_name: Option<OsString>,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -61,17 +58,18 @@ pub(crate) struct Args {
     /// The archive to make
     #[arg(value_name = "REPO::NAME")]
     archive: OsString,
-    /// Files, directories, block devices (their content); - is standard input
-    #[arg(value_name = "PATH", required = true)]
-    paths: Vec<OsString>,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     ui.set_verbose(args.verbose);
     args.lock_wait.tell(ui);
-    let (path, name) = location::archive(&args.archive)?;
-    let inputs = inputs(args.paths, args.stdin_name.as_deref())?;
+    let (path, name) = location::new_archive(&args.archive, args.inputs.paths())?;
+    let refuse_empty = args.inputs.refuse_empty();
+    let command = args.inputs.command();
+    let inputs = args.inputs.open()?;
     let exclude = args.excludes.patterns()?;
     let mut repository = session::open(&path, Access::Create, ui)?;
     let mut options = BackupOptions {
@@ -82,13 +80,19 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         exclude_caches: args.exclude_caches,
         one_file_system: args.do_not_cross_mountpoints,
         read_special: args.read_special,
+        refuse_empty,
         ..surroundings::backup_options(&path)?
     };
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
-    let report = engine::backup(&mut repository, &name, inputs, &options, ui)
-        .map_err(|error| failure::no_archive(error, "garret prune"))?;
+    let report =
+        engine::backup(&mut repository, &name, inputs, &options, ui).map_err(
+            |error| match error {
+                Error::Store(_) => failure::no_archive(error, "garret prune"),
+                error => producer_failure(command.as_deref(), error),
+            },
+        )?;
     if args.stats || args.json {
         let totals = Totals {
             seconds: started.elapsed().as_secs_f64(),
@@ -109,25 +113,6 @@ struct Totals {
     original: u64,
     /// Bytes of the repository.
     stored: u64,
-}
-
-fn inputs(paths: Vec<OsString>, stdin_name: Option<&OsStr>) -> Result<Vec<Input>, Failure> {
-    let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
-    match (paths.iter().filter(|path| *path == "-").count(), stdin_name) {
-        (0, Some(_)) => return usage("--stdin-name needs the PATH -, which is standard input"),
-        (2.., _) => return usage("standard input can be read only once: give - once"),
-        _ => {}
-    }
-    let name = stdin_name.unwrap_or(OsStr::new("stdin")).as_bytes();
-    let name = name.strip_prefix(b"/").unwrap_or(name);
-    if !format::archive::is_safe_path(name) {
-        return usage("--stdin-name must be a path without empty, . and .. parts");
-    }
-    let input = |path: OsString| match path == "-" {
-        true => Input::Stream { name: name.to_vec(), reader: Box::new(io::stdin()) },
-        false => Input::Path(path.into()),
-    };
-    Ok(paths.into_iter().map(input).collect())
 }
 
 /// The same for programs: times as RFC 3339 has them, lengths in bytes.
@@ -175,7 +160,7 @@ fn stats(report: &BackupReport, totals: &Totals) -> String {
         (new, stored) => format!(" ({:.2} : 1)", new as f64 / stored as f64),
     };
     let rule = render::RULE;
-    let mut text = format!("{rule}\nArchive name: {}\n", render::one_line(&archive.name));
+    let mut text = format!("{rule}\nArchive name: {}\n", render::name(&archive.name));
     text += &format!("Archive fingerprint: {fingerprint}\n");
     text += &format!("Start time: {}\n", render::long_time(body.start));
     text += &format!("End time: {}\n", render::long_time(body.end));

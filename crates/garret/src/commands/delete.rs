@@ -7,6 +7,7 @@ use engine::{
     Access, Area, Compression, Error, GcOptions, LocalStore, LockMode, Repository, Store,
 };
 
+use crate::archives;
 use crate::location;
 use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut repository = session::open(&path, Access::Delete, ui)?;
     let existing = repository.archive_names()?;
     if let Some(missing) = names.iter().find(|name| !existing.contains(name)) {
-        return Err(Error::ArchiveMissing(missing.clone()).into());
+        return Err(archives::missing(&existing, missing));
     }
     let freed = remove(&mut repository, &names, args.threads, ui)?;
     if args.stats {
@@ -78,9 +79,15 @@ fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
 
 fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failure> {
     let mut names = Vec::new();
-    let mut repository = None;
+    let mut repository: Option<PathBuf> = None;
     for text in archives {
-        let (path, name) = location::archive(text)?;
+        let (path, Some(name)) = location::either(text)? else {
+            let second = archives.get(1).map(OsString::as_os_str);
+            return Err(match &repository {
+                None => location::no_archive(text, text, second),
+                Some(first) => location::no_archive(text, first.as_os_str(), Some(text)),
+            });
+        };
         if repository.get_or_insert_with(|| path.clone()) != &path {
             let text = "all archives to delete must be of one repository".to_owned();
             return Err(Failure::Usage(text));

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::ops::Range;
-use std::os::unix::ffi::OsStringExt;
 
-use engine::{Access, Change, Contents, DiffReport, Difference, Selection};
+use engine::{Access, Change, Contents, DiffReport, Difference};
 use serde_json::{Value, json};
 
+use crate::archives::{self, Searched};
 use crate::location;
 use cli::args::{LockWait, Threads, Verbose};
 use cli::failure::Failure;
@@ -32,9 +32,9 @@ pub(crate) struct Args {
     /// The first archive
     #[arg(value_name = "REPO::NAME")]
     from: OsString,
-    /// The name of the second, in the same repository
+    /// The name of the second, in the same repository; REPO::NAME is understood as well
     #[arg(value_name = "NAME")]
-    to: String,
+    to: OsString,
     /// Only these paths and what is below them
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
@@ -43,31 +43,20 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.lock_wait.tell(ui);
-    let (path, name) = location::archive(&args.from)?;
+    let (path, name) = location::archive(&args.from, std::slice::from_ref(&args.to))?;
+    let second = location::archive_in(&path, &args.to)?;
     let repository = session::open(&path, Access::Read, ui)?;
-    let from = repository.archive(&name)?;
-    let to = repository.archive(&args.to)?;
-    let mut selection = selection(&args.paths);
+    let from = archives::find(&repository, &name, ui)?;
+    let to = archives::find(&repository, &second, ui)?;
+    let mut selection = archives::selection(&args.paths);
     let threads = args.threads.count();
     let report = engine::diff(&repository, &from, &to, &mut selection, threads, ui)?;
     let sides = Record::default()
         .with("from", Record::of_archive(&from).json())
         .with("to", Record::of_archive(&to).json());
     show(&report, args.json.then_some(sides), ui)?;
-    complain(&report, &format!("archive {name} nor in {}", args.to), ui);
-    Ok(())
-}
-
-/// What the user wants to be compared.
-pub(super) fn selection(paths: &[OsString]) -> Selection {
-    Selection::new(paths.iter().cloned().map(OsString::into_vec))
-}
-
-/// Reports the paths that are nowhere.
-pub(super) fn complain(report: &DiffReport, place: &str, ui: &Ui) {
-    for path in &report.unmatched {
-        ui.report(&format!("{}: not in {place}", String::from_utf8_lossy(path)));
-    }
+    let searched = Searched { repository: &repository, path: &path, archives: &[&from, &to] };
+    searched.complain(&report.unmatched, ui)
 }
 
 /// Prints what differs: a line for each path, or a JSON document that begins with the two sides.
@@ -84,8 +73,8 @@ pub(super) fn show(report: &DiffReport, sides: Option<Record>, ui: &Ui) -> Resul
 
 /// `changed        8192 vm.img: 0-4095, 65536-69631`
 fn line(change: &Change) -> String {
-    let path = render::one_line(&String::from_utf8_lossy(&change.path));
-    let text = |bytes: &[u8]| render::one_line(&String::from_utf8_lossy(bytes));
+    let path = render::name(&change.path);
+    let text = |bytes: &[u8]| render::name(bytes);
     let (word, bytes, more) = match &change.difference {
         Difference::Added { len } => ("added", len.to_string(), String::new()),
         Difference::Removed { len } => ("removed", len.to_string(), String::new()),
@@ -116,7 +105,6 @@ fn places(contents: &Contents) -> String {
 
 fn json_change(change: &Change) -> Value {
     let record = Record::default().with_path(&change.path);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let record = match &change.difference {
         Difference::Added { len } => record.with("change", "added").with("size", *len),
         Difference::Removed { len } => record.with("change", "removed").with("size", *len),
@@ -124,7 +112,8 @@ fn json_change(change: &Change) -> Value {
             record.with("change", "type").with("from", from.as_str()).with("to", to.as_str())
         }
         Difference::Target { from, to } => {
-            record.with("change", "target").with("from", text(from)).with("to", text(to))
+            let record = record.with("change", "target").with_bytes(["from", "from_hex"], from);
+            record.with_bytes(["to", "to_hex"], to)
         }
         Difference::Contents(contents) => {
             let range = |range: &Range<u64>| json!({ "start": range.start, "end": range.end });

@@ -2,20 +2,18 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use engine::{
     Access, AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
-    Selection,
 };
 
+use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
 use crate::location;
 use cli::args::{LockWait, Threads};
 use cli::failure::Failure;
+use cli::pipes::{self, Unfit};
 use cli::ui::Ui;
 use cli::{render, session, surroundings};
 
@@ -96,17 +94,20 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         let why = "--allocation exact is about files as they were; leave out --as".to_owned();
         return Err(Failure::Usage(why));
     }
-    let (path, name) = location::archive(&args.archive)?;
+    let (path, name) = location::archive(&args.archive, &args.paths)?;
+    let mut out = args.stdout.then(standard_output).transpose()?;
     let exclude = args.excludes.patterns()?;
     let repository = session::open(&path, Access::Read, ui)?;
-    let archive = repository.archive(&name)?;
-    if archive.archive.name != name {
+    let archive = archives::find(&repository, &name, ui)?;
+    if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
         let made_as = render::one_line(&archive.archive.name);
-        ui.wait(&format!("note: archive {} was made as {made_as}", render::one_line(&name)));
+        ui.wait(&format!(
+            "note: archive {} was made as {made_as}",
+            render::one_line(&archive.name)
+        ));
     }
-    let paths = args.paths.into_iter().map(OsString::into_vec);
-    let mut selection = Selection::new(paths).without(exclude);
+    let mut selection = archives::selection(&args.paths).without(exclude);
     let [users, groups] =
         if args.numeric_owner { Default::default() } else { surroundings::numbers() };
     let options = RestoreOptions {
@@ -126,10 +127,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         strip: args.strip_components,
         replace_used: args.force,
     };
-    let mut out;
-    let destination = if args.stdout {
-        out = raw_stdout()?;
-        Destination::Stream(&mut out)
+    let destination = if let Some(out) = &mut out {
+        Destination::Stream(out)
     } else if args.dry_run {
         Destination::Nowhere
     } else if let Some(device) = args.to_device {
@@ -150,11 +149,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             "note: stop the virtual machines that use these images, or replace them with --force",
         );
     }
-    for path in report.unmatched {
-        let path = String::from_utf8_lossy(&path).into_owned();
-        ui.report(&format!("{path}: not in archive {name}"));
-    }
-    Ok(())
+    let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
+    searched.complain(&report.unmatched, ui)
 }
 
 /// Newer files that a question names.
@@ -188,8 +184,13 @@ fn consider(preview: &Preview, force: bool, ui: &Ui) -> Result<(), Failure> {
     }
 }
 
-/// Standard output without the line buffer that std puts in front of it: images have no lines.
-fn raw_stdout() -> Result<File, Failure> {
-    let owned = io::stdout().as_fd().try_clone_to_owned();
-    owned.map(File::from).map_err(|error| Failure::io("standard output", &error))
+/// Standard output, if data may go there.
+fn standard_output() -> Result<File, Failure> {
+    let why = match pipes::output()? {
+        Ok(file) => return Ok(file),
+        Err(Unfit::Terminal) => "a terminal",
+        Err(Unfit::Closed) => "closed",
+    };
+    let text = format!("standard output is {why}: give --stdout a file or a pipe, or --dry-run");
+    Err(Failure::Usage(text))
 }

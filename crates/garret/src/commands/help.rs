@@ -34,8 +34,9 @@ matched as it is stored, without a leading slash.
 A file for --exclude-from has one pattern per line; empty lines and lines that begin with # do not
 count, spaces do.
 
-The PATHs of extract are no patterns: each stands for itself and for what is below it. An exclude
-beats a PATH.
+A PATH of extract, list, info, diff and compare stands for itself and for what is below it; if the
+archive has no such path, for all whose last parts it is; if there are none, it is a pattern. An
+exclude beats a PATH.
 
 Examples:
   garret create -e '*.iso' REPO::NAME /srv
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Some(topic) = &args.topic else {
         return ui.print(&shown(all, &["garret", "--help"]));
     };
-    let Some(command) = all.find_subcommand(topic) else {
+    let Some(command) = all.find_subcommand(topic).cloned() else {
         return match topic.as_str() {
             "patterns" => ui.print(PATTERNS),
             _ => Err(Failure::Usage(format!("No help available on {topic}"))),
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         true => command.long_about(Resettable::Reset),
         false => command,
     };
-    ui.print(&shown(all.mut_subcommand(topic, brief), &["garret", topic, "--help"]))
+    ui.print(&shown(all.mut_subcommand(command.get_name(), brief), &["garret", topic, "--help"]))
 }
 
 /// What the program answers to a call for help.

@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use engine::{Access, Repository, Selection};
+use engine::{Access, Repository};
 use format::archive::Time;
 use format::config::KeyMode;
 use serde_json::json;
 
+use crate::archives;
 use crate::location;
 use cli::args::{LockWait, Verbose};
 use cli::failure::Failure;
@@ -49,7 +50,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.lock_wait.tell(ui);
     let (path, name) = match &args.path {
-        Some(_) => location::archive(&args.location).map(|(path, name)| (path, Some(name)))?,
+        Some(file) => location::archive(&args.location, std::slice::from_ref(file))
+            .map(|(path, name)| (path, Some(name)))?,
         None => location::either(&args.location)?,
     };
     let repository = session::open(&path, Access::Read, ui)?;
@@ -58,7 +60,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         (Some(name), None) => archive(&repository, &path, &name, &args.layout, ui)?,
         (None, _) => whole(&repository, &path, &args.layout, ui)?,
     };
-    ui.print(&text)
+    ui.print(text)
 }
 
 /// What identifies a repository.
@@ -66,7 +68,7 @@ pub(super) fn repository_record(repository: &Repository, path: &Path) -> Record 
     let config = repository.config();
     let created = Time { secs: config.created, nanos: 0 };
     Record::default()
-        .with("location", path.to_string_lossy())
+        .with_bytes(["location", "location_hex"], path.as_os_str().as_bytes())
         .with("id", repository.id().to_string())
         .with("encryption", encryption(config.key_mode))
         .with("created", render::iso_time(created))
@@ -86,27 +88,27 @@ fn archive(
     name: &str,
     layout: &Layout,
     ui: &Ui,
-) -> Result<String, Failure> {
-    let found = repository.archive(name)?;
+) -> Result<Vec<u8>, Failure> {
+    let found = archives::find(repository, name, ui)?;
     let body = &found.archive;
     if layout.json {
         let all = json!({
             "repository": sizes(repository_record(repository, path), repository, ui)?.json(),
             "archive": Record::of_archive(&found).json(),
         });
-        return Ok(record::document(&all));
+        return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
         return Record::of_archive(&found).format(template);
     }
     let fingerprint = format::ChunkId::from_bytes(found.fingerprint);
-    let mut text = format!("Name: {}\n", render::one_line(&found.name));
+    let mut text = format!("Name: {}\n", render::name(&found.name));
     if body.name != found.name {
-        text += &format!("Made as: {}\n", render::one_line(&body.name));
+        text += &format!("Made as: {}\n", render::name(&body.name));
     }
     text += &format!("Fingerprint: {fingerprint}\n");
-    text += &format!("Hostname: {}\n", render::one_line(&body.host));
-    text += &format!("Username: {}\n", render::one_line(&body.user));
+    text += &format!("Hostname: {}\n", render::name(&body.host));
+    text += &format!("Username: {}\n", render::name(&body.user));
     text += &format!("Time: {}\n", render::long_time(body.end));
     text += &format!("Command line: {}\n", render::command_line(&body.command));
     text += &format!("Number of files: {}\n", body.file_count);
@@ -117,7 +119,7 @@ fn archive(
     text += &render::size_header();
     text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
     text += &overview::all_archives(repository, ui)?;
-    Ok(text)
+    Ok(text.into_bytes())
 }
 
 fn one_file(
@@ -126,15 +128,11 @@ fn one_file(
     path: &OsStr,
     layout: &Layout,
     ui: &Ui,
-) -> Result<String, Failure> {
-    let archive = repository.archive(name)?;
-    let stored = Selection::stored(path.as_bytes());
-    let shown = String::from_utf8_lossy(&stored).into_owned();
-    let missing = || {
-        let why = format!("{shown} is no file of archive {name}: `garret list` shows what is");
-        Failure::Fatal(why)
-    };
-    let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(missing)?;
+) -> Result<Vec<u8>, Failure> {
+    let archive = archives::find(repository, name, ui)?;
+    let stored = archives::one_file(repository, &archive, path)?;
+    let gone = || archives::no_file(path.as_bytes(), &archive, "it has no content");
+    let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(gone)?;
     let file = || {
         Record::default()
             .with_path(&stored)
@@ -148,13 +146,13 @@ fn one_file(
     };
     if layout.json {
         let all = json!({ "archive": Record::of_archive(&archive).json(), "file": file().json() });
-        return Ok(record::document(&all));
+        return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
         return file().format(template);
     }
     let size = |bytes: u64| format!("{} ({bytes} bytes)", render::size(bytes));
-    let mut text = format!("Path: {}\n", render::one_line(&shown));
+    let mut text = format!("Path: {}\n", render::name(&stored));
     text += &format!("Format: {}\n", render::one_line(&info.format));
     text += &format!("File size: {}\n", size(info.file_len));
     if info.is_container {
@@ -166,7 +164,7 @@ fn one_file(
         text += &format!("Residue: {}\n", size(info.residue));
     }
     text += &format!("New in this archive: {}\n", size(info.new));
-    Ok(text)
+    Ok(text.into_bytes())
 }
 
 /// A record with how many archives the repository has, and how long they and it are.
@@ -182,13 +180,14 @@ fn whole(
     path: &Path,
     layout: &Layout,
     ui: &Ui,
-) -> Result<String, Failure> {
+) -> Result<Vec<u8>, Failure> {
     let record = || sizes(repository_record(repository, path), repository, ui);
     if layout.json {
-        return Ok(record::document(&json!({ "repository": record()?.json() })));
+        let all = json!({ "repository": record()?.json() });
+        return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
         return record()?.format(template);
     }
-    overview::repository(repository, path, ui)
+    overview::repository(repository, path, ui).map(String::into_bytes)
 }

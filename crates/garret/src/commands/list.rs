@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use engine::{Access, Repository};
+use engine::{Access, NamedArchive, Repository, Selection};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::info;
+use crate::archives::{self, Searched};
 use crate::location;
 use cli::args::{LockWait, Verbose};
 use cli::failure::Failure;
@@ -42,15 +43,27 @@ pub(crate) struct Args {
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
+    /// Only these paths of the archive and what is below them
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.lock_wait.tell(ui);
-    let (path, name) = location::either(&args.location)?;
+    let (path, name) = match args.paths.as_slice() {
+        [] => location::either(&args.location)?,
+        paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,
+    };
     let repository = session::open(&path, Access::Read, ui)?;
     match name {
-        Some(name) => items(&repository, &name, &args.layout, ui),
+        Some(name) => {
+            let archive = archives::find(&repository, &name, ui)?;
+            let mut selection = archives::selection(&args.paths);
+            items(&repository, &archive, &mut selection, &args.layout, ui)?;
+            let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
+            searched.complain(&selection.unmatched(), ui)
+        }
         None => archives(&repository, &path, &args.layout, ui),
     }
 }
@@ -73,27 +86,30 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
     }
     let line = |found| match &layout.format {
         Some(template) => Record::of_archive(found).format(template),
-        None if layout.short => Ok(format!("{}\n", render::one_line(&found.name))),
-        None => Ok(format!("{}\n", render::archive_line(found))),
+        None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
+        None => Ok(format!("{}\n", render::archive_line(found)).into_bytes()),
     };
-    ui.print(&archives.iter().map(line).collect::<Result<String, _>>()?)
+    ui.print(archives.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-fn items(repository: &Repository, name: &str, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
-    let archive = repository.archive(name)?;
+fn items(
+    repository: &Repository,
+    archive: &NamedArchive,
+    selection: &mut Selection,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<(), Failure> {
     let now = Timestamp::now();
-    let items = repository.items(&archive)?;
+    let items = repository.selected(archive, selection)?;
     if layout.json {
         let items: Vec<Value> = items.iter().map(|item| Record::of_item(item).json()).collect();
-        let all = json!({ "archive": Record::of_archive(&archive).json(), "items": items });
+        let all = json!({ "archive": Record::of_archive(archive).json(), "items": items });
         return ui.print(&record::document(&all));
     }
     let line = |item: &format::archive::Item| match &layout.format {
         Some(template) => Record::of_item(item).format(template),
-        None if layout.short => {
-            Ok(format!("{}\n", render::one_line(&String::from_utf8_lossy(&item.path))))
-        }
-        None => Ok(render::item_line(item, now)),
+        None if layout.short => Ok([&item.path[..], b"\n"].concat()),
+        None => Ok(render::item_line(item, now).into_bytes()),
     };
-    ui.print(&items.iter().map(line).collect::<Result<String, _>>()?)
+    ui.print(items.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
 }

@@ -49,8 +49,9 @@ pub(crate) struct Args {
     /// How many of the years
     #[arg(short = 'y', long, value_name = "N", default_value_t = 0)]
     keep_yearly: i64,
-    /// Only archives whose name begins with this are considered
+    /// Only archives whose name begins with this are considered; placeholders are filled in as in create
     #[arg(short, long, value_name = "STR", default_value = "", hide_default_value = true)]
+    #[arg(value_parser = crate::placeholders::expand)]
     prefix: String,
     #[command(flatten)]
     threads: Threads,

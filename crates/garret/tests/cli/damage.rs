@@ -46,6 +46,17 @@ fn a_flipped_byte_of_data_costs_the_files_that_need_it_and_no_other() {
         assert!(ran.stderr.contains(name), "{}", ran.stderr);
     }
     assert!(!ran.stderr.contains("two.img"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("run `garret check"), "it is running: {}", ran.stderr);
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(
+        lines[lines.len() - 2..],
+        [
+            "garret: 1 of 2 packs damaged; 2 of 2 archives cannot be restored whole: one (1 file), two (1 file); \
+             to mend them, move the damaged packs out of packs/ and run garret create of the same files: it stores \
+             again what these still have; archives that stay damaged can be deleted",
+            super::CLOSING
+        ]
+    );
     assert_eq!(
         String::from_utf8_lossy(&ran.stdout),
         "Starting repository check...\nStarting archive consistency check...\n"
@@ -116,4 +127,59 @@ fn a_lost_index_is_made_again_from_the_packs() {
         fs::remove_file(segment).unwrap();
     }
     dir.run(&["extract", "-n", "repo::two"]).silent();
+}
+
+/// The line of check before the last.
+#[track_caller]
+fn closing(dir: &Dir, options: &[&str]) -> String {
+    let ran = dir.run(&[&["check", "repo"], options].concat());
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(lines.last(), Some(&super::CLOSING));
+    lines[lines.len() - 2].to_owned()
+}
+
+#[test]
+fn what_check_says_to_do_mends_what_can_be_mended() {
+    let dir = two_archives();
+    dir.image("three.img", 3);
+    dir.run(&["create", "repo::three", "three.img"]).silent();
+    let pack = pack_of_one(&dir);
+    flip(&pack, 500_000);
+    let line = closing(&dir, &["--verify-data"]);
+    let lost = "garret: 1 of 3 packs damaged; 2 of 3 archives cannot be restored whole: \
+                one (1 file), two (1 file); the other 1 can; to mend them, move the damaged packs out of packs/ and run";
+    assert!(line.starts_with(lost), "{line}");
+    dir.run(&["extract", "-n", "repo::three"]).silent();
+    let line = closing(&dir, &["--verify-data", "--repository-only"]);
+    assert!(
+        line.ends_with("run garret check --verify-data to see which files are concerned"),
+        "{line}"
+    );
+    fs::rename(&pack, dir.path("damaged")).unwrap();
+    let line = closing(&dir, &[]);
+    assert!(line.starts_with("garret: 1 of 3 packs missing; 2 of 3 archives cannot be"), "{line}");
+    assert!(line.contains("; to mend them, run garret create of the same files"), "{line}");
+    dir.run(&["create", "repo::four", "one.img"]).silent();
+    for archive in ["repo::one", "repo::two"] {
+        dir.run(&["extract", "-n", archive]).silent();
+    }
+    let line = closing(&dir, &[]);
+    assert!(
+        line.contains("every archive can be restored whole; remove what is in index/"),
+        "{line}"
+    );
+    for segment in super::files_below(&dir.path("repo/index")) {
+        fs::remove_file(segment).unwrap();
+    }
+    dir.run(&["check", "--verify-data", "repo"]).succeeds();
+}
+
+#[test]
+fn an_archive_that_cannot_be_read_is_counted_too() {
+    let dir = two_archives();
+    flip(&dir.path("repo/backups/one"), 200);
+    let line = closing(&dir, &[]);
+    let begin = "garret: 1 of 2 archives cannot be restored whole: one (not all of it can be looked at); the other 1 can";
+    assert!(line.starts_with(begin), "{line}");
 }

@@ -366,8 +366,11 @@ fn info_of_other_files_says_what_they_are() {
     let (said, _) = info(&dir, "repo::b", "app");
     let format = "\nFormat: qcow2 version 3, clusters of 65536 bytes, stored as bytes\n";
     assert!(said.contains(format), "{said}");
-    for path in ["nothing", "tree", "tree/notes/below"] {
-        let why = format!("{path} is no file of archive a: `garret list` shows what is");
+    let list = "`garret list` shows what is";
+    for (path, why) in
+        [("nothing", list), ("tree", "it is a directory"), ("tree/notes/below", list)]
+    {
+        let why = format!("{path} is no file of archive a: {why}");
         dir.run(&["info", "repo::a", path]).refused(1, &why);
     }
     dir.run(&["info", "repo", "app"]).refused(2, "\"repo\": No archive specified");

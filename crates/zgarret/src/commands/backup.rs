@@ -1,17 +1,18 @@
-//! `zgarret backup`: makes a backup of standard input, of a file or block device, or one of each file of a directory.
+//! `zgarret backup`: makes a backup of standard input, of what a command prints, of a file or block device, or one of each
+//! file of a directory.
 //!
 //! Promises: what cannot become a backup is refused before anything is read; a name in `backups/` appears when its backup is
 //! complete; nothing on stdout.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use cli::failure::{self, Failure};
+use cli::pipes::{self, Producer, Unfit, producer_failure};
 use cli::surroundings;
 use engine::{Access, BackupOptions, Error, Input, Progress, Repository};
 
@@ -19,8 +20,13 @@ use super::{Context, report, wrong_use};
 use crate::location::{self, Parents, Place, reason};
 
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
+    let command = &context.line.from_command;
     match words {
-        [to] => standard_input(context, to),
+        [to] => match command {
+            Some(line) => output_of(context, line, to),
+            None => standard_input(context, to),
+        },
+        _ if command.is_some() => Err(wrong_use("backup")),
         [from, to] => {
             let metadata = fs::metadata(from).map_err(|error| cannot_open(from, &error))?;
             match metadata.is_dir() {
@@ -60,6 +66,7 @@ impl<'a> Writer<'a> {
         engine::backup(repository, &place.name, vec![input], options, context.ui).map(drop).map_err(
             |error| match error {
                 Error::Store(_) => failure::no_archive(error, "zgarret gc"),
+                Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
                 error => place.failure(error),
             },
         )
@@ -73,20 +80,26 @@ fn free_place(to: &OsStr) -> Result<Place, Failure> {
 }
 
 fn standard_input(context: &Context<'_>, to: &OsStr) -> Result<(), Failure> {
-    let stdin = io::stdin();
-    if stdin.is_terminal() {
-        return Err(Failure::Fatal("Won't read data from a terminal".to_owned()));
-    }
+    let wont = |what: &str| Err(Failure::Fatal(format!("Won't read data from a {what}")));
+    let reader = match pipes::input()? {
+        Ok(reader) => reader,
+        Err(Unfit::Terminal) => return wont("terminal"),
+        Err(Unfit::Closed) => return wont("closed standard input"),
+    };
     let place = free_place(to)?;
     let mut writer = Writer::open(context, &place.repository)?;
-    // Without the buffer that std puts in front of it.
-    let reader = stdin.as_fd().try_clone_to_owned();
-    let reader = reader.map_err(|error| Failure::io("standard input", &error))?;
-    writer.back_up(&place, stream(&place, File::from(reader)))
+    writer.back_up(&place, stream(&place, reader))
+}
+
+/// Backs up what a line for the shell prints, if it ends well.
+fn output_of(context: &Context<'_>, line: &OsStr, to: &OsStr) -> Result<(), Failure> {
+    let place = free_place(to)?;
+    let mut writer = Writer::open(context, &place.repository)?;
+    writer.back_up(&place, stream(&place, Producer::new(line.to_owned())))
 }
 
 /// A stream has no name of its own: it is called as the backup is.
-fn stream(place: &Place, reader: File) -> Input {
+fn stream(place: &Place, reader: impl Read + Send + 'static) -> Input {
     let name = place.given.file_name().unwrap_or_default().as_bytes().to_vec();
     Input::Stream { name, reader: Box::new(reader) }
 }
@@ -128,7 +141,7 @@ fn directory(context: &Context<'_>, from: &Path, to: &OsStr) -> Result<(), Failu
 
 /// Whether the next file may fare better.
 fn is_about_one_file(error: &Error) -> bool {
-    matches!(error, Error::BadName(_) | Error::NothingStored | Error::Source(_))
+    matches!(error, Error::BadName { .. } | Error::NothingStored | Error::Source(_))
 }
 
 /// The regular files of a tree and the names of their backups, in the order of the names. Of all else there is a line.

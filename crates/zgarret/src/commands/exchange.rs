@@ -18,8 +18,7 @@ use cli::failure::Failure;
 use cli::surroundings;
 use cli::ui::Ui;
 use engine::{
-    Access, BackupOptions, Destination, Error, Input, NamedArchive, Phase, Problem, Progress,
-    Repository, Selection, Silent,
+    Access, BackupOptions, Destination, Error, Input, NamedArchive, Repository, Selection, Silent,
 };
 
 use super::{Context, only_file, report, restore, wrong_use};
@@ -130,13 +129,16 @@ impl Copy<'_> {
         let source = &*source;
         let made = std::thread::scope(|scope| {
             scope.spawn(|| send(source, archive, item.path, options.threads, sender));
-            let progress = Copying { name, ui };
-            engine::backup(destination, name, vec![input], &options, &progress)
+            engine::backup(destination, name, vec![input], &options, *ui)
         });
         match made {
             Ok(_) => self.keep_time(name),
-            // Made by another program since we looked, or reported already.
-            Err(Error::ArchiveExists(_) | Error::NothingStored) => {}
+            // Made by another program since we looked.
+            Err(Error::ArchiveExists(_)) => {}
+            // The other end could not read it.
+            Err(Error::Source(error)) => {
+                self.ui.report(&format!("{name} not copied: {}", error.io_error()));
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -220,36 +222,6 @@ impl Read for Incoming {
         let len = self.part.get(self.at..).unwrap_or_default().read(buffer)?;
         self.at += len;
         Ok(len)
-    }
-}
-
-/// Says which backup a problem is about.
-struct Copying<'a> {
-    name: &'a str,
-    ui: &'a Ui,
-}
-
-impl Progress for Copying<'_> {
-    fn begin(&self, phase: Phase, total: Option<u64>) {
-        self.ui.begin(phase, total);
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.ui.advance(bytes);
-    }
-
-    fn end(&self) {
-        self.ui.end();
-    }
-
-    fn wait(&self, text: &str) {
-        self.ui.wait(text);
-    }
-
-    fn problem(&self, problem: &Problem) {
-        // The stream has no other name for the engine.
-        let why = problem.text.trim_start_matches("standard input: cannot read: ");
-        self.ui.report(&format!("{} not copied: {why}", self.name));
     }
 }
 

@@ -5,12 +5,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal};
-use std::os::fd::AsFd;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use cli::failure::Failure;
+use cli::pipes::{self, Unfit};
 use cli::render::one_line;
 use engine::{
     Access, AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions,
@@ -87,15 +87,14 @@ enum Output {
 }
 
 impl Output {
-    /// Standard output, without the buffer that std puts in front of it: every byte that was not taken is an error.
+    /// Standard output.
     fn standard() -> Result<Self, Failure> {
-        let stdout = io::stdout();
-        if stdout.is_terminal() {
-            return Err(Failure::Fatal("Won't write data to a terminal".to_owned()));
+        let wont = |what: &str| Err(Failure::Fatal(format!("Won't write data to a {what}")));
+        match pipes::output()? {
+            Ok(file) => Ok(Output::Stream { file, name: "standard output".to_owned() }),
+            Err(Unfit::Terminal) => wont("terminal"),
+            Err(Unfit::Closed) => wont("closed standard output"),
         }
-        let owned = stdout.as_fd().try_clone_to_owned();
-        let file = owned.map_err(|error| Failure::io("standard output", &error))?.into();
-        Ok(Output::Stream { file, name: "standard output".to_owned() })
     }
 
     /// What is at `path` or will be.

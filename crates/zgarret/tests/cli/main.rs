@@ -10,6 +10,7 @@ mod forms;
 mod hands;
 mod secrets;
 mod shared;
+mod streams;
 mod texts;
 mod twin;
 

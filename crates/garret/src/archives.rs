@@ -1,0 +1,147 @@
+//! From the names that a user gives to what there is: archives, and paths in them; or what he may have meant.
+//!
+//! In: names, as they were given. Out: archives, items; else the line that says what is not there, and what is.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use cli::failure::Failure;
+use cli::suggest::{nearest, nearest_path};
+use cli::ui::Ui;
+use engine::{Error, NamedArchive, Repository, Selection};
+use format::archive::{Item, ItemKind};
+
+use crate::location;
+
+/// What stands for the newest archive, unless one has that name.
+const LATEST: &str = "latest";
+
+/// The archive of that name, or the newest one.
+pub(crate) fn find(repository: &Repository, name: &str, ui: &Ui) -> Result<NamedArchive, Failure> {
+    match repository.archive(name) {
+        Err(Error::ArchiveMissing(_)) if name == LATEST => newest(repository, ui),
+        Err(Error::ArchiveMissing(_)) => Err(missing(&repository.archive_names()?, name)),
+        found => Ok(found?),
+    }
+}
+
+/// The archive that was made last. One that cannot be read is reported: it may be the one.
+fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
+    let mut newest: Option<NamedArchive> = None;
+    for name in repository.archive_names()? {
+        match repository.archive(&name) {
+            Ok(found) => {
+                let later = |newest: &NamedArchive| newest.archive.end <= found.archive.end;
+                if newest.as_ref().is_none_or(later) {
+                    newest = Some(found);
+                }
+            }
+            Err(error) => ui.report(&engine::message(&error)),
+        }
+    }
+    let none = || Failure::Fatal(format!("Archive {LATEST} does not exist: there is no archive"));
+    newest.ok_or_else(none)
+}
+
+/// There is no archive `name` among `names`.
+pub(crate) fn missing(names: &[String], name: &str) -> Failure {
+    let begins = |long: &str, short: &str| {
+        long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let why = if let Some(above) = names.iter().find(|known| begins(name, known)) {
+        format!("{above} is an archive, not a directory of archives")
+    } else if let Some(below) = names.iter().find(|known| begins(known, name)) {
+        format!("it is a directory of archives, as {below}")
+    } else if let Some(near) = nearest(name.as_bytes(), names.iter().map(String::as_str)) {
+        format!("did you mean {near}?")
+    } else {
+        return Error::ArchiveMissing(name.to_owned()).into();
+    };
+    Failure::Fatal(format!("Archive {name} does not exist: {why}"))
+}
+
+/// What the user wants of an archive.
+pub(crate) fn selection(words: &[OsString]) -> Selection {
+    Selection::new(words.iter().cloned().map(OsString::into_vec))
+}
+
+/// Where words were looked for.
+pub(crate) struct Searched<'a> {
+    pub(crate) repository: &'a Repository,
+    /// As the user gave it.
+    pub(crate) path: &'a Path,
+    /// One, or the two that are compared.
+    pub(crate) archives: &'a [&'a NamedArchive],
+}
+
+impl Searched<'_> {
+    /// Reports the words that named nothing.
+    pub(crate) fn complain(&self, unmatched: &[Vec<u8>], ui: &Ui) -> Result<(), Failure> {
+        if unmatched.is_empty() {
+            return Ok(());
+        }
+        let mut paths = Vec::new();
+        for archive in self.archives {
+            paths.extend(self.repository.items(archive)?.into_iter().map(|item| item.path));
+        }
+        let names: Vec<&str> = self.archives.iter().map(|found| found.name.as_str()).collect();
+        let place = names.join(" nor in ");
+        for word in unmatched {
+            let shown = String::from_utf8_lossy(word);
+            let why = if location::is_archive_of(self.path, OsStr::from_bytes(word)) {
+                ": it is an archive, and a PATH was expected".to_owned()
+            } else if let Some(near) = nearest_path(word, paths.iter().map(Vec::as_slice)) {
+                format!(": did you mean {}?", String::from_utf8_lossy(near))
+            } else {
+                String::new()
+            };
+            ui.report(&format!("{shown}: not in archive {place}{why}"));
+        }
+        Ok(())
+    }
+}
+
+/// The path of the one file that a word names.
+///
+/// # Errors
+/// One line if it names none, or several.
+pub(crate) fn one_file(
+    repository: &Repository,
+    archive: &NamedArchive,
+    word: &OsStr,
+) -> Result<Vec<u8>, Failure> {
+    let stored = Selection::stored(word.as_bytes());
+    let mut selection = Selection::new([stored.clone()]);
+    let items = repository.selected(archive, &mut selection)?;
+    let is_file = |item: &Item| matches!(item.kind, ItemKind::File(_) | ItemKind::HardLink(_));
+    if let Some(item) = items.iter().find(|item| item.path == stored) {
+        let kind = engine::kind_name(&item.kind);
+        let other = || no_file(&stored, archive, &format!("it is a {kind}"));
+        return is_file(item).then(|| stored.clone()).ok_or_else(other);
+    }
+    let files: Vec<&[u8]> =
+        items.iter().filter(|item| is_file(item)).map(|item| item.path.as_slice()).collect();
+    match files.as_slice() {
+        [only] => Ok(only.to_vec()),
+        [] => {
+            let all = repository.items(archive)?;
+            let near = nearest_path(&stored, all.iter().map(|item| item.path.as_slice()));
+            let why = near.map_or("`garret list` shows what is".to_owned(), |near| {
+                format!("did you mean {}?", String::from_utf8_lossy(near))
+            });
+            Err(no_file(&stored, archive, &why))
+        }
+        [first, second, ..] => {
+            let [first, second] = [first, second].map(|path| String::from_utf8_lossy(path));
+            let why = format!("it stands for {} files, as {first} and {second}", files.len());
+            Err(no_file(&stored, archive, &why))
+        }
+    }
+}
+
+/// A word names no file.
+pub(crate) fn no_file(word: &[u8], archive: &NamedArchive, why: &str) -> Failure {
+    let word = String::from_utf8_lossy(word);
+    Failure::Fatal(format!("{word} is no file of archive {}: {why}", archive.name))
+}
