@@ -121,6 +121,41 @@ mod tests {
         assert_eq!(slips(b"might", b"night", 0), None);
     }
 
+    /// The whole table, from its definition.
+    fn slips_plainly(one: &[u8], two: &[u8]) -> usize {
+        match (one, two) {
+            ([], rest) | (rest, []) => rest.len(),
+            ([a, left @ ..], [b, right @ ..]) => {
+                let other = slips_plainly(left, right) + usize::from(a != b);
+                let more = slips_plainly(left, two).min(slips_plainly(one, right)) + 1;
+                let swapped = match (one, two) {
+                    ([a, b, left @ ..], [c, d, right @ ..]) if (a, b) == (d, c) => {
+                        slips_plainly(left, right) + 1
+                    }
+                    _ => usize::MAX,
+                };
+                other.min(more).min(swapped)
+            }
+        }
+    }
+
+    #[test]
+    fn slips_are_those_of_the_whole_table() {
+        let mut words: Vec<Vec<u8>> = vec![Vec::new()];
+        for start in 0..40 {
+            let Some(word) = words.get(start).cloned() else { break };
+            words.extend(b"abc".iter().map(|letter| [&word[..], &[*letter]].concat()));
+        }
+        assert!(words.iter().any(|word| word.len() == 4));
+        for (one, two) in words.iter().flat_map(|one| words.iter().map(move |two| (one, two))) {
+            let all = slips_plainly(one, two);
+            for most in 0..=3 {
+                let expected = (all <= most).then_some(all);
+                assert_eq!(slips(one, two, most), expected, "{one:?} {two:?} {most}");
+            }
+        }
+    }
+
     #[test]
     fn the_nearest_name_is_found_and_none_for_what_is_far_or_short() {
         let names = ["night-1", "night-22", "other"];

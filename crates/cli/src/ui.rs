@@ -77,7 +77,7 @@ impl Ui {
     }
 
     /// Writes a result, with its own line ends, to stdout.
-    pub fn print(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    pub fn print(&self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         let write = || {
             let mut out = io::stdout().lock();
             out.write_all(text.as_ref())?;
@@ -166,7 +166,7 @@ impl Progress for Ui {
     fn note(&self, text: &str) {
         if self.verbose.load(Ordering::Relaxed) {
             // Who closed the pipe wants no more names, but still the backup.
-            let _unread = self.print(format!("{}\n", render::one_line(text)));
+            let _unread = self.print(&format!("{}\n", render::one_line(text)));
         }
     }
 

@@ -93,27 +93,26 @@ impl Repository {
 /// Fails if the name cannot be used for a new archive.
 pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
     sound(name, new_name_fault)?;
-    let bad = |why: String| Error::BadName { name: name.to_owned(), why };
-    match store.len(&Key::Archive(name.to_owned())) {
-        Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind == StoreErrorKind::NotAFile => match below(store, name)? {
-            Some(other) => Err(bad(format!("it is a directory of archives, as {other}"))),
-            None => Err(Error::ArchiveExists(name.to_owned())),
+    let bad = |why: String| Err(Error::BadName { name: name.to_owned(), why });
+    let taken = || Err(Error::ArchiveExists(name.to_owned()));
+    let Err(error) = store.len(&Key::Archive(name.to_owned())) else { return taken() };
+    match error.kind {
+        StoreErrorKind::NotFound => Ok(()),
+        StoreErrorKind::NotAFile => match below(store, name)? {
+            Some(other) => bad(format!("it is a directory of archives, as {other}")),
+            None => taken(),
         },
-        Err(error) if is_absent(&error) => {
-            // Some part before the last is a file.
-            let above = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
-            let is_there = |name: &&str| store.len(&Key::Archive((*name).to_owned())).is_ok();
-            match above.filter(is_there).last() {
-                Some(other) => {
-                    Err(bad(format!("{other} is an archive, not a directory of archives")))
-                }
-                None => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
+        _ => match above(store, name).filter(|_| is_absent(&error)) {
+            Some(archive) => bad(format!("{archive} is an archive, not a directory of archives")),
+            None => Err(error.into()),
+        },
     }
+}
+
+/// An archive whose name is the first parts of `name`.
+fn above<'n>(store: &dyn Store, name: &'n str) -> Option<&'n str> {
+    let mut shorter = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+    shorter.find(|name| store.len(&Key::Archive((*name).to_owned())).is_ok())
 }
 
 /// An archive whose name has `name` as its first parts.
@@ -126,11 +125,10 @@ fn below(store: &dyn Store, name: &str) -> Result<Option<String>> {
     Ok(names.min())
 }
 
-/// Whether a name means nothing that is there: no file, or one below a file, or a directory.
+/// Whether a name stands for nothing that could be an archive: no file is there, or it lies below one.
 fn is_absent(error: &StoreError) -> bool {
-    use std::io::ErrorKind::{IsADirectory, NotADirectory};
-    error.kind == StoreErrorKind::NotFound
-        || matches!(error.source.kind(), IsADirectory | NotADirectory)
+    matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::NotAFile)
+        || error.source.kind() == std::io::ErrorKind::NotADirectory
 }
 
 fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {

@@ -52,7 +52,9 @@ impl Inputs {
         match (&self.from_command, count, &self.stdin_name) {
             (Some(_), 1.., _) => return usage("give --from-command or the PATH -, not both"),
             (None, 0, Some(_)) => {
-                return usage("--stdin-name needs the PATH -, which is standard input");
+                return usage(
+                    "--stdin-name needs the PATH -, which is standard input, or --from-command",
+                );
             }
             (_, 2.., _) => return usage("standard input can be read only once: give - once"),
             _ => {}

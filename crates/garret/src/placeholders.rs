@@ -11,8 +11,8 @@ use jiff::{Timestamp, Zoned};
 /// How times are written unless a format says otherwise.
 const FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
 
-const KNOWN: &str = "there are {hostname}, {user}, {now}, {utcnow}, {now:FORMAT}, \
-                     {utcnow:FORMAT}, {pid}, and {{ }} for braces";
+const KNOWN: &str = "there are {hostname}, {user}, {now}, {utcnow}, {now:FORMAT}, {utcnow:FORMAT}, {pid}, \
+                     and {{ }} for braces";
 
 /// The text with everything filled in for here and now.
 pub(crate) fn expand(text: &str) -> Result<String, String> {

@@ -5,11 +5,8 @@ use super::{NAME_LEN_MAX, is_safe_path};
 /// Longest part of a name between slashes in bytes: what file systems take.
 const PART_LEN_MAX: usize = 255;
 
-/// A directory that file systems have of their own.
-const LOST_AND_FOUND: &str = "lost+found";
-
 /// Whether a name can be an archive's: a safe path of at most [`NAME_LEN_MAX`] bytes whose parts do not begin with a dot,
-/// hold no control characters and are not `lost+found`.
+/// hold no control characters and are not `lost+found`, which file systems have of their own.
 pub fn is_archive_name(name: &str) -> bool {
     name_fault(name).is_none()
 }
@@ -27,8 +24,8 @@ pub fn name_fault(name: &str) -> Option<&'static str> {
         "it has an empty part: a / at an end of it, or two in a row"
     } else if parts.clone().any(|part| part.starts_with('.')) {
         "a part of it begins with a dot"
-    } else if parts.clone().any(|part| part == LOST_AND_FOUND) {
-        "lost+found is the file system's"
+    } else if parts.clone().any(|part| part == "lost+found") {
+        "a part of it is lost+found, which file systems have of their own"
     } else if parts.any(|part| part.len() > PART_LEN_MAX) {
         "a part of it, up to a /, has more than 255 bytes"
     } else if !is_safe_path(name.as_bytes()) {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use engine::{Access, BackupOptions, BackupReport, Compression, Error};
+use engine::{Access, BackupOptions, BackupReport, Compression};
 
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
@@ -15,8 +15,12 @@ use cli::render;
 use cli::ui::Ui;
 use cli::{session, surroundings};
 
+const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
+       garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
+
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = USAGE)]
 pub(crate) struct Args {
     /// Show statistics in the end
     #[arg(short, long)]
@@ -89,7 +93,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let report =
         engine::backup(&mut repository, &name, inputs, &options, ui).map_err(
             |error| match error {
-                Error::Store(_) => failure::no_archive(error, "garret prune"),
+                engine::Error::Store(_) => failure::no_archive(error, "garret prune"),
                 error => producer_failure(command.as_deref(), error),
             },
         )?;

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         (Some(name), None) => archive(&repository, &path, &name, &args.layout, ui)?,
         (None, _) => whole(&repository, &path, &args.layout, ui)?,
     };
-    ui.print(text)
+    ui.print(&text)
 }
 
 /// What identifies a repository.

@@ -89,7 +89,7 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
         None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
         None => Ok(format!("{}\n", render::archive_line(found)).into_bytes()),
     };
-    ui.print(archives.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
+    ui.print(&archives.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn items(
@@ -111,5 +111,5 @@ fn items(
         None if layout.short => Ok([&item.path[..], b"\n"].concat()),
         None => Ok(render::item_line(item, now).into_bytes()),
     };
-    ui.print(items.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
+    ui.print(&items.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
 }

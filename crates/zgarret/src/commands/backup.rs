@@ -65,8 +65,8 @@ impl<'a> Writer<'a> {
         let Writer { repository, options, context } = self;
         engine::backup(repository, &place.name, vec![input], options, context.ui).map(drop).map_err(
             |error| match error {
-                Error::Store(_) => failure::no_archive(error, "zgarret gc"),
                 Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
+                Error::Store(_) => failure::no_archive(error, "zgarret gc"),
                 error => place.failure(error),
             },
         )
