@@ -68,3 +68,41 @@ fn a_fault_happens_once_or_from_then_on() {
     store.sync().unwrap();
     assert_eq!((store.count(), store.fired()), (1, 0));
 }
+
+#[test]
+fn a_repository_that_is_removed_takes_only_what_is_its_own() {
+    use engine::{Area, Input, Store};
+    use format::config::KeyMode;
+    use testkit::Lab;
+    let dir = tempfile::tempdir().unwrap();
+    for stranger in [None, Some("backups/vm/note.txt"), Some("packs/README"), Some("theirs")] {
+        let root = dir.path().join("repo");
+        let lab = Lab::local(&root, KeyMode::Passphrase);
+        for name in ["a", "vm/deep/b"] {
+            let reader = Box::new(std::io::Cursor::new(name.as_bytes().to_vec()));
+            let input = Input::Stream { name: b"x".to_vec(), reader };
+            lab.backup_inputs(name, vec![input]).unwrap();
+        }
+        if let Some(stranger) = stranger {
+            std::fs::write(root.join(stranger), "do not forget the milk").unwrap();
+        }
+        let store = LocalStore::open(&root).unwrap();
+        let removed = store.remove();
+        match stranger {
+            None => {
+                removed.unwrap();
+                assert!(!root.exists());
+            }
+            Some(stranger) => {
+                let error = removed.unwrap_err();
+                assert!(engine::message(&error).contains("not empty"), "{error}");
+                let left = std::fs::read(root.join(stranger)).unwrap();
+                assert_eq!(left, b"do not forget the milk");
+                for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
+                    assert_eq!(store.list(area).unwrap(), [], "{area:?}");
+                }
+                std::fs::remove_dir_all(&root).unwrap();
+            }
+        }
+    }
+}

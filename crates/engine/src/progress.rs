@@ -46,7 +46,7 @@ pub trait Progress: Sync {
     fn end(&self) {}
     /// Something about one path or object, for `-v`.
     fn note(&self, _text: &str) {}
-    /// Something the user should know now although nothing is wrong: waiting for a lock.
+    /// Something the user should know now although nothing is wrong: waiting for a lock, files that are passed over.
     fn wait(&self, _text: &str) {}
     /// Something went wrong with one thing.
     fn problem(&self, _problem: &Problem) {}

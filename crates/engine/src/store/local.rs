@@ -179,6 +179,9 @@ impl LocalStore {
     fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, FileType)>> {
         match self.beneath.entries(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.raw_os_error().is_some() => {
+                Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+            }
             entries => entries,
         }
     }

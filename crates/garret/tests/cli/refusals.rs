@@ -88,8 +88,8 @@ fn archive_names_are_taken_once_and_stay_inside() {
     }
     assert_eq!(dir.archives("repo"), ["a"]);
     dir.run(&["create", "repo::x/y", "file"]).silent();
-    dir.run(&["create", "repo::x", "file"]).refused(1, "Archive x already exists");
-    dir.run(&["create", "repo::a/b", "file"]).refused(1, "backups/a is a file");
+    dir.run(&["create", "repo::x", "file"]).refused(1, "a directory of archives, as x/y");
+    dir.run(&["create", "repo::a/b", "file"]).refused(1, "a is an archive, not a directory");
     dir.run(&["delete", "repo::x/y"]).silent();
     assert_eq!(dir.run(&["extract", "--stdout", "repo::a"]).succeeds(), "first");
     assert!(!dir.path("repo/out").exists() && !dir.path("out").exists());
