@@ -3,9 +3,7 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use engine::{
-    Access, BackupOptions, BackupReport, Compression, Error, StoreError, StoreErrorKind,
-};
+use engine::{Access, BackupOptions, BackupReport, Compression, Error, StoreError, StoreErrorKind};
 
 use crate::archives;
 use crate::excludes::Excludes;

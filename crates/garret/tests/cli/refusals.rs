@@ -88,7 +88,7 @@ fn archive_names_are_taken_once_and_stay_inside() {
     }
     assert_eq!(dir.archives("repo"), ["a"]);
     dir.run(&["create", "repo::x/y", "file"]).silent();
-    dir.run(&["create", "repo::x", "file"]).refused(1, "a directory of archives, as x/y");
+    dir.run(&["create", "repo::x", "file"]).refused(1, "Archive x already exists: it is a");
     dir.run(&["create", "repo::a/b", "file"]).refused(1, "a is an archive, not a directory");
     dir.run(&["delete", "repo::x/y"]).silent();
     assert_eq!(dir.run(&["extract", "--stdout", "repo::a"]).succeeds(), "first");
