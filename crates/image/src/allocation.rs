@@ -75,6 +75,14 @@ impl AllocationMap {
         self.holes.iter().map(|hole| hole.end - hole.start).sum()
     }
 
+    /// The map of the first `len` bytes, at most all.
+    pub fn clipped(&self, len: u64) -> AllocationMap {
+        let len = len.min(self.len);
+        let holes = self.holes.iter().take_while(|hole| hole.start < len);
+        let holes = holes.map(|hole| Hole { end: hole.end.min(len), ..*hole }).collect();
+        AllocationMap { len, holes }
+    }
+
     /// Appends the next extent. Neighbours of the same kind become one run; an extent of length
     /// zero changes nothing.
     ///
