@@ -5,6 +5,7 @@
 //! its chunk, and that a read opens each group it needs once; so reads should be large (`limits::FILE_READ_LEN`).
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result, message};
 use crate::fetch::{ChunkReader, locate, verified, wrong_chunk};
 use crate::index::Location;
+use crate::progress::Problem;
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
 use crate::stream::read_side;
@@ -181,6 +183,25 @@ impl Source for StoredFile<'_> {
     }
 }
 
+/// What is to be said when a file is given out of which something could not be read when it was backed up.
+pub(crate) fn unreadable(item: &Item) -> Option<Problem> {
+    let ItemKind::File(content) = &item.kind else { return None };
+    let first = content.unreadable.first()?.start;
+    let (path, zeros) = (String::from_utf8_lossy(&item.path), in_words(&content.unreadable));
+    Some(Problem::warning(format!(
+        "{path}: zeros stand for {zeros}, from offset {first} on, that could not be read when it was backed up"
+    )))
+}
+
+/// How many bytes, and in how many places.
+pub(crate) fn in_words(ranges: &[Range<u64>]) -> String {
+    let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    match ranges.len() {
+        1 => format!("{bytes} bytes in 1 place"),
+        count => format!("{bytes} bytes in {count} places"),
+    }
+}
+
 /// The layout of a file of `len` bytes, checked against the length of its stream. `None` if the stream is the file.
 pub(crate) fn read_layout(
     content: &Content,
@@ -220,7 +241,8 @@ mod tests {
             let root = Node::Leaf(vec![Entry::Zero { len: stream_len }]);
             let recipe = Recipe { cutter: CutterKind::Page, root };
             let allocation = Side::Inline(Vec::new());
-            let content = Content { recipe, layout: Side::Inline(bytes), allocation };
+            let layout = Side::Inline(bytes);
+            let content = Content { recipe, layout, allocation, unreadable: Vec::new() };
             read_layout(&content, file_len, &chunks, "vm")
         };
         let stored = layout.encode();

@@ -29,7 +29,7 @@ use image::{Attributes, Root, Source, SourceError, Time};
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
-use crate::file::{StoredFile, read_layout};
+use crate::file::{StoredFile, read_layout, unreadable};
 use crate::limits::FILE_READ_LEN;
 use crate::pipeline::{Workers, with_workers};
 use crate::progress::{Phase, Problem, Progress};
@@ -258,6 +258,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
             };
             self.report.file_count += 1;
+            unreadable(&item).iter().for_each(|problem| self.progress.problem(problem));
         }
         out.flush().map_err(stream_error)?;
         Ok(self.report)
@@ -355,6 +356,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 Ok(()) => {
                     self.report.file_count += 1;
                     self.report.bytes += len;
+                    unreadable(&item).iter().for_each(|problem| self.progress.problem(problem));
                 }
                 Err(error) => {
                     self.problem(&lossy(&item.path), &error);
@@ -384,7 +386,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     fn problem(&mut self, name: &str, error: &Error) {
         self.report.problem_count += 1;
         let text = format!("{name}: not restored: {}", crate::error::message(error));
-        self.progress.problem(&Problem { text });
+        self.progress.problem(&Problem::loss(text));
     }
 }
 

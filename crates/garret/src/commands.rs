@@ -26,7 +26,8 @@ pub(crate) enum Command {
     /// Back up files, directories, block devices or standard input
     ///
     /// Makes a new archive. What cannot be read is reported and left out; the archive is made of the rest, and the exit code
-    /// is 1. Files that did not change since the last archive of the same paths are not read again.
+    /// is 1. Files that did not change since the last archive of the same paths are not read again. Each path is stored once,
+    /// however often it is given; a symbolic link that is given as PATH is what is behind it.
     Create(create::Args),
     /// Restore an archive, or some of its paths
     ///
@@ -37,14 +38,15 @@ pub(crate) enum Command {
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
-    /// original_size, files, problems; their contents have path, type, mode, uid, gid, user, group, size, mtime, target.
-    /// --json has the same names.
+    /// original_size, files, complete, problems (how many), problem_texts (the first); their contents have path, type,
+    /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. An archive that is
+    /// not complete is marked, as (1 problem).
     List(list::Args),
     /// Show details of a repository, an archive, or a file in one
     ///
     /// --format and --json have the names that `list` explains for archives; a file has path, format, size, disk_size,
-    /// allocated, zero, residue, new; a repository has location, id, encryption, created, archives, original_size,
-    /// stored_size.
+    /// allocated, zero, backing, unreadable, residue, new; a repository has location, id, encryption, created, archives,
+    /// original_size, stored_size.
     Info(info::Args),
     /// Delete archives and give back their space
     ///
@@ -53,8 +55,9 @@ pub(crate) enum Command {
     /// Delete archives by rule and give back their space
     ///
     /// Each rule keeps the latest archive of each of the last N hours, days, weeks, months or years that have one, by local
-    /// time; -1 is no limit. What no rule keeps is deleted. Space is given back in any case, also that of what interrupted
-    /// runs left.
+    /// time; -1 is no limit. What no rule keeps is deleted. Rules count complete archives only. One that is not complete
+    /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
+    /// Space is given back in any case, also that of what interrupted runs left.
     Prune(prune::Args),
     /// Check a repository; changes nothing
     ///

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod attic;
+mod bad_nights;
 mod cron;
 mod damage;
 mod demo;
@@ -14,6 +15,7 @@ mod help;
 mod hostile;
 mod images;
 mod layouts;
+mod odd_sources;
 mod refusals;
 mod round_trip;
 mod secrets;
