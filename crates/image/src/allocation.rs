@@ -249,6 +249,23 @@ mod tests {
         }
 
         #[test]
+        fn a_clipped_map_is_that_of_the_first_bytes(
+            runs in prop::collection::vec((any::<bool>(), 0..9_u64), 0..20),
+            len in 0..100_u64,
+        ) {
+            let mut left = len;
+            let first: Vec<(bool, u64)> = runs
+                .iter()
+                .map(|&(hole, run)| {
+                    let run = run.min(left);
+                    left -= run;
+                    (hole, run)
+                })
+                .collect();
+            prop_assert_eq!(map_of(&runs).clipped(len), map_of(&first));
+        }
+
+        #[test]
         fn data_ranges_equal_a_bitmap(
             runs in prop::collection::vec((any::<bool>(), 0..9_u64), 0..20),
             start in 0..100_u64,

@@ -1,6 +1,8 @@
 //! The plan of a backup: which stretches of which streams are read, in what order. Made while the rest of the chain works.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -348,6 +350,8 @@ impl<'p> Plan<'p> {
         let Choice { cutter, starts, why, .. } =
             choose(&Head(head), Path::new(""), self.options.cutter);
         self.progress.note(&format!("{}: {why}", path.display()));
+        let stored = Path::new(OsStr::from_bytes(&item.path));
+        self.look_elsewhere(&Head(head), stored, &item.path);
         windows.set_starts(&starts);
         let begin = Some(Box::new(Draft { item, cutter }));
         let parts = VecDeque::from([(cutter, Windows::Stream(windows, path.to_owned()))]);

@@ -249,6 +249,12 @@ fn an_overlay_without_its_base_is_told_and_no_failure() {
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), note));
     }
     dir.run(&["create", "repo::both", "im/ov.qcow2", "im/base.qcow2"]).silent();
+    let overlay_bytes = dir.read("im/ov.qcow2");
+    let piped = ["create", "repo::pipe", "--stdin-name", "im/ov.qcow2", "-"];
+    let ran = dir.run_with(&[], &overlay_bytes, &piped);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), note));
+    let piped = ["create", "repo::pipe2", "--stdin-name", "im/ov.qcow2", "im/base.qcow2", "-"];
+    dir.run_with(&[], &overlay_bytes, &piped).silent();
     let info = |archive: &str, path: &str| -> Value {
         let said = dir.run(&["info", "--json", archive, path]).succeeds();
         serde_json::from_str::<Value>(&said).unwrap()["file"].clone()
