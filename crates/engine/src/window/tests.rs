@@ -116,7 +116,7 @@ impl<'a> Follower<'a> {
                 return std::iter::once(start..start + len).collect();
             }
         };
-        let Loaded { own, last, buffer, known_zero } = window.load(&self.pool).unwrap();
+        let Loaded { own, last, buffer, known_zero, .. } = window.load(&self.pool).unwrap();
         assert_eq!(own as u64, len);
         let end = start + buffer.bytes().len() as u64;
         assert!(end <= section_end, "the lookahead crosses {section_end}");
