@@ -1,8 +1,8 @@
-//! The rules of prune against a slow reading of attic's, over random times, zones and counts; and examples worked out by
-//! hand.
+//! The rules of prune against a slow reading of attic's, over random times, zones and counts; random good and bad nights;
+//! and examples worked out by hand.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{KeepRules, KeptBy, NamedArchive, plan_prune};
 use format::archive::{Archive, Time};
@@ -25,7 +25,7 @@ fn archive(number: usize, secs: i64) -> NamedArchive {
         command: Vec::new(),
         sources: Vec::new(),
         original_len: 0,
-        file_count: 0,
+        file_count: 1,
         problem_count: 0,
         problems: Vec::new(),
         items,
@@ -99,6 +99,7 @@ fn rules() -> impl Strategy<Value = KeepRules> {
             weekly,
             monthly,
             yearly,
+            force: true,
         })
         .prop_filter("at least one rule", |rules| rules.check().is_ok())
 }
@@ -132,6 +133,173 @@ proptest! {
     }
 }
 
+/// What is made in a night.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Night {
+    Good,
+    /// Something could not be read.
+    Partial,
+    /// There were no files.
+    Empty,
+}
+
+fn nights() -> impl Strategy<Value = Vec<(i64, usize, Night)>> {
+    let night = prop_oneof![
+        3 => Just(Night::Good),
+        2 => Just(Night::Partial),
+        1 => Just(Night::Empty),
+    ];
+    // Some follow at once, some after years.
+    let pause = prop_oneof![1 => Just(0i64), 4 => 1..200_000i64, 1 => 1..40_000_000i64];
+    prop::collection::vec((pause, 0..3usize, night), 1..40)
+}
+
+fn of_night(number: usize, secs: i64, host: usize, night: Night) -> NamedArchive {
+    let mut made = archive(number, secs);
+    made.archive.host = format!("host{host}");
+    made.archive.problem_count = u64::from(night == Night::Partial);
+    made.archive.file_count = u64::from(night != Night::Empty);
+    made
+}
+
+/// Newest first, as prune looks at them.
+fn newest_first(archives: &[NamedArchive]) -> Vec<&NamedArchive> {
+    let mut sorted: Vec<&NamedArchive> = archives.iter().collect();
+    sorted.sort_by_key(|found| std::cmp::Reverse((found.archive.end, &found.name)));
+    sorted
+}
+
+/// What attic keeps of these archives, which may have the same times: then it sees only the one with the last name.
+fn attic_keeps(archives: &[&NamedArchive], rules: &KeepRules, now: i64) -> BTreeSet<String> {
+    let mut kept = BTreeSet::new();
+    let within = rules.within_secs.map_or(i64::MAX, |secs| now.saturating_sub(secs as i64));
+    let mut times: BTreeMap<i64, &str> = BTreeMap::new();
+    for found in archives {
+        let secs = found.archive.end.secs;
+        let name = times.entry(secs).or_insert(&found.name);
+        *name = (*name).max(&found.name);
+        // Every young one is kept, also of those with the same time.
+        if secs > within {
+            kept.insert(found.name.clone());
+        }
+    }
+    let secs: BTreeSet<i64> = times.keys().copied().collect();
+    kept.extend(attic(&secs, rules, now, &TimeZone::UTC).iter().map(|secs| times[secs].to_owned()));
+    kept
+}
+
+/// What shall stay, by the words of docs/attic.md.
+fn expected(archives: &[NamedArchive], rules: &KeepRules, now: i64) -> BTreeSet<String> {
+    let sorted = newest_first(archives);
+    let complete = |found: &&&NamedArchive| found.archive.is_complete();
+    let good: Vec<&NamedArchive> = sorted.iter().filter(complete).copied().collect();
+    let mut kept = attic_keeps(&good, rules, now);
+    if !rules.force {
+        kept.extend(good.first().map(|newest| newest.name.clone()));
+    }
+    let hosts: BTreeSet<&String> = sorted.iter().map(|found| &found.archive.host).collect();
+    for host in hosts {
+        let series: Vec<&NamedArchive> =
+            sorted.iter().filter(|found| found.archive.host == *host).copied().collect();
+        match series.iter().position(|found| found.archive.is_complete()) {
+            Some(newest) => kept.extend(series[..newest].iter().map(|found| found.name.clone())),
+            None => kept.extend(attic_keeps(&series, rules, now)),
+        }
+    }
+    kept
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A prune after every night: the newest complete archive is never lost, and of the complete ones there are always
+    /// those that attic's rules keep of them.
+    #[test]
+    fn no_good_night_is_ever_dropped_for_a_bad_one(
+        nights in nights(),
+        rules in rules(),
+        force in prop::bool::weighted(0.2),
+        age in 0..3_000_000i64,
+    ) {
+        let rules = KeepRules { force, ..rules };
+        let mut there: Vec<NamedArchive> = Vec::new();
+        let mut secs = 1_500_000_000;
+        for (number, (pause, host, night)) in nights.into_iter().enumerate() {
+            secs += pause;
+            there.push(of_night(number, secs, host, night));
+            let newest = newest_first(&there).into_iter().find(|found| found.archive.is_complete());
+            let newest = newest.map(|found| found.name.clone());
+            let now = secs + age;
+            let plan =
+                plan_prune(there.clone(), &rules, Time { secs: now, nanos: 0 }, &TimeZone::UTC).unwrap();
+            prop_assert_eq!(plan.len(), there.len());
+            let kept = plan.iter().filter(|one| one.kept.is_some());
+            let kept: BTreeSet<String> = kept.map(|one| one.archive.name.clone()).collect();
+            prop_assert_eq!(&kept, &expected(&there, &rules, now));
+            let good: Vec<&NamedArchive> =
+                there.iter().filter(|found| found.archive.is_complete()).collect();
+            let mut allowed = attic_keeps(&good, &rules, now);
+            if !rules.force {
+                allowed.extend(newest.clone());
+            }
+            let kept_good: BTreeSet<String> =
+                good.iter().map(|found| found.name.clone()).filter(|name| kept.contains(name)).collect();
+            prop_assert_eq!(kept_good, allowed);
+            if !rules.force && let Some(newest) = newest {
+                prop_assert!(kept.contains(&newest), "{} is gone", newest);
+            }
+            there.retain(|found| kept.contains(&found.name));
+        }
+    }
+}
+
+#[test]
+fn a_bad_night_stays_until_there_is_a_good_one_and_counts_for_no_rule() {
+    let rules = KeepRules { daily: 2, ..KeepRules::default() };
+    let day = |number: i64| 1_780_000_000 + number * 86_400;
+    let decide = |archives: &[NamedArchive], rules: &KeepRules| -> Vec<(String, String)> {
+        let now = Time { secs: day(100), nanos: 0 };
+        let plan = plan_prune(archives.to_vec(), rules, now, &TimeZone::UTC).unwrap();
+        let line = |kept: Option<KeptBy>| kept.map_or("-".to_owned(), |kept| kept.to_string());
+        plan.into_iter().map(|one| (one.archive.name, line(one.kept))).collect()
+    };
+    let lines = |rows: &[(&str, &str)]| -> Vec<(String, String)> {
+        rows.iter().map(|(name, kept)| ((*name).to_owned(), (*kept).to_owned())).collect()
+    };
+    let mut archives = vec![
+        of_night(1, day(1), 0, Night::Good),
+        of_night(2, day(2), 0, Night::Partial),
+        of_night(3, day(3), 0, Night::Good),
+        of_night(4, day(4), 0, Night::Empty),
+        of_night(5, day(5), 0, Night::Partial),
+    ];
+    assert_eq!(
+        decide(&archives, &rules),
+        lines(&[
+            ("0005", "no complete one since"),
+            ("0004", "no complete one since"),
+            ("0003", "daily #1"),
+            ("0002", "-"),
+            ("0001", "daily #2"),
+        ])
+    );
+    archives.push(of_night(6, day(6), 0, Night::Good));
+    // Another host never had a good night: attic's rules for it alone.
+    archives
+        .extend((1..=3).map(|night| of_night(10 + night, day(night as i64), 1, Night::Partial)));
+    let kept: Vec<String> = decide(&archives, &rules)
+        .into_iter()
+        .filter(|(_, kept)| kept != "-")
+        .map(|(name, kept)| format!("{name} {kept}"))
+        .collect();
+    assert_eq!(kept, ["0006 daily #1", "0013 daily #1", "0003 daily #2", "0012 daily #2"]);
+    let within = KeepRules { within_secs: Some(1), ..KeepRules::default() };
+    let kept =
+        |rules: &KeepRules| decide(&archives, rules).into_iter().find(|(_, kept)| kept != "-");
+    assert_eq!(kept(&within), Some(("0006".to_owned(), "the newest complete one".to_owned())));
+    assert_eq!(kept(&KeepRules { force: true, ..within }), None);
+}
+
 #[test]
 fn no_rule_at_all_is_refused_and_intervals_are_attics() {
     let none = KeepRules::default();
@@ -160,7 +328,7 @@ fn no_rule_at_all_is_refused_and_intervals_are_attics() {
 /// An archive exactly as old as the interval is not within it.
 #[test]
 fn the_interval_is_open_at_its_end() {
-    let rules = KeepRules { within_secs: Some(100), ..KeepRules::default() };
+    let rules = KeepRules { within_secs: Some(100), force: true, ..KeepRules::default() };
     let kept = |secs, nanos, now_nanos| {
         let mut archive = archive(0, secs);
         archive.archive.end.nanos = nanos;
@@ -182,7 +350,8 @@ fn example(zone: &str, rules: &KeepRules, rows: &[(&str, &str)]) {
     let now = Time { secs: secs(rows[0].0) + 3600, nanos: 0 };
     let plan = plan_prune(archives.collect(), rules, now, &zone).unwrap();
     let kept = plan.iter().map(|decision| match decision.kept {
-        Some(KeptBy { rule, number }) => format!("{rule} {number}"),
+        Some(KeptBy::Rule { rule, number }) => format!("{rule} {number}"),
+        Some(other) => other.to_string(),
         None => "-".to_owned(),
     });
     let expected: Vec<&str> = rows.iter().map(|(_, kept)| *kept).collect();

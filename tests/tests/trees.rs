@@ -500,12 +500,27 @@ fn times_beyond_64_bits_of_nanoseconds_come_back() {
     assert_eq!(times(&below(&target, &source)), before);
 }
 
+/// What the user is told though nothing is wrong.
+#[derive(Default)]
+struct Notes(std::sync::Mutex<Vec<String>>);
+
+impl engine::Progress for Notes {
+    fn wait(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
 #[test]
 fn an_untouched_tree_is_not_read_and_its_attributes_are_still_there() {
     let dir = disk_dir();
     let source = dir.path().join("source");
     let _softened = [Softened(source.clone()), Softened(dir.path().join("target"))];
     let tree = Tree::grow(&source, 3, 400);
+    // An image that names another file in its header.
+    let mut image = vec![0; 1 << 17];
+    image[..24].copy_from_slice(b"QFI\xfb\0\0\0\x03\0\0\0\0\0\0\x02\0\0\0\0\x04\0\0\0\x10");
+    image[0x200..0x204].copy_from_slice(b"base");
+    fs::write(source.join("over.qcow2"), image).unwrap();
     let before = look(&tree.root);
     let lab = lab(dir.path());
     let all = lab.backup_path("one", &source).unwrap().archive.archive;
@@ -517,6 +532,16 @@ fn an_untouched_tree_is_not_read_and_its_attributes_are_still_there() {
     assert_eq!(report.archive.archive.original_len, all.original_len);
     assert_eq!(report.archive.archive.file_count, all.file_count);
     assert_eq!(report.written.chunk_count, 0);
+    let heard = Notes::default();
+    let mut repository = lab.open(Access::Create).unwrap();
+    let inputs = vec![Input::Path(source.clone())];
+    let report = engine::backup(&mut repository, "four", inputs, &lab.options(), &heard).unwrap();
+    assert_eq!(report.untouched_bytes, report.archive.archive.original_len);
+    let heard = heard.0.into_inner().unwrap();
+    assert!(
+        heard.len() == 1 && heard[0].contains("over.qcow2: its backing file base is not"),
+        "{heard:?}"
+    );
     let target = dir.path().join("target");
     lab.restore_to("three", &target, &with_owners(&lab)).unwrap();
     same(&restored(&before), &look(&below(&target, &source)));

@@ -55,11 +55,17 @@ impl Record {
             .with("command_line", render::command_line(&body.command))
             .with("original_size", body.original_len)
             .with("files", body.file_count)
+            .with("complete", body.is_complete())
             .with("problems", body.problem_count)
+            .with("problem_texts", body.problems.as_slice())
     }
 
     /// What an archive says of one path.
     pub fn of_item(item: &Item) -> Self {
+        let unreadable = match &item.kind {
+            ItemKind::File(content) => content.unreadable_len(),
+            _ => 0,
+        };
         let record = Record::default()
             .with_path(&item.path)
             .with("type", kind_name(&item.kind))
@@ -69,7 +75,8 @@ impl Record {
             .with("user", item.user.as_str())
             .with("group", item.group.as_str())
             .with("size", item.size)
-            .with("mtime", render::iso_time(item.mtime));
+            .with("mtime", render::iso_time(item.mtime))
+            .with("unreadable", unreadable);
         match &item.kind {
             ItemKind::Symlink(target) | ItemKind::HardLink(target) => {
                 record.with_bytes(["target", "target_hex"], target)
@@ -135,6 +142,13 @@ impl Field {
             Field::Bytes(bytes, _) => bytes.clone(),
             Field::Value(Value::String(text)) => text.clone().into_bytes(),
             Field::Value(Value::Null) => Vec::new(),
+            Field::Value(Value::Array(values)) => {
+                let text = |value: &Value| match value {
+                    Value::String(text) => render::one_line(text),
+                    other => other.to_string(),
+                };
+                values.iter().map(text).collect::<Vec<_>>().join("; ").into_bytes()
+            }
             Field::Value(other) => other.to_string().into_bytes(),
         }
     }

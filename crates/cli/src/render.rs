@@ -3,7 +3,7 @@
 //! The layouts are attic's, because scripts cut columns out of them.
 
 use engine::NamedArchive;
-use format::archive::{Item, ItemKind, Time, is_unseen};
+use format::archive::{Archive, Item, ItemKind, Time, is_unseen};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -67,13 +67,39 @@ fn local(time: Time) -> jiff::Zoned {
     Timestamp::new(time.secs, nanos).unwrap_or(bound).to_zoned(TimeZone::system())
 }
 
-/// The line of an archive in a list; it ends with the name the archive was made with if its file has another now.
+/// The line of an archive in a list; it ends with the name the archive was made with if its file has another now, and with
+/// what it lacks if it is not complete.
 pub fn archive_line(found: &NamedArchive) -> String {
-    let line = format!("{:<36} {}", name(&found.name), long_time(found.archive.end));
-    match found.archive.name == found.name {
-        true => line,
-        false => format!("{line} (made as {})", name(&found.archive.name)),
+    let mut line = format!("{:<36} {}", name(&found.name), long_time(found.archive.end));
+    if found.archive.name != found.name {
+        line += &format!(" (made as {})", name(&found.archive.name));
     }
+    match found.archive.problem_count {
+        _ if found.archive.is_complete() => {}
+        0 => line += " (no files)",
+        1 => line += " (1 problem)",
+        count => line += &format!(" ({count} problems)"),
+    }
+    line
+}
+
+/// Lines on what an archive lacks; none if it is complete.
+pub fn problems(archive: &Archive) -> String {
+    if archive.is_complete() {
+        return String::new();
+    }
+    let mut text = format!("Problems while it was made: {}\n", archive.problem_count);
+    if archive.file_count == 0 {
+        text += "    it holds no files\n";
+    }
+    for problem in &archive.problems {
+        text += &format!("    {}\n", one_line(problem));
+    }
+    match archive.problem_count.saturating_sub(archive.problems.len() as u64) {
+        0 => {}
+        more => text += &format!("    and {more} more\n"),
+    }
+    text
 }
 
 /// The line of an item in a list.
@@ -88,7 +114,13 @@ pub fn item_line(item: &Item, now: Timestamp) -> String {
         ItemKind::CharacterDevice(_) => ('c', None),
     };
     let owner = |user: &str, id: u32| if user.is_empty() { id.to_string() } else { name(user) };
-    let target = target.map_or(String::new(), |(arrow, target)| format!("{arrow}{}", name(target)));
+    let mut target =
+        target.map_or(String::new(), |(arrow, target)| format!("{arrow}{}", name(target)));
+    if let ItemKind::File(content) = &item.kind
+        && !content.unreadable.is_empty()
+    {
+        target = format!(" ({} bytes unreadable)", content.unreadable_len());
+    }
     format!(
         "{kind}{} {:<6} {:<6} {:>8} {} {}{target}\n",
         permissions(item.mode),

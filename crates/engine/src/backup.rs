@@ -11,8 +11,13 @@
 
 mod collect;
 mod divide;
+mod elsewhere;
+mod links;
+mod overlap;
+mod pipe;
 mod plan;
 mod previous;
+mod reading;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -24,7 +29,7 @@ use chunker::{Piece, Scan, Segment, Stitcher};
 use format::ChunkId;
 use format::archive::{Archive, Item, Time, is_safe_path};
 use format::recipe::{CutterKind, Node, Recipe};
-use image::{AllocationMap, Source, SourceError};
+use image::{AllocationMap, SourceError};
 
 use crate::archive::{NamedArchive, check_new_name, publish};
 use crate::chunk::ChunkHasher;
@@ -33,15 +38,17 @@ use crate::error::{Error, Result};
 use crate::group::Compression;
 use crate::pattern::Patterns;
 use crate::pipeline::{Turn, with_workers};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Problem, Progress};
 use crate::repository::{Access, Repository};
 use crate::walk::absolute_path;
 use crate::window::{Buffer, BufferPool, Loaded, Window};
 use crate::write::{Target, Written, write_chunks};
 
 use collect::Collector;
+use elsewhere::Elsewhere;
 use plan::Plan;
 use previous::Previous;
+use reading::Reading;
 
 /// What to back up.
 pub enum Input {
@@ -65,6 +72,16 @@ impl std::fmt::Debug for Input {
     }
 }
 
+/// What becomes of a file of which something cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadErrors {
+    /// It is not stored.
+    #[default]
+    Fail,
+    /// The rest is stored, with zeros for what cannot be read, and where those are.
+    Zero,
+}
+
 /// How to back up.
 #[derive(Clone, Debug, Default)]
 pub struct BackupOptions {
@@ -74,6 +91,8 @@ pub struct BackupOptions {
     pub compression: Compression,
     /// Threads that read, hash and compress; at least one.
     pub threads: usize,
+    /// What becomes of a file of which something cannot be read.
+    pub read_errors: ReadErrors,
     /// The current directory, which relative paths start from.
     pub base: PathBuf,
     /// Recorded in the archive.
@@ -122,8 +141,9 @@ struct Tools<'r> {
 
 /// Makes the archive `name` of `inputs`.
 ///
-/// What cannot be read is reported as a problem and left out; the archive is made of the rest. A stream that breaks off is
-/// another matter: what came of it may look like all there was.
+/// What cannot be read is reported as a problem and left out, or stored in part if the options say so; the archive is made
+/// of the rest. What changed while it was read is stored as it was read, and a warning. A stream that breaks off is another
+/// matter: what came of it may look like all there was.
 ///
 /// # Errors
 /// `ArchiveExists`, `BadName`, `Access` if the repository was opened to read, before anything is read; `NothingStored` if
@@ -169,13 +189,16 @@ pub fn backup(
     archive.original_len = collected.original_len;
     archive.file_count = collected.file_count;
     archive.problem_count = collected.problem_count;
+    archive.problems = collected.problems;
     archive.items = collected.items;
     let fingerprint = publish(&*repository.store, &repository.metadata, &archive)?;
     // Each of its chunks was found in the index or came into it.
     repository.index.note_complete(&previous::job(&archive), &fingerprint);
     repository.tell(progress);
+    let archive = NamedArchive { name: name.to_owned(), archive, fingerprint };
+    elsewhere::tell(repository, &archive, &collected.elsewhere, progress);
     Ok(BackupReport {
-        archive: NamedArchive { name: name.to_owned(), archive, fingerprint },
+        archive,
         written,
         untouched_bytes: collected.untouched_bytes,
         hole_bytes: collected.hole_bytes,
@@ -208,8 +231,10 @@ enum Body<W> {
 enum Planned {
     /// An item without content, or with that of the previous archive.
     Item(Box<Item>),
-    /// What could not be read, and is not stored.
-    Problem(SourceError),
+    /// Something that is not stored.
+    Problem(Problem),
+    /// Another file that the disk in the item before needs.
+    Elsewhere(Elsewhere),
 }
 
 impl<W> Step<W> {
@@ -243,17 +268,18 @@ struct End {
     layout: Vec<u8>,
     /// The holes of the file.
     allocation: Option<Arc<AllocationMap>>,
-    source: Option<Arc<dyn Source>>,
+    /// The file, unless it is a pipe.
+    reading: Option<Arc<Reading>>,
 }
 
 /// From a window of a stream to its chunks and their names.
 fn into_chunks(
     step: Step<(Window, CutterKind)>,
-    turn: Turn<Stitcher>,
+    turn: Turn<Cutting>,
     tools: &Tools<'_>,
 ) -> Step<Hashed> {
     let scanned = step.map(|window| scan(window, tools));
-    let cut = turn.take(|stitcher| cut(scanned, stitcher, tools));
+    let cut = turn.take(|cutting| cut(scanned, cutting, tools));
     cut.map(|cut| Ok(hash(cut, tools)))
 }
 
@@ -280,19 +306,34 @@ fn segment(loaded: &Loaded) -> Segment<'_> {
     }
 }
 
-/// Second station: which of the possible cuts are cuts. The stitcher comes from the step before.
-fn cut(step: Step<Scanned>, stitcher: &mut Stitcher, tools: &Tools<'_>) -> Step<Cut> {
+/// What goes from one cut to the next.
+#[derive(Default)]
+struct Cutting {
+    stitcher: Stitcher,
+    /// Whether the file ended in a window before, so that what was planned behind it does not exist.
+    ended: bool,
+}
+
+/// Second station: which of the possible cuts are cuts.
+fn cut(mut step: Step<Scanned>, cutting: &mut Cutting, tools: &Tools<'_>) -> Step<Cut> {
+    if step.begin.is_some() {
+        cutting.ended = false;
+    }
     if step.fresh {
-        *stitcher = Stitcher::new();
+        cutting.stitcher = Stitcher::new();
+    }
+    if cutting.ended && !matches!(step.body, Body::Window(Err(_))) {
+        step.body = Body::Nothing;
     }
     if let Body::Hole(len) = step.body {
         // The recipe takes the run from the step; only the stitcher must know of it.
-        stitcher.skip_zero(len, &mut Vec::new());
+        cutting.stitcher.skip_zero(len, &mut Vec::new());
     }
     step.map(|Scanned { loaded, cutter, scan }| {
         let mut pieces = Vec::new();
         let cutter = tools.cutters.get(cutter);
-        let start = stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
+        let start = cutting.stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
+        cutting.ended = loaded.short;
         Ok(Cut { buffer: loaded.buffer, start, pieces })
     })
 }

@@ -99,7 +99,7 @@ struct PackResult {
 impl Checker<'_> {
     fn problem(&mut self, text: String) {
         self.report.problem_count += 1;
-        self.progress.problem(&Problem { text });
+        self.progress.problem(&Problem::loss(text));
     }
 
     /// The repository's index: every segment opens, every pack it lists is there. The client's copy is not asked.

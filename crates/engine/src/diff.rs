@@ -5,11 +5,10 @@
 //! compared by their recipes, and contents are read only where those name other chunks. Promises: changes nothing; memory
 //! grows with the number of files, not with their length; what cannot be compared is reported, and the rest is compared.
 
+mod reach;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
-use std::io::ErrorKind;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use format::archive::{Device, Item, ItemKind};
@@ -25,6 +24,8 @@ use crate::progress::{Phase, Problem, Progress};
 use crate::repository::Repository;
 use crate::select::Selection;
 use crate::store::Key;
+
+use reach::{is_absent, within_reach};
 
 /// Bytes compared at a time, and by one thread.
 const WINDOW: u64 = FILE_READ_LEN as u64;
@@ -169,7 +170,10 @@ pub fn compare(
     let comparer = Comparer { repository, threads, progress };
     let mut report = DiffReport { path_count: found.len() as u64, ..DiffReport::default() };
     for item in found {
-        let difference = comparer.with_disk(&item, &base.join(OsStr::from_bytes(&item.path)));
+        let difference = within_reach(base, &item.path).and_then(|place| match place {
+            Some((path, _directory)) => comparer.with_disk(&item, &path),
+            None => Ok(Some(Difference::Removed { len: item.size })),
+        });
         report.note(item.path, difference, progress);
     }
     progress.end();
@@ -190,7 +194,7 @@ impl DiffReport {
             Err(error) => {
                 let path = String::from_utf8_lossy(&path);
                 let text = format!("{path}: not compared: {}", message(&error));
-                progress.problem(&Problem { text });
+                progress.problem(&Problem::loss(text));
             }
         }
     }
@@ -260,6 +264,7 @@ impl Comparer<'_> {
     fn with_disk(&self, item: &Item, path: &Path) -> Result<Option<Difference>> {
         let found = match &item.kind {
             ItemKind::File(_) | ItemKind::Directory => stat(path),
+            _ if item.followed => stat(path),
             _ => lstat(path),
         };
         let found = match found {
@@ -280,7 +285,7 @@ impl Comparer<'_> {
                     self.contents(&stored, &file, &|window| not_holes(&stored, &file, window))?;
                 if file.changed()? {
                     let text = format!("{}: changed while it was compared", path.display());
-                    self.progress.problem(&Problem { text });
+                    self.progress.problem(&Problem::warning(text));
                 }
                 Ok(difference)
             }
@@ -407,10 +412,6 @@ fn describe_found(item: &ItemKind, found: &Metadata) -> String {
 fn stat(path: &Path) -> Result<Metadata, SourceError> {
     let found = std::fs::metadata(path).map_err(|error| SourceError::new(path, "stat", error))?;
     Ok(Metadata::from(&found))
-}
-
-fn is_absent(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// Differences found so far, in the order of the file.

@@ -5,6 +5,7 @@
 //! its chunk, and that a read opens each group it needs once; so reads should be large (`limits::FILE_READ_LEN`).
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result, message};
 use crate::fetch::{ChunkReader, locate, verified, wrong_chunk};
 use crate::index::Location;
+use crate::progress::Problem;
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
 use crate::stream::read_side;
@@ -178,6 +180,25 @@ impl Source for StoredFile<'_> {
 
     fn changed(&self) -> Result<bool, SourceError> {
         Ok(false)
+    }
+}
+
+/// What is to be said when a file is given out of which something could not be read when it was backed up.
+pub(crate) fn unreadable(item: &Item) -> Option<Problem> {
+    let ItemKind::File(content) = &item.kind else { return None };
+    let first = content.unreadable.first()?.start;
+    let (path, zeros) = (String::from_utf8_lossy(&item.path), in_words(&content.unreadable));
+    Some(Problem::warning(format!(
+        "{path}: zeros stand for {zeros}, from offset {first} on, that could not be read when it was backed up"
+    )))
+}
+
+/// How many bytes, and in how many places.
+pub(crate) fn in_words(ranges: &[Range<u64>]) -> String {
+    let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    match ranges.len() {
+        1 => format!("{bytes} bytes in 1 place"),
+        count => format!("{bytes} bytes in {count} places"),
     }
 }
 

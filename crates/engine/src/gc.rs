@@ -69,6 +69,21 @@ pub fn delete(repository: &Repository, names: &[String]) -> Result<()> {
     Ok(repository.store.sync()?)
 }
 
+/// What a gc would do if the archives `without` were not there. Neither locks nor writes anything.
+///
+/// # Errors
+/// As of [`gc`].
+pub fn plan_gc(
+    repository: &Repository,
+    without: &[String],
+    progress: &dyn Progress,
+) -> Result<GcPlan> {
+    progress.begin(Phase::Mark, None);
+    let plan = plan(repository, without, &mut Problems { progress, count: 0 })?;
+    progress.end();
+    Ok(plan)
+}
+
 /// Gives back the space of what no archive needs.
 ///
 /// # Errors
@@ -85,7 +100,7 @@ pub fn gc(
     repository.store.sweep()?;
     progress.begin(Phase::Mark, None);
     let mut problems = Problems { progress, count: 0 };
-    let plan = plan(repository, &mut problems)?;
+    let plan = plan(repository, &[], &mut problems)?;
     progress.end();
     let mut report = GcReport { problem_count: problems.count, ..GcReport::default() };
     if !plan.drop.is_empty() || !plan.repack.is_empty() {
@@ -124,13 +139,26 @@ fn collect(
 }
 
 /// What will be done.
-struct GcPlan {
+pub struct GcPlan {
     /// Packs that nobody needs anything of.
     drop: Vec<PackRow>,
     /// Packs that are mostly not needed.
     repack: Vec<PackUse>,
     /// The groups of those of which something is needed.
     groups: Vec<GroupUse>,
+}
+
+impl GcPlan {
+    /// About how many bytes of packs it gives back: those it drops, and what nobody needs of those it repacks.
+    pub fn freed_bytes(&self) -> u64 {
+        let dropped: u64 = self.drop.iter().map(|row| u64::from(row.len)).sum();
+        dropped + self.repack.iter().map(PackUse::dead_bytes).sum::<u64>()
+    }
+
+    /// How many packs it deletes, those that it repacks included.
+    pub fn pack_count(&self) -> usize {
+        self.drop.len() + self.repack.len()
+    }
 }
 
 /// How much of a pack is needed.
@@ -171,11 +199,17 @@ impl PackUse {
 }
 
 /// Marks, and decides what to do with each pack.
-fn plan(repository: &Repository, problems: &mut Problems<'_>) -> Result<GcPlan> {
+fn plan(
+    repository: &Repository,
+    without: &[String],
+    problems: &mut Problems<'_>,
+) -> Result<GcPlan> {
     let chunks = ChunkReader::new(repository);
     let mut marks = Marks::new(&chunks);
     let mut lost = None;
-    for name in repository.archive_names()? {
+    let without: HashSet<&String> = without.iter().collect();
+    let names = repository.archive_names()?.into_iter().filter(|name| !without.contains(name));
+    for name in names {
         let archive: NamedArchive = repository.archive(&name)?;
         let mut missing = Missing { archive: &name, problems, lost: &mut lost };
         mark_archive(&chunks, &archive, &mut marks, &mut missing)?;

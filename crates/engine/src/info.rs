@@ -4,12 +4,13 @@
 //! and of a disk image header and tables; no contents.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 use format::archive::{Content, Item, ItemKind};
 use format::recipe::Entry;
 use format::{ChunkId, PackId};
-use image::qcow2::{Map, Outcome, parse};
+use image::qcow2::{Map, Outcome, others, parse};
 use image::{AllocationMap, Detected, Part, detect};
 
 use crate::archive::{ItemReader, NamedArchive};
@@ -37,8 +38,13 @@ pub struct FileInfo {
     pub disk_len: u64,
     /// What of the disk is stored in the file: clusters that have a place, or what of a raw disk is not in holes.
     pub allocated: u64,
-    /// What of the disk lies in runs of zeros that are not stored; of compressed clusters none counts.
+    /// What of the disk lies in runs of zeros that are not stored; of compressed clusters none counts, nor does what is in a
+    /// backing file.
     pub zero: u64,
+    /// What of the disk is not in this file but in its backing file, if it has one: zeros only where that is shorter.
+    pub backing: Option<u64>,
+    /// What of the file could not be read and is stored as zeros.
+    pub unreadable: Vec<Range<u64>>,
     /// What of the file is not the disk: tables, snapshots, compressed clusters.
     pub residue: u64,
     /// Its chunks that are in no archive that is older, nor in a file before it in its archive.
@@ -82,6 +88,8 @@ pub fn file_info(
             disk_len: item.size,
             allocated: allocated(content, item.size, &chunks, &name)?,
             zero: zero_len(content, item.size, &chunks, &name)?,
+            backing: None,
+            unreadable: content.unreadable.clone(),
             residue: 0,
             new,
         })
@@ -90,19 +98,24 @@ pub fn file_info(
         None => whole(detected.to_string()),
         Some(Outcome::Opaque(doubt)) => whole(format!("{detected}, stored as bytes: {doubt}")),
         Some(Outcome::Qcow2(map)) if file.layout() != Some(&map.layout) => {
-            whole(format!("{}, stored as bytes", describe(&map)))
+            whole(format!("{}, stored as bytes", describe(&map, &file)))
         }
         Some(Outcome::Qcow2(map)) => {
             let compressed = map.compressed_count.saturating_mul(map.cluster_bytes);
             let disk_len = map.layout.len(Part::Guest);
-            let zero = zero_len(content, disk_len, &chunks, &name)?;
+            let zero = zero_len(content, disk_len, &chunks, &name)?.saturating_sub(compressed);
+            let data = map.layout.data_len().saturating_add(compressed);
+            let absent = disk_len.saturating_sub(data.saturating_add(map.zero_len));
+            let backing = map.has_backing.then_some(absent);
             Ok(FileInfo {
-                format: describe(&map),
+                format: describe(&map, &file),
                 is_container: true,
                 file_len: item.size,
                 disk_len,
-                allocated: map.layout.data_len().saturating_add(compressed).min(disk_len),
-                zero: zero.saturating_sub(compressed),
+                allocated: data.min(disk_len),
+                zero: zero.saturating_sub(backing.unwrap_or(0)),
+                backing,
+                unreadable: content.unreadable.clone(),
                 residue: map.layout.len(Part::Residue),
                 new,
             })
@@ -112,7 +125,7 @@ pub fn file_info(
 }
 
 /// What a qcow2 image is like, in words.
-fn describe(map: &Map) -> String {
+fn describe(map: &Map, file: &StoredFile<'_>) -> String {
     let mut words =
         format!("qcow2 version {}, clusters of {} bytes", map.version, map.cluster_bytes);
     if map.extended_l2 {
@@ -125,7 +138,8 @@ fn describe(map: &Map) -> String {
         words += &format!(", internal snapshots: {}", map.snapshot_count);
     }
     if map.has_backing {
-        words += ", with a backing file";
+        let name = others(file).ok().and_then(|others| others.backing).unwrap_or_default();
+        words += &format!(", with the backing file {}", String::from_utf8_lossy(&name));
     }
     words
 }

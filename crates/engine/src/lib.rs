@@ -57,18 +57,18 @@ mod window;
 mod write;
 
 pub use archive::NamedArchive;
-pub use backup::{BackupOptions, BackupReport, Input, backup};
+pub use backup::{BackupOptions, BackupReport, Input, ReadErrors, backup};
 pub use check::{CheckOptions, CheckReport, Incomplete, check};
 pub use cutters::CutterChoice;
 pub use diff::{Change, Contents, DiffReport, Difference, compare, diff, kind_name};
 pub use error::{Error, Result, message};
 pub use file::StoredFile;
-pub use gc::{GcOptions, GcReport, delete, gc};
+pub use gc::{GcOptions, GcPlan, GcReport, delete, gc, plan_gc};
 pub use group::Compression;
 pub use info::{FileInfo, archive_packs, file_info};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
 pub use pattern::Patterns;
-pub use progress::{Phase, Problem, Progress, Silent};
+pub use progress::{Phase, Problem, ProblemKind, Progress, Silent};
 pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use repository::{Access, InitOptions, LOCK_WAIT_DEFAULT, Locked, Repository, Secret, init};
 pub use restore::{

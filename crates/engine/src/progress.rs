@@ -3,17 +3,38 @@
 //! An operation counts the bytes it has dealt with, names what it is at, and reports what went wrong without ending it.
 //! Programs draw bars, print lines, or do nothing. Calls come from any thread; they are cheap and must not block.
 
+/// How much a [`Problem`] means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// Something is missing or damaged: what was done is not complete.
+    Loss,
+    /// Nothing is missing that there was, but somebody should look.
+    Warning,
+}
+
 /// Something that went wrong with one thing while the operation went on. It decides the exit code in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Whether anything is missing for it.
+    pub kind: ProblemKind,
     /// One line: the thing and what is wrong with it.
     pub text: String,
 }
 
 impl Problem {
-    /// A problem that is an error with its causes.
+    /// A loss that is an error with its causes.
     pub(crate) fn new(error: &dyn std::error::Error) -> Self {
-        Problem { text: crate::error::message(error) }
+        Problem::loss(crate::error::message(error))
+    }
+
+    /// A loss in words.
+    pub(crate) fn loss(text: String) -> Self {
+        Problem { kind: ProblemKind::Loss, text }
+    }
+
+    /// A warning in words.
+    pub(crate) fn warning(text: String) -> Self {
+        Problem { kind: ProblemKind::Warning, text }
     }
 }
 

@@ -1,8 +1,16 @@
-//! Prune: which archives to keep, by attic's rules to the letter.
+//! Prune: which archives to keep, by attic's rules to the letter, but never a bad night instead of a good one.
 //!
-//! The rules go over all considered archives, newest first, in this order: within, hourly, daily, weekly, monthly, yearly.
-//! Each takes the newest archive of each period that it has not seen yet. One that an earlier rule keeps is not taken again,
-//! does not use up the count, and no other of its period is taken instead. A negative count is unlimited.
+//! In: the archives that are considered, and the rules. Out: a [`Decision`] for each. Deletes nothing.
+//!
+//! The rules go over the complete archives, newest first, in this order: within, hourly, daily, weekly, monthly, yearly. Each
+//! takes the newest archive of each period that it has not seen yet. One that an earlier rule keeps is not taken again, does
+//! not use up the count, and no other of its period is taken instead. A negative count is unlimited.
+//!
+//! A series is the archives of one host among those considered. An incomplete archive stays while it is newer than the newest
+//! complete one of its series: it may have what no other has. The rules go over it where its series has no complete one, and
+//! over each such series by itself. Promises that the newest complete archive of all is kept, unless `force` says otherwise.
+
+use std::collections::{BTreeMap, HashMap};
 
 use format::archive::Time;
 use jiff::tz::TimeZone;
@@ -26,6 +34,8 @@ pub struct KeepRules {
     pub monthly: i64,
     /// One per year.
     pub yearly: i64,
+    /// Keep not even the newest complete archive if no rule does.
+    pub force: bool,
 }
 
 impl KeepRules {
@@ -60,11 +70,28 @@ impl KeepRules {
 
 /// Why an archive stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptBy {
-    /// The rule: `within`, `hourly`, `daily`, `weekly`, `monthly` or `yearly`.
-    pub rule: &'static str,
-    /// The how many-th of those that the rule keeps, from 1 on, newest first.
-    pub number: usize,
+pub enum KeptBy {
+    /// By a rule.
+    Rule {
+        /// `within`, `hourly`, `daily`, `weekly`, `monthly` or `yearly`.
+        rule: &'static str,
+        /// The how many-th of those that the rule keeps, from 1 on, newest first.
+        number: usize,
+    },
+    /// It is incomplete, and its series has no complete one since: what there is of those nights.
+    Later,
+    /// By no rule: it is the newest complete archive of all.
+    Newest,
+}
+
+impl std::fmt::Display for KeptBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            KeptBy::Rule { rule, number } => write!(f, "{rule} #{number}"),
+            KeptBy::Later => f.write_str("no complete one since"),
+            KeptBy::Newest => f.write_str("the newest complete one"),
+        }
+    }
 }
 
 /// What will happen to an archive.
@@ -72,7 +99,7 @@ pub struct KeptBy {
 pub struct Decision {
     /// The archive.
     pub archive: NamedArchive,
-    /// The first rule that keeps it; `None` if it goes.
+    /// What keeps it; `None` if it goes.
     pub kept: Option<KeptBy>,
 }
 
@@ -85,16 +112,54 @@ pub fn plan_prune(
 ) -> Result<Vec<Decision>> {
     rules.check()?;
     archives.sort_by(|a, b| (b.archive.end, &b.name).cmp(&(a.archive.end, &a.name)));
-    let young = |archive: &NamedArchive| {
-        rules.within_secs.is_some_and(|within| is_within(archive.archive.end, now, within))
-    };
+    let plan: Vec<Decision> =
+        archives.into_iter().map(|archive| Decision { archive, kept: None }).collect();
+    let (mut complete, mut failed): (Vec<Place>, Vec<Place>) =
+        (0..).zip(plan).partition(|(_, decision)| decision.archive.archive.is_complete());
+    keep_by_rules(&mut complete, rules, now, zone);
+    if let Some((_, newest)) = complete.first_mut()
+        && !rules.force
+    {
+        newest.kept.get_or_insert(KeptBy::Newest);
+    }
+    // The place of the newest complete archive of each series.
+    let mut newest: HashMap<String, usize> = HashMap::new();
+    for (place, decision) in &complete {
+        newest.entry(decision.archive.archive.host.clone()).or_insert(*place);
+    }
+    let mut without: BTreeMap<String, Vec<Place>> = BTreeMap::new();
+    for (place, mut decision) in std::mem::take(&mut failed) {
+        let host = &decision.archive.archive.host;
+        match newest.get(host) {
+            None => without.entry(host.clone()).or_default().push((place, decision)),
+            Some(newest) => {
+                decision.kept = (place < *newest).then_some(KeptBy::Later);
+                failed.push((place, decision));
+            }
+        }
+    }
+    for series in without.values_mut() {
+        keep_by_rules(series, rules, now, zone);
+    }
+    let mut all: Vec<Place> =
+        complete.into_iter().chain(failed).chain(without.into_values().flatten()).collect();
+    all.sort_unstable_by_key(|(place, _)| *place);
+    Ok(all.into_iter().map(|(_, decision)| decision).collect())
+}
+
+/// A decision and its place in the whole plan.
+type Place = (usize, Decision);
+
+/// Attic's rules over these archives, newest first, and no others.
+fn keep_by_rules(archives: &mut [Place], rules: &KeepRules, now: Time, zone: &TimeZone) {
     // Newest first, so the young ones are in front.
-    let mut kept: Vec<Option<KeptBy>> = (1..)
-        .zip(&archives)
-        .map(|(number, archive)| young(archive).then_some(KeptBy { rule: "within", number }))
-        .collect();
+    for (number, (_, decision)) in (1..).zip(archives.iter_mut()) {
+        let end = decision.archive.archive.end;
+        let young = rules.within_secs.is_some_and(|within| is_within(end, now, within));
+        decision.kept = young.then_some(KeptBy::Rule { rule: "within", number });
+    }
     let ends: Vec<Zoned> =
-        archives.iter().map(|archive| local(archive.archive.end, zone)).collect();
+        archives.iter().map(|(_, decision)| local(decision.archive.archive.end, zone)).collect();
     let hour = |time: &Zoned| (time.year(), time.month(), time.day(), time.hour());
     let day = |time: &Zoned| (time.year(), time.month(), time.day(), 0);
     let week = |time: &Zoned| {
@@ -103,19 +168,18 @@ pub fn plan_prune(
     };
     let month = |time: &Zoned| (time.year(), time.month(), 0, 0);
     let year = |time: &Zoned| (time.year(), 0, 0, 0);
-    keep_first_of_each(&mut kept, &ends, ("hourly", rules.hourly), hour);
-    keep_first_of_each(&mut kept, &ends, ("daily", rules.daily), day);
-    keep_first_of_each(&mut kept, &ends, ("weekly", rules.weekly), week);
-    keep_first_of_each(&mut kept, &ends, ("monthly", rules.monthly), month);
-    keep_first_of_each(&mut kept, &ends, ("yearly", rules.yearly), year);
-    Ok(archives.into_iter().zip(kept).map(|(archive, kept)| Decision { archive, kept }).collect())
+    keep_first_of_each(archives, &ends, ("hourly", rules.hourly), hour);
+    keep_first_of_each(archives, &ends, ("daily", rules.daily), day);
+    keep_first_of_each(archives, &ends, ("weekly", rules.weekly), week);
+    keep_first_of_each(archives, &ends, ("monthly", rules.monthly), month);
+    keep_first_of_each(archives, &ends, ("yearly", rules.yearly), year);
 }
 
 /// The numbers that name a period: year, month or week, day, hour.
 type Period = (i16, i8, i8, i8);
 
 fn keep_first_of_each(
-    kept: &mut [Option<KeptBy>],
+    archives: &mut [Place],
     ends: &[Zoned],
     (rule, count): (&'static str, i64),
     period: impl Fn(&Zoned) -> Period,
@@ -124,7 +188,7 @@ fn keep_first_of_each(
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let mut number = 0;
     let mut last = None;
-    for (kept, end) in kept.iter_mut().zip(ends) {
+    for ((_, Decision { kept, .. }), end) in archives.iter_mut().zip(ends) {
         if number == count {
             return;
         }
@@ -133,7 +197,7 @@ fn keep_first_of_each(
             last = this;
             if kept.is_none() {
                 number += 1;
-                *kept = Some(KeptBy { rule, number });
+                *kept = Some(KeptBy::Rule { rule, number });
             }
         }
     }

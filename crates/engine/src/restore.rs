@@ -30,7 +30,7 @@ use image::{Attributes, Root, SinkErrorKind, SourceError, Time, Unset};
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
-use crate::file::read_layout;
+use crate::file::{read_layout, unreadable};
 use crate::pipeline::{Workers, with_workers};
 use crate::progress::{Phase, Problem, Progress};
 use crate::recipe::RecipeReader;
@@ -323,7 +323,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         for OpenFile { item, path, target } in files.drain(..) {
             let len = target.file_len().unwrap_or(item.size);
             match Target::finish(target, &self.attributes(&item)) {
-                Ok(unset) => self.restored(&lossy(&item.path), len, unset),
+                Ok(unset) => self.restored(&item, &lossy(&item.path), len, unset),
                 Err(error) => {
                     self.problem(&lossy(&item.path), &error);
                     failed.push(path);
@@ -350,10 +350,11 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     }
 
     /// A file of `len` bytes is complete.
-    fn restored(&mut self, name: &str, len: u64, unset: Unset) {
+    fn restored(&mut self, item: &Item, name: &str, len: u64, unset: Unset) {
         self.report.file_count += 1;
         self.report.bytes += len;
         self.unset(name, unset);
+        unreadable(item).iter().for_each(|problem| self.progress.problem(problem));
     }
 
     /// Says what something restored lacks.
@@ -362,7 +363,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             self.report.problem_count += 1;
             let why = crate::error::message(&error);
             let text = format!("{name}: restored, but without some of its attributes: {why}");
-            self.progress.problem(&Problem { text });
+            self.progress.problem(&Problem::warning(text));
         }
     }
 
@@ -372,7 +373,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             self.report.used_count += 1;
         }
         let text = format!("{name}: not restored: {}", crate::error::message(error));
-        self.progress.problem(&Problem { text });
+        self.progress.problem(&Problem::loss(text));
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) struct Found {
     pub(crate) metadata: Metadata,
     /// Whether the user named it, so that a link or device stands for what is behind it.
     pub(crate) named: bool,
+    /// Device and inode of what stands at the path itself: of the link, where `metadata` is of what is behind it.
+    pub(crate) identity: (u64, u64),
+    /// Whether a link stands at the path, and `metadata` is of what is behind it.
+    pub(crate) followed: bool,
     /// The directory itself, open, if it is one and can be read.
     pub(crate) directory: Option<OwnedFd>,
 }
@@ -57,6 +61,8 @@ pub(crate) struct Walk<'a> {
     levels: Vec<Level>,
     /// A directory that was found and could not be listed.
     failed: Option<SourceError>,
+    /// The named path, if it is a directory and nothing was found in it so far.
+    bare: Option<PathBuf>,
 }
 
 /// A directory and what of it is still to be visited.
@@ -75,7 +81,20 @@ impl<'a> Walk<'a> {
             device: None,
             levels: Vec::new(),
             failed: None,
+            bare: None,
         }
+    }
+
+    /// The named path, if it was a directory that could be listed and nothing was found in it; when the walk has ended.
+    pub(crate) fn bare(self) -> Option<PathBuf> {
+        self.bare
+    }
+
+    /// Passes over what is in the directory that was found last.
+    pub(crate) fn leave(&mut self) {
+        self.levels.pop();
+        self.failed = None;
+        self.bare = None;
     }
 
     /// The next path, and whether it was named.
@@ -110,7 +129,9 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let mut metadata = lstat(&path)?;
-        if named && metadata.kind == Kind::Symlink {
+        let identity = (metadata.dev, metadata.ino);
+        let followed = named && metadata.kind == Kind::Symlink;
+        if followed {
             metadata = follow(&path)?;
         }
         let device = *self.device.get_or_insert(metadata.dev);
@@ -129,16 +150,20 @@ impl<'a> Walk<'a> {
                     directory = Some(listing.directory);
                     let names = listing.names.into_iter();
                     let (path, stored) = (path.clone(), stored.clone());
+                    self.bare = named.then(|| path.clone());
                     self.levels.push(Level { path, stored, names });
                 }
                 Err(error) => self.failed = Some(error),
             }
         }
-        Ok(Some(Found { path, stored, metadata, named, directory }))
+        if !named {
+            self.bare = None;
+        }
+        Ok(Some(Found { path, stored, metadata, named, identity, followed, directory }))
     }
 
-    /// Whether a pattern excludes it, by the path as it was named.
-    fn is_excluded(&self, stored: &[u8]) -> bool {
+    /// Whether a pattern excludes what is stored so, by the path as it was named.
+    pub(crate) fn is_excluded(&self, stored: &[u8]) -> bool {
         let Some(exclude) = self.rules.exclude.filter(|exclude| !exclude.is_empty()) else {
             return false;
         };
@@ -212,7 +237,10 @@ impl Iterator for Walk<'_> {
             match self.visit(path, stored, named) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Some(Ok(found)),
-                Err(error) => return Some(Err(error)),
+                Err(error) => {
+                    self.bare = None;
+                    return Some(Err(error));
+                }
             }
         }
     }

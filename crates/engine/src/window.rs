@@ -88,6 +88,8 @@ impl std::fmt::Debug for Load {
 pub(crate) struct Loaded {
     pub(crate) own: usize,
     pub(crate) last: bool,
+    /// Whether the source ended within its own bytes, though it should have gone on: nothing comes after it.
+    pub(crate) short: bool,
     pub(crate) buffer: Buffer,
     pub(crate) known_zero: Vec<Range<usize>>,
 }
@@ -97,13 +99,35 @@ impl Window {
     pub(crate) fn load(self, pool: &BufferPool) -> Result<Loaded, SourceError> {
         let Window { own, last, load } = self;
         match load {
-            Load::Ready(buffer) => Ok(Loaded { own, last, buffer, known_zero: Vec::new() }),
+            Load::Ready(buffer) => {
+                Ok(Loaded { own, last, short: false, buffer, known_zero: Vec::new() })
+            }
             Load::Later { source, offset, len, holes } => {
                 let mut buffer = pool.get(len);
                 let known_zero = fill(&*source, offset, &holes, buffer.bytes_mut())?;
-                Ok(Loaded { own, last, buffer, known_zero })
+                let loaded = Loaded { own, last, short: false, buffer, known_zero };
+                // Asked behind the read, which may have met the end.
+                Ok(loaded.clipped(source.end().saturating_sub(offset)))
             }
         }
+    }
+}
+
+impl Loaded {
+    /// The same, if the source ends `len` bytes behind its start.
+    fn clipped(mut self, len: u64) -> Self {
+        let Some(len) = usize::try_from(len).ok().filter(|len| *len < self.buffer.len) else {
+            return self;
+        };
+        self.buffer.len = len;
+        self.last = true;
+        self.short = len < self.own;
+        self.own = self.own.min(len);
+        self.known_zero.retain_mut(|range| {
+            range.end = range.end.min(len);
+            range.start < range.end
+        });
+        self
     }
 }
 
@@ -204,8 +228,14 @@ impl SourceWindows {
         let own_end = section_end.min(self.at + WINDOW_LEN as u64);
         let end = section_end.min(own_end + self.lookahead as u64);
         self.find_extents(end)?;
+        // The source may have become shorter: what was a hole may be no file any more.
+        let source_end = self.source.end();
+        if self.at >= source_end {
+            return Ok(None);
+        }
         if let Some(Extent::Hole { offset, len }) = self.extents.front() {
-            let windows = ((offset + len).min(section_end) - self.at) / WINDOW_LEN as u64;
+            let hole_end = (offset + len).min(section_end).min(source_end);
+            let windows = (hole_end - self.at) / WINDOW_LEN as u64;
             if windows > 0 {
                 let len = windows * WINDOW_LEN as u64;
                 return Ok(Some(self.step(len, 0, StretchBody::Hole)));
@@ -224,7 +254,7 @@ impl SourceWindows {
 
     /// Whether the last stretch was given.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.at >= self.source.len()
+        self.at >= self.source.end()
     }
 
     /// Goes on by a stretch.

@@ -26,8 +26,9 @@ pub(crate) enum Command {
     /// Back up files, directories, block devices or standard input
     ///
     /// Makes a new archive. What cannot be read is reported and left out; the archive is made of the rest, and the exit code
-    /// is 1. Files that did not change since the last archive of the same paths are not read again. If standard input or a
-    /// command breaks off, no archive is made.
+    /// is 1. Files that did not change since the last archive of the same paths are not read again. Each path is stored once,
+    /// however often it is given; a symbolic link that is given as PATH is what is behind it. If standard input or a command
+    /// breaks off, no archive is made.
     ///
     /// In NAME, {hostname}, {user}, {pid}, {now} and {utcnow} are filled in; {now:%Y-%m-%d} has a format of strftime; {{ }}
     /// are braces.
@@ -45,17 +46,18 @@ pub(crate) enum Command {
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
-    /// original_size, files, problems; their contents have path, type, mode, uid, gid, user, group, size, mtime, target.
-    /// --json has the same names. --short and --format give names byte for byte; elsewhere \ and what is not seen are
-    /// escapes.
+    /// original_size, files, complete, problems (how many), problem_texts (the first); their contents have path, type,
+    /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
+    /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
+    /// (1 problem).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
     List(list::Args),
     /// Show details of a repository, an archive, or a file in one
     ///
     /// --format and --json have the names that `list` explains for archives; a file has path, format, size, disk_size,
-    /// allocated, zero, residue, new; a repository has location, id, encryption, created, archives, original_size,
-    /// stored_size. A PATH is what it is in `extract`, of one file, and REPO::latest too.
+    /// allocated, zero, backing, unreadable, residue, new; a repository has location, id, encryption, created, archives,
+    /// original_size, stored_size. A PATH is what it is in `extract`, of one file, and REPO::latest too.
     Info(info::Args),
     /// Delete archives and give back their space
     ///
@@ -64,8 +66,9 @@ pub(crate) enum Command {
     /// Delete archives by rule and give back their space
     ///
     /// Each rule keeps the latest archive of each of the last N hours, days, weeks, months or years that have one, by local
-    /// time; -1 is no limit. What no rule keeps is deleted. Space is given back in any case, also that of what interrupted
-    /// runs left.
+    /// time; -1 is no limit. What no rule keeps is deleted. Rules count complete archives only. One that is not complete
+    /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
+    /// Space is given back in any case, also that of what interrupted runs left.
     Prune(prune::Args),
     /// Check a repository; changes nothing
     ///

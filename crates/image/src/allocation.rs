@@ -75,6 +75,14 @@ impl AllocationMap {
         self.holes.iter().map(|hole| hole.end - hole.start).sum()
     }
 
+    /// The map of the first `len` bytes, at most all.
+    pub fn clipped(&self, len: u64) -> AllocationMap {
+        let len = len.min(self.len);
+        let holes = self.holes.iter().take_while(|hole| hole.start < len);
+        let holes = holes.map(|hole| Hole { end: hole.end.min(len), ..*hole }).collect();
+        AllocationMap { len, holes }
+    }
+
     /// Appends the next extent. Neighbours of the same kind become one run; an extent of length
     /// zero changes nothing.
     ///
@@ -238,6 +246,23 @@ mod tests {
             if let Ok(map) = AllocationMap::decode(&bytes, sum) {
                 prop_assert_eq!(map.encode(), bytes);
             }
+        }
+
+        #[test]
+        fn a_clipped_map_is_that_of_the_first_bytes(
+            runs in prop::collection::vec((any::<bool>(), 0..9_u64), 0..20),
+            len in 0..100_u64,
+        ) {
+            let mut left = len;
+            let first: Vec<(bool, u64)> = runs
+                .iter()
+                .map(|&(hole, run)| {
+                    let run = run.min(left);
+                    left -= run;
+                    (hole, run)
+                })
+                .collect();
+            prop_assert_eq!(map_of(&runs).clipped(len), map_of(&first));
         }
 
         #[test]

@@ -36,6 +36,7 @@ mod raw;
 mod tables;
 
 pub use doubt::{Doubt, Structure};
+pub use header::{Others, others};
 pub use map::Map;
 pub use raw::{RawView, RawViewError, raw_view};
 

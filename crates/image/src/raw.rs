@@ -25,13 +25,17 @@
 //!
 //! File systems without RWF_NOWAIT (tmpfs, NFS, FUSE) get plain `pread`, ordinary read-ahead, and
 //! nothing is dropped.
+//!
+//! Files that are made up when they are read (`/proc`, `/sys`) take no space, and their lengths say
+//! 0 or a page whatever they hold. So a small file that takes no space is read when it is opened, and
+//! its length is what came out; an empty one costs that one read.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Read};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, Mode, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -46,16 +50,23 @@ const ANNOUNCE_BYTES: u64 = 128 * 1024;
 /// much is taken as data and the walk goes on behind it: progress, and reading a hole is harmless.
 const CONTRADICTION_BYTES: u64 = 64 * 1024;
 
+/// Longest file that is read when it is opened if it takes no space.
+const UNSTORED_BYTES_MAX: u64 = 64 * 1024;
+/// Most that may come out of a file whose length says less: `/proc` has some without an end.
+const MADE_UP_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// An open regular file or block device. `read_at` may be called from any number of threads.
 #[derive(Debug)]
 pub struct RawFile {
     file: File,
     path: PathBuf,
     metadata: Metadata,
+    /// All of it, if it takes no space.
+    made_up: Option<Vec<u8>>,
     /// The file system can tell what is cached (RWF_NOWAIT).
     tells_cached: AtomicBool,
-    /// A read met the end of the file before `metadata.size`.
-    came_short: AtomicBool,
+    /// Where reads met the end of the file, if that was before `metadata.size`.
+    end: AtomicU64,
 }
 
 /// The part of a read that is on its way into the page cache.
@@ -89,17 +100,23 @@ impl RawFile {
             metadata.size =
                 rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| fail(e.into()))?;
         }
+        let made_up = read_made_up(&file, &metadata)
+            .map_err(|error| SourceError::new(path, "read", error).at_offset(0))?;
+        if let Some(bytes) = &made_up {
+            metadata.size = bytes.len() as u64;
+        }
         advise(&file, 0, 0, Advice::Random);
         Ok(RawFile {
             file,
             path: path.to_owned(),
             metadata,
+            made_up,
             tells_cached: AtomicBool::new(true),
-            came_short: AtomicBool::new(false),
+            end: AtomicU64::new(metadata.size),
         })
     }
 
-    /// What `stat` said when the file was opened; `size` is the length of the stream.
+    /// What `stat` said when the file was opened, but that `size` is the length of the stream.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -152,6 +169,13 @@ impl RawFile {
         let within = self.len().saturating_sub(offset).min(buf.len() as u64);
         let (buf, beyond) = buf.split_at_mut(usize::try_from(within).unwrap_or(buf.len()));
         beyond.fill(0);
+        if let Some(bytes) = &self.made_up {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            if let Some(bytes) = bytes.get(start..).and_then(|rest| rest.get(..buf.len())) {
+                buf.copy_from_slice(bytes);
+            }
+            return Ok(None);
+        }
         let Some(cached) = self.read_cached(buf, offset) else {
             return self.read_waiting(buf, offset).map(|()| None);
         };
@@ -192,7 +216,7 @@ impl RawFile {
             let place = offset.saturating_add(filled as u64);
             match self.file.read_at(rest, place) {
                 Ok(0) => {
-                    self.came_short.store(true, Ordering::Relaxed);
+                    self.end.fetch_min(place, Ordering::Relaxed);
                     rest.fill(0);
                     return Ok(());
                 }
@@ -233,11 +257,16 @@ impl Source for RawFile {
         announced.into_iter().try_for_each(|announced| self.complete(announced))
     }
 
+    fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
     fn changed(&self) -> Result<bool, SourceError> {
-        if self.came_short.load(Ordering::Relaxed) {
+        if self.end() < self.len() {
             return Ok(true);
         }
-        if self.metadata.kind == Kind::Block {
+        // What is made up was read at once, and its times say nothing of it.
+        if self.metadata.kind == Kind::Block || self.made_up.is_some() {
             return Ok(false);
         }
         let stat =
@@ -246,6 +275,29 @@ impl Source for RawFile {
         let then = &self.metadata;
         Ok((now.size, now.mtime, now.ctime) != (then.size, then.mtime, then.ctime))
     }
+}
+
+/// What a small file that takes no space holds; `None` for all others, and where there is nothing but
+/// zeros, which may be holes.
+fn read_made_up(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<u8>>> {
+    let Metadata { kind, size, blocks, .. } = *metadata;
+    if kind != Kind::Regular || blocks > 0 || size > UNSTORED_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; PAGE_BYTES as usize];
+    let mut file = file;
+    let first = file.read(&mut bytes)?;
+    bytes.truncate(first);
+    if first == 0 {
+        return Ok((size > 0).then_some(bytes));
+    }
+    file.take(MADE_UP_BYTES_MAX).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MADE_UP_BYTES_MAX {
+        let text = "its length says less than the 64 MiB that came out of it, and there is more";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    let as_stated = bytes.len() as u64 == size && bytes.iter().all(|byte| *byte == 0);
+    Ok((!as_stated).then_some(bytes))
 }
 
 /// Only what has a length and can be read at any place is a source.
@@ -274,14 +326,18 @@ impl RawFile {
         let hole = |end: u64| Extent::Hole { offset, len: end - offset };
         let data = |end: u64| Extent::Data { offset, len: end - offset };
         // A block device answers SEEK_DATA with EINVAL or, on newer kernels, with "all is data".
-        if self.metadata.kind != Kind::Regular {
+        if self.metadata.kind != Kind::Regular || self.made_up.is_some() {
             return Ok(data(len));
         }
         match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) if start >= len => return Ok(hole(len)),
             Ok(start) if start > offset => return Ok(hole(start)),
             Ok(_) => {}
-            Err(Errno::NXIO) => return Ok(hole(len)),
+            Err(Errno::NXIO) => {
+                // No data from here on, or no file any more.
+                self.end.fetch_min(self.file.metadata()?.len(), Ordering::Relaxed);
+                return Ok(hole(len));
+            }
             Err(error) if not_supported(error) => return Ok(data(len)),
             Err(error) => return Err(error.into()),
         }

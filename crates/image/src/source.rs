@@ -91,6 +91,12 @@ pub trait Source: Send + Sync {
         slots.iter_mut().try_for_each(|slot| self.read_at(slot.bytes, slot.offset))
     }
 
+    /// Where the stream ends as far as reads have met it: [`len`](Source::len), or less once the source
+    /// turned out to be shorter. Never grows.
+    fn end(&self) -> u64 {
+        self.len()
+    }
+
     /// Whether what was read may be a mixture of two states: length, mtime or ctime differ from
     /// those at open, or a read came up short. Ask after the last read.
     fn changed(&self) -> Result<bool, SourceError>;
@@ -114,6 +120,10 @@ macro_rules! impl_for_handle {
 
             fn read_many(&self, slots: &mut [Slot<'_>]) -> Result<(), SourceError> {
                 (**self).read_many(slots)
+            }
+
+            fn end(&self) -> u64 {
+                (**self).end()
             }
 
             fn changed(&self) -> Result<bool, SourceError> {

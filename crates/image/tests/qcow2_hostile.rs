@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::craft::{Craft, hostile, packed_plain, sound};
+use common::craft::{CLUSTER, Craft, hostile, packed_plain, sound};
 use common::qcow2::{Memory, divide, read_all};
 use common::{Random, disk_dir, path_str, run};
-use image::qcow2::{Doubt, Outcome, parse, raw_view};
+use image::qcow2::{Doubt, Others, Outcome, others, parse, raw_view};
 use image::{Extents, RawFile, Source};
 
 /// Counts the bytes that each thread holds, and the most it ever held.
@@ -301,4 +301,81 @@ fn the_sound_image_is_read_whole() {
     assert!(
         view[..packed.start] == guest[..packed.start] && view[packed.end..] == guest[packed.end..]
     );
+}
+
+#[test]
+fn the_names_of_other_files_are_those_of_the_header_and_bounded_whatever_it_says() {
+    let named = |change: &dyn Fn(&mut Craft)| {
+        let mut craft = sound();
+        change(&mut craft);
+        others(&Memory::new(craft.bytes)).unwrap()
+    };
+    assert_eq!(named(&|_| {}), Others::default());
+    let backing = named(&|craft| {
+        craft.be64(8, 512);
+        craft.be32(16, 9);
+        craft.put(512, b"../base\0x and more");
+    });
+    assert_eq!(backing, Others { backing: Some(b"../base\0x".to_vec()), data: None });
+    let data = |craft: &mut Craft| {
+        craft.be64(72, 4);
+        // Another extension comes first.
+        craft.be32(112, 7);
+        craft.be32(116, 3);
+        craft.put(128, b"DATA");
+        craft.be32(132, 8);
+        craft.put(136, b"data.raw");
+    };
+    assert_eq!(named(&data), Others { backing: None, data: Some(b"data.raw".to_vec()) });
+    let nameless = named(&|craft| craft.be64(72, 4));
+    assert_eq!(nameless, Others { backing: None, data: Some(Vec::new()) });
+    let no_image = named(&|craft| {
+        data(craft);
+        craft.be32(0, 0);
+    });
+    assert_eq!(no_image, Others::default());
+    let too_long = named(&|craft| {
+        craft.be64(8, 512);
+        craft.be32(16, 1024);
+    });
+    assert_eq!(too_long, Others::default());
+    let dir = disk_dir();
+    let mut all: Vec<Vec<u8>> = hostile(dir.path()).into_iter().map(|craft| craft.bytes).collect();
+    let mut random = Random(5);
+    all.extend((0..2000).map(|_| {
+        let mut craft = sound();
+        data(&mut craft);
+        for _ in 0..random.below(6) + 1 {
+            let (at, len) = (8 + random.below(140), random.below(8) as usize + 1);
+            let bytes = random.bytes(len);
+            craft.put(at, &bytes);
+        }
+        craft.bytes
+    }));
+    for (number, bytes) in all.into_iter().enumerate() {
+        let Others { backing, data } = others(&Memory::new(bytes)).unwrap();
+        let names = [backing, data];
+        assert!(names.iter().flatten().all(|name| name.len() <= 1023), "{number}");
+    }
+}
+
+#[test]
+fn zeros_are_what_the_tables_say_is_zero() {
+    let zeros = |change: &dyn Fn(&mut Craft)| {
+        let mut craft = sound();
+        change(&mut craft);
+        match parse(&Memory::new(craft.bytes)).unwrap() {
+            Outcome::Qcow2(map) => map.zero_len,
+            Outcome::Opaque(doubt) => panic!("{doubt}"),
+        }
+    };
+    assert_eq!(zeros(&|_| {}), CLUSTER);
+    assert_eq!(zeros(&|craft| craft.be64(4 * CLUSTER + 8 * 200, 1)), 2 * CLUSTER);
+    assert_eq!(zeros(&|craft| craft.be64(4 * CLUSTER + 8 * 100, 0)), 0);
+    // The disk ends within the cluster.
+    let short = |craft: &mut Craft| {
+        craft.be64(24, (4 << 20) - 512);
+        craft.be64(5 * CLUSTER + 8 * 511, 1);
+    };
+    assert_eq!(zeros(&short), 2 * CLUSTER - 512);
 }

@@ -68,11 +68,13 @@ fn files_of_zero_and_one_byte_have_no_and_one_extent() {
 #[test]
 fn a_file_system_that_knows_no_holes_gives_one_extent() {
     // sysfs, where a file is of one page by its metadata and shorter by its content.
-    let source = open(Path::new("/sys/kernel/uevent_seqnum"));
+    let path = Path::new("/sys/kernel/uevent_seqnum");
+    let source = open(path);
+    assert!(source.len() > 0 && source.len() < lstat(path).unwrap().size);
     assert_eq!(extents(&source), [Extent::Data { offset: 0, len: source.len() }]);
-    assert!(!source.changed().unwrap());
-    source.read_at(&mut vec![0; usize::try_from(source.len()).unwrap()], 0).unwrap();
-    assert!(source.changed().unwrap(), "it came short, though its metadata is the same");
+    let mut read = vec![0; usize::try_from(source.len()).unwrap()];
+    source.read_at(&mut read, 0).unwrap();
+    assert!(read.ends_with(b"\n") && !source.changed().unwrap());
 }
 
 #[test]
@@ -280,4 +282,49 @@ fn a_part_that_lies_in_any_order_is_read_right_and_leaves_the_page_cache_as_it_w
             assert!(sound, "{part:?}, cached before: {is_cached}: {cached} of {len} bytes");
         }
     }
+}
+
+#[test]
+fn what_is_made_up_when_it_is_read_is_as_long_as_what_comes_out() {
+    let path = Path::new("/proc/version");
+    let text = std::fs::read(path).unwrap();
+    let source = open(path);
+    assert_eq!(lstat(path).unwrap().size, 0);
+    assert_eq!((source.len(), source.end()), (text.len() as u64, text.len() as u64));
+    assert_eq!(extents(&source), [Extent::Data { offset: 0, len: text.len() as u64 }]);
+    let mut read = vec![0xaa; text.len() + 5];
+    source.read_at(&mut read, 0).unwrap();
+    assert!(read[..text.len()] == text[..] && read[text.len()..] == [0; 5]);
+    let mut part = [0xaa; 4];
+    source.read_at(&mut part, 3).unwrap();
+    assert!(part == text[3..7] && !source.changed().unwrap());
+    source.read_at(&mut part, 1 << 40).unwrap();
+    assert_eq!(part, [0; 4]);
+    // A page of zeros takes no space on many file systems: its hole is one all the same.
+    let dir = disk_dir();
+    let path = write_file(dir.path(), "hole", b"");
+    File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    assert_eq!(extents(&open(&path)), [Extent::Hole { offset: 0, len: 4096 }]);
+}
+
+#[test]
+fn a_file_that_became_shorter_says_where_it_ended() {
+    let dir = disk_dir();
+    let path = write_file(dir.path(), "file", &vec![7; 1 << 20]);
+    let source = open(&path);
+    let cut = |len| File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
+    cut(300_000);
+    assert_eq!(source.end(), 1 << 20, "nobody has looked");
+    let mut read = vec![0xaa; 200_000];
+    source.read_at(&mut read, 200_000).unwrap();
+    assert!(read[..100_000].iter().all(|byte| *byte == 7));
+    assert!(read[100_000..].iter().all(|byte| *byte == 0));
+    assert_eq!(source.end(), 300_000);
+    cut(1 << 20);
+    source.read_at(&mut read, 200_000).unwrap();
+    assert_eq!(source.end(), 300_000, "it never grows");
+    cut(1000);
+    assert!(source.extent_at(500_000).unwrap().is_hole());
+    assert_eq!(source.end(), 1000);
+    assert!(source.changed().unwrap());
 }

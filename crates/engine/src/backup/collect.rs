@@ -1,19 +1,22 @@
 //! The end of the chain: admits new chunks, writes the recipe of each stream, the items, and counts.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
-use format::archive::{Content, Item, ItemKind};
+use format::archive::{Content, Item, ItemKind, PROBLEM_LEN_MAX, PROBLEMS_MAX};
 use format::recipe::Recipe;
 
-use super::{Body, Draft, End, Hashed, Planned, Step};
+use super::elsewhere::{Elsewhere, remember};
+use super::{Body, Draft, End, Hashed, Planned, Reading, Step};
 use crate::cutters::Cutters;
-use crate::error::{Error, Result};
-use crate::progress::{Problem, Progress};
+use crate::error::{Error, Result, message};
+use crate::progress::{Problem, ProblemKind, Progress};
 use crate::recipe::RecipeWriter;
 use crate::stream::{StreamWriter, store_side};
 use crate::write::ChunkWriter;
 
 use chunker::Piece;
+use image::Source;
 
 /// What the archive will say of its items.
 pub(super) struct Collected {
@@ -21,8 +24,12 @@ pub(super) struct Collected {
     pub(super) original_len: u64,
     pub(super) file_count: u64,
     pub(super) problem_count: u64,
+    /// The first of the problems in words, as an archive has them.
+    pub(super) problems: Vec<String>,
     pub(super) untouched_bytes: u64,
     pub(super) hole_bytes: u64,
+    /// Files that disks in the archive need besides their images.
+    pub(super) elsewhere: Vec<Elsewhere>,
 }
 
 /// Takes steps in the order of the plan.
@@ -34,6 +41,8 @@ pub(super) struct Collector<'c> {
     open: Option<Open>,
     /// Files that could not be read, of those that later items may be other names of.
     failed: HashSet<Vec<u8>>,
+    problems: Vec<String>,
+    elsewhere: Vec<Elsewhere>,
     counts: Counts,
 }
 
@@ -51,7 +60,8 @@ struct Open {
     item: Item,
     recipe: RecipeWriter,
     len: u64,
-    failed: bool,
+    /// The first error of a pipe, or of a file that does not tell itself why it is lost.
+    failed: Option<Problem>,
 }
 
 impl<'c> Collector<'c> {
@@ -63,6 +73,8 @@ impl<'c> Collector<'c> {
             item_count: 0,
             open: None,
             failed: HashSet::new(),
+            problems: Vec::new(),
+            elsewhere: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -75,13 +87,14 @@ impl<'c> Collector<'c> {
         for planned in step.before {
             match planned {
                 Planned::Item(item) => self.whole(&item, writer)?,
-                Planned::Problem(error) => self.problem(Problem::new(&error)),
+                Planned::Problem(problem) => self.problem(problem),
+                Planned::Elsewhere(elsewhere) => remember(&mut self.elsewhere, elsewhere),
             }
         }
         if let Some(draft) = step.begin {
             let Draft { item, cutter } = *draft;
             let recipe = RecipeWriter::new(cutter);
-            self.open = Some(Open { item, recipe, len: 0, failed: false });
+            self.open = Some(Open { item, recipe, len: 0, failed: None });
         }
         self.progress.advance(step.advance);
         match step.body {
@@ -94,9 +107,8 @@ impl<'c> Collector<'c> {
             }
             Body::Window(Ok(hashed)) => self.window(&hashed, writer)?,
             Body::Window(Err(error)) => {
-                self.problem(Problem::new(&error));
                 if let Some(open) = &mut self.open {
-                    open.failed = true;
+                    open.failed.get_or_insert_with(|| Problem::new(&error));
                 }
             }
         }
@@ -113,7 +125,7 @@ impl<'c> Collector<'c> {
             ItemKind::HardLink(first) if self.failed.contains(first) => {
                 let [path, first] = [&item.path, first].map(|path| String::from_utf8_lossy(path));
                 let why = format!("it is {first}, which could not be read");
-                self.problem(Problem { text: format!("{path}: not stored: {why}") });
+                self.problem(Problem::loss(format!("{path}: not stored: {why}")));
                 return Ok(());
             }
             _ => {}
@@ -123,7 +135,9 @@ impl<'c> Collector<'c> {
 
     fn window(&mut self, hashed: &Hashed, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
         let Hashed { cut, ids } = hashed;
-        let Some(open) = self.open.as_mut().filter(|open| !open.failed) else { return Ok(()) };
+        let Some(open) = self.open.as_mut().filter(|open| open.failed.is_none()) else {
+            return Ok(());
+        };
         let mut chunks = ids.iter().zip(cut.chunks());
         for piece in &cut.pieces {
             match *piece {
@@ -144,29 +158,27 @@ impl<'c> Collector<'c> {
 
     fn end(&mut self, end: End, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        if open.failed {
-            if open.item.linked {
-                self.failed.insert(open.item.path);
+        let Open { mut item, recipe, len, failed } = open;
+        let End { layout, allocation, reading } = end;
+        let loss = reading.as_ref().and_then(|reading| reading.loss()).map(Problem::loss);
+        if let Some(problem) = loss.or(failed) {
+            self.problem(problem);
+            if item.linked {
+                self.failed.insert(item.path);
             }
             return Ok(());
         }
-        let Open { mut item, recipe, len, .. } = open;
-        let End { layout, allocation, source } = end;
-        match source.map_or(Ok(false), |source| source.changed()) {
-            Ok(changed) => item.changed = changed,
-            Err(error) => self.problem(Problem::new(&error)),
-        }
-        if item.changed {
-            let path = String::from_utf8_lossy(&item.path).into_owned();
-            self.problem(Problem {
-                text: format!("{path}: changed while it was read; stored as it was read"),
-            });
-        }
-        let allocation = allocation.unwrap_or_default();
-        self.counts.hole_bytes += allocation.hole_len();
         if layout.is_empty() {
             item.size = len;
-        } else {
+        }
+        let unreadable = match reading {
+            Some(reading) => self.tell(&mut item, &reading),
+            None => Vec::new(),
+        };
+        // The file may be shorter than it was when its holes were looked up.
+        let allocation = allocation.map(|map| map.clipped(item.size)).unwrap_or_default();
+        self.counts.hole_bytes += allocation.hole_len();
+        if !layout.is_empty() {
             self.progress.advance(allocation.hole_len());
         }
         let allocation = if allocation.is_dense() { Vec::new() } else { allocation.encode() };
@@ -175,9 +187,28 @@ impl<'c> Collector<'c> {
             layout: store_side(layout, fastcdc, writer)?,
             allocation: store_side(allocation, fastcdc, writer)?,
             recipe: recipe.finish(writer)?,
-            unreadable: Vec::new(),
+            unreadable,
         });
         self.push(&item, writer)
+    }
+
+    /// Says what a file is not as it should be, and gives the stretches of it that could not be read.
+    fn tell(&mut self, item: &mut Item, reading: &Reading) -> Vec<Range<u64>> {
+        let path = || String::from_utf8_lossy(&item.path).into_owned();
+        match reading.changed() {
+            Ok(true) => {
+                let text = format!("{}: changed while it was read; stored as it was read", path());
+                self.problem(Problem::warning(text));
+                item.changed = true;
+            }
+            Ok(false) => {}
+            Err(error) => self.problem(Problem::warning(message(&error))),
+        }
+        let (unreadable, line) = reading.unreadable(item.size);
+        if let Some(line) = line {
+            self.problem(Problem::loss(line));
+        }
+        unreadable
     }
 
     fn push(&mut self, item: &Item, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
@@ -190,8 +221,16 @@ impl<'c> Collector<'c> {
     }
 
     fn problem(&mut self, problem: Problem) {
-        self.counts.problem_count += 1;
         self.progress.problem(&problem);
+        if problem.kind == ProblemKind::Warning {
+            return;
+        }
+        self.counts.problem_count += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            let mut text = problem.text;
+            text.truncate(text.floor_char_boundary(PROBLEM_LEN_MAX as usize));
+            self.problems.push(text);
+        }
     }
 
     /// Closes the item stream.
@@ -208,8 +247,10 @@ impl<'c> Collector<'c> {
             original_len: counts.original_len,
             file_count: counts.file_count,
             problem_count: counts.problem_count,
+            problems: self.problems,
             untouched_bytes: counts.untouched_bytes,
             hole_bytes: counts.hole_bytes,
+            elsewhere: self.elsewhere,
         })
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use format::recipe::{CutterKind, STREAM_LEN_MAX};
 use image::qcow2::{self, Outcome};
 use image::{
-    AllocationMap, Detected, Extent, PartSource, RawFile, Slot, Source, SourceError, detect,
-    section_starts,
+    AllocationMap, Detected, Extent, PartSource, Slot, Source, SourceError, detect, section_starts,
 };
 
+use super::reading::Reading;
 use crate::cutters::CutterChoice;
 use crate::limits::SIDE_LEN_MAX;
 
@@ -27,6 +27,8 @@ pub(super) struct Divided {
     pub(super) layout: Vec<u8>,
     /// Which parts of the file are holes, if it had to be asked before the file is read.
     pub(super) allocation: Option<Arc<AllocationMap>>,
+    /// Whether it is a qcow2 image.
+    pub(super) is_qcow2: bool,
     /// What was decided, in words.
     pub(super) why: String,
 }
@@ -66,23 +68,24 @@ impl Choice {
 
 /// Divides `file`, which is at `path`.
 pub(super) fn divide(
-    file: Arc<RawFile>,
+    file: Arc<Reading>,
     path: &Path,
     wanted: CutterChoice,
 ) -> Result<Divided, SourceError> {
     let as_it_is = choose(&*file, path, wanted);
-    let choice = match as_it_is.is_qcow2.then(|| guest_order(&file)).transpose()? {
+    let is_qcow2 = as_it_is.is_qcow2;
+    let choice = match is_qcow2.then(|| guest_order(&file)).transpose()? {
         Some(Ok(divided)) => return Ok(divided),
         Some(Err(why)) => Choice::new(CutterKind::Page, vec![0], &why),
         None => as_it_is,
     };
     let Choice { cutter, starts, why, .. } = choice;
     let parts = vec![Part { source: file, starts, cutter }];
-    Ok(Divided { parts, layout: Vec::new(), allocation: None, why })
+    Ok(Divided { parts, layout: Vec::new(), allocation: None, is_qcow2, why })
 }
 
 /// Divides a qcow2 file into the guest's disk and all the rest; or says why it is taken as it is.
-fn guest_order(file: &Arc<RawFile>) -> Result<Result<Divided, String>, SourceError> {
+fn guest_order(file: &Arc<Reading>) -> Result<Result<Divided, String>, SourceError> {
     let map = match qcow2::parse(&**file)? {
         Outcome::Qcow2(map) => map,
         Outcome::Opaque(doubt) => {
@@ -107,6 +110,7 @@ fn guest_order(file: &Arc<RawFile>) -> Result<Result<Divided, String>, SourceErr
         parts: vec![guest, residue],
         layout: encoded,
         allocation: Some(allocation),
+        is_qcow2: true,
         why: choice.why,
     }))
 }
@@ -114,7 +118,7 @@ fn guest_order(file: &Arc<RawFile>) -> Result<Result<Divided, String>, SourceErr
 /// A file whose holes stay where they were when it was asked, whatever becomes of them: what is restored as a hole must have
 /// been read as one.
 struct Settled {
-    file: Arc<RawFile>,
+    file: Arc<Reading>,
     allocation: Arc<AllocationMap>,
 }
 

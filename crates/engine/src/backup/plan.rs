@@ -1,23 +1,27 @@
 //! The plan of a backup: which stretches of which streams are read, in what order. Made while the rest of the chain works.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::io::ErrorKind;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use format::archive::{
     Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time, XATTRS_LEN_MAX,
 };
-use format::recipe::{CutterKind, Node, Recipe, STREAM_LEN_MAX};
-use image::{Extent, Extra, Kind, Metadata, RawFile, Source, SourceError};
+use format::recipe::{CutterKind, Node, Recipe};
+use image::{Extra, Kind, Metadata, RawFile, Source, SourceError, SourceErrorKind};
 
 use super::divide::{Choice, Divided, Part, choose, divide};
+use super::elsewhere::Places;
+use super::links::Links;
+use super::overlap::{Overlap, Verdict};
+use super::pipe::{Head, PIPE, piped};
 use super::previous::Previous;
+use super::reading::Reading;
 use super::{BackupOptions, Body, Draft, End, Input, Planned, Step, Tools};
-use crate::error::{Error, Result};
-use crate::limits::WINDOW_LEN;
-use crate::progress::Progress;
+use crate::error::{Error, Result, message};
+use crate::progress::{Problem, Progress};
 use crate::walk::{Found, Rules, Walk};
 use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, StretchBody, Window};
 
@@ -27,7 +31,10 @@ const TOGETHER: usize = 256;
 /// Gives the steps of all inputs.
 pub(super) struct Plan<'p> {
     inputs: VecDeque<Input>,
-    walk: Option<Walk<'p>>,
+    /// The walk of the input that is being walked, which was named so.
+    walk: Option<(Walk<'p>, PathBuf)>,
+    overlap: Overlap,
+    places: Places,
     /// What was found since the last step.
     ready: Vec<Planned>,
     open: Option<Open>,
@@ -52,7 +59,7 @@ struct Open {
 
 enum Windows {
     Source(SourceWindows),
-    /// With what errors call it.
+    /// What comes out of a pipe, and what errors call it.
     Stream(StreamWindows, PathBuf),
 }
 
@@ -67,6 +74,8 @@ impl<'p> Plan<'p> {
         progress: &'p dyn Progress,
     ) -> Self {
         Plan {
+            overlap: Overlap::new(&inputs, &rules(options)),
+            places: Places::new(&inputs, options),
             inputs: inputs.into(),
             walk: None,
             ready: Vec::new(),
@@ -92,6 +101,9 @@ impl<'p> Plan<'p> {
             body: Body::Nothing,
             end: None,
         };
+        if open.end.reading.as_ref().is_some_and(|reading| reading.is_lost()) {
+            open.parts.clear();
+        }
         while let Some((cutter, windows)) = open.parts.front_mut() {
             let (stretch, ended) = windows.next(self.buffers);
             match stretch {
@@ -133,29 +145,63 @@ impl<'p> Plan<'p> {
 
     /// Starts the next object; false if there is none.
     fn object(&mut self) -> bool {
-        if let Some(found) = self.walk.as_mut().and_then(Iterator::next) {
-            if let Err(error) = found.and_then(|found| self.start(found)) {
-                self.ready.push(Planned::Problem(error));
+        if let Some(found) = self.walk.as_mut().and_then(|(walk, _)| walk.next()) {
+            if let Err(error) = found.and_then(|found| self.judge(found)) {
+                let problem = self.not_found(&error);
+                self.ready.push(Planned::Problem(problem));
             }
             return true;
         }
-        self.walk = None;
+        if let Some(bare) = self.walk.take().and_then(|(walk, _)| walk.bare()) {
+            let text = format!("{}: holds no files; is it mounted?", bare.display());
+            self.ready.push(Planned::Problem(Problem::loss(text)));
+        }
         match self.inputs.pop_front() {
             None => return false,
             Some(Input::Path(path)) => {
-                let rules = Rules {
-                    skip: Some(&self.options.skip),
-                    exclude: Some(&self.options.exclude),
-                    caches: self.options.exclude_caches,
-                    mounts: self.options.one_file_system,
-                };
-                self.walk = Some(Walk::new(&path, rules));
+                self.walk = Some((Walk::new(&path, rules(self.options)), path));
             }
-            Some(Input::Stream { name, reader }) => {
-                self.start_stream(piped(name), Path::new(PIPE), reader);
-            }
+            Some(Input::Stream { name, reader }) => match self.overlap.judge_pipe(&name) {
+                Verdict::Taken(why) => {
+                    let text = format!("{PIPE}: not stored as {}: {why}", lossy(&name));
+                    self.ready.push(Planned::Problem(Problem::loss(text)));
+                }
+                Verdict::New | Verdict::Again => {
+                    self.start_stream(piped(name), Path::new(PIPE), reader);
+                }
+            },
         }
         true
+    }
+
+    /// What it means that something could not be read. What a walk found and is gone a moment later was deleted meanwhile:
+    /// nothing is missing.
+    fn not_found(&self, error: &SourceError) -> Problem {
+        let named = self.walk.as_ref().is_some_and(|(_, named)| named == error.path());
+        match error.kind() {
+            SourceErrorKind::NotFound if !named => Problem::warning(format!(
+                "{}: vanished before it was read; not stored",
+                error.path().display()
+            )),
+            _ => Problem::new(error),
+        }
+    }
+
+    /// Starts one object of a tree, unless its path in the archive is taken.
+    fn judge(&mut self, found: Found) -> Result<(), SourceError> {
+        let why = match self.overlap.judge(&found) {
+            Verdict::New => return self.start(found),
+            Verdict::Again => return Ok(()),
+            Verdict::Taken(why) => why,
+        };
+        let all = if found.directory.is_some() { ", nor what is in it" } else { "" };
+        if let (Some(_), Some((walk, _))) = (&found.directory, &mut self.walk) {
+            walk.leave();
+        }
+        let (path, stored) = (found.path.display(), lossy(&found.stored));
+        let text = format!("{path}: not stored as {stored}{all}: {why}");
+        self.ready.push(Planned::Problem(Problem::loss(text)));
+        Ok(())
     }
 
     /// Starts one object of a tree.
@@ -187,6 +233,7 @@ impl<'p> Plan<'p> {
             (None, _) => Extra::of_path(&found.path, XATTRS_LEN_MAX),
         };
         let mut item = self.item(metadata, found.stored, kind);
+        item.followed = found.followed;
         self.add_extra(&mut item, extra);
         self.links.note(&item, metadata);
         self.push(item);
@@ -202,39 +249,67 @@ impl<'p> Plan<'p> {
         let is_device = found.metadata.kind == Kind::Block;
         if !is_device && let Some(before) = self.previous.untouched(&found.stored, &found.metadata)
         {
-            self.progress.note(&format!("{}: untouched", found.path.display()));
-            self.progress.advance(before.size);
-            let mut item = self.item(&found.metadata, found.stored, before.kind);
-            (item.flags, item.xattrs) = (before.flags, before.xattrs);
-            self.links.note(&item, &found.metadata);
-            self.push(item);
+            self.reuse(found, before);
             return Ok(());
         }
         let file = RawFile::open(&found.path, found.named)?;
         let metadata = *file.metadata();
         let mut item = self.item(&metadata, found.stored, ItemKind::File(nothing()));
+        item.followed = found.followed;
         // A device is stored as a file, which it says nothing of.
         if !is_device {
             self.add_extra(&mut item, file.extra(XATTRS_LEN_MAX));
         }
-        let Divided { parts, layout, allocation, why } =
-            divide(Arc::new(file), &found.path, self.options.cutter)?;
+        let reading = Arc::new(Reading::new(file, self.options.read_errors));
+        let divided = match divide(reading.clone(), &found.path, self.options.cutter) {
+            Ok(divided) => divided,
+            Err(error) => {
+                let loss = reading.loss().unwrap_or_else(|| message(&error));
+                self.ready.push(Planned::Problem(Problem::loss(loss)));
+                return Ok(());
+            }
+        };
+        let Divided { parts, layout, allocation, is_qcow2, why } = divided;
         match is_device {
             true => item.linked = false,
             false => self.links.note(&item, &metadata),
         }
         self.progress.note(&format!("{}: {why}", found.path.display()));
-        let source = parts.first().map(|part| part.source.clone());
+        if is_qcow2 {
+            self.look_elsewhere(&*reading, &found.path, &item.path);
+        }
         let cutter = parts.first().map_or(CutterKind::Fastcdc, |part| part.cutter);
         let windows = |part: Part| {
             let windows = SourceWindows::new(part.source, &part.starts, self.lookahead);
             (part.cutter, Windows::Source(windows))
         };
-        let end = End { layout, allocation, source };
+        let end = End { layout, allocation, reading: Some(reading) };
         let parts = parts.into_iter().map(windows).collect();
         let begin = Some(Box::new(Draft { item, cutter }));
         self.open = Some(Open { begin, parts, end });
         Ok(())
+    }
+
+    /// Stores a file with the content that the previous archive has of it.
+    fn reuse(&mut self, found: Found, before: Item) {
+        self.progress.note(&format!("{}: untouched", found.path.display()));
+        self.progress.advance(before.size);
+        // Of images the header is read all the same: what the disk needs besides may have gone from the archive.
+        if matches!(&before.kind, ItemKind::File(content) if content.recipe.cutter == CutterKind::Page)
+            && let Ok(file) = RawFile::open(&found.path, found.named)
+        {
+            self.look_elsewhere(&file, &found.path, &found.stored);
+        }
+        let mut item = self.item(&found.metadata, found.stored, before.kind);
+        item.followed = found.followed;
+        (item.flags, item.xattrs) = (before.flags, before.xattrs);
+        self.links.note(&item, &found.metadata);
+        self.push(item);
+    }
+
+    fn look_elsewhere(&mut self, file: &dyn Source, path: &Path, stored: &[u8]) {
+        let needed = self.places.needed_by(file, path, stored);
+        self.ready.extend(needed.into_iter().map(Planned::Elsewhere));
     }
 
     /// Starts what comes out of a named pipe, when somebody writes into it.
@@ -244,13 +319,14 @@ impl<'p> Plan<'p> {
         let mut item = self.item(&found.metadata, found.stored, ItemKind::File(nothing()));
         // Its number and times say nothing of what comes out of it.
         (item.size, item.linked, item.identity) = (0, false, Identity::default());
+        item.followed = found.followed;
         self.start_stream(item, &found.path, Box::new(file));
         Ok(())
     }
 
     /// The item of another name of something that was found before.
     fn link(&mut self, found: &Found) -> Option<Item> {
-        let first = self.links.first(&found.metadata, &found.stored)?;
+        let first = self.links.first(&found.metadata)?;
         let mut item = self.item(&found.metadata, found.stored.clone(), ItemKind::HardLink(first));
         (item.size, item.linked) = (0, false);
         Some(item)
@@ -260,7 +336,7 @@ impl<'p> Plan<'p> {
     fn add_extra(&mut self, item: &mut Item, extra: Result<Extra, SourceError>) {
         match extra {
             Ok(extra) => (item.flags, item.xattrs) = (extra.flags & FLAGS, extra.xattrs),
-            Err(error) => self.ready.push(Planned::Problem(error)),
+            Err(error) => self.ready.push(Planned::Problem(self.not_found(&error))),
         }
     }
 
@@ -285,6 +361,8 @@ impl<'p> Plan<'p> {
         let Choice { cutter, starts, why, .. } =
             choose(&Head(head), Path::new(""), self.options.cutter);
         self.progress.note(&format!("{}: {why}", path.display()));
+        let stored = Path::new(OsStr::from_bytes(&item.path));
+        self.look_elsewhere(&Head(head), stored, &item.path);
         windows.set_starts(&starts);
         let begin = Some(Box::new(Draft { item, cutter }));
         let parts = VecDeque::from([(cutter, Windows::Stream(windows, path.to_owned()))]);
@@ -317,40 +395,6 @@ impl<'p> Plan<'p> {
     }
 }
 
-/// The first names of files that have several.
-#[derive(Default)]
-struct Links {
-    /// By device and inode: the path it is stored under, and how many names are still to be found.
-    first: HashMap<(u64, u64), (Vec<u8>, u64)>,
-}
-
-impl Links {
-    /// The first name of what is found under another one now.
-    fn first(&mut self, metadata: &Metadata, stored: &[u8]) -> Option<Vec<u8>> {
-        if metadata.nlink < 2 {
-            return None;
-        }
-        let Entry::Occupied(mut known) = self.first.entry((metadata.dev, metadata.ino)) else {
-            return None;
-        };
-        let (first, left) = known.get_mut();
-        if first.as_slice() == stored {
-            // A path that was named twice.
-            return None;
-        }
-        *left -= 1;
-        Some(if *left == 0 { known.remove().0 } else { first.clone() })
-    }
-
-    /// Remembers what is stored if it has other names.
-    fn note(&mut self, item: &Item, metadata: &Metadata) {
-        if item.linked {
-            let first = (item.path.clone(), metadata.nlink - 1);
-            self.first.insert((metadata.dev, metadata.ino), first);
-        }
-    }
-}
-
 impl Iterator for Plan<'_> {
     type Item = Result<PlannedStep>;
 
@@ -379,9 +423,9 @@ impl Windows {
     fn next(&mut self, buffers: &BufferPool) -> (Result<Option<Stretch>, SourceError>, bool) {
         match self {
             Windows::Source(windows) => (windows.next(), windows.is_at_end()),
-            Windows::Stream(windows, name) => {
+            Windows::Stream(windows, path) => {
                 let stretch = windows.next(buffers);
-                let stretch = stretch.map_err(|error| SourceError::new(&*name, "read", error));
+                let stretch = stretch.map_err(|error| SourceError::new(path, "read", error));
                 (stretch, windows.is_at_end())
             }
         }
@@ -410,62 +454,25 @@ fn device(metadata: &Metadata) -> Device {
     Device { major, minor }
 }
 
-/// What errors call a stream that comes out of a pipe.
-const PIPE: &str = "standard input";
-
-/// The item of a pipe without a name of its own.
-fn piped(path: Vec<u8>) -> Item {
-    Item {
-        path,
-        kind: ItemKind::File(nothing()),
-        mode: 0o600,
-        uid: 0,
-        gid: 0,
-        user: String::new(),
-        group: String::new(),
-        size: 0,
-        mtime: super::now(),
-        identity: Identity::default(),
-        flags: 0,
-        xattrs: Vec::new(),
-        changed: false,
-        linked: false,
-        followed: false,
+/// What a walk passes over.
+fn rules(options: &BackupOptions) -> Rules<'_> {
+    Rules {
+        skip: Some(&options.skip),
+        exclude: Some(&options.exclude),
+        caches: options.exclude_caches,
+        mounts: options.one_file_system,
     }
 }
 
-fn nothing() -> Content {
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// What a file has before it was read.
+pub(super) fn nothing() -> Content {
     let none = || Side::Inline(Vec::new());
     let recipe = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
     Content { recipe, layout: none(), allocation: none(), unreadable: Vec::new() }
-}
-
-/// The first bytes of a pipe, for `detect`: a window, or all there are. What lies behind a window cannot be read, and nobody
-/// knows how long it is.
-struct Head<'a>(&'a [u8]);
-
-impl Source for Head<'_> {
-    fn len(&self) -> u64 {
-        if self.0.len() < WINDOW_LEN { self.0.len() as u64 } else { STREAM_LEN_MAX }
-    }
-
-    fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
-        Ok(Extent::Data { offset, len: self.len() - offset })
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
-        let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..));
-        let Some(bytes) = rest.and_then(|rest| rest.get(..buf.len())) else {
-            let path = Path::new(PIPE);
-            return Err(SourceError::new(path, "look ahead", ErrorKind::UnexpectedEof));
-        };
-        buf.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn changed(&self) -> Result<bool, SourceError> {
-        Ok(false)
-    }
 }
 
 /// The sum of the lengths of the inputs, if all of them are files or devices.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use format::archive::{Archive, Item, ItemKind, Time};
+use format::archive::{Archive, Content, Item, ItemKind, Time};
 use format::recipe::Entry;
 use image::Metadata;
 
@@ -54,8 +54,7 @@ impl Previous {
         let items = ItemReader::new(&chunks, &last.archive, &object);
         // What comes before a damaged item is as good as it was.
         let reusable = items.map_while(Result::ok).filter(|item| {
-            matches!(item.kind, ItemKind::File(_))
-                && is_settled(item, start)
+            is_settled(item, start)
                 && (complete || (is_same(item, inputs) && is_there(item, &chunks)))
         });
         let record = |item: Item| (key(&item.path), item.encode().into_boxed_slice());
@@ -86,9 +85,11 @@ pub(super) fn job(archive: &Archive) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Whether a change of the file after it was read would show in its times.
+/// Whether a change of the file after it was read would show in its times, and all of it could be read.
 fn is_settled(item: &Item, start: Time) -> bool {
-    !item.changed && item.identity.ctime.secs + SETTLED_SECS < start.secs
+    let is_whole = |content: &Content| content.unreadable.is_empty();
+    let is_whole = matches!(&item.kind, ItemKind::File(content) if is_whole(content));
+    is_whole && !item.changed && item.identity.ctime.secs + SETTLED_SECS < start.secs
 }
 
 /// Whether the file is still there as it was: only then it pays to look for its chunks.
@@ -117,4 +118,28 @@ fn is_there(item: &Item, chunks: &ChunkReader<'_>) -> bool {
             Err(_) => false,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_read_whole_and_was_at_rest_is_taken_again() {
+        let start = Time { secs: 1000, nanos: 0 };
+        let mut item = super::super::pipe::piped(b"vm".to_vec());
+        item.identity.ctime.secs = start.secs - SETTLED_SECS - 1;
+        assert!(is_settled(&item, start));
+        let changed = Item { changed: true, ..item.clone() };
+        let mut late = item.clone();
+        late.identity.ctime.secs += 1;
+        let mut unreadable = item.clone();
+        if let ItemKind::File(content) = &mut unreadable.kind {
+            content.unreadable.push(0..4096);
+        }
+        let directory = Item { kind: ItemKind::Directory, ..item };
+        for other in [changed, late, unreadable, directory] {
+            assert!(!is_settled(&other, start), "{other:?}");
+        }
+    }
 }

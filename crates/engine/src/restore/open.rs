@@ -145,7 +145,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         let still_written = || Error::NotRestored("a part of it is still written".to_owned());
         let place = Arc::into_inner(place).ok_or_else(still_written)?;
         let unset = place.finish(&self.attributes(item))?;
-        self.restored(name, len, unset);
+        self.restored(item, name, len, unset);
         Ok(())
     }
 }

@@ -111,7 +111,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 Disk::Same => self.stream_file(stored, out)?,
                 Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
             };
-            self.restored(&name, len, None);
+            self.restored(&item, &name, len, None);
         }
         out.flush().map_err(stream_error)?;
         Ok(self.report)

@@ -18,10 +18,15 @@ impl Striped {
     fn new(len: usize, mut cuts: Vec<usize>) -> Self {
         cuts.sort_unstable();
         let mut bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8 + 1).collect();
-        let mut holes = Vec::new();
+        let mut holes: Vec<Range<u64>> = Vec::new();
         for pair in cuts.chunks_exact(2).filter(|pair| pair[0] < pair[1]) {
             bytes[pair[0]..pair[1]].fill(0);
-            holes.push(pair[0] as u64..pair[1] as u64);
+            let hole = pair[0] as u64..pair[1] as u64;
+            match holes.last_mut() {
+                // A file that does not change has no two holes beside each other.
+                Some(Range { end, .. }) if *end == hole.start => *end = hole.end,
+                _ => holes.push(hole),
+            }
         }
         Striped { bytes, holes }
     }
@@ -111,7 +116,7 @@ impl<'a> Follower<'a> {
                 return std::iter::once(start..start + len).collect();
             }
         };
-        let Loaded { own, last, buffer, known_zero } = window.load(&self.pool).unwrap();
+        let Loaded { own, last, buffer, known_zero, .. } = window.load(&self.pool).unwrap();
         assert_eq!(own as u64, len);
         let end = start + buffer.bytes().len() as u64;
         assert!(end <= section_end, "the lookahead crosses {section_end}");

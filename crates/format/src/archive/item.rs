@@ -88,6 +88,11 @@ pub struct Content {
 }
 
 impl Content {
+    /// Bytes that could not be read and are stored as zeros.
+    pub fn unreadable_len(&self) -> u64 {
+        self.unreadable.iter().map(|range| range.end - range.start).sum()
+    }
+
     /// All recipes that restoring the content needs.
     pub fn recipes(&self) -> impl Iterator<Item = &Recipe> {
         let sides = [&self.layout, &self.allocation].into_iter().filter_map(Side::recipe);

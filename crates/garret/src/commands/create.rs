@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use engine::{Access, BackupOptions, BackupReport, Compression, Error, StoreError, StoreErrorKind};
+use engine::{
+    Access, BackupOptions, BackupReport, Compression, Error, ReadErrors, StoreError, StoreErrorKind,
+};
 
 use crate::archives;
 use crate::excludes::Excludes;
@@ -18,6 +20,24 @@ use cli::{session, surroundings};
 
 const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
        garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
+
+/// What becomes of a file that cannot be read whole.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ReadErrorsName {
+    /// it is not stored
+    Fail,
+    /// the rest is stored, and zeros for what cannot be read; the archive says where those are
+    Zero,
+}
+
+impl From<ReadErrorsName> for ReadErrors {
+    fn from(name: ReadErrorsName) -> Self {
+        match name {
+            ReadErrorsName::Fail => ReadErrors::Fail,
+            ReadErrorsName::Zero => ReadErrors::Zero,
+        }
+    }
+}
 
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +70,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
     #[arg(value_parser = args::compression)]
     compression: Compression,
+    /// What becomes of a file of which something cannot be read
+    #[arg(long, value_name = "WHAT", default_value = "fail")]
+    read_errors: ReadErrorsName,
     /// What decides where chunks end
     #[arg(long, value_name = "CUTTER", default_value = "auto")]
     cutter: CutterName,
@@ -81,6 +104,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         cutter: args.cutter.into(),
         compression: args.compression,
         threads: args.threads.count(),
+        read_errors: args.read_errors.into(),
         exclude,
         exclude_caches: args.exclude_caches,
         one_file_system: args.do_not_cross_mountpoints,

@@ -1,5 +1,6 @@
 //! `garret delete`: deletes archives and gives back their space, or a whole repository when the terminal agrees.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -116,11 +117,30 @@ pub(super) fn remove(
     let len =
         |name: &String| repository.archive(name).map_or(0, |found| found.archive.original_len);
     let original_len = names.iter().map(len).sum();
-    engine::delete(repository, names)?;
     let options = GcOptions { compression: Compression::default(), threads: threads.count() };
-    engine::gc(repository, &options, ui)?;
-    let stored_len = before.saturating_sub(repository.stored_len()?);
-    Ok(Freed { original_len, stored_len })
+    let done = engine::delete(repository, names)
+        .and_then(|()| engine::gc(repository, &options, ui))
+        .and_then(|_| repository.stored_len());
+    let after = done.map_err(|error| half_done(repository, names, error))?;
+    Ok(Freed { original_len, stored_len: before.saturating_sub(after) })
+}
+
+/// What to say when archives are gone and the rest failed: what is not in the listing any more was deleted.
+fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure {
+    let Ok(left) = repository.archive_names() else { return error.into() };
+    let left: HashSet<String> = left.into_iter().collect();
+    let gone: Vec<&str> =
+        names.iter().filter(|name| !left.contains(*name)).map(String::as_str).collect();
+    let (archives, its) = match gone.as_slice() {
+        [] => return error.into(),
+        [_] => ("archive", "its"),
+        _ => ("archives", "their"),
+    };
+    let error = engine::message(&error);
+    Failure::Fatal(format!(
+        "Deleted {archives} {}; {its} space is not freed: {error}",
+        gone.join(", ")
+    ))
 }
 
 /// attic's table.

@@ -1,13 +1,14 @@
 //! `garret info`: details of a repository, an archive, or a file in one.
 
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use engine::{Access, Repository};
 use format::archive::Time;
 use format::config::KeyMode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::archives;
 use crate::location;
@@ -112,9 +113,7 @@ fn archive(
     text += &format!("Time: {}\n", render::long_time(body.end));
     text += &format!("Command line: {}\n", render::command_line(&body.command));
     text += &format!("Number of files: {}\n", body.file_count);
-    if body.problem_count > 0 {
-        text += &format!("Problems while it was made: {}\n", body.problem_count);
-    }
+    text += &render::problems(body);
     text.push('\n');
     text += &render::size_header();
     text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
@@ -141,6 +140,8 @@ fn one_file(
             .with("disk_size", info.disk_len)
             .with("allocated", info.allocated)
             .with("zero", info.zero)
+            .with("backing", info.backing)
+            .with("unreadable", info.unreadable.iter().map(range).collect::<Vec<_>>())
             .with("residue", info.residue)
             .with("new", info.new)
     };
@@ -160,11 +161,25 @@ fn one_file(
     }
     text += &format!("Allocated: {}\n", size(info.allocated));
     text += &format!("Zero: {}\n", size(info.zero));
+    if let Some(backing) = info.backing {
+        text += &format!("In the backing file: {}\n", size(backing));
+    }
     if info.is_container {
         text += &format!("Residue: {}\n", size(info.residue));
     }
     text += &format!("New in this archive: {}\n", size(info.new));
+    if !info.unreadable.is_empty() {
+        let bytes = info.unreadable.iter().map(|range| range.end - range.start).sum();
+        text += &format!("Unreadable, stored as zeros: {}\n", size(bytes));
+        for Range { start, end } in &info.unreadable {
+            text += &format!("    {start}-{}\n", end.saturating_sub(1));
+        }
+    }
     Ok(text.into_bytes())
+}
+
+fn range(range: &Range<u64>) -> Value {
+    json!({ "start": range.start, "end": range.end })
 }
 
 /// A record with how many archives the repository has, and how long they and it are.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::{Access, KeepRules, KeptBy, Repository, plan_prune};
+use engine::{Access, KeepRules, KeptBy, Progress, Repository, plan_prune};
 use format::archive::Time;
 use jiff::tz::TimeZone;
 
@@ -18,7 +18,7 @@ use cli::{render, session};
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
-    /// Change nothing; with -v or --list show what would be done
+    /// Change nothing; show what would be kept and deleted, and the space it would free
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Show what was freed
     #[arg(short, long)]
     stats: bool,
+    /// Delete even the newest complete archive if no rule keeps it
+    #[arg(long)]
+    force: bool,
     /// Keep everything younger than this: a number and H, d, w, m (31 days) or y
     #[arg(long, value_name = "INTERVAL", value_parser = interval)]
     keep_within: Option<u64>,
@@ -75,13 +78,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         weekly: args.keep_weekly,
         monthly: args.keep_monthly,
         yearly: args.keep_yearly,
+        force: args.force,
     };
-    rules.check()?;
+    rules.check().map_err(|error| Failure::Fatal(format!("{error}: {RULES}")))?;
     let access = if args.dry_run { Access::Read } else { Access::Delete };
     let mut repository = session::open(&path, access, ui)?;
     let doomed = decide(&repository, args, &rules, ui)?;
     let freed = match args.dry_run {
-        true => Freed::default(),
+        true => {
+            foresee(&repository, &doomed, ui)?;
+            Freed::default()
+        }
         false => delete::remove(&mut repository, &doomed, args.threads, ui)?,
     };
     if args.stats {
@@ -90,26 +97,34 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Which options the library's words are.
+const RULES: &str = "give --keep-daily N, or --keep-within, --keep-hourly, --keep-weekly, --keep-monthly, --keep-yearly";
+
 /// The names to delete. With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with
-/// `--list` also the rule that keeps it.
+/// `--list` or `--dry-run` also what keeps it. An archive that cannot be read is reported, and stays.
 fn decide(
     repository: &Repository,
     args: &Args,
     rules: &KeepRules,
     ui: &Ui,
 ) -> Result<Vec<String>, Failure> {
-    let names = repository.archive_names()?.into_iter();
-    let considered = names.filter(|name| name.starts_with(&args.prefix));
-    let archives = considered.map(|name| repository.archive(&name)).collect::<Result<_, _>>()?;
+    let mut archives = Vec::new();
+    for name in repository.archive_names()? {
+        match name.starts_with(&args.prefix).then(|| repository.archive(&name)) {
+            Some(Ok(archive)) => archives.push(archive),
+            Some(Err(error)) => ui.report(&engine::message(&error)),
+            None => {}
+        }
+    }
     let plan = plan_prune(archives, rules, now(), &TimeZone::system())?;
     let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|one| one.kept.is_some());
-    if args.verbose.tell(ui) || args.list {
+    if args.verbose.tell(ui) || args.list || args.dry_run {
         let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
         let line = |decision: &engine::Decision| {
             let archive = render::archive_line(&decision.archive);
             match decision.kept {
-                Some(KeptBy { rule, number }) if args.list => {
-                    format!("Keeping archive: {archive} ({rule} #{number})\n")
+                Some(kept) if args.list || args.dry_run => {
+                    format!("Keeping archive: {archive} ({kept})\n")
                 }
                 Some(_) => format!("Keeping archive: {archive}\n"),
                 None => format!("{doomed}{archive}\n"),
@@ -117,7 +132,22 @@ fn decide(
         };
         ui.print(&kept.iter().chain(&pruned).map(line).collect::<String>())?;
     }
+    for decision in kept.iter().filter(|one| one.kept == Some(KeptBy::Newest)) {
+        let name = &decision.archive.name;
+        ui.wait(&format!("note: {name} is kept by no rule, but as the newest complete archive; --force deletes it"));
+    }
     Ok(pruned.into_iter().map(|decision| decision.archive.name).collect())
+}
+
+/// Shows how much space a prune would give back.
+fn foresee(repository: &Repository, doomed: &[String], ui: &Ui) -> Result<(), Failure> {
+    let plan = engine::plan_gc(repository, doomed, ui)?;
+    let freed = render::size(plan.freed_bytes());
+    let packs = match plan.pack_count() {
+        1 => "1 pack".to_owned(),
+        count => format!("{count} packs"),
+    };
+    ui.print(&format!("Would free:      about {freed} in {packs}\n"))
 }
 
 fn now() -> Time {

@@ -55,6 +55,36 @@ fn the_nightly_script_fails_when_a_step_does() {
     assert!(stderr.contains("images: cannot stat"), "{stderr}");
 }
 
+/// Nights of one day, of which attic's rules keep the last: here no bad one takes the place of the good one.
+#[test]
+fn bad_nights_cost_no_good_one() {
+    let dir = Dir::with_repository();
+    fs::create_dir(dir.path("images")).unwrap();
+    dir.image("images/vm.img", 1);
+    let stamp = "$(date +%Y-%m-%dT%H:%M:%S)";
+    let night = |name: &str| {
+        assert!(script(&dir).contains(stamp));
+        run_script(&dir, &script(&dir).replace(stamp, name))
+    };
+    assert!(night("1-good").status.success());
+    fs::rename(dir.path("images"), dir.path("gone")).unwrap();
+    assert_eq!(night("2-missing").status.code(), Some(1), "no archive is made of nothing");
+    fs::create_dir(dir.path("images")).unwrap();
+    for number in 3..=11 {
+        let output = night(&format!("{number}-empty"));
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains("images: holds no files; is it mounted?\n"), "{stderr}");
+    }
+    let names = dir.archives("repo");
+    assert!(names.len() == 10 && names[0].ends_with("1-good"), "{names:?}");
+    fs::remove_dir(dir.path("images")).unwrap();
+    fs::rename(dir.path("gone"), dir.path("images")).unwrap();
+    assert!(night("12-good").status.success());
+    let names = dir.archives("repo");
+    assert!(names.len() == 1 && names[0].ends_with("12-good"), "{names:?}");
+}
+
 /// What attic's users have in their crontab, but for the name of the program.
 const ATTIC: &str = r#"
 REPOSITORY=repo

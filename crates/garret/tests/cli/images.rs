@@ -209,7 +209,10 @@ fn an_image_that_is_no_whole_disk_is_refused_and_comes_back_as_it_was() {
     dir.overlay("app", "over");
     dir.unknown("app", "odd");
     dir.write("notes", b"some notes");
-    dir.run(&["create", "repo::a", "over", "odd", "notes"]).silent();
+    let ran = dir.run(&["create", "repo::a", "over", "odd", "notes"]);
+    let note = "garret: note: over: its backing file app is not in this archive: ";
+    assert!(ran.code == Some(0) && ran.stderr.starts_with(note), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
     let backing = "it has a backing file, so it is not the whole disk".to_owned();
     let unknown = format!("the disk in it cannot be read: {UNKNOWN}");
     dir.write("to/over.raw", b"from before");
@@ -296,7 +299,7 @@ fn info_of_an_image_agrees_with_qemu() {
         ("zlib", ", COUNT of them compressed", zero),
         ("zstd", ", COUNT of them compressed", zero),
         ("snap", ", internal snapshots: 1", zero),
-        ("over", ", with a backing file", 4 * MIB as u64 - CLUSTER),
+        ("over", ", with the backing file plain", 0),
     ] {
         let (said, checked) = (dir.qemu("info", name), dir.qemu("check", name));
         let cluster = said["cluster-size"].as_u64().unwrap();
@@ -312,12 +315,17 @@ fn info_of_an_image_agrees_with_qemu() {
         let expected = format!(
             "Path: {name}\n\
              Format: qcow2 version {version}, clusters of {cluster} bytes{}\n\
-             File size: {}\nVirtual size: {}\nAllocated: {}\nZero: {}\nResidue: {}\n",
+             File size: {}\nVirtual size: {}\nAllocated: {}\nZero: {}\n{}Residue: {}\n",
             more.replace("COUNT", &packed.to_string()),
             size(file_len),
             size(said["virtual-size"].as_u64().unwrap()),
             size(allocated * cluster),
             size(zero),
+            // What the image does not have is not zero: nobody looked.
+            match name {
+                "over" => format!("In the backing file: {}\n", size(4 * MIB as u64 - CLUSTER)),
+                _ => String::new(),
+            },
             size(file_len - (allocated - packed) * cluster),
         );
         assert_eq!(info(&dir, "repo::a", name).0, expected);
@@ -405,4 +413,43 @@ fn info_counts_what_is_new_in_an_archive() {
     assert!((4096..=4096 + AROUND).contains(&app), "{app}");
     assert_eq!((raw, same), (0, 0));
     assert_eq!(new("repo::a"), first, "what came later is no matter");
+}
+
+/// Overlays with clusters and subclusters that are written, zeroed, compressed or not there, with QEMU as the oracle.
+#[test]
+fn info_of_an_overlay_counts_as_zero_only_what_the_overlay_zeroes() {
+    let dir = Dir::with_repository();
+    let len = 4 * MIB;
+    dir.disk("disk.raw", 6);
+    dir.convert(&[], "disk.raw", "base");
+    for seed in 0..8u64 {
+        let mut bytes = [0; 12 * 4 * 8];
+        noise(&mut bytes, seed);
+        let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word) as usize);
+        let mut below = |end: usize| words.next().unwrap() % end;
+        let name = format!("over{seed}");
+        let options = if seed % 2 == 0 { "extended_l2=on" } else { "cluster_size=4096" };
+        let make =
+            ["create", "-q", "-f", "qcow2", "-o", options, "-F", "qcow2", "-b", "base", &name];
+        dir.tool("qemu-img", &make);
+        for _ in 0..12 {
+            let at = below(len / 512) * 512;
+            let bytes = ((1 + below(400)) * 512).min(len - at);
+            let write = match below(3) {
+                0 => format!("write -z {at} {bytes}"),
+                1 => format!("write -zu {at} {bytes}"),
+                _ => format!("write -P {} {at} {bytes}", 1 + below(255)),
+            };
+            dir.tool("qemu-io", &["-c", &write, &name]);
+        }
+        let archive = format!("repo::{seed}");
+        dir.run(&["create", &archive, &name, "base"]).silent();
+        let said = dir.run(&["info", "--json", &archive, &name]).succeeds();
+        let said = &serde_json::from_str::<serde_json::Value>(&said).unwrap()["file"];
+        let map = dir.qemu("map", &name);
+        let own = map.as_array().unwrap().iter().filter(|part| part["depth"] == 0);
+        let own: u64 = own.map(|part| part["length"].as_u64().unwrap()).sum();
+        assert_eq!(said["backing"], len as u64 - own, "seed {seed}: {map:#}");
+        assert!(said["zero"].as_u64().unwrap() <= own, "seed {seed}");
+    }
 }

@@ -28,7 +28,7 @@ fn has_names(value: &Value, names: &[&str]) {
     assert_eq!(found, expected);
 }
 
-const ARCHIVE: [&str; 11] = [
+const ARCHIVE: [&str; 13] = [
     "name",
     "made_as",
     "id",
@@ -39,7 +39,9 @@ const ARCHIVE: [&str; 11] = [
     "command_line",
     "original_size",
     "files",
+    "complete",
     "problems",
+    "problem_texts",
 ];
 
 #[test]
@@ -80,7 +82,19 @@ fn the_contents_of_an_archive_have_names_too() {
     for item in items {
         has_names(
             item,
-            &["path", "type", "mode", "uid", "gid", "user", "group", "size", "mtime", "target"],
+            &[
+                "path",
+                "type",
+                "mode",
+                "uid",
+                "gid",
+                "user",
+                "group",
+                "size",
+                "mtime",
+                "unreadable",
+                "target",
+            ],
         );
     }
     let types: Vec<&Value> = items.iter().map(|item| &item["type"]).collect();
@@ -107,7 +121,18 @@ fn info_has_the_same_names() {
     assert!(info["repository"]["stored_size"].as_u64().unwrap() > MIB as u64);
     let file = json(&dir, &["info", "--json", "repo::night", "vm.img"]);
     has_names(&file, &["archive", "file"]);
-    let names = ["path", "format", "size", "disk_size", "allocated", "zero", "residue", "new"];
+    let names = [
+        "path",
+        "format",
+        "size",
+        "disk_size",
+        "allocated",
+        "zero",
+        "backing",
+        "unreadable",
+        "residue",
+        "new",
+    ];
     has_names(&file["file"], &names);
     assert_eq!(
         (&file["file"]["path"], &file["file"]["size"]),
@@ -165,5 +190,6 @@ fn prune_lists_the_rule_that_keeps() {
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines[0].starts_with("Keeping archive: later ") && lines[0].ends_with(" (daily #1)"));
     assert!(lines[1].starts_with("Would prune:     night ") && !lines[1].ends_with(')'), "{said}");
-    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[2].starts_with("Would free:      about 1.05 MB in "), "{said}");
+    assert_eq!(lines.len(), 3, "{said}");
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod attic;
+mod bad_nights;
 mod copies;
 mod cron;
 mod damage;
@@ -21,6 +22,7 @@ mod links;
 mod locks;
 mod names;
 mod odd_disks;
+mod odd_sources;
 mod places;
 mod refusals;
 mod round_trip;

@@ -8,7 +8,7 @@
 //! | 0 | 4 | magic | "QFI\xfb" |
 //! | 4 | 4 | version | 2 or 3 |
 //! | 8 | 8 | backing_file_offset | bytes; 0 or in the first cluster |
-//! | 16 | 4 | backing_file_size | bytes, <= 1023; the name itself is never looked at |
+//! | 16 | 4 | backing_file_size | bytes, <= 1023; the name itself is never opened, see [`Others`] |
 //! | 20 | 4 | cluster_bits | 9 to 21 |
 //! | 24 | 8 | size | bytes of the guest's disk, < 2^63, whole sectors |
 //! | 32 | 4 | crypt_method | 0 |
@@ -27,7 +27,7 @@
 //! | 104 | 1 | compression_type | 0 zlib, 1 zstd; if header_length has room for it |
 
 use super::{Doubt, Stop};
-use crate::Source;
+use crate::{Source, SourceError};
 
 /// Length of a header of version 2, in bytes.
 const V2_LEN: usize = 72;
@@ -219,6 +219,64 @@ impl Newer {
         };
         Ok(Newer { extended: features & EXTENDED_L2 != 0, compression, header_len })
     }
+}
+
+/// The names of other files without which the disk in a qcow2 file cannot be read. They are an enemy's words: for people to
+/// read, and to be compared with names that are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Others {
+    /// The file that has what this one does not, at most 1023 bytes.
+    pub backing: Option<Vec<u8>>,
+    /// The file that has the data, at most 1023 bytes; empty if the header does not name it.
+    pub data: Option<Vec<u8>>,
+}
+
+/// The files that the qcow2 file `file` needs besides itself; none if it is no such file, or its header makes no sense there.
+///
+/// # Errors
+/// Only if the file itself cannot be read.
+pub fn others(file: &dyn Source) -> Result<Others, SourceError> {
+    const DATA_FILE_NAME: u32 = u32::from_be_bytes(*b"DATA");
+    let mut bytes = [0; KNOWN_LEN];
+    file.read_at(&mut bytes, 0)?;
+    let fields = Fields(&bytes);
+    let mut others = Others::default();
+    if fields.be32(0) != u32::from_be_bytes(*b"QFI\xfb") || !matches!(fields.be32(4), 2 | 3) {
+        return Ok(others);
+    }
+    let name = |offset, len: u32| -> Result<Option<Vec<u8>>, SourceError> {
+        let end = u64::from(len).checked_add(offset);
+        if u64::from(len) > BACKING_NAME_BYTES_MAX || end.is_none_or(|end| end > file.len()) {
+            return Ok(None);
+        }
+        let mut name = vec![0; len as usize];
+        file.read_at(&mut name, offset)?;
+        Ok(Some(name))
+    };
+    let (backing_offset, backing_len) = (fields.be64(8), fields.be32(16));
+    if backing_offset != 0 && backing_len != 0 {
+        others.backing = name(backing_offset, backing_len)?;
+    }
+    if fields.be32(4) == 3 && fields.be64(72) & EXTERNAL_DATA != 0 {
+        others.data = Some(Vec::new());
+        let mut at = u64::from(fields.be32(100));
+        // The extensions lie in the first cluster, of 2 MiB at most; each is 8 bytes long at least.
+        let end = (1 << fields.be32(20).min(*CLUSTER_BITS.end())).min(file.len());
+        while at.saturating_add(8) <= end {
+            let mut head = [0; 8];
+            file.read_at(&mut head, at)?;
+            let head = Fields(&head);
+            match head.be32(0) {
+                0 => break,
+                DATA_FILE_NAME => {
+                    others.data = Some(name(at + 8, head.be32(4))?.unwrap_or_default());
+                    break;
+                }
+                _ => at += 8 + u64::from(head.be32(4)).next_multiple_of(8),
+            }
+        }
+    }
+    Ok(others)
 }
 
 fn check(field: &'static str, value: u64, sane: bool) -> Result<(), Doubt> {

@@ -27,6 +27,8 @@ pub struct Map {
     pub extended_l2: bool,
     /// Whether what is not in this file may be in another one, which was not looked at.
     pub has_backing: bool,
+    /// Bytes of the guest's disk that the tables say are zeros, whatever a backing file has there.
+    pub zero_len: u64,
     /// Internal snapshots.
     pub snapshot_count: u64,
     /// Compressed clusters of the guest's disk: not in the layout's guest stream, which reads as
@@ -79,7 +81,7 @@ fn read_with(
     claims.add_l2(l2_offsets(file, &header)?)?;
     let lens = Lens { file: file.len(), guest: header.guest_len };
     let mut plain = Plain { runs: Runs::new(lens), lens, part: header.cluster() / SUBCLUSTERS };
-    walk(file, &header, |guest_offset, cluster| match cluster {
+    let zero_len = walk(file, &header, |guest_offset, cluster| match cluster {
         Cluster::Plain { file_offset, allocated } => {
             plain.push(guest_offset, file_offset, allocated)
         }
@@ -98,6 +100,7 @@ fn read_with(
         cluster_bytes: header.cluster(),
         extended_l2: header.extended,
         has_backing: header.has_backing,
+        zero_len,
         snapshot_count: header.snapshot_count,
         compressed_count: 0,
     };

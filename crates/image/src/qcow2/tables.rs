@@ -58,13 +58,15 @@ pub(super) fn l2_offsets(file: &dyn Source, header: &Header) -> Result<Vec<u64>,
 }
 
 /// Calls `visit` with the offset on the guest's disk of each cluster that has something in the
-/// file, in order. All offsets it is given are below the length of the disk.
+/// file, in order. All offsets it is given are below the length of the disk. Gives the bytes of the
+/// disk that the entries say are zeros.
 pub(super) fn walk(
     file: &dyn Source,
     header: &Header,
     mut visit: impl FnMut(u64, Cluster) -> Result<(), Doubt>,
-) -> Result<(), Stop> {
-    let mut batch = Batch { header, index: 0, file_offset: 0, count: 0, bytes: Vec::new() };
+) -> Result<u64, Stop> {
+    let bytes = Vec::new();
+    let mut batch = Batch { header, index: 0, file_offset: 0, count: 0, zero_len: 0, bytes };
     let mut holes = ExtentCursor::default();
     for_l2_tables(file, header, |index, offset| {
         let cluster = header.cluster();
@@ -78,7 +80,8 @@ pub(super) fn walk(
         }
         Ok(())
     })?;
-    batch.flush(file, &mut visit)
+    batch.flush(file, &mut visit)?;
+    Ok(batch.zero_len)
 }
 
 /// Calls `visit` with index and place of each L2 table that the L1 table names and that is within
@@ -133,6 +136,8 @@ struct Batch<'a> {
     index: u64,
     file_offset: u64,
     count: u64,
+    /// Bytes of the disk that the entries so far say are zeros.
+    zero_len: u64,
     bytes: Vec<u8>,
 }
 
@@ -167,12 +172,18 @@ impl Batch<'_> {
             let entries = self.bytes.as_chunks::<16>().0;
             for (guest_offset, entry) in guest_offsets.zip(entries) {
                 let (entry, bitmap) = halves(entry);
+                if entry & COMPRESSED == 0 {
+                    self.zero_len += zero_len(self.header, guest_offset, (bitmap >> 32) as u32);
+                }
                 if let Some(cluster) = extended(self.header, entry, bitmap)? {
                     visit(guest_offset, cluster)?;
                 }
             }
         } else {
             for (guest_offset, entry) in guest_offsets.zip(entries(&self.bytes)) {
+                if entry & (COMPRESSED | ZERO) == ZERO {
+                    self.zero_len += zero_len(self.header, guest_offset, u32::MAX);
+                }
                 if entry != 0
                     && let Some(cluster) = standard(self.header, entry)?
                 {
@@ -187,6 +198,12 @@ impl Batch<'_> {
     fn read(&mut self, file: &dyn Source) -> Result<(), SourceError> {
         if self.bytes.is_empty() { Ok(()) } else { file.read_at(&mut self.bytes, self.file_offset) }
     }
+}
+
+/// Bytes of a cluster's subclusters that these bits say are zeros, as far as the disk reaches.
+fn zero_len(header: &Header, guest_offset: u64, zero: u32) -> u64 {
+    let len = (header.cluster() * u64::from(zero.count_ones())) / u64::from(u32::BITS);
+    len.min(header.guest_len - guest_offset)
 }
 
 fn halves(entry: &[u8; 16]) -> (u64, u64) {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use cli::failure::Failure;
+use cli::render;
 use engine::{Access, Destination, Selection};
 use sha2::{Digest, Sha256};
 
@@ -42,6 +43,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         format!("Duration (seconds): {}", body.end.secs.saturating_sub(body.start.secs).max(0)),
         format!("SHA256 sum of data: {sum}"),
     ];
+    lines.extend(render::problems(body).lines().map(str::to_owned));
     if action == "deep" {
         lines.push("Bundles containing backup chunks:".to_owned());
         let packs = engine::archive_packs(&repository, &archive)?;

@@ -4,7 +4,7 @@
 use engine::Access;
 use format::archive::ItemKind;
 
-use super::{Dir, MIB, noise};
+use super::{Dir, MIB, noise, tool};
 
 #[test]
 fn an_archive_of_one_file_is_restored_whoever_made_it() {
@@ -61,6 +61,30 @@ fn what_zgarret_makes_is_an_archive_of_one_file_with_a_sensible_name() {
     assert!(matches!(items("file").kind, ItemKind::File(_)));
     let mine = rustix::process::geteuid().as_raw();
     assert_eq!(items("file").uid, mine);
+}
+
+#[test]
+fn what_an_archive_lacks_is_shown_and_what_a_disk_needs_is_told() {
+    let dir = Dir::with_repository();
+    dir.write("vm.img", &noise(MIB, 1));
+    dir.create("repo", "whole", &["vm.img"]);
+    dir.create("repo", "partial", &["vm.img", "missing"]);
+    let said = |name: &str| dir.run(&["inspect", &format!("repo/backups/{name}")]).stderr;
+    let missing = dir.path("missing");
+    let lines = format!(
+        "Problems while it was made: 1\n    {}: cannot stat: No such file or directory (os error 2)\n",
+        missing.display()
+    );
+    assert!(said("partial").ends_with(&lines), "{}", said("partial"));
+    assert!(!said("whole").contains("roblem"));
+    let make = |arguments: &[&str]| tool("qemu-img", arguments);
+    let path = |name: &str| dir.path(name).to_str().unwrap().to_owned();
+    make(&["create", "-q", "-f", "qcow2", &path("base"), "4M"]);
+    make(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base", &path("over")]);
+    dir.run(&["backup", "over", "repo/backups/over"]).notes(
+        "note: over: its backing file base is not in this archive: back that up too, without it this is no \
+         whole disk\n",
+    );
 }
 
 /// A disk of 2 MiB with a partition table and one partition of noise.
