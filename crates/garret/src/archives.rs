@@ -7,9 +7,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use cli::failure::Failure;
+use cli::render;
 use cli::suggest::{nearest, nearest_path};
 use cli::ui::Ui;
-use engine::{Error, NamedArchive, Repository, Selection};
+use engine::{Error, NamedArchive, Progress, Repository, Selection};
 use format::archive::{Item, ItemKind};
 
 use crate::location;
@@ -59,22 +60,28 @@ fn relative(names: &[String], name: &str) -> Option<String> {
     }
 }
 
-/// The archive that was made last. One that cannot be read is reported: it may be the one.
+/// The archive that was made last; if something is missing in that one, a note says which is the last that is complete. One
+/// that cannot be read is reported: it may be the one.
 fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
-    let mut newest: Option<NamedArchive> = None;
+    let mut archives = Vec::new();
     for name in repository.archive_names()? {
         match repository.archive(&name) {
-            Ok(found) => {
-                let later = |newest: &NamedArchive| newest.archive.end <= found.archive.end;
-                if newest.as_ref().is_none_or(later) {
-                    newest = Some(found);
-                }
-            }
+            Ok(found) => archives.push(found),
             Err(error) => ui.report(&engine::message(&error)),
         }
     }
+    let complete = archives.iter().filter(|found| found.archive.is_complete());
+    let complete = complete.max_by_key(|found| found.archive.end).map(|found| found.name.clone());
     let none = || Failure::Fatal(format!("Archive {LATEST} does not exist: there is no archive"));
-    newest.ok_or_else(none)
+    let newest = archives.into_iter().max_by_key(|found| found.archive.end).ok_or_else(none)?;
+    if !newest.archive.is_complete() {
+        let last = complete.map_or("none is".to_owned(), |name| {
+            format!("the last that is: {}", render::name(&name))
+        });
+        let name = render::name(&newest.name);
+        ui.wait(&format!("note: the latest archive, {name}, is not complete; {last}"));
+    }
+    Ok(newest)
 }
 
 /// There is no archive `name` among `names`.

@@ -295,6 +295,38 @@ fn a_terminal_is_asked_before_newer_files_are_replaced_and_a_script_is_not() {
     assert!(dir.read("to/vm.raw") == dir.read("vm.raw"), "as attic does");
 }
 
+/// What create accepts, extract accepts in place: a named link is gone through again, and stays.
+#[test]
+fn a_link_that_was_named_is_restored_through_in_place() {
+    let dir = Dir::with_repository();
+    dir.write("data/images/vm.raw", b"disk");
+    dir.write("pool/other.raw", b"other");
+    fs::create_dir(dir.path("srv")).unwrap();
+    symlink("../data/images", dir.path("srv/images")).unwrap();
+    symlink("../pool/other.raw", dir.path("srv/other.raw")).unwrap();
+    dir.run(&["create", "repo::a", "srv/images", "srv/other.raw"]).silent();
+    dir.write("data/images/vm.raw", b"spoilt");
+    dir.write("pool/other.raw", b"spoilt");
+    dir.run(&["extract", "repo::a"]).silent();
+    dir.run(&["compare", "repo::a"]).silent();
+    assert_eq!(
+        (dir.read("data/images/vm.raw"), dir.read("pool/other.raw")),
+        (b"disk".into(), b"other".into())
+    );
+    for link in ["srv/images", "srv/other.raw"] {
+        assert!(fs::symlink_metadata(dir.path(link)).unwrap().is_symlink(), "{link}");
+    }
+    // Elsewhere, or where somebody else could have put the link, it is not.
+    dir.run(&["extract", "--destination", "to", "repo::a"]).silent();
+    assert_eq!(dir.read("to/srv/images/vm.raw"), b"disk");
+    dir.write("data/images/vm.raw", b"newer");
+    fs::set_permissions(dir.path("srv"), PermissionsExt::from_mode(0o777)).unwrap();
+    let ran = dir.run(&["extract", "repo::a", "srv/images"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("others can change this symbolic link"), "{}", ran.stderr);
+    assert_eq!(dir.read("data/images/vm.raw"), b"newer");
+}
+
 #[test]
 fn what_has_its_content_and_not_all_its_attributes_is_called_that() {
     let dir = Dir::with_repository();

@@ -165,6 +165,14 @@ fn latest_is_the_newest_archive_for_those_who_read() {
     // It is the end that counts, not the name.
     fs::rename(dir.path("repo/backups/night-1"), dir.path("repo/backups/zzz")).unwrap();
     assert_eq!(dir.run(&["info", "--format", "{name}", "repo::latest"]).succeeds(), "night-2");
+    // One in which something is missing is the latest, and that is said.
+    let ran = dir.run(&["create", "repo::partial", "notes", "missing"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let ran = dir.run(&["extract", "--destination", "to", "repo::latest"]);
+    let note =
+        "garret: note: the latest archive, partial, is not complete; the last that is: night-2\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), note));
+    dir.run(&["delete", "repo::partial"]).silent();
     // One of that name is what it says.
     dir.run(&["create", "repo::latest", "notes"]).silent();
     dir.run(&["create", "repo::newer", "images"]).silent();
