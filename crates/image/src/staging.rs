@@ -3,8 +3,9 @@
 //! In: the parent that something is to get a name in. Out: [`Staged`], an entry of a staging directory that becomes NAME by
 //! a rename. Promises:
 //!
-//! - a staging directory has a random name and mode 0700 and belongs to this user: nobody else reaches what is in it, so
-//!   what is done to an entry by name is done to what this restore made;
+//! - a staging directory has a random name and mode 0700 and belongs to whoever new files of this user belong to: nobody else
+//!   reaches what is in it, so what is done to an entry by name is done to what this restore made. On a file system that has
+//!   no owners and modes (FAT) everybody reaches everything, but there is nothing to be given away either;
 //! - no name of the user's is taken for a temporary one, and nothing but NAME itself is ever replaced;
 //! - what a killed run left is known by a file in it that only this module writes, and whose lock nobody holds: the next
 //!   restore to the same place removes it;
@@ -126,7 +127,6 @@ impl Staging {
         let directory = match directories.get(&mount) {
             Some(directory) => Arc::clone(directory),
             None => {
-                remove_stale(parent.as_fd());
                 let made = Directory::make(self, parent.as_fd(), path)?;
                 Arc::clone(directories.entry(mount).or_insert(Arc::new(made)))
             }
@@ -193,7 +193,8 @@ struct Directory {
     handle: OwnedFd,
     home: OwnedFd,
     name: OsString,
-    _marker: File,
+    /// Open and locked for as long as this lives.
+    marker: Option<File>,
     next: AtomicU64,
 }
 
@@ -207,63 +208,73 @@ impl Directory {
         let mode = Mode::from_raw_mode(PRIVATE);
         let make = || rustix::fs::mkdirat(home, &name, mode);
         staging.with_access(home, make).map_err(|error| fail(error.into()))?;
-        let opened = open_private(home, &name).map_err(|error| fail(error.into()))?;
-        let Some(handle) = opened else {
+        let handle = open_directory(home, &name).map_err(|error| fail(error.into()))?;
+        let (marker, owner) = mark(&handle).map_err(fail)?;
+        if !is_owned(&handle, owner).map_err(|error| fail(error.into()))? {
             let why = "another user put something else in its place";
             return Err(SinkError::refused(path, "make a directory to build it in", why));
-        };
+        }
+        // An umask or a mount can take more away than others' rights; a file system without modes keeps what it has.
+        let _kept = rustix::fs::fchmod(&handle, mode);
         // What is restored has the ACLs of the archive and no others.
         let _none = rustix::fs::fremovexattr(&handle, "system.posix_acl_default");
-        let marker = mark(&handle).map_err(fail)?;
+        remove_stale(home, owner);
         let home = home.try_clone_to_owned().map_err(fail)?;
-        Ok(Directory { handle, home, name, _marker: marker, next: AtomicU64::new(0) })
+        Ok(Directory { handle, home, name, marker: Some(marker), next: AtomicU64::new(0) })
     }
 }
 
-/// Writes the marker, under a lock: before it has its lock it says nothing, so that nobody takes it for a dead run's.
-fn mark(directory: &OwnedFd) -> std::io::Result<File> {
+/// Writes the marker, under a lock: before it has its lock it says nothing, so that nobody takes it for a dead run's. Gives it
+/// and whom new files here belong to: this user, or whoever the mount says.
+fn mark(directory: &OwnedFd) -> std::io::Result<(File, u32)> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o600);
     let mut file = File::from(rustix::fs::openat(directory, MARKER, flags, mode)?);
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
         file.write_all(MARK)?;
     }
-    Ok(file)
+    let owner = rustix::fs::fstat(&file)?.st_uid;
+    Ok((file, owner))
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
+        // What is open and removed stays under another name on NFS and FUSE, and the directory with it.
+        drop(self.marker.take());
         // Nobody could act on a failure; the next restore to this place removes what is left.
         let _ignored = rustix::fs::unlinkat(&self.handle, MARKER, AtFlags::empty());
         let _ignored = rustix::fs::unlinkat(&self.home, &self.name, AtFlags::REMOVEDIR);
     }
 }
 
-/// Opens the directory `name` if nobody but this user reaches what is in it.
-fn open_private(home: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Option<OwnedFd>> {
+fn open_directory(home: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let handle = rustix::fs::openat(home, name, flags, Mode::empty())?;
-    let stat = rustix::fs::fstat(&handle)?;
-    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
-    Ok((is_ours && stat.st_mode & 0o777 == PRIVATE).then_some(handle))
+    rustix::fs::openat(home, name, flags, Mode::empty())
 }
 
-/// Removes what killed runs left in a directory. What is not wholly theirs stays as it is.
-fn remove_stale(home: BorrowedFd<'_>) {
+fn is_owned(file: impl AsFd, owner: u32) -> rustix::io::Result<bool> {
+    Ok(rustix::fs::fstat(file)?.st_uid == owner)
+}
+
+/// Removes what killed runs left in a directory, where new files belong to `owner`. What is not wholly theirs stays as it is.
+fn remove_stale(home: BorrowedFd<'_>, owner: u32) {
     for name in names_in(home).unwrap_or_default() {
         let is_ours = name
             .as_bytes()
             .strip_prefix(PREFIX.as_bytes())
             .is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit));
-        if is_ours && let Ok(Some(left)) = open_private(home, &name) {
-            let _still_used = remove_left(home, &name, &left);
+        if is_ours && let Ok(left) = open_directory(home, &name) {
+            let _still_used = remove_left(home, &name, &left, owner);
         }
     }
 }
 
-fn remove_left(home: BorrowedFd<'_>, name: &OsStr, left: &OwnedFd) -> Option<()> {
+fn remove_left(home: BorrowedFd<'_>, name: &OsStr, left: &OwnedFd, owner: u32) -> Option<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let marker = File::from(rustix::fs::openat(left, MARKER, flags, Mode::empty()).ok()?);
+    if !is_owned(left, owner).ok()? || !is_owned(&marker, owner).ok()? {
+        return None;
+    }
     let mut said = [0; MARK.len() + 1];
     let len = marker.read_at(&mut said, 0).ok()?;
     rustix::fs::flock(&marker, FlockOperation::NonBlockingLockExclusive).ok()?;
@@ -276,6 +287,8 @@ fn remove_left(home: BorrowedFd<'_>, name: &OsStr, left: &OwnedFd) -> Option<()>
     for entry in entries.iter().filter(|entry| **entry != *MARKER) {
         rustix::fs::unlinkat(left, entry, AtFlags::empty()).ok()?;
     }
+    // See `Directory::drop`. Should another restore do the same at this moment, one of the two finds nothing any more.
+    drop(marker);
     rustix::fs::unlinkat(left, MARKER, AtFlags::empty()).ok()?;
     rustix::fs::unlinkat(home, name, AtFlags::REMOVEDIR).ok()
 }
