@@ -2,7 +2,7 @@
 //!
 //! In: the descriptors this process was started with; a line for the shell. Out: readers and writers without the buffers
 //! that std puts in front. Promises: what is closed or a terminal is refused before anything is done with it; what a command
-//! prints ends only if the command went well, and no process of it is left behind when nobody reads on.
+//! prints ends only if the command went well, and when nobody reads on, it and what it started are ended as far as we may.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -122,8 +122,11 @@ impl Read for Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        if let State::Running(child, _) = &mut self.state {
-            end_all(child);
+        if let State::Running(mut child, stdout) = std::mem::replace(&mut self.state, State::Ended)
+        {
+            // First of all: one that may not be killed, another user's, ends when nobody reads what it writes.
+            drop(stdout);
+            end_all(&child);
             let _gone = child.wait();
         }
     }
@@ -139,17 +142,22 @@ fn ending(status: ExitStatus) -> String {
     }
 }
 
-/// Ends a process and all that it started. It cannot be done by group: the command stays in ours, where it may ask the
-/// terminal and an interrupt reaches it. Each is stopped before its children are looked up, so it starts no further ones, and
-/// no number of theirs comes to stand for another process.
+/// Ends a process and what it started and still knows as its own. It cannot be done by group: the command stays in ours,
+/// where it may ask the terminal and an interrupt reaches it. Each is stopped before its children are looked up, and they are
+/// looked up until there are no new ones, because a signal takes its time; so no number comes to stand for another process.
 fn end_all(child: &Child) {
     let mut family: Vec<Pid> =
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).into_iter().collect();
-    let mut at = 0;
-    while let Some(pid) = family.get(at).copied() {
-        let _gone = kill_process(pid, Signal::STOP);
-        family.extend(children(pid));
-        at += 1;
+    loop {
+        for pid in &family {
+            let _gone = kill_process(*pid, Signal::STOP);
+        }
+        let mut new: Vec<Pid> = family.iter().copied().flat_map(children).collect();
+        new.retain(|pid| !family.contains(pid));
+        if new.is_empty() {
+            break;
+        }
+        family.extend(new);
     }
     for pid in family {
         let _gone = kill_process(pid, Signal::KILL);

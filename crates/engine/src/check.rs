@@ -173,9 +173,11 @@ impl Checker<'_> {
             for (path, count) in files {
                 let path = String::from_utf8_lossy(&path).into_owned();
                 let what = if path.is_empty() { "its list of files".to_owned() } else { path };
-                self.problem(format!(
-                    "backups/{name}: {what}: {count} chunks are missing or damaged"
-                ));
+                let chunks = match count {
+                    1 => "1 chunk is".to_owned(),
+                    count => format!("{count} chunks are"),
+                };
+                self.problem(format!("backups/{name}: {what}: {chunks} missing or damaged"));
             }
             if let Err(error) = marked {
                 self.problem(format!("backups/{name}: {}", finding(&error)));

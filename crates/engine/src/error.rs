@@ -97,6 +97,9 @@ pub enum Error {
     /// No archive of that name.
     #[error("Archive {0} does not exist: `garret list` shows what does")]
     ArchiveMissing(String),
+    /// Something that no listing of archives has may be one all the same.
+    #[error("{0}: nothing is given back until it is renamed, or moved out of the repository")]
+    Doubtful(String),
     /// Not a name for an archive.
     #[error("{name:?} cannot be an archive's name: {why}")]
     BadName {

@@ -89,8 +89,8 @@ pub fn plan_gc(
 /// # Errors
 /// An archive whose structure cannot be read: what it needs is unknown. `MissingChunk`: what an archive needs may lie where
 /// nobody finds it just now (in a pack whose footer is damaged, behind a flipped bit of the local index). Nothing is deleted
-/// then; removing the archives that were named, or backing up their sources again, lets gc go on. `Access` unless the
-/// repository was opened to delete.
+/// then; removing the archives that were named, or backing up their sources again, lets gc go on. `Doubtful` if something that
+/// is listed nowhere may be an archive. `Access` unless the repository was opened to delete.
 pub fn gc(
     repository: &mut Repository,
     options: &GcOptions,
@@ -204,6 +204,9 @@ fn plan(
     without: &[String],
     problems: &mut Problems<'_>,
 ) -> Result<GcPlan> {
+    if let Some(what) = repository.store.doubtful()?.into_iter().next() {
+        return Err(Error::Doubtful(what));
+    }
     let chunks = ChunkReader::new(repository);
     let mut marks = Marks::new(&chunks);
     let mut lost = None;

@@ -234,7 +234,7 @@ impl PackReader<'_> {
         foreign
     }
 
-    /// What a pack holds, from its footer: two small reads.
+    /// What a pack holds, from its footer: a few small reads.
     pub(crate) fn footer(&self, id: PackId) -> Result<(PackRow, Footer)> {
         let key = Key::Pack(id);
         let object = key.to_string();

@@ -98,7 +98,7 @@ pub enum StoreErrorKind {
     NoSpace,
     /// Another program holds the lock.
     Busy,
-    /// What has the name of the object is no file.
+    /// The object's name belongs to something that is not a file.
     NotAFile,
     /// Anything else.
     Other,
@@ -160,6 +160,11 @@ pub trait Store: Send + Sync {
     fn adopt(&self, key: &Key) -> Result<(), StoreError>;
     /// Waits until everything put, deleted or adopted before is durable.
     fn sync(&self) -> Result<(), StoreError>;
+    /// What is among the archives under a name that none can have, or as a link, and may be one all the same: each in words.
+    /// Nothing may be deleted for not being needed while there is any.
+    fn doubtful(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
     /// Removes what interrupted puts left behind. Only for the holder of the exclusive lock.
     fn sweep(&self) -> Result<(), StoreError>;
     /// Takes the repository's lock, or waits for it up to `patience`; before that it calls `waiting` once with who holds it.

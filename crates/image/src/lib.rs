@@ -45,6 +45,7 @@ mod root;
 mod sink;
 mod source;
 mod staging;
+mod used;
 mod varint;
 
 pub use allocation::{AllocationMap, MapError};

@@ -10,13 +10,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::FcntlArg;
-use nix::libc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::SinkError;
 use crate::staging::{FileId, Staging};
+use crate::used::is_used;
 
 /// A relative path, taken apart and found harmless.
 pub(crate) struct Relative<'a> {
@@ -83,7 +82,9 @@ pub(crate) fn open_link(
     let home = rustix::fs::fstat(parent).map_err(fail)?;
     let me = rustix::process::geteuid().as_raw();
     let is_ours = |stat: &Stat| [0, me].contains(&stat.st_uid);
-    if !is_ours(&link) || !is_ours(&home) || home.st_mode & 0o022 != 0 {
+    // In a directory that all may write to and that is sticky (/tmp), only the owner of a link can change it.
+    let is_shared = home.st_mode & 0o022 != 0 && home.st_mode & 0o1000 == 0;
+    if !is_ours(&link) || !is_ours(&home) || is_shared {
         let why = "others can change this symbolic link; remove it, or restore to another place";
         return Err(SinkError::refused(path, "go through the symbolic link", why));
     }
@@ -160,35 +161,9 @@ pub(crate) fn check_replaceable(
         FileType::BlockDevice | FileType::CharacterDevice if by_file => {
             refused("the node of a device is in the way, and a file would take its place")
         }
-        FileType::RegularFile if !used && is_used(parent, name, &stat) => {
-            Err(SinkError::used(path))
-        }
+        FileType::RegularFile if !used && is_used(parent, name) => Err(SinkError::used(path)),
         _ => Ok(()),
     }
-}
-
-/// Below this length no file is a disk image that a virtual machine could use.
-const IMAGE_LEN_MIN: i64 = 64 << 10;
-/// QEMU holds locks on some of these bytes of an image that it has open (`RAW_LOCK_PERM_BASE`, 100, and
-/// `RAW_LOCK_SHARED_BASE`, 200, in its block/file-posix.c), so do libguestfs and whoever else uses its block layer.
-const LOCKED_BYTES: std::ops::Range<i64> = 100..300;
-
-/// Whether a virtual machine has the file open. One that cannot be opened is not known to be used.
-fn is_used(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> bool {
-    if stat.st_size < IMAGE_LEN_MIN {
-        return false;
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::openat(parent, name, flags, Mode::empty()) else { return false };
-    let mut lock = libc::flock {
-        l_type: libc::F_WRLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: LOCKED_BYTES.start,
-        l_len: LOCKED_BYTES.end - LOCKED_BYTES.start,
-        l_pid: 0,
-    };
-    let asked = nix::fcntl::fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
-    asked.is_ok() && lock.l_type != libc::F_UNLCK as i16
 }
 
 /// One that cannot be read is not known to be empty.

@@ -110,8 +110,9 @@ impl Root {
 
     /// The same, and whether images may be replaced that a virtual machine has open.
     #[must_use]
-    pub fn replace_used(self, used: bool) -> Root {
-        Root { used, ..self }
+    pub fn replace_used(mut self, used: bool) -> Root {
+        self.used = used;
+        self
     }
 
     /// The path it was opened by.
@@ -217,6 +218,10 @@ impl Root {
         if names::file_type(&stat) != file_type || stat.st_nlink != 1 {
             let why = "it is not what was made a moment ago";
             return Err(SinkError::refused(&path, "set the metadata", why));
+        }
+        if let (None, Some(group)) = (attributes.owner, staged.group()) {
+            // As for a file: who may not give it to the group of the directory keeps it.
+            let _kept = rustix::fs::chownat(&handle, "", None, Some(group), AtFlags::EMPTY_PATH);
         }
         let is_link = file_type == FileType::Symlink;
         let unset = attributes::apply_to_handle(handle.as_fd(), is_link, attributes);
@@ -325,7 +330,7 @@ impl Root {
         let full_path = self.full_path(path);
         let replacing = Replacing { staging: &self.staging, by_file, used: self.used };
         names::check_replaceable(parent.as_fd(), parsed.name, &full_path, replacing)?;
-        self.staging.stage(parent, parsed.name, full_path)
+        Ok(self.staging.stage(parent, parsed.name, full_path)?.replace_used(self.used))
     }
 
     /// The same for what is behind the symbolic link at `path`; `None` if there is no link that leads to something.
@@ -341,7 +346,8 @@ impl Root {
         let replacing = Replacing { staging: &self.staging, by_file: true, used: self.used };
         names::check_replaceable(home.as_fd(), name, &target, replacing)?;
         let name = name.to_owned();
-        self.staging.stage(Arc::new(Parent::new(home)), &name, target).map(Some)
+        let staged = self.staging.stage(Arc::new(Parent::new(home)), &name, target)?;
+        Ok(Some(staged.replace_used(self.used)))
     }
 
     /// The directory behind a link that was followed.
@@ -411,6 +417,12 @@ impl Root {
             _ => {}
         }
         entered
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -26,6 +26,7 @@ use rustix::fs::{AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Stat, StatxFla
 use rustix::io::Errno;
 
 use crate::SinkError;
+use crate::used::is_used;
 
 /// What the name of a staging directory begins with; sixteen hex digits follow.
 const PREFIX: &str = ".garret-restore-";
@@ -53,7 +54,7 @@ impl FileId {
 /// The staging directories of one restore, by the mount they are on; and the directories that were made writable for it.
 #[derive(Debug, Default)]
 pub(crate) struct Staging {
-    directories: Mutex<HashMap<u64, Arc<Directory>>>,
+    directories: Mutex<HashMap<(u64, u64), Arc<Directory>>>,
     opened_up: Mutex<HashMap<FileId, (OwnedFd, Mode)>>,
 }
 
@@ -109,17 +110,20 @@ impl Staging {
         let number = directory.next.fetch_add(1, Ordering::Relaxed);
         let entry = OsString::from(number.to_string());
         let (name, staging) = (name.to_owned(), Arc::clone(self));
-        Ok(Staged { parent, directory, group, entry, name, path, staging, published: false })
+        let (replace_used, published) = (false, false);
+        Ok(Staged { parent, directory, group, entry, name, path, staging, replace_used, published })
     }
 
     fn facts(&self, parent: &Parent, path: &Path) -> Result<Facts, SinkError> {
         let fail = |error| SinkError::new(path, "look at the directory it is to be in", error);
-        // A mount and not a device: a rename does not go from one mount to another, even of the same file system.
+        // A rename goes neither from one mount to another of the same file system nor, on btrfs, from one subvolume to
+        // another of the same mount: those have devices of their own.
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
         let stat = rustix::fs::statx(parent, "", AtFlags::EMPTY_PATH, wanted).map_err(fail)?;
+        let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         let mount = match stat.stx_mask & StatxFlags::MNT_ID.bits() {
-            0 => rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-            _ => stat.stx_mnt_id,
+            0 => (0, device),
+            _ => (stat.stx_mnt_id, device),
         };
         let inherits = Mode::from_raw_mode(stat.stx_mode.into()).contains(Mode::SGID);
         let group = inherits.then(|| Gid::from_raw(stat.stx_gid));
@@ -175,8 +179,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        // While what they are in can still be written to.
+        self.close();
         for (handle, mode) in lock(&self.opened_up).values() {
-            // Whoever removed it or took it away meanwhile wants no mode of ours.
+            // If it was moved or removed meanwhile, its mode no longer concerns us.
             let _ignored = chmod(handle.as_fd(), *mode);
         }
     }
@@ -270,7 +276,8 @@ fn remove_stale(home: BorrowedFd<'_>, owner: u32) {
 }
 
 fn remove_left(home: BorrowedFd<'_>, name: &OsStr, left: &OwnedFd, owner: u32) -> Option<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // For writing: network file systems give an exclusive lock only then.
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let marker = File::from(rustix::fs::openat(left, MARKER, flags, Mode::empty()).ok()?);
     if !is_owned(left, owner).ok()? || !is_owned(&marker, owner).ok()? {
         return None;
@@ -318,10 +325,18 @@ pub(crate) struct Staged {
     name: OsString,
     path: PathBuf,
     staging: Arc<Staging>,
+    /// Whether an image may be replaced that a virtual machine has opened meanwhile.
+    replace_used: bool,
     published: bool,
 }
 
 impl Staged {
+    /// The same, and whether images may be replaced that a virtual machine has open.
+    pub(crate) fn replace_used(mut self, used: bool) -> Staged {
+        self.replace_used = used;
+        self
+    }
+
     /// NAME in full.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -362,6 +377,10 @@ impl Staged {
 
     fn rename(&self) -> Result<(), SinkError> {
         let (from, to) = (&self.directory.handle, self.parent.as_fd());
+        // Asked again: writing takes long enough to start a virtual machine in.
+        if !self.replace_used && is_used(to, &self.name) {
+            return Err(SinkError::used(&self.path));
+        }
         let rename = || rustix::fs::renameat(from, &self.entry, to, &self.name);
         let replace = || match rename() {
             Err(Errno::ISDIR) => {

@@ -145,8 +145,8 @@ pub(super) fn tell(
         if stored.iter().all(|path| missing.contains(path.as_slice())) {
             let name = if name.is_empty() { "(which it does not name)" } else { name };
             progress.wait(&format!(
-                "note: {image}: its {part} file {name} is not in this archive: back that up too, \
-                 without it this is no whole disk"
+                "note: {image}: its {part} file {name} is not in this archive: back it up too: \
+                 the image is incomplete without it"
             ));
         }
     }

@@ -18,7 +18,7 @@ use crate::stream::read_side;
 use crate::window::BufferPool;
 
 /// What a disk has behind the name of its image.
-const RAW_SUFFIX: &[u8] = b".raw";
+pub(super) const RAW_SUFFIX: &[u8] = b".raw";
 
 /// A file in the form that was asked for.
 pub(super) struct Shape<'a> {

@@ -6,16 +6,20 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use format::archive::{Content, Item, ItemKind};
 use format::recipe::Entry;
-use image::{AllocationMap, Kind, SinkError};
+use image::{AllocationMap, Kind, SinkError, Source};
 
+use super::disk::{self, Disk, View};
+use super::open::RAW_SUFFIX;
 use super::tree::stripped;
-use super::{AllocationMode, Destination, RestoreOptions};
+use super::{AllocationMode, Destination, Form, RestoreOptions};
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::Result;
 use crate::fetch::ChunkReader;
+use crate::file::StoredFile;
 use crate::recipe::RecipeReader;
 use crate::repository::Repository;
 use crate::select::Selection;
@@ -63,7 +67,10 @@ pub fn preview_restore(
         if !matches!(item.kind, ItemKind::File(_)) {
             continue;
         }
-        preview.needed = preview.needed.saturating_add(item.size);
+        let disk = disk(repository, &item, options.form);
+        let len = disk.as_ref().map_or(item.size, |view| view.len());
+        preview.needed = preview.needed.saturating_add(len);
+        let path = if disk.is_some() { [&path, RAW_SUFFIX].concat() } else { path };
         let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
         if newer && is_newer(&place, &item) {
             preview.newer.push(place);
@@ -74,13 +81,36 @@ pub fn preview_restore(
         preview.needed = 0;
         for item in ItemReader::new(&chunks, &archive.archive, &object) {
             let item = item?;
-            if let (ItemKind::File(content), true) = (&item.kind, selection.selects(&item.path)) {
-                let data = data_len(content, &item, &chunks, options.allocation);
+            let selected =
+                selection.selects(&item.path) && stripped(&item.path, options.strip).is_some();
+            if let (ItemKind::File(content), true) = (&item.kind, selected) {
+                let data = match disk(repository, &item, options.form) {
+                    Some(view) => disk_data_len(view),
+                    None => data_len(content, &item, &chunks, options.allocation),
+                };
                 preview.needed = preview.needed.saturating_add(data);
             }
         }
     }
     Ok(preview)
+}
+
+/// The disk that a stored image comes back as, if it does. What cannot be read as one will not be restored.
+fn disk<'a>(repository: &'a Repository, item: &Item, form: Form) -> Option<Arc<View<'a>>> {
+    if form == Form::Stored {
+        return None;
+    }
+    let stored = StoredFile::open(repository, item).ok()??;
+    match Disk::open(Arc::new(stored), item).ok()? {
+        Disk::Same => None,
+        Disk::Plain(view) | Disk::Packed(view) => Some(view),
+    }
+}
+
+/// Bytes of a disk that are not known to be zero.
+fn disk_data_len(view: Arc<View<'_>>) -> u64 {
+    let parts = disk::stretches(view, false).map_while(Result::ok);
+    parts.map(|(_, len)| len as u64).fold(0, u64::saturating_add)
 }
 
 fn is_newer(place: &Path, item: &Item) -> bool {

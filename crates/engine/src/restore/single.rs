@@ -39,11 +39,13 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             return Ok(self.report);
         };
         let name = lossy(&item.path);
-        // A link stands for what is behind it, as it does for whoever opens it.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if path.is_dir() {
+            let error = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            return Err(SinkError::new(path, "restore a file to it", error).into());
+        }
         let mut options: RestoreOptions = self.options.clone();
         if let FileMetadata::OfPlace { mode } = metadata {
-            let there = found(&path)?;
+            let there = found(path)?;
             // A new file belongs to whoever its directory says.
             options.owners &= there.is_some();
             describe(&mut item, there.as_ref(), mode);
@@ -52,7 +54,9 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         let root = Root::open(parent.unwrap_or(Path::new(".")))?.replace_used(options.replace_used);
         let shape = self.shape(&item, &content, &name)?;
         let allocation = self.allocation(&shape, &content, &name)?;
-        let at = image::Place::at(path.file_name().unwrap_or_default().as_bytes());
+        // A link stands for what is behind it, if nobody else can have put it there.
+        let own_name = path.file_name().unwrap_or_default().as_bytes();
+        let at = image::Place { path: own_name, followed: true };
         let sink = root.file(at, shape.len, allocation)?;
         let mut restorer = Restorer { options: &options, ..self };
         let target = restorer.begin(shape, Place::File(sink), &item, &name)?;

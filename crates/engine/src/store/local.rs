@@ -36,11 +36,15 @@ pub use make::Sharing;
 
 /// Where files are written.
 const TMP: &str = "tmp";
+/// Where archives are.
+const BACKUPS: &str = "backups";
 
 /// A directory that holds, or will hold, a repository.
 #[derive(Debug)]
 pub struct LocalStore {
     root: PathBuf,
+    /// Whether the directory was made by `create`.
+    is_new: bool,
     beneath: Beneath,
     permissions: OnceLock<Permissions>,
     state: Mutex<State>,
@@ -70,7 +74,9 @@ struct State {
     /// What was passed over.
     foreign: BTreeSet<String>,
     foreign_told: bool,
-    /// Why directories cannot be synced.
+    /// What could not be synced, and why: from then on nothing can be.
+    sync_failed: Option<(PathBuf, String)>,
+    /// Why directories cannot be synced at all on this file system.
     unsynced: Option<io::Error>,
     unsynced_told: bool,
 }
@@ -82,7 +88,7 @@ impl LocalStore {
         let beneath = Beneath::open(root)
             .map_err(|source| StoreError::new("open", root.display(), source))?;
         let (permissions, state) = Default::default();
-        Ok(LocalStore { root: root.to_owned(), beneath, permissions, state })
+        Ok(LocalStore { root: root.to_owned(), is_new: false, beneath, permissions, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -232,7 +238,7 @@ impl LocalStore {
     fn list_archives(&self, keys: &mut Vec<Key>) -> io::Result<()> {
         let mut open = vec![String::new()];
         while let Some(prefix) = open.pop() {
-            let directory = Path::new("backups").join(&prefix);
+            let directory = Path::new(BACKUPS).join(&prefix);
             for (name, kind) in self.entries(&directory)? {
                 let named = name.to_str().map(|name| match prefix.as_str() {
                     "" => name.to_owned(),
@@ -246,6 +252,40 @@ impl LocalStore {
             }
         }
         Ok(())
+    }
+
+    /// Archives under names that hide or are too long, and links that may lead to one: users move files here by hand.
+    fn doubtful_archives(&self) -> io::Result<Vec<String>> {
+        let (mut found, mut open) = (Vec::new(), vec![PathBuf::from(BACKUPS)]);
+        while let Some(directory) = open.pop() {
+            for (name, kind) in self.entries(&directory)? {
+                let path = directory.join(&name);
+                let named = path.strip_prefix(BACKUPS).ok().and_then(Path::to_str);
+                let is_name = named.is_some_and(is_archive_name);
+                let shown = path.display();
+                match kind {
+                    FileType::Directory if name != LOST_FOUND => open.push(path),
+                    FileType::Symlink if is_name => found.push(format!(
+                        "{shown} is a symbolic link, and an archive may be behind it"
+                    )),
+                    FileType::RegularFile if !is_name && self.begins_as_archive(&path) => {
+                        found
+                            .push(format!("{shown} is an archive under a name that none can have"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn begins_as_archive(&self, path: &Path) -> bool {
+        let mut start = [0; HEADER_LEN];
+        let read = self
+            .beneath
+            .file(path, OFlags::RDONLY)
+            .and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == Kind::Archive.header()
     }
 
     /// Leaves out what does not begin as an object of this kind, however damaged, could.
@@ -370,6 +410,11 @@ impl Store for LocalStore {
         adopt().map_err(|source| self.error("sync", key, source))
     }
 
+    fn doubtful(&self) -> Result<Vec<String>, StoreError> {
+        let found = self.doubtful_archives();
+        found.map_err(|source| StoreError::new("list", self.root.join(BACKUPS).display(), source))
+    }
+
     fn sweep(&self) -> Result<(), StoreError> {
         let tmp = Path::new(TMP);
         let sweep = || {
@@ -390,6 +435,11 @@ impl Store for LocalStore {
 
     fn sync(&self) -> Result<(), StoreError> {
         let mut state = self.state();
+        // The kernel tells an error of writing once: what came back as an error must not be asked for again and be fine.
+        if let Some((path, what)) = &state.sync_failed {
+            let error = io::Error::other(format!("it failed before: {what}"));
+            return Err(StoreError::new("sync", path.display(), error));
+        }
         while let Some((path, directory)) = state.touched.pop_first() {
             match rustix::fs::fsync(&directory) {
                 Ok(()) => {}
@@ -399,6 +449,7 @@ impl Store for LocalStore {
                 }
                 Err(error) => {
                     let path = self.root.join(path);
+                    state.sync_failed = Some((path.clone(), error.to_string()));
                     return Err(StoreError::new("sync", path.display(), error.into()));
                 }
             }

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         0 => Ok(()),
         count => {
             let all = report.path_count;
-            Err(Failure::Fatal(format!("{count} of {all} paths are not as in archive {name}")))
+            Err(Failure::Fatal(format!("{count} of {all} paths differ from archive {name}")))
         }
     }
 }

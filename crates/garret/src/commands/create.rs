@@ -60,10 +60,10 @@ pub(crate) struct Args {
     /// Store numbers of users and groups, and no names
     #[arg(long)]
     numeric_owner: bool,
-    /// Store what comes out of a named pipe that is given as PATH, not that it is there
+    /// Read named pipes given as PATH and store their contents
     #[arg(long)]
     read_special: bool,
-    /// For attic's sake; it does nothing: what was stored when a run is interrupted stays, and the next run finds it
+    /// Accepted for attic's sake, and ignored: the next run reuses what an interrupted run has stored
     #[arg(short = 'c', long = "checkpoint-interval", value_name = "SEC")]
     _checkpoint_interval: Option<u64>,
     /// none, lz4, zstd or zstd,LEVEL (-7 to 22)

@@ -55,9 +55,12 @@ pub(crate) struct Args {
     #[arg(short = 'n', long)]
     #[arg(conflicts_with_all = ["destination", "output", "to_device", "allocation", "stdout"])]
     dry_run: bool,
-    /// Replace images that a virtual machine has open, and begin where there seems to be too little room
+    /// Replace images that a virtual machine has open
     #[arg(long)]
     force: bool,
+    /// Begin even if there seems to be too little room
+    #[arg(long)]
+    ignore_space: bool,
     /// What gets disk space [default: sparse]
     #[arg(long, value_name = "MODE")]
     allocation: Option<AllocationName>,
@@ -142,7 +145,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let ask = ui.can_ask();
     let preview =
         engine::preview_restore(&repository, &archive, &mut ahead, &destination, &options, ask)?;
-    consider(&preview, args.force, ui)?;
+    consider(&preview, args.ignore_space, ui)?;
     let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui)?;
     if report.used_count > 0 {
         ui.wait(
@@ -157,11 +160,11 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 const NEWER_SHOWN: usize = 10;
 
 /// Ends a restore before it begins if there is no room for it, or if newer files would be replaced and the user says no.
-fn consider(preview: &Preview, force: bool, ui: &Ui) -> Result<(), Failure> {
+fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failure> {
     let Preview { needed, free, newer } = preview;
-    if needed > free && !force {
+    if needed > free && !ignore_space {
         return Err(Failure::Fatal(format!(
-            "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with --force",
+            "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with --ignore-space",
             render::size(*needed),
             render::size(*free)
         )));
@@ -189,7 +192,7 @@ fn standard_output() -> Result<File, Failure> {
     let why = match pipes::output()? {
         Ok(file) => return Ok(file),
         Err(Unfit::Terminal) => "a terminal",
-        Err(Unfit::Closed) => "closed",
+        Err(Unfit::Closed) => "closed, or /dev/null",
     };
     let text = format!("standard output is {why}: give --stdout a file or a pipe, or --dry-run");
     Err(Failure::Usage(text))

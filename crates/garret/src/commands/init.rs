@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     options.passphrase.zeroize();
     if made.is_err() {
         // All that is in it was made here; init can be tried again.
-        drop(store.remove());
+        let _left = store.undo_create();
     }
     let id = made?;
     let mut text = format!("Initializing repository at \"{}\"\n", path.display());

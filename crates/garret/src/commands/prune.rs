@@ -37,19 +37,19 @@ pub(crate) struct Args {
     /// Keep everything younger than this: a number and H, d, w, m (31 days) or y
     #[arg(long, value_name = "INTERVAL", value_parser = interval)]
     keep_within: Option<u64>,
-    /// How many of the hours to keep one of
+    /// Keep the newest archive of each of the last N hours that have one
     #[arg(short = 'H', long, value_name = "N", default_value_t = 0)]
     keep_hourly: i64,
-    /// How many of the days
+    /// The same for days
     #[arg(short = 'd', long, value_name = "N", default_value_t = 0)]
     keep_daily: i64,
-    /// How many of the weeks
+    /// The same for weeks
     #[arg(short = 'w', long, value_name = "N", default_value_t = 0)]
     keep_weekly: i64,
-    /// How many of the months
+    /// The same for months
     #[arg(short = 'm', long, value_name = "N", default_value_t = 0)]
     keep_monthly: i64,
-    /// How many of the years
+    /// The same for years
     #[arg(short = 'y', long, value_name = "N", default_value_t = 0)]
     keep_yearly: i64,
     /// Only archives whose name begins with this are considered; placeholders are filled in as in create

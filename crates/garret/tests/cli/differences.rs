@@ -77,7 +77,7 @@ fn compare_reads_the_disk_and_fails_if_it_differs() {
     dir.run(&["compare", "repo::b"]).silent();
     let ran = dir.run(&["compare", "repo::a"]);
     assert_eq!(ran.code, Some(1));
-    assert_eq!(ran.stderr, "garret: Error: 4 of 6 paths are not as in archive a\n");
+    assert_eq!(ran.stderr, "garret: Error: 4 of 6 paths differ from archive a\n");
     assert_eq!(String::from_utf8_lossy(&ran.stdout), CHANGED);
     dir.run(&["compare", "repo::a", "tree/same"]).silent();
     dir.run(&["extract", "--destination", "out", "repo::a"]).silent();

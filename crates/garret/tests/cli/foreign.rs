@@ -110,7 +110,7 @@ fn all_of_them_together_are_one_line() {
     for (name, bytes) in &strangers {
         dir.write(&format!("repo/{}", name.display()), bytes);
     }
-    symlink("a", dir.path("repo/backups/link")).unwrap();
+    symlink("a", dir.path("repo/index/link")).unwrap();
     tool("mkfifo", &[dir.path("repo/backups/pipe").to_str().unwrap()]);
     fs::create_dir(dir.path("repo/packs/ab").join("d".repeat(64))).unwrap();
     let ran = run(&dir, &["list", "repo"]);
@@ -199,4 +199,35 @@ fn a_damaged_archive_is_never_taken_for_a_stranger() {
     assert_eq!(run(&dir, &["extract", "--stdout", "repo::a"]).succeeds(), "a");
     run(&dir, &["prune", "--keep-within", "1d", "repo"]).silent();
     assert!(Path::new(&archive).exists());
+}
+
+/// Users move files in `backups/`: what no listing shows must not lose what it needs.
+#[test]
+fn nothing_is_given_back_while_an_archive_hides_or_lies_behind_a_link() {
+    let dir = Dir::with_repository();
+    for name in ["a", "b"] {
+        dir.write("file", name.as_bytes());
+        dir.run(&["create", &format!("repo::{name}"), "file"]).silent();
+    }
+    let (shown, aside) = (dir.path("repo/backups/b"), dir.path("aside"));
+    for hidden in ["repo/backups/.b", "repo/backups/.trash/b"] {
+        fs::create_dir_all(dir.path(hidden).parent().unwrap()).unwrap();
+        fs::rename(&shown, dir.path(hidden)).unwrap();
+        let ran = dir.run(&["prune", "--keep-daily", "9", "repo"]);
+        ran.refused(
+            1,
+            "is an archive under a name that none can have: nothing is given back until",
+        );
+        fs::rename(dir.path(hidden), &shown).unwrap();
+    }
+    fs::rename(&shown, &aside).unwrap();
+    symlink(&aside, &shown).unwrap();
+    let ran = dir.run(&["delete", "repo::a"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("Deleted archive a; its space is not freed: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("backups/b is a symbolic link"), "{}", ran.stderr);
+    fs::remove_file(&shown).unwrap();
+    fs::rename(&aside, &shown).unwrap();
+    dir.run(&["prune", "--keep-daily", "9", "repo"]).silent();
+    assert_eq!(dir.run(&["extract", "--stdout", "repo::b"]).succeeds(), "b");
 }

@@ -63,7 +63,7 @@ fn a_full_destination_keeps_what_was_there_and_gets_nothing_half_written() {
     dir.run(&["extract", "repo::a", "--destination", "disk", "small"]).silent();
     let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big"]);
     ran.refused(1, "up to 12.58 MB are needed and 8.38 MB are free");
-    let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big", "--force"]);
+    let ran = dir.run(&["extract", "repo::a", "--destination", "disk", "big", "--ignore-space"]);
     ran.reports("big: not restored");
     assert_eq!(dir.read("disk/big"), b"old");
     assert_eq!(dir.read("disk/small"), b"content");

@@ -241,8 +241,8 @@ fn an_overlay_without_its_base_is_told_and_no_failure() {
     overlay("im/sub/deep.qcow2", "../base.qcow2");
     overlay("im/absolute.qcow2", &path("im/base.qcow2"));
     dir.run(&["create", "repo::all", "im"]).silent();
-    let note = "garret: note: im/ov.qcow2: its backing file base.qcow2 is not in this archive: back that up too, \
-                without it this is no whole disk\n";
+    let note = "garret: note: im/ov.qcow2: its backing file base.qcow2 is not in this archive: back it up too: \
+                the image is incomplete without it\n";
     // Read, and untouched.
     for archive in ["repo::a", "repo::b"] {
         let ran = dir.run(&["create", archive, "im/ov.qcow2"]);

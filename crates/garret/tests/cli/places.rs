@@ -215,6 +215,52 @@ impl Drop for Loop {
 }
 
 #[test]
+fn one_file_goes_through_no_link_that_another_could_have_put_there() {
+    let dir = with_archive();
+    dir.write("victim", b"precious");
+    fs::create_dir(dir.path("open")).unwrap();
+    let open = PermissionsExt::from_mode(0o1777);
+    fs::set_permissions(dir.path("open"), open).unwrap();
+    symlink("../victim", dir.path("open/out")).unwrap();
+    std::os::unix::fs::lchown(dir.path("open/out"), Some(4002), Some(4002)).unwrap();
+    let ran = dir.run(&["extract", "-o", "open/out", "repo::a", "notes"]);
+    ran.refused(1, "others can change this symbolic link");
+    assert_eq!(dir.read("victim"), b"precious");
+    // One's own is gone through, also there.
+    std::os::unix::fs::lchown(dir.path("open/out"), Some(0), Some(0)).unwrap();
+    dir.run(&["extract", "-o", "open/out", "repo::a", "notes"]).silent();
+    assert_eq!(dir.read("victim"), b"some notes");
+    fs::create_dir(dir.path("empty")).unwrap();
+    dir.run(&["extract", "-o", "empty", "repo::a", "notes"])
+        .refused(1, "empty: cannot restore a file");
+    assert!(dir.path("empty").is_dir(), "a directory is no place for a file");
+}
+
+#[test]
+fn one_file_goes_into_a_read_only_directory_and_leaves_nothing_there() {
+    let dir = with_archive();
+    tool("chmod", &["-R", "a+rX", dir.temp.path().to_str().unwrap()]);
+    fs::create_dir(dir.path("ro")).unwrap();
+    tool("chown", &["4001", &at(&dir, "ro")]);
+    fs::set_permissions(dir.path("ro"), PermissionsExt::from_mode(0o555)).unwrap();
+    let program = dir.temp.path().join("garret");
+    fs::copy(env!("CARGO_BIN_EXE_garret"), &program).unwrap();
+    for _ in 0..2 {
+        let output = Command::new("setpriv")
+            .args(["--reuid=4001", "--regid=4001", "--clear-groups"])
+            .arg(&program)
+            .args(["extract", "-o", "ro/out", "repo::a", "notes"])
+            .current_dir(dir.temp.path())
+            .env("GARRET_CACHE_DIR", "/nonexistent")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let names = fs::read_dir(dir.path("ro")).unwrap().count();
+        assert_eq!((names, dir.read("ro/out")), (1, b"some notes".to_vec()));
+    }
+}
+
+#[test]
 fn one_file_goes_to_a_device_zeros_too() {
     let dir = with_archive();
     dir.write("disk", &vec![0xaa; 4 * MIB]);
@@ -287,6 +333,12 @@ fn a_terminal_is_asked_before_newer_files_are_replaced_and_a_script_is_not() {
     );
     assert!(!said.contains("to/notes") && said.contains("nothing was restored"), "{said}");
     assert_eq!((dir.read("to/vm.raw"), dir.read("to/notes")), (b"newer".into(), b"newer".into()));
+    // A disk in another form has a name of its own.
+    tool("qemu-img", &["convert", "-O", "qcow2", &at(&dir, "vm.raw"), &at(&dir, "d.qcow2")]);
+    dir.run(&["create", "repo::c", "d.qcow2"]).silent();
+    dir.write("to/d.qcow2.raw", b"newer");
+    let (code, said) = on_a_terminal(&dir, "extract --as raw --destination to repo::c", "n\n");
+    assert!(code == Some(1) && said.contains("to/d.qcow2.raw"), "{said}");
     let (code, said) = on_a_terminal(&dir, line, "y\n");
     assert_eq!(code, Some(0), "{said}");
     assert!(dir.read("to/vm.raw") == dir.read("vm.raw"));

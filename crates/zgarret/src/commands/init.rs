@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     options.passphrase.zeroize();
     if made.is_err() {
         // All that is in it was made here; init can be tried again.
-        drop(store.remove());
+        let _left = store.undo_create();
     }
     made?;
     Ok(())

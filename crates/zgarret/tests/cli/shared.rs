@@ -82,8 +82,8 @@ fn what_an_archive_lacks_is_shown_and_what_a_disk_needs_is_told() {
     make(&["create", "-q", "-f", "qcow2", &path("base"), "4M"]);
     make(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base", &path("over")]);
     dir.run(&["backup", "over", "repo/backups/over"]).notes(
-        "note: over: its backing file base is not in this archive: back that up too, without it this is no \
-         whole disk\n",
+        "note: over: its backing file base is not in this archive: back it up too: the image is incomplete \
+         without it\n",
     );
 }
 

@@ -47,7 +47,9 @@ pub(super) fn take(
             Ok(()) if identity(&file)? == identity(&open(beneath)?)? => {
                 return Ok(LocalGuard { _file: file });
             }
-            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            // The lock is free, only not there any more.
+            Ok(()) => continue,
+            Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let left = patience.saturating_sub(started.elapsed());

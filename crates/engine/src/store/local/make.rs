@@ -1,6 +1,7 @@
 //! The beginning and the end of a repository's directory.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -53,16 +54,26 @@ impl LocalStore {
         if !is_new && !store.is_empty() {
             return Err(exists());
         }
-        let built = store.build(asked);
-        if let Err(error) = built {
-            // All that is in it now is from here; init can be tried again.
-            drop(store.clear());
-            if is_new {
-                let _left = rustix::fs::unlinkat(CWD, root, AtFlags::REMOVEDIR);
-            }
+        let store = LocalStore { is_new, ..store };
+        // Of two that begin at once, one makes this file; what is there then is that one's.
+        let readme = store.begin(asked).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => fail(error),
+        })?;
+        if let Err(error) = store.build(readme) {
+            let _left = store.undo_create();
             return Err(fail(error));
         }
         Ok(store)
+    }
+
+    /// Removes what [`LocalStore::create`] made and was put into it since, so that init can be tried again; the directory too,
+    /// unless it was there before.
+    pub fn undo_create(&self) -> Result<(), StoreError> {
+        match self.is_new {
+            true => self.remove(),
+            false => self.remove_content(),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -81,8 +92,8 @@ impl LocalStore {
         })
     }
 
-    /// Gives the directory its permissions and makes what init does not put, durably.
-    fn build(&self, asked: Option<Permissions>) -> io::Result<()> {
+    /// Gives the directory its permissions, and makes the first file in it.
+    fn begin(&self, asked: Option<Permissions>) -> io::Result<File> {
         let root = self.beneath.directory(Path::new(""))?;
         let permissions = match asked {
             Some(asked) => {
@@ -98,15 +109,20 @@ impl LocalStore {
             }
         };
         let _first = self.permissions.set(permissions);
-        let mut file = create(&root, OsStr::new("README"), permissions.file)?;
-        file.write_all(README.as_bytes())?;
-        file.sync_data()?;
+        create(&root, OsStr::new("README"), permissions.file)
+    }
+
+    /// Makes the rest of what init does not put, durably.
+    fn build(&self, mut readme: File) -> io::Result<()> {
+        readme.write_all(README.as_bytes())?;
+        readme.sync_data()?;
         self.make_directory(Path::new("backups"))?;
+        let root = self.beneath.directory(Path::new(""))?;
         self.touch(Path::new(""), root)?;
         self.sync().map_err(|error| error.source)?;
         // Its own entry; who may not read the directory above has to leave that to the kernel.
         let above = self.root.parent().filter(|above| !above.as_os_str().is_empty());
-        let above = std::fs::File::open(above.unwrap_or(Path::new(".")));
+        let above = File::open(above.unwrap_or(Path::new(".")));
         let _later = above.and_then(|above| above.sync_all());
         Ok(())
     }
@@ -114,7 +130,12 @@ impl LocalStore {
     /// Removes the repository, its configuration first: if this is cut short, what is left opens to nobody. A file that is
     /// not the repository's stays, and the directory with it. Only for the holder of the exclusive lock.
     pub fn remove(&self) -> Result<(), StoreError> {
-        let fail = |source| StoreError::new("remove", self.root.display(), source);
+        self.remove_content()?;
+        rustix::fs::unlinkat(CWD, &self.root, AtFlags::REMOVEDIR)
+            .map_err(|error| StoreError::new("remove", self.root.display(), error.into()))
+    }
+
+    fn remove_content(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
         self.sync()?;
         for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
@@ -123,9 +144,7 @@ impl LocalStore {
             }
         }
         self.sweep()?;
-        self.clear().map_err(fail)?;
-        rustix::fs::unlinkat(CWD, &self.root, AtFlags::REMOVEDIR)
-            .map_err(|error| fail(error.into()))
+        self.clear().map_err(|source| StoreError::new("remove", self.root.display(), source))
     }
 
     /// Removes the README and every directory that is empty.
