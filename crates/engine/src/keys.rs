@@ -50,12 +50,15 @@ pub struct Keys {
     pub(crate) data: Option<[u8; 32]>,
     /// Seals index segments and archives.
     pub(crate) metadata: Option<[u8; 32]>,
+    /// Authenticates the client's copy of the index.
+    pub(crate) client: Option<[u8; 32]>,
 }
 
 impl Keys {
     /// The keys of an unencrypted repository: none.
     pub fn none() -> Self {
-        Keys { chunk_id: None, page: PUBLIC_PAGE_KEY, gear: None, data: None, metadata: None }
+        let (chunk_id, gear, data, metadata, client) = Default::default();
+        Keys { chunk_id, page: PUBLIC_PAGE_KEY, gear, data, metadata, client }
     }
 
     /// The keys that follow from the master key.
@@ -72,6 +75,7 @@ impl Keys {
             gear: Some(*cut),
             data: Some(*master.derive("garret v1 pack data")),
             metadata: Some(*master.derive("garret v1 metadata")),
+            client: Some(*master.derive("garret v1 client state")),
         }
     }
 
@@ -214,7 +218,8 @@ mod tests {
     #[test]
     fn keys_of_different_purposes_differ() {
         let keys = Keys::derive(&MasterKey::random().unwrap());
-        let all = [keys.chunk_id, keys.gear, keys.data, keys.metadata].map(|key| key.unwrap());
+        let all = [keys.chunk_id, keys.gear, keys.data, keys.metadata, keys.client];
+        let all = all.map(|key| key.unwrap());
         for (place, key) in all.iter().enumerate() {
             assert!(!all[..place].contains(key));
         }

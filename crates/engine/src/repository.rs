@@ -240,6 +240,8 @@ impl Locked {
 pub enum Access {
     /// Read; nothing is written to the repository.
     Read,
+    /// Read, and believe nothing that the client remembers.
+    Check,
     /// Add archives; others may do the same.
     Create,
     /// Delete; nobody else may be there.
@@ -250,6 +252,7 @@ impl Access {
     fn words(self) -> &'static str {
         match self {
             Access::Read => "read it",
+            Access::Check => "check it",
             Access::Create => "add to it",
             Access::Delete => "delete from it",
         }
@@ -276,7 +279,8 @@ impl std::fmt::Debug for Repository {
 }
 
 impl Repository {
-    /// Takes the lock and opens the index; the client's copy of the index lies below `cache`, or in memory.
+    /// Takes the lock and opens the index; the client's copy of the index lies below `cache`, or in memory. Who checks or
+    /// deletes never uses that copy: what is needed is decided by what the repository says.
     pub fn open(
         locked: Locked,
         keys: Keys,
@@ -289,7 +293,7 @@ impl Repository {
             return Err(Error::WrongPassphrase);
         }
         let features = match access {
-            Access::Read => 0,
+            Access::Read | Access::Check => 0,
             Access::Create => config.features.write,
             Access::Delete => config.features.write | config.features.delete,
         };
@@ -302,7 +306,10 @@ impl Repository {
         let place = store.place();
         let mut waiting =
             |who: &str| progress.wait(&format!("waiting for {who} to finish with {place}"));
-        let kind = if access == Access::Read { "read" } else { "write" };
+        let kind = match access {
+            Access::Read | Access::Check => "read",
+            Access::Create | Access::Delete => "write",
+        };
         let lock = store.lock(mode, patience, &mut waiting).map_err(|source| Error::Lock {
             kind,
             place: place.clone(),
@@ -311,9 +318,11 @@ impl Repository {
         let data = Sealer::new(config.repository, keys.data.as_ref());
         let metadata = Sealer::new(config.repository, keys.metadata.as_ref());
         let hasher = ChunkHasher::new(keys.chunk_id);
-        let cache = match cache {
-            Some(root) => Cache::in_directory(&root, config.repository),
-            None => Cache::in_memory(),
+        let cache = match (access, cache) {
+            (Access::Read | Access::Create, Some(root)) => {
+                Cache::in_directory(&root, config.repository, keys.client.as_ref())
+            }
+            _ => Cache::in_memory(),
         };
         let packs = PackReader { store: &*store, sealer: &data, group_len_max: config.group_len };
         let source = IndexSource {
@@ -322,7 +331,7 @@ impl Repository {
             hasher: &hasher,
             repository: config.repository,
         };
-        let index = Index::open(&source, cache, access == Access::Delete, progress)?;
+        let index = Index::open(&source, cache, progress)?;
         // Who reads one archive only is told too of what lies beside it.
         let _names = store.list(Area::Archives);
         let repository =
@@ -338,7 +347,8 @@ impl Repository {
     pub(crate) fn require(&self, needed: Access) -> Result<()> {
         let may = match needed {
             Access::Read => true,
-            Access::Create => self.access != Access::Read,
+            Access::Check => matches!(self.access, Access::Check | Access::Delete),
+            Access::Create => matches!(self.access, Access::Create | Access::Delete),
             Access::Delete => self.access == Access::Delete,
         };
         let (needed, opened) = (needed.words(), self.access.words());

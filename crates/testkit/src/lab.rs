@@ -267,7 +267,7 @@ impl Lab {
     /// Checks everything, and gives the problems, those of opening included.
     pub fn check_reporting(&self, verify_data: bool) -> Result<(CheckReport, Vec<String>)> {
         let recorder = Recorder::default();
-        let repository = self.open_reporting(Access::Read, &recorder)?;
+        let repository = self.open_reporting(Access::Check, &recorder)?;
         let options =
             CheckOptions { packs: true, archives: true, verify_data, threads: self.threads };
         let report = engine::check(&repository, &options, &recorder)?;

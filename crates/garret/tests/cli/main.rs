@@ -6,6 +6,7 @@
 
 mod attic;
 mod bad_nights;
+mod client_copy;
 mod copies;
 mod cron;
 mod damage;
