@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use format::config::{Config, Features, KeyMode, Seal};
 use format::slot::{Kdf, Slot};
-use format::{ChunkId, RepositoryId};
+use format::{ChunkId, ConfigHash, KeyId, RepositoryId};
 
 use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
@@ -35,6 +35,19 @@ impl std::fmt::Debug for Locked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Locked").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// What tells a repository from another one in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name, which is no secret.
+    pub id: RepositoryId,
+    /// Where its key is.
+    pub mode: KeyMode,
+    /// The hash of its file `config`.
+    pub config_hash: ConfigHash,
+    /// Which master key it has; none in mode none.
+    pub key_id: Option<KeyId>,
 }
 
 /// What opens a repository.
@@ -74,7 +87,7 @@ pub fn init(
     store: &dyn Store,
     options: &InitOptions,
     keep: &mut dyn FnMut(RepositoryId, &[u8]) -> Result<()>,
-) -> Result<RepositoryId> {
+) -> Result<Identity> {
     let config = Config {
         repository: RepositoryId::from_bytes(random()?),
         features: Features::default(),
@@ -88,8 +101,10 @@ pub fn init(
         created: options.now,
     };
     let bytes = config.encode();
+    let mut key_id = None;
     if options.mode != KeyMode::None {
         let master = MasterKey::random()?;
+        key_id = Some(master.id());
         let passphrase = &options.passphrase;
         let slot = create_slot(&master, config.repository, &bytes, passphrase, options.kdf)?;
         match options.mode {
@@ -103,7 +118,12 @@ pub fn init(
     store.sync()?;
     store.put_new(&Key::Config, &bytes)?;
     store.sync()?;
-    Ok(config.repository)
+    let (id, mode, config_hash) = (config.repository, options.mode, hash_config(&bytes));
+    Ok(Identity { id, mode, config_hash, key_id })
+}
+
+fn hash_config(bytes: &[u8]) -> ConfigHash {
+    ConfigHash::from_bytes(*blake3::hash(bytes).as_bytes())
 }
 
 impl Locked {
@@ -137,6 +157,22 @@ impl Locked {
     /// The repository's name in caches and of key files.
     pub fn id(&self) -> RepositoryId {
         self.config.repository
+    }
+
+    /// The hash of its file `config`.
+    pub fn config_hash(&self) -> ConfigHash {
+        hash_config(&self.config_bytes)
+    }
+
+    /// What tells it from others, when these are its keys.
+    pub fn identity(&self, keys: &Keys) -> Identity {
+        let (id, mode, config_hash) = (self.id(), self.key_mode(), self.config_hash());
+        Identity { id, mode, config_hash, key_id: keys.id }
+    }
+
+    /// Whether there are key slots in the repository: none without encryption has any.
+    pub fn has_slots(&self) -> Result<bool> {
+        Ok(!self.store.list(Area::Slots)?.is_empty())
     }
 
     /// Where its key is.
