@@ -21,7 +21,9 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
         let why = "it is a file".to_owned();
         return Err(Error::NotARepository { path: path.display().to_string(), why }.into());
     }
-    Ok(Locked::find(Box::new(LocalStore::open(path).map_err(Error::from)?))?)
+    let locked = Locked::find(Box::new(LocalStore::open(path).map_err(Error::from)?))?;
+    let known = state::known_key(locked.id());
+    Ok(locked.expecting(known))
 }
 
 /// The repository at `path`, open.

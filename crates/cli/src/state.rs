@@ -105,8 +105,10 @@ fn writes(access: Access) -> bool {
 /// What shows that the repository is not what it should be, and what to do, if anything does.
 fn against(locked: &Locked, path: &Path) -> Result<Option<String>, Failure> {
     let (shown, id) = (path.display(), locked.id());
-    let known = match directory() {
-        Some(directory) => Record::load(&directory, id)?,
+    let known = match directory().map(|directory| Record::load(&directory, id)) {
+        Some(Ok(known)) => known,
+        Some(Err(Failure::Fatal(doubt))) => return Ok(Some(doubt)),
+        Some(Err(other)) => return Err(other),
         None => None,
     };
     if let Some(known) = &known
@@ -204,6 +206,12 @@ pub fn remember_in(directory: &Path, identity: &Identity, path: &Path) -> Result
     record.locations.drain(..surplus);
     secrets::write_private(&record.path, record.encode().as_bytes())
         .map_err(|error| Failure::Fatal(format!("{}: {error}", directory.display())))
+}
+
+/// The key that a repository had when this client used it, if it did.
+pub(crate) fn known_key(id: RepositoryId) -> Option<KeyId> {
+    // One that cannot be read is for `admit` to speak of.
+    Record::load(&directory()?, id).ok()??.key_id
 }
 
 /// Where the files are.

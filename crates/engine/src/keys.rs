@@ -59,7 +59,7 @@ pub struct Keys {
     pub(crate) client: Option<[u8; 32]>,
     /// Which master key they follow from; no secret.
     #[zeroize(skip)]
-    pub(crate) id: Option<KeyId>,
+    id: Option<KeyId>,
 }
 
 impl Keys {
@@ -86,6 +86,11 @@ impl Keys {
             client: Some(*master.derive("garret v1 client state")),
             id: Some(master.id()),
         }
+    }
+
+    /// Which master key they follow from; none for those of an unencrypted repository.
+    pub fn id(&self) -> Option<KeyId> {
+        self.id
     }
 
     /// Whether these are the kind of keys that `config` calls for.

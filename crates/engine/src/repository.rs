@@ -14,7 +14,7 @@ use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::index::{Cache, Index, IndexSource};
 use crate::keys::{Keys, MasterKey, create_slot, open_slot, random};
-use crate::limits::SMALL_OBJECT_LEN_MAX;
+use crate::limits::{KDF_FLOOR, SLOTS_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::pack::PackReader;
 use crate::progress::Progress;
 use crate::seal::Sealer;
@@ -27,6 +27,7 @@ pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Locked {
     store: Box<dyn Store>,
     patience: Duration,
+    expected: Option<KeyId>,
     config: Config,
     config_bytes: Vec<u8>,
 }
@@ -146,12 +147,18 @@ impl Locked {
             }
             _ => Error::decode("config", 0, error),
         })?;
-        Ok(Locked { store, patience: LOCK_WAIT_DEFAULT, config, config_bytes })
+        Ok(Locked { store, patience: LOCK_WAIT_DEFAULT, expected: None, config, config_bytes })
     }
 
     /// Opening it will wait for other programs as long as this, and then fail; not at all if it is zero.
     pub fn with_patience(self, patience: Duration) -> Self {
         Locked { patience, ..self }
+    }
+
+    /// The master key that it had when it was used before, if that is known: no other will open it, and slots are tried
+    /// whatever they cost. Otherwise those that are cheap to guess are refused.
+    pub fn expecting(self, expected: Option<KeyId>) -> Self {
+        Locked { expected, ..self }
     }
 
     /// The repository's name in caches and of key files.
@@ -167,7 +174,7 @@ impl Locked {
     /// What tells it from others, when these are its keys.
     pub fn identity(&self, keys: &Keys) -> Identity {
         let (id, mode, config_hash) = (self.id(), self.key_mode(), self.config_hash());
-        Identity { id, mode, config_hash, key_id: keys.id }
+        Identity { id, mode, config_hash, key_id: keys.id() }
     }
 
     /// Whether there are key slots in the repository: none without encryption has any.
@@ -183,8 +190,8 @@ impl Locked {
     /// Finds the keys.
     ///
     /// # Errors
-    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none; `WrongKey`, `Corrupt` if a slot is not this
-    /// repository's or damaged and no other opens.
+    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none, `ManySlots` if not all were tried; `WrongKey`,
+    /// `OtherKey`, `CheapSlot`, `Corrupt` if a slot is not this repository's, not to be tried or damaged, and no other opens.
     pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
         match (self.config.key_mode, secret) {
             (KeyMode::None, _) => Ok(Keys::none()),
@@ -236,18 +243,29 @@ impl Locked {
         Ok(slot.encode())
     }
 
+    /// Tries the slots, the cheapest first.
     fn find_slot(&self, passphrase: &[u8]) -> Result<(Slot, MasterKey)> {
-        let mut worst = Error::NoSlots;
-        for key in self.store.list(Area::Slots)? {
-            if matches!(worst, Error::NoSlots) {
-                worst = Error::WrongPassphrase;
+        let keys = self.store.list(Area::Slots)?;
+        let (count, tried) = (keys.len(), keys.len().min(SLOTS_MAX));
+        let mut worst = match count {
+            0 => Error::NoSlots,
+            _ if count > tried => Error::ManySlots { count, tried },
+            _ => Error::WrongPassphrase,
+        };
+        let mut slots = Vec::new();
+        for key in keys.into_iter().take(SLOTS_MAX) {
+            match self.read_slot(&key) {
+                Ok(slot) if self.expected.is_none() && is_cheap(&slot) => {
+                    worst = Error::CheapSlot { object: key.to_string() };
+                }
+                Ok(slot) => slots.push((key, slot)),
+                Err(error) => worst = error,
             }
-            let opened = self.read_slot(&key).and_then(|slot| {
-                let master = self.open_slot(&slot, passphrase, &key.to_string())?;
-                Ok((slot, master))
-            });
-            match opened {
-                Ok(found) => return Ok(found),
+        }
+        slots.sort_by_key(|(_, slot)| cost(slot));
+        for (key, slot) in slots {
+            match self.open_slot(&slot, passphrase, &key.to_string()) {
+                Ok(master) => return Ok((slot, master)),
                 Err(Error::WrongPassphrase) => {}
                 Err(error) => worst = error,
             }
@@ -267,8 +285,27 @@ impl Locked {
     }
 
     fn open_slot(&self, slot: &Slot, passphrase: &[u8], object: &str) -> Result<MasterKey> {
-        open_slot(slot, &self.config, &self.config_bytes, passphrase, object)
+        let master = open_slot(slot, &self.config, &self.config_bytes, passphrase, object)?;
+        match self.expected.is_none_or(|expected| expected == master.id()) {
+            true => Ok(master),
+            false => Err(Error::OtherKey { object: object.to_owned() }),
+        }
     }
+}
+
+/// Memory times passes of a guess.
+fn cost(slot: &Slot) -> u64 {
+    match slot.kdf {
+        Kdf::Blank => 0,
+        Kdf::Argon2id { memory_kib, passes, .. } => u64::from(memory_kib) * u64::from(passes),
+    }
+}
+
+/// Whether a guess costs less than with any slot that garret makes.
+fn is_cheap(slot: &Slot) -> bool {
+    let (memory_floor, passes_floor) = KDF_FLOOR;
+    let Kdf::Argon2id { memory_kib, passes, .. } = slot.kdf else { return true };
+    memory_kib < memory_floor || passes < passes_floor
 }
 
 /// What an operation is going to do, which decides the lock it needs.
@@ -458,3 +495,6 @@ impl Repository {
         PackReader { store: &*self.store, sealer: &self.data, group_len_max: self.config.group_len }
     }
 }
+
+#[cfg(test)]
+mod tests;

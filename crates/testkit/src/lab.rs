@@ -86,11 +86,11 @@ impl Lab {
             kdf: CHEAP_KDF,
             now: 1_790_000_000,
         };
-        engine::init(&*store(), &options, &mut |_, bytes| {
+        let made = engine::init(&*store(), &options, &mut |_, bytes| {
             key_file = bytes.to_vec();
             Ok(())
-        })
-        .unwrap();
+        });
+        let key_id = made.unwrap().key_id;
         let secret = match mode {
             KeyMode::None => Secret::None,
             KeyMode::Passphrase => Secret::Passphrase(PASSPHRASE),
@@ -98,7 +98,7 @@ impl Lab {
                 Secret::Keyfile { path: "key", bytes: &key_file, passphrase: PASSPHRASE }
             }
         };
-        let keys = Locked::find(store()).unwrap().unlock(secret).unwrap();
+        let keys = Locked::find(store()).unwrap().expecting(key_id).unlock(secret).unwrap();
         Self::existing(store, keys)
     }
 

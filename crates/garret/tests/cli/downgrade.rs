@@ -249,7 +249,7 @@ fn init_encrypts_when_there_is_a_passphrase_of_ours() {
 /// Where nothing can be remembered, reading says nothing of it, and writing says it once.
 #[test]
 fn a_state_that_cannot_be_written_stops_nobody() {
-    let dir = used(KeyMode::Passphrase);
+    let dir = used(KeyMode::Keyfile);
     dir.write("file", b"no directory");
     let nowhere = [UNLOCK[0], ("GARRET_STATE_DIR", "file/state")];
     dir.run_with(&nowhere, b"", &["list", "repo"]).succeeds();
@@ -259,7 +259,43 @@ fn a_state_that_cannot_be_written_stops_nobody() {
     plain_repository(&dir, "plain");
     dir.run_with(&nowhere[1..], b"", &["create", "plain::b", "canary"]).silent();
     // One that cannot be read is no reason to believe anything.
-    let state = files_below(&dir.path("state")).remove(0);
-    fs::write(&state, b"{}").unwrap();
-    dir.run_with(&UNLOCK, b"", &["create", "repo::c", "canary"]).refused(1, "cannot be read");
+    dir.run(&["list", "plain"]).succeeds();
+    for state in files_below(&dir.path("state")) {
+        fs::write(state, b"{}").unwrap();
+    }
+    for repository in ["repo", "plain"] {
+        let archive = format!("{repository}::c");
+        let ran = dir.run_with(&UNLOCK, b"", &["create", &archive, "canary"]);
+        ran.refused(1, "cannot be read");
+    }
+    let ran = dir.run(&["list", "plain"]);
+    warned(&ran, "list");
+    assert_eq!(ran.code, Some(0));
+}
+
+/// Who holds the storage makes a slot from a guess: a key that is not the known one opens nothing, and one that costs less
+/// than garret's own is not tried by who knows no key.
+#[test]
+fn a_key_that_is_not_the_known_one_opens_nothing() {
+    for mode in MODES {
+        let dir = used(mode);
+        let state = files_below(&dir.path("state")).remove(0);
+        let text = fs::read_to_string(&state).unwrap();
+        let (before, rest) = text.split_once("\"key\": \"").unwrap();
+        let other = format!("{before}\"key\": \"{}{}", "0".repeat(64), &rest[64..]);
+        fs::write(&state, other).unwrap();
+        let before = contents(&dir);
+        for arguments in [&["list", "repo"][..], WRITERS[0], WRITERS[1], WRITERS[3]] {
+            let ran = dir.run_with(&UNLOCK, b"", arguments);
+            ran.refused(1, "opens to another key than the one that this repository had");
+        }
+        fs::remove_file(&state).unwrap();
+        match mode {
+            KeyMode::Keyfile => {
+                dir.run_with(&UNLOCK, b"", &["list", "repo"]).succeeds();
+            }
+            _ => dir.run_with(&UNLOCK, b"", WRITERS[0]).refused(1, "is cheaper to guess than any"),
+        }
+        assert!(contents(&dir) == before);
+    }
 }
