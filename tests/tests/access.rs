@@ -3,8 +3,8 @@
 use std::io::Cursor;
 
 use engine::{
-    Access, Destination, Error, Input, MemoryStore, Repository, Result, Selection, Silent,
-    StoreErrorKind,
+    Access, CheckOptions, Destination, Error, Input, MemoryStore, Repository, Result, Selection,
+    Silent, StoreErrorKind,
 };
 use format::config::KeyMode;
 use testkit::{Fault, FaultStore, Image, Lab, Verb};
@@ -34,7 +34,7 @@ fn what_was_not_opened_for_it_is_not_written() {
     let (lab, store) = Lab::memory(KeyMode::None);
     lab.backup_bytes("a", b"content").unwrap();
     let before = store.objects();
-    for access in [Access::Read, Access::Create] {
+    for access in [Access::Read, Access::Check, Access::Create] {
         let mut repository = lab.open(access).unwrap();
         let deleted = engine::delete(&repository, &["a".to_owned()]);
         assert!(matches!(deleted, Err(Error::Access { .. })), "{access:?}: {deleted:?}");
@@ -45,6 +45,11 @@ fn what_was_not_opened_for_it_is_not_written() {
     assert!(matches!(made, Err(Error::Access { .. })), "{made:?}");
     let text = engine::message(&made.unwrap_err());
     assert_eq!(text, "the repository was opened to read it: that is not enough to add to it");
+    for access in [Access::Read, Access::Create] {
+        let options = CheckOptions { packs: true, archives: true, verify_data: false, threads: 1 };
+        let checked = engine::check(&lab.open(access).unwrap(), &options, &Silent);
+        assert!(matches!(checked, Err(Error::Access { .. })), "{access:?}: {checked:?}");
+    }
     assert!(store.objects() == before);
     for access in [Access::Create, Access::Delete] {
         let name = format!("{access:?}");

@@ -100,7 +100,7 @@ impl Victim {
         // Only damage of config and slots is found by unlocking, which costs; elsewhere the keys are known.
         let slow = matches!(touched, Key::Config | Key::Slot(_));
         let locked = match Locked::find(Box::new(store.clone())) {
-            Ok(locked) => locked,
+            Ok(locked) => locked.expecting(self.lab.keys.id()),
             Err(error) => return refused(&error),
         };
         let secret = match self.mode {

@@ -1,7 +1,7 @@
 //! What the programs share: everything between an operation of the engine and a person.
 //!
 //! ```text
-//! args: kinds of values     session: path -> repository, unlocked by secrets, its index in cache
+//! args: kinds of values     session: path -> repository, known by state, unlocked by secrets, its index in cache
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
 //! signals: none ends us without a word
 //! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
@@ -20,6 +20,7 @@ pub mod render;
 pub mod secrets;
 pub mod session;
 pub mod signals;
+pub mod state;
 pub mod suggest;
 pub mod surroundings;
 pub mod ui;

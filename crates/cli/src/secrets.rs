@@ -190,28 +190,28 @@ fn fatal(error: StoreError) -> Failure {
     engine::Error::from(error).into()
 }
 
-/// Writes a key file: beside its place, synced, renamed, its directory synced.
+/// Writes a key file, as [`write_private`] does.
 pub fn write_key_file(path: &Path, bytes: &[u8]) -> engine::Result<()> {
+    write_private(path, bytes)
+        .map_err(|error| StoreError::new("write key file", path.display(), error).into())
+}
+
+/// Writes a file that only this user can read: beside its place, synced, renamed, its directory synced.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
-    let write = || {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        // The crate makes it with mode 0600 and removes it unless it is renamed.
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_data()?;
-        file.persist(path)?;
-        match File::open(directory)?.sync_all() {
-            // The file system has no such call for directories.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-                ) =>
-            {
-                Ok(())
-            }
-            result => result,
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    // The crate makes it with mode 0600 and removes it unless it is renamed.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_data()?;
+    file.persist(path)?;
+    match File::open(directory)?.sync_all() {
+        // The file system has no such call for directories.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
         }
-    };
-    write().map_err(|error| StoreError::new("write key file", path.display(), error).into())
+        result => result,
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use engine::{Access, Error, Keys, LocalStore, Locked, Repository, Sharing, StoreErrorKind};
 
 use crate::failure::Failure;
+use crate::state::{self, Admitted, Expected};
 use crate::ui::Ui;
 use crate::{cache, secrets};
 
@@ -20,20 +21,35 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
         let why = "it is a file".to_owned();
         return Err(Error::NotARepository { path: path.display().to_string(), why }.into());
     }
-    Ok(Locked::find(Box::new(LocalStore::open(path).map_err(Error::from)?))?)
+    let locked = Locked::find(Box::new(LocalStore::open(path).map_err(Error::from)?))?;
+    let known = state::known_key(locked.id());
+    Ok(locked.expecting(known))
 }
 
 /// The repository at `path`, open.
 pub fn open(path: &Path, access: Access, ui: &Ui) -> Result<Repository, Failure> {
     let locked = find(path)?;
+    let admitted = state::admit(&locked, path, access, Expected::by_environment(), ui)?;
     let keys = secrets::unlock(&locked, path, ui)?;
-    enter(locked, keys, access, ui)
+    enter(locked, keys, admitted, path, access, ui)
 }
 
-/// A repository that was found, with the keys that were found for it.
-pub fn enter(locked: Locked, keys: Keys, access: Access, ui: &Ui) -> Result<Repository, Failure> {
+/// A repository that was found and admitted, with the keys that were found for it.
+pub fn enter(
+    locked: Locked,
+    keys: Keys,
+    admitted: Admitted,
+    path: &Path,
+    access: Access,
+    ui: &Ui,
+) -> Result<Repository, Failure> {
     let locked = locked.with_patience(ui.patience());
-    Ok(Repository::open(locked, keys, access, cache::directory(), ui)?)
+    let identity = locked.identity(&keys);
+    let repository = Repository::open(locked, keys, access, cache::directory(), ui)?;
+    if admitted.is_trusted() {
+        state::remember(&identity, path, access, ui);
+    }
+    Ok(repository)
 }
 
 /// Makes an empty directory for a repository at `path`; what is there instead, if that is why it cannot be.

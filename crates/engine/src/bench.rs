@@ -18,6 +18,8 @@ use crate::seal::{Content, Nonce, Sealer};
 use crate::store::{Key, MemoryStore, Store};
 
 const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
+/// What the copy is authenticated with.
+const KEY: [u8; 32] = [8; 32];
 const GROUP_LEN: u32 = 1 << 20;
 const CHUNK_LEN: u32 = 64 << 10;
 /// Chunks of the usual length in a group, and groups in a pack.
@@ -130,7 +132,7 @@ impl SyntheticIndex {
         let tables = tables
             .collect::<Result<Vec<_>, DecodeError>>()
             .map_err(|error| Error::decode("synthetic tables", 0, error))?;
-        let cache = Cache::in_directory(directory, REPOSITORY);
+        let cache = Cache::in_directory(directory, REPOSITORY, Some(&KEY));
         drop(cache.create(REPOSITORY, &sources(chunk_count), &tables)?);
         Self::existing(directory, chunk_count)
     }
@@ -145,8 +147,8 @@ impl SyntheticIndex {
         let packs = PackReader { store: &self.store, sealer: &sealer, group_len_max: GROUP_LEN };
         let source =
             IndexSource { packs, metadata: &sealer, hasher: &hasher, repository: REPOSITORY };
-        let cache = Cache::in_directory(&self.directory, REPOSITORY);
-        Index::open(&source, cache, false, &Silent).map(OpenIndex)
+        let cache = Cache::in_directory(&self.directory, REPOSITORY, Some(&KEY));
+        Index::open(&source, cache, &Silent).map(OpenIndex)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::mark::{Marks, Visitor, mark_archive};
 use crate::pack::listed;
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
-use crate::repository::Repository;
+use crate::repository::{Access, Repository};
 use crate::store::{Area, Key};
 
 /// What to check.
@@ -63,12 +63,16 @@ pub struct Incomplete {
     pub file_count: Option<u64>,
 }
 
-/// Checks the repository.
+/// Checks the repository, which must have been opened for that: with an index of its own contents.
+///
+/// # Errors
+/// `Access`; what is found is reported instead.
 pub fn check(
     repository: &Repository,
     options: &CheckOptions,
     progress: &dyn Progress,
 ) -> Result<CheckReport> {
+    repository.require(Access::Check)?;
     let mut checker =
         Checker { repository, progress, damaged: HashSet::new(), report: CheckReport::default() };
     if options.packs {

@@ -88,6 +88,35 @@ pub enum Error {
         /// The key slot or key file.
         object: String,
     },
+    /// Far more slots than passphrases, and the passphrase opens none of those that were tried.
+    #[error(
+        "keys/ holds {count} keys, and the passphrase opens none of the {tried} that were tried: put back keys/ from \
+         another copy of the repository"
+    )]
+    ManySlots {
+        /// How many there are.
+        count: usize,
+        /// How many were tried.
+        tried: usize,
+    },
+    /// A slot would make guessing passphrases cheap.
+    #[error(
+        "{object} is cheaper to guess than any that garret makes, and this client has not used the repository yet: it was \
+         not tried; put back keys/ from another copy of the repository"
+    )]
+    CheapSlot {
+        /// The key slot.
+        object: String,
+    },
+    /// The key is not the one that the caller knows.
+    #[error(
+        "{object} opens to another key than the one that this repository had when it was last used here: put back keys/ \
+         from another copy of the repository"
+    )]
+    OtherKey {
+        /// The key slot or key file.
+        object: String,
+    },
     /// The mode of the repository has no passphrase.
     #[error("the repository is not encrypted: there is no passphrase to change")]
     NoPassphrase,

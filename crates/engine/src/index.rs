@@ -57,14 +57,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Brings the client's copy up to date and opens it; with `verify`, after checking that its bytes are what was written.
+    /// Brings the client's copy up to date and opens it.
     pub(crate) fn open(
         source: &IndexSource<'_>,
         cache: Cache,
-        verify: bool,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let segments = cache.load(source.repository, verify);
+        let segments = cache.load(source.repository);
         let mut index = Index { segments, cache, repository: source.repository };
         index.update(source, progress)?;
         Ok(index)

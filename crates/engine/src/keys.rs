@@ -13,7 +13,7 @@ use chacha20poly1305::{Tag, XChaCha20Poly1305};
 use chunker::PUBLIC_PAGE_KEY;
 use format::config::{Config, Seal};
 use format::slot::{Kdf, Slot};
-use format::{RepositoryId, SlotId};
+use format::{KeyId, RepositoryId, SlotId};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{Error, Result};
@@ -29,6 +29,11 @@ impl MasterKey {
     /// A new random key.
     pub fn random() -> Result<Self> {
         Ok(MasterKey(random()?))
+    }
+
+    /// What tells this key from others.
+    pub(crate) fn id(&self) -> KeyId {
+        KeyId::from_bytes(*self.derive("garret v1 key id"))
     }
 
     /// One key per purpose; `context` is a constant of this file.
@@ -50,12 +55,18 @@ pub struct Keys {
     pub(crate) data: Option<[u8; 32]>,
     /// Seals index segments and archives.
     pub(crate) metadata: Option<[u8; 32]>,
+    /// Authenticates the client's copy of the index.
+    pub(crate) client: Option<[u8; 32]>,
+    /// Which master key they follow from; no secret.
+    #[zeroize(skip)]
+    id: Option<KeyId>,
 }
 
 impl Keys {
     /// The keys of an unencrypted repository: none.
     pub fn none() -> Self {
-        Keys { chunk_id: None, page: PUBLIC_PAGE_KEY, gear: None, data: None, metadata: None }
+        let (chunk_id, gear, data, metadata, client, id) = Default::default();
+        Keys { chunk_id, page: PUBLIC_PAGE_KEY, gear, data, metadata, client, id }
     }
 
     /// The keys that follow from the master key.
@@ -72,7 +83,14 @@ impl Keys {
             gear: Some(*cut),
             data: Some(*master.derive("garret v1 pack data")),
             metadata: Some(*master.derive("garret v1 metadata")),
+            client: Some(*master.derive("garret v1 client state")),
+            id: Some(master.id()),
         }
+    }
+
+    /// Which master key they follow from; none for those of an unencrypted repository.
+    pub fn id(&self) -> Option<KeyId> {
+        self.id
     }
 
     /// Whether these are the kind of keys that `config` calls for.
@@ -214,7 +232,10 @@ mod tests {
     #[test]
     fn keys_of_different_purposes_differ() {
         let keys = Keys::derive(&MasterKey::random().unwrap());
-        let all = [keys.chunk_id, keys.gear, keys.data, keys.metadata].map(|key| key.unwrap());
+        let all = [keys.chunk_id, keys.gear, keys.data, keys.metadata, keys.client];
+        let id = keys.id.map(|id| *id.as_bytes());
+        let all = [&all[..], &[id]].concat();
+        let all: Vec<[u8; 32]> = all.into_iter().map(|key| key.unwrap()).collect();
         for (place, key) in all.iter().enumerate() {
             assert!(!all[..place].contains(key));
         }

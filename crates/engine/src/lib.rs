@@ -70,7 +70,9 @@ pub use keys::{KDF_DEFAULT, Keys, MasterKey};
 pub use pattern::Patterns;
 pub use progress::{Phase, Problem, ProblemKind, Progress, Silent};
 pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
-pub use repository::{Access, InitOptions, LOCK_WAIT_DEFAULT, Locked, Repository, Secret, init};
+pub use repository::{
+    Access, Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Repository, Secret, init,
+};
 pub use restore::{
     AllocationMode, Destination, FileMetadata, Form, Preview, RestoreOptions, RestoreReport,
     preview_restore, restore,

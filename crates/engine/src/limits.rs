@@ -7,6 +7,13 @@ pub(crate) const WINDOW_LEN: usize = 4 << 20;
 /// Longest file `config`, key slot: far above their fixed lengths, so that a newer version still gets a clear message.
 pub(crate) const SMALL_OBJECT_LEN_MAX: u64 = 4096;
 
+/// Key slots of a repository that are tried: each costs up to some seconds, and storage may hold any number. One is usual.
+pub(crate) const SLOTS_MAX: usize = 16;
+
+/// Argon2 memory in KiB and passes below which a slot is not tried, unless the key that it must give is known: whoever can
+/// put slots there would have passphrases guessed for him at his price.
+pub(crate) const KDF_FLOOR: (u32, u32) = (64 << 10, 3);
+
 /// Longest archive file: name, command line and sources at their bounds stay below.
 pub(crate) const ARCHIVE_LEN_MAX: u64 = 64 << 20;
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use format::config::{Config, Features, KeyMode, Seal};
 use format::slot::{Kdf, Slot};
-use format::{ChunkId, RepositoryId};
+use format::{ChunkId, ConfigHash, KeyId, RepositoryId};
 
 use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::index::{Cache, Index, IndexSource};
 use crate::keys::{Keys, MasterKey, create_slot, open_slot, random};
-use crate::limits::SMALL_OBJECT_LEN_MAX;
+use crate::limits::{KDF_FLOOR, SLOTS_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::pack::PackReader;
 use crate::progress::Progress;
 use crate::seal::Sealer;
@@ -27,6 +27,7 @@ pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Locked {
     store: Box<dyn Store>,
     patience: Duration,
+    expected: Option<KeyId>,
     config: Config,
     config_bytes: Vec<u8>,
 }
@@ -35,6 +36,19 @@ impl std::fmt::Debug for Locked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Locked").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// What tells a repository from another one in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name, which is no secret.
+    pub id: RepositoryId,
+    /// Where its key is.
+    pub mode: KeyMode,
+    /// The hash of its file `config`.
+    pub config_hash: ConfigHash,
+    /// Which master key it has; none in mode none.
+    pub key_id: Option<KeyId>,
 }
 
 /// What opens a repository.
@@ -74,7 +88,7 @@ pub fn init(
     store: &dyn Store,
     options: &InitOptions,
     keep: &mut dyn FnMut(RepositoryId, &[u8]) -> Result<()>,
-) -> Result<RepositoryId> {
+) -> Result<Identity> {
     let config = Config {
         repository: RepositoryId::from_bytes(random()?),
         features: Features::default(),
@@ -88,8 +102,10 @@ pub fn init(
         created: options.now,
     };
     let bytes = config.encode();
+    let mut key_id = None;
     if options.mode != KeyMode::None {
         let master = MasterKey::random()?;
+        key_id = Some(master.id());
         let passphrase = &options.passphrase;
         let slot = create_slot(&master, config.repository, &bytes, passphrase, options.kdf)?;
         match options.mode {
@@ -103,7 +119,12 @@ pub fn init(
     store.sync()?;
     store.put_new(&Key::Config, &bytes)?;
     store.sync()?;
-    Ok(config.repository)
+    let (id, mode, config_hash) = (config.repository, options.mode, hash_config(&bytes));
+    Ok(Identity { id, mode, config_hash, key_id })
+}
+
+fn hash_config(bytes: &[u8]) -> ConfigHash {
+    ConfigHash::from_bytes(*blake3::hash(bytes).as_bytes())
 }
 
 impl Locked {
@@ -126,7 +147,7 @@ impl Locked {
             }
             _ => Error::decode("config", 0, error),
         })?;
-        Ok(Locked { store, patience: LOCK_WAIT_DEFAULT, config, config_bytes })
+        Ok(Locked { store, patience: LOCK_WAIT_DEFAULT, expected: None, config, config_bytes })
     }
 
     /// Opening it will wait for other programs as long as this, and then fail; not at all if it is zero.
@@ -134,9 +155,31 @@ impl Locked {
         Locked { patience, ..self }
     }
 
+    /// The master key that it had when it was used before, if that is known: no other will open it, and slots are tried
+    /// whatever they cost. Otherwise those that are cheap to guess are refused.
+    pub fn expecting(self, expected: Option<KeyId>) -> Self {
+        Locked { expected, ..self }
+    }
+
     /// The repository's name in caches and of key files.
     pub fn id(&self) -> RepositoryId {
         self.config.repository
+    }
+
+    /// The hash of its file `config`.
+    pub fn config_hash(&self) -> ConfigHash {
+        hash_config(&self.config_bytes)
+    }
+
+    /// What tells it from others, when these are its keys.
+    pub fn identity(&self, keys: &Keys) -> Identity {
+        let (id, mode, config_hash) = (self.id(), self.key_mode(), self.config_hash());
+        Identity { id, mode, config_hash, key_id: keys.id() }
+    }
+
+    /// Whether there are key slots in the repository: none without encryption has any.
+    pub fn has_slots(&self) -> Result<bool> {
+        Ok(!self.store.list(Area::Slots)?.is_empty())
     }
 
     /// Where its key is.
@@ -147,8 +190,8 @@ impl Locked {
     /// Finds the keys.
     ///
     /// # Errors
-    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none; `WrongKey`, `Corrupt` if a slot is not this
-    /// repository's or damaged and no other opens.
+    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none, `ManySlots` if not all were tried; `WrongKey`,
+    /// `OtherKey`, `CheapSlot`, `Corrupt` if a slot is not this repository's, not to be tried or damaged, and no other opens.
     pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
         match (self.config.key_mode, secret) {
             (KeyMode::None, _) => Ok(Keys::none()),
@@ -200,18 +243,29 @@ impl Locked {
         Ok(slot.encode())
     }
 
+    /// Tries the slots, the cheapest first.
     fn find_slot(&self, passphrase: &[u8]) -> Result<(Slot, MasterKey)> {
-        let mut worst = Error::NoSlots;
-        for key in self.store.list(Area::Slots)? {
-            if matches!(worst, Error::NoSlots) {
-                worst = Error::WrongPassphrase;
+        let keys = self.store.list(Area::Slots)?;
+        let (count, tried) = (keys.len(), keys.len().min(SLOTS_MAX));
+        let mut worst = match count {
+            0 => Error::NoSlots,
+            _ if count > tried => Error::ManySlots { count, tried },
+            _ => Error::WrongPassphrase,
+        };
+        let mut slots = Vec::new();
+        for key in keys.into_iter().take(SLOTS_MAX) {
+            match self.read_slot(&key) {
+                Ok(slot) if self.expected.is_none() && is_cheap(&slot) => {
+                    worst = Error::CheapSlot { object: key.to_string() };
+                }
+                Ok(slot) => slots.push((key, slot)),
+                Err(error) => worst = error,
             }
-            let opened = self.read_slot(&key).and_then(|slot| {
-                let master = self.open_slot(&slot, passphrase, &key.to_string())?;
-                Ok((slot, master))
-            });
-            match opened {
-                Ok(found) => return Ok(found),
+        }
+        slots.sort_by_key(|(_, slot)| cost(slot));
+        for (key, slot) in slots {
+            match self.open_slot(&slot, passphrase, &key.to_string()) {
+                Ok(master) => return Ok((slot, master)),
                 Err(Error::WrongPassphrase) => {}
                 Err(error) => worst = error,
             }
@@ -231,8 +285,27 @@ impl Locked {
     }
 
     fn open_slot(&self, slot: &Slot, passphrase: &[u8], object: &str) -> Result<MasterKey> {
-        open_slot(slot, &self.config, &self.config_bytes, passphrase, object)
+        let master = open_slot(slot, &self.config, &self.config_bytes, passphrase, object)?;
+        match self.expected.is_none_or(|expected| expected == master.id()) {
+            true => Ok(master),
+            false => Err(Error::OtherKey { object: object.to_owned() }),
+        }
     }
+}
+
+/// Memory times passes of a guess.
+fn cost(slot: &Slot) -> u64 {
+    match slot.kdf {
+        Kdf::Blank => 0,
+        Kdf::Argon2id { memory_kib, passes, .. } => u64::from(memory_kib) * u64::from(passes),
+    }
+}
+
+/// Whether a guess costs less than with any slot that garret makes.
+fn is_cheap(slot: &Slot) -> bool {
+    let (memory_floor, passes_floor) = KDF_FLOOR;
+    let Kdf::Argon2id { memory_kib, passes, .. } = slot.kdf else { return true };
+    memory_kib < memory_floor || passes < passes_floor
 }
 
 /// What an operation is going to do, which decides the lock it needs.
@@ -240,6 +313,8 @@ impl Locked {
 pub enum Access {
     /// Read; nothing is written to the repository.
     Read,
+    /// Read, and believe nothing that the client remembers.
+    Check,
     /// Add archives; others may do the same.
     Create,
     /// Delete; nobody else may be there.
@@ -250,6 +325,7 @@ impl Access {
     fn words(self) -> &'static str {
         match self {
             Access::Read => "read it",
+            Access::Check => "check it",
             Access::Create => "add to it",
             Access::Delete => "delete from it",
         }
@@ -276,7 +352,8 @@ impl std::fmt::Debug for Repository {
 }
 
 impl Repository {
-    /// Takes the lock and opens the index; the client's copy of the index lies below `cache`, or in memory.
+    /// Takes the lock and opens the index; the client's copy of the index lies below `cache`, or in memory. Who checks or
+    /// deletes never uses that copy: what is needed is decided by what the repository says.
     pub fn open(
         locked: Locked,
         keys: Keys,
@@ -289,7 +366,7 @@ impl Repository {
             return Err(Error::WrongPassphrase);
         }
         let features = match access {
-            Access::Read => 0,
+            Access::Read | Access::Check => 0,
             Access::Create => config.features.write,
             Access::Delete => config.features.write | config.features.delete,
         };
@@ -302,7 +379,10 @@ impl Repository {
         let place = store.place();
         let mut waiting =
             |who: &str| progress.wait(&format!("waiting for {who} to finish with {place}"));
-        let kind = if access == Access::Read { "read" } else { "write" };
+        let kind = match access {
+            Access::Read | Access::Check => "read",
+            Access::Create | Access::Delete => "write",
+        };
         let lock = store.lock(mode, patience, &mut waiting).map_err(|source| Error::Lock {
             kind,
             place: place.clone(),
@@ -311,9 +391,11 @@ impl Repository {
         let data = Sealer::new(config.repository, keys.data.as_ref());
         let metadata = Sealer::new(config.repository, keys.metadata.as_ref());
         let hasher = ChunkHasher::new(keys.chunk_id);
-        let cache = match cache {
-            Some(root) => Cache::in_directory(&root, config.repository),
-            None => Cache::in_memory(),
+        let cache = match (access, cache) {
+            (Access::Read | Access::Create, Some(root)) => {
+                Cache::in_directory(&root, config.repository, keys.client.as_ref())
+            }
+            _ => Cache::in_memory(),
         };
         let packs = PackReader { store: &*store, sealer: &data, group_len_max: config.group_len };
         let source = IndexSource {
@@ -322,7 +404,7 @@ impl Repository {
             hasher: &hasher,
             repository: config.repository,
         };
-        let index = Index::open(&source, cache, access == Access::Delete, progress)?;
+        let index = Index::open(&source, cache, progress)?;
         // Who reads one archive only is told too of what lies beside it.
         let _names = store.list(Area::Archives);
         let repository =
@@ -338,7 +420,8 @@ impl Repository {
     pub(crate) fn require(&self, needed: Access) -> Result<()> {
         let may = match needed {
             Access::Read => true,
-            Access::Create => self.access != Access::Read,
+            Access::Check => matches!(self.access, Access::Check | Access::Delete),
+            Access::Create => matches!(self.access, Access::Create | Access::Delete),
             Access::Delete => self.access == Access::Delete,
         };
         let (needed, opened) = (needed.words(), self.access.words());
@@ -412,3 +495,6 @@ impl Repository {
         PackReader { store: &*self.store, sealer: &self.data, group_len_max: self.config.group_len }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,16 @@ id!(
     32
 );
 id!(
+    /// A configuration: BLAKE3 of the file `config`.
+    ConfigHash,
+    32
+);
+id!(
+    /// A master key: what BLAKE3 derives from it for this purpose, which tells nothing of the key.
+    KeyId,
+    32
+);
+id!(
     /// A key slot: 16 random bytes.
     SlotId,
     16

@@ -22,5 +22,5 @@ pub mod recipe;
 pub mod slot;
 pub mod wire;
 
-pub use id::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
+pub use id::{ChunkId, ConfigHash, KeyId, PackId, RepositoryId, SegmentId, SlotId};
 pub use wire::{DecodeError, DecodeErrorKind};

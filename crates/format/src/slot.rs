@@ -11,10 +11,12 @@ use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 pub const SLOT_LEN: usize = 248;
 /// Length in bytes of the part that is associated data of the wrapped key.
 const BOUND_LEN: usize = 160;
-/// Argon2 memory in KiB that a slot may ask for: 4 GiB. Storage must not make a client allocate more.
-pub const KDF_MEMORY_KIB_MAX: u32 = 4 << 20;
-/// Argon2 passes and lanes that a slot may ask for.
-pub const KDF_COST_MAX: u32 = 64;
+/// Argon2 memory in KiB that a slot may ask for: 1 GiB. Storage must not make a client allocate more.
+pub const KDF_MEMORY_KIB_MAX: u32 = 1 << 20;
+/// Argon2 passes that a slot may ask for: with the most memory some seconds of a core.
+pub const KDF_PASSES_MAX: u32 = 4;
+/// Argon2 lanes that a slot may ask for.
+pub const KDF_LANES_MAX: u32 = 64;
 
 /// How the key that wraps the master key is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +101,8 @@ impl Slot {
         let kdf = match kdf {
             (0, (), 0, 0, 0) => Kdf::Blank,
             (1, (), memory_kib, passes, lanes)
-                if (1..=KDF_COST_MAX).contains(&passes)
-                    && (1..=KDF_COST_MAX).contains(&lanes)
+                if (1..=KDF_PASSES_MAX).contains(&passes)
+                    && (1..=KDF_LANES_MAX).contains(&lanes)
                     && (8 * lanes..=KDF_MEMORY_KIB_MAX).contains(&memory_kib) =>
             {
                 Kdf::Argon2id { memory_kib, passes, lanes }

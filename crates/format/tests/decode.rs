@@ -49,7 +49,7 @@ fn config() -> impl Strategy<Value = Config> {
 fn slot() -> impl Strategy<Value = Slot> {
     let kdf = prop_oneof![
         Just(Kdf::Blank),
-        (1..=64u32, 1..=64u32, 0..=4_000_000u32).prop_map(|(passes, lanes, memory)| {
+        (1..=4u32, 1..=64u32, 0..=1_000_000u32).prop_map(|(passes, lanes, memory)| {
             Kdf::Argon2id { memory_kib: 8 * lanes + memory, passes, lanes }
         }),
     ];

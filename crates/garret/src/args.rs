@@ -27,6 +27,7 @@ Environment:
   GARRET_NEW_PASSPHRASE      the new passphrase of change-passphrase
   GARRET_KEYS_DIR            where key files are; default ~/.config/garret/keys
   GARRET_CACHE_DIR           the client's copy of indexes; default ~/.cache/garret
+  GARRET_STATE_DIR           what is known of the repositories used; default ~/.local/state/garret
   ATTIC_PASSPHRASE, ATTIC_KEYS_DIR and ATTIC_CACHE_DIR are read where these are not set.";
 
 /// Back up VM images and files into a deduplicating repository.

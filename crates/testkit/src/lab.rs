@@ -86,11 +86,11 @@ impl Lab {
             kdf: CHEAP_KDF,
             now: 1_790_000_000,
         };
-        engine::init(&*store(), &options, &mut |_, bytes| {
+        let made = engine::init(&*store(), &options, &mut |_, bytes| {
             key_file = bytes.to_vec();
             Ok(())
-        })
-        .unwrap();
+        });
+        let key_id = made.unwrap().key_id;
         let secret = match mode {
             KeyMode::None => Secret::None,
             KeyMode::Passphrase => Secret::Passphrase(PASSPHRASE),
@@ -98,7 +98,7 @@ impl Lab {
                 Secret::Keyfile { path: "key", bytes: &key_file, passphrase: PASSPHRASE }
             }
         };
-        let keys = Locked::find(store()).unwrap().unlock(secret).unwrap();
+        let keys = Locked::find(store()).unwrap().expecting(key_id).unlock(secret).unwrap();
         Self::existing(store, keys)
     }
 
@@ -267,7 +267,7 @@ impl Lab {
     /// Checks everything, and gives the problems, those of opening included.
     pub fn check_reporting(&self, verify_data: bool) -> Result<(CheckReport, Vec<String>)> {
         let recorder = Recorder::default();
-        let repository = self.open_reporting(Access::Read, &recorder)?;
+        let repository = self.open_reporting(Access::Check, &recorder)?;
         let options =
             CheckOptions { packs: true, archives: true, verify_data, threads: self.threads };
         let report = engine::check(&repository, &options, &recorder)?;

@@ -14,8 +14,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use cli::failure::Failure;
-use cli::session;
 use cli::ui::Ui;
+use cli::{session, state};
 use engine::{Access, Error, NamedArchive, Repository};
 use format::archive::{Item, ItemKind};
 
@@ -91,8 +91,10 @@ impl Context<'_> {
         access: Access,
     ) -> Result<Repository, Failure> {
         let locked = session::find(path)?;
+        let expected = password::expected(password);
+        let admitted = state::admit(&locked, path, access, expected, self.ui)?;
         let keys = password::unlock(&locked, path, password, self.ui)?;
-        session::enter(locked, keys, access, self.ui)
+        session::enter(locked, keys, admitted, path, access, self.ui)
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use cli::failure::Failure;
 use cli::secrets::{self, Passphrase};
+use cli::state::Expected;
 use cli::ui::Ui;
 use engine::{Error, Keys, Locked, Progress};
 use format::config::KeyMode;
@@ -60,6 +61,15 @@ pub(crate) fn pair(
              operation twice (first for source and second for destination)"
                 .to_owned(),
         )),
+    }
+}
+
+/// What the flag says of a repository, else the environment.
+pub(crate) fn expected(password: Option<&Password>) -> Expected {
+    match password {
+        None => Expected::by_environment(),
+        Some(Password::None) => Expected::Any,
+        Some(Password::Phrase(_)) => Expected::Encrypted,
     }
 }
 

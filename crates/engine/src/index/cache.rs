@@ -1,16 +1,22 @@
 //! Where the client's copy of the index lies: a directory of its own per repository, or memory.
 //!
-//! Segments are `HASH.index`, named by their content; `JOB.complete` notes which packs there were when the last archive of a
-//! job was complete. Files are written under another name and renamed when whole. Anything unreadable there is dropped: the
-//! copy can always be made again. Whoever deletes checks the hashes first, because a flipped bit in the copy must not decide
-//! that a pack is not needed.
+//! In: a directory that others may be able to write to, and a key that only who can open the repository has. Segments are
+//! `HASH.index`, `JOB.complete` notes which packs there were when the last archive of a job was complete. Files are written
+//! under another name and renamed when whole. Promises: a file is used only if the keyed hash says that it was made with this
+//! key, and if nobody else can change it meanwhile; in a repository without key, only if nobody else can change the
+//! directory. What is not used is dropped: the copy can always be made again. Nothing is written through links.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Cursor};
-use std::path::{Path, PathBuf};
+use std::fs::{DirBuilder, File};
+use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use format::index::Tables;
 use format::{PackId, RepositoryId, SegmentId, SlotId};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
 
 use super::segment::{self, Segment};
 use crate::error::{Error, Result};
@@ -18,47 +24,38 @@ use crate::keys::random;
 
 /// A place for segments.
 pub(crate) struct Cache {
-    directory: Option<PathBuf>,
-    /// Keeps others from reading or merging the same files at the same time; the kernel releases it.
-    _lock: Option<File>,
+    place: Option<Place>,
 }
 
 impl Cache {
     /// Segments stay in memory.
     pub(crate) fn in_memory() -> Self {
-        Cache { directory: None, _lock: None }
+        Cache { place: None }
     }
 
-    /// Segments of `repository` lie below `root`; in memory if nothing can be written there or another process is using it,
-    /// because a copy is a convenience and no reason to fail or to wait.
-    pub(crate) fn in_directory(root: &Path, repository: RepositoryId) -> Self {
-        let directory = root.join(repository.to_string());
-        let lock = || {
-            fs::create_dir_all(&directory)?;
-            let lock = File::create(directory.join("lock"))?;
-            lock.try_lock()?;
-            Ok::<_, std::io::Error>(lock)
-        };
-        match lock() {
-            Ok(lock) => Cache { directory: Some(directory), _lock: Some(lock) },
-            Err(_) => Self::in_memory(),
-        }
+    /// Segments of `repository` lie below `root`, told from forged ones by `key`. In memory if nothing can be written there,
+    /// another process is using it, or it cannot be trusted, because a copy is a convenience and no reason to fail or to
+    /// wait.
+    pub(crate) fn in_directory(
+        root: &Path,
+        repository: RepositoryId,
+        key: Option<&[u8; 32]>,
+    ) -> Self {
+        Cache { place: Place::open(root, repository, key).ok() }
     }
 
-    /// Every segment that is there and can be read; with `verify`, whose bytes are those that were written.
-    pub(crate) fn load(&self, repository: RepositoryId, verify: bool) -> Vec<Segment> {
-        let Some(entries) = self.directory.as_ref().and_then(|path| fs::read_dir(path).ok()) else {
-            return Vec::new();
-        };
+    /// Every segment that is there and was made with the key.
+    pub(crate) fn load(&self, repository: RepositoryId) -> Vec<Segment> {
+        let Some(place) = &self.place else { return Vec::new() };
         let mut segments = Vec::new();
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("index") => match Segment::open(&path, repository) {
-                    Ok(segment) if !verify || is_whole(&path) => segments.push(segment),
-                    _ => drop(fs::remove_file(&path)),
+        for name in place.names().unwrap_or_default() {
+            match name.rsplit_once('.') {
+                Some((hash, "index")) => match place.segment(&name, hash, repository) {
+                    Ok(segment) => segments.push(segment),
+                    Err(_) => place.remove(&name),
                 },
                 // Left by a process that was killed: this one holds the lock.
-                Some("part") => drop(fs::remove_file(&path)),
+                Some((_, "part")) => place.remove(&name),
                 _ => {}
             }
         }
@@ -72,8 +69,8 @@ impl Cache {
         sources: &[SegmentId],
         inputs: &[Tables<'_>],
     ) -> Result<Segment> {
-        if let Some(directory) = &self.directory {
-            let made = create_file(directory, repository, sources, inputs);
+        if let Some(place) = &self.place {
+            let made = place.create_segment(repository, sources, inputs);
             if let Ok(segment) = made {
                 return Ok(segment);
             }
@@ -87,68 +84,156 @@ impl Cache {
 
     /// Notes that the archive of this fingerprint needs no other packs than these: what is kept of `job`.
     pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32], packs: &[PackId]) {
-        let Some(path) = self.complete_path(job) else { return };
+        let Some(place) = &self.place else { return };
         let mut bytes = fingerprint.to_vec();
         packs.iter().for_each(|pack| bytes.extend_from_slice(pack.as_bytes()));
-        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
-        let part = path.with_extension("part");
+        let hash = place.hasher().update(&bytes).finalize();
+        bytes.extend_from_slice(hash.as_bytes());
         // A convenience: without it the next backup looks every chunk up.
-        if fs::write(&part, &bytes).and_then(|()| fs::rename(&part, &path)).is_err() {
-            drop(fs::remove_file(&part));
-        }
+        let _unwritten = place.create(|mut file| {
+            file.write_all(&bytes)?;
+            Ok(((), complete_name(job)))
+        });
     }
 
     /// The packs that were noted for the archive of this fingerprint, if it is the one that was noted last for `job`.
     pub(crate) fn complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> Option<Vec<PackId>> {
-        let bytes = fs::read(self.complete_path(job)?).ok()?;
+        let place = self.place.as_ref()?;
+        let mut bytes = Vec::new();
+        place.file(&complete_name(job)).ok()?.read_to_end(&mut bytes).ok()?;
         let (bytes, hash) = bytes.split_last_chunk::<32>()?;
         let (noted, packs) = bytes.split_first_chunk::<32>()?;
         let (packs, rest) = packs.as_chunks::<32>();
-        let sound = noted == fingerprint && rest.is_empty() && blake3::hash(bytes) == *hash;
+        // `blake3::Hash` compares in constant time.
+        let is_ours = place.hasher().update(bytes).finalize() == *hash;
+        let sound = is_ours && noted == fingerprint && rest.is_empty();
         sound.then(|| packs.iter().copied().map(PackId::from_bytes).collect())
-    }
-
-    fn complete_path(&self, job: &[u8; 32]) -> Option<PathBuf> {
-        let name = format!("{}.complete", blake3::Hash::from_bytes(*job));
-        self.directory.as_ref().map(|directory| directory.join(name))
     }
 
     /// Forgets a segment.
     pub(crate) fn remove(&self, segment: &Segment) {
-        if let Some(path) = &segment.path {
-            drop(fs::remove_file(path));
+        if let (Some(place), Some(name)) = (&self.place, &segment.name) {
+            place.remove(name);
         }
     }
 }
 
-fn create_file(
-    directory: &Path,
-    repository: RepositoryId,
-    sources: &[SegmentId],
-    inputs: &[Tables<'_>],
-) -> std::io::Result<Segment> {
-    let name = SlotId::from_bytes(random().map_err(std::io::Error::other)?);
-    let part = directory.join(format!("{name}.part"));
-    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(&part)?);
-    let written = segment::write(&mut out, repository, sources, inputs).and_then(|()| {
-        let path = directory.join(format!("{}.index", hash(&part)?));
-        fs::rename(&part, &path)?;
-        Segment::open(&path, repository)
-    });
-    if written.is_err() {
-        drop(fs::remove_file(&part));
+fn complete_name(job: &[u8; 32]) -> String {
+    format!("{}.complete", blake3::Hash::from_bytes(*job))
+}
+
+/// A directory that is held open, and what tells our files in it from others.
+struct Place {
+    directory: OwnedFd,
+    key: Option<Zeroizing<[u8; 32]>>,
+    /// Keeps others from reading or merging the same files at the same time; the kernel releases it.
+    _lock: File,
+}
+
+impl Place {
+    fn open(root: &Path, repository: RepositoryId, key: Option<&[u8; 32]>) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
+        let name = repository.to_string();
+        match rustix::fs::mkdirat(&root, &name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let directory = rustix::fs::openat(&root, &name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+        // Without a key, whoever could put a file there has it taken for ours.
+        if key.is_none() && !(is_ours_alone(&root)? && is_ours_alone(&directory)?) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | NEVER_ELSEWHERE;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let lock = File::from(rustix::fs::openat(&directory, "lock", flags, mode)?);
+        lock.try_lock()?;
+        Ok(Place { directory, key: key.copied().map(Zeroizing::new), _lock: lock })
     }
-    written
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.directory)? {
+            names.extend(entry?.file_name().to_str().ok().map(str::to_owned));
+        }
+        Ok(names)
+    }
+
+    /// A file that nobody else can change while it is read.
+    fn file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | NEVER_ELSEWHERE;
+        let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty())?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+        match kind == FileType::RegularFile && is_ours_alone(&file)? {
+            true => Ok(file.into()),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
+    fn segment(&self, name: &str, hash: &str, repository: RepositoryId) -> io::Result<Segment> {
+        let file = self.file(name)?;
+        let expected = blake3::Hash::from_hex(hash).map_err(io::Error::other)?;
+        match self.hash(&file)? == expected {
+            true => Segment::open(&file, name, repository),
+            false => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn create_segment(
+        &self,
+        repository: RepositoryId,
+        sources: &[SegmentId],
+        inputs: &[Tables<'_>],
+    ) -> io::Result<Segment> {
+        self.create(|file| {
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            segment::write(&mut out, repository, sources, inputs)?;
+            let name = format!("{}.index", self.hash(file)?);
+            Ok((Segment::open(file, &name, repository)?, name))
+        })
+    }
+
+    /// Makes a file, which gets the name that `write` gives when that has written all of it.
+    fn create<T>(&self, write: impl FnOnce(&File) -> io::Result<(T, String)>) -> io::Result<T> {
+        let part = format!("{}.part", SlotId::from_bytes(random().map_err(io::Error::other)?));
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NEVER_ELSEWHERE;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = File::from(rustix::fs::openat(&self.directory, &part, flags, mode)?);
+        let written = write(&file).and_then(|(made, name)| {
+            rustix::fs::renameat(&self.directory, &part, &self.directory, &name)?;
+            Ok(made)
+        });
+        if written.is_err() {
+            self.remove(&part);
+        }
+        written
+    }
+
+    fn remove(&self, name: &str) {
+        let _there = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+    }
+
+    /// What makes the hashes by which files are known.
+    fn hasher(&self) -> blake3::Hasher {
+        self.key.as_ref().map_or_else(blake3::Hasher::new, |key| blake3::Hasher::new_keyed(key))
+    }
+
+    fn hash(&self, mut file: &File) -> io::Result<blake3::Hash> {
+        file.rewind()?;
+        let mut hasher = self.hasher();
+        hasher.update_reader(file)?;
+        Ok(hasher.finalize())
+    }
 }
 
-/// The hash of a file, which is its name.
-fn hash(path: &Path) -> std::io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize())
-}
+/// Through no link, and without waiting for the other end of a pipe.
+const NEVER_ELSEWHERE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-fn is_whole(path: &Path) -> bool {
-    let name = path.file_stem().and_then(|name| name.to_str());
-    hash(path).is_ok_and(|hash| name == Some(hash.to_hex().as_str()))
+/// Whether it belongs to this user, and only its owner can write to it.
+fn is_ours_alone(opened: impl AsFd) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(opened)?;
+    let owner = rustix::process::geteuid().as_raw();
+    Ok(stat.st_uid == owner
+        && !Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH))
 }

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::iter::Peekable;
-use std::path::{Path, PathBuf};
 
 use format::index::{Counts, GroupRow, PackRow, Record, Tables, first_eight};
 use format::object::Kind;
@@ -43,8 +42,8 @@ pub(crate) struct Segment {
     /// The segments of the repository that went into it; none if it was made from footers of packs.
     pub(crate) sources: Vec<SegmentId>,
     filters: Vec<Option<BinaryFuse8>>,
-    /// The file, if there is one.
-    pub(crate) path: Option<PathBuf>,
+    /// The name of the file, if there is one.
+    pub(crate) name: Option<String>,
 }
 
 impl Segment {
@@ -56,20 +55,20 @@ impl Segment {
         Self::parse(Bytes::Owned(bytes), repository, None)
     }
 
-    /// Maps a file that [`write`] made.
-    pub(crate) fn open(path: &Path, repository: RepositoryId) -> io::Result<Self> {
-        let file = File::open(path)?;
-        // SAFETY: the file is in the user's private cache directory, was written by this program under another name, renamed
-        // when complete, and is never written again; nobody truncates it but by deleting it, which keeps the mapping whole.
+    /// Maps a file that [`write`] made, called `name`: a regular file of this user's that nobody else can write to.
+    pub(crate) fn open(file: &File, name: &str, repository: RepositoryId) -> io::Result<Self> {
+        // SAFETY: the caller looked at the open file: it is regular, belongs to this user, and nobody else may write to it or
+        // truncate it. This program wrote it under another name, and never writes to it again. Who can write to the directory
+        // can give its name to another file, which leaves this one, and the mapping, as it is.
         #[expect(unsafe_code, reason = "the only mapping; pread would cost a call per lookup")]
-        let map = unsafe { Mmap::map(&file)? };
-        Self::parse(Bytes::Mapped(map), repository, Some(path.to_owned())).map_err(io::Error::other)
+        let map = unsafe { Mmap::map(file)? };
+        Self::parse(Bytes::Mapped(map), repository, Some(name.to_owned())).map_err(io::Error::other)
     }
 
     fn parse(
         bytes: Bytes,
         repository: RepositoryId,
-        path: Option<PathBuf>,
+        name: Option<String>,
     ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes.get(), "local index");
         Kind::LocalIndex.expect(&mut reader)?;
@@ -91,7 +90,7 @@ impl Segment {
         let filters =
             (0..1 << bits).map(|_| read_filter(&mut reader)).collect::<Result<Vec<_>, _>>()?;
         reader.finish()?;
-        Ok(Segment { bytes, tables_at, sources, filters, path })
+        Ok(Segment { bytes, tables_at, sources, filters, name })
     }
 
     pub(crate) fn tables(&self) -> Tables<'_> {

@@ -8,6 +8,7 @@ use format::{ChunkId, PackId, RepositoryId, SegmentId};
 use super::*;
 
 const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
+const KEY: Option<&[u8; 32]> = Some(&[8; 32]);
 
 /// Deterministic numbers: splitmix64.
 struct Random(u64);
@@ -98,7 +99,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
         let (hostile, in_files) = (seed % 2 == 1, seed % 3 == 0);
         let dir = tempfile::tempdir().unwrap();
         let cache = || match in_files {
-            true => Cache::in_directory(dir.path(), REPOSITORY),
+            true => Cache::in_directory(dir.path(), REPOSITORY, KEY),
             false => Cache::in_memory(),
         };
         let mut random = Random(seed);
@@ -121,7 +122,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             assert!(merged <= LOCAL_SEGMENTS_MAX, "{when}: {merged} segments");
             if in_files && random.below(5) == 0 {
                 drop(index);
-                let segments = cache().load(REPOSITORY, true);
+                let segments = cache().load(REPOSITORY);
                 index = Index { segments, cache: cache(), repository: REPOSITORY };
             }
             if session % 6 == 5 {
@@ -192,20 +193,30 @@ fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
     let (row, footer) = pack(&mut Random(1), false, &[]);
     let mut rows = Rows::default();
     rows.push(row, &footer);
-    let cache = Cache::in_directory(dir.path(), REPOSITORY);
+    let cache = Cache::in_directory(dir.path(), REPOSITORY, KEY);
     let mut index = Index { segments: Vec::new(), cache, repository: REPOSITORY };
     index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([3; 32]))).unwrap();
-    let path = index.segments[0].path.clone().unwrap();
-    assert!(Cache::in_directory(dir.path(), REPOSITORY).load(REPOSITORY, true).is_empty());
+    let name = index.segments[0].name.clone().unwrap();
+    let directory = dir.path().join(REPOSITORY.to_string());
+    assert!(Cache::in_directory(dir.path(), REPOSITORY, KEY).load(REPOSITORY).is_empty());
     drop(index);
-    let load = |verify| Cache::in_directory(dir.path(), REPOSITORY).load(REPOSITORY, verify).len();
-    assert_eq!((load(true), load(false)), (1, 1));
-    let mut bytes = std::fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&path, &bytes).unwrap();
-    assert_eq!(load(true), 0);
-    assert!(!path.exists());
+    let load = |key| Cache::in_directory(dir.path(), REPOSITORY, key).load(REPOSITORY).len();
+    assert_eq!(load(KEY), 1);
+    let bytes = std::fs::read(directory.join(&name)).unwrap();
+    let mut altered = bytes.clone();
+    altered[bytes.len() / 2] ^= 1;
+    let plain = format!("{}.index", blake3::hash(&altered));
+    for (name, bytes) in [(&name, &altered), (&plain, &altered), (&plain, &bytes)] {
+        std::fs::write(directory.join(name), bytes).unwrap();
+        assert!(load(KEY) <= usize::from(directory.join(name).exists()), "{name}");
+        assert!(!directory.join(name).exists(), "{name}");
+    }
+    std::fs::write(directory.join(&name), &bytes).unwrap();
+    assert_eq!(load(KEY), 1);
+    for other in [None, Some(&[9; 32])] {
+        std::fs::write(directory.join(&name), &bytes).unwrap();
+        assert_eq!(load(other), 0, "made with another key");
+    }
 }
 
 /// The note that spares looking chunks up stands for one job, one archive and packs that are all still there, or for nothing.
@@ -213,7 +224,7 @@ fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
 fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random(5);
-    let cache = || Cache::in_directory(dir.path(), REPOSITORY);
+    let cache = || Cache::in_directory(dir.path(), REPOSITORY, KEY);
     let index = |packs: &[(PackRow, Footer)]| {
         let mut rows = Rows::default();
         packs.iter().for_each(|(pack, footer)| rows.push(*pack, footer));

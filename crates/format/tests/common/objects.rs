@@ -44,6 +44,7 @@ pub(super) fn derived_keys() -> Vec<u8> {
     keys.extend(table);
     keys.extend(derive("garret v1 pack data"));
     keys.extend(derive("garret v1 metadata"));
+    keys.extend(derive("garret v1 client state"));
     keys
 }
 

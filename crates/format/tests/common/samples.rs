@@ -114,6 +114,7 @@ fn files() -> Vec<Sample> {
                 (32, "first four entries of gear table 0"),
                 (32, "pack data key"),
                 (32, "metadata key"),
+                (32, "client state key"),
             ],
             check: |bytes| assert_eq!(bytes, derived_keys()),
         },

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 
-use engine::{Error, KDF_DEFAULT};
+use engine::{Access, Error, KDF_DEFAULT};
 use format::config::KeyMode;
 
 use crate::location;
 use cli::args::Verbose;
 use cli::failure::Failure;
+use cli::state::{self, Expected};
 use cli::ui::Ui;
 use cli::{secrets, session};
 
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     let path = location::repository(&args.repository)?;
     let locked = session::find(&path)?;
+    let _writes = state::admit(&locked, &path, Access::Create, Expected::Any, ui)?;
     let mode = locked.key_mode();
     if mode == KeyMode::None {
         return Err(Error::NoPassphrase.into());

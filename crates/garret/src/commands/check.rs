@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if args.repair {
         return Err(Failure::Fatal(REPAIR.to_owned()));
     }
-    let repository = session::open(&path, Access::Read, ui)?;
+    let repository = session::open(&path, Access::Check, ui)?;
     let options = CheckOptions {
         packs: !args.archives_only,
         archives: !args.repository_only,

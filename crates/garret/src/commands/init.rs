@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::{Error, InitOptions, KDF_DEFAULT, Sharing};
+use engine::{Access, Error, InitOptions, KDF_DEFAULT, Sharing};
 use format::config::KeyMode;
 use zeroize::Zeroize;
 
@@ -13,7 +13,7 @@ use crate::location;
 use cli::args::Verbose;
 use cli::failure::Failure;
 use cli::ui::Ui;
-use cli::{secrets, session};
+use cli::{secrets, session, state};
 
 /// How the repository is protected.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -38,9 +38,9 @@ enum SharedName {
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How the repository is protected
-    #[arg(short, long, value_name = "MODE", default_value = "none")]
-    encryption: Encryption,
+    /// How the repository is protected [default: passphrase if GARRET_PASSPHRASE is set, else none]
+    #[arg(short, long, value_name = "MODE")]
+    encryption: Option<Encryption>,
     /// Who may use the repository beside you [default: nobody]
     #[arg(long, value_name = "WHO")]
     shared: Option<SharedName>,
@@ -57,10 +57,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     let path = location::repository(&args.repository)?;
+    let is_given = secrets::from_environment(&["GARRET_PASSPHRASE"]).is_some();
     let (mode, name) = match args.encryption {
-        Encryption::None => (KeyMode::None, "none"),
-        Encryption::Passphrase => (KeyMode::Passphrase, "passphrase"),
-        Encryption::Keyfile => (KeyMode::Keyfile, "keyfile"),
+        Some(Encryption::Passphrase) => (KeyMode::Passphrase, "passphrase"),
+        None if is_given => (KeyMode::Passphrase, "passphrase"),
+        Some(Encryption::Keyfile) => (KeyMode::Keyfile, "keyfile"),
+        Some(Encryption::None) | None => (KeyMode::None, "none"),
     };
     // Before anything is made: without a passphrase there is to be no half of a repository.
     let passphrase = match mode {
@@ -101,9 +103,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         // All that is in it was made here; init can be tried again.
         let _left = store.undo_create();
     }
-    let id = made?;
+    let identity = made?;
+    state::remember(&identity, &path, Access::Create, ui);
     let mut text = format!("Initializing repository at \"{}\"\n", path.display());
-    text += &format!("Encryption: {name}\nRepository id: {id}\n");
+    text += &format!("Encryption: {name}\nRepository id: {}\n", identity.id);
     match (key_file, mode) {
         (Some(at), _) => {
             text += &format!("Key file: {}\n", at.display());

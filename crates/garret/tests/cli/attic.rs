@@ -159,8 +159,19 @@ fn attic_s_variables_are_read_where_ours_are_not_set() {
 
 /// Runs the program on a terminal, with `typed` on it.
 pub(super) fn on_a_terminal(dir: &Dir, arguments: &str, typed: &str) -> (Option<i32>, String) {
+    on_a_terminal_with(dir, &[], arguments, typed)
+}
+
+/// The same with something in the environment.
+pub(super) fn on_a_terminal_with(
+    dir: &Dir,
+    environment: &[(&str, &str)],
+    arguments: &str,
+    typed: &str,
+) -> (Option<i32>, String) {
     use std::io::Write;
-    let command = dir.command(&[]);
+    let mut command = dir.command(&[]);
+    command.envs(environment.iter().copied());
     let line = format!("{} {arguments}", command.get_program().to_str().unwrap());
     let mut script = std::process::Command::new("script");
     script.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(dir.temp.path()).env_clear();
@@ -171,7 +182,8 @@ pub(super) fn on_a_terminal(dir: &Dir, arguments: &str, typed: &str) -> (Option<
     let mut stdin = child.stdin.take().unwrap();
     // Before the question is on the terminal, what is typed may be lost.
     std::thread::sleep(std::time::Duration::from_millis(500));
-    stdin.write_all(typed.as_bytes()).unwrap();
+    // It may have ended without a question.
+    let _unread = stdin.write_all(typed.as_bytes());
     let output = child.wait_with_output().unwrap();
     drop(stdin);
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())

@@ -161,7 +161,7 @@ fn hostile_images_open_nothing_and_come_back_exactly() {
     let dir = Dir::with_repository();
     let images = hostile_images(&dir);
     let create = ["create", "-v", "repo::a", "images"];
-    let (ran, opened) = dir.traced(&create, &["images", "repo", "cache"]);
+    let (ran, opened) = dir.traced(&create, &["images", "repo", "cache", "state"]);
     assert_eq!(names_files(ran).lines().count(), 1 + images.len());
     let here = dir.temp.path().canonicalize().unwrap();
     for Hostile { name, .. } in &images {
@@ -170,7 +170,7 @@ fn hostile_images_open_nothing_and_come_back_exactly() {
     // For the names of users, not of the image that names it.
     assert_eq!(opened.get(Path::new("/etc/passwd")), Some(&1));
 
-    let below = ["repo", "cache", "out"];
+    let below = ["repo", "cache", "state", "out"];
     dir.traced(&["extract", "--destination", "out", "repo::a"], &below).0.silent();
     for Hostile { name, .. } in &images {
         assert!(dir.read(&format!("out/images/{name}")) == dir.read(&format!("images/{name}")));
@@ -222,7 +222,7 @@ fn info_of_a_hostile_image_opens_nothing() {
         let info = ["info", "repo::a", &path];
         let ran = match names_file {
             true => {
-                let (ran, opened) = dir.traced(&info, &["repo", "cache"]);
+                let (ran, opened) = dir.traced(&info, &["repo", "cache", "state"]);
                 assert!(!opened.contains_key(Path::new("/etc/passwd")), "{name}");
                 ran
             }

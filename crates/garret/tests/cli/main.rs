@@ -6,11 +6,13 @@
 
 mod attic;
 mod bad_nights;
+mod client_copy;
 mod copies;
 mod cron;
 mod damage;
 mod demo;
 mod differences;
+mod downgrade;
 mod foreign;
 mod full_disk;
 mod help;
@@ -95,17 +97,17 @@ impl Dir {
         bytes
     }
 
-    /// A repository that costs no seconds to unlock: only its KDF differs from those of `init`.
+    /// A repository that costs no seconds to unlock: only its KDF differs from those of `init`. The client knows it.
     fn cheap_repository(&self, name: &str, mode: KeyMode) {
         let store = LocalStore::create(&self.path(name), Sharing::Private).unwrap();
         let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
         let passphrase = PASSPHRASE.as_bytes().to_vec();
         let options = InitOptions { mode, passphrase, kdf, now: 1_790_000_000 };
-        engine::init(&store, &options, &mut |id, bytes| {
+        let made = engine::init(&store, &options, &mut |id, bytes| {
             self.write(&format!("keys/{id}.key"), bytes);
             Ok(())
-        })
-        .unwrap();
+        });
+        cli::state::remember_in(&self.path("state"), &made.unwrap(), &self.path(name)).unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
@@ -141,6 +143,7 @@ impl Dir {
         command.env("HOME", self.path("home")).env("TZ", "UTC");
         command.env("GARRET_CACHE_DIR", self.path("cache"));
         command.env("GARRET_KEYS_DIR", self.path("keys"));
+        command.env("GARRET_STATE_DIR", self.path("state"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -113,7 +113,7 @@ fn a_dry_run_reads_everything_and_writes_nothing() {
 fn the_repository_and_the_cache_are_passed_over() {
     let dir = Dir::with_repository();
     dir.write("file", b"content");
-    dir.run(&["create", "repo::a", "."]).silent();
+    dir.run(&["create", "--exclude", "state", "repo::a", "."]).silent();
     let listed = dir.run(&["list", "repo::a"]).succeeds();
     assert!(listed.ends_with(" file\n") && listed.lines().count() == 1, "{listed}");
     assert!(

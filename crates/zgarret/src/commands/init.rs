@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::failure::Failure;
 use cli::secrets::{self, Passphrase};
-use engine::{InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
+use cli::state;
+use engine::{Access, InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
 use format::config::KeyMode;
 use zeroize::Zeroize;
 
@@ -43,7 +44,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         // All that is in it was made here; init can be tried again.
         let _left = store.undo_create();
     }
-    made?;
+    state::remember(&made?, path, Access::Create, context.ui);
     Ok(())
 }
 

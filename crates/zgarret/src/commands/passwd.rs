@@ -6,7 +6,8 @@ use std::path::Path;
 use cli::failure::Failure;
 use cli::secrets::{self, Passphrase};
 use cli::session;
-use engine::{Error, KDF_DEFAULT, Locked};
+use cli::state::{self, Expected};
+use engine::{Access, Error, KDF_DEFAULT, Locked};
 use format::config::KeyMode;
 
 use super::{Context, init, wrong_use};
@@ -18,6 +19,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let [path] = words else { return Err(wrong_use("passwd")) };
     let path = location::repository(path)?;
     let locked = session::find(&path)?;
+    let _writes = state::admit(&locked, &path, Access::Create, Expected::Any, context.ui)?;
     let mode = locked.key_mode();
     let (old, new) = match (mode, old, new) {
         (KeyMode::None, None | Some(Password::None), None | Some(Password::None)) => {

@@ -4,6 +4,7 @@
 //! whose tool is missing fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod downgrade;
 mod errors;
 mod exchange;
 mod forms;
@@ -60,14 +61,15 @@ impl Dir {
         fs::read(self.path(name)).unwrap()
     }
 
-    /// A repository that costs no seconds to unlock: only its KDF differs from those of `init`.
+    /// A repository that costs no seconds to unlock: only its KDF differs from those of `init`. The client knows it.
     fn cheap_repository(&self, name: &str, passphrase: &[u8]) {
         let store = LocalStore::create(&self.path(name), Sharing::Private).unwrap();
         let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
         let passphrase = passphrase.to_vec();
         let mode = KeyMode::Passphrase;
         let options = InitOptions { mode, passphrase, kdf, now: 1_790_000_000 };
-        engine::init(&store, &options, &mut |_, _| Ok(())).unwrap();
+        let made = engine::init(&store, &options, &mut |_, _| Ok(()));
+        cli::state::remember_in(&self.path("state"), &made.unwrap(), &self.path(name)).unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
@@ -110,6 +112,7 @@ impl Dir {
         command.env("HOME", self.path("home")).env("TZ", "UTC");
         command.env("GARRET_CACHE_DIR", self.path("cache"));
         command.env("GARRET_KEYS_DIR", self.path("keys"));
+        command.env("GARRET_STATE_DIR", self.path("state"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -1,0 +1,310 @@
+//! What this client knows of the repositories that it has used, so that nobody puts another in the place of one: above all
+//! none without encryption in the place of one with.
+//!
+//! In: `GARRET_STATE_DIR`, `XDG_STATE_HOME`, `HOME`; a repository that was found; the variables
+//! `..._UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK`. Out: whether it may be used; a file `ID.json` for each repository, with its
+//! mode, the hash of its config, the id of its key and where it was seen. Promises: what writes is refused before it writes,
+//! what reads goes on after one line; what was warned of is not remembered as known; a file is replaced whole.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use engine::{Access, Identity, Locked};
+use format::config::KeyMode;
+use format::{ConfigHash, KeyId, RepositoryId};
+use serde_json::{Value, json};
+
+use crate::cache::{absolute, variable};
+use crate::failure::Failure;
+use crate::secrets;
+use crate::ui::Ui;
+
+/// Longest file that is read: one is some hundred bytes, and a path for each place.
+const LEN_MAX: u64 = 1 << 20;
+/// Of the places where a repository was seen, how many are remembered.
+const LOCATIONS_MAX: usize = 16;
+/// An unencrypted repository that was never seen is fine although a passphrase is given.
+const IS_OK: [&str; 2] =
+    ["GARRET_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "ATTIC_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK"];
+
+/// What the user believes a repository to be that this client has not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// He gave a passphrase.
+    Encrypted,
+    /// He did not say, or said that it is not encrypted.
+    Any,
+}
+
+impl Expected {
+    /// Encrypted if a passphrase is in the environment.
+    pub fn by_environment() -> Self {
+        match secrets::from_environment(&["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"]) {
+            Some(passphrase) if !passphrase.is_empty() => Expected::Encrypted,
+            _ => Expected::Any,
+        }
+    }
+}
+
+/// A repository may be used.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Admitted {
+    /// Whether nothing speaks against it, so that it may be remembered.
+    is_trusted: bool,
+}
+
+impl Admitted {
+    pub(crate) fn is_trusted(self) -> bool {
+        self.is_trusted
+    }
+}
+
+/// Whether the repository at `path` may be used for this.
+///
+/// # Errors
+/// That it is to be written to, and is not what it was or what it should be.
+pub fn admit(
+    locked: &Locked,
+    path: &Path,
+    access: Access,
+    expected: Expected,
+    ui: &Ui,
+) -> Result<Admitted, Failure> {
+    let doubt = match against(locked, path)? {
+        Some(doubt) => doubt,
+        None if !is_surprise(locked, expected)? => return Ok(Admitted { is_trusted: true }),
+        None => {
+            let doubt = format!(
+                "Attempting to access a previously unknown unencrypted repository {}, though a passphrase is given",
+                path.display()
+            );
+            if writes(access) && ui.can_ask() {
+                return match ui.ask(&format!("{doubt}\nDo you want to continue? [yN] "))?.as_str() {
+                    "y" | "Y" => Ok(Admitted { is_trusted: true }),
+                    _ => Err(Failure::Fatal(
+                        "Cache initialization aborted: nothing was written".to_owned(),
+                    )),
+                };
+            }
+            format!("{doubt}; if it is to be so, set {}=yes", IS_OK[0])
+        }
+    };
+    if writes(access) {
+        return Err(Failure::Fatal(format!("{doubt}; nothing was written")));
+    }
+    ui.complain(&format!("Warning: {doubt}"));
+    Ok(Admitted { is_trusted: false })
+}
+
+fn writes(access: Access) -> bool {
+    matches!(access, Access::Create | Access::Delete)
+}
+
+/// What shows that the repository is not what it should be, and what to do, if anything does.
+fn against(locked: &Locked, path: &Path) -> Result<Option<String>, Failure> {
+    let (shown, id) = (path.display(), locked.id());
+    let known = match directory().map(|directory| Record::load(&directory, id)) {
+        Some(Ok(known)) => known,
+        Some(Err(Failure::Fatal(doubt))) => return Ok(Some(doubt)),
+        Some(Err(other)) => return Err(other),
+        None => None,
+    };
+    if let Some(known) = &known
+        && known.config_hash != locked.config_hash()
+    {
+        let file = known.path.display();
+        let what = match (known.mode, locked.key_mode()) {
+            (KeyMode::None, _) | (_, KeyMode::Passphrase | KeyMode::Keyfile) => {
+                "its config was altered since this client used it"
+            }
+            (_, KeyMode::None) => "it is not encrypted, and was when this client used it",
+        };
+        return Ok(Some(format!(
+            "{shown}: {what}; put back config from another copy of it, or remove {file} if you changed it"
+        )));
+    }
+    let is_plain = locked.key_mode() == KeyMode::None;
+    if is_plain
+        && let Ok(key) = secrets::key_path(id)
+        && key.symlink_metadata().is_ok()
+    {
+        let key = key.display();
+        return Ok(Some(format!(
+            "{shown}: it is not encrypted, but {key} is its key; put back config from another copy of it, \
+             or move that file away"
+        )));
+    }
+    if is_plain && locked.has_slots()? {
+        return Ok(Some(format!(
+            "{shown}: it is not encrypted, but has keys in keys/; put back config from another copy of it"
+        )));
+    }
+    let location = location(path);
+    // An id is no secret: one that was unencrypted elsewhere says nothing about this place.
+    if known.is_some_and(|known| !is_plain || known.locations.contains(&location)) {
+        return Ok(None);
+    }
+    let was = Record::all().into_iter().find(|other| {
+        other.mode != KeyMode::None && other.id != id && other.locations.contains(&location)
+    });
+    let what = match is_plain {
+        true => "it is not encrypted, and what this client used there was",
+        false => "it is another than the encrypted one that this client used there",
+    };
+    Ok(was.map(|was| {
+        let file = was.path.display();
+        format!("{shown}: {what}; put that back, or remove {file} if it is gone for good")
+    }))
+}
+
+/// Whether it is unencrypted, was never seen, and somebody thinks that it has a passphrase.
+fn is_surprise(locked: &Locked, expected: Expected) -> Result<bool, Failure> {
+    if locked.key_mode() != KeyMode::None || expected == Expected::Any {
+        return Ok(false);
+    }
+    if IS_OK.iter().any(|name| variable(name).is_some()) {
+        return Ok(false);
+    }
+    let known = directory().map(|directory| Record::load(&directory, locked.id())).transpose()?;
+    Ok(known.flatten().is_none())
+}
+
+/// Remembers a repository that was made or opened at `path`. That it cannot be done is no reason to fail; who writes to an
+/// encrypted one is told.
+pub fn remember(identity: &Identity, path: &Path, access: Access, ui: &Ui) {
+    let why = match directory().map(|directory| remember_in(&directory, identity, path)) {
+        Some(Ok(())) => return,
+        Some(Err(Failure::Fatal(why))) => why,
+        Some(Err(_)) | None => "HOME is not set".to_owned(),
+    };
+    if writes(access) && identity.mode != KeyMode::None {
+        ui.complain(&format!(
+            "note: cannot remember that {} is encrypted: {why}; set GARRET_STATE_DIR to a directory that can be written",
+            path.display()
+        ));
+    }
+}
+
+/// Remembers it in a file below `directory`, which is made if it was missing.
+///
+/// # Errors
+/// Why it cannot be written, or that what is there cannot be read.
+pub fn remember_in(directory: &Path, identity: &Identity, path: &Path) -> Result<(), Failure> {
+    let location = location(path);
+    let mut record = Record::new(directory, identity);
+    if let Some(known) = Record::load(directory, identity.id)? {
+        if known.locations.last() == Some(&location) && known.says(identity) {
+            return Ok(());
+        }
+        record.locations = known.locations;
+    }
+    record.locations.retain(|known| *known != location);
+    record.locations.push(location);
+    let surplus = record.locations.len().saturating_sub(LOCATIONS_MAX);
+    record.locations.drain(..surplus);
+    secrets::write_private(&record.path, record.encode().as_bytes())
+        .map_err(|error| Failure::Fatal(format!("{}: {error}", directory.display())))
+}
+
+/// The key that a repository had when this client used it, if it did.
+pub(crate) fn known_key(id: RepositoryId) -> Option<KeyId> {
+    // One that cannot be read is for `admit` to speak of.
+    Record::load(&directory()?, id).ok()??.key_id
+}
+
+/// Where the files are.
+fn directory() -> Option<PathBuf> {
+    variable("GARRET_STATE_DIR")
+        .or_else(|| absolute("XDG_STATE_HOME").map(|path| path.join("garret")))
+        .or_else(|| absolute("HOME").map(|path| path.join(".local/state/garret")))
+}
+
+fn location(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    whole.to_string_lossy().into_owned()
+}
+
+/// What is known of one repository.
+struct Record {
+    path: PathBuf,
+    id: RepositoryId,
+    mode: KeyMode,
+    config_hash: ConfigHash,
+    key_id: Option<KeyId>,
+    /// Where it was seen, the last place last.
+    locations: Vec<String>,
+}
+
+const MODES: [(KeyMode, &str); 3] =
+    [(KeyMode::None, "none"), (KeyMode::Passphrase, "passphrase"), (KeyMode::Keyfile, "keyfile")];
+
+impl Record {
+    fn new(directory: &Path, identity: &Identity) -> Self {
+        let Identity { id, mode, config_hash, key_id } = *identity;
+        let path = directory.join(format!("{id}.json"));
+        Record { path, id, mode, config_hash, key_id, locations: Vec::new() }
+    }
+
+    fn says(&self, identity: &Identity) -> bool {
+        let Identity { id, mode, config_hash, key_id } = *identity;
+        (self.id, self.mode, self.config_hash, self.key_id) == (id, mode, config_hash, key_id)
+    }
+
+    /// What is known of a repository, if it is.
+    fn load(directory: &Path, id: RepositoryId) -> Result<Option<Self>, Failure> {
+        let path = directory.join(format!("{id}.json"));
+        match path.symlink_metadata() {
+            // Where nobody may look, nothing was remembered.
+            Err(_) => Ok(None),
+            Ok(_) => Self::read(&path).filter(|record| record.id == id).map(Some).ok_or_else(|| {
+                let path = path.display();
+                Failure::Fatal(format!(
+                    "{path} cannot be read, so what repository {id} was is not known; remove that file if you trust \
+                     the repository"
+                ))
+            }),
+        }
+    }
+
+    /// All that is known.
+    fn all() -> Vec<Self> {
+        let entries = directory().and_then(|directory| fs::read_dir(directory).ok());
+        entries.into_iter().flatten().filter_map(|entry| Self::read(&entry.ok()?.path())).collect()
+    }
+
+    fn read(path: &Path) -> Option<Self> {
+        let mut bytes = Vec::new();
+        File::open(path).ok()?.take(LEN_MAX).read_to_end(&mut bytes).ok()?;
+        let value: Value = serde_json::from_slice(&bytes).ok()?;
+        let text = |name: &str| value.get(name)?.as_str();
+        let mode = text("mode")?;
+        let locations = value.get("locations")?.as_array()?.iter();
+        Some(Record {
+            path: path.to_owned(),
+            id: RepositoryId::from_hex(text("id")?)?,
+            mode: MODES.iter().find(|(_, name)| *name == mode)?.0,
+            config_hash: ConfigHash::from_hex(text("config")?)?,
+            key_id: match value.get("key")? {
+                Value::Null => None,
+                key => Some(KeyId::from_hex(key.as_str()?)?),
+            },
+            locations: locations
+                .map(|path| path.as_str().map(str::to_owned))
+                .collect::<Option<_>>()?,
+        })
+    }
+
+    fn encode(&self) -> String {
+        let mode = MODES.iter().find(|(mode, _)| *mode == self.mode).map(|(_, name)| *name);
+        let value = json!({
+            "id": self.id.to_string(),
+            "mode": mode,
+            "config": self.config_hash.to_string(),
+            "key": self.key_id.map(|id| id.to_string()),
+            "locations": self.locations,
+        });
+        format!("{value:#}\n")
+    }
+}
