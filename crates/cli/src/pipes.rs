@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
@@ -63,6 +64,11 @@ fn was_closed(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
     Ok(is_null && fcntl_getfl(fd)?.contains(OFlags::RDWR))
 }
 
+/// The shell that is told to fail when any program of a pipe does.
+const BASH: &str = "/bin/bash";
+/// The shell where there is no such.
+const SH: &str = "/bin/sh";
+
 /// A line for the shell whose output is read. It is started when it is first read from, so that nothing runs for an archive
 /// that cannot be made, with nothing to read and without our passphrases; what it says on stderr is seen.
 pub struct Producer {
@@ -83,12 +89,17 @@ impl Producer {
     }
 
     fn start(&self) -> io::Result<(Child, ChildStdout)> {
-        let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg(&self.line).stdin(Stdio::null()).stdout(Stdio::piped());
+        // Only with `pipefail` does a pipe fail when its first program does, and not every sh knows that.
+        let (shell, flags) = match Path::new(BASH).exists() {
+            true => (BASH, &["-o", "pipefail", "-c"][..]),
+            false => (SH, &["-c"][..]),
+        };
+        let mut command = Command::new(shell);
+        command.args(flags).arg(&self.line).stdin(Stdio::null()).stdout(Stdio::piped());
         for name in SECRETS {
-            shell.env_remove(name);
+            command.env_remove(name);
         }
-        let mut child = shell.spawn().map_err(|error| self.failed(&format!("/bin/sh: {error}")))?;
+        let mut child = command.spawn().map_err(|e| self.failed(&format!("{shell}: {e}")))?;
         match child.stdout.take() {
             Some(stdout) => Ok((child, stdout)),
             None => Err(self.failed("it has no output")),
@@ -226,6 +237,7 @@ mod tests {
         for (line, why) in [
             ("printf abc; exit 3", "exit status 3"),
             ("false", "exit status 1"),
+            ("false | cat", "exit status 1"),
             ("kill -9 $$", "signal 9"),
             ("./is-not-there 2>/dev/null", "exit status 127"),
         ] {

@@ -160,6 +160,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether an image or device was not replaced because a virtual machine has it open.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Error::Sink(error) if error.kind() == image::SinkErrorKind::Used)
+    }
+
     /// An error for bytes of `object` that do not decode; `base` is where in the file they started.
     pub(crate) fn decode(object: &str, base: u64, cause: DecodeError) -> Error {
         match cause.kind {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use format::archive::{Item, ItemKind};
 use format::recipe::Entry;
-use image::{Attributes, Root, SinkErrorKind, SourceError, Time, Unset};
+use image::{Attributes, Root, SourceError, Time, Unset};
 
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
@@ -369,7 +369,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
 
     fn problem(&mut self, name: &str, error: &Error) {
         self.report.problem_count += 1;
-        if matches!(error, Error::Sink(error) if error.kind() == SinkErrorKind::Used) {
+        if error.is_in_use() {
             self.report.used_count += 1;
         }
         let text = format!("{name}: not restored: {}", crate::error::message(error));

@@ -15,7 +15,8 @@ use engine::Input;
 pub(crate) struct Inputs {
     /// Store what this line for the shell prints; if it fails, no archive is made
     ///
-    /// It is run by /bin/sh when its turn comes, with nothing to read and without garret's passphrases.
+    /// It is run when its turn comes by bash, so that a pipe fails if any program of it does, or by sh if there is no bash;
+    /// with nothing to read and without garret's passphrases.
     #[arg(long, value_name = "CMD")]
     from_command: Option<OsString>,
     /// Name in the archive of what PATH - reads [default: stdin], or the command prints [default: output]

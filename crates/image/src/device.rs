@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 
 use crate::sink::{PAGE_BYTES, Sink, SinkError, range_within, zeros};
+use crate::used::is_locked;
 
 /// A block device being restored to.
 #[derive(Debug)]
@@ -23,12 +24,13 @@ pub struct DeviceSink {
 }
 
 impl DeviceSink {
-    /// Opens the block device at `path` for a stream of `len` bytes. What lies behind them stays.
+    /// Opens the block device at `path` for a stream of `len` bytes. What lies behind them stays. `used` allows one that a
+    /// virtual machine has open.
     ///
     /// # Errors
-    /// `Refused` for anything else, and for a device of fewer bytes; `Io` with the kernel's "busy" for one that is mounted or
-    /// part of a volume.
-    pub fn open(path: &Path, len: u64) -> Result<DeviceSink, SinkError> {
+    /// `Refused` for anything else, and for a device of fewer bytes; `Used` for one that a virtual machine has open; `Io`
+    /// with the kernel's "busy" for one that is mounted or part of a volume.
+    pub fn open(path: &Path, len: u64, used: bool) -> Result<DeviceSink, SinkError> {
         let fail = |error: io::Error| SinkError::new(path, "open", error);
         let refuse = |why: String| SinkError::refused(path, "restore to this device", why);
         // For a block device EXCL asks the kernel whether anybody uses it.
@@ -38,6 +40,9 @@ impl DeviceSink {
         }
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail(e.into()))?;
         let file = File::from(file);
+        if !used && is_locked(&file) {
+            return Err(SinkError::used(path));
+        }
         let room = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| fail(e.into()))?;
         match room >= len {
             true => Ok(DeviceSink { file, path: path.to_owned(), len }),

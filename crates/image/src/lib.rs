@@ -60,4 +60,4 @@ pub use raw::RawFile;
 pub use root::{Node, Place, Root};
 pub use sink::{Allocation, FileSink, PAGE_BYTES, Sink, SinkError, SinkErrorKind, Unset};
 pub use source::{Extent, Extents, Slot, Source, SourceError, SourceErrorKind};
-pub use staging::FileId;
+pub use staging::{FileId, remove_leftovers};

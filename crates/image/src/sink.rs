@@ -96,7 +96,7 @@ impl SinkError {
 
     /// We will not replace an image that is in use.
     pub(crate) fn used(path: &Path) -> SinkError {
-        let why = "it is in use: a virtual machine has it open, and would go on writing to what is no longer there";
+        let why = "it is in use: a virtual machine has it open, and would go on writing";
         let ours = Some(SinkErrorKind::Used);
         SinkError { ours, ..SinkError::refused(path, "replace the image", why) }
     }

@@ -262,6 +262,14 @@ fn is_owned(file: impl AsFd, owner: u32) -> rustix::io::Result<bool> {
     Ok(rustix::fs::fstat(file)?.st_uid == owner)
 }
 
+/// Removes what killed restores of this user left in a directory, if anything.
+pub fn remove_leftovers(directory: &Path) {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(home) = rustix::fs::open(directory, flags, Mode::empty()) {
+        remove_stale(home.as_fd(), rustix::process::geteuid().as_raw());
+    }
+}
+
 /// Removes what killed runs left in a directory, where new files belong to `owner`. What is not wholly theirs stays as it is.
 fn remove_stale(home: BorrowedFd<'_>, owner: u32) {
     for name in names_in(home).unwrap_or_default() {

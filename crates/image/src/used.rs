@@ -1,9 +1,9 @@
 //! Whether a virtual machine has a disk image open.
 //!
-//! In: a name in a directory. Out: yes, or not as far as can be seen. Changes nothing and waits for nobody.
+//! In: a name in a directory, or an open file. Out: yes, or not as far as can be seen. Changes nothing and waits for nobody.
 
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::fcntl::FcntlArg;
 use nix::libc;
@@ -27,6 +27,11 @@ pub(crate) fn is_used(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::openat(parent, name, flags, Mode::empty()) else { return false };
+    is_locked(&file)
+}
+
+/// Whether a virtual machine has this image or device open.
+pub(crate) fn is_locked(file: impl AsFd) -> bool {
     let mut lock = libc::flock {
         l_type: libc::F_WRLCK as i16,
         l_whence: libc::SEEK_SET as i16,
@@ -34,6 +39,6 @@ pub(crate) fn is_used(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
         l_len: LOCKED_BYTES.end - LOCKED_BYTES.start,
         l_pid: 0,
     };
-    let asked = nix::fcntl::fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
+    let asked = nix::fcntl::fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock));
     asked.is_ok() && lock.l_type != libc::F_UNLCK as i16
 }

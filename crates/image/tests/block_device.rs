@@ -60,7 +60,7 @@ fn a_device_gets_every_byte_that_is_given_and_no_other() {
     let mut model = random.bytes(3 << 20);
     let device = Loop::attach(&write_file(dir.path(), "disk", &model));
     let len = (2 << 20) + 77;
-    let sink = DeviceSink::open(&device.0, len).unwrap();
+    let sink = DeviceSink::open(&device.0, len, false).unwrap();
     // Stretches that begin and end anywhere, one in two of them zero, in any order.
     let mut cuts: Vec<u64> = (0..60).map(|_| random.below(len)).collect();
     cuts.extend([0, len, 4096, 8192, 1 << 20]);
@@ -89,12 +89,12 @@ fn a_device_that_is_none_too_small_or_in_use_is_not_opened_for_writing() {
     let dir = disk_dir();
     let file = write_file(dir.path(), "disk", &common::Random(6).bytes(1 << 20));
     let device = Loop::attach(&file);
-    let kind = |path: &Path, len| DeviceSink::open(path, len).unwrap_err().kind();
+    let kind = |path: &Path, len| DeviceSink::open(path, len, false).unwrap_err().kind();
     assert_eq!(kind(&file, 1), SinkErrorKind::Refused);
     assert_eq!(kind(Path::new("/dev/null"), 0), SinkErrorKind::Refused);
     assert_eq!(kind(&device.0, (1 << 20) + 1), SinkErrorKind::Refused);
-    let held = DeviceSink::open(&device.0, 1 << 20).unwrap();
+    let held = DeviceSink::open(&device.0, 1 << 20, false).unwrap();
     assert_eq!(kind(&device.0, 1), SinkErrorKind::Io, "somebody else has it");
     drop(held);
-    DeviceSink::open(&device.0, 1 << 20).unwrap().finish().unwrap();
+    DeviceSink::open(&device.0, 1 << 20, false).unwrap().finish().unwrap();
 }

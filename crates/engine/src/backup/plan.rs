@@ -10,7 +10,7 @@ use format::archive::{
     Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time, XATTRS_LEN_MAX,
 };
 use format::recipe::{CutterKind, Node, Recipe};
-use image::{Extra, Kind, Metadata, RawFile, Source, SourceError, SourceErrorKind};
+use image::{Extra, Kind, Metadata, RawFile, Source, SourceError};
 
 use super::divide::{Choice, Divided, Part, choose, divide};
 use super::elsewhere::Places;
@@ -147,8 +147,7 @@ impl<'p> Plan<'p> {
     fn object(&mut self) -> bool {
         if let Some(found) = self.walk.as_mut().and_then(|(walk, _)| walk.next()) {
             if let Err(error) = found.and_then(|found| self.judge(found)) {
-                let problem = self.not_found(&error);
-                self.ready.push(Planned::Problem(problem));
+                self.ready.push(Planned::Problem(Problem::new(&error)));
             }
             return true;
         }
@@ -172,19 +171,6 @@ impl<'p> Plan<'p> {
             },
         }
         true
-    }
-
-    /// What it means that something could not be read. What a walk found and is gone a moment later was deleted meanwhile:
-    /// nothing is missing.
-    fn not_found(&self, error: &SourceError) -> Problem {
-        let named = self.walk.as_ref().is_some_and(|(_, named)| named == error.path());
-        match error.kind() {
-            SourceErrorKind::NotFound if !named => Problem::warning(format!(
-                "{}: vanished before it was read; not stored",
-                error.path().display()
-            )),
-            _ => Problem::new(error),
-        }
     }
 
     /// Starts one object of a tree, unless its path in the archive is taken.
@@ -336,7 +322,7 @@ impl<'p> Plan<'p> {
     fn add_extra(&mut self, item: &mut Item, extra: Result<Extra, SourceError>) {
         match extra {
             Ok(extra) => (item.flags, item.xattrs) = (extra.flags & FLAGS, extra.xattrs),
-            Err(error) => self.ready.push(Planned::Problem(self.not_found(&error))),
+            Err(error) => self.ready.push(Planned::Problem(Problem::new(&error))),
         }
     }
 

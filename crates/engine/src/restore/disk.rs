@@ -31,7 +31,7 @@ impl<'a> Disk<'a> {
     /// Looks at the file that `item` describes.
     ///
     /// # Errors
-    /// `NotRestored` if it is an image whose disk cannot be told from the file alone.
+    /// `NotRestored`, with the file's name, if it is an image whose disk cannot be told from the file alone.
     pub(super) fn open(stored: Arc<StoredFile<'a>>, item: &Item) -> Result<Self> {
         if detect(&stored, Path::new("")) != Detected::Qcow2 {
             return Ok(Disk::Same);

@@ -1,16 +1,18 @@
 //! What a restore would meet at its destination, before it begins: whether there is room, and what is newer than the archive.
 //!
 //! In: what is selected, and where it would go. Out: a [`Preview`]. Reads items, and recipes only where the lengths of the
-//! files leave it open whether there is room. Changes nothing.
+//! files leave it open whether there is room. Changes nothing, but that it removes what killed restores left there if room is
+//! short.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use format::archive::{Content, Item, ItemKind};
 use format::recipe::Entry;
-use image::{AllocationMap, Kind, SinkError, Source};
+use image::{AllocationMap, Kind, Metadata, SinkError, Source};
 
 use super::disk::{self, Disk, View};
 use super::open::RAW_SUFFIX;
@@ -33,7 +35,7 @@ pub struct Preview {
     pub needed: u64,
     /// Bytes that this user can still write there.
     pub free: u64,
-    /// Regular files that would be replaced and were changed after what the archive has of them.
+    /// Regular files that would be replaced, whatever by, and were changed after what the archive has of them.
     pub newer: Vec<PathBuf>,
 }
 
@@ -59,27 +61,44 @@ pub fn preview_restore(
     };
     let chunks = ChunkReader::new(repository);
     let object = Key::Archive(archive.name.clone()).to_string();
+    let items = || ItemReader::new(&chunks, &archive.archive, &object);
+    repository.settle(&[archive], selection);
     let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
-    for item in ItemReader::new(&chunks, &archive.archive, &object) {
+    for item in items() {
         let item = item?;
         let path = stripped(&item.path, options.strip);
         let (true, Some(path)) = (selection.selects(&item.path), path) else { continue };
-        if !matches!(item.kind, ItemKind::File(_)) {
-            continue;
-        }
         let disk = disk(repository, &item, options.form);
-        let len = disk.as_ref().map_or(item.size, |view| view.len());
-        preview.needed = preview.needed.saturating_add(len);
+        if matches!(item.kind, ItemKind::File(_)) {
+            let len = disk.as_ref().map_or(item.size, |view| view.len());
+            preview.needed = preview.needed.saturating_add(len);
+        }
         let path = if disk.is_some() { [&path, RAW_SUFFIX].concat() } else { path };
         let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
-        if newer && is_newer(&place, &item) {
+        // A directory replaces nothing.
+        let replaces = !matches!(item.kind, ItemKind::Directory);
+        if newer && replaces && is_newer(&place, &item, file.is_some() || item.followed) {
             preview.newer.push(place);
         }
+    }
+    if preview.needed > preview.free {
+        // What a killed restore of the same built is as large, and in the way.
+        let mut last = PathBuf::new();
+        for item in items().flatten().filter(|item| selection.selects(&item.path)) {
+            let path = stripped(&item.path, options.strip).unwrap_or_default();
+            let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
+            let parent = place.parent().unwrap_or(home);
+            if parent != last {
+                image::remove_leftovers(parent);
+                last = parent.to_owned();
+            }
+        }
+        preview.free = free_bytes(home)?;
     }
     // Only where lengths do not settle it: the recipes of large images take their time.
     if preview.needed > preview.free && options.allocation != AllocationMode::Full {
         preview.needed = 0;
-        for item in ItemReader::new(&chunks, &archive.archive, &object) {
+        for item in items() {
             let item = item?;
             let selected =
                 selection.selects(&item.path) && stripped(&item.path, options.strip).is_some();
@@ -113,8 +132,13 @@ fn disk_data_len(view: Arc<View<'_>>) -> u64 {
     parts.map(|(_, len)| len as u64).fold(0, u64::saturating_add)
 }
 
-fn is_newer(place: &Path, item: &Item) -> bool {
-    image::lstat(place).is_ok_and(|found| {
+/// Whether a regular file is at `place`, or behind a link there that a restore follows, and is newer than the item.
+fn is_newer(place: &Path, item: &Item, follows: bool) -> bool {
+    let found = match follows {
+        true => fs::metadata(place).map(|found| Metadata::from(&found)).ok(),
+        false => image::lstat(place).ok(),
+    };
+    found.is_some_and(|found| {
         let (there, stored) = (found.mtime, item.mtime);
         found.kind == Kind::Regular && (there.secs, there.nanos) > (stored.secs, stored.nanos)
     })

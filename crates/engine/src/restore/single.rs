@@ -52,7 +52,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let root = Root::open(parent.unwrap_or(Path::new(".")))?.replace_used(options.replace_used);
-        let shape = self.shape(&item, &content, &name)?;
+        let shape = self.shape(&item, &content, &name).map_err(named(&name))?;
         let allocation = self.allocation(&shape, &content, &name)?;
         // A link stands for what is behind it, if nobody else can have put it there.
         let own_name = path.file_name().unwrap_or_default().as_bytes();
@@ -74,8 +74,8 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             return Ok(self.report);
         };
         let name = lossy(&item.path);
-        let shape = self.shape(&item, &content, &name)?;
-        let place = Place::Device(DeviceSink::open(path, shape.len)?);
+        let shape = self.shape(&item, &content, &name).map_err(named(&name))?;
+        let place = Place::Device(DeviceSink::open(path, shape.len, self.options.replace_used)?);
         let target = self.begin(shape, place, &item, &name)?;
         self.write_one(target, item)
     }
@@ -107,9 +107,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             let (stored, name) = (Arc::new(stored), lossy(&item.path));
             let disk = match self.options.form {
                 Form::Stored => Disk::Same,
-                Form::Raw => Disk::open(stored.clone(), &item).map_err(|error| {
-                    Error::NotRestored(format!("{name}: {}", crate::error::message(&error)))
-                })?,
+                Form::Raw => Disk::open(stored.clone(), &item).map_err(named(&name))?,
             };
             let len = match disk {
                 Disk::Same => self.stream_file(stored, out)?,
@@ -143,10 +141,11 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         Ok(len)
     }
 
-    /// The one file among what is selected, if there is one.
+    /// The one file among what is selected; none if words named nothing, which is reported.
     ///
     /// # Errors
-    /// `BadOption` if there are more: nothing tells them apart where only one has room.
+    /// `BadOption` if there are more, for nothing tells them apart where only one has room; and if there is none among what
+    /// was named.
     fn only_file(
         &mut self,
         items: ItemReader<'_>,
@@ -164,7 +163,20 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 )));
             }
         }
+        if only.is_none() && self.report.problem_count == 0 && selection.unmatched().is_empty() {
+            let text =
+                "nothing that is selected is a regular file: only one can go there, name its path";
+            return Err(Error::BadOption(text.to_owned()));
+        }
         Ok(only)
+    }
+}
+
+/// Says which file was not restored.
+fn named(name: &str) -> impl Fn(Error) -> Error {
+    move |error| match error {
+        Error::NotRestored(why) => Error::NotRestored(format!("{name}: {why}")),
+        other => other,
     }
 }
 

@@ -68,8 +68,12 @@ fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
     let _lock =
         store.lock(LockMode::Exclusive, ui.patience(), &mut waiting).map_err(Error::from)?;
     let count = store.list(Area::Archives).map_err(Error::from)?.len();
+    let archives = match count {
+        1 => "the archive".to_owned(),
+        _ => format!("the {count} archives"),
+    };
     let question = format!(
-        "This deletes the repository {shown} and the {count} archives in it, for ever.\n\
+        "This deletes the repository {shown} and {archives} in it, for ever.\n\
          Type \"Yes I am sure\" if you understand this and want to continue: "
     );
     if ui.ask(&question)? != "Yes I am sure" {

@@ -1,8 +1,10 @@
 //! `garret extract`: restores an archive.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use engine::{
     Access, AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
@@ -110,6 +112,11 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             render::one_line(&archive.name)
         ));
     }
+    if let Some(output) = &args.output {
+        fit_for_file(output)?;
+    }
+    let place = args.output.as_deref().or(args.destination.as_deref());
+    outside(place.unwrap_or(Path::new(".")), &path)?;
     let mut selection = archives::selection(&args.paths).without(exclude);
     let [users, groups] =
         if args.numeric_owner { Default::default() } else { surroundings::numbers() };
@@ -146,14 +153,76 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let preview =
         engine::preview_restore(&repository, &archive, &mut ahead, &destination, &options, ask)?;
     consider(&preview, args.ignore_space, ui)?;
-    let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui)?;
-    if report.used_count > 0 {
+    let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui);
+    let used = match &report {
+        Ok(report) => report.used_count > 0,
+        Err(error) => error.is_in_use(),
+    };
+    if used {
         ui.wait(
             "note: stop the virtual machines that use these images, or replace them with --force",
         );
     }
+    let report = report?;
     let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
     searched.complain(&report.unmatched, ui)
+}
+
+/// Refuses a place in the repository: what is written there can damage all that is in it.
+fn outside(place: &Path, repository: &Path) -> Result<(), Failure> {
+    let here = |path: &Path| match path.as_os_str().is_empty() {
+        true => Path::new(".").canonicalize().ok(),
+        false => path.canonicalize().ok(),
+    };
+    let (real, repository) = (place.ancestors().find_map(here), here(repository));
+    match real.zip(repository).is_some_and(|(real, repository)| real.starts_with(repository)) {
+        true => Err(Failure::Fatal(format!(
+            "{} is in the repository: restore to another place",
+            render::one_line(&place.to_string_lossy())
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a place where no regular file can be, or that is a mistake.
+fn fit_for_file(path: &Path) -> Result<(), Failure> {
+    let shown = render::one_line(&path.to_string_lossy());
+    if path == "-" {
+        return Err(Failure::Usage(
+            "-o makes a file: for standard output, give --stdout".to_owned(),
+        ));
+    }
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.ends_with(b"/") || path.file_name().is_none() {
+        let text = format!("{shown} is a directory: give -o the name of a file in it");
+        return Err(Failure::Usage(text));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let fatal = |why: &str| Err(Failure::Fatal(format!("{shown}: {why}")));
+    match fs::metadata(path).map(|metadata| metadata.file_type()) {
+        Ok(kind) if kind.is_block_device() => fatal("it is a block device: give it to --to-device"),
+        Ok(kind) if !kind.is_file() && !kind.is_dir() => {
+            fatal("it is not a regular file; for a stream, give --stdout")
+        }
+        // Such as /dev/stdout.
+        Ok(_) if is_of_the_kernel(parent) => {
+            fatal("it is no place for a file; for a stream, give --stdout")
+        }
+        Ok(_) => Ok(()),
+        Err(_) if !parent.is_dir() => fatal("the directory it is to be in does not exist"),
+        // A mistyped name of a device would fill the memory.
+        Err(_) if is_of_the_kernel(parent) => fatal("there is no such device"),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Whether the kernel makes what is in a directory.
+fn is_of_the_kernel(directory: &Path) -> bool {
+    directory.canonicalize().is_ok_and(|real| {
+        let devices = real.starts_with("/dev") && !real.starts_with("/dev/shm");
+        devices || real.starts_with("/proc") || real.starts_with("/sys")
+    })
 }
 
 /// Newer files that a question names.

@@ -198,7 +198,7 @@ fn a_whole_repository_is_deleted_only_when_a_terminal_agrees() {
     dir.run_with(&[], typed, &["delete", "repo"]).refused(2, refused);
     let (code, said) = on_a_terminal(&dir, "delete repo", "yes\n");
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("the repository repo and the 1 archives in it, for ever."), "{said}");
+    assert!(said.contains("the repository repo and the archive in it, for ever."), "{said}");
     assert!(said.contains("garret: Error: Repository deletion aborted"), "{said}");
     assert_eq!(dir.archives("repo"), ["a"]);
     dir.write("repo/mine", b"x");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use super::{Dir, MIB, noise, tool};
 
@@ -68,5 +69,35 @@ fn a_full_destination_keeps_what_was_there_and_gets_nothing_half_written() {
     assert_eq!(dir.read("disk/big"), b"old");
     assert_eq!(dir.read("disk/small"), b"content");
     assert_eq!(super::files_below(&dir.path("disk")).len(), 2);
+    drop(disk);
+}
+
+#[test]
+fn what_a_killed_restore_left_makes_room_for_the_next() {
+    let dir = Dir::with_repository();
+    let bytes = big(&dir)[..5 * MIB].to_vec();
+    dir.write("tree/images/vm.raw", &bytes);
+    dir.run(&["create", "repo::a", "tree"]).silent();
+    let disk = SmallDisk::at(dir.path("disk"));
+    // Killed by what it cannot catch when it puts its file in its place.
+    let strace = [
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=renameat",
+        "-e",
+        "inject=renameat:signal=KILL",
+    ];
+    let garret = dir.command(&["extract", "--destination", "disk", "repo::a"]);
+    let mut killed = Command::new("strace");
+    killed.args(strace).arg(garret.get_program()).args(garret.get_args());
+    killed.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    assert!(!killed.current_dir(dir.path("")).status().unwrap().success());
+    assert!(super::files_below(&dir.path("disk")).len() > 1, "it left something");
+    dir.run(&["extract", "--destination", "disk", "repo::a", "vm.raw"]).silent();
+    assert!(dir.read("disk/tree/images/vm.raw") == bytes);
+    assert_eq!(super::files_below(&dir.path("disk")).len(), 1);
     drop(disk);
 }

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::attic::on_a_terminal;
 use super::{CLOSING, Dir, MIB, noise, tool};
@@ -194,11 +195,47 @@ fn one_file_goes_to_any_place() {
     dir.run(&["extract", "--output", "there/out", "repo::b"])
         .refused(1, "more than one file is selected, vm.raw and notes among them");
     dir.run(&["extract", "--stdout", "repo::b"]).refused(1, "more than one file is selected");
+    fs::create_dir(dir.path("empty")).unwrap();
+    dir.run(&["create", "repo::d", "empty"]);
+    for place in [&["-o", "there/out"][..], &["--stdout"]] {
+        dir.run(&[&["extract"], place, &["repo::d"]].concat())
+            .refused(1, "nothing that is selected is a regular file");
+    }
     assert!(dir.read("there/out") == dir.read("vm.raw"), "as it was");
     tool("qemu-img", &["convert", "-O", "qcow2", "-c", &at(&dir, "vm.raw"), &at(&dir, "vm.qcow2")]);
     dir.run(&["create", "repo::c", "vm.qcow2"]).silent();
     dir.run(&["extract", "--as", "raw", "-o", "disk", "repo::c"]).silent();
     assert!(dir.read("disk") == dir.read("vm.raw"), "the disk in a compressed image");
+}
+
+#[test]
+fn what_is_no_place_for_a_file_is_refused() {
+    let dir = with_archive();
+    tool("mkfifo", &[&at(&dir, "fifo")]);
+    let before = look(&dir.path("repo"));
+    let refused = |words: &[&str], code, why: &str| {
+        dir.run(&[&["extract"], words, &["repo::a", "vm.raw"]].concat()).refused(code, why);
+    };
+    refused(&["-o", "-"], 2, "give --stdout");
+    refused(&["-o", "there/"], 2, "there/ is a directory: give -o the name of a file in it");
+    refused(&["-o", "none/there"], 1, "the directory it is to be in does not exist");
+    refused(&["-o", "/dev/no-such-disk"], 1, "there is no such device");
+    refused(&["-o", "/dev/null"], 1, "it is not a regular file");
+    refused(&["-o", "/proc/self/comm"], 1, "it is no place for a file");
+    refused(&["-o", "fifo"], 1, "it is not a regular file");
+    refused(&["-o", "repo/config"], 1, "repo/config is in the repository");
+    refused(&["-o", "repo/packs/../vm.raw"], 1, "is in the repository");
+    refused(&["--destination", "repo"], 1, "repo is in the repository");
+    refused(&["--destination", "repo/new/directory"], 1, "is in the repository");
+    symlink("repo", dir.path("link")).unwrap();
+    refused(&["--destination", "link/x"], 1, "is in the repository");
+    assert!(!dir.path("none").exists() && !Path::new("/dev/no-such-disk").exists());
+    assert_eq!(look(&dir.path("repo")), before);
+    let mut inside = dir.command(&["extract", &format!("{}::a", at(&dir, "repo"))]);
+    let output = inside.current_dir(dir.path("repo/packs")).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("is in the repository"), "{said}");
+    assert_eq!(look(&dir.path("repo")), before);
 }
 
 fn at(dir: &Dir, name: &str) -> String {
@@ -284,30 +321,64 @@ fn one_file_goes_to_a_device_zeros_too() {
     assert!(dir.read("disk") == before, "nothing is written of what does not fit");
 }
 
+/// An image or device that QEMU has open until this is dropped.
+struct Used {
+    qemu: Child,
+    /// So that it has somebody to talk to.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Used {
+    fn by_qemu(path: &str) -> Used {
+        let mut qemu = Command::new("qemu-io")
+            .args(["-f", "raw", path])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test needs qemu-io");
+        // Its answer shows that it has the image open.
+        qemu.stdin.as_mut().unwrap().write_all(b"read 0 512\n").unwrap();
+        let mut out = BufReader::new(qemu.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        Used { qemu, _out: out }
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        drop(self.qemu.stdin.take());
+        self.qemu.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_device_that_is_in_use_is_written_only_by_force() {
+    let dir = with_archive();
+    dir.write("disk", &vec![0xaa; 4 * MIB]);
+    let device = Loop(tool("losetup", &["-f", "--show", &at(&dir, "disk")]));
+    let before = dir.read("disk");
+    let qemu = Used::by_qemu(&device.0);
+    let ran = dir.run(&["extract", "--to-device", &device.0, "repo::a", "vm.raw"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("it is in use"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("or replace them with --force"), "{}", ran.stderr);
+    assert!(dir.read("disk") == before);
+    dir.run(&["extract", "--force", "--to-device", &device.0, "repo::a", "vm.raw"]).silent();
+    drop(qemu);
+    assert!(dir.read("disk")[..3 * MIB] == dir.read("vm.raw"));
+}
+
 #[test]
 fn an_image_that_is_in_use_is_replaced_only_by_force() {
-    use std::io::{BufRead, BufReader, Write};
     let dir = with_archive();
     fs::create_dir(dir.path("to")).unwrap();
     fs::copy(dir.path("vm.raw"), dir.path("to/vm.raw")).unwrap();
-    let mut qemu = Command::new("qemu-io")
-        .args(["-f", "raw", &at(&dir, "to/vm.raw")])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("this test needs qemu-io");
-    // Its answer shows that it has the image open.
-    let mut stdin = qemu.stdin.take().unwrap();
-    stdin.write_all(b"read 0 512\n").unwrap();
-    let mut out = BufReader::new(qemu.stdout.take().unwrap());
-    out.read_line(&mut String::new()).unwrap();
+    let qemu = Used::by_qemu(&at(&dir, "to/vm.raw"));
     let inode = || fs::metadata(dir.path("to/vm.raw")).unwrap().ino();
     let before = inode();
     let ran = dir.run(&["extract", "--destination", "to", "repo::a"]);
     let after = inode();
     let forced = dir.run(&["extract", "--destination", "to", "--force", "repo::a"]);
-    drop(stdin);
-    qemu.wait().unwrap();
+    drop(qemu);
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!((ran.code, lines.len()), (Some(1), 3), "{}", ran.stderr);
     assert!(lines[0].contains("vm.raw: not restored: ") && lines[0].contains("it is in use"));
@@ -333,6 +404,12 @@ fn a_terminal_is_asked_before_newer_files_are_replaced_and_a_script_is_not() {
     );
     assert!(!said.contains("to/notes") && said.contains("nothing was restored"), "{said}");
     assert_eq!((dir.read("to/vm.raw"), dir.read("to/notes")), (b"newer".into(), b"newer".into()));
+    // Named by its last part, restored through a link to another name.
+    symlink("vm.raw", dir.path("to/link")).unwrap();
+    for line in ["--destination to repo::a '*.raw'", "-o to/link repo::a vm.raw"] {
+        let (code, said) = on_a_terminal(&dir, &format!("extract {line}"), "n\n");
+        assert!(code == Some(1) && said.contains("newer than"), "{line}: {said}");
+    }
     // A disk in another form has a name of its own.
     tool("qemu-img", &["convert", "-O", "qcow2", &at(&dir, "vm.raw"), &at(&dir, "d.qcow2")]);
     dir.run(&["create", "repo::c", "d.qcow2"]).silent();

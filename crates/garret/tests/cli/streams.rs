@@ -66,6 +66,7 @@ fn a_command_that_fails_makes_no_archive_whenever_it_does() {
         ("printf x; exit 3", "exit status 3"),
         ("head -c 30000000 /dev/urandom; exit 3", "exit status 3"),
         ("head -c 4194304 /dev/zero; false", "exit status 1"),
+        ("head -c 4194304 /dev/zero | { cat; false; } | cat", "exit status 1"),
         ("printf x; kill -9 $$", "signal 9"),
         ("printf x; kill -TERM $$", "signal 15"),
         ("./is-not-there 2>/dev/null", "exit status 127"),
