@@ -104,7 +104,8 @@ impl Checker<'_> {
 
     /// The repository's index: every segment opens, every pack it lists is there. The client's copy is not asked.
     fn segments(&mut self) -> Result<()> {
-        let packs: HashSet<Key> = self.repository.store.list(Area::Packs)?.into_iter().collect();
+        let packs: HashSet<Key> =
+            self.repository.store.list_packs()?.into_iter().map(|(id, _)| Key::Pack(id)).collect();
         let mut missing = HashSet::new();
         for key in self.repository.store.list(Area::Index)? {
             let Key::Index(id) = key else { continue };
@@ -127,13 +128,10 @@ impl Checker<'_> {
     }
 
     fn packs(&mut self, options: &CheckOptions) -> Result<()> {
-        let keys = self.repository.store.list(Area::Packs)?;
-        let total = keys.iter().map(|key| self.repository.store.len(key).unwrap_or(0)).sum();
+        let packs = self.repository.store.list_packs()?;
+        let total = packs.iter().map(|(_, len)| len).sum();
         self.progress.begin(Phase::Check, options.verify_data.then_some(total));
-        let ids = keys.into_iter().filter_map(|key| match key {
-            Key::Pack(id) => Some(Ok(id)),
-            _ => None,
-        });
+        let ids = packs.into_iter().map(|(id, _)| Ok(id));
         let (repository, verify) = (self.repository, options.verify_data);
         with_workers(options.threads, |workers| {
             for result in workers.map(ids, move |id| Ok(check_pack(repository, id, verify))) {

@@ -17,7 +17,7 @@ use crate::archive::NamedArchive;
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
 use crate::group::{CompressedGroup, Compression, OpenGroup};
-use crate::index::{Index, Location, Rows, read_segment, store_segment};
+use crate::index::{Index, Listing, Location, Rows, read_segment, store_segment};
 use crate::mark::{Marks, Visitor, mark_archive};
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
@@ -378,24 +378,22 @@ fn read_live(repository: &Repository, group: &GroupUse) -> Result<Live> {
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
 fn rewrite_index(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -> Result<()> {
-    let stored: HashSet<PackId> =
-        repository.store.list(Area::Packs)?.into_iter().filter_map(pack_id).collect();
-    let survivors: HashSet<PackId> =
-        stored.into_iter().filter(|id| !doomed.contains_key(id)).collect();
+    let stored = Listing::read(&*repository.store)?;
+    let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains_key(&pack.id);
     let mut old = Vec::new();
     let mut new = Segments { repository, rows: Rows::default() };
     for unstored in repository.index.unstored() {
-        new.push(unstored.keep_packs(&survivors))?;
+        new.push(unstored.keep_packs(survives))?;
     }
     for key in repository.store.list(Area::Index)? {
         let Key::Index(id) = key else { continue };
         match read_segment(&repository.index_source(), id) {
             Ok(segment) => {
                 let full = segment.records.len() >= SEGMENT_CHUNKS_MAX / 2;
-                if full && segment.packs.iter().all(|pack| survivors.contains(&pack.id)) {
+                if full && segment.packs.iter().all(survives) {
                     continue;
                 }
-                new.push(segment.keep_packs(&survivors))?;
+                new.push(segment.keep_packs(survives))?;
             }
             // Its packs are known from their footers.
             Err(Error::Corrupt { .. }) => {}
@@ -429,13 +427,6 @@ impl Segments<'_> {
             store_segment(&*self.repository.store, &self.repository.metadata, &rows.sorted())?;
         }
         Ok(())
-    }
-}
-
-fn pack_id(key: Key) -> Option<PackId> {
-    match key {
-        Key::Pack(id) => Some(id),
-        _ => None,
     }
 }
 

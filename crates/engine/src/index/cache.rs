@@ -10,7 +10,7 @@ use std::io::{BufWriter, Cursor};
 use std::path::{Path, PathBuf};
 
 use format::index::Tables;
-use format::{PackId, RepositoryId, SegmentId, SlotId};
+use format::{RepositoryId, SegmentId, SlotId};
 
 use super::segment::{self, Segment};
 use crate::error::{Error, Result};
@@ -85,11 +85,11 @@ impl Cache {
             .map_err(|error| Error::decode("the local index", 0, error))
     }
 
-    /// Notes that the archive of this fingerprint needs no other packs than these: what is kept of `job`.
-    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32], packs: &[PackId]) {
+    /// Notes that the archive of this fingerprint needs no other packs than those of these hashes: what is kept of `job`.
+    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32], packs: &[[u8; 32]]) {
         let Some(path) = self.complete_path(job) else { return };
         let mut bytes = fingerprint.to_vec();
-        packs.iter().for_each(|pack| bytes.extend_from_slice(pack.as_bytes()));
+        packs.iter().for_each(|pack| bytes.extend_from_slice(pack));
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
         let part = path.with_extension("part");
         // A convenience: without it the next backup looks every chunk up.
@@ -98,14 +98,14 @@ impl Cache {
         }
     }
 
-    /// The packs that were noted for the archive of this fingerprint, if it is the one that was noted last for `job`.
-    pub(crate) fn complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> Option<Vec<PackId>> {
+    /// The hashes that were noted for the archive of this fingerprint, if it is the one that was noted last for `job`.
+    pub(crate) fn complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
         let bytes = fs::read(self.complete_path(job)?).ok()?;
         let (bytes, hash) = bytes.split_last_chunk::<32>()?;
         let (noted, packs) = bytes.split_first_chunk::<32>()?;
         let (packs, rest) = packs.as_chunks::<32>();
         let sound = noted == fingerprint && rest.is_empty() && blake3::hash(bytes) == *hash;
-        sound.then(|| packs.iter().copied().map(PackId::from_bytes).collect())
+        sound.then(|| packs.to_vec())
     }
 
     fn complete_path(&self, job: &[u8; 32]) -> Option<PathBuf> {

@@ -117,10 +117,13 @@ impl LocalStore {
         let fail = |source| StoreError::new("remove", self.root.display(), source);
         self.delete(&Key::Config)?;
         self.sync()?;
-        for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
+        for area in [Area::Slots, Area::Index, Area::Archives] {
             for key in self.list(area)? {
                 self.delete(&key)?;
             }
+        }
+        for (id, _) in self.list_packs()? {
+            self.delete(&Key::Pack(id))?;
         }
         self.sweep()?;
         self.clear().map_err(fail)?;
