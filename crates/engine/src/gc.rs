@@ -252,7 +252,7 @@ fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
             let Some(pack) = group.and_then(|group| uses.get_mut(group.pack as usize)) else {
                 continue;
             };
-            let live = marks.is_set(segment, place as u64);
+            let live = marks.is_set((segment, place as u64));
             pack.plain_len += u64::from(record.len);
             pack.live_len += if live { u64::from(record.len) } else { 0 };
         }
@@ -276,7 +276,7 @@ fn group_uses(index: &Index, marks: &Marks, packs: &[PackUse]) -> Vec<GroupUse> 
             let Some(row) = tables.group(group) else { continue };
             let Some(pack) = tables.pack(row.pack) else { continue };
             if wanted.contains(&pack.id) {
-                let live = marks.is_set(segment, place as u64);
+                let live = marks.is_set((segment, place as u64));
                 let new = GroupUse { pack, row, chunks: Vec::new() };
                 let chunks = &mut groups.entry(group).or_insert(new).chunks;
                 chunks.push(ChunkUse { id, offset, len, live });

@@ -11,8 +11,9 @@
 //!   before that is undefined.
 //! - `get` of a range fails when the range is not fully there.
 //! - `list` gives every object whose put returned before the call and that is not deleted; objects put during the call may or
-//!   may not be in it; it never invents one. So does `list_packs`, with the length that each pack has. What is no object by its name, type or first bytes is passed over; the next
-//!   `notices` tell of it. An area in which nothing was ever put is empty.
+//!   may not be in it; it never invents one. What is no object by its name, type or first bytes is passed over; the next
+//!   `notices` tell of it. An area in which nothing was ever put is empty. `list_packs` does the same, and gives the length
+//!   that each pack has; what begins otherwise than a pack is not known to it.
 //! - `delete` of an absent object succeeds.
 //! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other. Whoever waited
 //!   for as long as he was willing to gets `Busy`.

@@ -223,3 +223,19 @@ fn an_archive_that_cannot_be_read_is_counted_too() {
     let begin = "garret: 1 of 2 archives cannot be restored whole: one (not all of it can be looked at); the other 1 can";
     assert!(line.starts_with(begin), "{line}");
 }
+
+#[test]
+fn a_damaged_index_is_removed_and_made_again() {
+    let dir = two_archives();
+    for segment in super::files_below(&dir.path("repo/index")) {
+        flip(&segment, 70);
+    }
+    let line = closing(&dir, &[]);
+    let advice = "every archive can be restored whole; remove what is in index/ while no program is running, which is \
+                  made again from the packs, and run garret check again";
+    assert!(line.ends_with(advice), "{line}");
+    for segment in super::files_below(&dir.path("repo/index")) {
+        fs::remove_file(segment).unwrap();
+    }
+    dir.run(&["check", "--verify-data", "repo"]).succeeds();
+}
