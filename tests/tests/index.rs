@@ -166,6 +166,93 @@ fn a_lost_pack_is_told_and_the_next_backup_of_the_same_source_heals_every_archiv
     }
 }
 
+/// The length that a pack has afterwards.
+type Cut = fn(u64) -> u64;
+
+/// What can happen to a pack without anybody touching its index: a copy that broke off, a disk that lost blocks.
+const CUTS: [(&str, Cut); 6] = [
+    ("emptied", |_| 0),
+    ("cut in its header", |_| 20),
+    ("cut to its header", |_| 32),
+    ("cut in half", |len| len / 2),
+    ("cut by a byte", |len| len - 1),
+    ("longer by a byte", |len| len + 1),
+];
+
+#[test]
+fn a_pack_in_another_length_counts_for_what_is_left_of_it_and_the_next_backup_heals() {
+    let path = fs::canonicalize("/bin/sh").unwrap();
+    let content = fs::read(&path).unwrap();
+    for (what, cut) in CUTS {
+        for with_cache in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path().join("repo");
+            let mut lab = Lab::local(&root, KeyMode::Passphrase);
+            lab.cache = with_cache.then(|| dir.path().join("cache"));
+            lab.backup_path("a", &path).unwrap();
+            let noise = Image::noise(1, 300_000).bytes;
+            lab.backup_bytes("b", &noise).unwrap();
+            lab.backup_bytes("c", &Image::noise(2, 300_000).bytes).unwrap();
+            let packs = packs(&root);
+            assert!(packs.len() >= 3, "{packs:?}");
+            for (number, pack) in packs.iter().enumerate() {
+                let when = format!("pack {number} {what}, with a copy of the index: {with_cache}");
+                let len = pack.metadata().unwrap().len();
+                let file = fs::File::options().write(true).open(pack).unwrap();
+                file.set_len(cut(len)).unwrap();
+                lab.backup_path(&format!("a{number}"), &path).unwrap();
+                lab.backup_bytes(&format!("b{number}"), &noise).unwrap();
+                for (name, expected) in [("a", &content), ("b", &noise)] {
+                    let name = format!("{name}{number}");
+                    let restored = lab.restore_bytes(&name);
+                    let restored = restored.unwrap_or_else(|e| panic!("{when}: {name}: {e}"));
+                    assert!(restored == *expected, "{when}: {name}");
+                }
+                let fresh = lab.with_cache(None);
+                assert!(fresh.restore_bytes(&format!("b{number}")).unwrap() == noise, "{when}");
+            }
+            // Archives that lack their own list of files are beyond help; the others stay whole through a gc.
+            for name in ["a", "b", "c"] {
+                lab.delete(name).unwrap();
+            }
+            for number in 0..packs.len() - 1 {
+                lab.delete(&format!("a{number}")).unwrap();
+                lab.delete(&format!("b{number}")).unwrap();
+            }
+            lab.gc().unwrap();
+            let last = packs.len() - 1;
+            assert!(lab.restore_bytes(&format!("a{last}")).unwrap() == content, "{what}");
+            assert!(lab.restore_bytes(&format!("b{last}")).unwrap() == noise, "{what}");
+        }
+    }
+}
+
+/// A whole pack that comes back, after what was left of it was listed, counts again.
+#[test]
+fn a_pack_that_gets_its_length_back_counts_as_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repo");
+    let mut lab = Lab::local(&root, KeyMode::None);
+    lab.cache = Some(dir.path().join("cache"));
+    let (one, two) = (Image::noise(1, 300_000).bytes, Image::noise(2, 300_000).bytes);
+    lab.backup_bytes("one", &one).unwrap();
+    let (pack, whole) = (largest_pack(&root), fs::read(largest_pack(&root)).unwrap());
+    for _ in 0..2 {
+        fs::write(&pack, &whole[..whole.len() / 2]).unwrap();
+        assert!(lab.restore_bytes("one").is_err());
+        lab.backup_bytes("two", &two).unwrap();
+        fs::write(&pack, &whole).unwrap();
+        assert!(lab.restore_bytes("one").unwrap() == one);
+        assert_eq!(lab.backup_bytes("again", &one).unwrap().written.chunk_count, 0);
+        // The row that was written meanwhile is wrong now, and does no harm.
+        let (report, problems) = lab.check_reporting(true).unwrap();
+        assert!(problems.iter().all(|text| text.starts_with("index/")), "{problems:?}");
+        assert_eq!((report.damaged_packs, report.incomplete.len()), (0, 0), "{problems:?}");
+        lab.delete("two").unwrap();
+        lab.delete("again").unwrap();
+    }
+}
+
 /// Two losses at once: the only list of the lost pack is lost with it, so nothing tells that an untouched file's content of
 /// the archive before is not there any more.
 #[test]
@@ -188,13 +275,16 @@ fn a_pack_and_the_index_lost_together_make_no_archive_that_does_not_restore() {
     }
 }
 
-fn largest_pack(root: &Path) -> PathBuf {
+fn packs(root: &Path) -> Vec<PathBuf> {
     let shards = fs::read_dir(root.join("packs")).unwrap();
     let packs = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+    let mut packs: Vec<PathBuf> = packs.map(|pack| pack.unwrap().path()).collect();
+    packs.sort();
     packs
-        .map(|pack| pack.unwrap().path())
-        .max_by_key(|path| path.metadata().unwrap().len())
-        .unwrap()
+}
+
+fn largest_pack(root: &Path) -> PathBuf {
+    packs(root).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
 #[test]

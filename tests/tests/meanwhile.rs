@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use engine::{Access, AllocationMode, Input, Problem, ProblemKind, Progress, RestoreOptions};
 use format::archive::Archive;
@@ -155,4 +156,153 @@ fn an_archive_tells_its_first_problems_and_counts_them_all() {
     let is_cut = |text: &String| text.len() <= 1024 && text.len() >= 1022;
     assert!(archive.problems.iter().all(is_cut));
     assert!(archive.problems.iter().zip(&problems).all(|(cut, whole)| whole.starts_with(cut)));
+}
+
+/// A user's tree with `count` files in `d`, and a directory of somebody else beside it. Gives both.
+fn tree_and_secret(temp: &Path, count: usize) -> (PathBuf, PathBuf) {
+    let (tree, secret) = (temp.join("evil"), temp.join("root"));
+    for (directory, content) in [(tree.join("d"), &b"own"[..]), (secret.clone(), SECRET)] {
+        fs::create_dir_all(directory.join("below")).unwrap();
+        for number in 0..count {
+            fs::write(directory.join(format!("f{number:04}")), content).unwrap();
+            fs::write(directory.join(format!("below/f{number:04}")), content).unwrap();
+        }
+    }
+    (tree, secret)
+}
+
+const SECRET: &[u8] = b"nobody else's business";
+
+/// Exchanges what is at two paths.
+fn exchange(one: &Path, two: &Path) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE).unwrap();
+}
+
+/// Every item of the archive: the path and, of a file, its content.
+fn stored(lab: &Lab) -> Vec<(String, Option<Vec<u8>>)> {
+    let repository = lab.open(Access::Read).unwrap();
+    let archive = repository.archive("a").unwrap();
+    let items = repository.items(&archive).unwrap().into_iter();
+    let content = |path: &[u8]| {
+        let mut bytes = Vec::new();
+        engine::restore(
+            &repository,
+            &archive,
+            &mut engine::Selection::new([path.to_vec()]),
+            engine::Destination::Stream(&mut bytes),
+            &lab.restore_options(),
+            &engine::Silent,
+        )
+        .unwrap();
+        bytes
+    };
+    let item = |item: format::archive::Item| {
+        let is_file = matches!(item.kind, format::archive::ItemKind::File(_));
+        let bytes = is_file.then(|| content(&item.path));
+        (String::from_utf8(item.path).unwrap(), bytes)
+    };
+    items.map(item).collect()
+}
+
+/// Who owns a tree puts a link in place of a directory of it: when it was listed, when a file in it was, when one below was.
+#[test]
+fn a_directory_that_becomes_a_link_while_it_is_walked_leads_nowhere_else() {
+    for moment in ["evil/d", "d/below", "below/f0003", "d/f0000", "d/f0003"] {
+        for threads in [1, 3] {
+            let temp = TempDir::new().unwrap();
+            let (tree, secret) = tree_and_secret(temp.path(), 8);
+            let link = tree.join("z");
+            std::os::unix::fs::symlink(&secret, &link).unwrap();
+            let (mut lab, _) = Lab::memory(KeyMode::None);
+            lab.threads = threads;
+            let once = std::sync::Once::new();
+            let act = || once.call_once(|| exchange(&tree.join("d"), &link));
+            let (archive, said) = backup(&lab, &tree, moment, &act);
+            assert!(once.is_completed(), "{moment}");
+            assert!(archive.is_complete(), "{moment}: {said:?}");
+            let files: Vec<_> = stored(&lab).into_iter().filter(|(_, c)| c.is_some()).collect();
+            // Those of `d`, and once more of what has the name of the link now.
+            assert_eq!(files.len(), 32, "{moment}");
+            let all_own = files.iter().all(|(_, content)| content.as_deref() == Some(b"own"));
+            assert!(all_own, "{moment}, {threads} threads");
+        }
+    }
+}
+
+/// Sets the flag in the end, also when the test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The same by somebody who knows no moment and tries all the time.
+#[test]
+fn a_directory_that_is_exchanged_for_a_link_all_the_time_leads_nowhere_else() {
+    let temp = TempDir::new().unwrap();
+    let (tree, secret) = tree_and_secret(temp.path(), 300);
+    let link = temp.path().join("link");
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                exchange(&tree.join("d"), &link);
+            }
+        });
+        let _done = Done(&done);
+        for round in 0..12 {
+            let (lab, _) = Lab::memory(KeyMode::None);
+            let (_, said) = backup(&lab, &tree, "nothing", &|| {});
+            let stored = stored(&lab);
+            let is_secret = |content: &Option<Vec<u8>>| content.as_deref() == Some(SECRET);
+            let strange = stored.iter().find(|(_, content)| is_secret(content));
+            assert_eq!(strange, None, "round {round}: {said:?}");
+        }
+    });
+}
+
+/// Directories far above are closed while the walk is deep below them, and found again.
+#[test]
+fn a_tree_of_any_depth_is_walked_with_few_open_directories_and_what_is_moved_loses_only_itself() {
+    const DEPTH: usize = 200;
+    for moved in [None, Some(100)] {
+        let temp = TempDir::new().unwrap();
+        let mut path = temp.path().join("tree");
+        let mut paths = Vec::new();
+        for depth in 0..DEPTH {
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("a"), format!("{depth}")).unwrap();
+            fs::write(path.join("z"), format!("{depth}")).unwrap();
+            paths.push(path.clone());
+            path.push("d");
+        }
+        let (lab, _) = Lab::memory(KeyMode::None);
+        let open = AtomicUsize::new(0);
+        let deepest = paths.last().unwrap().join("a").display().to_string();
+        let (archive, said) = backup(&lab, &paths[0], &deepest, &|| {
+            let count = fs::read_dir("/proc/self/fd").unwrap().count();
+            open.store(count, Ordering::Relaxed);
+            if let Some(depth) = moved {
+                fs::rename(&paths[depth], temp.path().join("elsewhere")).unwrap();
+            }
+        });
+        assert!(open.into_inner() < 150, "other tests have some open too");
+        let files = archive.file_count;
+        match moved {
+            None => {
+                assert_eq!((&said[..], files), (&[][..], 2 * DEPTH as u64));
+            }
+            Some(depth) => {
+                // What is above in the closed part cannot be found from below any more.
+                assert!(said.iter().all(|problem| problem.kind == ProblemKind::Loss));
+                let told = said.iter().filter(|p| p.text.ends_with("it was moved meanwhile"));
+                assert_eq!(told.count(), depth - 32, "{said:?}");
+                assert_eq!(files, 2 * DEPTH as u64 - (depth as u64 - 32), "{said:?}");
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use format::archive::{Device, Item, ItemKind};
-use image::{Kind, Metadata, RawFile, Source, SourceError, lstat, read_link};
+use image::{At, Kind, Metadata, RawFile, Source, SourceError, lstat};
 
 use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result, message};
@@ -275,7 +275,9 @@ impl Comparer<'_> {
             Err(error) => return Err(error.into()),
         };
         match (&item.kind, found.kind) {
-            (ItemKind::Symlink(from), Kind::Symlink) => Ok(other_target(from, &read_link(path)?)),
+            (ItemKind::Symlink(from), Kind::Symlink) => {
+                Ok(other_target(from, &At::path(path).read_link()?))
+            }
             (ItemKind::File(_), Kind::Regular | Kind::Block) => {
                 let Some(stored) = StoredFile::open(self.repository, item)? else {
                     return Ok(None);
@@ -410,8 +412,7 @@ fn describe_found(item: &ItemKind, found: &Metadata) -> String {
 }
 
 fn stat(path: &Path) -> Result<Metadata, SourceError> {
-    let found = std::fs::metadata(path).map_err(|error| SourceError::new(path, "stat", error))?;
-    Ok(Metadata::from(&found))
+    At::path(path).stat(true)
 }
 
 /// Differences found so far, in the order of the file.

@@ -17,7 +17,7 @@ use crate::archive::NamedArchive;
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
 use crate::group::{CompressedGroup, Compression, OpenGroup};
-use crate::index::{Index, Location, Rows, read_segment, store_segment};
+use crate::index::{Index, Listing, Location, Rows, read_segment, store_segment};
 use crate::mark::{Marks, Visitor, mark_archive};
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
@@ -255,7 +255,7 @@ fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
             let Some(pack) = group.and_then(|group| uses.get_mut(group.pack as usize)) else {
                 continue;
             };
-            let live = marks.is_set(segment, place as u64);
+            let live = marks.is_set((segment, place as u64));
             pack.plain_len += u64::from(record.len);
             pack.live_len += if live { u64::from(record.len) } else { 0 };
         }
@@ -279,7 +279,7 @@ fn group_uses(index: &Index, marks: &Marks, packs: &[PackUse]) -> Vec<GroupUse> 
             let Some(row) = tables.group(group) else { continue };
             let Some(pack) = tables.pack(row.pack) else { continue };
             if wanted.contains(&pack.id) {
-                let live = marks.is_set(segment, place as u64);
+                let live = marks.is_set((segment, place as u64));
                 let new = GroupUse { pack, row, chunks: Vec::new() };
                 let chunks = &mut groups.entry(group).or_insert(new).chunks;
                 chunks.push(ChunkUse { id, offset, len, live });
@@ -381,24 +381,22 @@ fn read_live(repository: &Repository, group: &GroupUse) -> Result<Live> {
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
 fn rewrite_index(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -> Result<()> {
-    let stored: HashSet<PackId> =
-        repository.store.list(Area::Packs)?.into_iter().filter_map(pack_id).collect();
-    let survivors: HashSet<PackId> =
-        stored.into_iter().filter(|id| !doomed.contains_key(id)).collect();
+    let stored = Listing::read(&*repository.store)?;
+    let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains_key(&pack.id);
     let mut old = Vec::new();
     let mut new = Segments { repository, rows: Rows::default() };
     for unstored in repository.index.unstored() {
-        new.push(unstored.keep_packs(&survivors))?;
+        new.push(unstored.keep_packs(survives))?;
     }
     for key in repository.store.list(Area::Index)? {
         let Key::Index(id) = key else { continue };
         match read_segment(&repository.index_source(), id) {
             Ok(segment) => {
                 let full = segment.records.len() >= SEGMENT_CHUNKS_MAX / 2;
-                if full && segment.packs.iter().all(|pack| survivors.contains(&pack.id)) {
+                if full && segment.packs.iter().all(survives) {
                     continue;
                 }
-                new.push(segment.keep_packs(&survivors))?;
+                new.push(segment.keep_packs(survives))?;
             }
             // Its packs are known from their footers.
             Err(Error::Corrupt { .. }) => {}
@@ -432,13 +430,6 @@ impl Segments<'_> {
             store_segment(&*self.repository.store, &self.repository.metadata, &rows.sorted())?;
         }
         Ok(())
-    }
-}
-
-fn pack_id(key: Key) -> Option<PackId> {
-    match key {
-        Key::Pack(id) => Some(id),
-        _ => None,
     }
 }
 

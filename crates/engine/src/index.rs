@@ -3,13 +3,14 @@
 //! The truth is in the packs; the repository's index segments are a faster way to read the same; the client's own copy is a
 //! faster way again. Opening brings the copy up to date: segments it has not seen are read, and packs that no segment
 //! covers (a crashed session left them, or `index/` is gone) are read from their footers. A chunk counts as present only if
-//! its pack was in the repository's listing when the index was opened, so a lost pack is stored again by the next backup.
+//! its pack was in the repository's listing when the index was opened, in the length that it was written in; of one in
+//! another length what its groups still hold. So what is lost with or of a pack is stored again by the next backup.
 
 mod cache;
 mod segment;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
 use format::object::{Envelope, Kind};
@@ -76,12 +77,7 @@ impl Index {
         progress: &dyn Progress,
     ) -> Result<()> {
         let store = source.packs.store;
-        let mut missing: HashSet<PackId> = HashSet::new();
-        for key in store.list(Area::Packs)? {
-            if let Key::Pack(id) = key {
-                missing.insert(id);
-            }
-        }
+        let stored = Listing::read(store)?;
         let mut listed: HashSet<SegmentId> = HashSet::new();
         for key in store.list(Area::Index)? {
             if let Key::Index(id) = key {
@@ -90,7 +86,7 @@ impl Index {
         }
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
         let is_stale = |segment: &Segment| {
-            segment::packs(segment).iter().any(|pack| !missing.contains(&pack.id))
+            segment::packs(segment).iter().any(|pack| !stored.has(pack))
                 || segment.sources.iter().any(|id| !listed.contains(id))
         };
         if self.segments.iter().any(is_stale) {
@@ -103,12 +99,12 @@ impl Index {
             // One of them may cover packs that were read from their footers.
             drop(self.take_unstored());
         }
-        let stored = missing.clone();
+        let mut missing: HashSet<PackId> = stored.lens.keys().copied().collect();
         for pack in self.segments.iter().flat_map(segment::packs) {
             missing.remove(&pack.id);
         }
-        self.load_segments(source, unknown, &stored, &mut missing, progress)?;
-        self.load_footers(source, missing, progress)
+        let otherwise = self.load_segments(source, unknown, &stored, &mut missing, progress)?;
+        self.load_footers(source, missing, &otherwise, progress)
     }
 
     /// An index that knows nothing, in memory.
@@ -123,20 +119,23 @@ impl Index {
         }
     }
 
-    /// Adds the repository's segments that the copy does not have yet.
+    /// Adds the repository's segments that the copy does not have yet. Gives the packs of which they list what is not so.
     fn load_segments(
         &mut self,
         source: &IndexSource<'_>,
         mut unknown: Vec<SegmentId>,
-        stored: &HashSet<PackId>,
+        stored: &Listing,
         missing: &mut HashSet<PackId>,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<HashSet<PackId>> {
         unknown.sort_unstable();
+        let mut otherwise = HashSet::new();
         for id in unknown {
             match read_segment(source, id) {
                 Ok(rows) => {
-                    let rows = rows.keep_packs(stored);
+                    let other = rows.packs.iter().filter(|pack| !stored.has(pack));
+                    otherwise.extend(other.map(|pack| pack.id));
+                    let rows = rows.keep_packs(|pack| stored.has(pack));
                     rows.packs.iter().for_each(|pack| {
                         missing.remove(&pack.id);
                     });
@@ -149,14 +148,15 @@ impl Index {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(otherwise)
     }
 
-    /// Adds the packs that no segment covers.
+    /// Adds the packs that no segment covers; `otherwise` are listed in another length than they have.
     fn load_footers(
         &mut self,
         source: &IndexSource<'_>,
         missing: HashSet<PackId>,
+        otherwise: &HashSet<PackId>,
         progress: &dyn Progress,
     ) -> Result<()> {
         if missing.is_empty() {
@@ -165,7 +165,7 @@ impl Index {
         progress.begin(Phase::Index, None);
         let mut missing: Vec<PackId> = missing.into_iter().collect();
         missing.sort_unstable();
-        let mut rows = Rows::default();
+        let (mut rows, mut cut) = (Rows::default(), Cut::default());
         for id in missing {
             if source.packs.is_foreign(id) {
                 continue;
@@ -176,7 +176,10 @@ impl Index {
                     Err(error.into())
                 }
                 error => {
-                    progress.problem(&Problem::new(&error));
+                    match otherwise.contains(&id) {
+                        true => cut.add(id),
+                        false => progress.problem(&Problem::new(&error)),
+                    }
                     source.packs.salvage(id, source.hasher)
                 }
             });
@@ -192,6 +195,7 @@ impl Index {
             self.add(&rows.sorted().encode(), None)?;
         }
         progress.end();
+        cut.tell(progress);
         Ok(())
     }
 
@@ -239,21 +243,23 @@ impl Index {
     /// Notes that every chunk of the archive of this fingerprint was found in this index: the next backup of `job` need not
     /// look them up again while no pack is lost.
     pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) {
-        let mut packs: Vec<PackId> = self.packs().collect();
+        let mut packs: Vec<[u8; 32]> = self.packs().collect();
         packs.sort_unstable();
         self.cache.note_complete(job, fingerprint, &packs);
     }
 
     /// Whether that was noted, and every pack that there was then is still there.
     pub(crate) fn is_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> bool {
-        let packs: HashSet<PackId> = self.packs().collect();
+        let packs: HashSet<[u8; 32]> = self.packs().collect();
         let noted = self.cache.complete(job, fingerprint);
         noted.is_some_and(|noted| noted.iter().all(|pack| packs.contains(pack)))
     }
 
-    /// The packs that the index covers: all were in the listing when it was opened, or were written since.
-    fn packs(&self) -> impl Iterator<Item = PackId> {
-        self.segments.iter().flat_map(segment::packs).map(|pack| pack.id)
+    /// Hashes of the rows of the packs that the index covers: all were in the listing when it was opened, each in its length,
+    /// or were written since.
+    fn packs(&self) -> impl Iterator<Item = [u8; 32]> {
+        let packs = self.segments.iter().flat_map(segment::packs);
+        packs.map(|pack| *blake3::hash(&pack.encode()).as_bytes())
     }
 
     /// The tables of every segment, in the order that [`Location::record`] counts.
@@ -276,6 +282,48 @@ impl Index {
     pub(crate) fn unstored(&self) -> impl Iterator<Item = Rows> {
         let unstored = self.segments.iter().filter(|segment| segment.sources.is_empty());
         unstored.map(|segment| Rows::from_tables(&segment.tables()))
+    }
+}
+
+/// The packs that the repository holds, and the length of each in bytes.
+pub(crate) struct Listing {
+    lens: HashMap<PackId, u64>,
+}
+
+impl Listing {
+    pub(crate) fn read(store: &dyn Store) -> Result<Self> {
+        Ok(Listing { lens: store.list_packs()?.into_iter().collect() })
+    }
+
+    /// Whether the pack is there in the length that it was written in.
+    pub(crate) fn has(&self, pack: &PackRow) -> bool {
+        self.lens.get(&pack.id) == Some(&u64::from(pack.len))
+    }
+}
+
+/// Packs that are not as long as they were written, on their way into one line.
+#[derive(Default)]
+struct Cut {
+    first: Option<PackId>,
+    count: u64,
+}
+
+impl Cut {
+    fn add(&mut self, id: PackId) {
+        self.first.get_or_insert(id);
+        self.count += 1;
+    }
+
+    fn tell(&self, progress: &dyn Progress) {
+        let Some(first) = self.first.map(Key::Pack) else { return };
+        let more = match self.count {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        progress.wait(&format!(
+            "{first}{more}: not as long as it was written; what it lost is stored again when it is backed up again; \
+             `garret check --verify-data` says what needs it"
+        ));
     }
 }
 

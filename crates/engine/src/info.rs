@@ -179,7 +179,7 @@ fn new_len(
     let mut sum = 0;
     for entry in RecipeReader::new(chunks, &content.recipe, &object) {
         if let Entry::Chunk { id, len } = entry?
-            && repository.index.find(&id).is_some_and(|location| marks.set(&location))
+            && repository.index.find(&id).is_some_and(|location| marks.set(location.record))
         {
             sum += u64::from(len);
         }

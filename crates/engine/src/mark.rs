@@ -28,8 +28,7 @@ impl Marks {
     }
 
     /// Marks a record; whether it was not marked before.
-    pub(crate) fn set(&mut self, location: &Location) -> bool {
-        let (segment, place) = location.record;
+    pub(crate) fn set(&mut self, (segment, place): (usize, u64)) -> bool {
         let Some(word) =
             self.bits.get_mut(segment).and_then(|words| words.get_mut((place / 64) as usize))
         else {
@@ -41,8 +40,8 @@ impl Marks {
         new
     }
 
-    /// Whether record `place` of index segment `segment` is marked.
-    pub(crate) fn is_set(&self, segment: usize, place: u64) -> bool {
+    /// Whether a record is marked: the index segment and the place in it.
+    pub(crate) fn is_set(&self, (segment, place): (usize, u64)) -> bool {
         let word = self.bits.get(segment).and_then(|words| words.get((place / 64) as usize));
         word.is_some_and(|word| word & (1 << (place % 64)) != 0)
     }
@@ -120,6 +119,6 @@ impl Marker<'_, '_> {
     fn chunk(&mut self, id: &ChunkId, path: &[u8]) -> bool {
         let location = self.chunks.repository.index.find(id);
         self.visitor.chunk(path, id, location.as_ref());
-        location.is_none_or(|location| self.marks.set(&location))
+        location.is_none_or(|location| self.marks.set(location.record))
     }
 }

@@ -267,10 +267,14 @@ impl PackReader<'_> {
         let key = Key::Pack(id);
         let object = key.to_string();
         let len = self.store.len(&key)?;
+        let mut footer = Footer::default();
+        if len < PACK_HEADER_LEN as u64 {
+            // Nothing is left of it, and so gc may drop it.
+            return Ok((PackRow { id, salt: [0; SALT_LEN], len: len as u32 }, footer));
+        }
         let head = self.store.get(&key, 0..PACK_HEADER_LEN as u64)?;
         let salt = decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
         let row = PackRow { id, salt, len: u32::try_from(len).unwrap_or(u32::MAX) };
-        let mut footer = Footer::default();
         let mut offset = PACK_HEADER_LEN as u64;
         while offset + SEALED_FRAME_LEN as u64 <= u64::from(row.len) {
             let head = self.store.get(&key, offset..offset + SEALED_FRAME_LEN as u64)?;

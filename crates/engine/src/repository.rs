@@ -473,8 +473,8 @@ impl Repository {
 
     /// Bytes of all packs, index segments and archives.
     pub fn stored_len(&self) -> Result<u64> {
-        let mut sum = 0;
-        for area in [Area::Packs, Area::Index, Area::Archives] {
+        let mut sum = self.store.list_packs()?.into_iter().map(|(_, len)| len).sum();
+        for area in [Area::Index, Area::Archives] {
             for key in self.store.list(area)? {
                 sum += self.store.len(&key)?;
             }

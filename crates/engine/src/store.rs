@@ -12,7 +12,8 @@
 //! - `get` of a range fails when the range is not fully there.
 //! - `list` gives every object whose put returned before the call and that is not deleted; objects put during the call may or
 //!   may not be in it; it never invents one. What is no object by its name, type or first bytes is passed over; the next
-//!   `notices` tell of it. An area in which nothing was ever put is empty.
+//!   `notices` tell of it. An area in which nothing was ever put is empty. `list_packs` does the same, and gives the length
+//!   that each pack has; what begins otherwise than a pack is not known to it.
 //! - `delete` of an absent object succeeds.
 //! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other. Whoever waited
 //!   for as long as he was willing to gets `Busy`.
@@ -60,13 +61,11 @@ impl fmt::Display for Key {
     }
 }
 
-/// The kinds of objects that can be listed.
+/// The kinds of objects that can be listed by their names alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     /// Key slots.
     Slots,
-    /// Packs.
-    Packs,
     /// Index segments.
     Index,
     /// Archives.
@@ -154,6 +153,8 @@ pub trait Store: Send + Sync {
     fn len(&self, key: &Key) -> Result<u64, StoreError>;
     /// The objects of one kind, in no order.
     fn list(&self, area: Area) -> Result<Vec<Key>, StoreError>;
+    /// The packs and their lengths in bytes, in no order.
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError>;
     /// Removes the object.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
     /// Makes the next sync cover an object that another process put and perhaps never synced.

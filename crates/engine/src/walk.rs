@@ -1,21 +1,34 @@
 //! From what the user named to what will be stored: files, directories and links in a fixed order.
 //!
 //! A path is stored relative: normalised, without its leading `/` and `../`. Directories come before what is in them, names
-//! in byte order, so that two backups of the same tree make the same item stream. A directory is read once, whole, and open
-//! no longer than that; memory is that of the names of the directories from the named path down to where the walk is.
+//! in byte order, so that two backups of the same tree make the same item stream. A directory is opened once and read whole;
+//! what is in it is reached through it, so nobody who exchanges directories for links meanwhile leads the walk elsewhere.
+//! Memory is that of the names of the directories from the named path down to where the walk is, of which at most
+//! [`OUTER_OPEN`] and [`INNER_OPEN`] are open.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use image::{Kind, Listing, Metadata, SourceError, list, lstat};
+use image::{At, Kind, LOOKS_MAX, Listing, Metadata, SourceError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::pattern::Patterns;
+
+/// Directories that stay open while the walk is below them, counted from the named path. What others can move about usually
+/// lies deeper, so that they can lose nothing but their own.
+const OUTER_OPEN: usize = 32;
+/// Directories that are open above where the walk is. Those between are closed, and opened again on the way back.
+const INNER_OPEN: usize = 32;
+
+/// Longest path in bytes: programs cannot name a longer one, and each level keeps its own.
+const PATH_LEN_MAX: usize = 4096;
 
 /// A file system object on its way into an archive.
 #[derive(Debug)]
@@ -32,7 +45,23 @@ pub(crate) struct Found {
     /// Whether a link stands at the path, and `metadata` is of what is behind it.
     pub(crate) followed: bool,
     /// The directory itself, open, if it is one and can be read.
-    pub(crate) directory: Option<OwnedFd>,
+    pub(crate) directory: Option<Arc<OwnedFd>>,
+    /// The directory that it was found in; none of the named path.
+    parent: Option<Arc<OwnedFd>>,
+}
+
+impl Found {
+    /// Where it is, whatever was put in place of the directories above it.
+    pub(crate) fn at(&self) -> At<'_> {
+        place(self.parent.as_deref(), &self.path)
+    }
+}
+
+fn place<'a>(parent: Option<&'a OwnedFd>, path: &'a Path) -> At<'a> {
+    match parent {
+        Some(parent) => At::inside(parent.as_fd(), path),
+        None => At::path(path),
+    }
 }
 
 /// What a walk passes over without a word.
@@ -70,6 +99,26 @@ struct Level {
     path: PathBuf,
     stored: Vec<u8>,
     names: std::vec::IntoIter<OsString>,
+    /// None while the walk is deep below.
+    directory: Option<Arc<OwnedFd>>,
+    /// Its device and inode.
+    identity: (u64, u64),
+}
+
+/// What is to be visited next.
+struct Next {
+    path: PathBuf,
+    stored: Vec<u8>,
+    parent: Option<Arc<OwnedFd>>,
+}
+
+/// What stands somewhere.
+struct Look {
+    metadata: Metadata,
+    identity: (u64, u64),
+    followed: bool,
+    /// Of a directory what is in it, or why that cannot be read.
+    listing: Option<Result<Listing, SourceError>>,
 }
 
 impl<'a> Walk<'a> {
@@ -92,22 +141,49 @@ impl<'a> Walk<'a> {
 
     /// Passes over what is in the directory that was found last.
     pub(crate) fn leave(&mut self) {
-        self.levels.pop();
+        self.ascend();
         self.failed = None;
         self.bare = None;
     }
 
-    /// The next path, and whether it was named.
-    fn next_path(&mut self) -> Option<(PathBuf, Vec<u8>, bool)> {
+    /// Enters a directory.
+    fn descend(&mut self, level: Level) {
+        self.levels.push(level);
+        if let Some(deep) = self.levels.len().checked_sub(1 + INNER_OPEN)
+            && deep >= OUTER_OPEN
+            && let Some(level) = self.levels.get_mut(deep)
+        {
+            level.directory = None;
+        }
+    }
+
+    /// Goes back to the directory above, which is opened again if it was closed.
+    fn ascend(&mut self) {
+        let inner = self.levels.pop().and_then(|level| level.directory);
+        if let (Some(inner), Some(above)) = (inner, self.levels.last_mut())
+            && above.directory.is_none()
+        {
+            above.directory = above_again(&inner, above.identity).map(Arc::new);
+        }
+    }
+
+    /// The next path.
+    fn next_path(&mut self) -> Option<Result<Next, SourceError>> {
         if let Some(path) = self.start.take() {
             let stored = stored_path(&path);
-            return Some((path, stored, true));
+            return Some(Ok(Next { path, stored, parent: None }));
         }
         loop {
             let level = self.levels.last_mut()?;
             let Some(name) = level.names.next() else {
-                self.levels.pop();
+                self.ascend();
                 continue;
+            };
+            let Some(parent) = level.directory.clone() else {
+                let why = std::io::Error::other("it was moved meanwhile");
+                let error = SourceError::new(&level.path, "store the rest of it", why);
+                self.ascend();
+                return Some(Err(error));
             };
             let mut stored = Vec::with_capacity(level.stored.len() + 1 + name.len());
             stored.extend_from_slice(&level.stored);
@@ -115,51 +191,78 @@ impl<'a> Walk<'a> {
                 stored.push(b'/');
             }
             stored.extend_from_slice(name.as_bytes());
-            return Some((level.path.join(&name), stored, false));
+            let path = level.path.join(&name);
+            return Some(if path.as_os_str().len() < PATH_LEN_MAX {
+                Ok(Next { path, stored, parent: Some(parent) })
+            } else {
+                Err(SourceError::new(&path, "stat", Errno::NAMETOOLONG))
+            });
         }
     }
 
-    fn visit(
-        &mut self,
-        path: PathBuf,
-        stored: Vec<u8>,
-        named: bool,
-    ) -> Result<Option<Found>, SourceError> {
+    /// Looks at what is to be visited; None if the rules pass over it.
+    fn look(&mut self, at: At<'_>, named: bool) -> Result<Option<Look>, SourceError> {
+        for _ in 0..LOOKS_MAX {
+            let mut metadata = at.stat(false)?;
+            let identity = (metadata.dev, metadata.ino);
+            // An image or a volume behind a named link is meant, not the link.
+            let followed = named && metadata.kind == Kind::Symlink;
+            if followed {
+                metadata = at.stat(true)?;
+            }
+            if self.rules.mounts && self.device.is_some_and(|device| device != metadata.dev) {
+                return Ok(None);
+            }
+            let mut listing = None;
+            if metadata.kind == Kind::Directory {
+                let identity = (metadata.dev, metadata.ino);
+                if self.rules.skip.is_some_and(|skip| skip.contains(&identity)) {
+                    return Ok(None);
+                }
+                let listed = at.list(followed);
+                match &listed {
+                    Ok(listed) if !listed.metadata.is_of_same(&metadata) => continue,
+                    Err(error) if is_no_directory(error) => continue,
+                    _ => listing = Some(listed),
+                }
+            }
+            self.device.get_or_insert(metadata.dev);
+            return Ok(Some(Look { metadata, identity, followed, listing }));
+        }
+        Err(at.exchanged())
+    }
+
+    fn visit(&mut self, next: Next) -> Result<Option<Found>, SourceError> {
+        let Next { path, stored, parent } = next;
+        let named = parent.is_none();
         if self.is_excluded(&stored) {
             return Ok(None);
         }
-        let mut metadata = lstat(&path)?;
-        let identity = (metadata.dev, metadata.ino);
-        let followed = named && metadata.kind == Kind::Symlink;
-        if followed {
-            metadata = follow(&path)?;
-        }
-        let device = *self.device.get_or_insert(metadata.dev);
-        if self.rules.mounts && metadata.dev != device {
+        let Some(look) = self.look(place(parent.as_deref(), &path), named)? else {
             return Ok(None);
-        }
+        };
+        let Look { metadata, identity, followed, listing } = look;
         let mut directory = None;
-        if metadata.kind == Kind::Directory {
-            let identity = (metadata.dev, metadata.ino);
-            if self.rules.skip.is_some_and(|skip| skip.contains(&identity)) {
-                return Ok(None);
+        match listing {
+            Some(Ok(listing)) if self.rules.caches && is_cache(&listing) => return Ok(None),
+            Some(Ok(listing)) => {
+                directory = Some(Arc::new(listing.directory));
+                self.bare = named.then(|| path.clone());
+                self.descend(Level {
+                    path: path.clone(),
+                    stored: stored.clone(),
+                    names: listing.names.into_iter(),
+                    directory: directory.clone(),
+                    identity: (metadata.dev, metadata.ino),
+                });
             }
-            match list(&path, named) {
-                Ok(listing) if self.rules.caches && is_cache(&listing) => return Ok(None),
-                Ok(listing) => {
-                    directory = Some(listing.directory);
-                    let names = listing.names.into_iter();
-                    let (path, stored) = (path.clone(), stored.clone());
-                    self.bare = named.then(|| path.clone());
-                    self.levels.push(Level { path, stored, names });
-                }
-                Err(error) => self.failed = Some(error),
-            }
+            Some(Err(error)) => self.failed = Some(error),
+            None => {}
         }
         if !named {
             self.bare = None;
         }
-        Ok(Some(Found { path, stored, metadata, named, identity, followed, directory }))
+        Ok(Some(Found { path, stored, metadata, named, identity, followed, directory, parent }))
     }
 
     /// Whether a pattern excludes what is stored so, by the path as it was named.
@@ -219,10 +322,18 @@ fn is_cache(listing: &Listing) -> bool {
     tag.read_exact_at(&mut found, 0).is_ok() && found == CACHE_SIGNATURE
 }
 
-/// What a named link points to: an image or a volume behind a link is meant, not the link.
-fn follow(path: &Path) -> Result<Metadata, SourceError> {
-    let stat = fs::metadata(path).map_err(|error| SourceError::new(path, "stat", error))?;
-    Ok(Metadata::from(&stat))
+/// The directory above an open one, if it is still that of this device and inode.
+fn above_again(inner: &OwnedFd, identity: (u64, u64)) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let above = rustix::fs::openat(inner, "..", flags, Mode::empty()).ok()?;
+    let stat = rustix::fs::fstat(&above).ok()?;
+    ((stat.st_dev, stat.st_ino) == identity).then_some(above)
+}
+
+/// Whether something that was a directory a moment before is none.
+fn is_no_directory(error: &SourceError) -> bool {
+    let errno = error.io_error().raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOTDIR | Errno::LOOP))
 }
 
 impl Iterator for Walk<'_> {
@@ -233,8 +344,7 @@ impl Iterator for Walk<'_> {
             return Some(Err(error));
         }
         loop {
-            let (path, stored, named) = self.next_path()?;
-            match self.visit(path, stored, named) {
+            match self.next_path()?.and_then(|next| self.visit(next)) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Some(Ok(found)),
                 Err(error) => {

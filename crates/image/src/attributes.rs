@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Gid, IFlags, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use crate::{SourceError, Time};
+use crate::{At, SourceError, Time};
 
 /// Set-user-id and set-group-id.
 const SET_ID_BITS: u32 = 0o6000;
@@ -47,13 +47,13 @@ impl Extra {
         Ok(Extra { xattrs, flags })
     }
 
-    /// That of `path` itself, which is neither opened nor followed: links and special files have no flags.
+    /// That of what is there itself, which is neither opened nor followed: links and special files have no flags.
     ///
     /// # Errors
     /// As [`of_file`](Self::of_file).
-    pub fn of_path(path: &Path, len_max: usize) -> Result<Extra, SourceError> {
-        let xattrs = read_xattrs(Handle::Path(path), len_max)
-            .map_err(|error| SourceError::new(path, "read the extended attributes", error))?;
+    pub fn of_place(at: At<'_>, len_max: usize) -> Result<Extra, SourceError> {
+        let xattrs = read_xattrs(Handle::Path(&at.as_path()), len_max)
+            .map_err(|error| at.error("read the extended attributes", error))?;
         Ok(Extra { xattrs, flags: 0 })
     }
 }

@@ -21,6 +21,8 @@
 //! - A source that cannot be read and a destination that cannot be written are different error
 //!   types, so a failing disk under an image is never taken for a failing repository, nor the
 //!   other way round. Both name the path, the operation and the cause.
+//! - What is below a named directory is reached from its descriptor, level by level ([`At`]): one that
+//!   others exchange for a link meanwhile leads nowhere else.
 //! - Nothing of the source is ever memory-mapped: a file cut short under a mapping kills the
 //!   process, a short `pread` does not.
 //! - Names in an archive are hostile: nothing is ever created outside the destination or reached
@@ -30,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod allocation;
+mod at;
 mod attributes;
 mod detect;
 mod device;
@@ -49,11 +52,12 @@ mod used;
 mod varint;
 
 pub use allocation::{AllocationMap, MapError};
+pub use at::{At, LOOKS_MAX, Listing};
 pub use attributes::{Attributes, Extra, Xattrs};
 pub use detect::{DETECT_BYTES, Detected, detect};
 pub use device::DeviceSink;
 pub use layout::{FileOrder, Layout, LayoutError, Lens, Part, Piece, RUNS_MAX};
-pub use metadata::{Kind, Listing, Metadata, Time, list, lstat, read_link};
+pub use metadata::{Kind, Metadata, Time, lstat};
 pub use partitions::section_starts;
 pub use parts::PartSource;
 pub use raw::RawFile;

@@ -1,6 +1,6 @@
 //! A regular file or a block device as a [`Source`].
 //!
-//! In: a path. Out: extents by SEEK_DATA/SEEK_HOLE, bytes by `pread`.
+//! In: a place. Out: extents by SEEK_DATA/SEEK_HOLE, bytes by `pread`.
 //!
 //! Page cache manners. The engine reads every byte of a disk once, and whoever else works on this
 //! machine should not lose his cache to that. What was in the page cache before a read stays
@@ -37,10 +37,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::{Advice, Mode, OFlags, SeekFrom};
+use rustix::fs::{Advice, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::{Extent, Extra, Kind, Metadata, PAGE_BYTES, Slot, Source, SourceError};
+use crate::{At, Extent, Extra, Kind, LOOKS_MAX, Metadata, PAGE_BYTES, Slot, Source, SourceError};
 
 /// One FADV_WILLNEED: the kernel cuts a longer one off at the read-ahead window of the device,
 /// silently. 128 KiB is the smallest window in common use.
@@ -79,23 +79,20 @@ struct Announced<'b> {
 }
 
 impl RawFile {
-    /// Opens `path` for reading, without ever waiting for anybody: a named pipe is refused, not
-    /// waited for. `follow` says whether `path` itself may be a symbolic link (a path named by
+    /// Opens `path`: see [`open_at`](Self::open_at).
+    pub fn open(path: &Path, follow: bool) -> Result<RawFile, SourceError> {
+        Self::open_at(At::path(path), follow)
+    }
+
+    /// Opens what is there for reading, without ever waiting for anybody: a named pipe is refused, not
+    /// waited for. `follow` says whether it may be a symbolic link itself (a path named by
     /// the user, such as /dev/vg/lv); files found in a walk are opened with `false`.
     ///
     /// # Errors
     /// `NotSupported` for anything but a regular file or a block device.
-    pub fn open(path: &Path, follow: bool) -> Result<RawFile, SourceError> {
-        let fail = |error: io::Error| SourceError::new(path, "open", error);
-        // Looked at before it is opened: opening some devices does something (a tape rewinds).
-        let before = if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
-        check_kind(before.map_err(fail)?.file_type().into()).map_err(fail)?;
-        let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        flags.set(OFlags::NOFOLLOW, !follow);
-        let file: File =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail(e.into()))?.into();
-        let mut metadata = Metadata::from(&file.metadata().map_err(fail)?);
-        check_kind(metadata.kind).map_err(fail)?;
+    pub fn open_at(at: At<'_>, follow: bool) -> Result<RawFile, SourceError> {
+        let (path, fail) = (at.shown(), |error: io::Error| at.error("open", error));
+        let (file, mut metadata) = open_known(at, follow)?;
         if metadata.kind == Kind::Block {
             metadata.size =
                 rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| fail(e.into()))?;
@@ -269,8 +266,8 @@ impl Source for RawFile {
         if self.metadata.kind == Kind::Block || self.made_up.is_some() {
             return Ok(false);
         }
-        let stat =
-            self.file.metadata().map_err(|error| SourceError::new(&self.path, "stat", error))?;
+        let stat = rustix::fs::fstat(&self.file)
+            .map_err(|error| SourceError::new(&self.path, "stat", error))?;
         let now = Metadata::from(&stat);
         let then = &self.metadata;
         Ok((now.size, now.mtime, now.ctime) != (then.size, then.mtime, then.ctime))
@@ -298,6 +295,26 @@ fn read_made_up(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<u8>>>
     }
     let as_stated = bytes.len() as u64 == size && bytes.iter().all(|byte| *byte == 0);
     Ok((!as_stated).then_some(bytes))
+}
+
+/// Opens what is there, and makes sure that it is what was looked at before: opening some devices does something (a tape
+/// rewinds). A file that was replaced meanwhile is looked at again.
+fn open_known(at: At<'_>, follow: bool) -> Result<(File, Metadata), SourceError> {
+    for _ in 0..LOOKS_MAX {
+        let before = at.stat(follow).map_err(|error| at.error("open", error.into_io_error()))?;
+        check_kind(before.kind).map_err(|error| at.error("open", error))?;
+        let file = match at.open(OFlags::NOCTTY, follow) {
+            Ok(file) => File::from(file),
+            Err(Errno::LOOP) => continue,
+            Err(error) => return Err(at.error("open", error)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|error| at.error("open", error))?;
+        let metadata = Metadata::from(&stat);
+        if metadata.is_of_same(&before) {
+            return Ok((file, metadata));
+        }
+    }
+    Err(at.exchanged())
 }
 
 /// Only what has a length and can be read at any place is a source.

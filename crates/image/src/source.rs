@@ -217,6 +217,11 @@ impl SourceError {
         self.offset
     }
 
+    /// The system's own words, for an error of another operation.
+    pub(crate) fn into_io_error(self) -> io::Error {
+        self.source
+    }
+
     /// The system's own words.
     pub fn io_error(&self) -> &io::Error {
         &self.source

@@ -11,8 +11,8 @@ use common::{
     Random, blocks, disk_dir, extents, map, names, open, path_str, sparse_file, tmpfs_dir,
 };
 use image::{
-    Allocation, AllocationMap, Attributes, Extent, Extra, FileSink, Kind, Node, Place, Root, Sink,
-    SinkErrorKind, Source, Time, lstat, read_link,
+    Allocation, AllocationMap, At, Attributes, Extent, Extra, FileSink, Kind, Node, Place, Root,
+    Sink, SinkErrorKind, Source, Time, lstat,
 };
 
 const TIME: Time = Time { secs: 1_000_000_000, nanos: 123_456_789 };
@@ -263,7 +263,10 @@ fn a_link_at_the_name_is_replaced_and_its_target_left_alone() {
     sink.finish(&plain(0o600, None, TIME)).unwrap();
     assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
     assert_eq!(lstat(&root.path().join("f")).unwrap().kind, Kind::Regular);
-    assert_eq!(read_link(&root.path().join("f.part")).unwrap(), path_str(&victim).as_bytes());
+    assert_eq!(
+        At::path(&root.path().join("f.part")).read_link().unwrap(),
+        path_str(&victim).as_bytes()
+    );
     root.close();
     assert_eq!(names(root.path()), ["f", "f.part"]);
 }
@@ -386,8 +389,8 @@ fn extended_attributes_and_flags_come_back_and_flags_last() {
         assert_eq!((extra.xattrs.as_slice(), extra.flags & 0xc0), (&xattrs[..], 0xc0), "{name}");
         let found = lstat(&path).unwrap();
         assert_eq!((found.mode, found.mtime), (0o444, TIME));
-        assert_eq!(Extra::of_path(&path, 1 << 20).unwrap().xattrs, xattrs);
-        assert!(Extra::of_path(&path, 2000).is_err(), "more than is allowed");
+        assert_eq!(Extra::of_place(At::path(&path), 1 << 20).unwrap().xattrs, xattrs);
+        assert!(Extra::of_place(At::path(&path), 2000).is_err(), "more than is allowed");
     }
 }
 
@@ -644,7 +647,7 @@ fn trees_links_and_metadata_are_as_asked_for() {
     root.close();
     root.finish_directory(b"a/b", id, &plain(0o555, Some((22, 33)), old)).unwrap();
 
-    assert_eq!(read_link(&at("a/b/link")).unwrap(), b"other");
+    assert_eq!(At::path(&at("a/b/link")).read_link().unwrap(), b"other");
     let link = lstat(&at("a/b/link")).unwrap();
     assert_eq!((link.kind, link.mtime), (Kind::Symlink, TIME));
     let directory = lstat(&at("a/b")).unwrap();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::{Area, Guard, Key, LockMode, Store, StoreError, StoreErrorKind};
+use format::PackId;
 
 /// The operations that are counted and can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum Verb {
     Get,
     /// `len`.
     Len,
-    /// `list`.
+    /// `list` and `list_packs`.
     List,
     /// `delete`.
     Delete,
@@ -145,6 +146,11 @@ impl Store for FaultStore {
     fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
         self.pass(Verb::List, format!("{area:?}"))?;
         self.inner.list(area)
+    }
+
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
+        self.pass(Verb::List, "packs")?;
+        self.inner.list_packs()
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

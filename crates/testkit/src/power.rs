@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::{Area, Guard, Key, LockMode, MemoryStore, Store, StoreError};
+use format::PackId;
 
 use crate::Random;
 
@@ -77,6 +78,10 @@ impl Store for PowerStore {
 
     fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
         self.live.list(area)
+    }
+
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
+        self.live.list_packs()
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

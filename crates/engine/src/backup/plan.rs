@@ -196,7 +196,7 @@ impl<'p> Plan<'p> {
         let kind = match metadata.kind {
             Kind::Directory if found.stored.is_empty() => return Ok(()),
             Kind::Directory => ItemKind::Directory,
-            Kind::Symlink => ItemKind::Symlink(image::read_link(&found.path)?),
+            Kind::Symlink => ItemKind::Symlink(found.at().read_link()?),
             Kind::Regular => return self.start_file(found),
             Kind::Block if found.named => return self.start_file(found),
             Kind::Fifo if found.named && self.options.read_special => {
@@ -216,7 +216,7 @@ impl<'p> Plan<'p> {
             (Some(directory), _) => Extra::of_file(directory, &found.path, XATTRS_LEN_MAX),
             // One that cannot be read: the walk says so.
             (None, Kind::Directory) => Ok(Extra::default()),
-            (None, _) => Extra::of_path(&found.path, XATTRS_LEN_MAX),
+            (None, _) => Extra::of_place(found.at(), XATTRS_LEN_MAX),
         };
         let mut item = self.item(metadata, found.stored, kind);
         item.followed = found.followed;
@@ -238,7 +238,7 @@ impl<'p> Plan<'p> {
             self.reuse(found, before);
             return Ok(());
         }
-        let file = RawFile::open(&found.path, found.named)?;
+        let file = RawFile::open_at(found.at(), found.followed)?;
         let metadata = *file.metadata();
         let mut item = self.item(&metadata, found.stored, ItemKind::File(nothing()));
         item.followed = found.followed;
@@ -282,7 +282,7 @@ impl<'p> Plan<'p> {
         self.progress.advance(before.size);
         // Of images the header is read all the same: what the disk needs besides may have gone from the archive.
         if matches!(&before.kind, ItemKind::File(content) if content.recipe.cutter == CutterKind::Page)
-            && let Ok(file) = RawFile::open(&found.path, found.named)
+            && let Ok(file) = RawFile::open_at(found.at(), found.followed)
         {
             self.look_elsewhere(&file, &found.path, &found.stored);
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use format::archive::{Archive, Content, Item, ItemKind, Time};
 use format::recipe::Entry;
-use image::Metadata;
+use image::{At, Metadata};
 
 use super::plan::{identity, time};
 use super::{BackupOptions, Input};
@@ -98,8 +98,8 @@ fn is_same(item: &Item, inputs: &[Input]) -> bool {
         Input::Path(path) => below(path, &item.path),
         Input::Stream { .. } => None,
     });
-    let stat = found.and_then(|path| std::fs::metadata(path).ok());
-    stat.is_some_and(|stat| looks(item, &Metadata::from(&stat)))
+    let stat = found.and_then(|path| At::path(&path).stat(true).ok());
+    stat.is_some_and(|metadata| looks(item, &metadata))
 }
 
 /// Whether the item is of a file with this metadata.

@@ -13,7 +13,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use format::index::Tables;
-use format::{PackId, RepositoryId, SegmentId, SlotId};
+use format::{RepositoryId, SegmentId, SlotId};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -82,11 +82,11 @@ impl Cache {
             .map_err(|error| Error::decode("the local index", 0, error))
     }
 
-    /// Notes that the archive of this fingerprint needs no other packs than these: what is kept of `job`.
-    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32], packs: &[PackId]) {
+    /// Notes that the archive of this fingerprint needs no other packs than those of these hashes: what is kept of `job`.
+    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32], packs: &[[u8; 32]]) {
         let Some(place) = &self.place else { return };
         let mut bytes = fingerprint.to_vec();
-        packs.iter().for_each(|pack| bytes.extend_from_slice(pack.as_bytes()));
+        packs.iter().for_each(|pack| bytes.extend_from_slice(pack));
         let hash = place.hasher().update(&bytes).finalize();
         bytes.extend_from_slice(hash.as_bytes());
         // A convenience: without it the next backup looks every chunk up.
@@ -96,8 +96,8 @@ impl Cache {
         });
     }
 
-    /// The packs that were noted for the archive of this fingerprint, if it is the one that was noted last for `job`.
-    pub(crate) fn complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> Option<Vec<PackId>> {
+    /// The hashes that were noted for the archive of this fingerprint, if it is the one that was noted last for `job`.
+    pub(crate) fn complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
         let place = self.place.as_ref()?;
         let mut bytes = Vec::new();
         place.file(&complete_name(job)).ok()?.read_to_end(&mut bytes).ok()?;
@@ -107,7 +107,7 @@ impl Cache {
         // `blake3::Hash` compares in constant time.
         let is_ours = place.hasher().update(bytes).finalize() == *hash;
         let sound = is_ours && noted == fingerprint && rest.is_empty();
-        sound.then(|| packs.iter().copied().map(PackId::from_bytes).collect())
+        sound.then(|| packs.to_vec())
     }
 
     /// Forgets a segment.

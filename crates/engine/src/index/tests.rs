@@ -150,7 +150,7 @@ fn rows_of_packs_that_are_gone_are_left_out_and_the_others_stay() {
         let mut model = Model::new();
         packs.iter().for_each(|(row, footer)| note(&mut model, row, footer));
         let keep: HashSet<PackId> = packs.iter().map(|(row, _)| row.id).collect();
-        let kept = rows.sorted().keep_packs(&keep);
+        let kept = rows.sorted().keep_packs(|pack| keep.contains(&pack.id));
         let tables = kept.encode();
         format::index::Tables::decode(&tables, 1 << 20).unwrap();
         let mut index = Index::empty(REPOSITORY);

@@ -1,8 +1,7 @@
 //! Rows of the index on their way into a segment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use format::PackId;
 use format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
 use format::pack::Footer;
 
@@ -61,15 +60,14 @@ impl Rows {
         encode_segment(&self.packs, &self.groups, &self.records)
     }
 
-    /// Only what lies in these packs.
-    pub(crate) fn keep_packs(self, keep: &HashSet<PackId>) -> Self {
-        if self.packs.iter().all(|pack| keep.contains(&pack.id)) {
+    /// Only what lies in the packs that `keep` is true of.
+    pub(crate) fn keep_packs(self, keep: impl Fn(&PackRow) -> bool) -> Self {
+        if self.packs.iter().all(&keep) {
             return self;
         }
         let mut kept = Rows::default();
         let mut pack_rows = HashMap::new();
-        for (row, pack) in self.packs.iter().enumerate().filter(|(_, pack)| keep.contains(&pack.id))
-        {
+        for (row, pack) in self.packs.iter().enumerate().filter(|(_, pack)| keep(pack)) {
             pack_rows.insert(row as u32, kept.packs.len() as u32);
             kept.packs.push(*pack);
         }

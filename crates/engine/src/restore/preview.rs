@@ -5,7 +5,6 @@
 //! short.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -135,7 +134,7 @@ fn disk_data_len(view: Arc<View<'_>>) -> u64 {
 /// Whether a regular file is at `place`, or behind a link there that a restore follows, and is newer than the item.
 fn is_newer(place: &Path, item: &Item, follows: bool) -> bool {
     let found = match follows {
-        true => fs::metadata(place).map(|found| Metadata::from(&found)).ok(),
+        true => rustix::fs::stat(place).map(|found| Metadata::from(&found)).ok(),
         false => image::lstat(place).ok(),
     };
     found.is_some_and(|found| {

@@ -216,8 +216,9 @@ impl LocalStore {
         Ok(())
     }
 
-    fn list_packs(&self, keys: &mut Vec<Key>) -> io::Result<()> {
+    fn measured_packs(&self) -> io::Result<Vec<(PackId, u64)>> {
         let packs = Path::new("packs");
+        let mut found = Vec::new();
         for (name, _) in self.entries(packs)? {
             let path = packs.join(&name);
             let shard = name.to_str().and_then(|name| {
@@ -225,14 +226,20 @@ impl LocalStore {
                 (format!("{first:02x}") == name).then_some(first)
             });
             match shard {
-                Some(shard) => self.list_ids(&path, keys, |name| {
-                    let id = PackId::from_hex(name)?;
-                    id.as_bytes().starts_with(&[shard]).then_some(Key::Pack(id))
-                })?,
+                Some(shard) => {
+                    for (name, kind, len) in self.beneath.measured(&path)? {
+                        let id = name.to_str().and_then(PackId::from_hex);
+                        let id = id.filter(|id| id.as_bytes().starts_with(&[shard]));
+                        match id.filter(|_| kind == FileType::RegularFile) {
+                            Some(id) => found.push((id, len)),
+                            None => self.note_foreign(&path.join(&name)),
+                        }
+                    }
+                }
                 None => self.note_foreign(&path),
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     fn list_archives(&self, keys: &mut Vec<Key>) -> io::Result<()> {
@@ -373,7 +380,6 @@ impl Store for LocalStore {
             Area::Index => self.list_ids(Path::new("index"), &mut keys, |name| {
                 SegmentId::from_hex(name).map(Key::Index)
             }),
-            Area::Packs => self.list_packs(&mut keys),
             Area::Archives => self.list_archives(&mut keys),
         };
         listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
@@ -381,10 +387,13 @@ impl Store for LocalStore {
             Area::Slots => self.pass_over_foreign(Kind::Slot, &mut keys),
             Area::Index => self.pass_over_foreign(Kind::Index, &mut keys),
             Area::Archives => self.pass_over_foreign(Kind::Archive, &mut keys),
-            // There may be a million: whoever cannot read one looks.
-            Area::Packs => {}
         }
         Ok(keys)
+    }
+
+    /// Whether it begins like a pack is not looked at: there may be a million, and whoever cannot read one looks.
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
+        self.measured_packs().map_err(|error| StoreError::new("list", self.root.display(), error))
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

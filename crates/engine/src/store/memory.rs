@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use format::PackId;
+
 use super::{Area, Guard, Key, LockMode, Store, StoreError};
 
 /// Objects in a map. Clones share the objects.
@@ -90,12 +92,19 @@ impl Store for MemoryStore {
             matches!(
                 (area, key),
                 (Area::Slots, Key::Slot(_))
-                    | (Area::Packs, Key::Pack(_))
                     | (Area::Index, Key::Index(_))
                     | (Area::Archives, Key::Archive(_))
             )
         };
         Ok(self.map().keys().filter(in_area).cloned().collect())
+    }
+
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
+        let pack = |(key, bytes): (&Key, &Arc<Vec<u8>>)| match key {
+            Key::Pack(id) => Some((*id, bytes.len() as u64)),
+            _ => None,
+        };
+        Ok(self.map().iter().filter_map(pack).collect())
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -115,7 +115,10 @@ const NAMES_SHOWN: usize = 10;
 /// What to run next.
 fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
     let is_lost = !report.incomplete.is_empty();
-    if !options.archives || !options.verify_data && report.damaged_packs > 0 {
+    if report.damaged_segments > 0 {
+        "remove what is in index/ while no program is running, which is made again from the packs, and run garret \
+         check again"
+    } else if !options.archives || !options.verify_data && report.damaged_packs > 0 {
         "run garret check --verify-data to see which files are concerned"
     } else if is_lost && report.damaged_packs > 0 {
         "to mend them, move the damaged packs out of packs/ and run garret create of the same files: it stores \

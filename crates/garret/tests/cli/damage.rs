@@ -75,6 +75,46 @@ fn a_truncated_pack_is_found_without_reading_it() {
     assert!(ran.stderr.lines().next().unwrap().contains(name), "{}", ran.stderr);
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
     dir.run(&["extract", "-n", "repo::two", "two.img"]).silent();
+    // Whoever opens it first and has a copy of the index is told, whatever he wants of it.
+    fs::remove_dir_all(dir.path("cache")).unwrap();
+    let ran = dir.run(&["extract", "-n", "repo::two", "two.img"]);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{}", ran.stderr);
+    assert!(ran.stderr.contains(name), "{}", ran.stderr);
+    dir.run(&["extract", "-n", "repo::two", "two.img"]).silent();
+}
+
+/// However a pack lost bytes, the next backup of the same files stores again what they lack.
+#[test]
+fn a_pack_that_lost_bytes_is_made_up_for_by_the_next_backup() {
+    let cuts: [fn(u64) -> Option<u64>; 4] =
+        [|len| Some(len - 1), |len| Some(len / 3), |_| Some(0), |_| None];
+    for (number, cut) in cuts.iter().enumerate() {
+        for cache in [true, false] {
+            let dir = two_archives();
+            for pack in packs(&dir.path("repo")) {
+                match cut(pack.metadata().unwrap().len()) {
+                    Some(len) => {
+                        let file = fs::File::options().write(true).open(&pack).unwrap();
+                        file.set_len(len).unwrap();
+                    }
+                    None => fs::remove_file(&pack).unwrap(),
+                }
+            }
+            if !cache {
+                fs::remove_dir_all(dir.path("cache")).unwrap();
+            }
+            let when = format!("cut {number}, cache kept: {cache}");
+            let ran = dir.run(&["create", "repo::three", "one.img", "two.img"]);
+            assert_eq!(ran.code, Some(0), "{when}: {}", ran.stderr);
+            let told = "not as long as it was written; what it lost is stored again";
+            assert_eq!(ran.stderr.contains(told), cut(100).is_some(), "{when}: {}", ran.stderr);
+            let ran = dir.run(&["extract", "repo::three", "--destination", "to"]);
+            assert_eq!(ran.code, Some(0), "{when}: {}", ran.stderr);
+            for name in ["one.img", "two.img"] {
+                assert!(dir.read(&format!("to/{name}")) == dir.read(name), "{when}: {name}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -182,4 +222,20 @@ fn an_archive_that_cannot_be_read_is_counted_too() {
     let line = closing(&dir, &[]);
     let begin = "garret: 1 of 2 archives cannot be restored whole: one (not all of it can be looked at); the other 1 can";
     assert!(line.starts_with(begin), "{line}");
+}
+
+#[test]
+fn a_damaged_index_is_removed_and_made_again() {
+    let dir = two_archives();
+    for segment in super::files_below(&dir.path("repo/index")) {
+        flip(&segment, 70);
+    }
+    let line = closing(&dir, &[]);
+    let advice = "every archive can be restored whole; remove what is in index/ while no program is running, which is \
+                  made again from the packs, and run garret check again";
+    assert!(line.ends_with(advice), "{line}");
+    for segment in super::files_below(&dir.path("repo/index")) {
+        fs::remove_file(segment).unwrap();
+    }
+    dir.run(&["check", "--verify-data", "repo"]).succeeds();
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{CLOSING, Dir, Ran, files_below};
 
@@ -242,4 +243,49 @@ fn hostile_images_take_no_memory() {
     let peak = String::from_utf8(dir.read("peak")).unwrap();
     let kib: u64 = peak.trim().parse().unwrap();
     assert!(kib * 1024 < 200_000_000, "{kib} KiB");
+}
+
+/// Sets the flag in the end, also when the test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Root backs up the tree of a user who exchanges a directory in it for a link all the while.
+#[test]
+fn a_tree_whose_owner_puts_links_into_it_while_it_is_read_gives_nothing_of_others() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let dir = Dir::with_repository();
+    for (directory, content) in [("evil/d", "own"), ("root", "nobody else's business")] {
+        fs::create_dir_all(dir.path(directory)).unwrap();
+        for number in 0..200 {
+            fs::write(dir.path(&format!("{directory}/f{number}")), content).unwrap();
+        }
+    }
+    let (own, link) = (dir.path("evil/d"), dir.path("link"));
+    std::os::unix::fs::symlink(dir.path("root"), &link).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                renameat_with(CWD, &own, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let _done = Done(&done);
+        for round in 0..10 {
+            let archive = format!("repo::{round}");
+            let ran = dir.run(&["create", &archive, "evil"]);
+            assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+            let ran = dir.run(&["extract", &archive, "--destination", "to"]);
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            for file in super::files_below(&dir.path("to")) {
+                let is_link = file.symlink_metadata().unwrap().is_symlink();
+                assert!(is_link || fs::read(&file).unwrap() == b"own", "{}", file.display());
+            }
+            fs::remove_dir_all(dir.path("to")).unwrap();
+        }
+    });
 }
