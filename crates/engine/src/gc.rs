@@ -88,9 +88,9 @@ pub fn plan_gc(
 ///
 /// # Errors
 /// An archive whose structure cannot be read: what it needs is unknown. `MissingChunk`: what an archive needs may lie where
-/// nobody finds it just now (in a pack whose footer is damaged, behind a flipped bit of the local index). Nothing is deleted
-/// then; removing the archives that were named, or backing up their sources again, lets gc go on. `Doubtful` if something that
-/// is listed nowhere may be an archive. `Access` unless the repository was opened to delete.
+/// nobody finds it just now (in a pack whose footer is damaged, behind a flipped bit of the local index). Nothing is
+/// deleted then; removing the archives that were named, or backing up their sources again, lets gc go on. `Doubtful` if
+/// something that is listed nowhere may be an archive. `Access` unless the repository was opened to delete.
 pub fn gc(
     repository: &mut Repository,
     options: &GcOptions,

@@ -230,8 +230,8 @@ impl Directory {
     }
 }
 
-/// Writes the marker, under a lock: before it has its lock it says nothing, so that nobody takes it for a dead run's. Gives it
-/// and whom new files here belong to: this user, or whoever the mount says.
+/// Writes the marker, under a lock: before it has its lock it says nothing, so that nobody takes it for a dead run's. Gives
+/// it and whom new files here belong to: this user, or whoever the mount says.
 fn mark(directory: &OwnedFd) -> std::io::Result<(File, u32)> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o600);

@@ -104,7 +104,7 @@ fn a_lost_layout_is_told_and_no_wrong_byte_is_restored() {
     lost.iter().for_each(|pack| store.delete(pack).unwrap());
 
     let (_, problems) = lab.check_reporting(true).unwrap();
-    let what = "vm.qcow2: 1 chunks are missing or damaged";
+    let what = "vm.qcow2: 1 chunk is missing or damaged";
     let is_told = |text: &String| text.starts_with("backups/second") && text.ends_with(what);
     assert!(problems.iter().any(is_told), "{problems:#?}");
     let target = dir.path().join("target");

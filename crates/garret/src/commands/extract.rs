@@ -101,6 +101,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     }
     let (path, name) = location::archive(&args.archive, &args.paths)?;
     let mut out = args.stdout.then(standard_output).transpose()?;
+    let options = options(&args);
     let exclude = args.excludes.patterns()?;
     let repository = session::open(&path, Access::Read, ui)?;
     let archive = archives::find(&repository, &name, ui)?;
@@ -118,25 +119,6 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let place = args.output.as_deref().or(args.destination.as_deref());
     outside(place.unwrap_or(Path::new(".")), &path)?;
     let mut selection = archives::selection(&args.paths).without(exclude);
-    let [users, groups] =
-        if args.numeric_owner { Default::default() } else { surroundings::numbers() };
-    let options = RestoreOptions {
-        allocation: match args.allocation {
-            None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
-            Some(AllocationName::Exact) => AllocationMode::Exact,
-            Some(AllocationName::Full) => AllocationMode::Full,
-        },
-        form: match args.form {
-            None => Form::Stored,
-            Some(FormName::Raw) => Form::Raw,
-        },
-        threads: args.threads.count(),
-        owners: rustix::process::geteuid().is_root(),
-        users,
-        groups,
-        strip: args.strip_components,
-        replace_used: args.force,
-    };
     let destination = if let Some(out) = &mut out {
         Destination::Stream(out)
     } else if args.dry_run {
@@ -166,6 +148,29 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let report = report?;
     let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
     searched.complain(&report.unmatched, ui)
+}
+
+/// How to restore.
+fn options(args: &Args) -> RestoreOptions {
+    let [users, groups] =
+        if args.numeric_owner { Default::default() } else { surroundings::numbers() };
+    RestoreOptions {
+        allocation: match args.allocation {
+            None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
+            Some(AllocationName::Exact) => AllocationMode::Exact,
+            Some(AllocationName::Full) => AllocationMode::Full,
+        },
+        form: match args.form {
+            None => Form::Stored,
+            Some(FormName::Raw) => Form::Raw,
+        },
+        threads: args.threads.count(),
+        owners: rustix::process::geteuid().is_root(),
+        users,
+        groups,
+        strip: args.strip_components,
+        replace_used: args.force,
+    }
 }
 
 /// Refuses a place in the repository: what is written there can damage all that is in it.
@@ -233,7 +238,8 @@ fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failur
     let Preview { needed, free, newer } = preview;
     if needed > free && !ignore_space {
         return Err(Failure::Fatal(format!(
-            "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with --ignore-space",
+            "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with \
+             --ignore-space",
             render::size(*needed),
             render::size(*free)
         )));

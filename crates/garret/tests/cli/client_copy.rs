@@ -94,11 +94,17 @@ impl Victim {
             let places = lie.windows(32).enumerate().filter(|(_, found)| found == old);
             let places: Vec<usize> = places.map(|(place, _)| place).collect();
             places.iter().for_each(|place| lie[*place..place + 32].copy_from_slice(new));
-            places.len()
+            places
         };
-        let replaced = old_packs.iter().map(|old| replace(old, &pack)).sum::<usize>();
-        assert!(replaced > 0, "no pack is named in the copy");
-        assert!(old_segments.iter().map(|old| replace(old, &segment)).sum::<usize>() > 0);
+        assert!(old_segments.iter().map(|old| replace(old, &segment).len()).sum::<usize>() > 0);
+        let rows: Vec<usize> = old_packs.iter().flat_map(|old| replace(old, &pack)).collect();
+        assert!(!rows.is_empty(), "no pack is named in the copy");
+        // The file's length stands behind the id and 16 bytes of salt; a row with another is not believed.
+        let name = blake3::Hash::from_bytes(pack).to_hex().to_string();
+        let files = files_below(&self.dir.path("repo/packs"));
+        let file = files.iter().find(|file| file.ends_with(&name)).unwrap();
+        let len = u32::try_from(file.metadata().unwrap().len()).unwrap();
+        rows.iter().for_each(|row| lie[row + 48..row + 52].copy_from_slice(&len.to_le_bytes()));
         self.forget();
         lie
     }

@@ -106,9 +106,10 @@ fn create_says_how_each_file_is_read() {
         let archive = format!("{repository}::a");
         let arguments = [&["create", "-v"], options, &[&archive], &names].concat();
         let said = dir.run(&arguments).succeeds();
-        dir.run(&["extract", "--destination", repository, &archive]).silent();
+        let to = format!("{repository}-restored");
+        dir.run(&["extract", "--destination", &to, &archive]).silent();
         for name in names {
-            let restored = dir.path(repository).join(name);
+            let restored = dir.path(&to).join(name);
             assert!(fs::read(restored).unwrap() == dir.read(name), "{name} {options:?}");
         }
         said

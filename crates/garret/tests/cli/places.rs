@@ -159,7 +159,8 @@ fn one_s_own_read_only_directories_are_restored_into_again() {
     tool("chmod", &["-R", "a+rX", dir.temp.path().to_str().unwrap()]);
     tool("chown", &["4001", dir.path("to").to_str().unwrap()]);
     let program = dir.temp.path().join("garret");
-    fs::copy(env!("CARGO_BIN_EXE_garret"), &program).unwrap();
+    // By another process: while a test forks, what this one writes is open in both, and cannot be run.
+    tool("cp", &[env!("CARGO_BIN_EXE_garret"), program.to_str().unwrap()]);
     for round in 1..=3 {
         let output = Command::new("setpriv")
             .args(["--reuid=4001", "--regid=4001", "--clear-groups"])
@@ -281,7 +282,8 @@ fn one_file_goes_into_a_read_only_directory_and_leaves_nothing_there() {
     tool("chown", &["4001", &at(&dir, "ro")]);
     fs::set_permissions(dir.path("ro"), PermissionsExt::from_mode(0o555)).unwrap();
     let program = dir.temp.path().join("garret");
-    fs::copy(env!("CARGO_BIN_EXE_garret"), &program).unwrap();
+    // By another process: while a test forks, what this one writes is open in both, and cannot be run.
+    tool("cp", &[env!("CARGO_BIN_EXE_garret"), program.to_str().unwrap()]);
     for _ in 0..2 {
         let output = Command::new("setpriv")
             .args(["--reuid=4001", "--regid=4001", "--clear-groups"])

@@ -9,7 +9,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 
 use super::beneath::{permit, remove_file};
-use super::{LOST_FOUND, LocalStore, Permissions, create};
+use super::listing::LOST_FOUND;
+use super::{LocalStore, Permissions, create};
 use crate::store::{Area, Key, Store, StoreError};
 
 const README: &str = "This is a garret backup repository: see `garret help`. Do not change files here by hand,\n\
@@ -67,8 +68,8 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// Removes what [`LocalStore::create`] made and was put into it since, so that init can be tried again; the directory too,
-    /// unless it was there before.
+    /// Removes what [`LocalStore::create`] made and was put into it since, so that init can be tried again; the directory
+    /// too, unless it was there before.
     pub fn undo_create(&self) -> Result<(), StoreError> {
         match self.is_new {
             true => self.remove(),
