@@ -190,7 +190,7 @@ fn fatal(error: StoreError) -> Failure {
     engine::Error::from(error).into()
 }
 
-/// Writes a key file, as [`write_private`] does.
+/// Writes a key file that only this user can read. It is whole and synced when this returns.
 pub fn write_key_file(path: &Path, bytes: &[u8]) -> engine::Result<()> {
     write_private(path, bytes)
         .map_err(|error| StoreError::new("write key file", path.display(), error).into())
