@@ -1,6 +1,7 @@
-//! Where and as whom we run: what an archive records of it, and what a backup passes over.
+//! Where and as whom we run: what an archive records of it, what a backup passes over, where no restore goes.
 //!
-//! In: host name, user, command line, current directory, `/etc/passwd`, `/etc/group`. Out: options of a backup.
+//! In: host name, user, command line, current directory, `/etc/passwd`, `/etc/group`. Out: options of a backup, numbers of
+//! owners, whether a place is in another.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -32,6 +33,16 @@ pub fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
         skip: skip.filter_map(identity).collect::<HashSet<_>>(),
         ..BackupOptions::default()
     })
+}
+
+/// Whether a place, which need not exist, is a directory or in it, through whatever links.
+pub fn is_in(place: &Path, directory: &Path) -> bool {
+    let real = |path: &Path| match path.as_os_str().is_empty() {
+        true => Path::new(".").canonicalize().ok(),
+        false => path.canonicalize().ok(),
+    };
+    let (place, directory) = (place.ancestors().find_map(real), real(directory));
+    place.zip(directory).is_some_and(|(place, directory)| place.starts_with(directory))
 }
 
 /// What this machine calls itself.

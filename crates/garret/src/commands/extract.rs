@@ -103,22 +103,6 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let mut out = args.stdout.then(standard_output).transpose()?;
     let options = options(&args);
     let exclude = args.excludes.patterns()?;
-    let repository = session::open(&path, Access::Read, ui)?;
-    let archive = archives::find(&repository, &name, ui)?;
-    if archive.archive.name != archive.name {
-        // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
-        let made_as = render::one_line(&archive.archive.name);
-        ui.wait(&format!(
-            "note: archive {} was made as {made_as}",
-            render::one_line(&archive.name)
-        ));
-    }
-    if let Some(output) = &args.output {
-        fit_for_file(output)?;
-    }
-    let place = args.output.as_deref().or(args.destination.as_deref());
-    outside(place.unwrap_or(Path::new(".")), &path)?;
-    let mut selection = archives::selection(&args.paths).without(exclude);
     let destination = if let Some(out) = &mut out {
         Destination::Stream(out)
     } else if args.dry_run {
@@ -130,6 +114,26 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     } else {
         Destination::Directory(args.destination.unwrap_or_else(|| PathBuf::from(".")))
     };
+    // Before anybody is asked for a passphrase.
+    match &destination {
+        Destination::Directory(place) => outside(place, &path)?,
+        Destination::File { path: place, .. } => {
+            fit_for_file(place)?;
+            outside(place, &path)?;
+        }
+        Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {}
+    }
+    let repository = session::open(&path, Access::Read, ui)?;
+    let archive = archives::find(&repository, &name, ui)?;
+    if archive.archive.name != archive.name {
+        // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
+        let made_as = render::one_line(&archive.archive.name);
+        ui.wait(&format!(
+            "note: archive {} was made as {made_as}",
+            render::one_line(&archive.name)
+        ));
+    }
+    let mut selection = archives::selection(&args.paths).without(exclude);
     let mut ahead = selection.clone();
     let ask = ui.can_ask();
     let preview =
@@ -175,12 +179,7 @@ fn options(args: &Args) -> RestoreOptions {
 
 /// Refuses a place in the repository: what is written there can damage all that is in it.
 fn outside(place: &Path, repository: &Path) -> Result<(), Failure> {
-    let here = |path: &Path| match path.as_os_str().is_empty() {
-        true => Path::new(".").canonicalize().ok(),
-        false => path.canonicalize().ok(),
-    };
-    let (real, repository) = (place.ancestors().find_map(here), here(repository));
-    match real.zip(repository).is_some_and(|(real, repository)| real.starts_with(repository)) {
+    match surroundings::is_in(place, repository) {
         true => Err(Failure::Fatal(format!(
             "{} is in the repository: restore to another place",
             render::one_line(&place.to_string_lossy())

@@ -236,6 +236,13 @@ fn what_is_no_place_for_a_file_is_refused() {
     let output = inside.current_dir(dir.path("repo/packs")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && said.contains("is in the repository"), "{said}");
+    // What goes elsewhere may be asked for from there.
+    for elsewhere in [&["--stdout"][..], &["-n"], &["-o", &at(&dir, "out")]] {
+        let words = [&["extract"], elsewhere, &[&format!("{}::a", at(&dir, "repo")), "vm.raw"]];
+        let mut inside = dir.command(&words.concat());
+        let output = inside.current_dir(dir.path("repo/packs")).output().unwrap();
+        assert!(output.status.success(), "{elsewhere:?}");
+    }
     assert_eq!(look(&dir.path("repo")), before);
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use cli::failure::Failure;
 use cli::pipes::{self, Unfit};
 use cli::render::one_line;
+use cli::surroundings;
 use engine::{
     Access, AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions,
     Selection,
@@ -105,8 +106,7 @@ impl Output {
         if path.file_name().is_none() {
             return Err(cannot());
         }
-        let real = path.canonicalize().or_else(|_| parent.canonicalize()).map_err(|_| cannot())?;
-        if real.starts_with(&from.repository) {
+        if surroundings::is_in(path, &from.repository) {
             let text = format!("Won't write into the repository: {}", path.display());
             return Err(Failure::Fatal(text));
         }
