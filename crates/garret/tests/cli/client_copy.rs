@@ -248,12 +248,8 @@ fn nothing_is_done_through_a_link_in_the_cache() {
 fn files_of_the_copy_are_private_whatever_the_umask() {
     let dir = Dir::with_repository();
     dir.write("file", b"content");
-    let garret = dir.command(&["create", "repo::a", "file"]);
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "umask 0; exec \"$0\" \"$@\""]).arg(garret.get_program());
-    command.args(garret.get_args()).current_dir(dir.path("")).env_clear();
-    command.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    assert!(command.status().unwrap().success());
+    let shell = ["sh", "-c", "umask 0; exec \"$0\" \"$@\""];
+    dir.run_under(&shell, &["create", "repo::a", "file"]).silent();
     let mut open = vec![dir.path("cache")];
     let mut seen = 0;
     while let Some(path) = open.pop() {

@@ -95,12 +95,7 @@ fn as_nobody(dir: &Dir, arguments: &[&str]) -> Ran {
     command.arg(garret.get_program()).args(garret.get_args()).current_dir(dir.path(""));
     command.env("GARRET_CACHE_DIR", dir.path("cache-of-nobody")).env("HOME", "/nonexistent");
     let output = command.output().unwrap();
-    Ran {
-        what: arguments.join(" "),
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::of(arguments.join(" "), output)
 }
 
 #[test]
@@ -158,13 +153,9 @@ fn directories_are_durable_before_the_archive_whoever_made_them() {
         }
         let log = dir.path("log");
         let archive = format!("repo::{archive}");
-        let garret = dir.command(&["create", &archive, "file"]);
-        let mut command = Command::new("strace");
-        command.args(["-f", "-y", "-e", "trace=mkdirat,fsync,renameat,renameat2", "-o"]);
-        command.arg(&log).arg(garret.get_program()).args(garret.get_args());
-        command.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let status = command.current_dir(dir.path("")).status().unwrap();
-        assert!(status.success());
+        let calls = "trace=mkdirat,fsync,renameat,renameat2";
+        let strace = ["strace", "-f", "-y", "-e", calls, "-o", log.to_str().unwrap()];
+        dir.run_under(&strace, &["create", &archive, "file"]).silent();
         let log = fs::read_to_string(log).unwrap();
         // Descriptors are shown as 7</path>, below which everything in the repository lies.
         let calls: Vec<&str> = log.lines().filter(|line| line.contains("/repo")).collect();

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use super::{Dir, MIB, noise, tool};
 
@@ -81,6 +80,7 @@ fn what_a_killed_restore_left_makes_room_for_the_next() {
     let disk = SmallDisk::at(dir.path("disk"));
     // Killed by what it cannot catch when it puts its file in its place.
     let strace = [
+        "strace",
         "-f",
         "-qq",
         "-o",
@@ -90,11 +90,8 @@ fn what_a_killed_restore_left_makes_room_for_the_next() {
         "-e",
         "inject=renameat:signal=KILL",
     ];
-    let garret = dir.command(&["extract", "--destination", "disk", "repo::a"]);
-    let mut killed = Command::new("strace");
-    killed.args(strace).arg(garret.get_program()).args(garret.get_args());
-    killed.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    assert!(!killed.current_dir(dir.path("")).status().unwrap().success());
+    let killed = dir.run_under(&strace, &["extract", "--destination", "disk", "repo::a"]);
+    assert_eq!(killed.code, None, "{}", killed.stderr);
     assert!(super::files_below(&dir.path("disk")).len() > 1, "it left something");
     dir.run(&["extract", "--destination", "disk", "repo::a", "vm.raw"]).silent();
     assert!(dir.read("disk/tree/images/vm.raw") == bytes);

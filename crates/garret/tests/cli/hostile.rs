@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{CLOSING, Dir, Ran, files_below};
@@ -41,24 +40,6 @@ impl Random {
 }
 
 impl Dir {
-    /// The program, started by a tool.
-    fn run_under(&self, tool: &[&str], arguments: &[&str]) -> Ran {
-        let garret = self.command(arguments);
-        let mut command = Command::new(tool[0]);
-        command.args(&tool[1..]).arg(garret.get_program()).args(arguments);
-        command.current_dir(self.temp.path()).env_clear();
-        command.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.env("PATH", std::env::var_os("PATH").unwrap());
-        let output = command.output();
-        let output = output.unwrap_or_else(|error| panic!("this test needs {}: {error}", tool[0]));
-        Ran {
-            what: arguments.join(" "),
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
     /// Runs the program, and gives what it opened or tried to, and how often. It starts nothing, calls nobody, and opens
     /// nothing but what is below these names of the directory and what programs open when they start.
     fn traced(&self, arguments: &[&str], below: &[&str]) -> (Ran, BTreeMap<PathBuf, usize>) {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use format::config::KeyMode;
 
@@ -16,18 +15,8 @@ const SECONDS: &str = "120";
 
 /// Runs the program below another one, which must not take longer than that.
 fn bounded(dir: &Dir, before: &[&str], arguments: &[&str]) -> Ran {
-    let garret = dir.command(arguments);
-    let mut command = Command::new("timeout");
-    command.arg(SECONDS).args(before).arg(garret.get_program()).args(garret.get_args());
-    command.current_dir(dir.path("")).env("GARRET_PASSPHRASE", PASSPHRASE);
-    command.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command.output().unwrap();
-    Ran {
-        what: arguments.join(" "),
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    let mut command = dir.under(&[&["timeout", SECONDS], before].concat(), arguments);
+    Ran::of(arguments.join(" "), command.env("GARRET_PASSPHRASE", PASSPHRASE).output().unwrap())
 }
 
 /// Everything that can be asked of a repository.

@@ -39,7 +39,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use engine::{InitOptions, LocalStore, Sharing};
 use format::config::KeyMode;
@@ -129,12 +129,25 @@ impl Dir {
         if let Some(feeder) = feeder {
             feeder.join().unwrap();
         }
-        Ran {
-            what: arguments.join(" "),
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ran::of(arguments.join(" "), output)
+    }
+
+    /// The program, started by a tool that the test cannot do without.
+    fn run_under(&self, tool: &[&str], arguments: &[&str]) -> Ran {
+        let output = self.under(tool, arguments).output();
+        let output = output.unwrap_or_else(|error| panic!("this test needs {}: {error}", tool[0]));
+        Ran::of(arguments.join(" "), output)
+    }
+
+    /// The same, not started yet.
+    fn under(&self, tool: &[&str], arguments: &[&str]) -> Command {
+        let garret = self.command(arguments);
+        let mut command = Command::new(tool[0]);
+        command.args(&tool[1..]).arg(garret.get_program()).args(arguments);
+        command.current_dir(self.temp.path()).env_clear();
+        command.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        command
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -164,6 +177,11 @@ struct Ran {
 }
 
 impl Ran {
+    fn of(what: String, output: Output) -> Ran {
+        let Output { status, stdout, stderr } = output;
+        Ran { what, code: status.code(), stdout, stderr: String::from_utf8(stderr).unwrap() }
+    }
+
     /// It was fine and had nothing to complain about. Gives stdout.
     #[track_caller]
     fn succeeds(self) -> String {
@@ -197,6 +215,21 @@ impl Ran {
         assert!(lines[0].starts_with("garret: ") && lines[0].contains(text), "{}", self.stderr);
         assert_eq!(lines[1], CLOSING, "{}", self.what);
         String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// A loop device, detached in the end.
+struct Loop(String);
+
+impl Loop {
+    fn over(path: &Path) -> Self {
+        Loop(tool("losetup", &["--find", "--show", path.to_str().unwrap()]))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        tool("losetup", &["--detach", &self.0]);
     }
 }
 

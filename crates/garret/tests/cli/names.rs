@@ -71,12 +71,7 @@ fn archive() -> (Dir, Vec<Vec<u8>>) {
 fn run_bytes(dir: &Dir, arguments: &[&str], words: &[Vec<u8>]) -> Ran {
     let words = words.iter().map(|word| OsString::from_vec(word.clone()));
     let output = dir.command(arguments).args(words).output().unwrap();
-    Ran {
-        what: arguments.join(" "),
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::of(arguments.join(" "), output)
 }
 
 fn paths(names: &[Vec<u8>]) -> Vec<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, symlink};
 
 use serde_json::Value;
 
-use super::{CLOSING, Dir, Ran, noise, tool};
+use super::{CLOSING, Dir, Loop, Ran, noise, tool};
 
 fn names(dir: &Dir, archive: &str) -> String {
     dir.run(&["list", "--short", archive]).succeeds()
@@ -93,25 +93,14 @@ fn what_stands_in_the_way_of_a_named_path_is_a_problem() {
     }
 }
 
-/// A loop device, gone in the end.
-struct Loop(String);
-
-impl Loop {
-    /// A device of 2 MiB of which what is behind `good` cannot be read.
-    fn dying(dir: &Dir, name: &str, good: u64) -> (Self, Vec<u8>) {
-        let mut bytes = vec![0; 2 << 20];
-        noise(&mut bytes, 5);
-        let path = dir.write(name, &bytes);
-        let device = Loop(tool("losetup", &["--find", "--show", path.to_str().unwrap()]));
-        fs::File::options().write(true).open(path).unwrap().set_len(good).unwrap();
-        (device, bytes)
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        tool("losetup", &["--detach", &self.0]);
-    }
+/// A device of 2 MiB of which what is behind `good` cannot be read.
+fn dying(dir: &Dir, name: &str, good: u64) -> (Loop, Vec<u8>) {
+    let mut bytes = vec![0; 2 << 20];
+    noise(&mut bytes, 5);
+    let path = dir.write(name, &bytes);
+    let device = Loop::over(&path);
+    fs::File::options().write(true).open(path).unwrap().set_len(good).unwrap();
+    (device, bytes)
 }
 
 #[test]
@@ -119,7 +108,7 @@ fn a_dying_disk_is_one_line_and_its_rest_is_stored_if_asked() {
     let dir = Dir::with_repository();
     dir.write("file", b"content");
     let good = (1 << 20) + 12 * 1024;
-    let (device, bytes) = Loop::dying(&dir, "disk", good as u64);
+    let (device, bytes) = dying(&dir, "disk", good as u64);
     let stored = device.0.trim_start_matches('/');
     let said = format!("{}: cannot read at offset {good}: Input/output error", device.0);
     dir.run(&["create", "repo::fail", &device.0, "file"]).reports(&said);
@@ -165,7 +154,7 @@ fn what_cannot_be_read_of_an_image_is_told_by_its_place_in_the_file() {
     write("7", "1M 512k");
     write("9", "0 512k");
     let file = dir.read("vm.qcow2");
-    let device = Loop(tool("losetup", &["--find", "--show", image]));
+    let device = Loop::over(image.as_ref());
     let good = file.len() as u64 - 512 * 1024 + 16 * 1024;
     fs::File::options().write(true).open(image).unwrap().set_len(good).unwrap();
     let stored = device.0.trim_start_matches('/').to_owned();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::attic::on_a_terminal;
-use super::{CLOSING, Dir, MIB, noise, tool};
+use super::{CLOSING, Dir, Loop, MIB, noise, tool};
 
 /// An archive `repo::a` of `vm.raw`, of 3 MiB, and `notes`.
 fn with_archive() -> Dir {
@@ -250,15 +250,6 @@ fn at(dir: &Dir, name: &str) -> String {
     dir.path(name).to_str().unwrap().to_owned()
 }
 
-/// A loop device of a file. Detached in the end.
-struct Loop(String);
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        tool("losetup", &["-d", &self.0]);
-    }
-}
-
 #[test]
 fn one_file_goes_through_no_link_that_another_could_have_put_there() {
     let dir = with_archive();
@@ -310,7 +301,7 @@ fn one_file_goes_into_a_read_only_directory_and_leaves_nothing_there() {
 fn one_file_goes_to_a_device_zeros_too() {
     let dir = with_archive();
     dir.write("disk", &vec![0xaa; 4 * MIB]);
-    let device = Loop(tool("losetup", &["-f", "--show", &at(&dir, "disk")]));
+    let device = Loop::over(&dir.path("disk"));
     dir.run(&["extract", "--to-device", &device.0, "repo::a", "vm.raw"]).silent();
     let disk = dir.read("disk");
     assert!(disk[..3 * MIB] == dir.read("vm.raw") && disk[3 * MIB..] == [0xaa; MIB]);
@@ -364,7 +355,7 @@ impl Drop for Used {
 fn a_device_that_is_in_use_is_written_only_by_force() {
     let dir = with_archive();
     dir.write("disk", &vec![0xaa; 4 * MIB]);
-    let device = Loop(tool("losetup", &["-f", "--show", &at(&dir, "disk")]));
+    let device = Loop::over(&dir.path("disk"));
     let before = dir.read("disk");
     let qemu = Used::by_qemu(&device.0);
     let ran = dir.run(&["extract", "--to-device", &device.0, "repo::a", "vm.raw"]);

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use format::config::KeyMode;
 
-use super::{Dir, MIB, noise, tool};
+use super::{Dir, Loop, MIB, noise};
 
 const UNLOCK: [(&str, &str); 1] = [("GARRET_PASSPHRASE", super::PASSPHRASE)];
 
@@ -141,21 +141,6 @@ fn deleting_and_pruning_give_back_the_space() {
     dir.run(&["delete", "repo::three"]).silent();
     assert_eq!(taken(), 0);
     dir.run(&["check", "repo"]).succeeds();
-}
-
-/// A loop device, detached in the end.
-struct Loop(String);
-
-impl Loop {
-    fn over(path: &std::path::Path) -> Self {
-        Loop(tool("losetup", &["--find", "--show", path.to_str().unwrap()]))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        tool("losetup", &["--detach", &self.0]);
-    }
 }
 
 #[test]

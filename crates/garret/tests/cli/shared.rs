@@ -30,12 +30,7 @@ fn user(dir: &Dir, id: u32, umask: &str, arguments: &[&str]) -> Ran {
     command.arg(garret.get_program()).args(garret.get_args()).current_dir(dir.path(""));
     command.env("HOME", "/nonexistent").env("TZ", "UTC");
     let output = command.output().unwrap();
-    Ran {
-        what: format!("{id}: {}", arguments.join(" ")),
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::of(format!("{id}: {}", arguments.join(" ")), output)
 }
 
 /// Every file and directory has this mode.

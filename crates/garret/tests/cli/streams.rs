@@ -18,12 +18,7 @@ impl Dir {
         command.envs(garret.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
         let output = command.output().unwrap();
-        Ran {
-            what: line,
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ran::of(line, output)
     }
 
     /// What extracting to standard output gives.
