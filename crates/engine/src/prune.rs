@@ -111,55 +111,54 @@ pub fn plan_prune(
     zone: &TimeZone,
 ) -> Result<Vec<Decision>> {
     rules.check()?;
-    archives.sort_by(|a, b| (b.archive.end, &b.name).cmp(&(a.archive.end, &a.name)));
-    let plan: Vec<Decision> =
+    archives.sort_by(|a, b| age(b).cmp(&age(a)));
+    let mut plan: Vec<Decision> =
         archives.into_iter().map(|archive| Decision { archive, kept: None }).collect();
-    let (mut complete, mut failed): (Vec<Place>, Vec<Place>) =
-        (0..).zip(plan).partition(|(_, decision)| decision.archive.archive.is_complete());
+    let (mut complete, failed): (Vec<&mut Decision>, Vec<&mut Decision>) =
+        plan.iter_mut().partition(|decision| decision.archive.archive.is_complete());
     keep_by_rules(&mut complete, rules, now, zone);
-    if let Some((_, newest)) = complete.first_mut()
+    if let Some(newest) = complete.first_mut()
         && !rules.force
     {
         newest.kept.get_or_insert(KeptBy::Newest);
     }
-    // The place of the newest complete archive of each series.
-    let mut newest: HashMap<String, usize> = HashMap::new();
-    for (place, decision) in &complete {
-        newest.entry(decision.archive.archive.host.clone()).or_insert(*place);
-    }
-    let mut without: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-    for (place, mut decision) in std::mem::take(&mut failed) {
-        let host = &decision.archive.archive.host;
-        match newest.get(host) {
-            None => without.entry(host.clone()).or_default().push((place, decision)),
+    // Oldest first, so that the newest of each series stays.
+    let newest = complete.iter().rev().map(|decision| &decision.archive);
+    let newest: HashMap<&str, &NamedArchive> =
+        newest.map(|archive| (archive.archive.host.as_str(), archive)).collect();
+    let mut without: BTreeMap<String, Vec<&mut Decision>> = BTreeMap::new();
+    for decision in failed {
+        match newest.get(decision.archive.archive.host.as_str()) {
             Some(newest) => {
-                decision.kept = (place < *newest).then_some(KeptBy::Later);
-                failed.push((place, decision));
+                let is_later = age(&decision.archive) > age(newest);
+                decision.kept = is_later.then_some(KeptBy::Later);
+            }
+            None => {
+                without.entry(decision.archive.archive.host.clone()).or_default().push(decision);
             }
         }
     }
     for series in without.values_mut() {
         keep_by_rules(series, rules, now, zone);
     }
-    let mut all: Vec<Place> =
-        complete.into_iter().chain(failed).chain(without.into_values().flatten()).collect();
-    all.sort_unstable_by_key(|(place, _)| *place);
-    Ok(all.into_iter().map(|(_, decision)| decision).collect())
+    Ok(plan)
 }
 
-/// A decision and its place in the whole plan.
-type Place = (usize, Decision);
+/// What archives are ordered by: when they were complete, then by name.
+fn age(archive: &NamedArchive) -> (Time, &str) {
+    (archive.archive.end, &archive.name)
+}
 
 /// Attic's rules over these archives, newest first, and no others.
-fn keep_by_rules(archives: &mut [Place], rules: &KeepRules, now: Time, zone: &TimeZone) {
+fn keep_by_rules(archives: &mut [&mut Decision], rules: &KeepRules, now: Time, zone: &TimeZone) {
     // Newest first, so the young ones are in front.
-    for (number, (_, decision)) in (1..).zip(archives.iter_mut()) {
+    for (number, decision) in (1..).zip(archives.iter_mut()) {
         let end = decision.archive.archive.end;
         let young = rules.within_secs.is_some_and(|within| is_within(end, now, within));
         decision.kept = young.then_some(KeptBy::Rule { rule: "within", number });
     }
     let ends: Vec<Zoned> =
-        archives.iter().map(|(_, decision)| local(decision.archive.archive.end, zone)).collect();
+        archives.iter().map(|decision| local(decision.archive.archive.end, zone)).collect();
     let hour = |time: &Zoned| (time.year(), time.month(), time.day(), time.hour());
     let day = |time: &Zoned| (time.year(), time.month(), time.day(), 0);
     let week = |time: &Zoned| {
@@ -179,7 +178,7 @@ fn keep_by_rules(archives: &mut [Place], rules: &KeepRules, now: Time, zone: &Ti
 type Period = (i16, i8, i8, i8);
 
 fn keep_first_of_each(
-    archives: &mut [Place],
+    archives: &mut [&mut Decision],
     ends: &[Zoned],
     (rule, count): (&'static str, i64),
     period: impl Fn(&Zoned) -> Period,
@@ -188,7 +187,7 @@ fn keep_first_of_each(
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let mut number = 0;
     let mut last = None;
-    for ((_, Decision { kept, .. }), end) in archives.iter_mut().zip(ends) {
+    for (Decision { kept, .. }, end) in archives.iter_mut().zip(ends) {
         if number == count {
             return;
         }
