@@ -133,7 +133,7 @@ fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("box of 1 MiB");
     group.throughput(Throughput::Bytes(GROUP_LEN as u64));
     for (name, encrypted) in [("encrypted", true), ("none", false)] {
-        let boxes = Boxes::new(encrypted);
+        let boxes = Boxes::new(encrypted).expect("there is room for a key");
         let plain = Random::new(6).bytes(GROUP_LEN);
         let mut sealed = plain.clone();
         boxes.seal(&mut sealed);
@@ -154,7 +154,7 @@ fn pack(criterion: &mut Criterion) {
     let chunks: Vec<&[u8]> = bytes.chunks(CHUNK_LEN).collect();
     group.throughput(Throughput::Bytes(PACK_LEN as u64));
     for (name, encrypted) in [("encrypted", true), ("none", false)] {
-        let boxes = Boxes::new(encrypted);
+        let boxes = Boxes::new(encrypted).expect("there is room for a key");
         group.bench_function(BenchmarkId::new("write", name), |bencher| {
             bencher.iter(|| boxes.write_pack(black_box(&chunks)));
         });

@@ -38,7 +38,7 @@ pub fn config(bytes: &[u8]) {
 /// A key slot.
 pub fn slot(bytes: &[u8]) {
     if let Ok(slot) = Slot::decode(bytes) {
-        assert_eq!(slot.encode(), bytes);
+        assert_eq!(*slot.encode(), bytes);
     }
 }
 

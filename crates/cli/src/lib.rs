@@ -3,7 +3,7 @@
 //! ```text
 //! args: kinds of values     session: path -> repository, known by state, unlocked by secrets, its index in cache
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
-//! signals: none ends us without a word
+//! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
 //! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
 //! ```
@@ -17,6 +17,7 @@ pub mod overview;
 pub mod pipes;
 pub mod record;
 pub mod render;
+pub mod sandbox;
 pub mod secrets;
 pub mod session;
 pub mod signals;

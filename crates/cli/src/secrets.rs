@@ -7,14 +7,15 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use engine::{Keys, Locked, Secret, StoreError};
 use format::RepositoryId;
 use format::config::KeyMode;
+use format::slot::SLOT_LEN;
 use zeroize::Zeroizing;
 
 use crate::cache::{absolute, variable};
@@ -36,14 +37,20 @@ pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
 }
 
 /// The keys that a passphrase from elsewhere opens; an unencrypted repository needs none.
-pub fn unlock_with(locked: &Locked, path: &Path, passphrase: &[u8]) -> Result<Keys, Failure> {
+pub fn unlock_with(
+    locked: &Locked,
+    path: &Path,
+    passphrase: &[u8],
+    ui: &Ui,
+) -> Result<Keys, Failure> {
     match locked.key_mode() {
         KeyMode::None => Ok(locked.unlock(Secret::None)?),
         KeyMode::Passphrase => Ok(locked.unlock(Secret::Passphrase(passphrase))?),
         KeyMode::Keyfile => {
-            let (key_path, bytes) = read_key_file(locked.id(), path)?;
-            let shown = key_path.display().to_string();
-            Ok(locked.unlock(Secret::Keyfile { path: &shown, bytes: &bytes, passphrase })?)
+            let file = read_key_file(locked.id(), path)?;
+            file.tell(ui);
+            let shown = file.path.display().to_string();
+            Ok(locked.unlock(Secret::Keyfile { path: &shown, bytes: &file.bytes, passphrase })?)
         }
     }
 }
@@ -59,10 +66,11 @@ pub fn passphrase_and_keys(
             locked.unlock(Secret::Passphrase(passphrase))
         });
     }
-    let (key_path, bytes) = read_key_file(locked.id(), path)?;
-    let shown = key_path.display().to_string();
+    let file = read_key_file(locked.id(), path)?;
+    file.tell(ui);
+    let shown = file.path.display().to_string();
     attempt(path, true, ui, |passphrase| {
-        locked.unlock(Secret::Keyfile { path: &shown, bytes: &bytes, passphrase })
+        locked.unlock(Secret::Keyfile { path: &shown, bytes: &file.bytes, passphrase })
     })
 }
 
@@ -170,20 +178,104 @@ pub fn key_path(id: RepositoryId) -> Result<PathBuf, Failure> {
     Ok(key_directory()?.join(format!("{id}.key")))
 }
 
-/// The key file of the repository at `path`: where it is and what it says.
-pub fn read_key_file(id: RepositoryId, path: &Path) -> Result<(PathBuf, Vec<u8>), Failure> {
+/// A key file. Without a passphrase it is the key, so its bytes are wiped.
+pub struct KeyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Who else could have it, in words.
+    doubt: Option<String>,
+}
+
+impl KeyFile {
+    /// Says who else could have it, if somebody could.
+    fn tell(&self, ui: &Ui) {
+        if let Some(doubt) = &self.doubt {
+            ui.complain(&format!("Warning: {}: {doubt}", self.path.display()));
+        }
+    }
+}
+
+/// The key file of the repository at `path`.
+///
+/// # Errors
+/// That there is none, that it cannot be read, or that others can write to it.
+pub fn read_key_file(id: RepositoryId, path: &Path) -> Result<KeyFile, Failure> {
     let key_path = key_path(id)?;
-    match fs::read(&key_path) {
-        Ok(bytes) => Ok((key_path, bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let read = || {
+        // Not waiting: a pipe in its place is no key file.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().read(true).custom_flags(nonblocking).open(&key_path)?;
+        let metadata = file.metadata()?;
+        let bytes = match metadata.is_file() {
+            true => read_secret(file, SLOT_LEN)?,
+            false => return Err(io::Error::other("it is not a file")),
+        };
+        Ok((bytes, metadata))
+    };
+    let (bytes, metadata) = read().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
             let directory = key_path.parent().unwrap_or(&key_path).display();
-            Err(Failure::Fatal(format!(
+            Failure::Fatal(format!(
                 "No key file for repository {} found in {directory}.",
                 path.display()
-            )))
+            ))
         }
-        Err(error) => Err(fatal(StoreError::new("read", key_path.display(), error))),
+        _ => fatal(StoreError::new("read", key_path.display(), error)),
+    })?;
+    let mode = metadata.mode() & 0o777;
+    if mode & WRITABLE != 0 {
+        return Err(Failure::Fatal(format!(
+            "{}: others can write to this key file (mode {mode:o}); if it is still yours, `chmod 600` it",
+            key_path.display()
+        )));
     }
+    let doubt = if !is_trusted(metadata.uid()) {
+        Some(format!("this key file belongs to user {}, who can exchange it", metadata.uid()))
+    } else if mode & READABLE != 0 {
+        Some(format!("others can read this key file (mode {mode:o}); `chmod 600` it"))
+    } else {
+        None
+    };
+    Ok(KeyFile { path: key_path, bytes, doubt })
+}
+
+/// Permissions of group and others.
+const WRITABLE: u32 = 0o022;
+const READABLE: u32 = 0o044;
+
+/// Whether nobody but this user and root can have written a file or directory.
+pub(crate) fn is_private(metadata: &fs::Metadata) -> bool {
+    is_trusted(metadata.uid()) && metadata.mode() & WRITABLE == 0
+}
+
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// All of a file of at most `len_max` bytes, where no copy is left behind: the room for it is there before it is read.
+///
+/// # Errors
+/// That it cannot be read or is longer.
+pub fn read_secret(file: impl Read, len_max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; len_max + 1]);
+    let mut file = file.take(bytes.len() as u64);
+    let mut len = 0;
+    while let Some(room) = bytes.get_mut(len..).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if len > len_max {
+        let text = format!("it is longer than {len_max} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 fn fatal(error: StoreError) -> Failure {

@@ -45,9 +45,10 @@ pub fn enter(
 ) -> Result<Repository, Failure> {
     let locked = locked.with_patience(ui.patience());
     let identity = locked.identity(&keys);
-    let repository = Repository::open(locked, keys, access, cache::directory(), ui)?;
+    let admitted = state::confirm(admitted, identity.id, &keys, access, ui)?;
+    let repository = Repository::open(locked, keys.clone(), access, cache::directory(), ui)?;
     if admitted.is_trusted() {
-        state::remember(&identity, path, access, ui);
+        state::remember(&identity, &keys, path, access, ui);
     }
     Ok(repository)
 }

@@ -10,14 +10,14 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use engine::{Access, Identity, Locked};
+use engine::{Access, Identity, Keys, Locked};
 use format::config::KeyMode;
 use format::{ConfigHash, KeyId, RepositoryId};
 use serde_json::{Value, json};
 
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
-use crate::secrets;
+use crate::secrets::{self, is_private};
 use crate::ui::Ui;
 
 /// Longest file that is read: one is some hundred bytes, and a path for each place.
@@ -173,8 +173,8 @@ fn is_surprise(locked: &Locked, expected: Expected) -> Result<bool, Failure> {
 
 /// Remembers a repository that was made or opened at `path`. That it cannot be done is no reason to fail; who writes to an
 /// encrypted one is told.
-pub fn remember(identity: &Identity, path: &Path, access: Access, ui: &Ui) {
-    let why = match directory().map(|directory| remember_in(&directory, identity, path)) {
+pub fn remember(identity: &Identity, keys: &Keys, path: &Path, access: Access, ui: &Ui) {
+    let why = match directory().map(|directory| remember_in(&directory, identity, keys, path)) {
         Some(Ok(())) => return,
         Some(Err(Failure::Fatal(why))) => why,
         Some(Err(_)) | None => "HOME is not set".to_owned(),
@@ -191,7 +191,12 @@ pub fn remember(identity: &Identity, path: &Path, access: Access, ui: &Ui) {
 ///
 /// # Errors
 /// Why it cannot be written, or that what is there cannot be read.
-pub fn remember_in(directory: &Path, identity: &Identity, path: &Path) -> Result<(), Failure> {
+pub fn remember_in(
+    directory: &Path,
+    identity: &Identity,
+    keys: &Keys,
+    path: &Path,
+) -> Result<(), Failure> {
     let location = location(path);
     let mut record = Record::new(directory, identity);
     if let Some(known) = Record::load(directory, identity.id)? {
@@ -204,8 +209,42 @@ pub fn remember_in(directory: &Path, identity: &Identity, path: &Path) -> Result
     record.locations.push(location);
     let surplus = record.locations.len().saturating_sub(LOCATIONS_MAX);
     record.locations.drain(..surplus);
-    secrets::write_private(&record.path, record.encode().as_bytes())
+    secrets::write_private(&record.path, record.encode(keys).as_bytes())
         .map_err(|error| Failure::Fatal(format!("{}: {error}", directory.display())))
+}
+
+/// Whether what is known of a repository, with these keys, was written by somebody who had them.
+///
+/// # Errors
+/// That it was not, and the repository is to be written to.
+pub fn confirm(
+    admitted: Admitted,
+    id: RepositoryId,
+    keys: &Keys,
+    access: Access,
+    ui: &Ui,
+) -> Result<Admitted, Failure> {
+    if !admitted.is_trusted {
+        return Ok(admitted);
+    }
+    let known = directory().map(|directory| Record::load(&directory, id)).transpose();
+    // One that cannot be read was spoken of when the repository was admitted.
+    let Ok(Some(Some(known))) = known else { return Ok(admitted) };
+    if known.is_authentic(keys) {
+        return Ok(admitted);
+    }
+    let doubt = format!(
+        "{}: this was not written by anybody who has the key of the repository; remove that file if you trust the \
+         repository",
+        known.path.display()
+    );
+    match writes(access) {
+        true => Err(Failure::Fatal(format!("{doubt}; nothing was written"))),
+        false => {
+            ui.complain(&format!("Warning: {doubt}"));
+            Ok(Admitted { is_trusted: false })
+        }
+    }
 }
 
 /// The key that a repository had when this client used it, if it did.
@@ -215,7 +254,7 @@ pub(crate) fn known_key(id: RepositoryId) -> Option<KeyId> {
 }
 
 /// Where the files are.
-fn directory() -> Option<PathBuf> {
+pub(crate) fn directory() -> Option<PathBuf> {
     variable("GARRET_STATE_DIR")
         .or_else(|| absolute("XDG_STATE_HOME").map(|path| path.join("garret")))
         .or_else(|| absolute("HOME").map(|path| path.join(".local/state/garret")))
@@ -235,6 +274,8 @@ struct Record {
     key_id: Option<KeyId>,
     /// Where it was seen, the last place last.
     locations: Vec<String>,
+    /// What authenticates all this, if it is of an encrypted repository.
+    seal: Option<blake3::Hash>,
 }
 
 const MODES: [(KeyMode, &str); 3] =
@@ -244,7 +285,7 @@ impl Record {
     fn new(directory: &Path, identity: &Identity) -> Self {
         let Identity { id, mode, config_hash, key_id } = *identity;
         let path = directory.join(format!("{id}.json"));
-        Record { path, id, mode, config_hash, key_id, locations: Vec::new() }
+        Record { path, id, mode, config_hash, key_id, locations: Vec::new(), seal: None }
     }
 
     fn says(&self, identity: &Identity) -> bool {
@@ -255,17 +296,22 @@ impl Record {
     /// What is known of a repository, if it is.
     fn load(directory: &Path, id: RepositoryId) -> Result<Option<Self>, Failure> {
         let path = directory.join(format!("{id}.json"));
-        match path.symlink_metadata() {
-            // Where nobody may look, nothing was remembered.
-            Err(_) => Ok(None),
-            Ok(_) => Self::read(&path).filter(|record| record.id == id).map(Some).ok_or_else(|| {
-                let path = path.display();
-                Failure::Fatal(format!(
-                    "{path} cannot be read, so what repository {id} was is not known; remove that file if you trust \
-                     the repository"
-                ))
-            }),
+        // Where nobody may look, nothing was remembered.
+        let Ok(metadata) = path.symlink_metadata() else { return Ok(None) };
+        let is_ours = |directory: fs::Metadata| is_private(&directory) && is_private(&metadata);
+        let shown = path.display();
+        if !directory.metadata().is_ok_and(is_ours) {
+            return Err(Failure::Fatal(format!(
+                "{shown}: others can write there, so what repository {id} was is not known; `chmod go-w` it and its \
+                 directory if they are yours and nobody did"
+            )));
         }
+        Self::read(&path).filter(|record| record.id == id).map(Some).ok_or_else(|| {
+            Failure::Fatal(format!(
+                "{shown} cannot be read, so what repository {id} was is not known; remove that file if you trust the \
+                 repository"
+            ))
+        })
     }
 
     /// All that is known.
@@ -276,6 +322,10 @@ impl Record {
 
     fn read(path: &Path) -> Option<Self> {
         let mut bytes = Vec::new();
+        let metadata = path.symlink_metadata().ok()?;
+        if !metadata.is_file() || !is_private(&metadata) {
+            return None;
+        }
         File::open(path).ok()?.take(LEN_MAX).read_to_end(&mut bytes).ok()?;
         let value: Value = serde_json::from_slice(&bytes).ok()?;
         let text = |name: &str| value.get(name)?.as_str();
@@ -293,18 +343,34 @@ impl Record {
             locations: locations
                 .map(|path| path.as_str().map(str::to_owned))
                 .collect::<Option<_>>()?,
+            seal: match value.get("seal")? {
+                Value::Null => None,
+                seal => Some(blake3::Hash::from_hex(seal.as_str()?).ok()?),
+            },
         })
     }
 
-    fn encode(&self) -> String {
+    /// Whether somebody who had the keys wrote it; without encryption everybody has them.
+    fn is_authentic(&self, keys: &Keys) -> bool {
+        keys.authenticate(self.body().to_string().as_bytes()) == self.seal
+    }
+
+    fn encode(&self, keys: &Keys) -> String {
+        let mut value = self.body();
+        let seal = keys.authenticate(value.to_string().as_bytes());
+        value["seal"] = json!(seal.map(|seal| seal.to_hex().to_string()));
+        format!("{value:#}\n")
+    }
+
+    /// All but the seal.
+    fn body(&self) -> Value {
         let mode = MODES.iter().find(|(mode, _)| *mode == self.mode).map(|(_, name)| *name);
-        let value = json!({
+        json!({
             "id": self.id.to_string(),
             "mode": mode,
             "config": self.config_hash.to_string(),
             "key": self.key_id.map(|id| id.to_string()),
             "locations": self.locations,
-        });
-        format!("{value:#}\n")
+        })
     }
 }

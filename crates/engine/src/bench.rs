@@ -12,6 +12,7 @@ use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::group::{Compression, GroupBuilder};
 use crate::index::{Cache, Index, IndexSource, Rows};
+use crate::keys::{Keys, MasterKey, Purpose};
 use crate::pack::{PackBuilder, PackPlan, PackReader};
 use crate::progress::Silent;
 use crate::seal::{Content, Nonce, Sealer};
@@ -40,11 +41,17 @@ pub struct Boxes {
 }
 
 impl Boxes {
-    /// With a fixed key, or none.
-    pub fn new(encrypted: bool) -> Self {
-        let key = [3; 32];
-        let sealer = Sealer::new(REPOSITORY, encrypted.then_some(&key));
-        Boxes { sealer, nonce: Nonce::counted(&[2; 16], 0) }
+    /// With a key, or none.
+    ///
+    /// # Errors
+    /// That there is no memory, or no randomness, for a key.
+    pub fn new(encrypted: bool) -> Result<Self> {
+        let keys = match encrypted {
+            true => Keys::derive(&MasterKey::random()?)?,
+            false => Keys::none(),
+        };
+        let sealer = Sealer::new(REPOSITORY, Purpose::Data, &keys);
+        Ok(Boxes { sealer, nonce: Nonce::counted(&[2; 16], 0) })
     }
 
     /// Seals in place: `bytes` grow by the tag.
@@ -142,8 +149,8 @@ impl SyntheticIndex {
     /// # Errors
     /// None, unless somebody else changes the copy.
     pub fn open(&self) -> Result<OpenIndex> {
-        let sealer = Sealer::new(REPOSITORY, None);
-        let hasher = ChunkHasher::new(None);
+        let sealer = Sealer::new(REPOSITORY, Purpose::Metadata, &Keys::none());
+        let hasher = ChunkHasher::new(&Keys::none());
         let packs = PackReader { store: &self.store, sealer: &sealer, group_len_max: GROUP_LEN };
         let source =
             IndexSource { packs, metadata: &sealer, hasher: &hasher, repository: REPOSITORY };

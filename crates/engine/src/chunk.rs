@@ -2,21 +2,23 @@
 
 use format::ChunkId;
 
+use crate::keys::{Keys, Purpose};
+
 /// Names chunks: BLAKE3 of their content, keyed in encrypted repositories. One thread per chunk: below 128 KiB several
 /// would only slow BLAKE3 down.
 #[derive(Clone)]
 pub(crate) struct ChunkHasher {
-    key: Option<[u8; 32]>,
+    keys: Keys,
 }
 
 impl ChunkHasher {
-    pub(crate) fn new(key: Option<[u8; 32]>) -> Self {
-        ChunkHasher { key }
+    pub(crate) fn new(keys: &Keys) -> Self {
+        ChunkHasher { keys: keys.clone() }
     }
 
     /// The id of a chunk with this content.
     pub(crate) fn hash(&self, bytes: &[u8]) -> ChunkId {
-        let hash = match &self.key {
+        let hash = match self.keys.get(Purpose::ChunkId) {
             Some(key) => blake3::keyed_hash(key, bytes),
             None => blake3::hash(bytes),
         };

@@ -5,7 +5,7 @@ use format::config::Config;
 use format::recipe::CutterKind;
 
 use crate::error::{Error, Result};
-use crate::keys::Keys;
+use crate::keys::{Keys, Purpose};
 
 /// How a cutter is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,14 +33,14 @@ impl Cutters {
         let (min, target, max) = (config.chunk_min, config.chunk_target, config.chunk_max);
         let sizes = Sizes::new(min as usize, target as usize, max as usize)
             .map_err(|error| refused(&error))?;
-        let fastcdc = match &keys.gear {
+        let fastcdc = match keys.get(Purpose::Chunker) {
             None => FastCdc::new(sizes, None).map_err(|error| refused(&error))?,
             Some(seed) => keyed_fastcdc(sizes, seed).ok_or_else(|| {
                 Error::BadOption("no gear table of this key suits the chunk sizes".to_owned())
             })?,
         };
         Ok(Cutters {
-            page: Cutter::Page(PageCutter::new(sizes, keys.page)),
+            page: Cutter::Page(PageCutter::new(sizes, *keys.page())),
             fastcdc: Cutter::Fastcdc(fastcdc),
         })
     }

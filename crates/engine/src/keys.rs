@@ -7,6 +7,8 @@
 //! A slot stands in the repository or in a key file; the bytes are the same. Its commitment is checked before the AEAD,
 //! because XChaCha20-Poly1305 alone would open one slot under several keys. docs/security.md gives the whole scheme.
 
+use std::sync::Arc;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
@@ -14,78 +16,138 @@ use chunker::PUBLIC_PAGE_KEY;
 use format::config::{Config, Seal};
 use format::slot::{Kdf, Slot};
 use format::{KeyId, RepositoryId, SlotId};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use memmap2::{Advice, MmapMut};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
 
 /// Argon2id at three passes over 256 MiB: 0.7 s on a 2026 core, four times borg's memory.
 pub const KDF_DEFAULT: Kdf = Kdf::Argon2id { memory_kib: 256 << 10, passes: 3, lanes: 4 };
 
-/// The secret that everything in an encrypted repository hangs on. Wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct MasterKey([u8; 32]);
+/// The secret that everything in an encrypted repository hangs on: on the heap, so that what moves is no secret. Wiped when
+/// dropped.
+#[derive(Clone)]
+pub struct MasterKey(Box<Zeroizing<[u8; 32]>>);
 
 impl MasterKey {
     /// A new random key.
     pub fn random() -> Result<Self> {
-        Ok(MasterKey(random()?))
+        let mut master = Self::blank();
+        fill_random(&mut **master.0)?;
+        Ok(master)
+    }
+
+    fn blank() -> Self {
+        MasterKey(Box::new(Zeroizing::new([0; 32])))
     }
 
     /// What tells this key from others.
     pub(crate) fn id(&self) -> KeyId {
-        KeyId::from_bytes(*self.derive("garret v1 key id"))
+        let mut id = [0; 32];
+        self.derive("garret v1 key id", &mut id);
+        KeyId::from_bytes(id)
     }
 
-    /// One key per purpose; `context` is a constant of this file.
-    fn derive(&self, context: &str) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(blake3::derive_key(context, &self.0))
+    /// One key per purpose, written to its place; `context` is a constant of this file.
+    fn derive(&self, context: &str, key: &mut [u8]) {
+        blake3::Hasher::new_derive_key(context).update(&**self.0).finalize_xof().fill(key);
     }
 }
 
-/// The keys an open repository works with. Wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Keys {
-    /// Keys the ids of chunks; none in an unencrypted repository.
-    pub(crate) chunk_id: Option<[u8; 32]>,
-    /// Keys the page cutter; the published constant in an unencrypted repository, so that those can be compared.
-    pub(crate) page: [u8; 16],
-    /// Seed of the gear table of the fastcdc cutter; none means the crate's own table.
-    pub(crate) gear: Option<[u8; 32]>,
+/// What a key is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// Keys the ids of chunks.
+    ChunkId,
+    /// The cutters' keys follow from it.
+    Chunker,
     /// Seals packs.
-    pub(crate) data: Option<[u8; 32]>,
+    Data,
     /// Seals index segments and archives.
-    pub(crate) metadata: Option<[u8; 32]>,
-    /// Authenticates the client's copy of the index.
-    pub(crate) client: Option<[u8; 32]>,
+    Metadata,
+    /// Authenticates what the client keeps.
+    Client,
+}
+
+/// The purposes, in the order of their keys in memory.
+const PURPOSES: [(Purpose, &str); 5] = [
+    (Purpose::ChunkId, "garret v1 chunk id"),
+    (Purpose::Chunker, "garret v1 chunker"),
+    (Purpose::Data, "garret v1 pack data"),
+    (Purpose::Metadata, "garret v1 metadata"),
+    (Purpose::Client, "garret v1 client state"),
+];
+
+/// The keys an open repository works with. All clones share the one place in memory where they are; it is wiped when the last
+/// is dropped.
+#[derive(Clone)]
+pub struct Keys {
+    /// None in an unencrypted repository.
+    place: Option<Arc<Place>>,
     /// Which master key they follow from; no secret.
-    #[zeroize(skip)]
     id: Option<KeyId>,
+}
+
+/// A page of memory that is neither swapped nor dumped, as far as the limits of the process allow.
+struct Place(MmapMut);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 impl Keys {
     /// The keys of an unencrypted repository: none.
     pub fn none() -> Self {
-        let (chunk_id, gear, data, metadata, client, id) = Default::default();
-        Keys { chunk_id, page: PUBLIC_PAGE_KEY, gear, data, metadata, client, id }
+        Keys { place: None, id: None }
     }
 
     /// The keys that follow from the master key.
-    pub fn derive(master: &MasterKey) -> Self {
-        let cut = master.derive("garret v1 chunker");
-        let mut page = [0; 16];
-        blake3::Hasher::new_derive_key("garret v1 chunker page")
-            .update(&*cut)
-            .finalize_xof()
-            .fill(&mut page);
-        Keys {
-            chunk_id: Some(*master.derive("garret v1 chunk id")),
-            page,
-            gear: Some(*cut),
-            data: Some(*master.derive("garret v1 pack data")),
-            metadata: Some(*master.derive("garret v1 metadata")),
-            client: Some(*master.derive("garret v1 client state")),
-            id: Some(master.id()),
+    ///
+    /// # Errors
+    /// `System` if there is no memory for them.
+    pub fn derive(master: &MasterKey) -> Result<Self> {
+        let len = PURPOSES.len() * 32;
+        let page = MmapMut::map_anon(len)
+            .map_err(|source| Error::System { what: "making room for keys", source })?;
+        let mut place = Place(page);
+        // Who may lock no memory, or has a kernel without that advice, still gets his backup: docs/security.md says so.
+        let _swapped = place.0.lock();
+        let _dumped = place.0.advise(Advice::DontDump);
+        for ((_, context), key) in PURPOSES.iter().zip(place.0.chunks_exact_mut(32)) {
+            master.derive(context, key);
         }
+        Ok(Keys { place: Some(Arc::new(place)), id: Some(master.id()) })
+    }
+
+    /// The key for a purpose; none in an unencrypted repository.
+    pub(crate) fn get(&self, purpose: Purpose) -> Option<&[u8; 32]> {
+        let (keys, _) = self.place.as_ref()?.0.as_chunks::<32>();
+        keys.get(purpose as usize)
+    }
+
+    /// What keys the page cutter; the published constant in an unencrypted repository, so that those can be compared.
+    pub(crate) fn page(&self) -> Zeroizing<[u8; 16]> {
+        let Some(chunker) = self.get(Purpose::Chunker) else {
+            return Zeroizing::new(PUBLIC_PAGE_KEY);
+        };
+        let mut page = Zeroizing::new([0; 16]);
+        blake3::Hasher::new_derive_key("garret v1 chunker page")
+            .update(chunker)
+            .finalize_xof()
+            .fill(&mut *page);
+        page
+    }
+
+    /// What authenticates text that the client keeps of the repository; none in an unencrypted one.
+    pub fn authenticate(&self, text: &[u8]) -> Option<blake3::Hash> {
+        let mut key = Zeroizing::new([0; 32]);
+        blake3::Hasher::new_derive_key("garret v1 state file")
+            .update(self.get(Purpose::Client)?)
+            .finalize_xof()
+            .fill(&mut *key);
+        Some(blake3::keyed_hash(&key, text))
     }
 
     /// Which master key they follow from; none for those of an unencrypted repository.
@@ -95,7 +157,7 @@ impl Keys {
 
     /// Whether these are the kind of keys that `config` calls for.
     pub(crate) fn fit(&self, config: &Config) -> bool {
-        self.data.is_some() == (config.seal != Seal::None)
+        self.place.is_some() == (config.seal != Seal::None)
     }
 }
 
@@ -120,8 +182,8 @@ pub fn create_slot(
     let wrapping = wrapping_key(&slot, passphrase)?;
     let bound = slot.bound();
     let (key, tag) = slot.wrapped.split_at_mut(32);
-    key.copy_from_slice(&master.0);
-    let sealed = XChaCha20Poly1305::new((&*wrapping).into())
+    key.copy_from_slice(&**master.0);
+    let sealed = XChaCha20Poly1305::new((&**wrapping).into())
         .encrypt_inout_detached(&slot.nonce.into(), &bound, key.into())
         .map_err(|_| Error::BadOption("the master key could not be wrapped".to_owned()))?;
     tag.copy_from_slice(&sealed);
@@ -151,24 +213,24 @@ pub fn open_slot(
         return Err(Error::WrongPassphrase);
     }
     let (key, tag) = slot.wrapped.split_at(32);
-    let mut master = MasterKey([0; 32]);
+    let mut master = MasterKey::blank();
     master.0.copy_from_slice(key);
     let tag = Tag::try_from(tag).map_err(|_| Error::WrongPassphrase)?;
-    XChaCha20Poly1305::new((&*wrapping).into())
+    XChaCha20Poly1305::new((&**wrapping).into())
         .decrypt_inout_detached(&slot.nonce.into(), &bound, master.0.as_mut_slice().into(), &tag)
         .map_err(|_| Error::WrongPassphrase)?;
     Ok(master)
 }
 
-fn wrapping_key(slot: &Slot, passphrase: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
-    let mut key = Zeroizing::new([0; 32]);
+fn wrapping_key(slot: &Slot, passphrase: &[u8]) -> Result<Box<Zeroizing<[u8; 32]>>> {
+    let mut key = Box::new(Zeroizing::new([0; 32]));
     match slot.kdf {
-        Kdf::Blank => *key = blake3::derive_key("garret v1 blank passphrase", &slot.salt),
+        Kdf::Blank => **key = blake3::derive_key("garret v1 blank passphrase", &slot.salt),
         Kdf::Argon2id { memory_kib, passes, lanes } => {
             let refused = |error| Error::BadOption(format!("key slot {}: {error}", slot.id));
             let params = Params::new(memory_kib, passes, lanes, Some(32)).map_err(refused)?;
             Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into(passphrase, &slot.salt, &mut *key)
+                .hash_password_into(passphrase, &slot.salt, &mut **key)
                 .map_err(refused)?;
         }
     }
@@ -183,11 +245,15 @@ fn commitment(wrapping: &[u8; 32], bound: &[u8], wrapped: &[u8]) -> [u8; 32] {
 /// Random bytes from the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Error::System {
+    fill_random(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn fill_random(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| Error::System {
         what: "drawing random bytes",
         source: std::io::Error::other(error),
-    })?;
-    Ok(bytes)
+    })
 }
 
 #[cfg(test)]
@@ -231,11 +297,9 @@ mod tests {
 
     #[test]
     fn keys_of_different_purposes_differ() {
-        let keys = Keys::derive(&MasterKey::random().unwrap());
-        let all = [keys.chunk_id, keys.gear, keys.data, keys.metadata, keys.client];
-        let id = keys.id.map(|id| *id.as_bytes());
-        let all = [&all[..], &[id]].concat();
-        let all: Vec<[u8; 32]> = all.into_iter().map(|key| key.unwrap()).collect();
+        let keys = Keys::derive(&MasterKey::random().unwrap()).unwrap();
+        let mut all = PURPOSES.map(|(purpose, _)| *keys.get(purpose).unwrap()).to_vec();
+        all.push(*keys.id.unwrap().as_bytes());
         for (place, key) in all.iter().enumerate() {
             assert!(!all[..place].contains(key));
         }

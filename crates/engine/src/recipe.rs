@@ -263,7 +263,7 @@ pub(crate) mod tests {
             for _ in 0..count {
                 let start = self.len;
                 let bytes = self.grow(level - 1, shape).encode();
-                let id = ChunkHasher::new(None).hash(&bytes);
+                let id = ChunkHasher::new(&crate::keys::Keys::none()).hash(&bytes);
                 children.push(Child { id, span: self.len - start });
                 self.nodes.push((start..self.len, bytes));
             }
@@ -287,7 +287,8 @@ pub(crate) mod tests {
     pub(crate) fn repository<'n>(nodes: impl Iterator<Item = &'n Vec<u8>>) -> Repository {
         let store = MemoryStore::new();
         let kdf = Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
-        let options = InitOptions { mode: KeyMode::None, passphrase: Vec::new(), kdf, now: 0 };
+        let options =
+            InitOptions { mode: KeyMode::None, passphrase: Default::default(), kdf, now: 0 };
         init(&store, &options, &mut |_, _| Ok(())).unwrap();
         let locked = Locked::find(Box::new(store)).unwrap();
         let keys = locked.unlock(Secret::None).unwrap();

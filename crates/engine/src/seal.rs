@@ -10,7 +10,7 @@ use format::RepositoryId;
 use format::object::{NONCE_LEN, TAG_LEN, VERSION};
 
 use crate::error::Result;
-use crate::keys::random;
+use crate::keys::{Keys, Purpose, random};
 
 /// What a box holds: the first byte of its associated data, so that no box passes for one of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,22 +23,28 @@ pub(crate) enum Content {
     Archive = b'A',
 }
 
-/// Seals and opens boxes of one repository with one key.
+/// Seals and opens boxes of one repository with the key of one purpose.
 #[derive(Clone)]
 pub(crate) struct Sealer {
     repository: RepositoryId,
-    cipher: Option<XChaCha20Poly1305>,
+    purpose: Purpose,
+    keys: Keys,
 }
 
 impl Sealer {
-    pub(crate) fn new(repository: RepositoryId, key: Option<&[u8; 32]>) -> Self {
-        Sealer { repository, cipher: key.map(|key| XChaCha20Poly1305::new(key.into())) }
+    pub(crate) fn new(repository: RepositoryId, purpose: Purpose, keys: &Keys) -> Self {
+        Sealer { repository, purpose, keys: keys.clone() }
+    }
+
+    /// The cipher with its key, for one box: no copy of the key outlives it. None in an unencrypted repository.
+    fn cipher(&self) -> Option<XChaCha20Poly1305> {
+        self.keys.get(self.purpose).map(|key| XChaCha20Poly1305::new(key.into()))
     }
 
     /// Seals `bytes` in place and appends the tag. `place` is bound to the box: it opens only with the same.
     pub(crate) fn seal(&self, content: Content, nonce: &Nonce, place: &[u8], bytes: &mut Vec<u8>) {
         let bound = self.bound(content, place);
-        let tag = match &self.cipher {
+        let tag = match self.cipher() {
             Some(cipher) => cipher
                 .encrypt_inout_detached(&nonce.0.into(), &bound, bytes.as_mut_slice().into())
                 .expect("a box is far shorter than the 256 GiB the cipher can seal")
@@ -58,7 +64,7 @@ impl Sealer {
     ) -> Option<()> {
         let bound = self.bound(content, place);
         let (body, tag) = bytes.split_last_chunk_mut::<TAG_LEN>()?;
-        match &self.cipher {
+        match self.cipher() {
             Some(cipher) => {
                 let tag = Tag::from(*tag);
                 cipher.decrypt_inout_detached(&nonce.0.into(), &bound, body.into(), &tag).ok()?;
@@ -123,13 +129,14 @@ impl Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::MasterKey;
 
     #[test]
     fn a_box_opens_only_as_what_it_was_sealed_as() {
         let repository = RepositoryId::from_bytes([1; 32]);
         let salt = [2; 16];
-        for key in [None, Some(&[3; 32])] {
-            let sealer = Sealer::new(repository, key);
+        for keys in [Keys::none(), Keys::derive(&MasterKey::random().unwrap()).unwrap()] {
+            let sealer = Sealer::new(repository, Purpose::Data, &keys);
             let mut sealed = b"content".to_vec();
             sealer.seal(Content::Index, &Nonce::counted(&salt, 1), b"here", &mut sealed);
             let open = |sealer: &Sealer, content, counter, place: &[u8], mut bytes: Vec<u8>| {
@@ -142,7 +149,7 @@ mod tests {
             assert_eq!(open(&sealer, Content::Archive, 1, b"here", sealed.clone()), None);
             assert_eq!(open(&sealer, Content::Index, 2, b"here", sealed.clone()), None);
             assert_eq!(open(&sealer, Content::Index, 1, b"there", sealed.clone()), None);
-            let other = Sealer::new(RepositoryId::from_bytes([9; 32]), key);
+            let other = Sealer::new(RepositoryId::from_bytes([9; 32]), Purpose::Data, &keys);
             assert_eq!(open(&other, Content::Index, 1, b"here", sealed.clone()), None);
             for place in 0..sealed.len() {
                 let mut flipped = sealed.clone();

@@ -3,6 +3,8 @@
 //! The same bytes stand in the repository (mode passphrase) or in a file outside it (mode keyfile). Everything before the
 //! wrapped key is associated data of the wrapping. The checksum tells damage from a wrong passphrase.
 
+use zeroize::{ZeroizeOnDrop, Zeroizing};
+
 use crate::id::{RepositoryId, SlotId};
 use crate::object::Kind;
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
@@ -34,16 +36,19 @@ pub enum Kdf {
     },
 }
 
-/// The decoded slot; the key in it is still wrapped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The decoded slot; the key in it is still wrapped. Without a passphrase that is no protection, so it is wiped when dropped.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
 pub struct Slot {
     /// Random name of the slot.
+    #[zeroize(skip)]
     pub id: SlotId,
     /// The repository it opens.
+    #[zeroize(skip)]
     pub repository: RepositoryId,
     /// BLAKE3 of the repository's file `config`: a swapped or altered configuration does not open.
     pub config_hash: [u8; 32],
     /// How the wrapping key is made.
+    #[zeroize(skip)]
     pub kdf: Kdf,
     /// Random salt of the KDF.
     pub salt: [u8; 32],
@@ -57,7 +62,7 @@ pub struct Slot {
 
 impl Slot {
     /// The bytes that the wrapping and the commitment cover besides the key.
-    pub fn bound(&self) -> Vec<u8> {
+    pub fn bound(&self) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer::with_capacity(SLOT_LEN);
         let (kdf, memory_kib, passes, lanes) = match self.kdf {
             Kdf::Blank => (0, 0, 0, 0),
@@ -76,11 +81,11 @@ impl Slot {
             .put(&self.salt)
             .put(&self.nonce);
         debug_assert_eq!(writer.as_bytes().len(), BOUND_LEN);
-        writer.into_bytes()
+        Zeroizing::new(writer.into_bytes())
     }
 
     /// The bytes of the slot's file.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = self.bound();
         bytes.extend_from_slice(&self.wrapped);
         bytes.extend_from_slice(&self.commitment);
@@ -126,6 +131,15 @@ impl Slot {
             true => Ok(slot),
             false => Err(end.error(DecodeErrorKind::BadChecksum)),
         }
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    /// Without what opens it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Slot");
+        shown.field("id", &self.id).field("repository", &self.repository).field("kdf", &self.kdf);
+        shown.finish_non_exhaustive()
     }
 }
 

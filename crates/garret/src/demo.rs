@@ -137,7 +137,7 @@ fn make_repository(path: &Path) -> Result<PathBuf, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let options = InitOptions {
         mode: KeyMode::None,
-        passphrase: Vec::new(),
+        passphrase: Default::default(),
         kdf: KDF_DEFAULT,
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };

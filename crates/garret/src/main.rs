@@ -24,6 +24,7 @@ use cli::ui::Ui;
 
 fn main() -> ExitCode {
     cli::signals::catch();
+    cli::sandbox::hide_memory();
     let ui = Ui::new("garret");
     let (words, warnings) = attic::rewrite(std::env::args_os().skip(1));
     // Who does not read them may still have the command.

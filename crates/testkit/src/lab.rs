@@ -82,7 +82,7 @@ impl Lab {
         let mut key_file = Vec::new();
         let options = InitOptions {
             mode,
-            passphrase: PASSPHRASE.to_vec(),
+            passphrase: PASSPHRASE.to_vec().into(),
             kdf: CHEAP_KDF,
             now: 1_790_000_000,
         };
@@ -90,7 +90,7 @@ impl Lab {
             key_file = bytes.to_vec();
             Ok(())
         });
-        let key_id = made.unwrap().key_id;
+        let key_id = made.unwrap().0.key_id;
         let secret = match mode {
             KeyMode::None => Secret::None,
             KeyMode::Passphrase => Secret::Passphrase(PASSPHRASE),

@@ -27,6 +27,7 @@ use args::Request;
 
 fn main() -> ExitCode {
     cli::signals::catch();
+    cli::sandbox::hide_memory();
     let ui = Ui::unnamed();
     let parsed = args::parse(std::env::args_os().skip(1));
     ui.set_quiet(parsed.silent);

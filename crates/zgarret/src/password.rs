@@ -3,7 +3,7 @@
 //! In: password flags in their order. Out: keys. Promises: a passphrase is wiped from memory; one trailing newline of a
 //! password file is no part of it; `--non-encrypted` never opens what is encrypted.
 
-use std::fs;
+use std::fs::File;
 use std::path::Path;
 
 use cli::failure::Failure;
@@ -12,13 +12,15 @@ use cli::state::Expected;
 use cli::ui::Ui;
 use engine::{Error, Keys, Locked, Progress};
 use format::config::KeyMode;
-use zeroize::Zeroizing;
 
 use crate::args::PasswordFlag;
 use crate::location::reason;
 
 /// Where passphrases are looked for when no flag gives one.
 pub(crate) const VARIABLES: [&str; 2] = ["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"];
+
+/// The longest passphrase in a file, in bytes: whoever gives an image by mistake shall hear so.
+const PHRASE_LEN_MAX: usize = 64 << 10;
 
 /// What a password flag says.
 pub(crate) enum Password {
@@ -32,8 +34,9 @@ impl Password {
     /// Reads the file that a flag names.
     pub(crate) fn read(flag: &PasswordFlag) -> Result<Self, Failure> {
         let PasswordFlag::File(path) = flag else { return Ok(Password::None) };
-        let mut bytes = match fs::read(path) {
-            Ok(bytes) => Zeroizing::new(bytes),
+        let read = File::open(path).and_then(|file| secrets::read_secret(file, PHRASE_LEN_MAX));
+        let mut bytes = match read {
+            Ok(bytes) => bytes,
             Err(error) => {
                 let text = format!("Can't open {}: {}", path.display(), reason(&error));
                 return Err(Failure::Fatal(text));
@@ -82,7 +85,7 @@ pub(crate) fn unlock(
 ) -> Result<Keys, Failure> {
     match (password, locked.key_mode()) {
         (None, _) => secrets::unlock(locked, path, ui),
-        (Some(Password::None), KeyMode::None) => secrets::unlock_with(locked, path, &[]),
+        (Some(Password::None), KeyMode::None) => secrets::unlock_with(locked, path, &[], ui),
         (Some(Password::None), _) => Err(Error::WrongPassphrase.into()),
         (Some(Password::Phrase(phrase)), mode) => {
             if mode == KeyMode::None {
@@ -92,7 +95,7 @@ pub(crate) fn unlock(
                     path.display()
                 ));
             }
-            secrets::unlock_with(locked, path, phrase)
+            secrets::unlock_with(locked, path, phrase, ui)
         }
     }
 }

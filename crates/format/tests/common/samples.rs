@@ -88,7 +88,7 @@ fn files() -> Vec<Sample> {
         },
         Sample {
             name: "slot",
-            bytes: slot().encode(),
+            bytes: slot().encode().to_vec(),
             fields: vec![
                 (8, "\"garret\", kind K, version 1"),
                 (16, "slot id"),

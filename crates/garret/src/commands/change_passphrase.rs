@@ -37,9 +37,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         locked.change_passphrase(&old, &new, KDF_DEFAULT)?;
         return ui.print("Passphrase changed\n");
     }
-    let (key_path, bytes) = secrets::read_key_file(locked.id(), &path)?;
-    let shown = key_path.display().to_string();
-    let rewrapped = locked.rewrap_keyfile(&shown, &bytes, &old, &new, KDF_DEFAULT)?;
-    secrets::write_key_file(&key_path, &rewrapped)?;
+    let file = secrets::read_key_file(locked.id(), &path)?;
+    let shown = file.path.display().to_string();
+    let rewrapped = locked.rewrap_keyfile(&shown, &file.bytes, &old, &new, KDF_DEFAULT)?;
+    secrets::write_key_file(&file.path, &rewrapped)?;
     ui.print(&format!("Key file \"{shown}\" updated\n"))
 }

@@ -16,7 +16,7 @@ use cli::failure::{self, Failure};
 use cli::pipes::producer_failure;
 use cli::render;
 use cli::ui::Ui;
-use cli::{session, surroundings};
+use cli::{sandbox, session, surroundings};
 
 const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
        garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
@@ -97,6 +97,9 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let (path, name) = location::new_archive(&args.archive, args.inputs.paths())?;
     let refuse_empty = args.inputs.refuse_empty();
     let command = args.inputs.command();
+    if command.is_none() {
+        sandbox::confine(&path);
+    }
     let inputs = args.inputs.open()?;
     let exclude = args.excludes.patterns()?;
     let mut repository = session::open(&path, Access::Create, ui)?;

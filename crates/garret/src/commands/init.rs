@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::{Access, Error, InitOptions, KDF_DEFAULT, Sharing};
 use format::config::KeyMode;
-use zeroize::Zeroize;
 
 use crate::location;
 use cli::args::Verbose;
@@ -81,9 +80,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let store = session::create(&path, sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut options = InitOptions {
+    let options = InitOptions {
         mode,
-        passphrase: passphrase.to_vec(),
+        passphrase,
         kdf: KDF_DEFAULT,
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
@@ -98,13 +97,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         key_file = Some(at);
         Ok(())
     });
-    options.passphrase.zeroize();
     if made.is_err() {
         // All that is in it was made here; init can be tried again.
         let _left = store.undo_create();
     }
-    let identity = made?;
-    state::remember(&identity, &path, Access::Create, ui);
+    let (identity, keys) = made?;
+    state::remember(&identity, &keys, &path, Access::Create, ui);
     let mut text = format!("Initializing repository at \"{}\"\n", path.display());
     text += &format!("Encryption: {name}\nRepository id: {}\n", identity.id);
     match (key_file, mode) {

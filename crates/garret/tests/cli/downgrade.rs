@@ -1,7 +1,8 @@
 //! A repository without encryption in the place of one with (T23): nothing is written to it in the clear.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use engine::{InitOptions, KDF_DEFAULT, LocalStore, Sharing};
@@ -40,7 +41,7 @@ fn plain_repository(dir: &Dir, name: &str) {
     let store = LocalStore::create(&dir.path(name), Sharing::Private).unwrap();
     let options = InitOptions {
         mode: KeyMode::None,
-        passphrase: Vec::new(),
+        passphrase: Default::default(),
         kdf: KDF_DEFAULT,
         now: 1_790_000_000,
     };
@@ -271,6 +272,44 @@ fn a_state_that_cannot_be_written_stops_nobody() {
     let ran = dir.run(&["list", "plain"]);
     warned(&ran, "list");
     assert_eq!(ran.code, Some(0));
+}
+
+/// What is known is written by who has the key, into a directory that is his: else it may say that nothing was encrypted.
+#[test]
+fn a_state_that_others_wrote_or_could_have_written_is_not_believed() {
+    let doubted = |dir: &Dir, words: &str| {
+        let before = contents(dir);
+        dir.run_with(&UNLOCK, b"", WRITERS[0]).refused(1, words);
+        assert!(contents(dir) == before);
+        let ran = dir.run_with(&UNLOCK, b"", &["list", "repo"]);
+        warned(&ran, "list");
+        assert!(ran.code == Some(0) && ran.stderr.contains(words), "{}", ran.stderr);
+    };
+    for mode in MODES {
+        let dir = used(mode);
+        let directory = dir.path("state");
+        let state = files_below(&directory).remove(0);
+        let chmod = |path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        // Whose slot in the repository is cheap to guess needs a client that knows its key.
+        let places = [&directory, &state].into_iter().filter(|_| mode == KeyMode::Keyfile);
+        for path in places {
+            chmod(path, 0o777);
+            doubted(&dir, "others can write there");
+            chmod(path, 0o700);
+            chown(path, Some(65534), None).unwrap();
+            doubted(&dir, "others can write there");
+            chown(path, Some(0), None).unwrap();
+        }
+        dir.run_with(&UNLOCK, b"", &["list", "repo"]).succeeds();
+        let text = fs::read_to_string(&state).unwrap();
+        fs::write(&state, text.replace("/repo\"", "/other\"")).unwrap();
+        doubted(&dir, "was not written by anybody who has the key");
+        let (before, after) = text.split_once("\"seal\": \"").unwrap();
+        fs::write(&state, format!("{before}\"seal\": null{}", &after[65..])).unwrap();
+        doubted(&dir, "was not written by anybody who has the key");
+        fs::write(&state, text).unwrap();
+        dir.run_with(&UNLOCK, b"", &["list", "repo"]).succeeds();
+    }
 }
 
 /// Who holds the storage makes a slot from a guess: a key that is not the known one opens nothing, and one that costs less

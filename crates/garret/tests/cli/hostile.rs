@@ -81,9 +81,11 @@ fn opened_path(call: &str, here: &Path) -> Option<PathBuf> {
     (!climbs).then_some(path)
 }
 
-/// What programs open when they start, and this one for the names of users and groups.
+/// What programs open when they start, and this one for the names of users and groups; and the terminal, which it excepts
+/// from what it may no longer write to.
 fn is_usual(path: &Path) -> bool {
-    const FILES: [&str; 9] = [
+    const FILES: [&str; 10] = [
+        "/dev/tty",
         "/etc/group",
         "/etc/ld.so.cache",
         "/etc/ld.so.preload",

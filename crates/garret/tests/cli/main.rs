@@ -22,6 +22,7 @@ mod init;
 mod layouts;
 mod links;
 mod locks;
+mod memory;
 mod names;
 mod odd_disks;
 mod odd_sources;
@@ -102,12 +103,12 @@ impl Dir {
         let store = LocalStore::create(&self.path(name), Sharing::Private).unwrap();
         let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
         let passphrase = PASSPHRASE.as_bytes().to_vec();
-        let options = InitOptions { mode, passphrase, kdf, now: 1_790_000_000 };
+        let options = InitOptions { mode, passphrase: passphrase.into(), kdf, now: 1_790_000_000 };
         let made = engine::init(&store, &options, &mut |id, bytes| {
-            self.write(&format!("keys/{id}.key"), bytes);
-            Ok(())
+            cli::secrets::write_key_file(&self.path(&format!("keys/{id}.key")), bytes)
         });
-        cli::state::remember_in(&self.path("state"), &made.unwrap(), &self.path(name)).unwrap();
+        let (identity, keys) = made.unwrap();
+        cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name)).unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {

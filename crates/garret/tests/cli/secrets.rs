@@ -1,7 +1,7 @@
 //! Passphrases and key files. The KDF of `init` takes most of a second: only the tests that need it pay.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use format::config::KeyMode;
 
@@ -96,6 +96,39 @@ fn a_key_file_of_another_repository_is_refused() {
     let refused = ["one", "two"].map(|name| dir.run_with(&unlock, b"", &["list", name]));
     let bad = refused.into_iter().find(|ran| ran.code != Some(0)).unwrap();
     bad.refused(1, ".key");
+}
+
+#[test]
+fn a_key_file_that_others_can_write_is_refused_and_one_that_they_can_read_is_told_of() {
+    let dir = Dir::new();
+    let blank = [("GARRET_PASSPHRASE", "")];
+    dir.run_with(&blank, b"", &["init", "-e", "keyfile", "repo"]).succeeds();
+    let key = super::files_below(&dir.path("keys")).remove(0);
+    let chmod = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o666, 0o620, 0o602] {
+        chmod(mode);
+        dir.run(&["list", "repo"]).refused(1, "others can write to this key file");
+    }
+    let told = |words: &str| {
+        let ran = dir.run(&["list", "repo"]);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{}", ran.stderr);
+        let start = format!("garret: Warning: {}: {words}", key.display());
+        assert!(ran.stderr.starts_with(&start), "{}", ran.stderr);
+    };
+    for mode in [0o644, 0o640] {
+        chmod(mode);
+        told("others can read this key file");
+    }
+    chmod(0o600);
+    std::os::unix::fs::chown(&key, Some(65534), None).unwrap();
+    told("this key file belongs to user 65534, who can exchange it");
+    fs::remove_file(&key).unwrap();
+    super::tool("mkfifo", &["-m", "600", key.to_str().unwrap()]);
+    dir.run(&["list", "repo"]).refused(1, "it is not a file");
+    fs::remove_file(&key).unwrap();
+    fs::write(&key, vec![7; 1 << 20]).unwrap();
+    chmod(0o600);
+    dir.run(&["list", "repo"]).refused(1, "it is longer than 248 bytes");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use cli::failure::{self, Failure};
 use cli::pipes::{self, Producer, Unfit, producer_failure};
-use cli::surroundings;
+use cli::{sandbox, surroundings};
 use engine::{Access, BackupOptions, Error, Input, Progress, Repository};
 
 use super::{Context, report, wrong_use};
@@ -51,6 +51,9 @@ impl<'a> Writer<'a> {
             context
                 .ui
                 .wait(&format!("note: {name} has no effect: the format has sizes of its own"));
+        }
+        if context.line.from_command.is_none() {
+            sandbox::confine(path);
         }
         let repository = context.open(path, Access::Create)?;
         let options = BackupOptions {

@@ -9,7 +9,6 @@ use cli::secrets::{self, Passphrase};
 use cli::state;
 use engine::{Access, InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
 use format::config::KeyMode;
-use zeroize::Zeroize;
 
 use super::{Context, wrong_use};
 use crate::password::{Password, VARIABLES};
@@ -32,19 +31,19 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         _ => Failure::Engine(error.into()),
     })?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut options = InitOptions {
+    let options = InitOptions {
         mode: if phrase.is_some() { KeyMode::Passphrase } else { KeyMode::None },
-        passphrase: phrase.map_or(Vec::new(), |phrase| phrase.to_vec()),
+        passphrase: phrase.unwrap_or_default(),
         kdf: KDF_DEFAULT,
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let made = engine::init(&store, &options, &mut |_, _| Ok(()));
-    options.passphrase.zeroize();
     if made.is_err() {
         // All that is in it was made here; init can be tried again.
         let _left = store.undo_create();
     }
-    state::remember(&made?, path, Access::Create, context.ui);
+    let (identity, keys) = made?;
+    state::remember(&identity, &keys, path, Access::Create, context.ui);
     Ok(())
 }
 

@@ -44,10 +44,10 @@ fn change(locked: &Locked, path: &Path, old: &Passphrase, new: &Passphrase) -> R
             false => Ok(locked.change_passphrase(old, new, KDF_DEFAULT)?),
         };
     }
-    let (key_path, bytes) = secrets::read_key_file(locked.id(), path)?;
-    let shown = key_path.display().to_string();
-    let rewrapped = locked.rewrap_keyfile(&shown, &bytes, old, new, KDF_DEFAULT)?;
-    Ok(secrets::write_key_file(&key_path, &rewrapped)?)
+    let file = secrets::read_key_file(locked.id(), path)?;
+    let shown = file.path.display().to_string();
+    let rewrapped = locked.rewrap_keyfile(&shown, &file.bytes, old, new, KDF_DEFAULT)?;
+    Ok(secrets::write_key_file(&file.path, &rewrapped)?)
 }
 
 fn other_type(current: &str) -> Failure {

@@ -67,9 +67,10 @@ impl Dir {
         let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
         let passphrase = passphrase.to_vec();
         let mode = KeyMode::Passphrase;
-        let options = InitOptions { mode, passphrase, kdf, now: 1_790_000_000 };
+        let options = InitOptions { mode, passphrase: passphrase.into(), kdf, now: 1_790_000_000 };
         let made = engine::init(&store, &options, &mut |_, _| Ok(()));
-        cli::state::remember_in(&self.path("state"), &made.unwrap(), &self.path(name)).unwrap();
+        let (identity, keys) = made.unwrap();
+        cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name)).unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {

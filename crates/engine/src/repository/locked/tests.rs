@@ -15,9 +15,9 @@ struct Planted {
 impl Planted {
     fn new(kdf: Kdf) -> Self {
         let store = MemoryStore::new();
-        let passphrase = b"right".to_vec();
+        let passphrase = b"right".to_vec().into();
         let options = InitOptions { mode: KeyMode::Passphrase, passphrase, kdf, now: 0 };
-        let identity = init(&store, &options, &mut |_, _| Ok(())).unwrap();
+        let (identity, _) = init(&store, &options, &mut |_, _| Ok(())).unwrap();
         Planted { store, identity }
     }
 
