@@ -16,6 +16,7 @@ use format::{ChunkId, PackId, SegmentId};
 use crate::error::{Error, Result, finding};
 use crate::fetch::ChunkReader;
 use crate::index::{Location, Rows, read_segment};
+use crate::limits::total_len;
 use crate::mark::{Marks, Visitor, mark_archive};
 use crate::pack::listed;
 use crate::pipeline::with_workers;
@@ -151,7 +152,7 @@ impl Checker<'_> {
         let store = &*self.repository.store;
         let listing = store.list_packs()?;
         if self.options.packs {
-            let total = listing.iter().map(|(_, len)| len).sum();
+            let total = total_len(listing.iter().map(|(_, len)| *len));
             self.progress.begin(Phase::Check, self.options.verify_data.then_some(total));
         }
         let stored: HashSet<PackId> = listing.iter().map(|(id, _)| *id).collect();
@@ -205,7 +206,7 @@ impl Checker<'_> {
                     continue;
                 }
                 self.report.pack_count += 1;
-                self.report.pack_bytes += len;
+                self.report.pack_bytes = self.report.pack_bytes.saturating_add(len);
                 self.progress.advance(len);
                 self.report.damaged_packs += u64::from(!errors.is_empty());
                 errors.iter().for_each(|error| self.pack_problem(finding(error)));

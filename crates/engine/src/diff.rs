@@ -18,7 +18,7 @@ use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result, message};
 use crate::fetch::ChunkReader;
 use crate::file::{Span, StoredFile};
-use crate::limits::FILE_READ_LEN;
+use crate::limits::{FILE_READ_LEN, total_len};
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
 use crate::repository::Repository;
@@ -132,7 +132,7 @@ pub fn diff(
         (Some(one), Some(two)) if !is_same_content(one, two) => one.size.min(two.size),
         _ => 0,
     };
-    progress.begin(Phase::Compare, Some(both.values().map(len).sum()));
+    progress.begin(Phase::Compare, Some(total_len(both.values().map(len))));
     let comparer = Comparer { repository, threads, progress };
     let mut report = DiffReport { path_count: both.len() as u64, ..DiffReport::default() };
     for (path, sides) in both {
@@ -165,7 +165,7 @@ pub fn compare(
     items(&chunks, archive, selection, |_, item| found.push(item))?;
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let is_file = |item: &&Item| matches!(item.kind, ItemKind::File(_));
-    let total = found.iter().filter(is_file).map(|item| item.size).sum();
+    let total = total_len(found.iter().filter(is_file).map(|item| item.size));
     progress.begin(Phase::Compare, Some(total));
     let comparer = Comparer { repository, threads, progress };
     let mut report = DiffReport { path_count: found.len() as u64, ..DiffReport::default() };

@@ -67,6 +67,7 @@ pub use gc::{GcOptions, GcPlan, GcReport, delete, gc, plan_gc};
 pub use group::Compression;
 pub use info::{FileInfo, archive_packs, file_info};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
+pub use limits::total_len;
 pub use pattern::Patterns;
 pub use progress::{Phase, Problem, ProblemKind, Progress, Silent};
 pub use prune::{Decision, KeepRules, KeptBy, plan_prune};

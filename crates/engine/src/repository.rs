@@ -14,6 +14,7 @@ use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::index::{Cache, Index, IndexSource};
 use crate::keys::{Keys, Purpose};
+use crate::limits::total_len;
 use crate::pack::PackReader;
 use crate::progress::Progress;
 use crate::seal::Sealer;
@@ -186,13 +187,13 @@ impl Repository {
 
     /// Bytes of all packs, index segments and archives.
     pub fn stored_len(&self) -> Result<u64> {
-        let mut sum = self.store.list_packs()?.into_iter().map(|(_, len)| len).sum();
+        let mut lens: Vec<u64> = self.store.list_packs()?.into_iter().map(|(_, len)| len).collect();
         for area in [Area::Index, Area::Archives] {
             for key in self.store.list(area)? {
-                sum += self.store.len(&key)?;
+                lens.push(self.store.len(&key)?);
             }
         }
-        Ok(sum)
+        Ok(total_len(lens))
     }
 
     pub(crate) fn index_source(&self) -> IndexSource<'_> {

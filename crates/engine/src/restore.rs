@@ -31,6 +31,7 @@ use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
 use crate::file::{read_layout, unreadable};
+use crate::limits::total_len;
 use crate::pipeline::{Workers, with_workers};
 use crate::progress::{Phase, Problem, Progress};
 use crate::recipe::RecipeReader;
@@ -153,7 +154,8 @@ pub fn restore(
         true => archive.archive.original_len,
         false => {
             repository.settle(&[archive], selection);
-            all_items().flatten().filter(|item| selection.selects(&item.path)).map(length).sum()
+            let selected = all_items().flatten().filter(|item| selection.selects(&item.path));
+            total_len(selected.map(length))
         }
     };
     progress.begin(Phase::Restore, Some(total));
@@ -352,7 +354,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     /// A file of `len` bytes is complete.
     fn restored(&mut self, item: &Item, name: &str, len: u64, unset: Unset) {
         self.report.file_count += 1;
-        self.report.bytes += len;
+        self.report.bytes = self.report.bytes.saturating_add(len);
         self.unset(name, unset);
         unreadable(item).iter().for_each(|problem| self.progress.problem(problem));
     }

@@ -121,7 +121,7 @@ impl<'c> Collector<'c> {
     /// An item that lacks nothing.
     fn whole(&mut self, item: &Item, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
         match &item.kind {
-            ItemKind::File(_) => self.counts.untouched_bytes += item.size,
+            ItemKind::File(_) => grow(&mut self.counts.untouched_bytes, item.size),
             ItemKind::HardLink(first) if self.failed.contains(first) => {
                 let [path, first] = [&item.path, first].map(|path| String::from_utf8_lossy(path));
                 let why = format!("it is {first}, which could not be read");
@@ -177,7 +177,7 @@ impl<'c> Collector<'c> {
         };
         // The file may be shorter than it was when its holes were looked up.
         let allocation = allocation.map(|map| map.clipped(item.size)).unwrap_or_default();
-        self.counts.hole_bytes += allocation.hole_len();
+        grow(&mut self.counts.hole_bytes, allocation.hole_len());
         if !layout.is_empty() {
             self.progress.advance(allocation.hole_len());
         }
@@ -215,7 +215,7 @@ impl<'c> Collector<'c> {
         self.item_count += 1;
         if matches!(item.kind, ItemKind::File(_)) {
             self.counts.file_count += 1;
-            self.counts.original_len += item.size;
+            grow(&mut self.counts.original_len, item.size);
         }
         self.items.push(&item.encode(), writer)
     }
@@ -253,4 +253,9 @@ impl<'c> Collector<'c> {
             elsewhere: self.elsewhere,
         })
     }
+}
+
+/// Adds a length of somebody's file: a few sparse ones are longer together than any number.
+fn grow(sum: &mut u64, len: u64) {
+    *sum = sum.saturating_add(len);
 }

@@ -89,7 +89,7 @@ pub(super) fn job(archive: &Archive) -> [u8; 32] {
 fn is_settled(item: &Item, start: Time) -> bool {
     let is_whole = |content: &Content| content.unreadable.is_empty();
     let is_whole = matches!(&item.kind, ItemKind::File(content) if is_whole(content));
-    is_whole && !item.changed && item.identity.ctime.secs + SETTLED_SECS < start.secs
+    is_whole && !item.changed && item.identity.ctime.secs.saturating_add(SETTLED_SECS) < start.secs
 }
 
 /// Whether the file is still there as it was: only then it pays to look for its chunks.

@@ -170,7 +170,7 @@ fn json(report: &BackupReport, totals: &Totals) -> String {
             "files": body.file_count,
             "problems": body.problem_count,
             "original_size": body.original_len,
-            "read": body.original_len.saturating_sub(untouched_bytes + hole_bytes),
+            "read": body.original_len.saturating_sub(untouched_bytes.saturating_add(*hole_bytes)),
             "holes": hole_bytes,
             "untouched": untouched_bytes,
             "new_size": written.chunk_bytes,
@@ -189,7 +189,7 @@ fn stats(report: &BackupReport, totals: &Totals) -> String {
     let body = &archive.archive;
     let fingerprint = format::ChunkId::from_bytes(archive.fingerprint);
     let size = render::size;
-    let read = body.original_len.saturating_sub(untouched_bytes + hole_bytes);
+    let read = body.original_len.saturating_sub(untouched_bytes.saturating_add(*hole_bytes));
     let ratio = match (written.chunk_bytes, written.pack_bytes) {
         (0, _) | (_, 0) => String::new(),
         (new, stored) => format!(" ({:.2} : 1)", new as f64 / stored as f64),

@@ -120,7 +120,7 @@ pub(super) fn remove(
     // One that cannot be read can still be deleted; how long it was is lost.
     let len =
         |name: &String| repository.archive(name).map_or(0, |found| found.archive.original_len);
-    let original_len = names.iter().map(len).sum();
+    let original_len = engine::total_len(names.iter().map(len));
     let options = GcOptions { compression: Compression::default(), threads: threads.count() };
     let done = engine::delete(repository, names)
         .and_then(|()| engine::gc(repository, &options, ui))

@@ -287,3 +287,28 @@ fn a_disk_whose_data_is_in_another_file_is_told_too() {
     assert!(ran.stderr.contains("note: im/vm.qcow2: its data file "), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
 }
+
+/// A few sparse files are longer together than any number: whoever can make them must not be able to stop the backup.
+#[test]
+fn files_that_are_longer_together_than_any_number_are_a_backup_too() {
+    let dir = Dir::with_repository();
+    // tmpfs takes files of any length.
+    let files = tempfile::tempdir_in("/dev/shm").unwrap();
+    let longest = i64::MAX as u64;
+    for name in ["a", "b", "c"] {
+        fs::File::create(files.path().join(name)).unwrap().set_len(longest).unwrap();
+    }
+    let source = files.path().to_str().unwrap();
+    for archive in ["repo::a", "repo::b"] {
+        dir.run(&["create", "--stats", archive, source]).succeeds();
+    }
+    dir.run(&["diff", "repo::a", "b"]).silent();
+    let to = tempfile::tempdir_in("/dev/shm").unwrap();
+    dir.run(&["extract", "--destination", to.path().to_str().unwrap(), "repo::a"]).silent();
+    let restored = super::files_below(to.path());
+    assert_eq!(restored.len(), 3);
+    assert!(restored.iter().all(|path| fs::metadata(path).unwrap().len() == longest));
+    for arguments in [&["info", "repo::a"][..], &["check", "repo"], &["delete", "-s", "repo::a"]] {
+        dir.run(arguments).succeeds();
+    }
+}

@@ -23,10 +23,15 @@ fn what_was_encrypted_is_not_written_to_in_the_clear() {
             assert!(ran.stderr.contains("what this client used there was"), "{}", ran.stderr);
         }
     }
-    let exchange = ["--exchange", "backups", "export", "from", "repo"];
-    let ran = dir.run(&exchange);
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("what this client used there was"), "{}", ran.stderr);
+    for exchange in [["export", "from", "repo"], ["import", "repo", "from"]] {
+        let ran = dir.run(&[&["--exchange", "backups"], &exchange[..]].concat());
+        assert_eq!(ran.code, Some(1));
+        assert!(ran.stderr.contains("what this client used there was"), "{}", ran.stderr);
+    }
+    // From one that is not what it was, only reading is done; it is told.
+    dir.run(&[PLAIN, "init", "to"]).silent();
+    let ran = dir.run(&["--exchange", "backups", "import", "to", "repo"]);
+    assert!(ran.code == Some(0) && ran.stderr.contains("Warning: "), "{}", ran.stderr);
     let ran = dir.run(&[PLAIN, "info", "repo"]);
     assert!(ran.code == Some(0) && ran.stderr.contains("Warning: "), "{}", ran.stderr);
     assert_eq!(dir.archives("repo"), [""; 0]);
