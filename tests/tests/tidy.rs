@@ -288,3 +288,19 @@ fn the_reading_of_imports_sees_what_it_should() {
     assert!(long_functions("x", "fn f() {\n    a;\n}\n").is_empty());
     assert!(rows().len() > 5);
 }
+
+/// docs/security.md names tests in the second column of its tables, and in prose where it says that something holds.
+#[test]
+fn what_security_promises_is_tested() {
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let all: String = sources().into_values().collect();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |"));
+    let cells = rows.filter_map(|row| row.trim_end_matches(" |").rsplit_once(" | "));
+    let named: Vec<&str> = cells
+        .flat_map(|(_, cell)| cell.split(", ").map(|name| name.trim_matches('`')))
+        .filter(|name| name.contains('_'))
+        .collect();
+    assert!(named.len() > 50, "{} tests are not all", named.len());
+    let missing = named.iter().filter(|name| !all.contains(&format!("fn {name}(")));
+    none("these tests are not there", missing.map(|name| (*name).to_owned()).collect());
+}
