@@ -1,6 +1,6 @@
 //! Nonces (T26): over many sessions, broken off, on threads, from a client or a repository that was restored from an older
-//! state, no key seals two boxes under one nonce. What is counted is what the boxes open with, by the keys that docs/format.md
-//! gives, so that a nonce that is made of something else than the salt and the place shows as well.
+//! state, no key seals two boxes under one nonce. What is counted is what the boxes open with, by the keys that
+//! docs/format.md gives, so that a nonce that is made of something else than the salt and the place shows as well.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
