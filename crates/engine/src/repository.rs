@@ -11,7 +11,7 @@ use format::slot::{Kdf, Slot};
 use format::{ChunkId, ConfigHash, KeyId, RepositoryId};
 
 use crate::chunk::ChunkHasher;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, message};
 use crate::index::{Cache, Index, IndexSource};
 use crate::keys::{Keys, MasterKey, create_slot, open_slot, random};
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SMALL_OBJECT_LEN_MAX};
@@ -137,7 +137,7 @@ impl Locked {
                 return Err(not_one("it has no file config".to_owned()));
             }
             Err(error) if error.kind == StoreErrorKind::WrongLength => {
-                return Err(not_one(error.to_string()));
+                return Err(not_one(message(&error)));
             }
             Err(error) => return Err(error.into()),
         };
