@@ -14,14 +14,14 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::{Access, AllocationMode, Key, LocalStore, MemoryStore, RestoreOptions};
-use format::archive::{Archive, Content, Identity, Item, ItemKind, Side, Time};
+use format::archive::{Content, Item, ItemKind, Side};
 use format::config::KeyMode;
 use format::index::{GroupRow, PackRow, Record, encode_segment};
 use format::object::{Kind, NONCE_LEN};
 use format::pack::{Codec, Frame};
 use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use format::{ChunkId, PackId, SegmentId};
-use testkit::{Forge, ForgedGroup, Lab, footer};
+use format::{PackId, SegmentId};
+use testkit::{Forge, ForgedGroup, Lab, footer, leaf, plain_entry, plain_id, plain_item};
 
 const MIB: usize = 1 << 20;
 /// What one bomb may take.
@@ -154,81 +154,15 @@ impl Ground {
 
     /// The file of an archive `bomb` whose list of items is this recipe.
     fn archive(&self, items: Recipe) -> (Key, Vec<u8>) {
-        let archive = Archive {
-            name: "bomb".to_owned(),
-            start: Time::default(),
-            end: Time::default(),
-            host: String::new(),
-            user: String::new(),
-            command: Vec::new(),
-            sources: Vec::new(),
-            original_len: 0,
-            file_count: 1,
-            problem_count: 0,
-            problems: Vec::new(),
-            items,
-        };
-        self.archive_of(&archive.encode())
+        let (key, bytes, _) = self.forge.archive("bomb", items);
+        (key, bytes)
     }
-
-    fn archive_of(&self, content: &[u8]) -> (Key, Vec<u8>) {
-        let bytes = self.forge.envelope(Kind::Archive, [8; NONCE_LEN], content);
-        (Key::Archive("bomb".to_owned()), bytes)
-    }
-
-    /// A pack that holds these chunks as they are, a group each.
-    fn pack_of(&self, chunks: &[Vec<u8>]) -> (Key, Vec<u8>) {
-        let mut listed = Vec::new();
-        let groups: Vec<ForgedGroup> = chunks
-            .iter()
-            .map(|chunk| {
-                let len = chunk.len() as u32;
-                let frame =
-                    Frame { body_len: len + 4, plain_len: len, chunk_count: 1, codec: Codec::None };
-                let body = [&len.to_le_bytes()[..], chunk].concat();
-                let group = ForgedGroup::new(frame, body);
-                listed.push(group.listed(vec![(id(chunk), len)]));
-                group
-            })
-            .collect();
-        let (id, bytes) = self.forge.pack(&groups, &footer(listed));
-        (Key::Pack(id), bytes)
-    }
-}
-
-fn id(chunk: &[u8]) -> ChunkId {
-    ChunkId::from_bytes(*blake3::hash(chunk).as_bytes())
-}
-
-fn leaf(entries: Vec<Entry>) -> Recipe {
-    Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(entries) }
-}
-
-fn chunk(bytes: &[u8]) -> Entry {
-    Entry::Chunk { id: id(bytes), len: bytes.len() as u32 }
 }
 
 /// The record of a file `a` with this recipe and these maps beside it.
 fn file(size: u64, recipe: Recipe, layout: Side, allocation: Side) -> Vec<u8> {
     let content = Content { recipe, layout, allocation, unreadable: Vec::new() };
-    Item {
-        path: b"a".to_vec(),
-        kind: ItemKind::File(content),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        user: String::new(),
-        group: String::new(),
-        size,
-        mtime: Time::default(),
-        identity: Identity::default(),
-        flags: 0,
-        xattrs: Vec::new(),
-        changed: false,
-        linked: false,
-        followed: false,
-    }
-    .encode()
+    Item { size, ..plain_item(b"a", ItemKind::File(content)) }.encode()
 }
 
 /// A zstd frame by hand: a window of 2^`log` bytes, no length of the content, `blocks` blocks of 128 KiB of one byte.
@@ -271,9 +205,10 @@ fn groups(ground: &Ground, tally: &mut Tally) {
             let body_len = body.len() as u32;
             let frame = Frame { body_len, plain_len: claimed, chunk_count: 1, codec };
             let group = ForgedGroup::new(frame, body);
-            let name = id(&plain[..plain.len().min(claimed as usize)]);
+            let name = plain_id(&plain[..plain.len().min(claimed as usize)]);
             let listed = group.listed(vec![(name, claimed)]);
-            let (pack, bytes) = ground.forge.pack(&[group.clone()], &footer(vec![listed]));
+            let (pack, bytes) =
+                ground.forge.pack(std::slice::from_ref(&group), &footer(vec![listed]));
             let salt = *bytes[8..].first_chunk().unwrap();
             let len = bytes.len() as u32;
             let row = PackRow { id: pack, salt, len };
@@ -283,8 +218,8 @@ fn groups(ground: &Ground, tally: &mut Tally) {
             let segment = ground.forge.segment(&encode_segment(&[row], &[place], &[record]));
             let content = leaf(vec![Entry::Chunk { id: name, len: claimed }]);
             let item = file(claimed.into(), content, Side::Inline(vec![]), Side::Inline(vec![]));
-            let items = ground.pack_of(std::slice::from_ref(&item));
-            let archive = ground.archive(leaf(vec![chunk(&item)]));
+            let items = ground.forge.pack_of(std::slice::from_ref(&item));
+            let archive = ground.archive(leaf(vec![plain_entry(&item)]));
             for bombs in [
                 vec![(Key::Pack(pack), bytes.clone()), segment, items.clone(), archive.clone()],
                 vec![(Key::Pack(pack), bytes.clone()), items, archive],
@@ -314,7 +249,7 @@ fn counts(ground: &Ground, tally: &mut Tally) {
         for at in [0, 4, 8] {
             let mut listed = footer(vec![format::pack::FooterGroup {
                 body_len: 9,
-                chunks: vec![(id(b"x"), 1)],
+                chunks: vec![(plain_id(b"x"), 1)],
             }]);
             listed[at..at + 4].copy_from_slice(&word);
             let (pack, bytes) = ground.forge.pack(&[], &listed);
@@ -322,24 +257,22 @@ fn counts(ground: &Ground, tally: &mut Tally) {
             let what = format!("a footer that counts {number} at {at}");
             tally.measure(&what, || ground.go_off(vec![bomb]));
         }
-        let sound = {
-            let (_, bytes) = ground.archive(leaf(vec![Entry::Zero { len: 1 }]));
-            ground.forge.opened(Kind::Archive, &bytes).unwrap()
-        };
+        let (name, _, sound) = ground.forge.archive("bomb", leaf(vec![Entry::Zero { len: 1 }]));
         for at in 0..sound.len() - 3 {
             let mut content = sound.clone();
             content[at..at + 4].copy_from_slice(&word);
-            let bomb = ground.archive_of(&content);
+            let bytes = ground.forge.envelope(Kind::Archive, [8; NONCE_LEN], &content);
+            let bomb = (name.clone(), bytes);
             let what = format!("an archive with {number} at {at}");
             tally.measure(&what, || ground.go_off(vec![bomb]));
         }
         // An item that says that it has so many bytes, and nothing but zeros behind it.
         for behind in [0, 1000, i64::MAX as u64 - 4] {
             let entries = match behind {
-                0 => vec![chunk(&word)],
-                len => vec![chunk(&word), Entry::Zero { len }],
+                0 => vec![plain_entry(&word)],
+                len => vec![plain_entry(&word), Entry::Zero { len }],
             };
-            let bombs = vec![ground.pack_of(&[word.to_vec()]), ground.archive(leaf(entries))];
+            let bombs = vec![ground.forge.pack_of(&[word.to_vec()]), ground.archive(leaf(entries))];
             let what = format!("an item of {number} bytes, and {behind} zeros");
             let (_, said) = tally.measure(&what, || ground.go_off(bombs));
             assert!(!said.is_empty(), "{what}");
@@ -354,21 +287,21 @@ fn recipes(ground: &Ground, tally: &mut Tally) {
         let item =
             file(3, leaf(vec![Entry::Zero { len: 3 }]), Side::Inline(vec![]), Side::Inline(vec![]));
         let mut nodes = vec![item.clone()];
-        let mut node = Node::Leaf(vec![chunk(&item)]);
+        let mut node = Node::Leaf(vec![plain_entry(&item)]);
         for level in 1..=depth {
             let bytes = node.encode();
-            let child = Child { id: id(&bytes), span: node.span().unwrap_or(1) };
+            let child = Child { id: plain_id(&bytes), span: node.span().unwrap_or(1) };
             nodes.push(bytes);
-            node = Node::Inner { level: level.min(255), children: vec![child; width] };
+            node = Node::Inner { level, children: vec![child; width] };
         }
         // The same stream as the content of a file: shared nodes are looked at once, however often they are needed.
         let Some(span) = node.span() else { continue };
         let content = Recipe { cutter: CutterKind::Page, root: node };
         let record = file(span, content, Side::Inline(vec![]), Side::Inline(vec![]));
         nodes.push(record.clone());
-        let archive = ground.archive(leaf(vec![chunk(&record)]));
+        let archive = ground.archive(leaf(vec![plain_entry(&record)]));
         let what = format!("a file of {depth} levels of {width}: {span} bytes");
-        let bombs = vec![ground.pack_of(&nodes), archive];
+        let bombs = vec![ground.forge.pack_of(&nodes), archive];
         let refused = tally.measure(&what, || {
             let mut objects = ground.objects.clone();
             objects.extend(bombs);
@@ -386,7 +319,7 @@ fn sides(ground: &Ground, tally: &mut Tally) {
     let ones = vec![1; MIB];
     for len in [(256 << 20) + 1, 1 << 40, i64::MAX as u64] {
         let zeros = leaf(vec![Entry::Zero { len }]);
-        let many = leaf(vec![chunk(&ones); 300]);
+        let many = leaf(vec![plain_entry(&ones); 300]);
         for (what, side) in [("zeros", zeros), ("ones", many)] {
             let (side, none) = (Side::Stream(side), Side::Inline(vec![]));
             for (layout, allocation) in [(side.clone(), none.clone()), (none, side)] {
@@ -394,8 +327,8 @@ fn sides(ground: &Ground, tally: &mut Tally) {
                 let content = leaf(vec![Entry::Zero { len: 3 }]);
                 let record = file(3, content, layout, allocation);
                 let bombs = vec![
-                    ground.pack_of(&[ones.clone(), record.clone()]),
-                    ground.archive(leaf(vec![chunk(&record)])),
+                    ground.forge.pack_of(&[ones.clone(), record.clone()]),
+                    ground.archive(leaf(vec![plain_entry(&record)])),
                 ];
                 let mut objects = ground.objects.clone();
                 objects.extend(bombs);

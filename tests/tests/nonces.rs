@@ -1,6 +1,8 @@
 //! Nonces (T26): over many sessions, broken off, on threads, from a client or a repository that was restored from an older
 //! state, no key seals two boxes under one nonce. What is counted is what the boxes open with, by the keys that
 //! docs/format.md gives, so that a nonce that is made of something else than the salt and the place shows as well.
+//!
+//! `GARRET_SESSIONS` is how many sessions there are (1000).
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,13 +23,14 @@ use format::object::{Envelope, Kind};
 use format::slot::Slot;
 use testkit::{CHEAP_KDF, Fault, FaultStore, Forge, Lab, PASSPHRASE, Random, Verb};
 
-const SESSIONS: usize = 1000;
+/// What was handed to the storage, in order.
+type Tape = Arc<Mutex<Vec<(Key, Vec<u8>)>>>;
 
 /// Keeps every object that was handed to the storage, also when that failed: who holds it has seen the bytes.
 #[derive(Clone)]
 struct Taped {
     inner: FaultStore,
-    tape: Arc<Mutex<Vec<(Key, Vec<u8>)>>>,
+    tape: Tape,
 }
 
 impl Taped {
@@ -151,7 +154,7 @@ struct Life {
     lab: Lab,
     store: MemoryStore,
     cache: tempfile::TempDir,
-    tape: Arc<Mutex<Vec<(Key, Vec<u8>)>>>,
+    tape: Tape,
     random: Random,
     before: BTreeMap<Key, Vec<u8>>,
 }
@@ -218,7 +221,7 @@ impl Life {
             return deleted.and_then(|()| lab.gc_reporting()).is_ok();
         }
         // The same few contents again and again with something new: what is sealed again must not be so in the same way.
-        let len = if number % 40 == 0 { 3 << 20 } else { 1 + self.random.below(90_000) };
+        let len = if number.is_multiple_of(40) { 3 << 20 } else { 1 + self.random.below(90_000) };
         let mut bytes = Random::new(number as u64 % 3).bytes(70_000);
         bytes.extend(self.random.bytes(len));
         lab.backup_bytes(&format!("{number}"), &bytes).is_ok()
@@ -238,10 +241,12 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn no_nonce_is_used_twice_in_a_thousand_sessions() {
+    let count = std::env::var("GARRET_SESSIONS");
+    let sessions: usize = count.map_or(1000, |count| count.parse().unwrap());
     let mut life = Life::new();
     let mut nonces = life.nonces();
     let (mut broken, mut restored, mut rolled_back) = (0, 0, 0);
-    for number in 0..SESSIONS {
+    for number in 0..sessions {
         if number % 5 == 3 {
             restored += 1;
             rolled_back += usize::from(number % 25 == 3);
@@ -260,9 +265,9 @@ fn no_nonce_is_used_twice_in_a_thousand_sessions() {
     let count = |key| nonces.seen.keys().filter(|(found, _)| *found == key).count();
     let (data, metadata, slots) = (count("pack data"), count("metadata"), count("nonce of a slot"));
     println!(
-        "{SESSIONS} sessions, {broken} broken off, {restored} of a restored client, {rolled_back} of a restored \
+        "{sessions} sessions, {broken} broken off, {restored} of a restored client, {rolled_back} of a restored \
          repository: {data} boxes of packs, {metadata} of index and archives, {slots} slots, none twice"
     );
-    assert!(broken >= SESSIONS / 5 && restored >= SESSIONS / 6 && rolled_back >= SESSIONS / 30);
-    assert!(data > 3 * SESSIONS && metadata > SESSIONS && slots > SESSIONS / 25);
+    assert!(broken >= sessions / 5 && restored >= sessions / 6 && rolled_back >= sessions / 30);
+    assert!(data > 3 * sessions && metadata > sessions && slots > sessions / 25);
 }

@@ -6,14 +6,16 @@ use std::ops::Range;
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
+use format::archive::{Archive, Item, ItemKind};
 use format::config::{Config, Seal};
 use format::object::{Envelope, Kind, NONCE_LEN, TAG_LEN, VERSION};
 use format::pack::{
-    Footer, FooterGroup, Frame, PACK_HEADER_LEN, SALT_LEN, SEALED_FRAME_LEN, TRAILER_LEN,
+    Codec, Footer, FooterGroup, Frame, PACK_HEADER_LEN, SALT_LEN, SEALED_FRAME_LEN, TRAILER_LEN,
     encode_pack_header, encode_trailer,
 };
+use format::recipe::{CutterKind, Entry, Node, Recipe};
 use format::slot::{Kdf, Slot};
-use format::{PackId, RepositoryId, SegmentId};
+use format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use engine::Key;
 
@@ -170,6 +172,46 @@ impl Forge {
         (PackId::from_bytes(*blake3::hash(&bytes).as_bytes()), bytes)
     }
 
+    /// A pack that holds these chunks as they are, a group each; in mode none, where anybody can tell their ids.
+    pub fn pack_of(&self, chunks: &[Vec<u8>]) -> (Key, Vec<u8>) {
+        let mut listed = Vec::new();
+        let mut group = |chunk: &Vec<u8>| {
+            let len = chunk.len() as u32;
+            let codec = Codec::None;
+            let frame = Frame { body_len: len + 4, plain_len: len, chunk_count: 1, codec };
+            let group = ForgedGroup::new(frame, [&len.to_le_bytes()[..], chunk].concat());
+            listed.push(group.listed(vec![(plain_id(chunk), len)]));
+            group
+        };
+        let groups: Vec<ForgedGroup> = chunks.iter().map(&mut group).collect();
+        let (id, bytes) = self.pack(&groups, &footer(listed));
+        (Key::Pack(id), bytes)
+    }
+
+    /// The file of an archive whose item stream is this, and what it holds before it is sealed.
+    pub fn archive(&self, name: &str, items: Recipe) -> (Key, Vec<u8>, Vec<u8>) {
+        let (start, end) = Default::default();
+        let (host, user, command, sources, problems) = Default::default();
+        let (original_len, file_count, problem_count) = (0, 1, 0);
+        let archive = Archive {
+            name: name.to_owned(),
+            start,
+            end,
+            host,
+            user,
+            command,
+            sources,
+            original_len,
+            file_count,
+            problem_count,
+            problems,
+            items,
+        };
+        let content = archive.encode();
+        let bytes = self.envelope(Kind::Archive, [8; NONCE_LEN], &content);
+        (Key::Archive(name.to_owned()), bytes, content)
+    }
+
     /// The boxes of a pack, each of which opened with the nonce that its place gives; `None` if one did not.
     pub fn boxes(&self, pack: &[u8]) -> Option<Vec<PackBox>> {
         let salt: [u8; SALT_LEN] = pack.get(8..PACK_HEADER_LEN)?.try_into().ok()?;
@@ -203,9 +245,53 @@ impl ForgedGroup {
     }
 
     /// What a footer says of it.
-    pub fn listed(&self, chunks: Vec<(format::ChunkId, u32)>) -> FooterGroup {
+    pub fn listed(&self, chunks: Vec<(ChunkId, u32)>) -> FooterGroup {
         FooterGroup { body_len: self.body.len() as u32, chunks }
     }
+}
+
+/// The id of a chunk in mode none.
+pub fn plain_id(chunk: &[u8]) -> ChunkId {
+    ChunkId::from_bytes(*blake3::hash(chunk).as_bytes())
+}
+
+/// An item of nobody in particular; as a file, as long as its recipe is.
+pub fn plain_item(path: &[u8], kind: ItemKind) -> Item {
+    let size = match &kind {
+        ItemKind::File(content) => content.recipe.len(),
+        _ => 0,
+    };
+    let (uid, gid, flags, mtime, identity) = Default::default();
+    let (user, group, xattrs) = Default::default();
+    let (changed, linked, followed) = Default::default();
+    let (path, mode) = (path.to_vec(), 0o644);
+    Item {
+        path,
+        kind,
+        mode,
+        uid,
+        gid,
+        user,
+        group,
+        size,
+        mtime,
+        identity,
+        flags,
+        xattrs,
+        changed,
+        linked,
+        followed,
+    }
+}
+
+/// A stream of these entries.
+pub fn leaf(entries: Vec<Entry>) -> Recipe {
+    Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(entries) }
+}
+
+/// The entry of a chunk in mode none.
+pub fn plain_entry(chunk: &[u8]) -> Entry {
+    Entry::Chunk { id: plain_id(chunk), len: chunk.len() as u32 }
 }
 
 /// The footer of these groups, not sealed.

@@ -18,7 +18,9 @@ mod power;
 mod suite;
 
 pub use fault::{Fault, FaultStore, Verb};
-pub use forge::{Forge, ForgedGroup, PackBox, footer, nonce};
+pub use forge::{
+    Forge, ForgedGroup, PackBox, footer, leaf, nonce, plain_entry, plain_id, plain_item,
+};
 pub use images::{Image, Random, data_map};
 pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored};
 pub use power::PowerStore;
