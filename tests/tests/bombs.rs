@@ -1,6 +1,7 @@
-//! Bombs (T31): objects that are sealed as they should be and claim what they should not: lengths up to 4 GiB, tables of 2^32
-//! rows, frames that unfold without end or want a window of 2 GiB, recipes of any depth. Each is refused, or what it says comes
-//! out, within a second of work and 64 MiB of memory more than before: what the allocator gave, and what zstd took besides.
+//! Bombs (T31): objects that are sealed as they should be and claim what they should not: lengths up to 4 GiB, tables of
+//! 2^32 rows, frames that unfold without end or want a window of 2 GiB, recipes of any depth. Each is refused, or what it
+//! says comes out, within a second of work and 64 MiB of memory more than before: what the allocator gave, and what zstd
+//! took besides.
 #![allow(unsafe_code, reason = "an allocator that counts cannot be written without")]
 #![allow(
     clippy::unwrap_used,
@@ -85,7 +86,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Runs everything that reads the bomb, alone in the process. `true` if all was fine; else it was refused.
+    /// Runs everything that reads the bomb, alone in the process, and gives what that gives.
     fn measure<T>(&mut self, what: &str, work: impl FnOnce() -> T) -> T {
         // Resets the mark of the most memory that was resident (proc(5)).
         fs::write("/proc/self/clear_refs", "5").unwrap();
@@ -129,8 +130,8 @@ impl Ground {
         Ground { lab, objects, forge }
     }
 
-    /// Everything that reads what was put there: opening, listing, restoring, both checks, the next backup, gc. How many of the
-    /// archives named `bomb` came out, and what was said.
+    /// Everything that reads what was put there: opening, listing, restoring, both checks, the next backup, gc. Whether the
+    /// archive `bomb` came out, and what was said.
     fn go_off(&self, bombs: Vec<(Key, Vec<u8>)>) -> (bool, Vec<String>) {
         let mut objects = self.objects.clone();
         objects.extend(bombs);

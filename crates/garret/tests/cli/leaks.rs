@@ -1,5 +1,5 @@
-//! What is left where (T27): of a backup with a passphrase neither a piece of the content nor a name of a file is found in the
-//! repository, the cache, the state or the directory for temporary files, and what is stored looks like noise.
+//! What is left where (T27): of a backup with a passphrase neither a piece of the content nor a name of a file is found in
+//! the repository, the cache, the state or the directory for temporary files, and what is stored looks like noise.
 
 use std::collections::HashSet;
 use std::fs;
@@ -132,7 +132,7 @@ fn neither_content_nor_names_are_found_anywhere() {
 
     for place in ["repo", "cache", "state"] {
         let (found, files) = needles.found_below(&dir.path(place));
-        assert!(files > 0 && found.is_empty(), "{place}: {} of {files} files", found.len());
+        assert!(files > 0 && found.is_empty(), "{place}: {} pieces in {files} files", found.len());
     }
     assert_eq!(files_below(&dir.path("tmp")), Vec::<std::path::PathBuf>::new());
     // Names of archives are file names in backups/, and nowhere else.
