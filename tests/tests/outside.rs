@@ -1,6 +1,6 @@
-//! Archives that lead outside (T32): lists of items that garret never writes, with links where directories should be and
-//! links to what is elsewhere, in every order. A restore of such a one changes nothing beyond its directory and brings nothing in from
-//! there, as root with owners too. And a restore that fails in the middle leaves what was there.
+//! Archives that lead outside (T32): lists of items that garret never writes, with links where directories should be
+//! and links to what is elsewhere, in every order. A restore of such a one changes nothing beyond its directory and
+//! brings nothing in from there, as root with owners too. And a restore that fails in the middle leaves what was there.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

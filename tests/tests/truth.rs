@@ -1,7 +1,7 @@
-//! Check tells the truth (T18): after random damage the archives that `check` names are those that cannot be restored exactly,
-//! found out by restoring each of them. `check --verify-data` names them whatever was damaged, and no other. `check` alone
-//! believes what footers say of the groups before them: it names none wrongly, and misses an archive only if damage lies in a
-//! group that nobody reads without `--verify-data`.
+//! Check tells the truth (T18): after random damage the archives that `check` names are those that cannot be restored
+//! exactly, found out by restoring each of them. `check --verify-data` names them whatever was damaged, and no other.
+//! `check` alone believes what footers say of the groups before them: it names none wrongly, and misses an archive only
+//! if damage lies in a group that nobody reads without `--verify-data`.
 //!
 //! `GARRET_DAMAGES` is how many damages are tried (300).
 #![allow(

@@ -40,7 +40,8 @@ fn one_of_each(world: &World) -> [(Kind, Key); 5] {
     ]
 }
 
-/// Puts bytes in the place of an object; a segment under the name that is right for them, so that more than that is looked at.
+/// Puts bytes in the place of an object; a segment under the name that is right for them, so that more than that is
+/// looked at.
 fn put(objects: &mut Objects, key: &Key, bytes: Vec<u8>) {
     objects.remove(key);
     let key = match key {

@@ -1,7 +1,8 @@
-//! Tampering (T23): who holds the storage exchanges, replays, renames and mixes what is in it, and what is in repositories with
-//! the same key and with another. Each case ends in an error that says the right thing, or in exactly the right bytes; what
-//! docs/security.md says is not noticed (an older state, the file of an archive under another name) is asserted as that.
-//! After each, a backup and a gc go their way: nothing becomes other bytes by them, and what restored still does.
+//! Tampering (T23): who holds the storage exchanges, replays, renames and mixes what is in it, and what is in
+//! repositories with the same key and with another. Each case ends in an error that says the right thing, or in exactly
+//! the right bytes; what docs/security.md says is not noticed (an older state, the file of an archive under another
+//! name) is asserted as that. After each, a backup and a gc go their way: nothing becomes other bytes by them, and what
+//! restored still does.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
