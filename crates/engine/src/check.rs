@@ -14,7 +14,7 @@ use format::pack::Footer;
 use format::{ChunkId, PackId, SegmentId};
 
 use crate::error::{Error, Result, finding};
-use crate::fetch::ChunkReader;
+use crate::fetch::{ChunkReader, verified};
 use crate::index::{Location, Rows, read_segment};
 use crate::limits::total_len;
 use crate::mark::{Marks, Visitor, mark_archive};
@@ -295,11 +295,7 @@ fn check_pack(repository: &Repository, job: &Job, verify: bool) -> Found {
         Err(_) if packs.is_foreign(job.id) => return Found::default(),
         Err(error) => {
             found.errors.push(error);
-            // What can be read of it has its ids, as when the index is opened; what else is said of it cannot be judged.
-            let left = packs.salvage(job.id, &repository.hasher);
-            found.sound = left
-                .map(|(pack, footer)| sound(repository, &pack, &all(&footer)))
-                .unwrap_or_default();
+            found.sound = readable(repository, job);
             return found;
         }
     };
@@ -311,6 +307,29 @@ fn check_pack(repository: &Repository, job: &Job, verify: bool) -> Found {
     }
     found.sound = sound(repository, &pack, &there);
     found
+}
+
+/// The records of the index that lead to chunks of a pack whose footer cannot be read, found out by reading each chunk. They
+/// are found by what the index says, as in a restore: it has the pack's salt too, and what lies behind a group that is lost.
+fn readable(repository: &Repository, job: &Job) -> Vec<(usize, u64)> {
+    let claimed = job.claim.iter().flat_map(|claim| &claim.records).map(|listed| listed.id);
+    let left = repository.packs().salvage(job.id, &repository.hasher);
+    let left = left.map(|(_, footer)| all(&footer)).unwrap_or_default();
+    let ids: HashSet<ChunkId> = claimed.chain(left.iter().map(|listed| listed.id)).collect();
+    let place = |id: ChunkId| Some((repository.index.find(&id)?, id));
+    let mut places: Vec<(Location, ChunkId)> = ids.into_iter().filter_map(place).collect();
+    places.retain(|(location, _)| location.pack.id == job.id);
+    places.sort_unstable_by_key(|(location, _)| location.group.offset);
+    let mut sound = Vec::new();
+    for chunks in places.chunk_by(|(one, _), (other, _)| one.group == other.group) {
+        let Some((first, _)) = chunks.first() else { continue };
+        let Ok(group) = repository.packs().group(&first.pack, &first.group) else { continue };
+        let is_there = |(location, id): &&(Location, ChunkId)| {
+            verified(repository, &group, location, id).is_ok()
+        };
+        sound.extend(chunks.iter().filter(is_there).map(|(location, _)| location.record));
+    }
+    sound
 }
 
 /// The chunks of a footer.
@@ -372,11 +391,7 @@ fn verify_pack(
     let key = Key::Pack(pack.id);
     match repository.store.get(&key, 0..u64::from(pack.len)) {
         Ok(bytes) if blake3::hash(&bytes) == *pack.id.as_bytes() => {}
-        Ok(_) => errors.push(Error::Corrupt {
-            object: key.to_string(),
-            offset: 0,
-            what: "its bytes do not hash to its name".to_owned(),
-        }),
+        Ok(_) => errors.push(Error::misnamed(&key.to_string())),
         Err(error) => errors.push(error.into()),
     }
     let mut damaged = HashSet::new();

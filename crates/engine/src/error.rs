@@ -184,6 +184,12 @@ impl Error {
     pub(crate) fn unsealed(object: &str, offset: u64) -> Error {
         Error::Corrupt { object: object.to_owned(), offset, what: "the seal is broken".to_owned() }
     }
+
+    /// An error for an object whose name is not the hash of its bytes.
+    pub(crate) fn misnamed(object: &str) -> Error {
+        let what = "its bytes do not hash to its name".to_owned();
+        Error::Corrupt { object: object.to_owned(), offset: 0, what }
+    }
 }
 
 fn damaged(object: &str, offset: u64, what: &str) -> String {

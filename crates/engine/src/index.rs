@@ -327,11 +327,15 @@ impl Cut {
     }
 }
 
-/// Reads, opens and checks a segment of the repository.
+/// Reads, opens and checks a segment of the repository. Its name is looked at first: a damaged byte of its version makes it
+/// no segment of a newer garret, which would have to be left alone.
 pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Rows> {
     let key = Key::Index(id);
     let object = key.to_string();
     let bytes = get_whole(source.packs.store, &key, SEGMENT_LEN_MAX)?;
+    if blake3::hash(&bytes) != *id.as_bytes() {
+        return Err(Error::misnamed(&object));
+    }
     let envelope =
         Envelope::decode(&bytes, Kind::Index).map_err(|error| Error::decode(&object, 0, error))?;
     let mut tables = envelope.sealed;

@@ -91,6 +91,23 @@ pub struct Keys {
 /// A page of memory that is neither swapped nor dumped, as far as the limits of the process allow.
 struct Place(MmapMut);
 
+impl Place {
+    /// With the key of each purpose, written to where it stays by `fill`.
+    fn filled(fill: impl Fn(&str, &mut [u8])) -> Result<Self> {
+        let len = PURPOSES.len() * 32;
+        let page = MmapMut::map_anon(len)
+            .map_err(|source| Error::System { what: "making room for keys", source })?;
+        let mut place = Place(page);
+        // Who may lock no memory, or has a kernel without that advice, still gets his backup: docs/security.md says so.
+        let _swapped = place.0.lock();
+        let _dumped = place.0.advise(Advice::DontDump);
+        for ((_, context), key) in PURPOSES.iter().zip(place.0.chunks_exact_mut(32)) {
+            fill(context, key);
+        }
+        Ok(place)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.zeroize();
@@ -108,17 +125,15 @@ impl Keys {
     /// # Errors
     /// `System` if there is no memory for them.
     pub fn derive(master: &MasterKey) -> Result<Self> {
-        let len = PURPOSES.len() * 32;
-        let page = MmapMut::map_anon(len)
-            .map_err(|source| Error::System { what: "making room for keys", source })?;
-        let mut place = Place(page);
-        // Who may lock no memory, or has a kernel without that advice, still gets his backup: docs/security.md says so.
-        let _swapped = place.0.lock();
-        let _dumped = place.0.advise(Advice::DontDump);
-        for ((_, context), key) in PURPOSES.iter().zip(place.0.chunks_exact_mut(32)) {
-            master.derive(context, key);
-        }
+        let place = Place::filled(|context, key| master.derive(context, key))?;
         Ok(Keys { place: Some(Arc::new(place)), id: Some(master.id()) })
+    }
+
+    /// One key for everything, which is known.
+    #[cfg(test)]
+    pub(crate) fn fixed(key: [u8; 32]) -> Self {
+        let place = Place::filled(|_, place| place.copy_from_slice(&key)).unwrap();
+        Keys { place: Some(Arc::new(place)), id: None }
     }
 
     /// The key for a purpose; none in an unencrypted repository.
@@ -303,5 +318,74 @@ mod tests {
         for (place, key) in all.iter().enumerate() {
             assert!(!all[..place].contains(key));
         }
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
+        digits.chunks(2).map(|pair| byte(pair).unwrap()).collect()
+    }
+
+    /// The vector of RFC 9106, 5.3, of the crate that we build upon.
+    #[test]
+    fn argon2id_gives_the_vector_of_its_rfc() {
+        let mut params = argon2::ParamsBuilder::new();
+        params.m_cost(32).t_cost(3).p_cost(4).output_len(32);
+        params.data(argon2::AssociatedData::new(&[4; 12]).unwrap());
+        let params = params.build().unwrap();
+        let mut tag = [0; 32];
+        Argon2::new_with_secret(&[3; 8], Algorithm::Argon2id, Version::V0x13, params)
+            .unwrap()
+            .hash_password_into(&[1; 32], &[2; 16], &mut tag)
+            .unwrap();
+        let expected = "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659";
+        assert_eq!(tag.to_vec(), hex(expected));
+    }
+
+    /// What the reference implementation (argon2-cffi) makes of the same passphrase and salt; then ours is told by it.
+    #[test]
+    fn a_wrapping_key_is_argon2id_of_passphrase_and_salt() {
+        let master = MasterKey::blank();
+        let config = config();
+        let mut slot =
+            create_slot(&master, config.repository, &config.encode(), b"x", CHEAP).unwrap();
+        slot.salt = [0x33; 32];
+        slot.kdf = Kdf::Argon2id { memory_kib: 64, passes: 3, lanes: 4 };
+        let expected = "65e40dfa82f8f807328467fb3e4e932295b59fd9f73029318cf45025d8b49a7c";
+        let key = wrapping_key(&slot, b"correct horse").unwrap();
+        assert_eq!(key.to_vec(), hex(expected));
+        let expected = "c529d56b222765017372b92383c3104267a3a40b722e1944cdbc888105dac1b6";
+        assert_eq!(commitment(&[9; 32], b"bound", b"wrapped").to_vec(), hex(expected));
+    }
+
+    /// The first vector of the BLAKE3 team's file, in all three modes.
+    #[test]
+    fn blake3_gives_its_vectors() {
+        let hash = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        assert_eq!(blake3::hash(b"").as_bytes().to_vec(), hex(hash));
+        let keyed = "92b2b75604ed3c761f9d6f62392c8a9227ad0ea3f09573e783f1498a4ed60d26";
+        let key = b"whats the Elvish word for friend";
+        assert_eq!(blake3::keyed_hash(key, b"").as_bytes().to_vec(), hex(keyed));
+        let derived = "2cc39783c223154fea8dfb7c1b1660f2ac2dcbd1c1de8277b0b0dd39b7e50d7d";
+        let context = "BLAKE3 2019-12-27 16:29:52 test vectors context";
+        assert_eq!(blake3::derive_key(context, b"").to_vec(), hex(derived));
+    }
+
+    /// The example of docs/format.md, which other implementations go by.
+    #[test]
+    fn keys_are_those_of_the_page() {
+        let page = include_str!("../../../docs/format.md");
+        let block = page.split("```hex keys\n").nth(1).unwrap().split("```").next().unwrap();
+        let bytes: Vec<&str> = block.lines().map(|line| line.split('#').next().unwrap()).collect();
+        let bytes = hex(&bytes.concat());
+        let mut master = MasterKey::blank();
+        (0..).zip(master.0.iter_mut()).for_each(|(number, byte)| *byte = number);
+        let keys = Keys::derive(&master).unwrap();
+        let get = |purpose| *keys.get(purpose).unwrap();
+        let gear = 32 + 32 + 16..32 + 32 + 16 + 32;
+        let derived = [Purpose::ChunkId, Purpose::Chunker].map(get).concat();
+        assert_eq!([&derived[..], &*keys.page()].concat(), bytes[..gear.start]);
+        let sealing = [Purpose::Data, Purpose::Metadata, Purpose::Client].map(get).concat();
+        assert_eq!(sealing, bytes[gear.end..]);
     }
 }

@@ -129,13 +129,12 @@ impl Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::MasterKey;
 
     #[test]
     fn a_box_opens_only_as_what_it_was_sealed_as() {
         let repository = RepositoryId::from_bytes([1; 32]);
         let salt = [2; 16];
-        for keys in [Keys::none(), Keys::derive(&MasterKey::random().unwrap()).unwrap()] {
+        for keys in [Keys::none(), Keys::fixed([3; 32])] {
             let sealer = Sealer::new(repository, Purpose::Data, &keys);
             let mut sealed = b"content".to_vec();
             sealer.seal(Content::Index, &Nonce::counted(&salt, 1), b"here", &mut sealed);
@@ -160,6 +159,70 @@ mod tests {
                     "byte {place}"
                 );
             }
+        }
+    }
+
+    const CONTENTS: [Content; 5] = [
+        Content::FrameHeader,
+        Content::GroupBody,
+        Content::PackFooter,
+        Content::Index,
+        Content::Archive,
+    ];
+
+    /// Type confusion (T23), whatever key, nonce and place are the same.
+    #[test]
+    fn no_box_passes_for_one_of_another_kind() {
+        let nonce = Nonce::counted(&[2; 16], 24);
+        for keys in [Keys::none(), Keys::fixed([3; 32])] {
+            let sealer = Sealer::new(RepositoryId::from_bytes([1; 32]), Purpose::Data, &keys);
+            for (sealed_as, opened_as) in
+                CONTENTS.iter().flat_map(|a| CONTENTS.iter().map(move |b| (*a, *b)))
+            {
+                let mut bytes = b"sixteen bytes ..".to_vec();
+                sealer.seal(sealed_as, &nonce, b"here", &mut bytes);
+                let opened = sealer.open(opened_as, &nonce, b"here", &mut bytes).is_some();
+                assert_eq!(opened, sealed_as == opened_as, "{sealed_as:?} as {opened_as:?}");
+            }
+        }
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(byte).collect()
+    }
+
+    /// The vector of draft-irtf-cfrg-xchacha, A.3.1, of the crate that we build upon.
+    #[test]
+    fn xchacha20_poly1305_gives_the_vector_of_its_draft() {
+        let key: [u8; 32] = std::array::from_fn(|number| 0x80 + number as u8);
+        let nonce: [u8; 24] = std::array::from_fn(|number| 0x40 + number as u8);
+        let bound = hex("50515253c0c1c2c3c4c5c6c7");
+        let mut bytes = b"Ladies and Gentlemen of the class of '99: If I could offer you only one \
+                          tip for the future, sunscreen would be it."
+            .to_vec();
+        let tag = XChaCha20Poly1305::new(&key.into())
+            .encrypt_inout_detached(&nonce.into(), &bound, bytes.as_mut_slice().into())
+            .unwrap();
+        let expected = "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b\
+                        0b4aa6440bf3a82f4eda7e39ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945\
+                        b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c97637da9768812f6\
+                        15c68b13b52e";
+        assert_eq!((bytes, tag.to_vec()), (hex(expected), hex("c0875924c1c7987947deafd8780acf49")));
+    }
+
+    /// A box as libsodium and the BLAKE3 team's Python module make it from the words of docs/format.md.
+    #[test]
+    fn a_box_is_what_others_make_of_the_page() {
+        let nonce = Nonce::counted(&[2; 16], 0x0102_0304_0506_0708);
+        for (keys, expected) in [
+            (Keys::fixed([3; 32]), "4b4fc1b183c8424ddd3421351680aae5bc89d258b7427d".to_owned()),
+            (Keys::none(), format!("{}93dca5b609164a8d217b573c0835b387", "636f6e74656e74")),
+        ] {
+            let sealer = Sealer::new(RepositoryId::from_bytes([0x11; 32]), Purpose::Data, &keys);
+            let mut bytes = b"content".to_vec();
+            sealer.seal(Content::Index, &nonce, b"here", &mut bytes);
+            assert_eq!(bytes, hex(&expected));
         }
     }
 }

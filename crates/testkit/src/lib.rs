@@ -5,17 +5,22 @@
 //! Image     deterministic disk content with holes; written dense or sparse, mutated, compared
 //! Lab       a repository in any store, cheap to unlock; backup, restore, gc, check
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
+//! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
 //! store_suite              the contract of `engine::Store`, clause by clause
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
 
 mod fault;
+mod forge;
 mod images;
 mod lab;
 mod power;
 mod suite;
 
 pub use fault::{Fault, FaultStore, Verb};
+pub use forge::{
+    Forge, ForgedGroup, PackBox, footer, leaf, nonce, plain_entry, plain_id, plain_item,
+};
 pub use images::{Image, Random, data_map};
 pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored};
 pub use power::PowerStore;

@@ -10,7 +10,7 @@ use format::slot::{Kdf, Slot};
 use format::{ConfigHash, KeyId, RepositoryId};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, message};
 use crate::keys::{Keys, MasterKey, create_slot, open_slot, random};
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
@@ -132,7 +132,7 @@ impl Locked {
                 return Err(not_one("it has no file config".to_owned()));
             }
             Err(error) if error.kind == StoreErrorKind::WrongLength => {
-                return Err(not_one(error.to_string()));
+                return Err(not_one(message(&error)));
             }
             Err(error) => return Err(error.into()),
         };

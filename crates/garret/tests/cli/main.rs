@@ -20,6 +20,7 @@ mod hostile;
 mod images;
 mod init;
 mod layouts;
+mod leaks;
 mod links;
 mod locks;
 mod memory;

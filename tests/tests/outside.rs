@@ -1,0 +1,197 @@
+//! Archives that lead outside (T32): lists of items that garret never writes, with links where directories should be
+//! and links to what is elsewhere, in every order. A restore of such a one changes nothing beyond its directory and
+//! brings nothing in from there, as root with owners too. And a restore that fails in the middle leaves what was there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which say their counts"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use engine::{Destination, Key, MemoryStore, RestoreOptions, Selection};
+use format::archive::{Content, Item, ItemKind, Side};
+use format::config::KeyMode;
+use format::recipe::Entry;
+use testkit::{Forge, Lab, Random, leaf, plain_entry, plain_item};
+
+fn file(path: &str) -> Item {
+    let recipe = leaf(vec![Entry::Zero { len: 3 }]);
+    let (layout, allocation) = (Side::Inline(Vec::new()), Side::Inline(Vec::new()));
+    let content = Content { recipe, layout, allocation, unreadable: Vec::new() };
+    // With a mark that says that there are further names, for hard links.
+    let item = plain_item(path.as_bytes(), ItemKind::File(content));
+    Item { linked: true, mode: 0o4777, uid: 4002, gid: 4002, ..item }
+}
+
+fn directory(path: &str) -> Item {
+    let item = plain_item(path.as_bytes(), ItemKind::Directory);
+    Item { mode: 0o777, uid: 4002, gid: 4002, ..item }
+}
+
+fn link(path: &str, target: &str) -> Item {
+    let item = plain_item(path.as_bytes(), ItemKind::Symlink(target.as_bytes().to_vec()));
+    Item { uid: 4002, gid: 4002, ..item }
+}
+
+fn hard_link(path: &str, first: &str) -> Item {
+    plain_item(path.as_bytes(), ItemKind::HardLink(first.as_bytes().to_vec()))
+}
+
+fn fifo(path: &str) -> Item {
+    plain_item(path.as_bytes(), ItemKind::Fifo)
+}
+
+/// What is in a directory: kind, mode, owner and, of files, bytes and time.
+fn look(root: &Path) -> BTreeMap<PathBuf, (u32, u32, Vec<u8>, i64)> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(path) = open.pop() {
+        let stat = fs::symlink_metadata(&path).unwrap();
+        let bytes = if stat.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        if stat.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        found.insert(path, (stat.mode(), stat.uid(), bytes, stat.mtime()));
+    }
+    found
+}
+
+/// An archive `bad` of these items, in a repository of mode none.
+fn archive_of(items: &[Item]) -> Lab {
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let mut objects = store.objects();
+    let forge = Forge::plain(&objects[&Key::Config]);
+    let stream = items.iter().flat_map(Item::encode).collect::<Vec<u8>>();
+    let (key, bytes, _) = forge.archive("bad", leaf(vec![plain_entry(&stream)]));
+    objects.extend([forge.pack_of(&[stream]), (key, bytes)]);
+    let store = MemoryStore::from_objects(objects);
+    lab.with_store(move || Box::new(store.clone()))
+}
+
+/// Lists of items, in words, of which each leads to `../outside` or to `victim` in it.
+fn lists() -> Vec<(&'static str, Vec<Item>)> {
+    let to = "../outside";
+    vec![
+        ("a file through a link", vec![link("l", to), file("l/new")]),
+        ("the victim through a link", vec![link("l", to), file("l/victim")]),
+        ("a link, then a directory there", vec![link("l", to), directory("l"), file("l/new")]),
+        ("a directory, then a link there", vec![directory("l"), link("l", to), file("l/new")]),
+        ("a full one", vec![directory("l"), file("l/x"), link("l", to), file("l/victim")]),
+        ("a directory through a link", vec![link("l", to), directory("l/new"), file("l/new/x")]),
+        ("a link through a link", vec![link("l", to), link("l/new", "victim"), file("l/new")]),
+        ("a pipe through a link", vec![link("l", to), fifo("l/new")]),
+        (
+            "by way of a link inside",
+            vec![link("here", "."), link("here/l", to), file("here/l/new")],
+        ),
+        ("deeper", vec![directory("d"), link("d/l", "../../outside"), file("d/l/sub/new")]),
+        ("a file where a link is", vec![link("l", "../outside/victim"), file("l")]),
+        ("the link last", vec![file("l/victim"), directory("l"), link("l", to)]),
+        ("a hard link through a link", vec![link("l", to), file("f"), hard_link("l/new", "f")]),
+        ("a hard link to what is behind one", vec![link("l", to), hard_link("h", "l/victim")]),
+        (
+            "a hard link to a link",
+            vec![link("l", "../outside/victim"), hard_link("h", "l"), file("h")],
+        ),
+        (
+            "a hard link, then the file again",
+            vec![file("f"), hard_link("h", "f"), link("f", "../outside/victim"), file("h")],
+        ),
+        ("a hard link above", vec![file("f"), hard_link("h", "../outside/victim")]),
+        ("a hard link from the root", vec![file("f"), hard_link("h", "/etc/passwd")]),
+        ("a file above", vec![file("../outside/new")]),
+        ("a file from the root", vec![file("/outside/new")]),
+        ("a directory above", vec![directory("..")]),
+        ("the directory itself", vec![directory(".")]),
+        ("through a file", vec![file("f"), file("f/new"), link("f/l", to)]),
+        ("named through a link", vec![Item { followed: true, ..file("made/victim") }]),
+        ("named through links", vec![link("l", to), Item { followed: true, ..file("l") }]),
+    ]
+}
+
+#[test]
+fn no_list_of_items_leads_out_of_the_directory() {
+    let temp = tempfile::tempdir().unwrap();
+    let outside = temp.path().join("outside");
+    fs::create_dir_all(outside.join("sub")).unwrap();
+    fs::write(outside.join("victim"), b"precious").unwrap();
+    let before = look(&outside);
+    let root = rustix::process::geteuid().is_root();
+    let (mut made, mut refused) = (0, 0);
+    for (number, (what, items)) in lists().into_iter().enumerate() {
+        let lab = archive_of(&items);
+        for owners in [false, root] {
+            let target = temp.path().join(format!("{number}{owners}"));
+            fs::create_dir(&target).unwrap();
+            // What somebody else made there before.
+            symlink("../outside", target.join("made")).unwrap();
+            let options = RestoreOptions { owners, ..lab.restore_options() };
+            let restored = lab.restore_to("bad", &target, &options);
+            assert!(look(&outside) == before, "{what}: {restored:?}");
+            refused += restored.as_ref().map_or(1, |done| done.report.problem_count);
+            made += look(&target).len() - 2;
+            for (path, (_, _, bytes, _)) in look(&target) {
+                assert!(bytes != b"precious", "{what}: {}", path.display());
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                assert!(!name.starts_with(".garret-restore-"), "{what}: {name} is left");
+            }
+            let mut names = fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().path());
+            assert!(names.all(|path| path == outside || path == target), "{what}");
+            fs::remove_dir_all(&target).unwrap();
+        }
+    }
+    println!("{made} things made inside, {refused} refused");
+    assert!(made >= 30 && refused >= 30, "{made} made and {refused} refused are no test");
+}
+
+/// A chunk is lost: whatever was at the name stays, with its bytes, and nothing is left beside it.
+#[test]
+fn what_cannot_be_restored_whole_replaces_nothing() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    let temp = tempfile::tempdir().unwrap();
+    let source = temp.path().join("image");
+    fs::write(&source, Random::new(32).bytes(3_000_000)).unwrap();
+    lab.backup_path("a", &source).unwrap();
+    let mut objects = store.objects();
+    for (key, bytes) in &mut objects {
+        if matches!(key, Key::Pack(_)) {
+            bytes[1_500_000] ^= 1;
+        }
+    }
+    let store = MemoryStore::from_objects(objects);
+    let lab = lab.with_store(move || Box::new(store.clone()));
+    let to = temp.path().join("to");
+    let place = to.join(source.strip_prefix("/").unwrap());
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(&place, b"what was there").unwrap();
+    let names = |path: &Path| fs::read_dir(path).unwrap().count();
+    let done = lab.restore_to("a", &to, &lab.restore_options()).unwrap();
+    assert_eq!(done.report.file_count, 0);
+    assert!(done.problems[0].contains("not restored: bytes "), "{:?}", done.problems);
+    assert_eq!(fs::read(&place).unwrap(), b"what was there");
+    assert_eq!((names(place.parent().unwrap()), names(&to)), (1, 1));
+
+    let single = temp.path().join("single");
+    fs::create_dir(&single).unwrap();
+    fs::write(single.join("out"), b"what was there").unwrap();
+    let repository = lab.open(engine::Access::Read).unwrap();
+    let archive = repository.archive("a").unwrap();
+    let metadata = engine::FileMetadata::OfItem;
+    let destination = Destination::File { path: single.join("out"), metadata };
+    let options = lab.restore_options();
+    let done = engine::restore(
+        &repository,
+        &archive,
+        &mut Selection::default(),
+        destination,
+        &options,
+        &engine::Silent,
+    );
+    assert!(done.is_err() || done.unwrap().problem_count > 0);
+    assert_eq!(fs::read(single.join("out")).unwrap(), b"what was there");
+    assert_eq!(names(&single), 1);
+}
