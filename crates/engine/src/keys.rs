@@ -237,6 +237,15 @@ pub fn open_slot(
     Ok(master)
 }
 
+/// Wipes what calls that have returned left on the stack: hashers and ciphers keep their input there. 64 KiB are some times
+/// what the deepest of them takes.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    let mut left = [0u8; 64 << 10];
+    left.zeroize();
+    std::hint::black_box(&left);
+}
+
 fn wrapping_key(slot: &Slot, passphrase: &[u8]) -> Result<Box<Zeroizing<[u8; 32]>>> {
     let mut key = Box::new(Zeroizing::new([0; 32]));
     match slot.kdf {

@@ -11,7 +11,7 @@ use format::{ConfigHash, KeyId, RepositoryId};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
-use crate::keys::{Keys, MasterKey, create_slot, open_slot, random};
+use crate::keys::{Keys, MasterKey, create_slot, open_slot, random, wipe_stack};
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 
@@ -188,6 +188,14 @@ impl Locked {
     /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none, `ManySlots` if not all were tried; `WrongKey`,
     /// `OtherKey`, `CheapSlot`, `Corrupt` if a slot is not this repository's, not to be tried or damaged, and no other opens.
     pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
+        let keys = self.find_keys(secret);
+        wipe_stack();
+        keys
+    }
+
+    // Not inlined: what it leaves lies below the stack of its caller, who wipes that.
+    #[inline(never)]
+    fn find_keys(&self, secret: Secret<'_>) -> Result<Keys> {
         match (self.config.key_mode, secret) {
             (KeyMode::None, _) => Ok(Keys::none()),
             (KeyMode::Keyfile, Secret::Keyfile { path, bytes, passphrase }) => {
