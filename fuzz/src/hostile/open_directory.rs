@@ -20,7 +20,7 @@ use super::outside::{Scratch, file_name, is_inside, make_pipe, remove};
 /// Opens what the bytes describe.
 pub fn open_directory(bytes: &[u8]) {
     let input = &mut Input(bytes);
-    let sealed = (input.byte() % 2 == 1).then(sealed);
+    let sealed = (input.below(2) == 1).then(sealed);
     let objects = altered(sealed.map(|sealed| &sealed.objects), input);
     let archive = objects.iter().find(|(key, _)| matches!(key, engine::Key::Archive(_)));
     let scratch = Scratch::new(archive.map_or(&[], |(_, bytes)| bytes));
@@ -45,7 +45,7 @@ pub fn open_directory(bytes: &[u8]) {
 /// Puts something else in the place of a name.
 fn exchange(root: &Path, paths: &[PathBuf], input: &mut Input<'_>) {
     let mut path = paths[input.below(paths.len())].clone();
-    if input.byte() % 4 == 0 {
+    if input.below(4) == 0 {
         // A name of any kind beside it.
         let Some(name) = file_name(input.string()) else { return };
         path.set_file_name(name);
@@ -77,6 +77,6 @@ fn exchange(root: &Path, paths: &[PathBuf], input: &mut Input<'_>) {
         8 => fs::write(&path, input.string()),
         9 => fs::rename(other, &path),
         10 => bytes.transpose().and_then(|bytes| fs::write(&path, bytes.unwrap_or_default())),
-        _ => Ok(make_pipe(&path)),
+        _ => make_pipe(&path),
     };
 }

@@ -15,7 +15,7 @@ use super::input::Input;
 /// Opens what the bytes describe.
 pub fn open_repository(bytes: &[u8]) {
     let input = &mut Input(bytes);
-    let sealed = (input.byte() % 2 == 1).then(sealed);
+    let sealed = (input.below(2) == 1).then(sealed);
     let mut objects = altered(sealed.map(|sealed| &sealed.objects), input);
     for _ in 0..input.below(5) {
         exchange(&mut objects, input);
@@ -63,7 +63,7 @@ fn exchange(objects: &mut Objects, input: &mut Input<'_>) {
 fn key(bytes: &[u8], input: &mut Input<'_>) -> Option<Key> {
     let hash = *blake3::hash(bytes).as_bytes();
     let any = [input.byte(); 32];
-    let id = if input.byte() % 2 == 0 { hash } else { any };
+    let id = if input.below(2) == 0 { hash } else { any };
     Some(match input.byte() % 5 {
         0 => Key::Config,
         1 => Key::Slot(SlotId::from_bytes([any[0]; 16])),

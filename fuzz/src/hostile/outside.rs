@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ impl Scratch {
         fs::write(outside.join("directory/file"), b"canary").unwrap();
         fs::write(outside.join("object"), object).unwrap();
         fs::set_permissions(outside.join("file"), PermissionsExt::from_mode(0o640)).unwrap();
-        make_pipe(&outside.join("pipe"));
+        make_pipe(&outside.join("pipe")).unwrap();
         scratch.before = look(&outside);
         scratch
     }
@@ -71,19 +72,17 @@ impl Drop for Scratch {
     }
 }
 
-/// Makes a named pipe, if nothing is there.
-pub fn make_pipe(path: &Path) {
+/// Makes a named pipe.
+pub fn make_pipe(path: &Path) -> io::Result<()> {
     let mode = Mode::from_raw_mode(0o600);
-    let _ = rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0);
+    Ok(rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0)?)
 }
 
 /// Whether nothing but directories leads from `root` to `path`: the target itself must not go through a link.
 pub fn is_inside(root: &Path, path: &Path) -> bool {
     path.ancestors().skip(1).take_while(|above| *above != root).all(|above| {
-        fs::symlink_metadata(above).map_or_else(
-            |error| error.kind() == std::io::ErrorKind::NotFound,
-            |found| found.is_dir(),
-        )
+        fs::symlink_metadata(above)
+            .map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.is_dir())
     })
 }
 

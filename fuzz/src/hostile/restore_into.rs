@@ -54,11 +54,11 @@ pub fn restore_into(bytes: &[u8]) {
         form,
         allocation,
         threads: 1,
-        owners: input.byte() % 2 == 0,
+        owners: input.below(2) == 0,
         strip: input.below(8).saturating_sub(5),
         ..RestoreOptions::default()
     };
-    let file = (input.byte() % 4 == 0).then(|| input.pick(&["a", "b", "c", "c.raw"]));
+    let file = (input.below(4) == 0).then(|| input.pick(&["a", "b", "c", "c.raw"]));
     let metadata = input.pick(&[FileMetadata::OfItem, FileMetadata::OfPlace { mode: 0o600 }]);
     let store = archive(input, allocation != AllocationMode::Sparse);
     let (mut selection, to) = match file {
@@ -155,7 +155,7 @@ fn description(input: &mut Input<'_>) -> (Item, u8) {
 /// Puts something where items will go.
 fn place(destination: &Path, input: &mut Input<'_>) {
     let mut path = destination.join(input.pick(&PATHS));
-    if input.byte() % 8 == 0 {
+    if input.below(8) == 0 {
         let Some(name) = file_name(input.string()) else { return };
         path.set_file_name(name);
     }
@@ -175,6 +175,6 @@ fn place(destination: &Path, input: &mut Input<'_>) {
         3 => fs::hard_link(destination.with_file_name("outside/file"), &path),
         4 => fs::write(&path, b"what was there"),
         5 => symlink(path.file_name().unwrap_or_default(), &path),
-        _ => Ok(make_pipe(&path)),
+        _ => make_pipe(&path),
     };
 }
