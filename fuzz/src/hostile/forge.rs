@@ -1,7 +1,7 @@
 //! A repository without encryption, made by hand as docs/format.md says, every byte string of it altered at will.
 //!
-//! In: contents, items and [`Changes`]. Out: objects. Each byte string passes the changes when it comes to be and before it is
-//! hashed, sealed or named, so that a change of content, item, frame, footer, segment or archive is one that whoever holds the
+//! In: contents, items and [`Changes`]. Out: objects. Each byte string passes the changes when it comes to be, before it is
+//! hashed, sealed or named, so that a change of content, item, frame, footer, segment or archive is one that who holds the
 //! storage can make; and once more as an object. Nothing is random: the same input gives the same bytes.
 
 use engine::Key;
