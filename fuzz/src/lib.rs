@@ -3,3 +3,4 @@
 pub mod cut;
 pub mod decode;
 pub mod divide;
+pub mod hostile;

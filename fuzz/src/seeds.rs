@@ -1,6 +1,6 @@
 //! Which seed goes into which corpus.
 //!
-//! In: the samples of docs/format.md. Out: paths below `fuzz/corpus`, and bytes.
+//! In: the samples of docs/format.md, and what is written here. Out: paths below `fuzz/corpus`, and bytes.
 
 use super::samples::Sample;
 
@@ -14,6 +14,31 @@ const STREAMS: [(&str, &[u8]); 4] = [
         "literal",
         &[14, 3, 0, 40, 5, 12, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 77, 8, 2, 99, 0],
     ),
+];
+
+/// Changes of repositories, see `hostile/forge.rs` and the targets' own files: byte strings by number, then objects or files.
+/// And destinations: what is there, options, items.
+const HOSTILE: [(&str, &[u8]); 16] = [
+    ("open_repository/sound", &[0]),
+    ("open_repository/sound-sealed", &[1]),
+    ("open_repository/body", &[0, 1, 3, 0, 0, 60, 4, 1, 2, 3, 4]),
+    ("open_repository/codec", &[0, 1, 4, 1, 0, 12, 1, 2]),
+    ("open_repository/item", &[0, 1, 8, 1, 0, 60, 2, 255, 255]),
+    ("open_repository/rows", &[0, 1, 32, 1, 0, 100, 4, 255, 255, 0, 0]),
+    ("open_repository/archive", &[0, 1, 19, 1, 0, 70, 4, 255, 255, 255, 255]),
+    ("open_repository/swapped", &[1, 0, 1, 4, 7, 2]),
+    ("open_repository/added", &[1, 0, 1, 0, 7, 3, 0, 1, 4, 1, b'x']),
+    ("open_directory/link", &[0, 0, 0, 6, 1, 2, 0, 0]),
+    ("open_directory/pipe", &[0, 0, 0, 5, 1, 0, 0, 11]),
+    ("open_directory/pipe-sealed", &[1, 0, 0, 5, 1, 0, 0, 11]),
+    ("restore_into/sound", &[0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 3, 0, 0, 2, 0, 0, 0, 7, 0]),
+    ("restore_into/hard-link", &[1, 0, 1, 0, 3, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 3, 0]),
+    // The archive makes a link and then says that it was named.
+    (
+        "restore_into/own-link-directory",
+        &[0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 4, 0, 0, 0, 0, 0, 3, 2, 0, 2, 0, 0, 0, 3, 0],
+    ),
+    ("restore_into/own-link-file", &[0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 4, 1, 0, 0, 0, 0, 0, 2, 3, 0]),
 ];
 
 /// Every seed.
@@ -38,6 +63,7 @@ pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
     for (name, bytes) in STREAMS {
         seeds.push((format!("cut_equals_reference/{name}"), bytes.to_vec()));
     }
+    seeds.extend(HOSTILE.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())));
     seeds
 }
 

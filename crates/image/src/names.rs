@@ -3,9 +3,11 @@
 //! In: relative paths as an archive holds them, so written by an enemy. Out: directories as descriptors, and whether
 //! something may be replaced. Promise: a path is walked one component at a time from a descriptor, never through a symbolic
 //! link, so nothing outside the destination is reached whatever others do to the tree meanwhile. The one exception is a link
-//! that the archive says the user named, if it is ours in a directory of ours ([`open_link`]).
+//! that the archive says the user named, if it is ours in a directory of ours and leads through none that the archive itself
+//! made ([`open_link`]).
 
-use std::ffi::OsStr;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -64,14 +66,19 @@ pub(crate) fn open_directory(
     })
 }
 
+/// Links on the way to a file, after which it is a circle: what the kernel allows.
+const LINKS_MAX: usize = 40;
+
 /// Opens what is behind the symbolic link `name`, without rights to read or write it; `None` if there is no link.
 ///
 /// # Errors
-/// `Refused` for a link that somebody else may have put there: the archive says that there was one, not where it leads.
+/// `Refused` for a link that somebody else may have put there, or that leads through one of `made`, which came from the
+/// archive: the archive says that there was one, not where it leads.
 pub(crate) fn open_link(
     parent: BorrowedFd<'_>,
     name: &OsStr,
     path: &Path,
+    made: &HashSet<FileId>,
 ) -> Result<Option<OwnedFd>, SinkError> {
     let fail = |error| SinkError::new(path, "look behind the symbolic link", error);
     let link = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -88,12 +95,50 @@ pub(crate) fn open_link(
         let why = "others can change this symbolic link; remove it, or restore to another place";
         return Err(SinkError::refused(path, "go through the symbolic link", why));
     }
+    if !made.is_empty() && leads_through(parent, name, made).map_err(fail)? {
+        let why = "the archive itself made a symbolic link on the way";
+        return Err(SinkError::refused(path, "go through the symbolic link", why));
+    }
     match rustix::fs::openat(parent, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Ok(behind) => Ok(Some(behind)),
         // It leads nowhere: what is restored takes its place.
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(fail(error)),
     }
+}
+
+/// Whether one of these links is `name` or on the way to what is behind it.
+fn leads_through(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    links: &HashSet<FileId>,
+) -> rustix::io::Result<bool> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut at = rustix::fs::openat(parent, ".", flags, Mode::empty())?;
+    let (mut left, mut count) = (vec![name.to_owned()], 0);
+    while let Some(part) = left.pop() {
+        let next = match rustix::fs::openat(&at, &part, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(false),
+            next => next?,
+        };
+        let stat = rustix::fs::fstat(&next)?;
+        if file_type(&stat) != FileType::Symlink {
+            at = next;
+            continue;
+        }
+        count += 1;
+        if links.contains(&FileId::of(&stat)) {
+            return Ok(true);
+        }
+        if count > LINKS_MAX {
+            return Err(Errno::LOOP);
+        }
+        let target = rustix::fs::readlinkat(&next, "", Vec::new())?;
+        // An absolute one has the root as its first part.
+        let parts = Path::new(OsStr::from_bytes(target.to_bytes())).components();
+        left.extend(parts.rev().map(|part| OsString::from(part.as_os_str())));
+    }
+    Ok(false)
 }
 
 /// Refuses what is no directory.

@@ -8,7 +8,7 @@
 //! that have several names, then [`Root::close`], then `finish_directory` on the directories, deepest first,
 //! because writing into a directory changes its mtime and a read-only directory takes no files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -80,6 +80,8 @@ pub struct Root {
     staging: Arc<Staging>,
     /// Directories behind links that were followed, by the path of the link.
     followed: Mutex<HashMap<PathBuf, OwnedFd>>,
+    /// Links that were made here. They are the archive's and not the user's: none is followed.
+    links: Mutex<HashSet<FileId>>,
     /// The parent that was asked for last, by its path below the root: the next name is often in it.
     last_parent: Mutex<Option<(PathBuf, Arc<Parent>)>>,
 }
@@ -104,6 +106,7 @@ impl Root {
             used: false,
             staging: Arc::default(),
             followed: Mutex::default(),
+            links: Mutex::default(),
             last_parent: Mutex::default(),
         })
     }
@@ -147,7 +150,7 @@ impl Root {
         let parent = self.parent(&parsed, true)?;
         let path = self.full_path(place.path);
         let behind = match place.followed {
-            true => names::open_link(parent.as_fd(), parsed.name, &path)?,
+            true => names::open_link(parent.as_fd(), parsed.name, &path, &lock(&self.links))?,
             false => None,
         };
         let directory = match behind {
@@ -224,6 +227,9 @@ impl Root {
             let _kept = rustix::fs::chownat(&handle, "", None, Some(group), AtFlags::EMPTY_PATH);
         }
         let is_link = file_type == FileType::Symlink;
+        if is_link {
+            lock(&self.links).insert(FileId::of(&stat));
+        }
         let unset = attributes::apply_to_handle(handle.as_fd(), is_link, attributes);
         let unset = unset.map_err(fail)?;
         staged.publish()?;
@@ -338,9 +344,8 @@ impl Root {
         let parsed = self.parse(path)?;
         let parent = self.parent(&parsed, true)?;
         let full_path = self.full_path(path);
-        let Some(behind) = names::open_link(parent.as_fd(), parsed.name, &full_path)? else {
-            return Ok(None);
-        };
+        let behind = names::open_link(parent.as_fd(), parsed.name, &full_path, &lock(&self.links))?;
+        let Some(behind) = behind else { return Ok(None) };
         let (home, target) = names::real_place(&behind, &full_path)?;
         let name = target.file_name().unwrap_or_default();
         let replacing = Replacing { staging: &self.staging, by_file: true, used: self.used };

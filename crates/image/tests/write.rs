@@ -600,6 +600,34 @@ fn a_link_that_was_named_is_followed_again_if_nobody_else_can_change_it() {
     assert_eq!(error.unwrap_err().kind(), SinkErrorKind::Refused, "a directory is behind it");
 }
 
+/// An archive can say of its own links that they were named. Whoever makes it chooses where they lead.
+#[test]
+fn no_link_that_the_archive_made_is_followed() {
+    let dir = disk_dir();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir_all(at("outside/inner")).unwrap();
+    common::write_file(&at("outside"), "file", b"old");
+    std::fs::create_dir(at("out")).unwrap();
+    symlink("made/inner", at("out/own")).unwrap();
+    symlink("../outside/inner", at("out/sound")).unwrap();
+    let root = Root::open(&at("out")).unwrap();
+    let place = |path| Place { path, followed: true };
+    root.symlink(b"../outside", b"made", &ANY).unwrap();
+    root.symlink(b"../outside/file", b"file", &ANY).unwrap();
+    let refused = |error: image::SinkError| assert_eq!(error.kind(), SinkErrorKind::Refused);
+    refused(root.file(place(b"file"), 3, Allocation::Sparse).unwrap_err());
+    for path in ["made", "own", "made/inner"] {
+        refused(root.directory(place(path.as_bytes())).unwrap_err());
+    }
+    // One that leads through none of them is followed as before.
+    root.directory(place(b"sound")).unwrap();
+    root.file(Place::at(b"sound/new"), 0, Allocation::Sparse).unwrap().finish(&ANY).unwrap();
+    root.close();
+    assert_eq!(std::fs::read(at("outside/file")).unwrap(), b"old");
+    assert_eq!(names(&at("outside")), ["file", "inner"]);
+    assert_eq!(names(&at("outside/inner")), ["new"]);
+}
+
 #[test]
 fn an_image_that_a_virtual_machine_has_open_is_not_replaced_unless_asked() {
     use std::io::{BufRead, BufReader, Write};
