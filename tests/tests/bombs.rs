@@ -315,6 +315,40 @@ fn recipes(ground: &Ground, tally: &mut Tally) {
     }
 }
 
+/// Lists of files that need the same chunk again and again.
+fn lists(ground: &Ground, tally: &mut Tally) {
+    let none = || Side::Inline(vec![]);
+    for (depth, is_whole) in [(1, true), (2, false), (3, false), (6, false)] {
+        let record = file(3, leaf(vec![Entry::Zero { len: 3 }]), none(), none());
+        let mut nodes = vec![record.clone()];
+        let mut node = Node::Leaf(vec![plain_entry(&record)]);
+        for level in 1..=depth {
+            let bytes = node.encode();
+            let child = Child { id: plain_id(&bytes), span: node.span().unwrap() };
+            nodes.push(bytes);
+            node = Node::Inner { level, children: vec![child; 512] };
+        }
+        let archive = ground.archive(Recipe { cutter: CutterKind::Fastcdc, root: node });
+        let what = format!("a list of {depth} levels of 512");
+        let bombs = vec![ground.forge.pack_of(&nodes), archive];
+        let said = tally.measure(&what, || {
+            let mut objects = ground.objects.clone();
+            objects.extend(bombs);
+            let store = MemoryStore::from_objects(objects);
+            let lab = ground.lab.with_store(move || Box::new(store.clone()));
+            let repository = lab.open(Access::Read).unwrap();
+            let items = repository.items(&repository.archive("bomb").unwrap());
+            items.map(|items| items.len()).map_err(|error| engine::message(&error))
+        });
+        match said {
+            Ok(count) => assert!(is_whole && count == 512, "{what}: {count} items"),
+            Err(error) => {
+                assert!(!is_whole && error.contains("repeats itself without end"), "{error}");
+            }
+        }
+    }
+}
+
 /// Maps beside an item that are longer than any may be (docs/format.md: 256 MiB, which is what one can cost at most).
 fn sides(ground: &Ground, tally: &mut Tally) {
     let ones = vec![1; MIB];
@@ -393,6 +427,7 @@ fn bombs_are_refused_at_little_cost() {
     groups(&ground, &mut tally);
     counts(&ground, &mut tally);
     recipes(&ground, &mut tally);
+    lists(&ground, &mut tally);
     sides(&ground, &mut tally);
     long_files(&mut tally);
     tally.report();

@@ -159,6 +159,34 @@ pub fn document(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
+/// A document of any length, as [`document`] would show it: an object whose last value is a list that is made entry by entry.
+pub struct Document {
+    /// What comes before the next entry.
+    before: String,
+    after: &'static str,
+}
+
+impl Document {
+    /// With what `head`, an object, holds before the list of that name.
+    pub fn new(head: &Value, name: &str) -> Self {
+        let head = format!("{head:#}");
+        let head = head.trim_end_matches("\n}");
+        Document { before: format!("{head},\n  \"{name}\": ["), after: "]\n}\n" }
+    }
+
+    /// The text of the next entry.
+    pub fn entry(&mut self, value: &Value) -> String {
+        let text = format!("\n{value:#}").replace('\n', "\n    ");
+        self.after = "\n  ]\n}\n";
+        std::mem::replace(&mut self.before, ",".to_owned()) + &text
+    }
+
+    /// The rest, after the last entry.
+    pub fn end(self) -> String {
+        if self.before == "," { self.after.to_owned() } else { self.before + self.after }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -235,6 +263,8 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn laid_out(template: &str) -> Vec<u8> {
@@ -265,5 +295,19 @@ mod tests {
         assert_eq!(record["path"], "a\u{fffd}");
         assert_eq!(record["path_hex"], "61ff");
         assert_eq!(Record::default().with_path(b"a").json()["path_hex"], Value::Null);
+    }
+
+    #[test]
+    fn a_document_that_is_made_entry_by_entry_is_the_whole_one() {
+        let head = json!({ "archive": { "name": "a", "files": [1, 2] } });
+        let entries = [json!({ "path": "x\ny", "sizes": [] }), json!("}"), json!([])];
+        for count in 0..=entries.len() {
+            let mut document = Document::new(&head, "items");
+            let parts = entries[..count].iter().map(|entry| document.entry(entry));
+            let text = parts.collect::<String>() + &document.end();
+            let mut whole = head.clone();
+            whole["items"] = entries[..count].into();
+            assert_eq!(text, super::document(&whole));
+        }
     }
 }

@@ -66,17 +66,35 @@ impl Repository {
 
     /// The items of an archive, in the order they were stored.
     pub fn items(&self, archive: &NamedArchive) -> Result<Vec<Item>> {
-        let chunks = ChunkReader::new(self);
-        let object = Key::Archive(archive.name.clone()).to_string();
-        ItemReader::new(&chunks, &archive.archive, &object).collect()
+        let mut items = Vec::new();
+        self.visit_items(archive, &mut Selection::default(), |item| {
+            items.push(item);
+            Ok::<(), Error>(())
+        })?;
+        Ok(items)
     }
 
-    /// The selected items of an archive, in the order they were stored.
-    pub fn selected(&self, archive: &NamedArchive, selection: &mut Selection) -> Result<Vec<Item>> {
-        let mut items = self.items(archive)?;
-        selection.settle(items.iter().map(|item| item.path.clone()));
-        items.retain(|item| selection.selects(&item.path));
-        Ok(items)
+    /// Hands over the selected items of an archive one by one, in the order they were stored, until one is not taken. Nothing
+    /// is kept of them.
+    ///
+    /// # Errors
+    /// Damage of the archive or of its items, after those that could be read; what `visit` says.
+    pub fn visit_items<E: From<Error>>(
+        &self,
+        archive: &NamedArchive,
+        selection: &mut Selection,
+        mut visit: impl FnMut(Item) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.settle(&[archive], selection);
+        let chunks = ChunkReader::new(self);
+        let object = Key::Archive(archive.name.clone()).to_string();
+        for item in ItemReader::new(&chunks, &archive.archive, &object) {
+            let item = item?;
+            if selection.selects(&item.path) {
+                visit(item)?;
+            }
+        }
+        Ok(())
     }
 
     /// Decides what the words of a selection stand for in these archives. What cannot be read of them is for the operation
@@ -139,7 +157,7 @@ impl<'a> ItemReader<'a> {
     /// `object` names the archive in errors.
     pub(crate) fn new(chunks: &'a ChunkReader<'a>, archive: &Archive, object: &'a str) -> Self {
         ItemReader {
-            stream: StreamReader::new(chunks, &archive.items, object),
+            stream: StreamReader::of_items(chunks, &archive.items, object),
             object,
             buffer: VecDeque::new(),
             failed: false,

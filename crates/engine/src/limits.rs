@@ -46,6 +46,11 @@ pub(crate) const FILE_READ_LEN: usize = 8 << 20;
 /// Longest byte string beside an item: the allocation map of some 100 million holes, the layout of some 50 million clusters.
 pub(crate) const SIDE_LEN_MAX: u64 = 256 << 20;
 
+/// What an item stream may hold of chunks that it held before: so many bytes, and so many times the length of its different
+/// chunks. Paths differ, so only attributes of more than a chunk repeat; a forged stream would be a list without end.
+pub(crate) const REPEATED_LEN_MAX: u64 = 4 << 20;
+pub(crate) const REPEATED_TIMES_MAX: u64 = 16;
+
 /// Lengths that others wrote, or that sparse files have, added up; at most the largest number.
 pub fn total_len(lens: impl IntoIterator<Item = u64>) -> u64 {
     lens.into_iter().fold(0, u64::saturating_add)

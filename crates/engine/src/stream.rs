@@ -1,18 +1,41 @@
 //! Byte strings that the engine makes itself (items, allocation maps), stored like any stream: cut, named, deduplicated,
 //! listed in a recipe. They are small next to images, so this is the serial program.
 
+use std::collections::HashSet;
+
 use chunker::{Cutter, Piece, Segment, Stitcher};
+use format::ChunkId;
 use format::archive::{INLINE_LEN_MAX, Side};
 use format::recipe::{CutterKind, Entry, Recipe};
 
 use crate::error::{Error, Result};
 use crate::fetch::ChunkReader;
-use crate::limits::SIDE_LEN_MAX;
+use crate::limits::{REPEATED_LEN_MAX, REPEATED_TIMES_MAX, SIDE_LEN_MAX};
 use crate::recipe::{RecipeReader, RecipeWriter};
 use crate::write::ChunkWriter;
 
 /// Bytes cut at a time; a multiple of the page.
 const SEGMENT_LEN: usize = 1 << 20;
+
+/// How much of a stream repeats what it held before.
+#[derive(Default)]
+struct Repetition {
+    len: u64,
+    different: HashSet<ChunkId>,
+    different_len: u64,
+}
+
+impl Repetition {
+    /// Counts a chunk, or zeros; whether the stream still is within its bounds.
+    fn admits(&mut self, id: Option<ChunkId>, len: u64) -> bool {
+        self.len = self.len.saturating_add(len);
+        if id.is_some_and(|id| self.different.insert(id)) {
+            self.different_len = self.different_len.saturating_add(len);
+        }
+        let most = self.different_len.saturating_mul(REPEATED_TIMES_MAX);
+        self.len <= most.saturating_add(REPEATED_LEN_MAX)
+    }
+}
 
 /// Takes bytes, gives the recipe of the stream they make.
 pub(crate) struct StreamWriter<'c> {
@@ -21,6 +44,8 @@ pub(crate) struct StreamWriter<'c> {
     recipe: RecipeWriter,
     buffer: Vec<u8>,
     pieces: Vec<Piece>,
+    /// Of a stream that must not repeat itself for ever.
+    repetition: Option<Repetition>,
 }
 
 impl<'c> StreamWriter<'c> {
@@ -32,7 +57,13 @@ impl<'c> StreamWriter<'c> {
             recipe: RecipeWriter::new(CutterKind::Fastcdc),
             buffer: Vec::new(),
             pieces: Vec::new(),
+            repetition: None,
         }
+    }
+
+    /// An item stream: fails where a reader would refuse it.
+    pub(crate) fn of_items(cutter: &'c Cutter) -> Self {
+        StreamWriter { repetition: Some(Repetition::default()), ..Self::new(cutter) }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8], writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
@@ -55,17 +86,22 @@ impl<'c> StreamWriter<'c> {
         self.pieces.clear();
         let mut at = self.stitcher.stitch(self.cutter, &segment, &scan, &mut self.pieces);
         for piece in &self.pieces {
-            match *piece {
+            let (id, len) = match *piece {
                 Piece::Zero(len) => {
                     self.recipe.zero(len, writer)?;
-                    at += len as usize;
+                    (None, len as usize)
                 }
                 Piece::Chunk(len) => {
                     let chunk = self.buffer.get(at..at + len).unwrap_or_default();
                     let id = writer.admit_node(chunk)?;
                     self.recipe.chunk(id, len as u32, writer)?;
-                    at += len;
+                    (Some(id), len)
                 }
+            };
+            at += len;
+            if self.repetition.as_mut().is_some_and(|rep| !rep.admits(id, len as u64)) {
+                let text = "too many files have the same long attributes: no archive can hold them";
+                return Err(Error::BadOption(text.to_owned()));
             }
         }
         self.buffer.drain(..own);
@@ -116,6 +152,8 @@ pub(crate) struct StreamReader<'a> {
     chunks: &'a ChunkReader<'a>,
     needed_by: &'a str,
     zeros: u64,
+    /// Of a stream that must not repeat itself for ever.
+    repetition: Option<Repetition>,
 }
 
 impl<'a> StreamReader<'a> {
@@ -125,6 +163,33 @@ impl<'a> StreamReader<'a> {
             chunks,
             needed_by,
             zeros: 0,
+            repetition: None,
+        }
+    }
+
+    /// An item stream: refused where it repeats itself beyond its bounds.
+    pub(crate) fn of_items(
+        chunks: &'a ChunkReader<'a>,
+        recipe: &Recipe,
+        needed_by: &'a str,
+    ) -> Self {
+        let repetition = Some(Repetition::default());
+        StreamReader { repetition, ..Self::new(chunks, recipe, needed_by) }
+    }
+
+    fn check(&mut self, entry: &Entry) -> Result<()> {
+        let Some(repetition) = &mut self.repetition else { return Ok(()) };
+        let id = match entry {
+            Entry::Chunk { id, .. } => Some(*id),
+            Entry::Zero { .. } => None,
+        };
+        match repetition.admits(id, entry.len()) {
+            true => Ok(()),
+            false => Err(Error::Corrupt {
+                object: self.needed_by.to_owned(),
+                offset: 0,
+                what: "its list of files repeats itself without end".to_owned(),
+            }),
         }
     }
 }
@@ -134,7 +199,8 @@ impl Iterator for StreamReader<'_> {
 
     fn next(&mut self) -> Option<Result<Vec<u8>>> {
         if self.zeros == 0 {
-            match self.entries.next()? {
+            let entry = self.entries.next()?;
+            match entry.and_then(|entry| self.check(&entry).map(|()| entry)) {
                 Ok(Entry::Chunk { id, .. }) => return Some(self.chunks.fetch(&id, self.needed_by)),
                 Ok(Entry::Zero { len }) => self.zeros = len,
                 Err(error) => return Some(Err(error)),

@@ -145,7 +145,11 @@ pub(crate) fn one_file(
 ) -> Result<Vec<u8>, Failure> {
     let stored = Selection::stored(word.as_bytes());
     let mut selection = Selection::new([stored.clone()]);
-    let items = repository.selected(archive, &mut selection)?;
+    let mut items = Vec::new();
+    repository.visit_items(archive, &mut selection, |item| {
+        items.push(item);
+        Ok::<(), Failure>(())
+    })?;
     let is_file = |item: &Item| matches!(item.kind, ItemKind::File(_) | ItemKind::HardLink(_));
     if let Some(item) = items.iter().find(|item| item.path == stored) {
         let kind = engine::kind_name(&item.kind);

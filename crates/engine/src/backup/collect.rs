@@ -69,7 +69,7 @@ impl<'c> Collector<'c> {
         Collector {
             cutters,
             progress,
-            items: StreamWriter::new(&cutters.fastcdc),
+            items: StreamWriter::of_items(&cutters.fastcdc),
             item_count: 0,
             open: None,
             failed: HashSet::new(),

@@ -16,6 +16,9 @@ use cli::record::{self, Record, Template};
 use cli::ui::Ui;
 use cli::{render, session};
 
+/// Bytes of a list that are printed at once.
+const WAITING_LEN: usize = 64 << 10;
+
 /// How each archive or path is shown, unless in attic's columns.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
@@ -100,16 +103,39 @@ fn items(
     ui: &Ui,
 ) -> Result<(), Failure> {
     let now = Timestamp::now();
-    let items = repository.selected(archive, selection)?;
+    let mut list = List { ui, waiting: Vec::new() };
     if layout.json {
-        let items: Vec<Value> = items.iter().map(|item| Record::of_item(item).json()).collect();
-        let all = json!({ "archive": Record::of_archive(archive).json(), "items": items });
-        return ui.print(&record::document(&all));
+        let head = json!({ "archive": Record::of_archive(archive).json() });
+        let mut document = record::Document::new(&head, "items");
+        repository.visit_items(archive, selection, |item| {
+            list.push(document.entry(&Record::of_item(&item).json()).as_bytes())
+        })?;
+        list.push(document.end().as_bytes())?;
+        return list.print();
     }
-    let line = |item: &format::archive::Item| match &layout.format {
-        Some(template) => Record::of_item(item).format(template),
-        None if layout.short => Ok([&item.path[..], b"\n"].concat()),
-        None => Ok(render::item_line(item, now).into_bytes()),
-    };
-    ui.print(&items.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
+    repository.visit_items(archive, selection, |item| match &layout.format {
+        Some(template) => list.push(&Record::of_item(&item).format(template)?),
+        None if layout.short => list.push(&[&item.path[..], b"\n"].concat()),
+        None => list.push(render::item_line(&item, now).as_bytes()),
+    })?;
+    list.print()
+}
+
+/// Lines on their way to stdout: an archive may have any number of them.
+struct List<'u> {
+    ui: &'u Ui,
+    waiting: Vec<u8>,
+}
+
+impl List<'_> {
+    fn push(&mut self, line: &[u8]) -> Result<(), Failure> {
+        self.waiting.extend_from_slice(line);
+        if self.waiting.len() < WAITING_LEN { Ok(()) } else { self.print() }
+    }
+
+    fn print(&mut self) -> Result<(), Failure> {
+        let printed = self.ui.print(&self.waiting);
+        self.waiting.clear();
+        printed
+    }
 }
