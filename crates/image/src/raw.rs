@@ -81,18 +81,23 @@ struct Announced<'b> {
 impl RawFile {
     /// Opens `path`: see [`open_at`](Self::open_at).
     pub fn open(path: &Path, follow: bool) -> Result<RawFile, SourceError> {
-        Self::open_at(At::path(path), follow)
+        Self::open_at(At::path(path), follow, None)
     }
 
     /// Opens what is there for reading, without ever waiting for anybody: a named pipe is refused, not
     /// waited for. `follow` says whether it may be a symbolic link itself (a path named by
-    /// the user, such as /dev/vg/lv); files found in a walk are opened with `false`.
+    /// the user, such as /dev/vg/lv); files found in a walk are opened with `false`. `seen` is what
+    /// a look at it said, if there was one: that saves another.
     ///
     /// # Errors
     /// `NotSupported` for anything but a regular file or a block device.
-    pub fn open_at(at: At<'_>, follow: bool) -> Result<RawFile, SourceError> {
+    pub fn open_at(
+        at: At<'_>,
+        follow: bool,
+        seen: Option<&Metadata>,
+    ) -> Result<RawFile, SourceError> {
         let (path, fail) = (at.shown(), |error: io::Error| at.error("open", error));
-        let (file, mut metadata) = open_known(at, follow)?;
+        let (file, mut metadata) = open_known(at, follow, seen)?;
         if metadata.kind == Kind::Block {
             metadata.size =
                 rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| fail(e.into()))?;
@@ -102,7 +107,10 @@ impl RawFile {
         if let Some(bytes) = &made_up {
             metadata.size = bytes.len() as u64;
         }
-        advise(&file, 0, 0, Advice::Random);
+        // Of a file that is read at once there is nothing to read ahead.
+        if metadata.size > ANNOUNCE_BYTES {
+            advise(&file, 0, 0, Advice::Random);
+        }
         Ok(RawFile {
             file,
             path: path.to_owned(),
@@ -299,9 +307,14 @@ fn read_made_up(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<u8>>>
 
 /// Opens what is there, and makes sure that it is what was looked at before: opening some devices does something (a tape
 /// rewinds). A file that was replaced meanwhile is looked at again.
-fn open_known(at: At<'_>, follow: bool) -> Result<(File, Metadata), SourceError> {
+fn open_known(
+    at: At<'_>,
+    follow: bool,
+    mut seen: Option<&Metadata>,
+) -> Result<(File, Metadata), SourceError> {
+    let look = || at.stat(follow).map_err(|error| at.error("open", error.into_io_error()));
     for _ in 0..LOOKS_MAX {
-        let before = at.stat(follow).map_err(|error| at.error("open", error.into_io_error()))?;
+        let before = seen.take().map_or_else(look, |seen| Ok(*seen))?;
         check_kind(before.kind).map_err(|error| at.error("open", error))?;
         let file = match at.open(OFlags::NOCTTY, follow) {
             Ok(file) => File::from(file),

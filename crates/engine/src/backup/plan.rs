@@ -238,7 +238,7 @@ impl<'p> Plan<'p> {
             self.reuse(found, before);
             return Ok(());
         }
-        let file = RawFile::open_at(found.at(), found.followed)?;
+        let file = RawFile::open_at(found.at(), found.followed, Some(&found.metadata))?;
         let metadata = *file.metadata();
         let mut item = self.item(&metadata, found.stored, ItemKind::File(nothing()));
         item.followed = found.followed;
@@ -282,7 +282,7 @@ impl<'p> Plan<'p> {
         self.progress.advance(before.size);
         // Of images the header is read all the same: what the disk needs besides may have gone from the archive.
         if matches!(&before.kind, ItemKind::File(content) if content.recipe.cutter == CutterKind::Page)
-            && let Ok(file) = RawFile::open_at(found.at(), found.followed)
+            && let Ok(file) = RawFile::open_at(found.at(), found.followed, Some(&found.metadata))
         {
             self.look_elsewhere(&file, &found.path, &found.stored);
         }
