@@ -36,6 +36,7 @@ impl Repository {
             })
             .collect();
         names.sort_unstable();
+        names.dedup();
         Ok(names)
     }
 

@@ -305,6 +305,7 @@ fn repack(
 ) -> Result<(HashSet<PackId>, u64)> {
     let total = plan.repack.iter().map(|pack| pack.plain_len).sum();
     problems.progress.begin(Phase::Repack, Some(total));
+    let before = Listing::read(&*repository.store)?;
     // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
     let mut index = Index::empty(repository.config.repository);
     let target = Target {
@@ -341,6 +342,15 @@ fn repack(
     })?;
     repository.store.sync()?;
     problems.progress.end();
+    // Nobody else is here. What the old packs held is about to be deleted: a file system that says it wrote may not have.
+    let found = Listing::read(&*repository.store)?.len_beyond(&before);
+    if found != written.pack_bytes {
+        return Err(Error::Corrupt {
+            object: "packs".to_owned(),
+            offset: 0,
+            what: format!("of {} bytes that were written {found} are there", written.pack_bytes),
+        });
+    }
     Ok((kept, written.pack_bytes))
 }
 

@@ -18,7 +18,7 @@ use format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
-use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX};
+use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, total_len};
 use crate::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
 use crate::seal::{Content, Nonce, Sealer};
@@ -293,6 +293,12 @@ pub(crate) struct Listing {
 impl Listing {
     pub(crate) fn read(store: &dyn Store) -> Result<Self> {
         Ok(Listing { lens: store.list_packs()?.into_iter().collect() })
+    }
+
+    /// Bytes of the packs that an earlier listing does not have.
+    pub(crate) fn len_beyond(&self, earlier: &Listing) -> u64 {
+        let new = self.lens.iter().filter(|(id, _)| !earlier.lens.contains_key(id));
+        total_len(new.map(|(_, len)| *len))
     }
 
     /// Whether the pack is there in the length that it was written in.

@@ -10,6 +10,9 @@ pub(crate) const SMALL_OBJECT_LEN_MAX: u64 = 4096;
 /// Key slots of a repository that are tried: each costs up to some seconds, and storage may hold any number. One is usual.
 pub(crate) const SLOTS_MAX: usize = 16;
 
+/// Key slots of a repository that are looked at before: those that are none of its own cost nothing more.
+pub(crate) const SLOTS_READ_MAX: usize = 1024;
+
 /// Argon2 memory in KiB and passes below which a slot is not tried, unless the key that it must give is known: whoever can
 /// put slots there would have passphrases guessed for him at his price.
 pub(crate) const KDF_FLOOR: (u32, u32) = (64 << 10, 3);

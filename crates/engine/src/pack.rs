@@ -12,8 +12,9 @@ use std::ops::Range;
 use format::index::{GroupRow, PackRow};
 use format::object::{HEADER_LEN, Kind, TAG_LEN};
 use format::pack::{
-    Footer, FooterGroup, Frame, PACK_CHUNKS_END, PACK_HEADER_LEN, SALT_LEN, SEALED_FRAME_LEN,
-    TRAILER_LEN, decode_pack_header, decode_trailer, encode_pack_header, encode_trailer,
+    Footer, FooterGroup, Frame, GROUP_CHUNKS_MAX, PACK_CHUNKS_END, PACK_HEADER_LEN, SALT_LEN,
+    SEALED_FRAME_LEN, TRAILER_LEN, decode_pack_header, decode_trailer, encode_pack_header,
+    encode_trailer,
 };
 use format::{ChunkId, PackId};
 
@@ -179,6 +180,11 @@ impl PackReader<'_> {
     pub(crate) fn body(&self, pack: &PackRow, group: &GroupRow) -> Result<(Frame, Vec<u8>)> {
         let key = Key::Pack(pack.id);
         let start = u64::from(group.offset);
+        // As much as a frame header could say; what an index says is not bounded by it.
+        let most = u64::from(self.group_len_max) + 4 * u64::from(GROUP_CHUNKS_MAX);
+        if u64::from(group.sealed_len) > most + (SEALED_FRAME_LEN + TAG_LEN) as u64 {
+            return Err(Error::unsealed(&key.to_string(), start));
+        }
         let bytes = self.store.get(&key, start..start + u64::from(group.sealed_len))?;
         self.open(&key, &pack.salt, start, &bytes)
     }

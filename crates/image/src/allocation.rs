@@ -70,6 +70,11 @@ impl AllocationMap {
         Ok(map)
     }
 
+    /// How many holes there are: each takes 16 bytes of memory.
+    pub fn hole_count(&self) -> usize {
+        self.holes.len()
+    }
+
     /// Bytes in holes.
     pub fn hole_len(&self) -> u64 {
         self.holes.iter().map(|hole| hole.end - hole.start).sum()

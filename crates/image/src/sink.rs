@@ -146,6 +146,14 @@ pub struct FileSink {
 }
 
 impl FileSink {
+    /// How many holes its map has; none without a map.
+    pub fn hole_count(&self) -> usize {
+        match &self.allocation {
+            Allocation::Exact(map) => map.hole_count(),
+            Allocation::Sparse | Allocation::Full => 0,
+        }
+    }
+
     /// Makes a fresh file and gives it its length, all of it a hole.
     pub(crate) fn new(
         staged: Staged,

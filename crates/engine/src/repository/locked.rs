@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
 use crate::keys::{Keys, MasterKey, create_slot, open_slot, random, wipe_stack};
-use crate::limits::{KDF_FLOOR, SLOTS_MAX, SMALL_OBJECT_LEN_MAX};
+use crate::limits::{KDF_FLOOR, SLOTS_MAX, SLOTS_READ_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 
 /// How long opening a repository waits for other programs, unless it is told: the longest gc or night is over by then.
@@ -249,14 +249,13 @@ impl Locked {
     /// Tries the slots, the cheapest first.
     fn find_slot(&self, passphrase: &[u8]) -> Result<(Slot, MasterKey)> {
         let keys = self.store.list(Area::Slots)?;
-        let (count, tried) = (keys.len(), keys.len().min(SLOTS_MAX));
+        let count = keys.len();
         let mut worst = match count {
             0 => Error::NoSlots,
-            _ if count > tried => Error::ManySlots { count, tried },
             _ => Error::WrongPassphrase,
         };
         let mut slots = Vec::new();
-        for key in keys.into_iter().take(SLOTS_MAX) {
+        for key in keys.into_iter().take(SLOTS_READ_MAX) {
             match self.read_slot(&key) {
                 Ok(slot) if self.expected.is_none() && is_cheap(&slot) => {
                     worst = Error::CheapSlot { object: key.to_string() };
@@ -265,8 +264,11 @@ impl Locked {
                 Err(error) => worst = error,
             }
         }
+        if slots.len() > SLOTS_MAX || count > SLOTS_READ_MAX {
+            worst = Error::ManySlots { count, tried: slots.len().min(SLOTS_MAX) };
+        }
         slots.sort_by_key(|(_, slot)| cost(slot));
-        for (key, slot) in slots {
+        for (key, slot) in slots.into_iter().take(SLOTS_MAX) {
             match self.open_slot(&slot, passphrase, &key.to_string()) {
                 Ok(master) => return Ok((slot, master)),
                 Err(Error::WrongPassphrase) => {}

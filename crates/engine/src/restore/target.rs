@@ -76,7 +76,11 @@ impl Target {
 
     /// Memory that it holds, in the entries of a plan.
     pub(super) fn entries(&self) -> usize {
-        self.layout.as_ref().map_or(0, Layout::run_count)
+        let holes = match &self.place {
+            Place::File(sink) => sink.hole_count(),
+            Place::Device(_) | Place::Nowhere => 0,
+        };
+        self.layout.as_ref().map_or(0, Layout::run_count) + holes
     }
 
     /// Whether any byte of this stretch of the stream has a place.

@@ -152,6 +152,15 @@ impl LocalStore {
         Ok(made)
     }
 
+    /// The file of an object, open for reading: the regular file beneath the root, and nothing that a link leads to.
+    ///
+    /// # Errors
+    /// That it is not there, or is no file.
+    pub fn file_of(&self, key: &Key) -> Result<File, StoreError> {
+        let file = self.beneath.file(&path_of(key), OFlags::RDONLY);
+        file.map_err(|source| self.error("open", key, source))
+    }
+
     /// Writes a temporary file whose data is durable, ready to be renamed.
     fn stage(&self, parts: &[&[u8]]) -> io::Result<Staged> {
         let mut name = [0; 16];
@@ -264,12 +273,20 @@ impl Store for LocalStore {
             Area::Index => self.pass_over_foreign(Kind::Index, &mut keys),
             Area::Archives => self.pass_over_foreign(Kind::Archive, &mut keys),
         }
+        // A directory that changes while it is listed may give a name twice, and so may a bad file system.
+        keys.sort_unstable();
+        keys.dedup();
         Ok(keys)
     }
 
     /// Whether it begins like a pack is not looked at: there may be a million, and whoever cannot read one looks.
     fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
-        self.measured_packs().map_err(|error| StoreError::new("list", self.root.display(), error))
+        let listed = self.measured_packs();
+        let mut packs =
+            listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
+        packs.sort_unstable();
+        packs.dedup_by_key(|(id, _)| *id);
+        Ok(packs)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

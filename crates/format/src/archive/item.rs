@@ -122,11 +122,14 @@ pub enum ItemKind {
 /// Which device a node stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Which driver.
+    /// Which driver: 12 bits, as Linux has them.
     pub major: u32,
-    /// Which of its devices.
+    /// Which of its devices: 20 bits.
     pub minor: u32,
 }
+
+/// Largest numbers of a device: Linux's `MKDEV` takes 12 and 20 bits, and makes another device of more.
+const DEVICE_MAX: (u32, u32) = ((1 << 12) - 1, (1 << 20) - 1);
 
 /// An extended attribute: its name with the namespace in front, and its value.
 pub type Xattr = (Vec<u8>, Vec<u8>);
@@ -303,7 +306,12 @@ fn read_kind(code: u8, reader: &mut Reader<'_>) -> Result<(ItemKind, u64), Decod
 }
 
 fn read_device(reader: &mut Reader<'_>) -> Result<Device, DecodeError> {
-    Ok(Device { major: reader.u32()?, minor: reader.u32()? })
+    let start = reader.clone();
+    let device = Device { major: reader.u32()?, minor: reader.u32()? };
+    match device.major <= DEVICE_MAX.0 && device.minor <= DEVICE_MAX.1 {
+        true => Ok(device),
+        false => Err(start.error(DecodeErrorKind::OutOfRange)),
+    }
 }
 
 /// Names are neither empty nor hold a NUL, and ascend.

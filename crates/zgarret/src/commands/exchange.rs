@@ -9,7 +9,6 @@
 //! destination whole or not at all; one whose name is taken there is left as it is.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -18,7 +17,8 @@ use cli::failure::Failure;
 use cli::surroundings;
 use cli::ui::Ui;
 use engine::{
-    Access, BackupOptions, Destination, Error, Input, NamedArchive, Repository, Selection, Silent,
+    Access, BackupOptions, Destination, Error, Input, Key, LocalStore, NamedArchive, Repository,
+    Selection, Silent,
 };
 
 use super::{Context, only_file, report, restore, wrong_use};
@@ -146,10 +146,10 @@ impl Copy<'_> {
 
     /// `find -mtime` is to see when the backup was made, not when it was copied. That it cannot be set spoils nothing.
     fn keep_time(&self, name: &str) {
-        let path = |root: &Path| root.join("backups").join(name);
-        let time = path(&self.from).metadata().and_then(|metadata| metadata.modified());
-        let copy = File::open(path(&self.to));
-        if let (Ok(time), Ok(copy)) = (time, copy) {
+        let open = |root: &Path| LocalStore::open(root)?.file_of(&Key::Archive(name.to_owned()));
+        if let (Ok(made), Ok(copy)) = (open(&self.from), open(&self.to))
+            && let Ok(time) = made.metadata().and_then(|metadata| metadata.modified())
+        {
             let _unset = copy.set_modified(time);
         }
     }

@@ -89,6 +89,14 @@ impl LocalStore {
 
     /// Archives under names that hide or are too long, and links that may lead to one: users move files here by hand.
     pub(super) fn doubtful_archives(&self) -> io::Result<Vec<String>> {
+        if let Err(error) = self.beneath.directory(Path::new(BACKUPS)) {
+            return match error.kind() {
+                io::ErrorKind::NotFound => Ok(vec![format!(
+                    "{BACKUPS} is not there, so no archive can be; make it if there is to be none"
+                )]),
+                _ => Err(error),
+            };
+        }
         let (mut found, mut open) = (Vec::new(), vec![PathBuf::from(BACKUPS)]);
         while let Some(directory) = open.pop() {
             for (name, kind) in self.entries(&directory)? {

@@ -42,21 +42,24 @@ pub(super) fn take(
             LockMode::Shared => file.try_lock_shared(),
             LockMode::Exclusive => file.try_lock(),
         };
-        match tried {
+        let is_held = match tried {
             // Whoever put another file there may hold a lock on that one.
             Ok(()) if identity(&file)? == identity(&open(beneath)?)? => {
                 return Ok(LocalGuard { _file: file });
             }
             // The lock is free, only not there any more.
-            Ok(()) => continue,
-            Err(TryLockError::WouldBlock) => {}
+            Ok(()) => false,
+            Err(TryLockError::WouldBlock) => true,
             Err(TryLockError::Error(error)) => return Err(error),
-        }
+        };
         let left = patience.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(busy(&file, patience));
+            return match is_held {
+                true => Err(busy(&file, patience)),
+                false => Err(io::Error::other("it is another file whenever it is opened")),
+            };
         }
-        if !told {
+        if is_held && !told {
             told = true;
             waiting(&holder(&file));
         }
