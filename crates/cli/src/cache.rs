@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::secrets::is_own_link;
+
 /// What marks a directory as a cache for backup programs: <https://bford.info/cachedir/>.
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
                      # This file is a cache directory tag created by garret.\n\
@@ -35,6 +37,10 @@ pub fn absolute(name: &str) -> Option<PathBuf> {
 }
 
 fn prepare(path: &Path) -> io::Result<()> {
+    // Somebody else's link would choose where our files go.
+    if path.is_symlink() && !is_own_link(path) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let tag = path.join("CACHEDIR.TAG");
     if fs::symlink_metadata(&tag).is_ok() {

@@ -250,6 +250,30 @@ pub(crate) fn is_private(metadata: &fs::Metadata) -> bool {
     is_trusted(metadata.uid()) && metadata.mode() & WRITABLE == 0
 }
 
+/// Whether nobody but this user and root can put something else at a path, also behind the links there.
+pub fn is_settled(path: &Path) -> bool {
+    let is_kept = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // In a directory that all may write to and that is sticky (/tmp), only the owner of a thing can change it.
+        let is_kept = |home: fs::Metadata| {
+            is_trusted(home.uid()) && (home.mode() & WRITABLE == 0 || home.mode() & 0o1000 != 0)
+        };
+        parent.unwrap_or(Path::new(".")).metadata().is_ok_and(is_kept) && is_own_link(path)
+    };
+    // What /dev/fd leads to may have no path.
+    is_kept(path) && path.canonicalize().map_or(true, |real| is_kept(&real))
+}
+
+/// The same for a directory, and for a link that leads there.
+pub(crate) fn is_private_place(directory: &Path) -> bool {
+    directory.metadata().is_ok_and(|metadata| is_private(&metadata)) && is_own_link(directory)
+}
+
+/// Whether what has this name, of which a link is one, was put there by this user or root.
+pub(crate) fn is_own_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| is_trusted(metadata.uid()))
+}
+
 fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }

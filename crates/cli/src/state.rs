@@ -8,22 +8,24 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use engine::{Access, Identity, Keys, Locked};
 use format::config::KeyMode;
 use format::{ConfigHash, KeyId, RepositoryId};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
-use crate::secrets::{self, is_private};
+use crate::secrets::{self, is_private, is_private_place};
 use crate::ui::Ui;
 
 /// Longest file that is read: one is some hundred bytes, and a path for each place.
-const LEN_MAX: u64 = 1 << 20;
+const LEN_MAX: u64 = 4 << 20;
 /// Of the places where a repository was seen, how many are remembered.
-const LOCATIONS_MAX: usize = 16;
+const LOCATIONS_MAX: usize = 128;
 /// An unencrypted repository that was never seen is fine although a passphrase is given.
 const IS_OK: [&str; 2] =
     ["GARRET_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "ATTIC_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK"];
@@ -141,13 +143,22 @@ fn against(locked: &Locked, path: &Path) -> Result<Option<String>, Failure> {
             "{shown}: it is not encrypted, but has keys in keys/; put back config from another copy of it"
         )));
     }
-    let location = location(path);
+    let places = locations(path);
     // An id is no secret: one that was unencrypted elsewhere says nothing about this place.
-    if known.is_some_and(|known| !is_plain || known.locations.contains(&location)) {
+    if known.is_some_and(|known| !is_plain || known.was_seen_at(&places)) {
         return Ok(None);
     }
-    let was = Record::all().into_iter().find(|other| {
-        other.mode != KeyMode::None && other.id != id && other.locations.contains(&location)
+    let all = match Record::all() {
+        Ok(all) => all,
+        // Who has a key for it is not deceived.
+        Err(_) if !is_plain => return Ok(None),
+        Err(Failure::Fatal(doubt)) => return Ok(Some(doubt)),
+        Err(other) => return Err(other),
+    };
+    let was = all.into_iter().find(|other| {
+        other.mode != KeyMode::None
+            && other.id != id
+            && places.iter().any(|place| other.locations.contains(place))
     });
     let what = match is_plain {
         true => "it is not encrypted, and what this client used there was",
@@ -197,16 +208,16 @@ pub fn remember_in(
     keys: &Keys,
     path: &Path,
 ) -> Result<(), Failure> {
-    let location = location(path);
+    let places = locations(path);
     let mut record = Record::new(directory, identity);
     if let Some(known) = Record::load(directory, identity.id)? {
-        if known.locations.last() == Some(&location) && known.says(identity) {
+        if known.locations.ends_with(&places) && known.says(identity) {
             return Ok(());
         }
         record.locations = known.locations;
     }
-    record.locations.retain(|known| *known != location);
-    record.locations.push(location);
+    record.locations.retain(|known| !places.contains(known));
+    record.locations.extend(places);
     let surplus = record.locations.len().saturating_sub(LOCATIONS_MAX);
     record.locations.drain(..surplus);
     secrets::write_private(&record.path, record.encode(keys).as_bytes())
@@ -260,9 +271,24 @@ pub(crate) fn directory() -> Option<PathBuf> {
         .or_else(|| absolute("HOME").map(|path| path.join(".local/state/garret")))
 }
 
-fn location(path: &Path) -> String {
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    whole.to_string_lossy().into_owned()
+/// What a place is called: as it was given, and where that leads. Who holds the directory above can make the one lead
+/// elsewhere; whoever calls it otherwise gets there by the other.
+fn locations(path: &Path) -> Vec<String> {
+    let given = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let given: PathBuf = given.components().collect();
+    let mut places = vec![given.to_string_lossy().into_owned()];
+    if let Ok(whole) = path.canonicalize() {
+        places.push(whole.to_string_lossy().into_owned());
+    }
+    places.dedup();
+    places
+}
+
+fn unreadable(path: &Path) -> Failure {
+    Failure::Fatal(format!(
+        "{} cannot be read, so what this client knows of repositories is not known; remove it if you trust the repository",
+        path.display()
+    ))
 }
 
 /// What is known of one repository.
@@ -297,36 +323,49 @@ impl Record {
     fn load(directory: &Path, id: RepositoryId) -> Result<Option<Self>, Failure> {
         let path = directory.join(format!("{id}.json"));
         // Where nobody may look, nothing was remembered.
-        let Ok(metadata) = path.symlink_metadata() else { return Ok(None) };
-        let is_ours = |directory: fs::Metadata| is_private(&directory) && is_private(&metadata);
-        let shown = path.display();
-        if !directory.metadata().is_ok_and(is_ours) {
-            return Err(Failure::Fatal(format!(
-                "{shown}: others can write there, so what repository {id} was is not known; `chmod go-w` it and its \
-                 directory if they are yours and nobody did"
-            )));
+        if path.symlink_metadata().is_err() {
+            return Ok(None);
         }
-        Self::read(&path).filter(|record| record.id == id).map(Some).ok_or_else(|| {
-            Failure::Fatal(format!(
-                "{shown} cannot be read, so what repository {id} was is not known; remove that file if you trust the \
-                 repository"
-            ))
-        })
+        let record = Self::believe(directory, &path)?;
+        match record.id == id {
+            true => Ok(Some(record)),
+            false => Err(unreadable(&path)),
+        }
     }
 
     /// All that is known.
-    fn all() -> Vec<Self> {
-        let entries = directory().and_then(|directory| fs::read_dir(directory).ok());
-        entries.into_iter().flatten().filter_map(|entry| Self::read(&entry.ok()?.path())).collect()
+    fn all() -> Result<Vec<Self>, Failure> {
+        let Some(directory) = directory().filter(|directory| directory.symlink_metadata().is_ok())
+        else {
+            return Ok(Vec::new());
+        };
+        let entries = fs::read_dir(&directory).map_err(|_| unreadable(&directory))?;
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let records = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        records.map(|path| Self::believe(&directory, &path)).collect()
     }
 
-    fn read(path: &Path) -> Option<Self> {
-        let mut bytes = Vec::new();
-        let metadata = path.symlink_metadata().ok()?;
-        if !metadata.is_file() || !is_private(&metadata) {
-            return None;
+    /// What a file says, if nobody else can have written it.
+    fn believe(directory: &Path, path: &Path) -> Result<Self, Failure> {
+        // Not waiting, and of what was opened: its name may be somebody else's to exchange.
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+        let file = File::options().read(true).custom_flags(flags).open(path);
+        let opened = file.and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = opened.map_err(|_| unreadable(path))?;
+        if !is_private_place(directory) || !is_private(&metadata) {
+            return Err(Failure::Fatal(format!(
+                "{}: others can write there, so what it says of repositories is not believed; `chmod go-w` it and its \
+                 directory if they are yours and nobody did",
+                path.display()
+            )));
         }
-        File::open(path).ok()?.take(LEN_MAX).read_to_end(&mut bytes).ok()?;
+        let record = if metadata.is_file() { Self::read(path, file) } else { None };
+        record.ok_or_else(|| unreadable(path))
+    }
+
+    fn read(path: &Path, file: File) -> Option<Self> {
+        let mut bytes = Vec::new();
+        file.take(LEN_MAX).read_to_end(&mut bytes).ok()?;
         let value: Value = serde_json::from_slice(&bytes).ok()?;
         let text = |name: &str| value.get(name)?.as_str();
         let mode = text("mode")?;
@@ -348,6 +387,11 @@ impl Record {
                 seal => Some(blake3::Hash::from_hex(seal.as_str()?).ok()?),
             },
         })
+    }
+
+    /// Whether it was seen at all of these places, which are names of one.
+    fn was_seen_at(&self, places: &[String]) -> bool {
+        places.iter().all(|place| self.locations.contains(place))
     }
 
     /// Whether somebody who had the keys wrote it; without encryption everybody has them.

@@ -2,13 +2,14 @@
 //! test is a thread of its own.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
+use std::time::SystemTime;
 
 use cli::sandbox;
 
@@ -42,6 +43,16 @@ fn who_is_confined_reads_everything_and_writes_only_where_it_was_to() {
         denied("move out", fs::rename(place.join("tmp"), there.join("tmp")));
         denied("make a directory", fs::create_dir(there.join("new")));
         denied("a link in the repository", symlink("x", place.join("new")));
+        let open = File::open(there.join("file")).unwrap();
+        let all = Permissions::from_mode(0o4777);
+        denied("change a mode", fs::set_permissions(there.join("file"), all.clone()));
+        denied("change it by what is open", open.set_permissions(all.clone()));
+        denied("change a time", open.set_modified(SystemTime::now()));
+        denied("give it away", chown(there.join("file"), Some(1), None));
+        fs::write(place.join("program"), b"#!/bin/sh\n").unwrap();
+        denied("make a set-id program", fs::set_permissions(place.join("program"), all));
+        let flags = rustix::fs::ioctl_getflags(&open).unwrap();
+        denied("set flags", rustix::fs::ioctl_setflags(&open, flags).map_err(Into::into));
         denied("start a program", Command::new("/bin/true").spawn().map(drop));
         denied("connect", TcpStream::connect("127.0.0.1:9").map(drop));
         denied("talk to a daemon", UnixStream::connect("/run/dbus/system_bus_socket").map(drop));

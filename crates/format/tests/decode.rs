@@ -188,7 +188,8 @@ fn item() -> impl Strategy<Value = Item> {
         unreadable: Vec::new(),
     });
     let path = || "[a-z]{1,9}(/[a-z .]{3,9}){0,3}";
-    let device = || any::<(u32, u32)>().prop_map(|(major, minor)| Device { major, minor });
+    let device =
+        || (0..1u32 << 12, 0..1u32 << 20).prop_map(|(major, minor)| Device { major, minor });
     let kind = prop_oneof![
         content.prop_map(ItemKind::File),
         Just(ItemKind::Directory),

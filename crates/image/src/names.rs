@@ -69,6 +69,15 @@ pub(crate) fn open_directory(
 /// Links on the way to a file, after which it is a circle: what the kernel allows.
 const LINKS_MAX: usize = 40;
 
+/// Takes from a directory that was just made what it inherited: what is restored has the ACLs of the archive and no others.
+/// The mode that it was made with lets nobody in until then.
+pub(crate) fn remove_acls(made: &OwnedFd) {
+    let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        let _none = rustix::fs::removexattr(&path, name);
+    }
+}
+
 /// Opens what is behind the symbolic link `name`, without rights to read or write it; `None` if there is no link.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::Metadata;
 use crate::attributes::{self, Attributes};
 use crate::names::{self, Relative, Replacing};
 use crate::sink::Unset;
@@ -141,6 +142,31 @@ impl Root {
             None => self.stage(place.path, true)?,
         };
         FileSink::new(staged, len, allocation)
+    }
+
+    /// What a file at that name would take the place of; behind a link where [`file`](Self::file) goes behind it, and nothing
+    /// where it replaces the link.
+    ///
+    /// # Errors
+    /// As of [`file`](Self::file).
+    pub fn existing(&self, place: Place<'_>) -> Result<Option<Metadata>, SinkError> {
+        let parsed = self.parse(place.path)?;
+        let parent = self.parent(&parsed, true)?;
+        let path = self.full_path(place.path);
+        let behind = match place.followed {
+            true => names::open_link(parent.as_fd(), parsed.name, &path, &lock(&self.links))?,
+            false => None,
+        };
+        let stat = match behind {
+            Some(behind) => rustix::fs::fstat(&behind),
+            None => rustix::fs::statat(&parent, parsed.name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        match stat {
+            Ok(stat) if names::file_type(&stat) == FileType::Symlink => Ok(None),
+            Ok(stat) => Ok(Some(Metadata::from(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(SinkError::new(&path, "stat", error)),
+        }
     }
 
     /// Makes sure that there is a directory. Parents are created; an existing directory is left
@@ -410,7 +436,10 @@ impl Root {
                 match self.staging.with_access(parent, make) {
                     // Another thread may have been first.
                     Ok(()) | Err(Errno::EXIST) => {
-                        entered = names::open_directory(parent, name, path)
+                        entered = names::open_directory(parent, name, path);
+                        if let Ok(made) = &entered {
+                            names::remove_acls(made);
+                        }
                     }
                     Err(error) => return Err(SinkError::new(path, "create the directory", error)),
                 }

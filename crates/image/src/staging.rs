@@ -215,10 +215,17 @@ impl Directory {
         let make = || rustix::fs::mkdirat(home, &name, mode);
         staging.with_access(home, make).map_err(|error| fail(error.into()))?;
         let handle = open_directory(home, &name).map_err(|error| fail(error.into()))?;
+        let exchanged = || {
+            let why = "another user put something else in its place";
+            SinkError::refused(path, "make a directory to build it in", why)
+        };
+        // One that holds something was not made a moment ago; an empty one of ours is as good as ours.
+        if names_in(handle.as_fd()).is_none_or(|names| !names.is_empty()) {
+            return Err(exchanged());
+        }
         let (marker, owner) = mark(&handle).map_err(fail)?;
         if !is_owned(&handle, owner).map_err(|error| fail(error.into()))? {
-            let why = "another user put something else in its place";
-            return Err(SinkError::refused(path, "make a directory to build it in", why));
+            return Err(exchanged());
         }
         // An umask or a mount can take more away than others' rights; a file system without modes keeps what it has.
         let _kept = rustix::fs::fchmod(&handle, mode);

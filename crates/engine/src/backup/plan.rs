@@ -205,6 +205,12 @@ impl<'p> Plan<'p> {
             Kind::Block => ItemKind::BlockDevice(device(metadata)),
             Kind::Character => ItemKind::CharacterDevice(device(metadata)),
             Kind::Fifo => ItemKind::Fifo,
+            Kind::Socket if found.named => {
+                let text = format!("{}: it is a socket: not stored", found.path.display());
+                self.ready.push(Planned::Problem(Problem::loss(text)));
+                return Ok(());
+            }
+            // As every other program: a server makes its own again.
             Kind::Socket => return Ok(()),
         };
         self.progress.note(&found.path.display().to_string());
@@ -466,7 +472,7 @@ pub(super) fn total_len(inputs: &[Input]) -> Option<u64> {
     inputs.iter().try_fold(0, |sum, input| match input {
         Input::Path(path) => {
             let file = RawFile::open(path, true).ok()?;
-            Some(sum + file.len())
+            Some(u64::saturating_add(sum, file.len()))
         }
         Input::Stream { .. } => None,
     })

@@ -3,16 +3,14 @@
 //! In: the one selected file of an archive. Out: that place. Promises: a regular file that was there is replaced when the new
 //! one is complete and not before; a device gets verified bytes only, and none if the file does not fit.
 
-use std::fs::{self, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use format::archive::{Content, Item, ItemKind};
-use image::{DeviceSink, Root, SinkError, Source};
+use image::{DeviceSink, Metadata, Root, SinkError, Source};
 
 use super::disk::Disk;
 use super::links::Links;
@@ -44,19 +42,19 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             return Err(SinkError::new(path, "restore a file to it", error).into());
         }
         let mut options: RestoreOptions = self.options.clone();
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let root = Root::open(parent.unwrap_or(Path::new(".")))?.replace_used(options.replace_used);
+        // A link stands for what is behind it, if nobody else can have put it there.
+        let own_name = path.file_name().unwrap_or_default().as_bytes();
+        let at = image::Place { path: own_name, followed: true };
         if let FileMetadata::OfPlace { mode } = metadata {
-            let there = found(path)?;
+            let there = root.existing(at)?;
             // A new file belongs to whoever its directory says.
             options.owners &= there.is_some();
             describe(&mut item, there.as_ref(), mode);
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let root = Root::open(parent.unwrap_or(Path::new(".")))?.replace_used(options.replace_used);
         let shape = self.shape(&item, &content, &name).map_err(named(&name))?;
         let allocation = self.allocation(&shape, &content, &name)?;
-        // A link stands for what is behind it, if nobody else can have put it there.
-        let own_name = path.file_name().unwrap_or_default().as_bytes();
-        let at = image::Place { path: own_name, followed: true };
         let sink = root.file(at, shape.len, allocation)?;
         let mut restorer = Restorer { options: &options, ..self };
         let target = restorer.begin(shape, Place::File(sink), &item, &name)?;
@@ -184,23 +182,15 @@ fn stream_error(source: io::Error) -> Error {
     Error::System { what: "writing to the output", source }
 }
 
-/// What is at `path`, if anything is.
-fn found(path: &Path) -> Result<Option<Metadata>> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(SinkError::new(path, "stat", error).into()),
-    }
-}
-
-/// Gives the file what belongs to its new place: owner and mode of what was there, else `mode`; written now.
+/// Gives the file what belongs to its new place: owner and permissions of what was there, else `mode`; written now. Set-id
+/// bits were for the old content.
 fn describe(item: &mut Item, there: Option<&Metadata>, mode: u32) {
     // Names, xattrs and flags belonged to the old one.
     (item.user, item.group) = Default::default();
     (item.xattrs, item.flags) = Default::default();
     item.mode = mode;
     if let Some(there) = there {
-        (item.uid, item.gid, item.mode) = (there.uid(), there.gid(), there.mode() & 0o7777);
+        (item.uid, item.gid, item.mode) = (there.uid, there.gid, there.mode & 0o777);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     item.mtime.secs = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use cli::failure::Failure;
 use cli::pipes::{self, Unfit};
 use cli::render::one_line;
-use cli::surroundings;
+use cli::{secrets, surroundings};
 use engine::{
     Access, AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions,
     Selection,
@@ -110,7 +110,7 @@ impl Output {
             let text = format!("Won't write into the repository: {}", path.display());
             return Err(Failure::Fatal(text));
         }
-        let kind = match fs::metadata(path) {
+        let kind = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata.file_type(),
             Err(error) if error.kind() == ErrorKind::NotFound && parent.is_dir() => {
                 return Ok(Output::File(path.to_owned()));
@@ -118,6 +118,15 @@ impl Output {
             Err(_) => return Err(cannot()),
         };
         if kind.is_file() {
+            return Ok(Output::File(path.to_owned()));
+        }
+        // Only a file is replaced whatever happens to its name meanwhile; what is opened must be what was looked at.
+        if !secrets::is_settled(path) {
+            let text = format!("Can't open file {}: others can exchange it", path.display());
+            return Err(Failure::Fatal(text));
+        }
+        let kind = fs::metadata(path).map_or(kind, |metadata| metadata.file_type());
+        if kind.is_file() || kind.is_symlink() {
             return Ok(Output::File(path.to_owned()));
         }
         if kind.is_block_device() {
