@@ -786,3 +786,27 @@ fn a_read_only_directory_of_one_s_own_is_written_to_and_gets_its_mode_back() {
         lock(name, 0o755);
     }
 }
+
+/// A directory whose owner gives everything in it an ACL by default: what is restored has those of the archive alone.
+#[test]
+fn a_directory_inherits_no_acl_from_where_it_is_restored_to() {
+    let temp = tempfile::tempdir().unwrap();
+    // Version 2; owner, user 65534, group, mask, others: docs of `acl(5)`, linux/posix_acl_xattr.h.
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 7, !0), (2, 7, 65534), (4, 7, !0), (16, 7, !0), (32, 7, !0)];
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in entries {
+        acl.extend(tag.to_le_bytes().iter().chain(&rights.to_le_bytes()).chain(&id.to_le_bytes()));
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(temp.path(), "system.posix_acl_default", &acl, flags).unwrap();
+    let root = Root::open(temp.path()).unwrap();
+    root.directory(Place::at(b"private")).unwrap();
+    root.directory(Place::at(b"private/below")).unwrap();
+    for path in ["private", "private/below"] {
+        let mut names = [0; 1024];
+        let len = rustix::fs::listxattr(temp.path().join(path), &mut names).unwrap();
+        let names = String::from_utf8_lossy(&names[..len]).into_owned();
+        assert!(!names.contains("posix_acl"), "{path}: {names}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The client's copy of the index in hands that mean harm: nothing that is in it decides what is stored or deleted.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use format::config::KeyMode;
@@ -262,4 +262,19 @@ fn files_of_the_copy_are_private_whatever_the_umask() {
         seen += 1;
     }
     assert!(seen >= 5, "the directories, a tag, a lock, an index");
+}
+
+/// A link that somebody else put where the cache is to be chooses where our files go.
+#[test]
+fn a_link_of_others_in_place_of_the_cache_is_not_followed() {
+    let dir = Dir::with_repository();
+    dir.write("file", b"content");
+    fs::create_dir(dir.path("victim")).unwrap();
+    symlink("victim", dir.path("cache")).unwrap();
+    lchown(dir.path("cache"), Some(65534), None).unwrap();
+    dir.run(&["create", "repo::a", "file"]).silent();
+    assert_eq!(fs::read_dir(dir.path("victim")).unwrap().count(), 0);
+    lchown(dir.path("cache"), Some(0), None).unwrap();
+    dir.run(&["create", "repo::b", "file"]).silent();
+    assert!(fs::read_dir(dir.path("victim")).unwrap().count() > 0, "one's own is followed");
 }

@@ -240,3 +240,17 @@ fn a_damaged_index_is_removed_and_made_again() {
     }
     dir.run(&["check", "--verify-data", "repo"]).succeeds();
 }
+
+/// Whatever took `backups/` away for a while, what the archives need stays.
+#[test]
+fn nothing_is_given_back_while_backups_is_not_there() {
+    let dir = Dir::with_repository();
+    dir.write("file", b"content");
+    dir.run(&["create", "repo::a", "file"]).silent();
+    fs::rename(dir.path("repo/backups"), dir.path("away")).unwrap();
+    let ran = dir.run(&["prune", "-d", "7", "repo"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("backups is not there"), "{}", ran.stderr);
+    fs::rename(dir.path("away"), dir.path("repo/backups")).unwrap();
+    assert_eq!(dir.run(&["extract", "--stdout", "repo::a"]).succeeds(), "content");
+}

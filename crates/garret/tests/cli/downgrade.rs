@@ -338,3 +338,42 @@ fn a_key_that_is_not_the_known_one_opens_nothing() {
         assert!(contents(&dir) == before);
     }
 }
+
+/// The place is what it was called, wherever that leads now; and a note of another repository that cannot be read may be
+/// of it.
+#[test]
+fn a_link_or_a_broken_note_hides_no_downgrade() {
+    let blank = [("GARRET_PASSPHRASE", "")];
+    for attack in ["link", "empty", "pipe", "writable"] {
+        let dir = Dir::new();
+        dir.run_with(&blank, b"", &["init", "-e", "keyfile", "nas/repo", "-p"]).succeeds();
+        dir.write("canary", CANARY);
+        dir.run(&["create", "nas/repo::a", "canary"]).silent();
+        plain_repository(&dir, "nas/other");
+        fs::rename(dir.path("nas/repo"), dir.path("nas/away")).unwrap();
+        let note = files_below(&dir.path("state")).remove(0);
+        match attack {
+            "link" => std::os::unix::fs::symlink("other", dir.path("nas/repo")).unwrap(),
+            _ => fs::rename(dir.path("nas/other"), dir.path("nas/repo")).unwrap(),
+        }
+        match attack {
+            "empty" => fs::write(&note, b"").unwrap(),
+            "pipe" => {
+                fs::remove_file(&note).unwrap();
+                super::tool("mkfifo", &["-m", "600", note.to_str().unwrap()]);
+            }
+            "writable" => fs::set_permissions(&note, Permissions::from_mode(0o666)).unwrap(),
+            _ => {}
+        }
+        let ran = dir.run(&["create", "nas/repo::b", "canary"]);
+        let line = ran.stderr.clone();
+        ran.refused(1, "nothing was written");
+        let why = match attack {
+            "link" => "what this client used there was",
+            "writable" => "others can write there",
+            _ => "cannot be read",
+        };
+        assert!(line.contains(why), "{attack}: {line}");
+        assert!(!dir.path("nas/repo/packs").exists(), "{attack}");
+    }
+}

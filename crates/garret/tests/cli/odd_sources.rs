@@ -302,6 +302,10 @@ fn files_that_are_longer_together_than_any_number_are_a_backup_too() {
     for archive in ["repo::a", "repo::b"] {
         dir.run(&["create", "--stats", archive, source]).succeeds();
     }
+    // Named one by one their sum is known before.
+    let named = ["a", "b", "c"].map(|name| format!("{source}/{name}"));
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    dir.run(&[&["create", "repo::named"], &named[..]].concat()).silent();
     dir.run(&["diff", "repo::a", "b"]).silent();
     let to = tempfile::tempdir_in("/dev/shm").unwrap();
     dir.run(&["extract", "--destination", to.path().to_str().unwrap(), "repo::a"]).silent();
@@ -311,4 +315,15 @@ fn files_that_are_longer_together_than_any_number_are_a_backup_too() {
     for arguments in [&["info", "repo::a"][..], &["check", "repo"], &["delete", "-s", "repo::a"]] {
         dir.run(arguments).succeeds();
     }
+}
+
+#[test]
+fn a_socket_that_is_named_is_told_and_one_that_is_found_is_not() {
+    let dir = Dir::with_repository();
+    dir.write("tree/file", b"content");
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path("tree/socket")).unwrap();
+    dir.run(&["create", "repo::a", "tree"]).silent();
+    dir.run(&["create", "repo::b", "tree/file", "tree/socket"])
+        .reports("tree/socket: it is a socket");
+    assert_eq!(names(&dir, "repo::b"), "tree/file\n");
 }

@@ -1,6 +1,7 @@
 //! What users do to `backups/` by hand: `ls`, `mv`, `rm`, `find -delete`; then gc gives the space back.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::time::{Duration, SystemTime};
 
 use super::{Dir, MIB, noise, ours, pack_bytes, tool};
@@ -114,4 +115,45 @@ fn no_room_says_what_to_do() {
         "{}",
         ran.stderr
     );
+}
+
+/// Root restores to a name in a directory of somebody else, who puts there what he likes.
+#[test]
+fn a_restore_goes_through_nothing_that_others_put_there() {
+    let dir = Dir::with_repository();
+    dir.feed(b"new", &["backup", "repo/backups/a"]).silent();
+    fs::create_dir(dir.path("theirs")).unwrap();
+    let give = |path: &str| lchown(dir.path(path), Some(65534), Some(65534)).unwrap();
+    give("theirs");
+    let refused = |path: &str| {
+        let ran = dir.run(&["--silent", "restore", "repo/backups/a", path]);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 1), "{}", ran.stderr);
+        assert!(ran.stderr.contains("others can exchange it"), "{}", ran.stderr);
+    };
+    dir.write("disk", &[7; 1 << 20]);
+    dir.write("secret", b"as it was");
+    let disk = tool("losetup", &["--find", "--show", dir.path("disk").to_str().unwrap()]);
+    for target in [disk.as_str(), "../secret", "/dev/null"] {
+        let link = dir.path("theirs/out");
+        symlink(target, &link).unwrap();
+        give("theirs/out");
+        refused("theirs/out");
+        fs::remove_file(link).unwrap();
+    }
+    tool("losetup", &["--detach", &disk]);
+    assert!(dir.read("disk").iter().all(|byte| *byte == 7));
+    assert_eq!(dir.read("secret"), b"as it was");
+    tool("mkfifo", &[dir.path("theirs/pipe").to_str().unwrap()]);
+    refused("theirs/pipe");
+    // A file is replaced, and its new content is no set-id program.
+    dir.write("theirs/program", b"old");
+    fs::set_permissions(dir.path("theirs/program"), fs::Permissions::from_mode(0o4755)).unwrap();
+    dir.run(&["--silent", "restore", "repo/backups/a", "theirs/program"]).silent();
+    let metadata = fs::metadata(dir.path("theirs/program")).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, dir.read("theirs/program")), (0o755, b"new".to_vec()));
+    // One's own link is what it leads to.
+    symlink("secret", dir.path("own")).unwrap();
+    dir.run(&["--silent", "restore", "repo/backups/a", "own"]).silent();
+    assert_eq!(dir.read("secret"), b"new");
+    dir.run(&["--silent", "restore", "repo/backups/a", "/dev/null"]).silent();
 }

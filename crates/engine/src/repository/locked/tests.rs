@@ -1,6 +1,8 @@
 //! Slots that the holder of the storage put into `keys/`.
 
 use super::*;
+use format::SlotId;
+
 use crate::keys::KDF_DEFAULT;
 use crate::store::MemoryStore;
 
@@ -99,4 +101,18 @@ fn the_cheapest_are_tried_first_and_not_all_of_them() {
     }
     let error = planted.unlock(planted.identity.key_id, b"wrong").err().unwrap();
     assert!(matches!(error, Error::ManySlots { count: 17, tried: 16 }), "{error}");
+}
+
+/// What is no slot of this repository costs no attempt, whatever its name comes before.
+#[test]
+fn junk_keeps_no_slot_from_being_tried() {
+    let planted = Planted::new(CHEAP);
+    let sound = planted.store.get(&planted.slot(), 0..248).unwrap();
+    for number in 0..100 {
+        let mut junk = sound.clone();
+        junk[60] ^= 1 + number;
+        planted.store.put(&Key::Slot(SlotId::from_bytes([number; 16])), &[&junk]).unwrap();
+    }
+    let known = planted.identity.key_id;
+    assert_eq!(planted.unlock(known, b"right").unwrap().id(), known);
 }

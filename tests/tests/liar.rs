@@ -1,0 +1,145 @@
+//! A file system that lies: it lists names twice, or says that it wrote what it did not. Nothing that was finished is lost.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::ops::Range;
+use std::time::Duration;
+
+use engine::{
+    Access, Area, Compression, GcOptions, Guard, KeepRules, Key, LockMode, MemoryStore, Silent,
+    Store, StoreError,
+};
+use format::PackId;
+use format::config::KeyMode;
+use testkit::{Lab, Random};
+
+/// What it lies about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    /// Everything is listed twice.
+    Twice,
+    /// New packs are written, it says.
+    Written,
+}
+
+#[derive(Clone)]
+struct Liar {
+    inner: MemoryStore,
+    lie: Lie,
+}
+
+fn doubled<T: Clone>(all: Vec<T>, twice: bool) -> Vec<T> {
+    let times = if twice { 2 } else { 1 };
+    all.into_iter().flat_map(|one| std::iter::repeat_n(one, times)).collect()
+}
+
+impl Store for Liar {
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        match (self.lie, key) {
+            (Lie::Written, Key::Pack(_)) => Ok(()),
+            _ => self.inner.put(key, parts),
+        }
+    }
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.put_new(key, bytes)
+    }
+
+    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        self.inner.get(key, range)
+    }
+
+    fn len(&self, key: &Key) -> Result<u64, StoreError> {
+        self.inner.len(key)
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
+        Ok(doubled(self.inner.list(area)?, self.lie == Lie::Twice))
+    }
+
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
+        Ok(doubled(self.inner.list_packs()?, self.lie == Lie::Twice))
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.inner.adopt(key)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.inner.sync()
+    }
+
+    fn sweep(&self) -> Result<(), StoreError> {
+        self.inner.sweep()
+    }
+
+    fn lock(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Box<dyn Guard>, StoreError> {
+        self.inner.lock(mode, patience, waiting)
+    }
+
+    fn pass_over(&self, key: &Key) {
+        self.inner.pass_over(key);
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.inner.notices()
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+}
+
+/// Two archives that share a pack, of which the one that stays needs the smaller part, behind a file system that lies.
+fn behind(lie: Lie) -> (Lab, Lab, Vec<u8>) {
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let mut random = Random::new(7);
+    let (big, small) = (random.bytes(3_000_000), random.bytes(300_000));
+    lab.backup_bytes("both", &[&big[..], &small].concat()).unwrap();
+    lab.backup_bytes("small", &small).unwrap();
+    let liar = Liar { inner: store, lie };
+    let lying = lab.with_store(move || Box::new(liar.clone()));
+    (lab, lying, small)
+}
+
+#[test]
+fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
+    let (lab, lying, small) = behind(Lie::Twice);
+    let repository = lying.open(Access::Read).unwrap();
+    assert_eq!(repository.archive_names().unwrap(), ["both", "small"]);
+    let archives =
+        ["both", "small"].map(|name| repository.archive(name).unwrap()).into_iter().collect();
+    let rules = KeepRules { daily: 1, ..KeepRules::default() };
+    let now = repository.archive("small").unwrap().archive.end;
+    let plan = engine::plan_prune(archives, &rules, now, &jiff::tz::TimeZone::UTC).unwrap();
+    assert_eq!(plan.iter().filter(|decision| decision.kept.is_some()).count(), 1);
+    drop(repository);
+    let mut repository = lying.open(Access::Delete).unwrap();
+    engine::delete(&repository, &["both".to_owned()]).unwrap();
+    engine::gc(&mut repository, &options(), &Silent).unwrap();
+    drop(repository);
+    assert!(lab.restore_bytes("small").unwrap() == small);
+}
+
+#[test]
+fn old_packs_stay_until_the_new_ones_are_seen() {
+    let (lab, lying, small) = behind(Lie::Written);
+    let mut repository = lying.open(Access::Delete).unwrap();
+    engine::delete(&repository, &["both".to_owned()]).unwrap();
+    let error = engine::gc(&mut repository, &options(), &Silent).unwrap_err();
+    assert!(engine::message(&error).contains("that were written 0 are there"), "{error}");
+    drop(repository);
+    assert!(lab.restore_bytes("small").unwrap() == small);
+}
+
+fn options() -> GcOptions {
+    GcOptions { compression: Compression::None, threads: 2 }
+}
