@@ -485,3 +485,26 @@ fn any_rule_is_a_rule_and_naught_is_none() {
                     settings must be specified";
     assert_eq!(error, expected);
 }
+
+/// A host whose clock is years ahead makes no rule drop an archive of the others.
+#[test]
+fn what_is_of_the_future_stays_and_takes_nobody_s_place() {
+    let now = 1_790_000_000;
+    let day = 86_400;
+    let honest = (0..9).map(|number| archive(number, now - number as i64 * day));
+    let ahead = (9..19).map(|number| archive(number, now + 3000 * day + number as i64 * day));
+    let rules = KeepRules { daily: 4, force: true, ..KeepRules::default() };
+    let plan = |archives: Vec<NamedArchive>| {
+        let now = Time { secs: now, nanos: 0 };
+        plan_prune(archives, &rules, now, &TimeZone::UTC).unwrap()
+    };
+    let kept = |plan: &[engine::Decision], by: fn(KeptBy) -> bool| {
+        let kept = plan.iter().filter(|decision| decision.kept.is_some_and(by));
+        kept.map(|decision| decision.archive.name.clone()).collect::<Vec<_>>()
+    };
+    let alone = plan(honest.clone().collect());
+    let all = plan(honest.chain(ahead).collect());
+    let by_rule = |by| matches!(by, KeptBy::Rule { .. });
+    assert_eq!(kept(&all, by_rule), kept(&alone, by_rule));
+    assert_eq!(kept(&all, |by| by == KeptBy::Future).len(), 10);
+}

@@ -8,7 +8,7 @@
 //!
 //! A series is the archives of one host among those considered. An incomplete archive stays while it is newer than the newest
 //! complete one of its series: it may have what no other has. The rules go over it where its series has no complete one, and
-//! over each such series by itself. Promises that the newest complete archive of all is kept, unless `force` says otherwise.
+//! over each such series by itself. One from the future stays, and no rule counts it. Promises that the newest complete archive of all is kept, unless `force` says otherwise.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,6 +18,9 @@ use jiff::{Timestamp, Zoned};
 
 use crate::archive::NamedArchive;
 use crate::error::{Error, Result};
+
+/// How far clocks of hosts may go before ours: a day, for those that take local time for UTC.
+const CLOCKS_SECS: i64 = 86_400;
 
 /// How many of each kind to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub enum KeptBy {
     Later,
     /// By no rule: it is the newest complete archive of all.
     Newest,
+    /// It is of a time that has not come: a clock was wrong, or somebody lies. No rule counts it, so it takes nobody's place.
+    Future,
 }
 
 impl std::fmt::Display for KeptBy {
@@ -90,6 +95,7 @@ impl std::fmt::Display for KeptBy {
             KeptBy::Rule { rule, number } => write!(f, "{rule} #{number}"),
             KeptBy::Later => f.write_str("no complete one since"),
             KeptBy::Newest => f.write_str("the newest complete one"),
+            KeptBy::Future => f.write_str("made in the future: a clock was wrong"),
         }
     }
 }
@@ -114,8 +120,13 @@ pub fn plan_prune(
     archives.sort_by(|a, b| age(b).cmp(&age(a)));
     let mut plan: Vec<Decision> =
         archives.into_iter().map(|archive| Decision { archive, kept: None }).collect();
+    let latest = now.secs.saturating_add(CLOCKS_SECS);
+    for decision in plan.iter_mut().filter(|found| found.archive.archive.end.secs > latest) {
+        decision.kept = Some(KeptBy::Future);
+    }
+    let counted = plan.iter_mut().filter(|decision| decision.kept.is_none());
     let (mut complete, failed): (Vec<&mut Decision>, Vec<&mut Decision>) =
-        plan.iter_mut().partition(|decision| decision.archive.archive.is_complete());
+        counted.partition(|decision| decision.archive.archive.is_complete());
     keep_by_rules(&mut complete, rules, now, zone);
     if let Some(newest) = complete.first_mut()
         && !rules.force
