@@ -8,8 +8,8 @@
 //!
 //! A series is the archives of one host among those considered. An incomplete archive stays while it is newer than the newest
 //! complete one of its series: it may have what no other has. The rules go over it where its series has no complete one, and
-//! over each such series by itself. One from the future stays, and no rule counts it. Promises that the newest complete archive
-//! of all is kept, unless `force` says otherwise.
+//! over each such series by itself. One from the future stays, and no rule counts it. Promises that the newest complete
+//! archive of all is kept, unless `force` says otherwise.
 
 use std::collections::{BTreeMap, HashMap};
 
