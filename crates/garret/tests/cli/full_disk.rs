@@ -18,7 +18,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        tool("umount", &[self.0.to_str().unwrap()]);
+        // A program that was killed a moment ago may still be on its way out.
+        tool("umount", &["--lazy", self.0.to_str().unwrap()]);
     }
 }
 
