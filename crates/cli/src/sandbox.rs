@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -66,6 +66,16 @@ const DENIED: &[c_long] = &[
     libc::SYS_open_by_handle_at,
     libc::SYS_fanotify_init,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_ioprio_set,
+    // Newer than the names: setxattrat, removexattrat, open_tree_attr, file_setattr. The numbers are those of all machines.
+    463,
+    466,
+    467,
+    469,
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_move_mount,
@@ -161,19 +171,22 @@ pub fn confine(repository: &Path) {
     });
     let places = [Some(repository.to_owned()), cache::directory(), state];
     let places: Vec<PathBuf> = places.into_iter().flatten().collect();
+    // Where the group is to write too, an ACL may take that away from what is made, and it is given back.
+    let is_shared = repository.metadata().is_ok_and(|found| found.mode() & 0o020 != 0);
     // Where the kernel has no such limits the backup is worth more than they are.
-    let _unlimited = confine_to(&places);
+    let _unlimited = confine_to(&places, is_shared);
 }
 
-/// The same for these directories; those that are missing are passed over.
+/// The same for these directories; those that are missing are passed over. `permits` lets the modes of what is open be
+/// changed.
 ///
 /// # Errors
 /// That the kernel refused. Of one that has no such limits nothing is heard.
-pub fn confine_to(places: &[PathBuf]) -> Result<(), Box<dyn std::error::Error>> {
+pub fn confine_to(places: &[PathBuf], permits: bool) -> Result<(), Box<dyn std::error::Error>> {
     // Files are made with the modes they are to have: they can be given none later.
     rustix::process::umask(Mode::empty());
     let files = limit_files(places);
-    limit_calls()?;
+    limit_calls(permits)?;
     files
 }
 
@@ -203,12 +216,15 @@ fn limit_files(places: &[PathBuf]) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn limit_calls() -> Result<(), Box<dyn std::error::Error>> {
+fn limit_calls(permits: bool) -> Result<(), Box<dyn std::error::Error>> {
     let other = |argument, value| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value)
     };
     let all = DENIED.iter().chain(DENIED_HERE);
     let mut denied: BTreeMap<i64, _> = all.map(|&call| (call, Vec::new())).collect();
+    if permits {
+        denied.remove(&libc::SYS_fchmod);
+    }
     let not_asked = ASKED.iter().map(|&request| other(1, u64::from(request)));
     let not_asked = SeccompRule::new(not_asked.collect::<Result<_, _>>()?)?;
     denied.insert(libc::SYS_ioctl, vec![not_asked]);

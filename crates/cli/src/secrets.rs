@@ -8,7 +8,7 @@
 use std::env;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -250,18 +250,47 @@ pub(crate) fn is_private(metadata: &fs::Metadata) -> bool {
     is_trusted(metadata.uid()) && metadata.mode() & WRITABLE == 0
 }
 
-/// Whether nobody but this user and root can put something else at a path, also behind the links there.
+/// Links on the way to a file, after which it is a circle: what the kernel allows.
+const LINKS_MAX: usize = 40;
+
+/// Whether nobody but this user and root can put something else at a path, nor on the way there: neither name in it nor
+/// behind its links is in a directory of others. What is open already (/dev/stdout, /dev/fd) cannot be exchanged.
 pub fn is_settled(path: &Path) -> bool {
-    let is_kept = |path: &Path| {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        // In a directory that all may write to and that is sticky (/tmp), only the owner of a thing can change it.
-        let is_kept = |home: fs::Metadata| {
-            is_trusted(home.uid()) && (home.mode() & WRITABLE == 0 || home.mode() & 0o1000 != 0)
-        };
-        parent.unwrap_or(Path::new(".")).metadata().is_ok_and(is_kept) && is_own_link(path)
+    walk_settled(path).is_ok_and(|settled| settled)
+}
+
+fn walk_settled(path: &Path) -> io::Result<bool> {
+    let parts = |path: &Path| {
+        path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>()
     };
-    // What /dev/fd leads to may have no path.
-    is_kept(path) && path.canonicalize().map_or(true, |real| is_kept(&real))
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    let mut left = parts(&std::path::absolute(path)?);
+    while let Some(part) = left.pop() {
+        match part.as_bytes() {
+            b"/" => at = PathBuf::from("/"),
+            b"." => {}
+            b".." => drop(at.pop()),
+            _ if at.starts_with("/proc") && at.ends_with("fd") => return Ok(true),
+            _ => {
+                let (home, next) = (at.metadata()?, at.join(&part));
+                let found = next.symlink_metadata()?;
+                // In a directory that all may write to and that is sticky (/tmp), only the owner can change it.
+                let is_shared = home.mode() & WRITABLE != 0 && home.mode() & 0o1000 == 0;
+                if is_shared || !is_trusted(home.uid()) || !is_trusted(found.uid()) {
+                    return Ok(false);
+                }
+                match found.is_symlink() {
+                    true if links == LINKS_MAX => return Ok(false),
+                    true => {
+                        links += 1;
+                        left.extend(parts(&fs::read_link(&next)?));
+                    }
+                    false => at = next,
+                }
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// The same for a directory, and for a link that leads there.

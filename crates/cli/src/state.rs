@@ -354,8 +354,8 @@ impl Record {
         let (metadata, file) = opened.map_err(|_| unreadable(path))?;
         if !is_private_place(directory) || !is_private(&metadata) {
             return Err(Failure::Fatal(format!(
-                "{}: others can write there, so what it says of repositories is not believed; `chmod go-w` it and its \
-                 directory if they are yours and nobody did",
+                "{}: others can write there or own it, so what it says of repositories is not believed; make it and its \
+                 directory yours (`chown`, `chmod go-w`) if nobody wrote there",
                 path.display()
             )));
         }

@@ -26,7 +26,7 @@ fn who_is_confined_reads_everything_and_writes_only_where_it_was_to() {
     symlink(&outside, inside.join("link")).unwrap();
     let (place, there) = (inside.clone(), outside.clone());
     thread::spawn(move || {
-        sandbox::confine_to(&[place.clone(), there.join("missing")]).unwrap();
+        sandbox::confine_to(&[place.clone(), there.join("missing")], false).unwrap();
         fs::write(place.join("tmp/pack"), b"new").unwrap();
         fs::rename(place.join("tmp/pack"), place.join("packs/pack")).unwrap();
         fs::remove_file(place.join("packs/pack")).unwrap();

@@ -70,7 +70,7 @@ pub(crate) fn open_directory(
 const LINKS_MAX: usize = 40;
 
 /// Takes from a directory that was just made what it inherited: what is restored has the ACLs of the archive and no others.
-/// The mode that it was made with lets nobody in until then.
+/// It was made with a mode that lets nobody in, and has that still.
 pub(crate) fn remove_acls(made: &OwnedFd) {
     let path = format!("/proc/self/fd/{}", made.as_raw_fd());
     for name in ["system.posix_acl_default", "system.posix_acl_access"] {

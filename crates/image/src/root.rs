@@ -435,12 +435,16 @@ impl Root {
                 let make = || rustix::fs::mkdirat(parent, name, mode);
                 match self.staging.with_access(parent, make) {
                     // Another thread may have been first.
-                    Ok(()) | Err(Errno::EXIST) => {
+                    Ok(()) => {
                         entered = names::open_directory(parent, name, path);
-                        if let Ok(made) = &entered {
+                        // One that the archive does not know is what its place makes of it.
+                        if let Ok(made) = &entered
+                            && create == Some(DIRECTORY_MODE)
+                        {
                             names::remove_acls(made);
                         }
                     }
+                    Err(Errno::EXIST) => entered = names::open_directory(parent, name, path),
                     Err(error) => return Err(SinkError::new(path, "create the directory", error)),
                 }
             }

@@ -122,7 +122,10 @@ impl Output {
         }
         // Only a file is replaced whatever happens to its name meanwhile; what is opened must be what was looked at.
         if !secrets::is_settled(path) {
-            let text = format!("Can't open file {}: others can exchange it", path.display());
+            let text = format!(
+                "Can't open file {}: others can exchange it; restore to standard output, or to where only you can write",
+                path.display()
+            );
             return Err(Failure::Fatal(text));
         }
         let kind = fs::metadata(path).map_or(kind, |metadata| metadata.file_type());

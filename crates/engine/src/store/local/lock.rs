@@ -16,6 +16,8 @@ use crate::store::{Guard, LockMode};
 
 /// First and longest time between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// How often a file that was exchanged is looked at again by who will not wait.
+const LOOKS_MAX: u32 = 3;
 /// Holders that are named.
 const NAMED_MAX: usize = 3;
 
@@ -36,6 +38,7 @@ pub(super) fn take(
     let started = Instant::now();
     let mut pause = PAUSES.0;
     let mut told = false;
+    let mut looks = 0;
     loop {
         let file = open(beneath)?;
         let tried = match mode {
@@ -54,10 +57,12 @@ pub(super) fn take(
         };
         let left = patience.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return match is_held {
-                true => Err(busy(&file, patience)),
-                false => Err(io::Error::other("it is another file whenever it is opened")),
-            };
+            match is_held {
+                true => return Err(busy(&file, patience)),
+                // Whoever makes a new one is done with that at once.
+                false if looks < LOOKS_MAX => looks += 1,
+                false => return Err(io::Error::other("it is another file whenever it is opened")),
+            }
         }
         if is_held && !told {
             told = true;
