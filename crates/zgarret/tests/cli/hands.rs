@@ -145,6 +145,16 @@ fn a_restore_goes_through_nothing_that_others_put_there() {
     assert_eq!(dir.read("secret"), b"as it was");
     tool("mkfifo", &[dir.path("theirs/pipe").to_str().unwrap()]);
     refused("theirs/pipe");
+    // Neither on the way there nor behind a link of one's own.
+    symlink("/dev", dir.path("theirs/dev")).unwrap();
+    give("theirs/dev");
+    refused("theirs/dev/full");
+    symlink("theirs/dev/full", dir.path("through")).unwrap();
+    refused("through");
+    // What is open already is exchanged by nobody, wherever it is.
+    let line = "zbackup --silent restore repo/backups/a /dev/stdout > theirs/open";
+    dir.shell(ours(), line).silent();
+    assert_eq!(dir.read("theirs/open"), b"new");
     // A file is replaced, and its new content is no set-id program.
     dir.write("theirs/program", b"old");
     fs::set_permissions(dir.path("theirs/program"), fs::Permissions::from_mode(0o4755)).unwrap();
