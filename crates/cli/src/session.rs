@@ -45,9 +45,9 @@ pub fn enter(
 ) -> Result<Repository, Failure> {
     let locked = locked.with_patience(ui.patience());
     let identity = locked.identity(&keys);
-    let admitted = state::confirm(admitted, identity.id, &keys, access, ui)?;
+    let admitted = state::confirm(admitted, &keys, access, ui)?;
     let repository = Repository::open(locked, keys.clone(), access, cache::directory(), ui)?;
-    if admitted.is_trusted() {
+    if admitted.is_trusted {
         state::remember(&identity, &keys, path, access, ui);
     }
     Ok(repository)

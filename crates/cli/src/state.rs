@@ -50,17 +50,12 @@ impl Expected {
 }
 
 /// A repository may be used.
-#[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Admitted {
     /// Whether nothing speaks against it, so that it may be remembered.
-    is_trusted: bool,
-}
-
-impl Admitted {
-    pub(crate) fn is_trusted(self) -> bool {
-        self.is_trusted
-    }
+    pub(crate) is_trusted: bool,
+    /// What is known of it.
+    known: Option<Record>,
 }
 
 /// Whether the repository at `path` may be used for this.
@@ -74,9 +69,21 @@ pub fn admit(
     expected: Expected,
     ui: &Ui,
 ) -> Result<Admitted, Failure> {
-    let doubt = match against(locked, path)? {
+    let known = directory().map(|directory| Record::load(&directory, locked.id())).transpose();
+    let (known, doubt) = match known {
+        Ok(known) => {
+            let known = known.flatten();
+            let doubt = against(locked, path, known.as_ref())?;
+            (known, doubt)
+        }
+        Err(Failure::Fatal(doubt)) => (None, Some(doubt)),
+        Err(other) => return Err(other),
+    };
+    let doubt = match doubt {
         Some(doubt) => doubt,
-        None if !is_surprise(locked, expected)? => return Ok(Admitted { is_trusted: true }),
+        None if known.is_some() || !is_surprise(locked, expected) => {
+            return Ok(Admitted { is_trusted: true, known });
+        }
         None => {
             let doubt = format!(
                 "Attempting to access a previously unknown unencrypted repository {}, though a passphrase is given",
@@ -84,7 +91,7 @@ pub fn admit(
             );
             if writes(access) && ui.can_ask() {
                 return match ui.ask(&format!("{doubt}\nDo you want to continue? [yN] "))?.as_str() {
-                    "y" | "Y" => Ok(Admitted { is_trusted: true }),
+                    "y" | "Y" => Ok(Admitted { is_trusted: true, known }),
                     _ => Err(Failure::Fatal(
                         "Cache initialization aborted: nothing was written".to_owned(),
                     )),
@@ -97,7 +104,7 @@ pub fn admit(
         return Err(Failure::Fatal(format!("{doubt}; nothing was written")));
     }
     ui.complain(&format!("Warning: {doubt}"));
-    Ok(Admitted { is_trusted: false })
+    Ok(Admitted { is_trusted: false, known })
 }
 
 fn writes(access: Access) -> bool {
@@ -105,15 +112,13 @@ fn writes(access: Access) -> bool {
 }
 
 /// What shows that the repository is not what it should be, and what to do, if anything does.
-fn against(locked: &Locked, path: &Path) -> Result<Option<String>, Failure> {
+fn against(
+    locked: &Locked,
+    path: &Path,
+    known: Option<&Record>,
+) -> Result<Option<String>, Failure> {
     let (shown, id) = (path.display(), locked.id());
-    let known = match directory().map(|directory| Record::load(&directory, id)) {
-        Some(Ok(known)) => known,
-        Some(Err(Failure::Fatal(doubt))) => return Ok(Some(doubt)),
-        Some(Err(other)) => return Err(other),
-        None => None,
-    };
-    if let Some(known) = &known
+    if let Some(known) = known
         && known.config_hash != locked.config_hash()
     {
         let file = known.path.display();
@@ -170,16 +175,10 @@ fn against(locked: &Locked, path: &Path) -> Result<Option<String>, Failure> {
     }))
 }
 
-/// Whether it is unencrypted, was never seen, and somebody thinks that it has a passphrase.
-fn is_surprise(locked: &Locked, expected: Expected) -> Result<bool, Failure> {
-    if locked.key_mode() != KeyMode::None || expected == Expected::Any {
-        return Ok(false);
-    }
-    if IS_OK.iter().any(|name| variable(name).is_some()) {
-        return Ok(false);
-    }
-    let known = directory().map(|directory| Record::load(&directory, locked.id())).transpose()?;
-    Ok(known.flatten().is_none())
+/// Whether it is unencrypted, and somebody thinks that it has a passphrase.
+fn is_surprise(locked: &Locked, expected: Expected) -> bool {
+    let is_ok = || IS_OK.iter().any(|name| variable(name).is_some());
+    locked.key_mode() == KeyMode::None && expected == Expected::Encrypted && !is_ok()
 }
 
 /// Remembers a repository that was made or opened at `path`. That it cannot be done is no reason to fail; who writes to an
@@ -230,20 +229,12 @@ pub fn remember_in(
 /// That it was not, and the repository is to be written to.
 pub fn confirm(
     admitted: Admitted,
-    id: RepositoryId,
     keys: &Keys,
     access: Access,
     ui: &Ui,
 ) -> Result<Admitted, Failure> {
-    if !admitted.is_trusted {
-        return Ok(admitted);
-    }
-    let known = directory().map(|directory| Record::load(&directory, id)).transpose();
-    // One that cannot be read was spoken of when the repository was admitted.
-    let Ok(Some(Some(known))) = known else { return Ok(admitted) };
-    if known.is_authentic(keys) {
-        return Ok(admitted);
-    }
+    let doubted = admitted.known.as_ref().filter(|known| !known.is_authentic(keys));
+    let Some(known) = doubted.filter(|_| admitted.is_trusted) else { return Ok(admitted) };
     let doubt = format!(
         "{}: this was not written by anybody who has the key of the repository; remove that file if you trust the \
          repository",
@@ -253,7 +244,7 @@ pub fn confirm(
         true => Err(Failure::Fatal(format!("{doubt}; nothing was written"))),
         false => {
             ui.complain(&format!("Warning: {doubt}"));
-            Ok(Admitted { is_trusted: false })
+            Ok(Admitted { is_trusted: false, ..admitted })
         }
     }
 }

@@ -68,6 +68,10 @@ impl Selection {
 
     /// Decides what each word stands for, by the paths that there are. Looks no further than it needs to.
     pub(crate) fn settle(&mut self, paths: impl Iterator<Item = Vec<u8>>) {
+        // Not one is asked for: the first costs a read.
+        if self.words.is_empty() {
+            return;
+        }
         let meanings: Vec<Vec<Meaning>> = self.words.iter().map(Word::meanings).collect();
         // By word: the first of its meanings that some path has.
         let mut best = vec![usize::MAX; meanings.len()];
