@@ -16,7 +16,8 @@ const STREAMS: [(&str, &[u8]); 4] = [
     ),
 ];
 
-/// Changes of repositories, see `hostile/forge.rs` and the targets' own files: byte strings by number, then objects or files.
+/// Changes of repositories, see `hostile/making.rs` and the targets' own files: byte strings by number, then objects or
+/// files.
 /// And destinations: what is there, options, items.
 const HOSTILE: [(&str, &[u8]); 16] = [
     ("open_repository/sound", &[0]),

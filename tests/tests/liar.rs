@@ -1,12 +1,8 @@
 //! A file system that lies: it lists names twice, or says that it wrote what it did not. Nothing that was finished is lost.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::ops::Range;
-use std::time::Duration;
-
 use engine::{
-    Access, Area, Compression, GcOptions, Guard, KeepRules, Key, LockMode, MemoryStore, Silent,
-    Store, StoreError,
+    Access, Area, Compression, GcOptions, KeepRules, Key, MemoryStore, Silent, Store, StoreError,
 };
 use format::PackId;
 use format::config::KeyMode;
@@ -33,23 +29,13 @@ fn doubled<T: Clone>(all: Vec<T>, twice: bool) -> Vec<T> {
 }
 
 impl Store for Liar {
+    testkit::through!(inner: put_new, get, len, delete, adopt, sync, sweep, lock, pass_over, notices, place, doubtful);
+
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         match (self.lie, key) {
             (Lie::Written, Key::Pack(_)) => Ok(()),
             _ => self.inner.put(key, parts),
         }
-    }
-
-    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.put_new(key, bytes)
-    }
-
-    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.inner.get(key, range)
-    }
-
-    fn len(&self, key: &Key) -> Result<u64, StoreError> {
-        self.inner.len(key)
     }
 
     fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
@@ -58,43 +44,6 @@ impl Store for Liar {
 
     fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
         Ok(doubled(self.inner.list_packs()?, self.lie == Lie::Twice))
-    }
-
-    fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-
-    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
-        self.inner.adopt(key)
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.inner.sync()
-    }
-
-    fn sweep(&self) -> Result<(), StoreError> {
-        self.inner.sweep()
-    }
-
-    fn lock(
-        &self,
-        mode: LockMode,
-        patience: Duration,
-        waiting: &mut dyn FnMut(&str),
-    ) -> Result<Box<dyn Guard>, StoreError> {
-        self.inner.lock(mode, patience, waiting)
-    }
-
-    fn pass_over(&self, key: &Key) {
-        self.inner.pass_over(key);
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.inner.notices()
-    }
-
-    fn place(&self) -> String {
-        self.inner.place()
     }
 }
 

@@ -11,13 +11,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use engine::{Area, Guard, Key, LockMode, Locked, MemoryStore, Store, StoreError, StoreErrorKind};
-use format::PackId;
+use engine::{Key, Locked, MemoryStore, Store, StoreError, StoreErrorKind};
 use format::config::KeyMode;
 use format::object::{Envelope, Kind};
 use format::slot::Slot;
@@ -40,6 +37,9 @@ impl Taped {
 }
 
 impl Store for Taped {
+    testkit::through!(inner: get, len, delete, adopt, pass_over, doubtful);
+    testkit::through!(inner: list, list_packs, sync, sweep, lock, notices, place);
+
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.keep(key, parts.concat());
         self.inner.put(key, parts)
@@ -48,59 +48,6 @@ impl Store for Taped {
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         self.keep(key, bytes.to_vec());
         self.inner.put_new(key, bytes)
-    }
-
-    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.inner.get(key, range)
-    }
-
-    fn len(&self, key: &Key) -> Result<u64, StoreError> {
-        self.inner.len(key)
-    }
-
-    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
-        self.inner.list(area)
-    }
-
-    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
-        self.inner.list_packs()
-    }
-
-    fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-
-    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
-        self.inner.adopt(key)
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.inner.sync()
-    }
-
-    fn sweep(&self) -> Result<(), StoreError> {
-        self.inner.sweep()
-    }
-
-    fn lock(
-        &self,
-        mode: LockMode,
-        patience: Duration,
-        waiting: &mut dyn FnMut(&str),
-    ) -> Result<Box<dyn Guard>, StoreError> {
-        self.inner.lock(mode, patience, waiting)
-    }
-
-    fn pass_over(&self, key: &Key) {
-        self.inner.pass_over(key);
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.inner.notices()
-    }
-
-    fn place(&self) -> String {
-        self.inner.place()
     }
 }
 

@@ -3,9 +3,8 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use engine::{Area, Guard, Key, LockMode, Store, StoreError, StoreErrorKind};
+use engine::{Area, Key, Store, StoreError, StoreErrorKind};
 use format::PackId;
 
 /// The operations that are counted and can fail.
@@ -123,6 +122,8 @@ impl FaultStore {
 }
 
 impl Store for FaultStore {
+    crate::through!(inner: lock, pass_over, notices, place, doubtful);
+
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.pass(Verb::Put, key)?;
         self.inner.put(key, parts)
@@ -171,26 +172,5 @@ impl Store for FaultStore {
     fn sync(&self) -> Result<(), StoreError> {
         self.pass(Verb::Sync, "everything")?;
         self.inner.sync()
-    }
-
-    fn lock(
-        &self,
-        mode: LockMode,
-        patience: Duration,
-        waiting: &mut dyn FnMut(&str),
-    ) -> Result<Box<dyn Guard>, StoreError> {
-        self.inner.lock(mode, patience, waiting)
-    }
-
-    fn pass_over(&self, key: &Key) {
-        self.inner.pass_over(key);
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.inner.notices()
-    }
-
-    fn place(&self) -> String {
-        self.inner.place()
     }
 }

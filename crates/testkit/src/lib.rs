@@ -4,6 +4,7 @@
 //! ```text
 //! Image     deterministic disk content with holes; written dense or sparse, mutated, compared
 //! Lab       a repository in any store, cheap to unlock; backup, restore, gc, check
+//! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
 //! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
 //! store_suite              the contract of `engine::Store`, clause by clause
@@ -16,6 +17,7 @@ mod images;
 mod lab;
 mod power;
 mod suite;
+mod through;
 
 pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{

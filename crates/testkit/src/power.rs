@@ -1,12 +1,9 @@
 //! A store in memory that knows what a power cut would leave: the contract of durability, taken at its worst.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use engine::{Area, Guard, Key, LockMode, MemoryStore, Store, StoreError};
-use format::PackId;
+use engine::{Key, MemoryStore, Store, StoreError};
 
 use crate::Random;
 
@@ -60,66 +57,12 @@ impl PowerStore {
 }
 
 impl Store for PowerStore {
-    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
-        self.live.put(key, parts)
-    }
-
-    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.live.put_new(key, bytes)
-    }
-
-    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.live.get(key, range)
-    }
-
-    fn len(&self, key: &Key) -> Result<u64, StoreError> {
-        self.live.len(key)
-    }
-
-    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
-        self.live.list(area)
-    }
-
-    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
-        self.live.list_packs()
-    }
-
-    fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.live.delete(key)
-    }
-
-    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
-        self.live.adopt(key)
-    }
-
-    fn sweep(&self) -> Result<(), StoreError> {
-        self.live.sweep()
-    }
+    crate::through!(live: put, put_new, get, len, delete, adopt, pass_over, doubtful);
+    crate::through!(live: list, list_packs, sweep, lock, notices, place);
 
     fn sync(&self) -> Result<(), StoreError> {
         *self.durable() = self.live.objects();
         Ok(())
-    }
-
-    fn lock(
-        &self,
-        mode: LockMode,
-        patience: Duration,
-        waiting: &mut dyn FnMut(&str),
-    ) -> Result<Box<dyn Guard>, StoreError> {
-        self.live.lock(mode, patience, waiting)
-    }
-
-    fn pass_over(&self, key: &Key) {
-        self.live.pass_over(key);
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.live.notices()
-    }
-
-    fn place(&self) -> String {
-        self.live.place()
     }
 }
 

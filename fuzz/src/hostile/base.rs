@@ -15,7 +15,7 @@ use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use image::{AllocationMap, Extent};
 use testkit::{Lab, Random};
 
-use super::forge::{Changes, Forge};
+use super::making::{Changes, Making};
 
 /// Objects by their names.
 pub type Objects = Vec<(Key, Vec<u8>)>;
@@ -55,23 +55,23 @@ pub fn sealed() -> &'static Sealed {
 
 /// The repository without encryption: an archive of everything that an archive can hold, and one that shares with it.
 pub fn plain(changes: Changes) -> (Objects, Changes) {
-    let mut forge = Forge::new(changes);
+    let mut making = Making::new(changes);
     let mut random = Random::new(2);
-    let (id, len) = forge.chunk(random.bytes(9_000));
+    let (id, len) = making.chunk(random.bytes(9_000));
     let noise = Entry::Chunk { id, len };
-    let (id, len) = forge.chunk(b"what compresses ".repeat(600));
+    let (id, len) = making.chunk(b"what compresses ".repeat(600));
     let text = Entry::Chunk { id, len };
     let leaf = Node::Leaf(vec![noise, Entry::Zero { len: 1 << 16 }, text]);
     let span = leaf.span().unwrap_or_default();
-    forge.close_group(Codec::Zstd);
-    let (id, _) = forge.chunk(leaf.encode());
+    making.close_group(Codec::Zstd);
+    let (id, _) = making.chunk(leaf.encode());
     let inner = Node::Inner { level: 1, children: vec![Child { id, span }, Child { id, span }] };
     let mut map = AllocationMap::new();
     let hole = span - 16;
     [Extent::Data { offset: 0, len: 16 }, Extent::Hole { offset: 16, len: hole }]
         .into_iter()
         .for_each(|extent| map.push(extent));
-    let map = forge.stream(map.encode());
+    let map = making.stream(map.encode());
     let page = |root| Recipe { cutter: CutterKind::Page, root };
     let file = |root: Node, allocation| {
         let size = root.span().unwrap_or_default();
@@ -86,9 +86,9 @@ pub fn plain(changes: Changes) -> (Objects, Changes) {
         item(b"n", ItemKind::CharacterDevice(Device { major: 1, minor: 3 })),
         item(b"p", ItemKind::Fifo),
     ];
-    forge.archive("a", &items);
-    forge.archive("b/c", &items[..4]);
-    forge.finish()
+    making.archive("a", &items);
+    making.archive("b/c", &items[..4]);
+    making.finish()
 }
 
 /// An item with nothing remarkable.

@@ -7,8 +7,8 @@
 
 mod attempt;
 mod base;
-mod forge;
 mod input;
+mod making;
 mod open_directory;
 mod open_repository;
 mod outside;

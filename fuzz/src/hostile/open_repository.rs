@@ -9,8 +9,8 @@ use format::{PackId, SegmentId, SlotId};
 
 use super::attempt::Subject;
 use super::base::{Objects, plain, sealed};
-use super::forge::Changes;
 use super::input::Input;
+use super::making::Changes;
 
 /// Opens what the bytes describe.
 pub fn open_repository(bytes: &[u8]) {

@@ -18,8 +18,8 @@ use format::pack::Codec;
 use format::recipe::{CutterKind, Entry, Node, Recipe};
 
 use super::base::{content, item, sized};
-use super::forge::{Changes, Forge};
 use super::input::Input;
+use super::making::{Changes, Making};
 use super::outside::{Scratch, file_name, is_inside, make_pipe, remove};
 
 /// Names that items have and that are there before.
@@ -96,10 +96,10 @@ fn archive(input: &mut Input<'_>, small: bool) -> MemoryStore {
     let items: Vec<_> = (0..count).map(|_| description(input)).collect();
     let changes = if small { Changes::default() } else { Changes::read(input) };
     let may_follow = changes.is_empty() && is_root();
-    let mut forge = Forge::new(changes);
-    let noise = forge.chunk((0..9000u32).flat_map(u32::to_le_bytes).collect());
-    let text = forge.chunk(b"what is restored".to_vec());
-    forge.close_group(Codec::Zstd);
+    let mut making = Making::new(changes);
+    let noise = making.chunk((0..9000u32).flat_map(u32::to_le_bytes).collect());
+    let text = making.chunk(b"what is restored".to_vec());
+    making.close_group(Codec::Zstd);
     let chunk = |(id, len)| Entry::Chunk { id, len };
     let entries = [chunk(noise), chunk(text), Entry::Zero { len: 1 << 17 }];
     let items: Vec<Item> = items
@@ -114,8 +114,8 @@ fn archive(input: &mut Input<'_>, small: bool) -> MemoryStore {
             if matches!(item.kind, ItemKind::File(_)) { sized(item, (size, file)) } else { item }
         })
         .collect();
-    forge.archive("a", &items);
-    MemoryStore::from_objects(forge.finish().0)
+    making.archive("a", &items);
+    MemoryStore::from_objects(making.finish().0)
 }
 
 /// An item, and which contents it has if it is a file.

@@ -8,12 +8,13 @@ use engine::Key;
 use format::archive::{Archive, Item, Time};
 use format::config::{Config, Features, KeyMode, Seal};
 use format::index::{GroupRow, PackRow, Record, encode_segment};
-use format::object::{Envelope, Kind, TAG_LEN};
+use format::object::{Kind, NONCE_LEN};
 use format::pack::{
     Codec, Footer, FooterGroup, Frame, encode_lens, encode_pack_header, encode_trailer,
 };
-use format::recipe::{CutterKind, Entry, Node, Recipe};
+use format::recipe::{Entry, Recipe};
 use format::{ChunkId, PackId, RepositoryId, SegmentId};
+use testkit::{Forge, leaf, nonce, plain_id};
 
 use super::input::Input;
 
@@ -87,8 +88,9 @@ impl Change {
 }
 
 /// A repository in the making.
-pub struct Forge {
+pub struct Making {
     changes: Changes,
+    forge: Forge,
     objects: Vec<(Key, Vec<u8>)>,
     group: Vec<(ChunkId, Vec<u8>)>,
     /// Of the pack in the making.
@@ -100,7 +102,7 @@ pub struct Forge {
     records: Vec<Record>,
 }
 
-impl Forge {
+impl Making {
     /// With its file `config` and nothing else.
     pub fn new(mut changes: Changes) -> Self {
         let config = Config {
@@ -116,11 +118,13 @@ impl Forge {
             created: 0,
         };
         let mut bytes = config.encode();
+        let forge = Forge::plain(&bytes);
         bytes.truncate(84);
         let mut bytes = changes.pass(bytes);
         bytes.extend(blake3::hash(&bytes).as_bytes());
-        Forge {
+        Making {
             changes,
+            forge,
             objects: vec![(Key::Config, bytes)],
             group: Vec::new(),
             bytes: encode_pack_header(&SALT).to_vec(),
@@ -135,7 +139,7 @@ impl Forge {
     /// Puts a chunk into the group.
     pub fn chunk(&mut self, bytes: Vec<u8>) -> (ChunkId, u32) {
         let bytes = self.changes.pass(bytes);
-        let id = ChunkId::from_bytes(*blake3::hash(&bytes).as_bytes());
+        let id = plain_id(&bytes);
         let len = bytes.len() as u32;
         self.group.push((id, bytes));
         (id, len)
@@ -144,7 +148,7 @@ impl Forge {
     /// A stream of one chunk.
     pub fn stream(&mut self, bytes: Vec<u8>) -> Recipe {
         let (id, len) = self.chunk(bytes);
-        Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![Entry::Chunk { id, len }]) }
+        leaf(vec![Entry::Chunk { id, len }])
     }
 
     /// Puts the group into the pack, and the pack into the repository.
@@ -152,7 +156,7 @@ impl Forge {
         self.close_group(codec);
         let offset = self.bytes.len();
         let mut footer = self.changes.pass(std::mem::take(&mut self.footer).encode());
-        seal(b'f', &counted(offset), &[], &mut footer);
+        self.forge.seal(b'f', &nonce(&SALT, offset), &[], &mut footer);
         self.bytes.extend(&footer);
         self.bytes.extend(encode_trailer(footer.len() as u32));
         let bytes = std::mem::replace(&mut self.bytes, encode_pack_header(&SALT).to_vec());
@@ -188,8 +192,8 @@ impl Forge {
         let frame = Frame { body_len, plain_len, chunk_count, codec };
         let (offset, header) = (self.bytes.len(), self.changes.pass(frame.encode().to_vec()));
         let (mut frame, mut body) = (header.clone(), body);
-        seal(b'h', &counted(offset), &[], &mut frame);
-        seal(b'g', &counted(offset + frame.len()), &header, &mut body);
+        self.forge.seal(b'h', &nonce(&SALT, offset), &[], &mut frame);
+        self.forge.seal(b'g', &nonce(&SALT, offset + frame.len()), &header, &mut body);
         self.bytes.extend([frame, body].concat());
         let sealed_len = (self.bytes.len() - offset) as u32;
         self.listed.push((GroupRow { pack: 0, offset: offset as u32, sealed_len }, records));
@@ -222,7 +226,7 @@ impl Forge {
             problems: Vec::new(),
             items,
         };
-        let bytes = self.envelope(Kind::Archive, b'A', archive.encode());
+        let bytes = self.envelope(Kind::Archive, archive.encode());
         self.objects.push((Key::Archive(name.to_owned()), bytes));
     }
 
@@ -231,38 +235,14 @@ impl Forge {
         self.records.sort_by_key(|record| record.id);
         self.records.dedup_by_key(|record| record.id);
         let tables = encode_segment(&self.packs, &self.groups, &self.records);
-        let bytes = self.envelope(Kind::Index, b'I', tables);
+        let bytes = self.envelope(Kind::Index, tables);
         let id = SegmentId::from_bytes(*blake3::hash(&bytes).as_bytes());
         self.objects.push((Key::Index(id), bytes));
         (self.objects, self.changes)
     }
 
-    fn envelope(&mut self, kind: Kind, content: u8, bytes: Vec<u8>) -> Vec<u8> {
-        let mut sealed = self.changes.pass(bytes);
-        let nonce = [7; 24];
-        seal(content, &nonce, &[], &mut sealed);
-        self.changes.pass(Envelope { nonce, sealed }.encode(kind))
+    fn envelope(&mut self, kind: Kind, bytes: Vec<u8>) -> Vec<u8> {
+        let content = self.changes.pass(bytes);
+        self.changes.pass(self.forge.envelope(kind, [7; NONCE_LEN], &content))
     }
-}
-
-/// The nonce of a box in a pack.
-fn counted(offset: usize) -> [u8; 24] {
-    let mut nonce = [0; 24];
-    nonce[..16].copy_from_slice(&SALT);
-    nonce[16..].copy_from_slice(&(offset as u64).to_le_bytes());
-    nonce
-}
-
-/// Appends the tag of a box (docs/format.md, "Boxes").
-fn seal(content: u8, nonce: &[u8; 24], place: &[u8], bytes: &mut Vec<u8>) {
-    let bound = [&[content, 1], REPOSITORY.as_bytes().as_slice(), place].concat();
-    let mut tag = [0; TAG_LEN];
-    blake3::Hasher::new_derive_key("garret v1 unencrypted box")
-        .update(nonce)
-        .update(&(bound.len() as u64).to_le_bytes())
-        .update(&bound)
-        .update(bytes)
-        .finalize_xof()
-        .fill(&mut tag);
-    bytes.extend(tag);
 }

@@ -1,0 +1,101 @@
+//! What a store that stands before another passes on as it is: a decorator writes only the methods that it is about.
+//!
+//! In: the field that holds the other store, and names of methods. Out: those methods, as items of `impl Store`.
+
+/// Methods of `engine::Store` that are those of the store in field `$inner`.
+///
+/// ```ignore
+/// impl Store for Counting {
+///     testkit::through!(inner: put, put_new, get, len, list, list_packs, delete, adopt, sweep, lock, pass_over);
+///     testkit::through!(inner: doubtful, notices, place);
+///     fn sync(&self) -> Result<(), StoreError> { .. }
+/// }
+/// ```
+#[macro_export]
+macro_rules! through {
+    ($inner:ident: $($method:ident),+) => { $($crate::through!(@$method $inner);)+ };
+    (@put $inner:ident) => {
+        fn put(&self, key: &::engine::Key, parts: &[&[u8]]) -> Result<(), ::engine::StoreError> {
+            self.$inner.put(key, parts)
+        }
+    };
+    (@put_new $inner:ident) => {
+        fn put_new(&self, key: &::engine::Key, bytes: &[u8]) -> Result<(), ::engine::StoreError> {
+            self.$inner.put_new(key, bytes)
+        }
+    };
+    (@get $inner:ident) => {
+        fn get(
+            &self,
+            key: &::engine::Key,
+            range: std::ops::Range<u64>,
+        ) -> Result<Vec<u8>, ::engine::StoreError> {
+            self.$inner.get(key, range)
+        }
+    };
+    (@len $inner:ident) => {
+        fn len(&self, key: &::engine::Key) -> Result<u64, ::engine::StoreError> {
+            self.$inner.len(key)
+        }
+    };
+    (@list $inner:ident) => {
+        fn list(&self, area: ::engine::Area) -> Result<Vec<::engine::Key>, ::engine::StoreError> {
+            self.$inner.list(area)
+        }
+    };
+    (@list_packs $inner:ident) => {
+        fn list_packs(&self) -> Result<Vec<(::format::PackId, u64)>, ::engine::StoreError> {
+            self.$inner.list_packs()
+        }
+    };
+    (@delete $inner:ident) => {
+        fn delete(&self, key: &::engine::Key) -> Result<(), ::engine::StoreError> {
+            self.$inner.delete(key)
+        }
+    };
+    (@adopt $inner:ident) => {
+        fn adopt(&self, key: &::engine::Key) -> Result<(), ::engine::StoreError> {
+            self.$inner.adopt(key)
+        }
+    };
+    (@sync $inner:ident) => {
+        fn sync(&self) -> Result<(), ::engine::StoreError> {
+            self.$inner.sync()
+        }
+    };
+    (@sweep $inner:ident) => {
+        fn sweep(&self) -> Result<(), ::engine::StoreError> {
+            self.$inner.sweep()
+        }
+    };
+    (@lock $inner:ident) => {
+        fn lock(
+            &self,
+            mode: ::engine::LockMode,
+            patience: std::time::Duration,
+            waiting: &mut dyn FnMut(&str),
+        ) -> Result<Box<dyn ::engine::Guard>, ::engine::StoreError> {
+            self.$inner.lock(mode, patience, waiting)
+        }
+    };
+    (@doubtful $inner:ident) => {
+        fn doubtful(&self) -> Result<Vec<String>, ::engine::StoreError> {
+            self.$inner.doubtful()
+        }
+    };
+    (@pass_over $inner:ident) => {
+        fn pass_over(&self, key: &::engine::Key) {
+            self.$inner.pass_over(key);
+        }
+    };
+    (@notices $inner:ident) => {
+        fn notices(&self) -> Vec<String> {
+            self.$inner.notices()
+        }
+    };
+    (@place $inner:ident) => {
+        fn place(&self) -> String {
+            self.$inner.place()
+        }
+    };
+}
