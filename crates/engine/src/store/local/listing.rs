@@ -92,7 +92,7 @@ impl LocalStore {
         if let Err(error) = self.beneath.directory(Path::new(BACKUPS)) {
             return match error.kind() {
                 io::ErrorKind::NotFound => Ok(vec![format!(
-                    "{BACKUPS} is not there, so no archive can be; make it if there is to be none"
+                    "{BACKUPS} is missing, so what is needed is not known: put it back, or make an empty one if there is no archive"
                 )]),
                 _ => Err(error),
             };
