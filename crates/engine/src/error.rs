@@ -127,7 +127,7 @@ pub enum Error {
     #[error("Archive {0} does not exist: `garret list` shows what does")]
     ArchiveMissing(String),
     /// Something that no listing of archives has may be one all the same.
-    #[error("{0}: nothing is given back until it is renamed, or moved out of the repository")]
+    #[error("{0}; nothing is given back until then")]
     Doubtful(String),
     /// Not a name for an archive.
     #[error("{name:?} cannot be an archive's name: {why}")]

@@ -216,7 +216,8 @@ fn nothing_is_given_back_while_an_archive_hides_or_lies_behind_a_link() {
         let ran = dir.run(&["prune", "--keep-daily", "9", "repo"]);
         ran.refused(
             1,
-            "is an archive under a name that none can have: nothing is given back until",
+            "is an archive under a name that none can have: rename it, or move it out of the repository; \
+             nothing is given back until",
         );
         fs::rename(dir.path(hidden), &shown).unwrap();
     }

@@ -14,6 +14,9 @@ use rustix::fs::{FileType, OFlags};
 
 use super::{BACKUPS, Key, LocalStore, Store, path_of};
 
+/// What the user does with what may be an archive.
+const MOVE: &str = "rename it, or move it out of the repository";
+
 /// What file systems keep for themselves in their uppermost directory.
 pub(super) const LOST_FOUND: &str = "lost+found";
 
@@ -92,7 +95,8 @@ impl LocalStore {
         if let Err(error) = self.beneath.directory(Path::new(BACKUPS)) {
             return match error.kind() {
                 io::ErrorKind::NotFound => Ok(vec![format!(
-                    "{BACKUPS} is missing, so what is needed is not known: put it back, or make an empty one if there is no archive"
+                    "{BACKUPS} is missing, so what is needed is not known: put it back, or make an empty one if there \
+                     is no archive"
                 )]),
                 _ => Err(error),
             };
@@ -107,11 +111,12 @@ impl LocalStore {
                 match kind {
                     FileType::Directory if name != LOST_FOUND => open.push(path),
                     FileType::Symlink if is_name => found.push(format!(
-                        "{shown} is a symbolic link, and an archive may be behind it"
+                        "{shown} is a symbolic link, and an archive may be behind it: {MOVE}"
                     )),
                     FileType::RegularFile if !is_name && self.begins_as_archive(&path) => {
-                        found
-                            .push(format!("{shown} is an archive under a name that none can have"));
+                        found.push(format!(
+                            "{shown} is an archive under a name that none can have: {MOVE}"
+                        ));
                     }
                     _ => {}
                 }
