@@ -164,7 +164,7 @@ fn names_a_place(error: &Error) -> bool {
     let object =
         ["config", "keys/", "packs/", "index/", "backups/"].iter().any(|o| text.contains(o));
     match error {
-        Error::Corrupt { .. } => object && text.contains("offset"),
+        Error::Corrupt { .. } | Error::DamagedKey { .. } => object && text.contains("offset"),
         // Nothing of the pack is known any more, so only the chunk and the archive can be named.
         Error::MissingChunk { .. } => text.contains("chunk") && (object || text.contains("image")),
         Error::NotRestored(text) => text.contains("packs/") && text.contains("offset"),

@@ -3,6 +3,7 @@
 //! ```text
 //! args: kinds of values     session: path -> repository, known by state, unlocked by secrets, its index in cache
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
+//! prompt: the terminal is asked for a passphrase
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
 //! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
@@ -15,6 +16,7 @@ pub mod cache;
 pub mod failure;
 pub mod overview;
 pub mod pipes;
+mod prompt;
 pub mod record;
 pub mod render;
 pub mod sandbox;

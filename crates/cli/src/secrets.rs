@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
+use crate::prompt;
 use crate::ui::Ui;
 
 /// How often the terminal is asked.
@@ -158,8 +159,8 @@ fn ask(prompt: &str) -> Result<Option<Passphrase>, Failure> {
     if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
         return Ok(None);
     }
-    match rpassword::prompt_password(prompt) {
-        Ok(text) => Ok(Some(Zeroizing::new(text.into_bytes()))),
+    match prompt::ask(prompt) {
+        Ok(line) => Ok(Some(line)),
         Err(error) => Err(Failure::Fatal(format!("cannot read the passphrase: {error}"))),
     }
 }
@@ -190,7 +191,7 @@ pub struct KeyFile {
 
 impl KeyFile {
     /// Says who else could have it, if somebody could.
-    fn tell(&self, ui: &Ui) {
+    pub fn tell(&self, ui: &Ui) {
         if let Some(doubt) = &self.doubt {
             ui.complain(&format!("Warning: {}: {doubt}", self.path.display()));
         }
@@ -203,16 +204,18 @@ impl KeyFile {
 /// That there is none, that it cannot be read, or that others can write to it.
 pub fn read_key_file(id: RepositoryId, path: &Path) -> Result<KeyFile, Failure> {
     let key_path = key_path(id)?;
-    let read = || {
-        // Not waiting: a pipe in its place is no key file.
+    let read = || -> io::Result<_> {
+        // Looked at first, for opening a device can do something; again when open, and not waiting, for it may be another
+        // one then.
+        let is_file = |metadata: fs::Metadata| match metadata.is_file() {
+            true => Ok(metadata),
+            false => Err(io::Error::other("it is not a file")),
+        };
+        is_file(key_path.metadata()?)?;
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = File::options().read(true).custom_flags(nonblocking).open(&key_path)?;
-        let metadata = file.metadata()?;
-        let bytes = match metadata.is_file() {
-            true => read_secret(file, SLOT_LEN)?,
-            false => return Err(io::Error::other("it is not a file")),
-        };
-        Ok((bytes, metadata))
+        let metadata = is_file(file.metadata()?)?;
+        Ok((read_secret(file, SLOT_LEN)?, metadata))
     };
     let (bytes, metadata) = read().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
@@ -231,14 +234,29 @@ pub fn read_key_file(id: RepositoryId, path: &Path) -> Result<KeyFile, Failure> 
             key_path.display()
         )));
     }
-    let doubt = if !is_trusted(metadata.uid()) {
+    let doubt = doubt(&key_path, &metadata);
+    Ok(KeyFile { path: key_path, bytes, doubt })
+}
+
+/// Who but this user and root could have a key file, or put another one in its place.
+fn doubt(path: &Path, metadata: &fs::Metadata) -> Option<String> {
+    let mode = metadata.mode() & 0o777;
+    if !is_trusted(metadata.uid()) {
         Some(format!("this key file belongs to user {}, who can exchange it", metadata.uid()))
     } else if mode & READABLE != 0 {
         Some(format!("others can read this key file (mode {mode:o}); `chmod 600` it"))
+    } else if !is_settled(path) {
+        Some("others can exchange this key file: a directory that leads there is theirs or open to them".to_owned())
     } else {
         None
-    };
-    Ok(KeyFile { path: key_path, bytes, doubt })
+    }
+}
+
+/// Says of a key file that was just written who else could have it, if somebody could.
+pub fn tell_of_key_file(path: &Path, ui: &Ui) {
+    if let Some(doubt) = path.metadata().ok().and_then(|metadata| doubt(path, &metadata)) {
+        ui.complain(&format!("Warning: {}: {doubt}", path.display()));
+    }
 }
 
 /// Permissions of group and others.

@@ -32,6 +32,16 @@ pub enum Error {
         /// What was found there.
         what: String,
     },
+    /// A key slot or key file is not what was written.
+    #[error("{}; put back an intact copy of it", damaged(object, *offset, what))]
+    DamagedKey {
+        /// The key slot or key file.
+        object: String,
+        /// Offset in it, in bytes.
+        offset: u64,
+        /// What was found there.
+        what: String,
+    },
     /// An archive needs a chunk that no pack holds.
     #[error("{}; run `garret check`", nowhere(id, needed_by))]
     MissingChunk {
@@ -177,6 +187,14 @@ impl Error {
                 offset: base.saturating_add(cause.offset),
                 what: cause.to_string(),
             },
+        }
+    }
+
+    /// The same for bytes of a key slot or key file.
+    pub(crate) fn decode_key(object: &str, cause: DecodeError) -> Error {
+        match Error::decode(object, 0, cause) {
+            Error::Corrupt { object, offset, what } => Error::DamagedKey { object, offset, what },
+            other => other,
         }
     }
 

@@ -10,13 +10,18 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::{Metadata, SourceError};
 
 /// How often something is looked at again if it was another one when it was opened. An automounter exchanges a directory
 /// once, when it is opened; who does it more often is up to something.
 pub const LOOKS_MAX: u32 = 3;
+
+/// Most names in a directory. A file system that others have may make up a directory that does not end, and all names of one
+/// are in memory. Those that are worked with have some millions.
+pub const NAMES_MAX: usize = 1 << 24;
 
 /// A place in the file system.
 #[derive(Debug, Clone, Copy)]
@@ -80,11 +85,31 @@ impl<'a> At<'a> {
         stat.map(|stat| Metadata::from(&stat)).map_err(|error| self.error("stat", error))
     }
 
-    /// Opens it for reading, without ever waiting for anybody.
+    /// Opens it for reading, without waiting for anybody but who was lent a file: a file server, for one of its clients, has
+    /// `/proc/sys/fs/lease-break-time` to give it back.
     pub(crate) fn open(&self, more: OFlags, follow: bool) -> rustix::io::Result<OwnedFd> {
         let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | more;
         flags.set(OFlags::NOFOLLOW, !follow);
-        rustix::fs::openat(self.directory(), self.name, flags, Mode::empty())
+        match rustix::fs::openat(self.directory(), self.name, flags, Mode::empty()) {
+            Err(Errno::AGAIN) => self.open_lent(flags),
+            result => result,
+        }
+    }
+
+    /// Opens a regular file and waits until it is given back. Only that file: anything else could have one wait for ever.
+    fn open_lent(&self, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let found = rustix::fs::openat(
+            self.directory(),
+            self.name,
+            OFlags::PATH | (flags & (OFlags::NOFOLLOW | OFlags::CLOEXEC)),
+            Mode::empty(),
+        )?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
+        if kind != FileType::RegularFile {
+            return Err(Errno::AGAIN);
+        }
+        let waiting = flags - OFlags::NONBLOCK - OFlags::NOFOLLOW;
+        rustix::fs::open(format!("/proc/self/fd/{}", found.as_raw_fd()), waiting, Mode::empty())
     }
 
     /// Lists the directory; `follow` says whether it may be a symbolic link to one.
@@ -98,6 +123,10 @@ impl<'a> At<'a> {
             let name = entry.file_name().to_bytes();
             if !matches!(name, b"." | b"..") {
                 names.push(OsStr::from_bytes(name).to_owned());
+            }
+            if names.len() > NAMES_MAX {
+                let text = format!("it has more than {NAMES_MAX} entries");
+                return Err(self.error("list", io::Error::other(text)));
             }
         }
         names.sort_unstable();

@@ -52,7 +52,7 @@ mod used;
 mod varint;
 
 pub use allocation::{AllocationMap, MapError};
-pub use at::{At, LOOKS_MAX, Listing};
+pub use at::{At, LOOKS_MAX, Listing, NAMES_MAX};
 pub use attributes::{Attributes, Extra, Xattrs};
 pub use detect::{DETECT_BYTES, Detected, detect};
 pub use device::DeviceSink;

@@ -472,3 +472,6 @@ fn exchanged(path: &Path, operation: &'static str) -> SinkError {
 pub(crate) fn unset_at(unset: Option<Errno>, path: &Path) -> Unset {
     unset.map(|error| SinkError::new(path, "set the extended attributes", error))
 }
+
+#[cfg(test)]
+mod tests;

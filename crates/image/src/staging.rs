@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustix::fs::{AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
-use crate::SinkError;
 use crate::used::is_used;
+use crate::{NAMES_MAX, SinkError};
 
 /// What the name of a staging directory begins with; sixteen hex digits follow.
 const PREFIX: &str = ".garret-restore-";
@@ -211,9 +211,15 @@ impl Directory {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| fail(std::io::Error::other(error)))?;
         let name = OsString::from(format!("{PREFIX}{:016x}", u64::from_le_bytes(random)));
-        let mode = Mode::from_raw_mode(PRIVATE);
-        let make = || rustix::fs::mkdirat(home, &name, mode);
+        let make = || rustix::fs::mkdirat(home, &name, Mode::from_raw_mode(PRIVATE));
         staging.with_access(home, make).map_err(|error| fail(error.into()))?;
+        Directory::take(home, name, path)
+    }
+
+    /// Takes the directory that was made a moment before for our own, if it is.
+    fn take(home: BorrowedFd<'_>, name: OsString, path: &Path) -> Result<Self, SinkError> {
+        let fail =
+            |error: std::io::Error| SinkError::new(path, "make a directory to build it in", error);
         let handle = open_directory(home, &name).map_err(|error| fail(error.into()))?;
         let exchanged = || {
             let why = "another user put something else in its place";
@@ -228,7 +234,7 @@ impl Directory {
             return Err(exchanged());
         }
         // An umask or a mount can take more away than others' rights; a file system without modes keeps what it has.
-        let _kept = rustix::fs::fchmod(&handle, mode);
+        let _kept = rustix::fs::fchmod(&handle, Mode::from_raw_mode(PRIVATE));
         // What is restored has the ACLs of the archive and no others.
         let _none = rustix::fs::fremovexattr(&handle, "system.posix_acl_default");
         remove_stale(home, owner);
@@ -326,6 +332,9 @@ fn names_in(directory: BorrowedFd<'_>) -> Option<Vec<OsString>> {
             b"." | b".." => {}
             name => names.push(OsStr::from_bytes(name).to_owned()),
         }
+        if names.len() > NAMES_MAX {
+            return None;
+        }
     }
     Some(names)
 }
@@ -415,3 +424,6 @@ impl Drop for Staged {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -328,3 +328,27 @@ fn a_file_that_became_shorter_says_where_it_ended() {
     assert_eq!(source.end(), 1000);
     assert!(source.changed().unwrap());
 }
+
+#[test]
+fn a_file_that_was_lent_is_read_when_it_is_given_back() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lent");
+    std::fs::write(&path, "content").unwrap();
+    // 1024 is F_SETLEASE, 1 F_WRLCK, 2 F_UNLCK: perl's Fcntl does not have the first.
+    let holder = "open(F, '+<', $ARGV[0]) or die; $SIG{IO} = sub { fcntl(F, 1024, 2); exit };
+                  fcntl(F, 1024, 1) or die; $| = 1; print \"held\\n\"; sleep 60";
+    let mut holder = std::process::Command::new("perl")
+        .args(["-e", holder])
+        .arg(&path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("this test needs perl");
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
+    let mut read = [0; 7];
+    RawFile::open(&path, false).unwrap().read_at(&mut read, 0).unwrap();
+    assert_eq!(&read, b"content");
+    assert!(holder.wait().unwrap().success());
+}

@@ -199,7 +199,7 @@ impl Locked {
         match (self.config.key_mode, secret) {
             (KeyMode::None, _) => Ok(Keys::none()),
             (KeyMode::Keyfile, Secret::Keyfile { path, bytes, passphrase }) => {
-                let slot = Slot::decode(bytes).map_err(|error| Error::decode(path, 0, error))?;
+                let slot = Slot::decode(bytes).map_err(|error| Error::decode_key(path, error))?;
                 let master = self.open_slot(&slot, passphrase, path)?;
                 Keys::derive(&master)
             }
@@ -240,7 +240,7 @@ impl Locked {
         new: &[u8],
         kdf: Kdf,
     ) -> Result<Zeroizing<Vec<u8>>> {
-        let slot = Slot::decode(bytes).map_err(|error| Error::decode(path, 0, error))?;
+        let slot = Slot::decode(bytes).map_err(|error| Error::decode_key(path, error))?;
         let master = self.open_slot(&slot, old, path)?;
         let slot = create_slot(&master, self.config.repository, &self.config_bytes, new, kdf)?;
         Ok(slot.encode())
@@ -281,7 +281,7 @@ impl Locked {
     fn read_slot(&self, key: &Key) -> Result<Slot> {
         let bytes = get_whole(&*self.store, key, SMALL_OBJECT_LEN_MAX)?;
         let slot =
-            Slot::decode(&bytes).map_err(|error| Error::decode(&key.to_string(), 0, error))?;
+            Slot::decode(&bytes).map_err(|error| Error::decode_key(&key.to_string(), error))?;
         match slot.kdf {
             // A slot without passphrase in the repository would open to anybody.
             Kdf::Blank => Err(Error::WrongKey { object: key.to_string() }),

@@ -103,6 +103,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let (identity, keys) = made?;
     state::remember(&identity, &keys, &path, Access::Create, ui);
+    if let Some(at) = &key_file {
+        secrets::tell_of_key_file(at, ui);
+    }
     let mut text = format!("Initializing repository at \"{}\"\n", path.display());
     text += &format!("Encryption: {name}\nRepository id: {}\n", identity.id);
     match (key_file, mode) {

@@ -169,12 +169,22 @@ pub(super) fn on_a_terminal_with(
     arguments: &str,
     typed: &str,
 ) -> (Option<i32>, String) {
-    use std::io::Write;
     let mut command = dir.command(&[]);
     command.envs(environment.iter().copied());
     let line = format!("{} {arguments}", command.get_program().to_str().unwrap());
+    line_on_a_terminal(dir, &command, &line, typed)
+}
+
+/// A line of shell on a terminal, in the environment of `command`.
+pub(super) fn line_on_a_terminal(
+    dir: &Dir,
+    command: &std::process::Command,
+    line: &str,
+    typed: &str,
+) -> (Option<i32>, String) {
+    use std::io::Write;
     let mut script = std::process::Command::new("script");
-    script.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(dir.temp.path()).env_clear();
+    script.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(dir.temp.path()).env_clear();
     script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     script.env("PATH", "/usr/bin:/bin").env("TERM", "dumb");
     script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());

@@ -33,6 +33,31 @@ fn a_passphrase_is_not_read_from_a_pipe() {
 }
 
 #[test]
+fn a_prompt_that_is_ended_leaves_a_terminal_that_shows_what_is_typed() {
+    let dir = Dir::new();
+    dir.cheap_repository("repo", KeyMode::Passphrase);
+    let command = dir.command(&[]);
+    let program = command.get_program().to_str().unwrap();
+    // ^C, ^\, and a signal from elsewhere.
+    for (before, typed, code) in [
+        ("", "half\u{3}", 130),
+        ("", "half\u{1c}", 131),
+        ("timeout --foreground -s TERM 1 ", "half", 124),
+    ] {
+        let line = format!("trap : INT QUIT; {before}{program} list repo; echo ended $?; stty -a");
+        let (_, seen) = super::attic::line_on_a_terminal(&dir, &command, &line, typed);
+        let seen = seen.replace('\r', "");
+        assert!(seen.contains("Enter passphrase for repo: "), "{seen}");
+        assert!(seen.contains(&format!("ended {code}\n")), "{seen}");
+        assert!(seen.contains(" echo ") && !seen.contains("half"), "{seen}");
+    }
+    let typed = format!("wrong\n{PASSPHRASE}\n");
+    let (code, seen) = super::attic::on_a_terminal(&dir, "list repo", &typed);
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("wrong passphrase, try again") && !seen.contains(PASSPHRASE), "{seen}");
+}
+
+#[test]
 fn init_without_a_passphrase_makes_nothing() {
     let dir = Dir::new();
     for mode in ["passphrase", "keyfile"] {
@@ -129,6 +154,36 @@ fn a_key_file_that_others_can_write_is_refused_and_one_that_they_can_read_is_tol
     fs::write(&key, vec![7; 1 << 20]).unwrap();
     chmod(0o600);
     dir.run(&["list", "repo"]).refused(1, "it is longer than 248 bytes");
+    for bytes in [&b""[..], b"no key"] {
+        fs::write(&key, bytes).unwrap();
+        let ran = dir.run(&["list", "repo"]);
+        assert_eq!(ran.code, Some(1));
+        let named = ran.stderr.contains(&format!("{} is damaged at offset 0: ", key.display()));
+        assert!(named && ran.stderr.ends_with("put back an intact copy of it\n"), "{}", ran.stderr);
+    }
+    fs::remove_file(&key).unwrap();
+    super::tool("mknod", &["-m", "600", key.to_str().unwrap(), "c", "5", "1"]);
+    dir.run(&["list", "repo"]).refused(1, "it is not a file");
+}
+
+#[test]
+fn a_key_file_where_others_can_exchange_it_is_told_of_whenever_it_is_written_or_read() {
+    let dir = Dir::new();
+    let blank = [("GARRET_PASSPHRASE", "")];
+    fs::create_dir(dir.path("keys")).unwrap();
+    fs::set_permissions(dir.path("keys"), fs::Permissions::from_mode(0o777)).unwrap();
+    let told = |ran: super::Ran| {
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let line = "others can exchange this key file: a directory that leads there is theirs or open to them\n";
+        assert!(ran.stderr.ends_with(line), "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    };
+    told(dir.run_with(&blank, b"", &["init", "-e", "keyfile", "repo"]));
+    told(dir.run(&["list", "repo"]));
+    let change = [("GARRET_NEW_PASSPHRASE", "")];
+    told(dir.run_with(&change, b"", &["change-passphrase", "repo"]));
+    fs::set_permissions(dir.path("keys"), fs::Permissions::from_mode(0o700)).unwrap();
+    dir.run(&["list", "repo"]).silent();
 }
 
 #[test]

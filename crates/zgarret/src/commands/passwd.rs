@@ -26,7 +26,12 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
             return Err(Error::NoPassphrase.into());
         }
         (KeyMode::None, ..) => return Err(other_type("non-encrypted")),
-        (_, Some(Password::Phrase(old)), Some(Password::Phrase(new))) => (old.clone(), new.clone()),
+        (_, Some(Password::Phrase(old)), Some(Password::Phrase(new))) => {
+            if mode == KeyMode::Keyfile {
+                secrets::read_key_file(locked.id(), &path)?.tell(context.ui);
+            }
+            (old.clone(), new.clone())
+        }
         (_, None, None) => {
             let (old, _) = secrets::passphrase_and_keys(&locked, &path, context.ui)?;
             let blank = mode == KeyMode::Keyfile;

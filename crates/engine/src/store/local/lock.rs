@@ -130,6 +130,28 @@ fn pids(locks: &str, (device, inode): (u64, u64)) -> Vec<u32> {
 mod tests {
     use super::*;
 
+    /// gc and repair write `config` anew: who waits for the lock of the old one must not get in beside who holds the new.
+    #[test]
+    fn a_file_that_is_exchanged_while_somebody_waits_is_locked_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config");
+        std::fs::write(&config, "old").unwrap();
+        let beneath = Beneath::open(dir.path()).unwrap();
+        let wait = Duration::from_secs(60);
+        let mut never = |_: &str| unreachable!("nobody holds it");
+        let mut held = Some(take(&beneath, LockMode::Exclusive, wait, &mut never).unwrap());
+        let mut exchange = |_: &str| {
+            std::fs::write(dir.path().join("new"), "new").unwrap();
+            std::fs::rename(dir.path().join("new"), &config).unwrap();
+            held = None;
+        };
+        let got = take(&beneath, LockMode::Exclusive, wait, &mut exchange).unwrap();
+        let there = File::open(&config).unwrap();
+        assert_eq!(identity(&got._file).unwrap(), identity(&there).unwrap());
+        let second = take(&beneath, LockMode::Shared, Duration::ZERO, &mut |_| {});
+        assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+    }
+
     #[test]
     fn the_holders_of_a_file_are_found_and_nobody_else() {
         let locks = "1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF\n\
