@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# acceptance.sh GARRET IMAGES WORK [STEP...]   the engine's acceptance on real guest images, as a user would run it
+# acceptance.sh GARRET IMAGES WORK [STEP...]   the core's acceptance on real guest images, as a user would run it
 #
 # All steps take about 25 minutes; STEP is one or more of: nights pipes exact prune memory limits guests.
 # GARRET is a release build of the program. IMAGES holds n1 n2 n3, three nights of guests app and mail as NAME.qcow2 and

@@ -6,25 +6,25 @@
 //! ```
 //!
 //! In: data made here, from fixed seeds; qemu-img. Out: criterion's report, in bytes of input per second, or
-//! elements per second for the index. One thread: the engine runs the stations on all cores.
+//! elements per second for the index. One thread: the core runs the stations on all cores.
 
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use std::hint::black_box;
 use std::process::Command;
 
-use chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Segment, Sizes, Stitcher};
 use criterion::BatchSize::LargeInput;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use engine::bench::{Boxes, SyntheticIndex, chunk_id};
-use format::ChunkId;
-use format::config::KeyMode;
-use format::recipe::{Entry, Node};
 use garret_benches::Random;
-use image::RawFile;
-use testkit::Lab;
+use garret_chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Segment, Sizes, Stitcher};
+use garret_core::bench::{Boxes, SyntheticIndex, chunk_id};
+use garret_format::ChunkId;
+use garret_format::config::KeyMode;
+use garret_format::recipe::{Entry, Node};
+use garret_image::RawFile;
+use garret_testkit::Lab;
 
-/// What the engine gives to one scan.
+/// What the core gives to one scan.
 const WINDOW_LEN: usize = 4 << 20;
 const CHUNK_LEN: usize = 64 << 10;
 const GROUP_LEN: usize = 1 << 20;
@@ -176,7 +176,7 @@ fn qcow2(criterion: &mut Criterion) {
     let file = RawFile::open(&path, true).expect("it was just made");
     group.throughput(Throughput::Elements((8 << 30) / (64 << 10)));
     group.bench_function("parse 8 GiB", |bencher| {
-        bencher.iter(|| image::qcow2::parse(black_box(&file)));
+        bencher.iter(|| garret_image::qcow2::parse(black_box(&file)));
     });
     group.finish();
 }

@@ -14,8 +14,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use engine::bench::{OpenIndex, SyntheticIndex, chunk_id};
 use garret_benches::Random;
+use garret_core::bench::{OpenIndex, SyntheticIndex, chunk_id};
 
 const LOOKUPS: u64 = 1_000_000;
 

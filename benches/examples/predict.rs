@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The chunks are those of the reference cutter with the default sizes and without a key (as in an
-//! unencrypted repository), chosen per file as `garret create` chooses; nothing of the engine or of
+//! unencrypted repository), chosen per file as `garret create` chooses; nothing of the core or of
 //! the fast cutters is used. Repositories with a key cut elsewhere, about as well. Needs some 200
 //! MB of memory and 40 bytes per distinct chunk; cuts about half a gigabyte of data per second.
 
@@ -17,9 +17,9 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-use chunker::{Cutter, FastCdc, PAGE, PUBLIC_PAGE_KEY, PageCutter, Piece, Sizes};
 use garret_benches::StreamReference;
-use image::{Extents, RawFile, Source, detect};
+use garret_chunker::{Cutter, FastCdc, PAGE, PUBLIC_PAGE_KEY, PageCutter, Piece, Sizes};
+use garret_image::{Extents, RawFile, Source, detect};
 
 /// Bytes read at a time.
 const READ_LEN: usize = 8 << 20;

@@ -2,7 +2,7 @@
 //! that do not fit into memory.
 //!
 //! In: a seed, or a stream part by part. Out: bytes that are the same everywhere; the pieces that
-//! [`chunker::reference::pieces`] gives for the whole stream. Memory is bounded by
+//! [`garret_chunker::reference::pieces`] gives for the whole stream. Memory is bounded by
 //! [`BUFFER_LEN`]; no I/O, no threads.
 
 mod random;

@@ -1,6 +1,6 @@
 //! The reference cutter for streams of any length: pages in, the pieces of the whole stream out.
 //!
-//! [`chunker::reference::pieces`] wants the whole stream as one slice. What it gives can be had
+//! [`garret_chunker::reference::pieces`] wants the whole stream as one slice. What it gives can be had
 //! part by part, and exactly, because of what the definition (`chunker`, crate documentation) says:
 //!
 //! 1. A zero run is a maximal run of at least 16 zero pages. So it suffices to count zero pages
@@ -12,7 +12,7 @@
 //!    extent whose end is not known yet, every chunk that starts at least `max` bytes before the
 //!    end of what is known is final, and its bytes can go.
 
-use chunker::{Cutter, PAGE, Piece, ZERO_RUN_PAGES, reference};
+use garret_chunker::{Cutter, PAGE, Piece, ZERO_RUN_PAGES, reference};
 
 /// Bytes of an extent that are collected before the reference is asked.
 pub const BUFFER_LEN: usize = 64 << 20;
@@ -96,7 +96,7 @@ impl<'c, F: FnMut(Piece, &[u8])> StreamReference<'c, F> {
 
 #[cfg(test)]
 mod tests {
-    use chunker::{FastCdc, PUBLIC_PAGE_KEY, PageCutter, Sizes};
+    use garret_chunker::{FastCdc, PUBLIC_PAGE_KEY, PageCutter, Sizes};
     use proptest::prelude::*;
 
     use super::*;

@@ -2,13 +2,13 @@
 //!
 //! In: any bytes, read as choices: the cutter, its sizes and key, how the stream is handed over,
 //! and then what the stream is made of, piece by piece. Promise checked: the pieces are those of
-//! [`chunker::reference::pieces`].
+//! [`garret_chunker::reference::pieces`].
 
 #[path = "../../crates/chunker/tests/common/mod.rs"]
 mod common;
 
-use chunker::{PAGE, reference};
 use common::{Handing, Random, cutter, pieces_by_segments, sizes};
+use garret_chunker::{PAGE, reference};
 
 /// Streams end here: long enough for a few segments with their lookahead.
 const STREAM_LEN_MAX: usize = 512 << 10;

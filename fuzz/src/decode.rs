@@ -3,17 +3,17 @@
 //! In: any bytes. Promises checked: no decoder panics, and what one accepts it accepts as the only
 //! encoding: encoding gives the same bytes again.
 
-use format::archive::{Archive, Item};
-use format::config::{Config, GROUP_LEN_MAX};
-use format::index::{Tables, encode_segment};
-use format::object::{Envelope, Kind};
-use format::pack::{
+use garret_format::archive::{Archive, Item};
+use garret_format::config::{Config, GROUP_LEN_MAX};
+use garret_format::index::{Tables, encode_segment};
+use garret_format::object::{Envelope, Kind};
+use garret_format::pack::{
     Footer, Frame, decode_body, decode_pack_header, decode_trailer, encode_lens,
     encode_pack_header, encode_trailer,
 };
-use format::recipe::{Node, Recipe};
-use format::slot::Slot;
-use format::wire::{Reader, Writer};
+use garret_format::recipe::{Node, Recipe};
+use garret_format::slot::Slot;
+use garret_format::wire::{Reader, Writer};
 
 /// A target: its name, and what it does.
 pub type Target = (&'static str, fn(&[u8]));

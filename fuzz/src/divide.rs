@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use image::qcow2::{Outcome, parse, raw_view};
-use image::{Extent, Layout, Part, PartSource, Source, SourceError};
+use garret_image::qcow2::{Outcome, parse, raw_view};
+use garret_image::{Extent, Layout, Part, PartSource, Source, SourceError};
 
 /// Disks above this are parsed and not read: a header of 64 bytes can claim any size.
 const DISK_LEN_MAX: u64 = 16 << 20;

@@ -2,17 +2,17 @@
 
 use std::io::Cursor;
 
-use engine::{
+use garret_core::{
     Access, CheckOptions, Destination, Error, Input, MemoryStore, Repository, Result, Selection,
     Silent, StoreErrorKind,
 };
-use format::config::KeyMode;
-use testkit::{Fault, FaultStore, Image, Lab, Verb};
+use garret_format::config::KeyMode;
+use garret_testkit::{Fault, FaultStore, Image, Lab, Verb};
 
 fn back_up(lab: &Lab, repository: &mut Repository, name: &str, bytes: &[u8]) -> Result<()> {
     let reader = Box::new(Cursor::new(bytes.to_vec()));
     let input = Input::Stream { name: b"image".to_vec(), reader };
-    engine::backup(repository, name, vec![input], &lab.options(), &Silent).map(drop)
+    garret_core::backup(repository, name, vec![input], &lab.options(), &Silent).map(drop)
 }
 
 fn restored(lab: &Lab, repository: &Repository, name: &str) -> Result<Vec<u8>> {
@@ -20,13 +20,13 @@ fn restored(lab: &Lab, repository: &Repository, name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let to = Destination::Stream(&mut bytes);
     let (mut all, options) = (Selection::default(), lab.restore_options());
-    engine::restore(repository, &archive, &mut all, to, &options, &Silent)?;
+    garret_core::restore(repository, &archive, &mut all, to, &options, &Silent)?;
     Ok(bytes)
 }
 
 fn collect(lab: &Lab, repository: &mut Repository) -> Result<()> {
-    let options = engine::GcOptions { compression: lab.compression, threads: lab.threads };
-    engine::gc(repository, &options, &Silent).map(drop)
+    let options = garret_core::GcOptions { compression: lab.compression, threads: lab.threads };
+    garret_core::gc(repository, &options, &Silent).map(drop)
 }
 
 #[test]
@@ -36,18 +36,18 @@ fn what_was_not_opened_for_it_is_not_written() {
     let before = store.objects();
     for access in [Access::Read, Access::Check, Access::Create] {
         let mut repository = lab.open(access).unwrap();
-        let deleted = engine::delete(&repository, &["a".to_owned()]);
+        let deleted = garret_core::delete(&repository, &["a".to_owned()]);
         assert!(matches!(deleted, Err(Error::Access { .. })), "{access:?}: {deleted:?}");
         let collected = collect(&lab, &mut repository);
         assert!(matches!(collected, Err(Error::Access { .. })), "{access:?}: {collected:?}");
     }
     let made = back_up(&lab, &mut lab.open(Access::Read).unwrap(), "b", b"new");
     assert!(matches!(made, Err(Error::Access { .. })), "{made:?}");
-    let text = engine::message(&made.unwrap_err());
+    let text = garret_core::message(&made.unwrap_err());
     assert_eq!(text, "the repository was opened to read it: that is not enough to add to it");
     for access in [Access::Read, Access::Create] {
         let options = CheckOptions { packs: true, archives: true, verify_data: false, threads: 1 };
-        let checked = engine::check(&lab.open(access).unwrap(), &options, &Silent);
+        let checked = garret_core::check(&lab.open(access).unwrap(), &options, &Silent);
         assert!(matches!(checked, Err(Error::Access { .. })), "{access:?}: {checked:?}");
     }
     assert!(store.objects() == before);
@@ -55,7 +55,7 @@ fn what_was_not_opened_for_it_is_not_written() {
         let name = format!("{access:?}");
         back_up(&lab, &mut lab.open(access).unwrap(), &name, b"new").unwrap();
     }
-    engine::delete(&lab.open(Access::Delete).unwrap(), &["a".to_owned()]).unwrap();
+    garret_core::delete(&lab.open(Access::Delete).unwrap(), &["a".to_owned()]).unwrap();
     assert_eq!(lab.names(), ["Create", "Delete"]);
 }
 
@@ -70,7 +70,7 @@ fn a_repository_is_as_useful_after_gc_as_before() {
         for (number, image) in images.iter().enumerate() {
             back_up(&lab, &mut repository, &number.to_string(), image).unwrap();
         }
-        engine::delete(&repository, &["0".to_owned()]).unwrap();
+        garret_core::delete(&repository, &["0".to_owned()]).unwrap();
         collect(&lab, &mut repository).unwrap();
         assert!(restored(&lab, &repository, "1").unwrap() == images[1]);
         let before = repository.stored_len().unwrap();
@@ -102,7 +102,7 @@ fn a_gc_that_failed_leaves_no_memory_of_what_it_removed() {
         let mut repository = lab.open(Access::Delete).unwrap();
         back_up(&lab, &mut repository, "a", &images[0]).unwrap();
         back_up(&lab, &mut repository, "b", &images[1]).unwrap();
-        engine::delete(&repository, &["a".to_owned()]).unwrap();
+        garret_core::delete(&repository, &["a".to_owned()]).unwrap();
         let verbs = Vec::<Verb>::new();
         store.arm(Fault { verbs, after, times: 1, kind: StoreErrorKind::Other });
         let collected = collect(&lab, &mut repository);

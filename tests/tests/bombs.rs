@@ -14,15 +14,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine::{Access, AllocationMode, Key, LocalStore, MemoryStore, RestoreOptions};
-use format::archive::{Content, Item, ItemKind, Side};
-use format::config::KeyMode;
-use format::index::{GroupRow, PackRow, Record, encode_segment};
-use format::object::{Kind, NONCE_LEN};
-use format::pack::{Codec, Frame};
-use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use format::{PackId, SegmentId};
-use testkit::{Forge, ForgedGroup, Lab, footer, leaf, plain_entry, plain_id, plain_item};
+use garret_core::{Access, AllocationMode, Key, LocalStore, MemoryStore, RestoreOptions};
+use garret_format::archive::{Content, Item, ItemKind, Side};
+use garret_format::config::KeyMode;
+use garret_format::index::{GroupRow, PackRow, Record, encode_segment};
+use garret_format::object::{Kind, NONCE_LEN};
+use garret_format::pack::{Codec, Frame};
+use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use garret_format::{PackId, SegmentId};
+use garret_testkit::{Forge, ForgedGroup, Lab, footer, leaf, plain_entry, plain_id, plain_item};
 
 const MIB: usize = 1 << 20;
 /// What one bomb may take.
@@ -140,16 +140,16 @@ impl Ground {
         let mut said = Vec::new();
         let restored = lab.restore_bytes("bomb");
         let is_whole = restored.is_ok();
-        said.extend(restored.err().map(|error| engine::message(&error)));
+        said.extend(restored.err().map(|error| garret_core::message(&error)));
         for verify in [false, true] {
             match lab.check_reporting(verify) {
                 Ok((_, problems)) => said.extend(problems),
-                Err(error) => said.push(engine::message(&error)),
+                Err(error) => said.push(garret_core::message(&error)),
             }
         }
         let backup = lab.backup_bytes("next", b"something new of the next night");
-        said.extend(backup.err().map(|error| engine::message(&error)));
-        said.extend(lab.gc_reporting().err().map(|error| engine::message(&error)));
+        said.extend(backup.err().map(|error| garret_core::message(&error)));
+        said.extend(lab.gc_reporting().err().map(|error| garret_core::message(&error)));
         (is_whole, said)
     }
 
@@ -248,7 +248,7 @@ fn counts(ground: &Ground, tally: &mut Tally) {
             assert!(said.iter().any(|text| text.contains("ends too early")), "{what}: {said:?}");
         }
         for at in [0, 4, 8] {
-            let mut listed = footer(vec![format::pack::FooterGroup {
+            let mut listed = footer(vec![garret_format::pack::FooterGroup {
                 body_len: 9,
                 chunks: vec![(plain_id(b"x"), 1)],
             }]);
@@ -338,7 +338,7 @@ fn lists(ground: &Ground, tally: &mut Tally) {
             let lab = ground.lab.with_store(move || Box::new(store.clone()));
             let repository = lab.open(Access::Read).unwrap();
             let items = repository.items(&repository.archive("bomb").unwrap());
-            items.map(|items| items.len()).map_err(|error| engine::message(&error))
+            items.map(|items| items.len()).map_err(|error| garret_core::message(&error))
         });
         match said {
             Ok(count) => assert!(is_whole && count == 512, "{what}: {count} items"),
@@ -409,8 +409,10 @@ fn long_files(tally: &mut Tally) {
                 drop(lab.restore_bytes("bomb"));
                 assert!(lab.restore_bytes("good").unwrap() == b"content", "{what}");
                 let store = LocalStore::open(&root).unwrap();
-                let locked = engine::Locked::find(Box::new(store)).unwrap();
-                drop(locked.expecting(lab.keys.id()).unlock(engine::Secret::Passphrase(b"no")));
+                let locked = garret_core::Locked::find(Box::new(store)).unwrap();
+                drop(
+                    locked.expecting(lab.keys.id()).unlock(garret_core::Secret::Passphrase(b"no")),
+                );
                 drop(lab.open(Access::Read).unwrap().archive("bomb"));
                 lab.check_reporting(kind != Kind::Pack).unwrap().1
             });

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Key, StoreErrorKind};
-use format::config::KeyMode;
-use testkit::{Fault, FaultStore, Image, Lab, PowerStore, Random};
+use garret_core::{Key, StoreErrorKind};
+use garret_format::config::KeyMode;
+use garret_testkit::{Fault, FaultStore, Image, Lab, PowerStore, Random};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 

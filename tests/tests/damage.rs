@@ -11,9 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine::{Access, Compression, Error, Key, Locked, MemoryStore, Repository, Secret};
-use format::config::KeyMode;
-use testkit::{Lab, PASSPHRASE, Random};
+use garret_core::{Access, Compression, Error, Key, Locked, MemoryStore, Repository, Secret};
+use garret_format::config::KeyMode;
+use garret_testkit::{Lab, PASSPHRASE, Random};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 
@@ -108,8 +108,9 @@ impl Victim {
             _ => Secret::Passphrase(PASSPHRASE),
         };
         let keys = if slow { locked.unlock(secret) } else { Ok(self.lab.keys.clone()) };
-        let opened = keys
-            .and_then(|keys| Repository::open(locked, keys, Access::Read, None, &engine::Silent));
+        let opened = keys.and_then(|keys| {
+            Repository::open(locked, keys, Access::Read, None, &garret_core::Silent)
+        });
         if let Err(error) = opened {
             return refused(&error);
         }
@@ -160,7 +161,7 @@ impl Victim {
 
 /// Whether an error says which object, and where in it if there is a where.
 fn names_a_place(error: &Error) -> bool {
-    let text = engine::message(error);
+    let text = garret_core::message(error);
     let object =
         ["config", "keys/", "packs/", "index/", "backups/"].iter().any(|o| text.contains(o));
     match error {

@@ -1,4 +1,4 @@
-//! Deduplication is what the reference says: new chunks of a night are those of `chunker::reference` that no earlier
+//! Deduplication is what the reference says: new chunks of a night are those of `garret_chunker::reference` that no earlier
 //! stream had, by their BLAKE3, not one more and not one less.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -7,11 +7,11 @@ mod common;
 
 use std::collections::HashSet;
 
-use chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Piece, Sizes, reference};
-use engine::CutterChoice;
-use format::config::KeyMode;
-use format::recipe::CutterKind;
-use testkit::{Image, Lab, Random};
+use garret_chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Piece, Sizes, reference};
+use garret_core::CutterChoice;
+use garret_format::config::KeyMode;
+use garret_format::recipe::CutterKind;
+use garret_testkit::{Image, Lab, Random};
 
 use common::images::mbr;
 
@@ -155,7 +155,7 @@ fn a_repository_without_keys_names_chunks_as_anybody_would() {
     let mut known = HashSet::new();
     predict(&cutter(CutterKind::Page), &image.bytes, &mut known);
     let ids: HashSet<[u8; 32]> = lab
-        .open(engine::Access::Read)
+        .open(garret_core::Access::Read)
         .unwrap()
         .chunk_ids()
         .iter()

@@ -5,12 +5,12 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use engine::{Access, Change, Contents, CutterChoice, DiffReport, Difference, Selection};
-use format::config::KeyMode;
-use format::recipe::CutterKind;
+use garret_core::{Access, Change, Contents, CutterChoice, DiffReport, Difference, Selection};
+use garret_format::config::KeyMode;
+use garret_format::recipe::CutterKind;
+use garret_testkit::{Lab, Recorder};
 use proptest::prelude::*;
 use tempfile::TempDir;
-use testkit::{Lab, Recorder};
 
 /// What differs, in the plainest way.
 fn plain(one: &[u8], two: &[u8]) -> Option<Contents> {
@@ -94,9 +94,15 @@ fn diff(lab: &Lab, from: &str, to: &str) -> DiffReport {
     let repository = lab.open(Access::Read).unwrap();
     let (from, to) = (repository.archive(from).unwrap(), repository.archive(to).unwrap());
     let recorder = Recorder::default();
-    let report =
-        engine::diff(&repository, &from, &to, &mut Selection::default(), lab.threads, &recorder)
-            .unwrap();
+    let report = garret_core::diff(
+        &repository,
+        &from,
+        &to,
+        &mut Selection::default(),
+        lab.threads,
+        &recorder,
+    )
+    .unwrap();
     assert_eq!(recorder.problems(), [""; 0]);
     report
 }
@@ -107,7 +113,7 @@ fn compare(lab: &Lab, archive: &str, base: &Path, paths: &[Vec<u8>]) -> DiffRepo
     let recorder = Recorder::default();
     let mut selection = Selection::new(paths.iter().cloned());
     let report =
-        engine::compare(&repository, &archive, base, &mut selection, lab.threads, &recorder)
+        garret_core::compare(&repository, &archive, base, &mut selection, lab.threads, &recorder)
             .unwrap();
     assert_eq!(recorder.problems(), [""; 0]);
     report

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Key, MemoryStore, Result, StoreErrorKind};
-use format::config::KeyMode;
-use testkit::{Fault, FaultStore, Image, Lab, Verb};
+use garret_core::{Key, MemoryStore, Result, StoreErrorKind};
+use garret_format::config::KeyMode;
+use garret_testkit::{Fault, FaultStore, Image, Lab, Verb};
 
 /// A small life of a repository: two archives that share half, one deleted and collected, a third.
 struct Scenario {
@@ -93,7 +93,7 @@ fn try_every_operation(mode: KeyMode, sticky: bool, kind: StoreErrorKind) -> u64
             assert!(result.is_err(), "{when}: nothing worked any more and nobody said so");
         }
         if let Err(error) = result {
-            let text = engine::message(&error);
+            let text = garret_core::message(&error);
             assert!(
                 text.contains("injected") || text.contains("space") || text.contains("pack"),
                 "{when}: {text}"
@@ -129,7 +129,7 @@ fn every_operation_fails_once_and_for_good() {
 fn a_read_error_while_the_index_is_rebuilt_loses_nothing() {
     for footer_lost in [false, true] {
         let (mut lab, memory) = Lab::memory(KeyMode::None);
-        lab.compression = engine::Compression::None;
+        lab.compression = garret_core::Compression::None;
         let image = Image::noise(4, 2_500_000).bytes;
         lab.backup_bytes("a", &image).unwrap();
         let mut objects = memory.objects();

@@ -9,12 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Key, MemoryStore};
-use format::config::KeyMode;
-use format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
-use format::object::{Envelope, Kind, TAG_LEN};
-use format::{ChunkId, PackId};
-use testkit::{Forge, Lab, Random};
+use garret_core::{Key, MemoryStore};
+use garret_format::config::KeyMode;
+use garret_format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
+use garret_format::object::{Envelope, Kind, TAG_LEN};
+use garret_format::{ChunkId, PackId};
+use garret_testkit::{Forge, Lab, Random};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 

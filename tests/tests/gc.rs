@@ -1,9 +1,9 @@
 //! Gc gives back what nobody needs, keeps what somebody needs, and refuses when it cannot know.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use engine::{Access, Compression, Error, Input, Key, MemoryStore, Repository};
-use format::config::KeyMode;
-use testkit::{Image, Lab};
+use garret_core::{Access, Compression, Error, Input, Key, MemoryStore, Repository};
+use garret_format::config::KeyMode;
+use garret_testkit::{Image, Lab};
 
 fn lab(mode: KeyMode) -> (Lab, MemoryStore) {
     let (mut lab, store) = Lab::memory(mode);
@@ -15,7 +15,9 @@ fn lab(mode: KeyMode) -> (Lab, MemoryStore) {
 fn backup(repository: &mut Repository, lab: &Lab, name: &str, bytes: &[u8]) -> u64 {
     let reader = Box::new(std::io::Cursor::new(bytes.to_vec()));
     let inputs = vec![Input::Stream { name: b"image".to_vec(), reader }];
-    let report = engine::backup(repository, name, inputs, &lab.options(), &engine::Silent).unwrap();
+    let report =
+        garret_core::backup(repository, name, inputs, &lab.options(), &garret_core::Silent)
+            .unwrap();
     report.written.chunk_bytes
 }
 
@@ -46,7 +48,11 @@ fn after_deleting_all_but_one_the_repository_is_as_small_as_a_fresh_one() {
     assert!(before > after);
     assert!(lab_.restore_bytes("last").unwrap() == image.bytes);
     lab_.check();
-    assert_eq!(lab_.gc().unwrap(), engine::GcReport::default(), "a second gc has nothing to do");
+    assert_eq!(
+        lab_.gc().unwrap(),
+        garret_core::GcReport::default(),
+        "a second gc has nothing to do"
+    );
     assert_eq!(lab_.backup_bytes("again", &image.bytes).unwrap().written.chunk_count, 0);
 }
 
@@ -159,7 +165,7 @@ fn a_chunk_that_is_needed_and_nowhere_stops_gc_before_it_deletes_anything() {
     lab.backup_bytes("garbage", &Image::noise(9, 500_000).bytes).unwrap();
     lab.delete("garbage").unwrap();
     lab.delete("seed").unwrap();
-    engine::Store::delete(&store, &data).unwrap();
+    garret_core::Store::delete(&store, &data).unwrap();
     let before = store.objects();
     assert!(matches!(lab.gc_reporting(), Err(Error::MissingChunk { .. })));
     assert!(store.objects() == before);
@@ -187,9 +193,9 @@ fn a_damaged_group_stays_where_it_is_and_everything_else_is_collected() {
     assert!(problems[0].contains(" packs/") && problems[0].contains("offset"), "{problems:?}");
     assert!(store.objects().contains_key(&victim), "the damaged pack is gone");
     let error = lab.restore_bytes("half").unwrap_err();
-    assert!(engine::message(&error).contains("packs/"), "{error}");
+    assert!(garret_core::message(&error).contains("packs/"), "{error}");
     // Backing up the same source does not help while the damaged pack is there; when it is removed, it does.
-    engine::Store::delete(&store, &victim).unwrap();
+    garret_core::Store::delete(&store, &victim).unwrap();
     lab.backup_bytes("healed", &shared).unwrap();
     assert!(lab.restore_bytes("half").unwrap() == shared);
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::{Access, Compression, Key, MemoryStore};
-use format::config::KeyMode;
-use testkit::{Image, Lab, Random, Recorder};
+use garret_core::{Access, Compression, Key, MemoryStore};
+use garret_format::config::KeyMode;
+use garret_testkit::{Image, Lab, Random, Recorder};
 
 /// A repository in a directory, a client's cache, and three archives.
 fn three_archives(dir: &Path) -> (Lab, BTreeMap<String, Vec<u8>>) {

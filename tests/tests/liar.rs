@@ -1,12 +1,12 @@
 //! A file system that lies: it lists names twice, or says that it wrote what it did not. Nothing that was finished is lost.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use engine::{
+use garret_core::{
     Access, Area, Compression, GcOptions, KeepRules, Key, MemoryStore, Silent, Store, StoreError,
 };
-use format::PackId;
-use format::config::KeyMode;
-use testkit::{Lab, Random};
+use garret_format::PackId;
+use garret_format::config::KeyMode;
+use garret_testkit::{Lab, Random};
 
 /// What it lies about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ fn doubled<T: Clone>(all: Vec<T>, twice: bool) -> Vec<T> {
 }
 
 impl Store for Liar {
-    testkit::through!(inner: put_new, get, len, delete, adopt, sync, sweep, lock, pass_over, notices, place, doubtful);
+    garret_testkit::through!(inner: put_new, get, len, delete, adopt, sync, sweep, lock, pass_over, notices, place, doubtful);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         match (self.lie, key) {
@@ -68,12 +68,12 @@ fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
         ["both", "small"].map(|name| repository.archive(name).unwrap()).into_iter().collect();
     let rules = KeepRules { daily: 1, ..KeepRules::default() };
     let now = repository.archive("small").unwrap().archive.end;
-    let plan = engine::plan_prune(archives, &rules, now, &jiff::tz::TimeZone::UTC).unwrap();
+    let plan = garret_core::plan_prune(archives, &rules, now, &jiff::tz::TimeZone::UTC).unwrap();
     assert_eq!(plan.iter().filter(|decision| decision.kept.is_some()).count(), 1);
     drop(repository);
     let mut repository = lying.open(Access::Delete).unwrap();
-    engine::delete(&repository, &["both".to_owned()]).unwrap();
-    engine::gc(&mut repository, &options(), &Silent).unwrap();
+    garret_core::delete(&repository, &["both".to_owned()]).unwrap();
+    garret_core::gc(&mut repository, &options(), &Silent).unwrap();
     drop(repository);
     assert!(lab.restore_bytes("small").unwrap() == small);
 }
@@ -82,9 +82,9 @@ fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
 fn old_packs_stay_until_the_new_ones_are_seen() {
     let (lab, lying, small) = behind(Lie::Written);
     let mut repository = lying.open(Access::Delete).unwrap();
-    engine::delete(&repository, &["both".to_owned()]).unwrap();
-    let error = engine::gc(&mut repository, &options(), &Silent).unwrap_err();
-    assert!(engine::message(&error).contains("that were written 0 are there"), "{error}");
+    garret_core::delete(&repository, &["both".to_owned()]).unwrap();
+    let error = garret_core::gc(&mut repository, &options(), &Silent).unwrap_err();
+    assert!(garret_core::message(&error).contains("that were written 0 are there"), "{error}");
     drop(repository);
     assert!(lab.restore_bytes("small").unwrap() == small);
 }

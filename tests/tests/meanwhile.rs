@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use engine::{Access, AllocationMode, Input, Problem, ProblemKind, Progress, RestoreOptions};
-use format::archive::Archive;
-use format::config::KeyMode;
+use garret_core::{Access, AllocationMode, Input, Problem, ProblemKind, Progress, RestoreOptions};
+use garret_format::archive::Archive;
+use garret_format::config::KeyMode;
+use garret_testkit::{Image, Lab, Random};
 use tempfile::TempDir;
-use testkit::{Image, Lab, Random};
 
 /// Does something when the backup comes to a file, before its content is read.
 struct When<'a> {
@@ -42,7 +42,7 @@ fn backup(
     let when = When { file, act, problems: Mutex::default() };
     let mut repository = lab.open(Access::Create).unwrap();
     let inputs = vec![Input::Path(directory.to_owned())];
-    let report = engine::backup(&mut repository, "a", inputs, &lab.options(), &when).unwrap();
+    let report = garret_core::backup(&mut repository, "a", inputs, &lab.options(), &when).unwrap();
     (report.archive.archive, when.problems.into_inner().unwrap())
 }
 
@@ -152,7 +152,7 @@ fn an_archive_tells_its_first_problems_and_counts_them_all() {
     let (report, problems) = lab.backup_inputs("a", inputs).unwrap();
     let archive = report.archive.archive;
     assert_eq!((archive.problem_count, problems.len()), (150, 150));
-    assert_eq!(archive.problems.len(), format::archive::PROBLEMS_MAX);
+    assert_eq!(archive.problems.len(), garret_format::archive::PROBLEMS_MAX);
     let is_cut = |text: &String| text.len() <= 1024 && text.len() >= 1022;
     assert!(archive.problems.iter().all(is_cut));
     assert!(archive.problems.iter().zip(&problems).all(|(cut, whole)| whole.starts_with(cut)));
@@ -186,19 +186,19 @@ fn stored(lab: &Lab) -> Vec<(String, Option<Vec<u8>>)> {
     let items = repository.items(&archive).unwrap().into_iter();
     let content = |path: &[u8]| {
         let mut bytes = Vec::new();
-        engine::restore(
+        garret_core::restore(
             &repository,
             &archive,
-            &mut engine::Selection::new([path.to_vec()]),
-            engine::Destination::Stream(&mut bytes),
+            &mut garret_core::Selection::new([path.to_vec()]),
+            garret_core::Destination::Stream(&mut bytes),
             &lab.restore_options(),
-            &engine::Silent,
+            &garret_core::Silent,
         )
         .unwrap();
         bytes
     };
-    let item = |item: format::archive::Item| {
-        let is_file = matches!(item.kind, format::archive::ItemKind::File(_));
+    let item = |item: garret_format::archive::Item| {
+        let is_file = matches!(item.kind, garret_format::archive::ItemKind::File(_));
         let bytes = is_file.then(|| content(&item.path));
         (String::from_utf8(item.path).unwrap(), bytes)
     };

@@ -14,11 +14,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use engine::{Key, Locked, MemoryStore, Store, StoreError, StoreErrorKind};
-use format::config::KeyMode;
-use format::object::{Envelope, Kind};
-use format::slot::Slot;
-use testkit::{CHEAP_KDF, Fault, FaultStore, Forge, Lab, PASSPHRASE, Random, Verb};
+use garret_core::{Key, Locked, MemoryStore, Store, StoreError, StoreErrorKind};
+use garret_format::config::KeyMode;
+use garret_format::object::{Envelope, Kind};
+use garret_format::slot::Slot;
+use garret_testkit::{CHEAP_KDF, Fault, FaultStore, Forge, Lab, PASSPHRASE, Random, Verb};
 
 /// What was handed to the storage, in order.
 type Tape = Arc<Mutex<Vec<(Key, Vec<u8>)>>>;
@@ -37,8 +37,8 @@ impl Taped {
 }
 
 impl Store for Taped {
-    testkit::through!(inner: get, len, delete, adopt, pass_over, doubtful);
-    testkit::through!(inner: list, list_packs, sync, sweep, lock, notices, place);
+    garret_testkit::through!(inner: get, len, delete, adopt, pass_over, doubtful);
+    garret_testkit::through!(inner: list, list_packs, sync, sweep, lock, notices, place);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.keep(key, parts.concat());
@@ -154,7 +154,7 @@ impl Life {
         let taped = Taped { inner: store, tape: self.tape.clone() };
         let mut lab = self.lab.with_store(move || Box::new(taped.clone()));
         lab.threads = 1 + number % 2;
-        let names = lab.open(engine::Access::Read).unwrap().archive_names().unwrap();
+        let names = lab.open(garret_core::Access::Read).unwrap().archive_names().unwrap();
         if number % 20 == 7 {
             let locked = Locked::find(Box::new(Taped {
                 inner: FaultStore::new(self.store.clone()),

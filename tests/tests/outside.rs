@@ -12,11 +12,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use engine::{Destination, Key, MemoryStore, RestoreOptions, Selection};
-use format::archive::{Content, Item, ItemKind, Side};
-use format::config::KeyMode;
-use format::recipe::Entry;
-use testkit::{Forge, Lab, Random, leaf, plain_entry, plain_item};
+use garret_core::{Destination, Key, MemoryStore, RestoreOptions, Selection};
+use garret_format::archive::{Content, Item, ItemKind, Side};
+use garret_format::config::KeyMode;
+use garret_format::recipe::Entry;
+use garret_testkit::{Forge, Lab, Random, leaf, plain_entry, plain_item};
 
 fn file(path: &str) -> Item {
     let recipe = leaf(vec![Entry::Zero { len: 3 }]);
@@ -178,18 +178,18 @@ fn what_cannot_be_restored_whole_replaces_nothing() {
     let single = temp.path().join("single");
     fs::create_dir(&single).unwrap();
     fs::write(single.join("out"), b"what was there").unwrap();
-    let repository = lab.open(engine::Access::Read).unwrap();
+    let repository = lab.open(garret_core::Access::Read).unwrap();
     let archive = repository.archive("a").unwrap();
-    let metadata = engine::FileMetadata::OfItem;
+    let metadata = garret_core::FileMetadata::OfItem;
     let destination = Destination::File { path: single.join("out"), metadata };
     let options = lab.restore_options();
-    let done = engine::restore(
+    let done = garret_core::restore(
         &repository,
         &archive,
         &mut Selection::default(),
         destination,
         &options,
-        &engine::Silent,
+        &garret_core::Silent,
     );
     assert!(done.is_err() || done.unwrap().problem_count > 0);
     assert_eq!(fs::read(single.join("out")).unwrap(), b"what was there");

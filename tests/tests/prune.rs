@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{KeepRules, KeptBy, NamedArchive, plan_prune};
-use format::archive::{Archive, Time};
-use format::recipe::{CutterKind, Node, Recipe};
+use garret_core::{KeepRules, KeptBy, NamedArchive, plan_prune};
+use garret_format::archive::{Archive, Time};
+use garret_format::recipe::{CutterKind, Node, Recipe};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
@@ -480,7 +480,7 @@ fn any_rule_is_a_rule_and_naught_is_none() {
     assert!(off.check().is_err());
     // attic adds the counts up, and refuses these.
     assert!(all.check().is_ok());
-    let error = engine::message(&off.check().unwrap_err());
+    let error = garret_core::message(&off.check().unwrap_err());
     let expected = "At least one of the \"within\", \"hourly\", \"daily\", \"weekly\", \"monthly\" or \"yearly\" \
                     settings must be specified";
     assert_eq!(error, expected);
@@ -498,7 +498,7 @@ fn what_is_of_the_future_stays_and_takes_nobody_s_place() {
         let now = Time { secs: now, nanos: 0 };
         plan_prune(archives, &rules, now, &TimeZone::UTC).unwrap()
     };
-    let kept = |plan: &[engine::Decision], by: fn(KeptBy) -> bool| {
+    let kept = |plan: &[garret_core::Decision], by: fn(KeptBy) -> bool| {
         let kept = plan.iter().filter(|decision| decision.kept.is_some_and(by));
         kept.map(|decision| decision.archive.name.clone()).collect::<Vec<_>>()
     };

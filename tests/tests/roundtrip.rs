@@ -5,14 +5,14 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use engine::{
+use garret_core::{
     Access, AllocationMode, Compression, CutterChoice, Destination, Input, RestoreOptions,
     Selection,
 };
-use format::config::KeyMode;
-use format::recipe::CutterKind;
+use garret_format::config::KeyMode;
+use garret_format::recipe::CutterKind;
+use garret_testkit::{Image, Lab, Random, data_map};
 use proptest::prelude::*;
-use testkit::{Image, Lab, Random, data_map};
 
 fn len() -> impl Strategy<Value = usize> {
     prop_oneof![
@@ -171,7 +171,7 @@ proptest! {
     }
 }
 
-/// Holes that begin and end anywhere against the engine's windows of 4 MiB: whole windows of them are not read at all.
+/// Holes that begin and end anywhere against the core's windows of 4 MiB: whole windows of them are not read at all.
 #[test]
 fn large_holes_are_not_read_and_come_back() {
     const MIB: usize = 1 << 20;
@@ -285,13 +285,13 @@ fn only_what_is_selected_is_restored_and_what_matches_nothing_is_told() {
     let restore = |destination: Destination<'_>| {
         let mut selection = Selection::new(wanted.clone().map(String::into_bytes));
         let options = lab.restore_options();
-        engine::restore(
+        garret_core::restore(
             &repository,
             &archive,
             &mut selection,
             destination,
             &options,
-            &engine::Silent,
+            &garret_core::Silent,
         )
     };
     let target = dir.path().join("target");
@@ -320,7 +320,7 @@ fn what_cannot_be_read_is_a_problem_and_the_rest_is_stored() {
     assert!(problems[0].contains("missing"), "{problems:?}");
     assert_eq!(lab.restore_bytes("x").unwrap(), b"good");
     let nothing = lab.backup_inputs("y", vec![Input::Path(dir.path().join("missing"))]);
-    assert!(matches!(nothing, Err(engine::Error::NothingStored)));
+    assert!(matches!(nothing, Err(garret_core::Error::NothingStored)));
     assert_eq!(lab.names(), ["x"]);
 }
 
@@ -355,8 +355,8 @@ fn a_pipe_that_breaks_makes_no_archive_whatever_else_there_is() {
                 vec![pipe(b"good", whole()), broken()],
             ] {
                 let result = lab.backup_inputs("x", inputs);
-                assert!(matches!(&result, Err(engine::Error::Source(_))), "{len}: {result:?}");
-                let text = engine::message(&result.unwrap_err());
+                assert!(matches!(&result, Err(garret_core::Error::Source(_))), "{len}: {result:?}");
+                let text = garret_core::message(&result.unwrap_err());
                 assert_eq!(text, "standard input: cannot read: the pipe broke");
                 assert_eq!(lab.names(), [""; 0]);
             }
@@ -384,10 +384,10 @@ fn names_that_would_make_an_archive_unreadable_are_refused_before_anything_is_st
         assert!(lab.delete(name).is_err(), "{name:?}");
     }
     assert!(lab.delete("../config").is_err());
-    assert!(matches!(lab.delete("none"), Err(engine::Error::ArchiveMissing(_))));
+    assert!(matches!(lab.delete("none"), Err(garret_core::Error::ArchiveMissing(_))));
     assert!(store.objects() == before);
     lab.backup_bytes("taken", b"x").unwrap();
-    assert!(matches!(lab.backup_bytes("taken", b"y"), Err(engine::Error::ArchiveExists(_))));
+    assert!(matches!(lab.backup_bytes("taken", b"y"), Err(garret_core::Error::ArchiveExists(_))));
     assert_eq!(lab.restore_bytes("taken").unwrap(), b"x");
 }
 
@@ -399,7 +399,8 @@ fn an_argument_too_long_for_the_format_makes_no_unreadable_archive() {
     let mut repository = lab.open(Access::Create).unwrap();
     let reader = Box::new(std::io::Cursor::new(b"x".to_vec()));
     let input = Input::Stream { name: b"a".to_vec(), reader };
-    let result = engine::backup(&mut repository, "x", vec![input], &options, &engine::Silent);
+    let result =
+        garret_core::backup(&mut repository, "x", vec![input], &options, &garret_core::Silent);
     drop(repository);
     assert!(result.is_err() || lab.restore_bytes("x").unwrap() == b"x");
     assert_eq!(lab.names().is_empty(), result.is_err());

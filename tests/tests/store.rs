@@ -1,7 +1,7 @@
 //! Every implementation of `Store` keeps the contract.
 
-use engine::{LocalStore, MemoryStore, Sharing};
-use testkit::{Fault, FaultStore, PowerStore, store_suite};
+use garret_core::{LocalStore, MemoryStore, Sharing};
+use garret_testkit::{Fault, FaultStore, PowerStore, store_suite};
 
 #[test]
 fn a_directory_keeps_the_contract() {
@@ -28,7 +28,7 @@ fn the_stores_that_fail_keep_the_contract_until_they_do() {
 
 #[test]
 fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_left() {
-    use engine::{Area, Store};
+    use garret_core::{Area, Store};
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repo");
     let store = LocalStore::create(&root, Sharing::Private).unwrap();
@@ -57,7 +57,7 @@ fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_le
 
 #[test]
 fn a_fault_happens_once_or_from_then_on() {
-    use engine::{Key, Store, StoreErrorKind};
+    use garret_core::{Key, Store, StoreErrorKind};
     let store = FaultStore::new(MemoryStore::new());
     let fault = |times| Fault { verbs: vec![], after: 2, times, kind: StoreErrorKind::NoSpace };
     let runs = [(1, [true, true, false, true]), (Fault::FOR_GOOD, [true, true, false, false])];
@@ -72,9 +72,9 @@ fn a_fault_happens_once_or_from_then_on() {
 
 #[test]
 fn a_repository_that_is_removed_takes_only_what_is_its_own() {
-    use engine::{Area, Input, Store};
-    use format::config::KeyMode;
-    use testkit::Lab;
+    use garret_core::{Area, Input, Store};
+    use garret_format::config::KeyMode;
+    use garret_testkit::Lab;
     let dir = tempfile::tempdir().unwrap();
     for stranger in [None, Some("backups/vm/note.txt"), Some("packs/README"), Some("theirs")] {
         let root = dir.path().join("repo");
@@ -96,7 +96,7 @@ fn a_repository_that_is_removed_takes_only_what_is_its_own() {
             }
             Some(stranger) => {
                 let error = removed.unwrap_err();
-                assert!(engine::message(&error).contains("not empty"), "{error}");
+                assert!(garret_core::message(&error).contains("not empty"), "{error}");
                 let left = std::fs::read(root.join(stranger)).unwrap();
                 assert_eq!(left, b"do not forget the milk");
                 for area in [Area::Slots, Area::Index, Area::Archives] {

@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::{Access, Compression, CutterChoice, Input};
-use format::ChunkId;
-use format::config::KeyMode;
-use format::recipe::CutterKind;
-use testkit::{Image, Lab};
+use garret_core::{Access, Compression, CutterChoice, Input};
+use garret_format::ChunkId;
+use garret_format::config::KeyMode;
+use garret_format::recipe::CutterKind;
+use garret_testkit::{Image, Lab};
 
 /// The ids of everything stored for archives of these files, each in a new repository without keys.
 fn stored_ids(threads: usize, cutter: CutterKind, nights: &[PathBuf]) -> Vec<ChunkId> {

@@ -12,12 +12,12 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, lchow
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use engine::{Access, Destination, Input, Patterns, RestoreOptions, Selection, Silent};
-use format::config::KeyMode;
+use garret_core::{Access, Destination, Input, Patterns, RestoreOptions, Selection, Silent};
+use garret_format::config::KeyMode;
+use garret_testkit::{Lab, Random};
 use rustix::fs::{
     AtFlags, CWD, FileType, IFlags, Mode, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
 };
-use testkit::{Lab, Random};
 
 /// A directory on a file system with extended attributes and flags.
 fn disk_dir() -> tempfile::TempDir {
@@ -504,7 +504,7 @@ fn times_beyond_64_bits_of_nanoseconds_come_back() {
 #[derive(Default)]
 struct Notes(std::sync::Mutex<Vec<String>>);
 
-impl engine::Progress for Notes {
+impl garret_core::Progress for Notes {
     fn wait(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }
@@ -535,7 +535,8 @@ fn an_untouched_tree_is_not_read_and_its_attributes_are_still_there() {
     let heard = Notes::default();
     let mut repository = lab.open(Access::Create).unwrap();
     let inputs = vec![Input::Path(source.clone())];
-    let report = engine::backup(&mut repository, "four", inputs, &lab.options(), &heard).unwrap();
+    let report =
+        garret_core::backup(&mut repository, "four", inputs, &lab.options(), &heard).unwrap();
     assert_eq!(report.untouched_bytes, report.archive.archive.original_len);
     let heard = heard.0.into_inner().unwrap();
     assert!(
@@ -552,13 +553,13 @@ fn items(
     lab: &Lab,
     name: &str,
     inputs: &[&Path],
-    change: impl FnOnce(&mut engine::BackupOptions),
+    change: impl FnOnce(&mut garret_core::BackupOptions),
 ) -> Vec<String> {
     let mut options = lab.options();
     change(&mut options);
     let mut repository = lab.open(Access::Create).unwrap();
     let inputs = inputs.iter().map(|path| Input::Path(path.to_path_buf())).collect();
-    engine::backup(&mut repository, name, inputs, &options, &Silent).unwrap();
+    garret_core::backup(&mut repository, name, inputs, &options, &Silent).unwrap();
     let archive = repository.archive(name).unwrap();
     let items = repository.items(&archive).unwrap().into_iter();
     items.map(|item| String::from_utf8_lossy(&item.path).into_owned()).collect()
@@ -571,7 +572,8 @@ fn restore(lab: &Lab, name: &str, paths: &[&Path], target: &Path, options: &Rest
     let mut selection = Selection::new(paths);
     let target = Destination::Directory(target.to_owned());
     let report =
-        engine::restore(&repository, &archive, &mut selection, target, options, &Silent).unwrap();
+        garret_core::restore(&repository, &archive, &mut selection, target, options, &Silent)
+            .unwrap();
     report.problem_count
 }
 
@@ -631,7 +633,7 @@ fn a_dry_run_and_a_pipe_give_the_content_of_a_later_name() {
     let run = |destination: Destination<'_>| {
         let mut selection = Selection::new([wanted.clone()]);
         let options = lab.restore_options();
-        engine::restore(&repository, &archive, &mut selection, destination, &options, &Silent)
+        garret_core::restore(&repository, &archive, &mut selection, destination, &options, &Silent)
             .unwrap()
     };
     let mut bytes = Vec::new();
@@ -853,7 +855,7 @@ fn a_disk_of_two_names_comes_back_as_one_disk_of_two_names() {
     let (lab, _) = Lab::memory(KeyMode::None);
     lab.backup_path("x", &source).unwrap();
     let target = dir.path().join("target");
-    let options = RestoreOptions { form: engine::Form::Raw, ..with_owners(&lab) };
+    let options = RestoreOptions { form: garret_core::Form::Raw, ..with_owners(&lab) };
     assert_eq!(restore(&lab, "x", &[], &target, &options), 0);
     same(&look(&source), &look(&below(&target, &source)));
 }

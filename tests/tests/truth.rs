@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine::{Compression, Key, MemoryStore};
-use format::config::KeyMode;
-use testkit::{Lab, Random};
+use garret_core::{Compression, Key, MemoryStore};
+use garret_format::config::KeyMode;
+use garret_testkit::{Lab, Random};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 
@@ -139,7 +139,8 @@ struct Tally {
 impl Victim {
     /// Whether an archive comes back with the bytes that it was made of, or those that it says it was made with.
     fn restores(&self, lab: &Lab, name: &str, tally: &Tally, when: &str) -> bool {
-        let said = lab.open(engine::Access::Read).and_then(|repository| repository.archive(name));
+        let said =
+            lab.open(garret_core::Access::Read).and_then(|repository| repository.archive(name));
         let restored = lab.restore_bytes(name);
         match (said, restored) {
             (Ok(said), Ok(bytes)) => {

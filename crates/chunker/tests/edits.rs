@@ -4,8 +4,8 @@ mod common;
 
 use std::collections::HashSet;
 
-use chunker::{Cutter, PAGE, Sizes};
 use common::{Random, chunks, cutter, pieces};
+use garret_chunker::{Cutter, PAGE, Sizes};
 
 const LEN: usize = 12 << 20;
 
@@ -113,7 +113,7 @@ fn extents_are_cut_independently_of_what_surrounds_them() {
     }
 }
 
-/// Mean chunk size on random data, which the engine's budgets rest on: 1.0 to 1.4 targets.
+/// Mean chunk size on random data, which the core's budgets rest on: 1.0 to 1.4 targets.
 #[test]
 fn mean_chunks_are_a_little_longer_than_the_target() {
     for page in [true, false] {

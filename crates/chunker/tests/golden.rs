@@ -10,8 +10,8 @@ mod common;
 
 use std::fmt::Write as _;
 
-use chunker::{Cutter, Piece, Sizes, reference};
 use common::{Random, cutter, pieces};
+use garret_chunker::{Cutter, Piece, Sizes, reference};
 
 const GOLDEN: &str = include_str!("golden/cuts.txt");
 

@@ -5,8 +5,8 @@ mod common;
 
 use std::ops::Range;
 
-use chunker::{Cutter, PAGE, Piece, Segment, Sizes, Stitcher, reference};
 use common::{Handing, Random, cutter, piece_len, pieces_by_segments, sizes};
+use garret_chunker::{Cutter, PAGE, Piece, Segment, Sizes, Stitcher, reference};
 use proptest::prelude::*;
 
 /// A stretch of a stream.

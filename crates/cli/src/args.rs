@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use engine::{Compression, CutterChoice};
-use format::recipe::CutterKind;
+use garret_core::{Compression, CutterChoice};
+use garret_format::recipe::CutterKind;
 
 use crate::ui::Ui;
 
@@ -29,7 +29,7 @@ impl Verbose {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct LockWait {
     /// How long to wait for other programs that use the repository; 0 is not at all
-    #[arg(long, value_name = "SECONDS", default_value_t = engine::LOCK_WAIT_DEFAULT.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = garret_core::LOCK_WAIT_DEFAULT.as_secs())]
     lock_wait: u64,
 }
 

@@ -5,7 +5,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use engine::{StoreError, StoreErrorKind};
+use garret_core::{StoreError, StoreErrorKind};
 
 use crate::ui::Ui;
 
@@ -14,8 +14,8 @@ use crate::ui::Ui;
 pub enum Failure {
     /// It could not be done. One line.
     Fatal(String),
-    /// The engine could not do it. Kept as it is, so that a program can say it in words of its own.
-    Engine(engine::Error),
+    /// The core could not do it. Kept as it is, so that a program can say it in words of its own.
+    Engine(garret_core::Error),
     /// It was asked for in a way that makes no sense. One line.
     Usage(String),
     /// Nobody reads our output any more: a reason to stop, none to complain. The exit code: 0 for a text of which enough
@@ -34,8 +34,9 @@ impl Failure {
 }
 
 /// Why a backup made no archive: if there was no room, with what to do, where `collect` is what frees room.
-pub fn no_archive(error: engine::Error, collect: &str) -> Failure {
-    let engine::Error::Store(StoreError { kind: StoreErrorKind::NoSpace, source, .. }) = &error
+pub fn no_archive(error: garret_core::Error, collect: &str) -> Failure {
+    let garret_core::Error::Store(StoreError { kind: StoreErrorKind::NoSpace, source, .. }) =
+        &error
     else {
         return error.into();
     };
@@ -44,14 +45,16 @@ pub fn no_archive(error: engine::Error, collect: &str) -> Failure {
         io::ErrorKind::FileTooLarge => "no file may be that long here (see ulimit -f)",
         _ => "disk full",
     };
-    let message = engine::message(&error);
+    let message = garret_core::message(&error);
     Failure::Fatal(format!("{message}: {full}, no archive made; make room, then run {collect}"))
 }
 
-impl From<engine::Error> for Failure {
-    fn from(error: engine::Error) -> Self {
+impl From<garret_core::Error> for Failure {
+    fn from(error: garret_core::Error) -> Self {
         match &error {
-            engine::Error::System { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
+            garret_core::Error::System { source, .. }
+                if source.kind() == io::ErrorKind::BrokenPipe =>
+            {
                 Failure::NobodyReads(1)
             }
             _ => Failure::Engine(error),
@@ -72,7 +75,7 @@ pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
             1
         }
         Err(Failure::Engine(error)) => {
-            ui.complain(&format!("Error: {}", engine::message(&error)));
+            ui.complain(&format!("Error: {}", garret_core::message(&error)));
             1
         }
         Err(Failure::Usage(text)) => {

@@ -1,4 +1,4 @@
-//! What the programs share: everything between an operation of the engine and a person.
+//! What the programs share: everything between an operation of the core and a person.
 //!
 //! ```text
 //! args: kinds of values     session: path -> repository, known by state, unlocked by secrets, its index in cache
@@ -9,7 +9,7 @@
 //! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
 //! ```
 //!
-//! A program adds its commands: arguments, one call of the engine, texts.
+//! A program adds its commands: arguments, one call of the core, texts.
 
 pub mod args;
 pub mod cache;

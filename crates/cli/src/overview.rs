@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use engine::Repository;
-use format::archive::Time;
-use format::config::KeyMode;
+use garret_core::Repository;
+use garret_format::archive::Time;
+use garret_format::config::KeyMode;
 
 use crate::failure::Failure;
 use crate::ui::Ui;

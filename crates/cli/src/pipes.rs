@@ -201,16 +201,16 @@ impl std::fmt::Display for CommandFailed {
 impl std::error::Error for CommandFailed {}
 
 /// What ends a backup: in words about the command whose output is stored, where that is what went wrong.
-pub fn producer_failure(line: Option<&OsStr>, error: engine::Error) -> Failure {
+pub fn producer_failure(line: Option<&OsStr>, error: garret_core::Error) -> Failure {
     match (&error, line) {
-        (engine::Error::Source(source), _) => {
+        (garret_core::Error::Source(source), _) => {
             let inner = source.io_error().get_ref().and_then(|inner| inner.downcast_ref());
             let text = inner.map(CommandFailed::to_string);
             text.map_or_else(|| error.into(), Failure::Fatal)
         }
-        (engine::Error::EmptyStream(_), Some(line)) => {
+        (garret_core::Error::EmptyStream(_), Some(line)) => {
             let output = format!("the output of \"{}\"", line.to_string_lossy());
-            engine::Error::EmptyStream(output).into()
+            garret_core::Error::EmptyStream(output).into()
         }
         _ => error.into(),
     }

@@ -4,8 +4,8 @@
 //! go from the one to the other. Promises: a template gives names byte for byte, so that they can be given to a program; JSON
 //! has them as they are, and one that is not UTF-8 in full as `..._hex` beside it.
 
-use engine::{NamedArchive, kind_name};
-use format::archive::{Item, ItemKind};
+use garret_core::{NamedArchive, kind_name};
+use garret_format::archive::{Item, ItemKind};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;

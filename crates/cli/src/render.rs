@@ -2,8 +2,8 @@
 //!
 //! The layouts are attic's, because scripts cut columns out of them.
 
-use engine::NamedArchive;
-use format::archive::{Archive, Item, ItemKind, Time, is_unseen};
+use garret_core::NamedArchive;
+use garret_format::archive::{Archive, Item, ItemKind, Time, is_unseen};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

@@ -12,10 +12,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use engine::{Keys, Locked, Secret, StoreError};
-use format::RepositoryId;
-use format::config::KeyMode;
-use format::slot::SLOT_LEN;
+use garret_core::{Keys, Locked, Secret, StoreError};
+use garret_format::RepositoryId;
+use garret_format::config::KeyMode;
+use garret_format::slot::SLOT_LEN;
 use zeroize::Zeroizing;
 
 use crate::cache::{absolute, variable};
@@ -80,7 +80,7 @@ fn attempt(
     path: &Path,
     blank: bool,
     ui: &Ui,
-    open: impl Fn(&[u8]) -> engine::Result<Keys>,
+    open: impl Fn(&[u8]) -> garret_core::Result<Keys>,
 ) -> Result<(Passphrase, Keys), Failure> {
     if let Some(passphrase) = from_environment(&["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"]) {
         let keys = open(&passphrase)?;
@@ -88,7 +88,7 @@ fn attempt(
     }
     if blank {
         match open(&[]) {
-            Err(engine::Error::WrongPassphrase) => {}
+            Err(garret_core::Error::WrongPassphrase) => {}
             opened => return Ok((Passphrase::default(), opened?)),
         }
     }
@@ -102,13 +102,13 @@ fn attempt(
     for left in (0..ATTEMPTS).rev() {
         let passphrase = ask(&prompt)?.ok_or_else(needed)?;
         match open(&passphrase) {
-            Err(engine::Error::WrongPassphrase) if left > 0 => {
+            Err(garret_core::Error::WrongPassphrase) if left > 0 => {
                 ui.complain("wrong passphrase, try again")
             }
             opened => return Ok((passphrase, opened?)),
         }
     }
-    Err(engine::Error::WrongPassphrase.into())
+    Err(garret_core::Error::WrongPassphrase.into())
 }
 
 /// A passphrase for a new key: from one of `variables`, or asked twice.
@@ -350,11 +350,11 @@ pub fn read_secret(file: impl Read, len_max: usize) -> io::Result<Zeroizing<Vec<
 }
 
 fn fatal(error: StoreError) -> Failure {
-    engine::Error::from(error).into()
+    garret_core::Error::from(error).into()
 }
 
 /// Writes a key file that only this user can read. It is whole and synced when this returns.
-pub fn write_key_file(path: &Path, bytes: &[u8]) -> engine::Result<()> {
+pub fn write_key_file(path: &Path, bytes: &[u8]) -> garret_core::Result<()> {
     write_private(path, bytes)
         .map_err(|error| StoreError::new("write key file", path.display(), error).into())
 }

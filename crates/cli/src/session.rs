@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine::{Access, Error, Keys, LocalStore, Locked, Repository, Sharing, StoreErrorKind};
+use garret_core::{Access, Error, Keys, LocalStore, Locked, Repository, Sharing, StoreErrorKind};
 
 use crate::failure::Failure;
 use crate::state::{self, Admitted, Expected};
@@ -77,7 +77,7 @@ fn there(path: &Path) -> String {
     match find(path) {
         Ok(_) => return "back up into it, or choose an empty or new directory".to_owned(),
         Err(Failure::Engine(Error::NotARepository { .. })) => {}
-        Err(Failure::Engine(error)) => return engine::message(&error),
+        Err(Failure::Engine(error)) => return garret_core::message(&error),
         Err(_) => return format!("{shown} cannot be looked into"),
     }
     names.sort_unstable();
@@ -98,7 +98,7 @@ pub fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(archive) => sum = sum.saturating_add(archive.archive.original_len),
-            Err(error) => ui.report(&engine::message(&error)),
+            Err(error) => ui.report(&garret_core::message(&error)),
         }
     }
     Ok(sum)

@@ -11,9 +11,9 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use engine::{Access, Identity, Keys, Locked};
-use format::config::KeyMode;
-use format::{ConfigHash, KeyId, RepositoryId};
+use garret_core::{Access, Identity, Keys, Locked};
+use garret_format::config::KeyMode;
+use garret_format::{ConfigHash, KeyId, RepositoryId};
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 

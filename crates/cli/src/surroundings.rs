@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use engine::BackupOptions;
+use garret_core::BackupOptions;
 
 use crate::cache;
 use crate::failure::Failure;

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::SystemTime;
 
-use cli::sandbox;
+use garret_cli::sandbox;
 
 /// Needs a kernel with Landlock and seccomp.
 #[test]

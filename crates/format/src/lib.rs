@@ -2,7 +2,7 @@
 //!
 //! docs/format.md is the normative description; every table there has its struct here, and the hex examples there are what
 //! these encoders give. What comes in is untrusted: decoders are total, bounded before they allocate, and accept exactly
-//! one encoding of each object. Sealing, hashing and storing are the engine's.
+//! one encoding of each object. Sealing, hashing and storing are the core's.
 //!
 //! ```text
 //! config   what never changes           slot     the master key, wrapped

@@ -1,6 +1,6 @@
 //! A pack: header, groups, footer, trailer. docs/format.md, "Pack".
 //!
-//! Here are the plaintexts of the pieces and where they lie; sealing them is the engine's. Every group is a sealed frame
+//! Here are the plaintexts of the pieces and where they lie; sealing them is the core's. Every group is a sealed frame
 //! header of fixed length followed by a sealed body, so a pack can be walked from its start without the footer. The footer
 //! lists every group and every chunk, so that the index of a pack is one small read from its end.
 

@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
 
-use format::archive::{
+use garret_format::archive::{
     Archive, Content, FLAGS, Identity, Item, ItemKind, Side, Time, is_archive_name, is_safe_path,
     is_unseen, name_fault, new_name_fault,
 };
-use format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
-use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use format::slot::{Kdf, Slot};
-use format::{ChunkId, RepositoryId, SlotId};
+use garret_format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
+use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use garret_format::slot::{Kdf, Slot};
+use garret_format::{ChunkId, RepositoryId, SlotId};
 
 const ID: ChunkId = ChunkId::from_bytes([7; 32]);
 

@@ -9,17 +9,19 @@ mod common;
 mod decode;
 
 use common::samples;
-use format::archive::{Archive, Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time};
-use format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
-use format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
-use format::object::{Envelope, Kind};
-use format::pack::{
+use garret_format::archive::{
+    Archive, Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time,
+};
+use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
+use garret_format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
+use garret_format::object::{Envelope, Kind};
+use garret_format::pack::{
     Codec, FOOTER_LEN_MAX, Footer, FooterGroup, Frame, decode_body, decode_pack_header,
     decode_trailer, encode_lens, encode_pack_header, encode_trailer,
 };
-use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use format::slot::{Kdf, Slot};
-use format::{ChunkId, DecodeError, PackId, RepositoryId, SlotId};
+use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use garret_format::slot::{Kdf, Slot};
+use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SlotId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -434,7 +436,7 @@ proptest! {
 
 #[test]
 fn an_object_of_another_kind_or_version_is_refused_by_its_name() {
-    use format::DecodeErrorKind::{BadMagic, UnsupportedVersion};
+    use garret_format::DecodeErrorKind::{BadMagic, UnsupportedVersion};
     for sample in samples::all().into_iter().filter(|sample| sample.name == "config") {
         let kind_of = |at: usize, value: u8| {
             let mut bytes = sample.bytes.clone();
@@ -449,7 +451,7 @@ fn an_object_of_another_kind_or_version_is_refused_by_its_name() {
 
 #[test]
 fn unknown_features_are_told_before_what_they_may_have_changed() {
-    use format::DecodeErrorKind::UnsupportedFeatures;
+    use garret_format::DecodeErrorKind::UnsupportedFeatures;
     let config = samples::all().into_iter().find(|sample| sample.name == "config").unwrap();
     let mut bytes = config.bytes[..84].to_vec();
     bytes[40] = 4;

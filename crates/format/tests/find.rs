@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use format::ChunkId;
-use format::index::{Record, Tables, encode_segment};
+use garret_format::ChunkId;
+use garret_format::index::{Record, Tables, encode_segment};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -6,12 +6,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use cli::failure::Failure;
-use cli::render;
-use cli::suggest::{nearest, nearest_path};
-use cli::ui::Ui;
-use engine::{Error, NamedArchive, Progress, Repository, Selection};
-use format::archive::{Item, ItemKind};
+use garret_cli::failure::Failure;
+use garret_cli::render;
+use garret_cli::suggest::{nearest, nearest_path};
+use garret_cli::ui::Ui;
+use garret_core::{Error, NamedArchive, Progress, Repository, Selection};
+use garret_format::archive::{Item, ItemKind};
 
 use crate::location;
 
@@ -32,7 +32,7 @@ pub(crate) fn find(repository: &Repository, name: &str, ui: &Ui) -> Result<Named
     }
 }
 
-/// What stands in the way of a new archive of that name: the others, if it is so; else what the engine says.
+/// What stands in the way of a new archive of that name: the others, if it is so; else what the core says.
 pub(crate) fn in_the_way(repository: &Repository, name: &str, error: Error) -> Failure {
     let why = repository.archive_names().ok().and_then(|names| relative(&names, name));
     match (error, why) {
@@ -67,7 +67,7 @@ fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(found) => archives.push(found),
-            Err(error) => ui.report(&engine::message(&error)),
+            Err(error) => ui.report(&garret_core::message(&error)),
         }
     }
     let complete = archives.iter().filter(|found| found.archive.is_complete());
@@ -152,7 +152,7 @@ pub(crate) fn one_file(
     })?;
     let is_file = |item: &Item| matches!(item.kind, ItemKind::File(_) | ItemKind::HardLink(_));
     if let Some(item) = items.iter().find(|item| item.path == stored) {
-        let kind = engine::kind_name(&item.kind);
+        let kind = garret_core::kind_name(&item.kind);
         let other = || no_file(&stored, archive, &format!("it is a {kind}"));
         return is_file(item).then(|| stored.clone()).ok_or_else(other);
     }

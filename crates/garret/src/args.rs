@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
-use cli::suggest::nearest;
+use garret_cli::suggest::nearest;
 
 use crate::commands::Command;
 

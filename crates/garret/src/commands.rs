@@ -15,8 +15,8 @@ mod list;
 mod prune;
 
 use crate::demo;
-use cli::failure::Failure;
-use cli::ui::Ui;
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]

@@ -11,17 +11,17 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use engine::{
+use garret_core::{
     Access, AllocationMode, BackupOptions, Destination, Form, InitOptions, Input, KDF_DEFAULT,
     LocalStore, Locked, Repository, RestoreOptions, Secret, Selection, Sharing,
 };
-use format::config::KeyMode;
+use garret_format::config::KeyMode;
 use tempfile::TempDir;
 
-use cli::args::Threads;
-use cli::failure::Failure;
-use cli::ui::Ui;
-use cli::{render, surroundings};
+use garret_cli::args::Threads;
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
+use garret_cli::{render, surroundings};
 
 /// Free space beyond what the sizes say: directories, indexes, the packs that are being written.
 const SPARE_BYTES: u64 = 200_000_000;
@@ -133,7 +133,7 @@ fn totals(images: &[Image]) -> (u64, u64) {
 }
 
 fn make_repository(path: &Path) -> Result<PathBuf, Failure> {
-    let store = LocalStore::create(path, Sharing::Private).map_err(engine::Error::from)?;
+    let store = LocalStore::create(path, Sharing::Private).map_err(garret_core::Error::from)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let options = InitOptions {
         mode: KeyMode::None,
@@ -141,7 +141,7 @@ fn make_repository(path: &Path) -> Result<PathBuf, Failure> {
         kdf: KDF_DEFAULT,
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
-    engine::init(&store, &options, &mut |_, _| Ok(()))?;
+    garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
     Ok(path.to_owned())
 }
 
@@ -172,7 +172,7 @@ impl Tour<'_> {
     }
 
     fn open(&self, access: Access) -> Result<Repository, Failure> {
-        let store = LocalStore::open(&self.store).map_err(engine::Error::from)?;
+        let store = LocalStore::open(&self.store).map_err(garret_core::Error::from)?;
         let locked = Locked::find(Box::new(store))?;
         let keys = locked.unlock(Secret::None)?;
         let cache = Some(self.place.path().join("cache"));
@@ -183,7 +183,7 @@ impl Tour<'_> {
         let started = Instant::now();
         let mut repository = self.open(Access::Create)?;
         let inputs = self.images.iter().map(|image| Input::Path(image.path.clone())).collect();
-        let report = engine::backup(&mut repository, archive, inputs, &self.options, self.ui)?;
+        let report = garret_core::backup(&mut repository, archive, inputs, &self.options, self.ui)?;
         let seconds = started.elapsed().as_secs_f64();
         let len = report.archive.archive.original_len;
         let new = render::size(report.written.pack_bytes);
@@ -207,7 +207,14 @@ impl Tour<'_> {
         };
         let mut selection = Selection::new([wanted.clone()]);
         let destination = Destination::Directory(root.clone());
-        engine::restore(&repository, &archive, &mut selection, destination, &options, self.ui)?;
+        garret_core::restore(
+            &repository,
+            &archive,
+            &mut selection,
+            destination,
+            &options,
+            self.ui,
+        )?;
         let seconds = started.elapsed().as_secs_f64();
         self.ui.print(&timed_row("restore of one", image.len, seconds, "", ""))?;
         use std::os::unix::ffi::OsStrExt;

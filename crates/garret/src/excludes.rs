@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use cli::failure::Failure;
-use engine::Patterns;
+use garret_cli::failure::Failure;
+use garret_core::Patterns;
 
 /// The options that both commands have.
 #[derive(Debug, clap::Args)]

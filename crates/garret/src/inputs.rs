@@ -6,9 +6,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use cli::failure::Failure;
-use cli::pipes::{self, Producer, Unfit};
-use engine::Input;
+use garret_cli::failure::Failure;
+use garret_cli::pipes::{self, Producer, Unfit};
+use garret_core::Input;
 
 /// The arguments that say it.
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,7 @@ impl Inputs {
         let default = if self.from_command.is_some() { "output" } else { "stdin" };
         let name = self.stdin_name.as_deref().unwrap_or(OsStr::new(default)).as_bytes();
         let name = name.strip_prefix(b"/").unwrap_or(name);
-        if !format::archive::is_safe_path(name) {
+        if !garret_format::archive::is_safe_path(name) {
             return usage("--stdin-name must be a path without empty, . and .. parts");
         }
         let mut inputs = Vec::new();

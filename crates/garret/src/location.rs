@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use cli::failure::Failure;
-use format::archive::is_archive_name;
+use garret_cli::failure::Failure;
+use garret_format::archive::is_archive_name;
 
 use crate::placeholders;
 

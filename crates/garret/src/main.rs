@@ -1,4 +1,4 @@
-//! The program `garret`: attic's command line on the engine.
+//! The program `garret`: attic's command line on the core.
 //!
 //! ```text
 //! attic -> args -> commands/COMMAND: Args -> options -> one library call -> render -> stdout
@@ -20,11 +20,11 @@ mod placeholders;
 
 use std::process::ExitCode;
 
-use cli::ui::Ui;
+use garret_cli::ui::Ui;
 
 fn main() -> ExitCode {
-    cli::signals::catch();
-    cli::sandbox::hide_memory();
+    garret_cli::signals::catch();
+    garret_cli::sandbox::hide_memory();
     let ui = Ui::new("garret");
     let (words, warnings) = attic::rewrite(std::env::args_os().skip(1));
     // Who does not read them may still have the command.
@@ -33,5 +33,5 @@ fn main() -> ExitCode {
         Ok(command) => command.run(&ui),
         Err(error) => return args::refuse(&error),
     };
-    cli::failure::exit_code(result, &ui)
+    garret_cli::failure::exit_code(result, &ui)
 }

@@ -4,7 +4,7 @@
 //! `{now:%Y-%m-%d}`; `{{` and `}}` for braces. Out: the name, or what is wrong with it. Promises: what is not known is
 //! refused, so that no archive gets a name that nobody meant.
 
-use cli::surroundings;
+use garret_cli::surroundings;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 

@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
-use image::RawFile;
-use image::qcow2::{Outcome, parse};
+use garret_image::RawFile;
+use garret_image::qcow2::{Outcome, parse};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 

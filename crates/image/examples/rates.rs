@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use image::{Allocation, Attributes, Place, RawFile, Root, Sink, Source, Time};
+use garret_image::{Allocation, Attributes, Place, RawFile, Root, Sink, Source, Time};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 

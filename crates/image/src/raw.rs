@@ -2,7 +2,7 @@
 //!
 //! In: a place. Out: extents by SEEK_DATA/SEEK_HOLE, bytes by `pread`.
 //!
-//! Page cache manners. The engine reads every byte of a disk once, and whoever else works on this
+//! Page cache manners. The core reads every byte of a disk once, and whoever else works on this
 //! machine should not lose his cache to that. What was in the page cache before a read stays
 //! there; what the read brought in is dropped behind it. The question "was it there before?" is
 //! put with `preadv2(RWF_NOWAIT)`, which delivers only what is cached.

@@ -6,7 +6,9 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{disk_dir, extents, path_str, run, write_file};
-use image::{Detected, DeviceSink, Extent, Kind, RawFile, Sink, SinkErrorKind, Source, detect};
+use garret_image::{
+    Detected, DeviceSink, Extent, Kind, RawFile, Sink, SinkErrorKind, Source, detect,
+};
 
 /// A loop device, detached on drop.
 struct Loop(PathBuf);

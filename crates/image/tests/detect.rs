@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::{disk_dir, open, path_str, run, write_file};
-use image::{Detected, detect};
+use garret_image::{Detected, detect};
 
 fn detected(path: &Path) -> Detected {
     detect(&open(path), path)

@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{disk_dir, names, path_str, run};
-use image::{Allocation, Place, Root, Sink, SinkErrorKind};
+use garret_image::{Allocation, Place, Root, Sink, SinkErrorKind};
 
 /// A tmpfs of 1 MiB, unmounted on drop.
 struct SmallDisk(PathBuf);

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use common::images::{Image, KINDS, disturb, random_image, seeds, truncate};
 use common::qcow2::{divide_file, read_all};
 use common::{Random, disk_dir, path_str, run};
-use image::qcow2::{Doubt, Map, Outcome, RawViewError, parse, raw_view};
-use image::{Part, RawFile};
+use garret_image::qcow2::{Doubt, Map, Outcome, RawViewError, parse, raw_view};
+use garret_image::{Part, RawFile};
 
-fn view(path: &Path) -> Result<image::qcow2::RawView<Arc<RawFile>>, RawViewError> {
+fn view(path: &Path) -> Result<garret_image::qcow2::RawView<Arc<RawFile>>, RawViewError> {
     raw_view(Arc::new(RawFile::open(path, false).unwrap()), path)
 }
 

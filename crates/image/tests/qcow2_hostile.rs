@@ -16,8 +16,8 @@ use std::sync::Arc;
 use common::craft::{CLUSTER, Craft, hostile, packed_plain, sound};
 use common::qcow2::{Memory, divide, read_all};
 use common::{Random, disk_dir, path_str, run};
-use image::qcow2::{Doubt, Others, Outcome, others, parse, raw_view};
-use image::{Extents, RawFile, Source};
+use garret_image::qcow2::{Doubt, Others, Outcome, others, parse, raw_view};
+use garret_image::{Extents, RawFile, Source};
 
 /// Counts the bytes that each thread holds, and the most it ever held.
 struct Counting;
@@ -172,7 +172,7 @@ fn damaged_images_are_opaque_or_byte_for_byte_in_little_memory() {
         let (outcome, held) = most_held(|| parse(&*file).unwrap());
         assert!(held < 4 << 20, "seed {seed}: {held} bytes");
         if let Outcome::Qcow2(map) = &outcome
-            && map.layout.len(image::Part::Guest) > 64 << 20
+            && map.layout.len(garret_image::Part::Guest) > 64 << 20
         {
             continue;
         }

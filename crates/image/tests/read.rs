@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Random, disk_dir, extents, open, oracle, sparse_file, tmpfs_dir, write_file};
-use image::{
+use garret_image::{
     Extent, Extents, Kind, Layout, Lens, Part, PartSource, Piece, RawFile, Source, SourceErrorKind,
     lstat,
 };

@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{
     Random, blocks, disk_dir, extents, map, names, open, path_str, sparse_file, tmpfs_dir,
 };
-use image::{
+use garret_image::{
     Allocation, AllocationMap, At, Attributes, Extent, Extra, FileSink, Kind, Node, Place, Root,
     Sink, SinkErrorKind, Source, Time, lstat,
 };
@@ -614,7 +614,7 @@ fn no_link_that_the_archive_made_is_followed() {
     let place = |path| Place { path, followed: true };
     root.symlink(b"../outside", b"made", &ANY).unwrap();
     root.symlink(b"../outside/file", b"file", &ANY).unwrap();
-    let refused = |error: image::SinkError| assert_eq!(error.kind(), SinkErrorKind::Refused);
+    let refused = |error: garret_image::SinkError| assert_eq!(error.kind(), SinkErrorKind::Refused);
     refused(root.file(place(b"file"), 3, Allocation::Sparse).unwrap_err());
     for path in ["made", "own", "made/inner"] {
         refused(root.directory(place(path.as_bytes())).unwrap_err());

@@ -4,8 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::{Area, Key, Store, StoreError, StoreErrorKind};
-use format::PackId;
+use garret_core::{Area, Key, Store, StoreError, StoreErrorKind};
+use garret_format::PackId;
 
 /// The operations that are counted and can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

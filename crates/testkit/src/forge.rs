@@ -1,4 +1,4 @@
-//! Keys and boxes of a repository by hand, as docs/format.md says and without a line of the engine: what garret itself would
+//! Keys and boxes of a repository by hand, as docs/format.md says and without a line of the core: what garret itself would
 //! never write can be sealed so that it opens, and what it wrote can be opened without believing it.
 
 use std::ops::Range;
@@ -6,18 +6,18 @@ use std::ops::Range;
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
-use format::archive::{Archive, Item, ItemKind};
-use format::config::{Config, Seal};
-use format::object::{Envelope, Kind, NONCE_LEN, TAG_LEN, VERSION};
-use format::pack::{
+use garret_format::archive::{Archive, Item, ItemKind};
+use garret_format::config::{Config, Seal};
+use garret_format::object::{Envelope, Kind, NONCE_LEN, TAG_LEN, VERSION};
+use garret_format::pack::{
     Codec, Footer, FooterGroup, Frame, PACK_HEADER_LEN, SALT_LEN, SEALED_FRAME_LEN, TRAILER_LEN,
     encode_pack_header, encode_trailer,
 };
-use format::recipe::{CutterKind, Entry, Node, Recipe};
-use format::slot::{Kdf, Slot};
-use format::{ChunkId, PackId, RepositoryId, SegmentId};
+use garret_format::recipe::{CutterKind, Entry, Node, Recipe};
+use garret_format::slot::{Kdf, Slot};
+use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
-use engine::Key;
+use garret_core::Key;
 
 /// The keys that seal the boxes of one repository: none in mode none.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! A repository to experiment with: any store, cheap keys, each operation of the engine in one line.
+//! A repository to experiment with: any store, cheap keys, each operation of the core in one line.
 //!
 //! Every operation opens the repository anew, as a program would.
 
@@ -6,15 +6,15 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::{
+use garret_core::{
     Access, BackupOptions, BackupReport, CheckOptions, CheckReport, Compression, CutterChoice,
     Destination, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked, MemoryStore,
     Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection,
     Sharing, Store,
 };
-use format::archive::ItemKind;
-use format::config::KeyMode;
-use format::slot::Kdf;
+use garret_format::archive::ItemKind;
+use garret_format::config::KeyMode;
+use garret_format::slot::Kdf;
 
 /// Costs microseconds.
 pub const CHEAP_KDF: Kdf = Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
@@ -54,7 +54,7 @@ impl Progress for Recorder {
 /// What a restore to a directory gave.
 #[derive(Debug)]
 pub struct Restored {
-    /// The engine's report.
+    /// The core's report.
     pub report: RestoreReport,
     /// The problems.
     pub problems: Vec<String>,
@@ -86,7 +86,7 @@ impl Lab {
             kdf: CHEAP_KDF,
             now: 1_790_000_000,
         };
-        let made = engine::init(&*store(), &options, &mut |_, bytes| {
+        let made = garret_core::init(&*store(), &options, &mut |_, bytes| {
             key_file = bytes.to_vec();
             Ok(())
         });
@@ -143,7 +143,7 @@ impl Lab {
 
     /// Opens the repository.
     pub fn open(&self, access: Access) -> Result<Repository> {
-        self.open_reporting(access, &engine::Silent)
+        self.open_reporting(access, &garret_core::Silent)
     }
 
     /// Opens the repository; `progress` hears what is wrong with it.
@@ -172,7 +172,8 @@ impl Lab {
     ) -> Result<(BackupReport, Vec<String>)> {
         let recorder = Recorder::default();
         let mut repository = self.open(Access::Create)?;
-        let report = engine::backup(&mut repository, name, inputs, &self.options(), &recorder)?;
+        let report =
+            garret_core::backup(&mut repository, name, inputs, &self.options(), &recorder)?;
         Ok((report, recorder.problems()))
     }
 
@@ -199,13 +200,13 @@ impl Lab {
         let mut bytes = Vec::new();
         for item in repository.items(&archive)? {
             if matches!(item.kind, ItemKind::File(_)) {
-                engine::restore(
+                garret_core::restore(
                     &repository,
                     &archive,
                     &mut Selection::new([item.path]),
                     Destination::Stream(&mut bytes),
                     &self.restore_options(),
-                    &engine::Silent,
+                    &garret_core::Silent,
                 )?;
             }
         }
@@ -222,7 +223,7 @@ impl Lab {
         let recorder = Recorder::default();
         let repository = self.open(Access::Read)?;
         let archive = repository.archive(name)?;
-        let report = engine::restore(
+        let report = garret_core::restore(
             &repository,
             &archive,
             &mut Selection::default(),
@@ -236,8 +237,8 @@ impl Lab {
     /// Sparse, without owners.
     pub fn restore_options(&self) -> RestoreOptions {
         RestoreOptions {
-            allocation: engine::AllocationMode::Sparse,
-            form: engine::Form::Stored,
+            allocation: garret_core::AllocationMode::Sparse,
+            form: garret_core::Form::Stored,
             threads: self.threads,
             ..RestoreOptions::default()
         }
@@ -245,7 +246,7 @@ impl Lab {
 
     /// Removes an archive.
     pub fn delete(&self, name: &str) -> Result<()> {
-        engine::delete(&self.open(Access::Delete)?, &[name.to_owned()])
+        garret_core::delete(&self.open(Access::Delete)?, &[name.to_owned()])
     }
 
     /// Gives back space, and the problems.
@@ -253,7 +254,7 @@ impl Lab {
         let recorder = Recorder::default();
         let options = GcOptions { compression: self.compression, threads: self.threads };
         let mut repository = self.open(Access::Delete)?;
-        let report = engine::gc(&mut repository, &options, &recorder)?;
+        let report = garret_core::gc(&mut repository, &options, &recorder)?;
         Ok((report, recorder.problems()))
     }
 
@@ -270,7 +271,7 @@ impl Lab {
         let repository = self.open_reporting(Access::Check, &recorder)?;
         let options =
             CheckOptions { packs: true, archives: true, verify_data, threads: self.threads };
-        let report = engine::check(&repository, &options, &recorder)?;
+        let report = garret_core::check(&repository, &options, &recorder)?;
         Ok((report, recorder.problems()))
     }
 

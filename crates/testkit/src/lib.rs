@@ -1,5 +1,5 @@
 //! What the test suites share: images with a known content, stores that fail and lose power, the store's contract as a
-//! suite, and a [`Lab`] that runs the engine's operations in one line each. Dev only: it panics where a test would.
+//! suite, and a [`Lab`] that runs the core's operations in one line each. Dev only: it panics where a test would.
 //!
 //! ```text
 //! Image     deterministic disk content with holes; written dense or sparse, mutated, compared
@@ -7,7 +7,7 @@
 //! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
 //! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
-//! store_suite              the contract of `engine::Store`, clause by clause
+//! store_suite              the contract of `garret_core::Store`, clause by clause
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
 

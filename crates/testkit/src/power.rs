@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::{Key, MemoryStore, Store, StoreError};
+use garret_core::{Key, MemoryStore, Store, StoreError};
 
 use crate::Random;
 

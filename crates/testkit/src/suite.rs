@@ -1,12 +1,12 @@
-//! The contract of [`Store`], clause by clause, for any implementation. The words are those of `engine::Store`.
+//! The contract of [`Store`], clause by clause, for any implementation. The words are those of `garret_core::Store`.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use engine::{Area, Key, LockMode, Store, StoreErrorKind};
-use format::object::Kind;
-use format::{PackId, SegmentId, SlotId};
+use garret_core::{Area, Key, LockMode, Store, StoreErrorKind};
+use garret_format::object::Kind;
+use garret_format::{PackId, SegmentId, SlotId};
 
 use crate::Random;
 

@@ -2,12 +2,12 @@
 //!
 //! In: the field that holds the other store, and names of methods. Out: those methods, as items of `impl Store`.
 
-/// Methods of `engine::Store` that are those of the store in field `$inner`.
+/// Methods of `garret_core::Store` that are those of the store in field `$inner`.
 ///
 /// ```ignore
 /// impl Store for Counting {
-///     testkit::through!(inner: put, put_new, get, len, list, list_packs, delete, adopt, sweep, lock, pass_over);
-///     testkit::through!(inner: doubtful, notices, place);
+///     garret_testkit::through!(inner: put, put_new, get, len, list, list_packs, delete, adopt, sweep, lock, pass_over);
+///     garret_testkit::through!(inner: doubtful, notices, place);
 ///     fn sync(&self) -> Result<(), StoreError> { .. }
 /// }
 /// ```
@@ -15,76 +15,76 @@
 macro_rules! through {
     ($inner:ident: $($method:ident),+) => { $($crate::through!(@$method $inner);)+ };
     (@put $inner:ident) => {
-        fn put(&self, key: &::engine::Key, parts: &[&[u8]]) -> Result<(), ::engine::StoreError> {
+        fn put(&self, key: &::garret_core::Key, parts: &[&[u8]]) -> Result<(), ::garret_core::StoreError> {
             self.$inner.put(key, parts)
         }
     };
     (@put_new $inner:ident) => {
-        fn put_new(&self, key: &::engine::Key, bytes: &[u8]) -> Result<(), ::engine::StoreError> {
+        fn put_new(&self, key: &::garret_core::Key, bytes: &[u8]) -> Result<(), ::garret_core::StoreError> {
             self.$inner.put_new(key, bytes)
         }
     };
     (@get $inner:ident) => {
         fn get(
             &self,
-            key: &::engine::Key,
+            key: &::garret_core::Key,
             range: std::ops::Range<u64>,
-        ) -> Result<Vec<u8>, ::engine::StoreError> {
+        ) -> Result<Vec<u8>, ::garret_core::StoreError> {
             self.$inner.get(key, range)
         }
     };
     (@len $inner:ident) => {
-        fn len(&self, key: &::engine::Key) -> Result<u64, ::engine::StoreError> {
+        fn len(&self, key: &::garret_core::Key) -> Result<u64, ::garret_core::StoreError> {
             self.$inner.len(key)
         }
     };
     (@list $inner:ident) => {
-        fn list(&self, area: ::engine::Area) -> Result<Vec<::engine::Key>, ::engine::StoreError> {
+        fn list(&self, area: ::garret_core::Area) -> Result<Vec<::garret_core::Key>, ::garret_core::StoreError> {
             self.$inner.list(area)
         }
     };
     (@list_packs $inner:ident) => {
-        fn list_packs(&self) -> Result<Vec<(::format::PackId, u64)>, ::engine::StoreError> {
+        fn list_packs(&self) -> Result<Vec<(::garret_format::PackId, u64)>, ::garret_core::StoreError> {
             self.$inner.list_packs()
         }
     };
     (@delete $inner:ident) => {
-        fn delete(&self, key: &::engine::Key) -> Result<(), ::engine::StoreError> {
+        fn delete(&self, key: &::garret_core::Key) -> Result<(), ::garret_core::StoreError> {
             self.$inner.delete(key)
         }
     };
     (@adopt $inner:ident) => {
-        fn adopt(&self, key: &::engine::Key) -> Result<(), ::engine::StoreError> {
+        fn adopt(&self, key: &::garret_core::Key) -> Result<(), ::garret_core::StoreError> {
             self.$inner.adopt(key)
         }
     };
     (@sync $inner:ident) => {
-        fn sync(&self) -> Result<(), ::engine::StoreError> {
+        fn sync(&self) -> Result<(), ::garret_core::StoreError> {
             self.$inner.sync()
         }
     };
     (@sweep $inner:ident) => {
-        fn sweep(&self) -> Result<(), ::engine::StoreError> {
+        fn sweep(&self) -> Result<(), ::garret_core::StoreError> {
             self.$inner.sweep()
         }
     };
     (@lock $inner:ident) => {
         fn lock(
             &self,
-            mode: ::engine::LockMode,
+            mode: ::garret_core::LockMode,
             patience: std::time::Duration,
             waiting: &mut dyn FnMut(&str),
-        ) -> Result<Box<dyn ::engine::Guard>, ::engine::StoreError> {
+        ) -> Result<Box<dyn ::garret_core::Guard>, ::garret_core::StoreError> {
             self.$inner.lock(mode, patience, waiting)
         }
     };
     (@doubtful $inner:ident) => {
-        fn doubtful(&self) -> Result<Vec<String>, ::engine::StoreError> {
+        fn doubtful(&self) -> Result<Vec<String>, ::garret_core::StoreError> {
             self.$inner.doubtful()
         }
     };
     (@pass_over $inner:ident) => {
-        fn pass_over(&self, key: &::engine::Key) {
+        fn pass_over(&self, key: &::garret_core::Key) {
             self.$inner.pass_over(key);
         }
     };

@@ -13,11 +13,11 @@ mod restore;
 use std::ffi::OsString;
 use std::path::Path;
 
-use cli::failure::Failure;
-use cli::ui::Ui;
-use cli::{session, state};
-use engine::{Access, Error, NamedArchive, Repository};
-use format::archive::{Item, ItemKind};
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
+use garret_cli::{session, state};
+use garret_core::{Access, Error, NamedArchive, Repository};
+use garret_format::archive::{Item, ItemKind};
 
 use crate::args::{Line, unknown};
 use crate::location::Place;
@@ -104,7 +104,7 @@ fn report(failure: Failure, ui: &Ui) {
         Failure::Fatal(text) | Failure::Usage(text) => ui.report(&text),
         // Why nothing was stored was reported when it happened.
         Failure::Engine(Error::NothingStored) | Failure::NobodyReads(_) => {}
-        Failure::Engine(error) => ui.report(&engine::message(&error)),
+        Failure::Engine(error) => ui.report(&garret_core::message(&error)),
     }
 }
 

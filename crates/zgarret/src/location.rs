@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use cli::failure::Failure;
-use engine::Error;
+use garret_cli::failure::Failure;
+use garret_core::Error;
 
 const AREA: &[u8] = b"/backups";
 
@@ -32,7 +32,7 @@ pub(crate) enum Parents {
 }
 
 impl Place {
-    /// An error of the engine about this archive, in zbackup's words where it has some.
+    /// An error of the core about this archive, in zbackup's words where it has some.
     pub(crate) fn failure(&self, error: Error) -> Failure {
         match error {
             Error::ArchiveMissing(_) => self.missing(),

@@ -1,4 +1,4 @@
-//! The program `zgarret`: zbackup's command line on the engine.
+//! The program `zgarret`: zbackup's command line on the core.
 //!
 //! ```text
 //! args: flags out of the line -> commands/COMMAND: words -> options -> one library call -> render -> stdout
@@ -19,15 +19,15 @@ mod usage;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cli::failure::Failure;
-use cli::ui::Ui;
-use engine::Progress;
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
+use garret_core::Progress;
 
 use args::Request;
 
 fn main() -> ExitCode {
-    cli::signals::catch();
-    cli::sandbox::hide_memory();
+    garret_cli::signals::catch();
+    garret_cli::sandbox::hide_memory();
     let ui = Ui::unnamed();
     let parsed = args::parse(std::env::args_os().skip(1));
     ui.set_quiet(parsed.silent);
@@ -53,13 +53,13 @@ fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
             ui.complain(&text);
             true
         }
-        Err(Failure::Engine(engine::Error::WrongPassphrase)) => {
+        Err(Failure::Engine(garret_core::Error::WrongPassphrase)) => {
             ui.complain("Invalid password specified");
             true
         }
-        Err(Failure::Engine(engine::Error::NothingStored)) if ui.problem_count() > 0 => true,
+        Err(Failure::Engine(garret_core::Error::NothingStored)) if ui.problem_count() > 0 => true,
         Err(Failure::Engine(error)) => {
-            ui.complain(&engine::message(&error));
+            ui.complain(&garret_core::message(&error));
             true
         }
         Err(Failure::Usage(text)) => {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use cli::args::{available_threads, compression};
-use engine::Compression;
+use garret_cli::args::{available_threads, compression};
+use garret_core::Compression;
 
 use crate::sizes;
 

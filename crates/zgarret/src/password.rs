@@ -6,12 +6,12 @@
 use std::fs::File;
 use std::path::Path;
 
-use cli::failure::Failure;
-use cli::secrets::{self, Passphrase};
-use cli::state::Expected;
-use cli::ui::Ui;
-use engine::{Error, Keys, Locked, Progress};
-use format::config::KeyMode;
+use garret_cli::failure::Failure;
+use garret_cli::secrets::{self, Passphrase};
+use garret_cli::state::Expected;
+use garret_cli::ui::Ui;
+use garret_core::{Error, Keys, Locked, Progress};
+use garret_format::config::KeyMode;
 
 use crate::args::PasswordFlag;
 use crate::location::reason;

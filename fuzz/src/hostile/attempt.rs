@@ -7,11 +7,11 @@
 use std::io::{self, Cursor, Write};
 use std::time::Duration;
 
-use engine::{
+use garret_core::{
     Access, BackupOptions, CheckOptions, Compression, Destination, GcOptions, Input, KeepRules,
     Locked, NamedArchive, Repository, RestoreOptions, Result, Secret, Selection, Silent, Store,
 };
-use format::archive::{Item, ItemKind, Time};
+use garret_format::archive::{Item, ItemKind, Time};
 use jiff::tz::TimeZone;
 
 use super::base::Sealed;
@@ -44,13 +44,13 @@ impl Subject<'_> {
         let key_id = self.sealed.and_then(|sealed| sealed.key_id);
         let locked = Locked::find((self.store)()?)?.with_patience(Duration::ZERO).expecting(key_id);
         let secret = match self.sealed {
-            Some(_) => Secret::Passphrase(testkit::PASSPHRASE),
+            Some(_) => Secret::Passphrase(garret_testkit::PASSPHRASE),
             None => Secret::None,
         };
         let keys = locked.unlock(secret)?;
         if keys.id() != key_id {
             // That another repository is in its place is for the program to notice: security.md, "What a client knows".
-            return Err(engine::Error::WrongPassphrase);
+            return Err(garret_core::Error::WrongPassphrase);
         }
         Repository::open(locked, keys, access, None, &Silent)
     }
@@ -65,7 +65,7 @@ impl Subject<'_> {
         }
         if let [first, .., last] = loaded.as_slice() {
             let mut all = Selection::default();
-            let _ = engine::diff(&repository, first, last, &mut all, 1, &Silent);
+            let _ = garret_core::diff(&repository, first, last, &mut all, 1, &Silent);
         }
         let _ = repository.stored_len()?;
         Ok(())
@@ -74,18 +74,26 @@ impl Subject<'_> {
     fn read_archive(&self, repository: &Repository, archive: &NamedArchive) -> Result<()> {
         let items = repository.items(archive)?;
         for item in items.iter().filter(|item| matches!(item.kind, ItemKind::File(_))).take(8) {
-            let _ = engine::file_info(repository, archive, &item.path, &Silent);
+            let _ = garret_core::file_info(repository, archive, &item.path, &Silent);
             let mut bytes = Bounded(Vec::new());
             let mut one = Selection::new([item.path.clone()]);
             let to = Destination::Stream(&mut bytes);
-            let restored = engine::restore(repository, archive, &mut one, to, &options(), &Silent);
+            let restored =
+                garret_core::restore(repository, archive, &mut one, to, &options(), &Silent);
             if restored.is_ok_and(|report| report.problem_count == 0) {
                 self.compare(archive, item, &bytes.0);
             }
         }
         let mut all = Selection::default();
-        engine::restore(repository, archive, &mut all, Destination::Nowhere, &options(), &Silent)?;
-        engine::archive_packs(repository, archive).map(drop)
+        garret_core::restore(
+            repository,
+            archive,
+            &mut all,
+            Destination::Nowhere,
+            &options(),
+            &Silent,
+        )?;
+        garret_core::archive_packs(repository, archive).map(drop)
     }
 
     /// Nobody without the key can have made an archive say anything else.
@@ -100,7 +108,7 @@ impl Subject<'_> {
     fn check(&self) -> Result<()> {
         let repository = self.open(Access::Check)?;
         let options = CheckOptions { packs: true, archives: true, verify_data: true, threads: 1 };
-        engine::check(&repository, &options, &Silent).map(drop)
+        garret_core::check(&repository, &options, &Silent).map(drop)
     }
 
     fn collect(&self) -> Result<()> {
@@ -109,24 +117,24 @@ impl Subject<'_> {
         let archives = names.iter().filter_map(|name| repository.archive(name).ok()).collect();
         let rules = KeepRules { daily: 1, ..KeepRules::default() };
         let now = Time { secs: 1_790_000_000, nanos: 0 };
-        let plan = engine::plan_prune(archives, &rules, now, &TimeZone::UTC)?;
+        let plan = garret_core::plan_prune(archives, &rules, now, &TimeZone::UTC)?;
         let drop: Vec<String> = plan
             .into_iter()
             .filter(|decision| decision.kept.is_none())
             .map(|decision| decision.archive.name)
             .collect();
-        let planned = engine::plan_gc(&repository, &drop, &Silent)?;
+        let planned = garret_core::plan_gc(&repository, &drop, &Silent)?;
         let _ = planned.freed_bytes();
-        engine::delete(&repository, &drop)?;
+        garret_core::delete(&repository, &drop)?;
         let options = GcOptions { compression: Compression::default(), threads: 1 };
-        engine::gc(&mut repository, &options, &Silent).map(std::mem::drop)
+        garret_core::gc(&mut repository, &options, &Silent).map(std::mem::drop)
     }
 
     fn add(&self) -> Result<()> {
         let mut repository = self.open(Access::Create)?;
         let options = BackupOptions { threads: 1, base: "/".into(), ..BackupOptions::default() };
         let input = Input::Stream { name: b"image".to_vec(), reader: Box::new(Cursor::new(NEW.1)) };
-        engine::backup(&mut repository, NEW.0, vec![input], &options, &Silent).map(drop)
+        garret_core::backup(&mut repository, NEW.0, vec![input], &options, &Silent).map(drop)
     }
 }
 

@@ -1,19 +1,19 @@
 //! What the targets begin with: repositories that are as they should be.
 //!
 //! In: changes for the one that is made by hand. Out: objects, always in the same order, and of the encrypted one what is in
-//! its archives. That one is made by the engine, once for a process, with random keys.
+//! its archives. That one is made by the core, once for a process, with random keys.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use engine::Key;
-use format::KeyId;
-use format::archive::{Content, Device, Identity, Item, ItemKind, Side, Time};
-use format::config::KeyMode;
-use format::pack::Codec;
-use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use image::{AllocationMap, Extent};
-use testkit::{Lab, Random};
+use garret_core::Key;
+use garret_format::KeyId;
+use garret_format::archive::{Content, Device, Identity, Item, ItemKind, Side, Time};
+use garret_format::config::KeyMode;
+use garret_format::pack::Codec;
+use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use garret_image::{AllocationMap, Extent};
+use garret_testkit::{Lab, Random};
 
 use super::making::{Changes, Making};
 

@@ -4,17 +4,17 @@
 //! hashed, sealed or named, so that a change of content, item, frame, footer, segment or archive is one that who holds the
 //! storage can make; and once more as an object. Nothing is random: the same input gives the same bytes.
 
-use engine::Key;
-use format::archive::{Archive, Item, Time};
-use format::config::{Config, Features, KeyMode, Seal};
-use format::index::{GroupRow, PackRow, Record, encode_segment};
-use format::object::{Kind, NONCE_LEN};
-use format::pack::{
+use garret_core::Key;
+use garret_format::archive::{Archive, Item, Time};
+use garret_format::config::{Config, Features, KeyMode, Seal};
+use garret_format::index::{GroupRow, PackRow, Record, encode_segment};
+use garret_format::object::{Kind, NONCE_LEN};
+use garret_format::pack::{
     Codec, Footer, FooterGroup, Frame, encode_lens, encode_pack_header, encode_trailer,
 };
-use format::recipe::{Entry, Recipe};
-use format::{ChunkId, PackId, RepositoryId, SegmentId};
-use testkit::{Forge, leaf, nonce, plain_id};
+use garret_format::recipe::{Entry, Recipe};
+use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
+use garret_testkit::{Forge, leaf, nonce, plain_id};
 
 use super::input::Input;
 

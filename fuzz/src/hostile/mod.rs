@@ -1,4 +1,4 @@
-//! Hostile repositories and hostile destinations: what the targets do with the engine, and the test `hostile` with every file
+//! Hostile repositories and hostile destinations: what the targets do with the core, and the test `hostile` with every file
 //! of their corpora.
 //!
 //! In: any bytes, read as choices. Out: nothing. Promises checked, in [`open_repository`] and [`open_directory`] for whatever

@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use engine::LocalStore;
+use garret_core::LocalStore;
 
 use super::attempt::Subject;
 use super::base::sealed;
@@ -22,7 +22,7 @@ pub fn open_directory(bytes: &[u8]) {
     let input = &mut Input(bytes);
     let sealed = (input.below(2) == 1).then(sealed);
     let objects = altered(sealed.map(|sealed| &sealed.objects), input);
-    let archive = objects.iter().find(|(key, _)| matches!(key, engine::Key::Archive(_)));
+    let archive = objects.iter().find(|(key, _)| matches!(key, garret_core::Key::Archive(_)));
     let scratch = Scratch::new(archive.map_or(&[], |(_, bytes)| bytes));
     let root = scratch.path("repository");
     let mut paths: Vec<PathBuf> = ["tmp", "tmp/00000000000000000000000000000000", "README"]
@@ -37,7 +37,7 @@ pub fn open_directory(bytes: &[u8]) {
     for _ in 0..1 + input.below(4) {
         exchange(&root, &paths, input);
     }
-    let open = || Ok(Box::new(LocalStore::open(&root)?) as Box<dyn engine::Store>);
+    let open = || Ok(Box::new(LocalStore::open(&root)?) as Box<dyn garret_core::Store>);
     Subject { store: &open, sealed }.try_everything();
     scratch.assert_untouched();
 }

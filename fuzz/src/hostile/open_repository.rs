@@ -3,9 +3,9 @@
 //! In: bytes, read as changes of a sound repository with encryption or without: of byte strings, then of objects. Out: see
 //! [`Subject::try_everything`].
 
-use engine::{Key, MemoryStore};
-use format::archive::is_archive_name;
-use format::{PackId, SegmentId, SlotId};
+use garret_core::{Key, MemoryStore};
+use garret_format::archive::is_archive_name;
+use garret_format::{PackId, SegmentId, SlotId};
 
 use super::attempt::Subject;
 use super::base::{Objects, plain, sealed};
@@ -21,7 +21,7 @@ pub fn open_repository(bytes: &[u8]) {
         exchange(&mut objects, input);
     }
     let store = MemoryStore::from_objects(objects);
-    let open = || Ok(Box::new(store.clone()) as Box<dyn engine::Store>);
+    let open = || Ok(Box::new(store.clone()) as Box<dyn garret_core::Store>);
     Subject { store: &open, sealed }.try_everything();
 }
 

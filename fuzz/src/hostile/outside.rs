@@ -1,4 +1,4 @@
-//! What is none of the engine's business, beside what is.
+//! What is none of the core's business, beside what is.
 //!
 //! In: nothing. Out: a directory that goes when it is dropped, with a directory `outside` in it. Promise checked by
 //! [`Scratch::assert_untouched`]: names, types, bytes, modes, owners, times and link targets in there are what they were.

@@ -9,13 +9,13 @@ use std::os::unix::fs::{lchown, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use engine::{
+use garret_core::{
     Access, AllocationMode, Destination, FileMetadata, Form, Locked, MemoryStore, Repository,
     RestoreOptions, Result, Secret, Selection, Silent,
 };
-use format::archive::{Device, Item, ItemKind, Side};
-use format::pack::Codec;
-use format::recipe::{CutterKind, Entry, Node, Recipe};
+use garret_format::archive::{Device, Item, ItemKind, Side};
+use garret_format::pack::Codec;
+use garret_format::recipe::{CutterKind, Entry, Node, Recipe};
 
 use super::base::{content, item, sized};
 use super::input::Input;
@@ -82,7 +82,7 @@ fn restore(
     let keys = locked.unlock(Secret::None)?;
     let repository = Repository::open(locked, keys, Access::Read, None, &Silent)?;
     let archive = repository.archive("a")?;
-    engine::restore(&repository, &archive, selection, to, options, &Silent).map(drop)
+    garret_core::restore(&repository, &archive, selection, to, options, &Silent).map(drop)
 }
 
 /// Whether links can be made somebody else's. A link of this user's own is followed where the archive says so.

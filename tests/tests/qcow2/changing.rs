@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use engine::{AllocationMode, Form, Problem, Progress};
+use garret_core::{AllocationMode, Form, Problem, Progress};
+use garret_testkit::{Lab, data_map};
 use rustix::fs::{FallocateFlags, fallocate};
-use testkit::{Lab, data_map};
 
 use super::common::images::Image;
 use super::common::{Random, disk_dir, path_str, run, tmpfs_dir};

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::{CutterChoice, Written};
-use format::recipe::CutterKind;
-use testkit::{Image as Disk, Lab};
+use garret_core::{CutterChoice, Written};
+use garret_format::recipe::CutterKind;
+use garret_testkit::{Image as Disk, Lab};
 
 use super::common::images::{Image, mbr};
 use super::common::{Random, disk_dir, path_str, run};
@@ -128,7 +128,7 @@ fn partitioned(partitions: &[(u32, &[u8])]) -> Vec<u8> {
 
 /// The same two partitions on a disk of old tools and on one of new tools.
 fn old_and_new() -> [Vec<u8>; 2] {
-    // The second begins beyond the first window of the engine, off the grid in another way.
+    // The second begins beyond the first window of the core, off the grid in another way.
     let one = Disk::generate(31, (5 << 20) + 3 * 512).bytes;
     let two = Disk::noise(32, (9 << 20) + 512).bytes;
     let behind = 63 + (one.len() / 512) as u32;

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use engine::{Access, AllocationMode, Destination, Form};
+use garret_core::{Access, AllocationMode, Destination, Form};
 
-use testkit::Recorder;
+use garret_testkit::Recorder;
 
 use super::common::craft::{Craft, hostile, sound};
 use super::common::{Random, disk_dir};
@@ -63,7 +63,8 @@ fn check(crafts: &[Craft]) -> [usize; 2] {
     let repository = lab.open(Access::Read).unwrap();
     let archive = repository.archive("a").unwrap();
     for item in repository.items(&archive).unwrap() {
-        let _error = engine::file_info(&repository, &archive, &item.path, &engine::Silent);
+        let _error =
+            garret_core::file_info(&repository, &archive, &item.path, &garret_core::Silent);
     }
     drop(repository);
     lab.check();

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::{AllocationMode, Destination, Form, Key, MemoryStore, Store};
-use format::archive::{Content, ItemKind, Side};
-use image::qcow2::{Outcome, parse};
-use image::{Part, PartSource, RawFile, Source};
-use testkit::{Image as Disk, Lab};
+use garret_core::{AllocationMode, Destination, Form, Key, MemoryStore, Store};
+use garret_format::archive::{Content, ItemKind, Side};
+use garret_image::qcow2::{Outcome, parse};
+use garret_image::{Part, PartSource, RawFile, Source};
+use garret_testkit::{Image as Disk, Lab};
 
 use super::common::craft::{Craft, fragmented};
 use super::common::{Random, disk_dir};
@@ -120,7 +120,7 @@ fn a_lost_layout_is_told_and_no_wrong_byte_is_restored() {
         assert!(streamed.is_empty() && result.is_err());
     }
     let nowhere = options(&lab, AllocationMode::Sparse, Form::Stored);
-    let done = restore(&lab, "second", None, Destination::Nowhere, &nowhere, &engine::Silent);
+    let done = restore(&lab, "second", None, Destination::Nowhere, &nowhere, &garret_core::Silent);
     assert_eq!(done.unwrap().problem_count, 1, "a restore to nowhere");
     // The next backup heals.
     lab.backup_path("third", &path).unwrap();

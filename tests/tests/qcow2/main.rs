@@ -1,4 +1,4 @@
-//! qcow2 images through the engine, with qemu-img as the oracle: files come back byte for byte, disks as `qemu-img convert`
+//! qcow2 images through the core, with qemu-img as the oracle: files come back byte for byte, disks as `qemu-img convert`
 //! gives them, and a disk shares its chunks with its copies whatever they are kept in.
 //!
 //! Random cases print their seed; GARRET_QCOW2_SEEDS=1000..2000 runs others.
@@ -21,13 +21,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use engine::{
+use garret_core::{
     Access, AllocationMode, BackupReport, Compression, Destination, FileInfo, Form, Input,
     MemoryStore, Progress, RestoreOptions, RestoreReport, Result, Selection,
 };
-use format::archive::Item;
-use format::config::KeyMode;
-use testkit::Lab;
+use garret_format::archive::Item;
+use garret_format::config::KeyMode;
+use garret_testkit::Lab;
 
 /// A repository without keys: equal content has equal ids in any of them.
 fn lab(threads: usize) -> (Lab, MemoryStore) {
@@ -45,7 +45,7 @@ fn options(lab: &Lab, allocation: AllocationMode, form: Form) -> RestoreOptions 
 fn backup(lab: &Lab, name: &str, path: &Path, progress: &dyn Progress) -> Result<BackupReport> {
     let mut repository = lab.open(Access::Create)?;
     let inputs = vec![Input::Path(path.to_owned())];
-    engine::backup(&mut repository, name, inputs, &lab.options(), progress)
+    garret_core::backup(&mut repository, name, inputs, &lab.options(), progress)
 }
 
 /// Restores what is stored of `path`, or everything, heard by `progress`.
@@ -61,7 +61,7 @@ fn restore(
     let archive = repository.archive(name)?;
     let paths = path.map(|path| path.as_os_str().as_bytes().to_vec());
     let mut selection = Selection::new(paths);
-    engine::restore(&repository, &archive, &mut selection, destination, options, progress)
+    garret_core::restore(&repository, &archive, &mut selection, destination, options, progress)
 }
 
 /// What is written of the file at `path` to a pipe, and how that ended.
@@ -69,7 +69,7 @@ fn stream(lab: &Lab, name: &str, path: &Path, form: Form) -> (Vec<u8>, Result<Re
     let mut bytes = Vec::new();
     let options = options(lab, AllocationMode::Sparse, form);
     let destination = Destination::Stream(&mut bytes);
-    let result = restore(lab, name, Some(path), destination, &options, &engine::Silent);
+    let result = restore(lab, name, Some(path), destination, &options, &garret_core::Silent);
     (bytes, result)
 }
 
@@ -93,7 +93,7 @@ fn info(lab: &Lab, name: &str, path: &Path) -> FileInfo {
     let repository = lab.open(Access::Read).unwrap();
     let archive = repository.archive(name).unwrap();
     let stored = path.strip_prefix("/").unwrap().as_os_str().as_bytes();
-    engine::file_info(&repository, &archive, stored, &engine::Silent).unwrap().unwrap()
+    garret_core::file_info(&repository, &archive, stored, &garret_core::Silent).unwrap().unwrap()
 }
 
 /// The files below a directory, sorted.

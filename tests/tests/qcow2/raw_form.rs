@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use engine::{AllocationMode, Form};
-use testkit::{FaultStore, Verb};
+use garret_core::{AllocationMode, Form};
+use garret_testkit::{FaultStore, Verb};
 
 use super::common::images::Image;
 use super::common::{Random, disk_dir, path_str};

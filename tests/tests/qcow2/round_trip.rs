@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::{Access, AllocationMode, Destination, Form, Progress};
-use testkit::{Lab, data_map};
+use garret_core::{Access, AllocationMode, Destination, Form, Progress};
+use garret_testkit::{Lab, data_map};
 
 use super::common::images::{KINDS, convert, disturb, random_image, seeds, truncate};
 use super::common::{Random, disk_dir, path_str, run, tmpfs_dir};
@@ -34,7 +34,7 @@ impl Progress for Sum {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn problem(&self, problem: &engine::Problem) {
+    fn problem(&self, problem: &garret_core::Problem) {
         panic!("{}", problem.text);
     }
 }
@@ -166,7 +166,7 @@ fn check_disks(lab: &Lab, stored: &[Stored], dir: &Path, allocation: AllocationM
             expected.push(path);
         } else {
             let said = done.problems.iter().find(|text| text.contains(name)).unwrap();
-            let error = engine::message(&result.unwrap_err());
+            let error = garret_core::message(&result.unwrap_err());
             assert!(file.may_fail || file.has_backing, "{said}");
             for text in [said, &error] {
                 assert!(file.may_fail || text.contains("backing file"), "{name}: {text}");

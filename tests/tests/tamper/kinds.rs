@@ -1,9 +1,9 @@
 //! Objects and boxes of one kind in the place of another, and in versions that are not ours.
 
-use engine::Key;
-use format::SegmentId;
-use format::object::{Envelope, Kind, NONCE_LEN, VERSION};
-use format::pack::encode_trailer;
+use garret_core::Key;
+use garret_format::SegmentId;
+use garret_format::object::{Envelope, Kind, NONCE_LEN, VERSION};
+use garret_format::pack::encode_trailer;
 
 use super::places::{BROKEN, NO_PACK};
 use super::{Case, End, Family, Objects, World, archive, packs, segments, slots, without_index};

@@ -14,10 +14,10 @@ mod places;
 
 use std::collections::BTreeMap;
 
-use engine::{Access, Compression, Key, Locked, MemoryStore, Repository, Secret};
-use format::RepositoryId;
-use format::config::{Config, KeyMode};
-use testkit::{CHEAP_KDF, Forge, Lab, PASSPHRASE, Random};
+use garret_core::{Access, Compression, Key, Locked, MemoryStore, Repository, Secret};
+use garret_format::RepositoryId;
+use garret_format::config::{Config, KeyMode};
+use garret_testkit::{CHEAP_KDF, Forge, Lab, PASSPHRASE, Random};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 type Contents = BTreeMap<String, Vec<u8>>;
@@ -133,11 +133,11 @@ impl World {
     /// Whether these objects are opened, with the passphrase, by who knows which key it must give.
     fn opens(&self, objects: &Objects) -> Result<Lab, String> {
         let store = MemoryStore::from_objects(objects.clone());
-        let text = |error| engine::message(&error);
+        let text = |error| garret_core::message(&error);
         let locked = Locked::find(Box::new(store.clone())).map_err(text)?;
         let locked = locked.expecting(self.lab.keys.id());
         let keys = locked.unlock(Secret::Passphrase(PASSPHRASE)).map_err(text)?;
-        Repository::open(locked, keys.clone(), Access::Read, None, &engine::Silent)
+        Repository::open(locked, keys.clone(), Access::Read, None, &garret_core::Silent)
             .map_err(text)?;
         let mut lab = Lab::existing(move || Box::new(store.clone()), keys);
         lab.compression = Compression::None;
@@ -156,7 +156,7 @@ impl World {
                     assert!(said != *name && bytes == self.contents[&said], "{what}: other bytes");
                     renamed += 1;
                 }
-                Err(error) => errors.push(engine::message(&error)),
+                Err(error) => errors.push(garret_core::message(&error)),
             }
         }
         (exact, renamed, errors)

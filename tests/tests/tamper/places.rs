@@ -1,10 +1,10 @@
 //! Boxes and objects in other places and of other repositories, older states, configurations and keys.
 
-use engine::{Key, MemoryStore};
-use format::RepositoryId;
-use format::config::{Config, KeyMode, Seal};
-use format::pack::{PACK_HEADER_LEN, encode_trailer};
-use testkit::PackBox;
+use garret_core::{Key, MemoryStore};
+use garret_format::RepositoryId;
+use garret_format::config::{Config, KeyMode, Seal};
+use garret_format::pack::{PACK_HEADER_LEN, encode_trailer};
+use garret_testkit::PackBox;
 
 use super::{
     Case, End, Family, Objects, SIBLING, World, archive, packs, segments, slots, without_index,

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use chunker::{
+use garret_chunker::{
     Cutter, FastCdc, PAGE, PUBLIC_PAGE_KEY, PageCutter, Piece, Segment, Sizes, Stitcher,
 };
 
@@ -40,7 +40,7 @@ pub fn sizes(min_pages: usize, target_pages: usize, max_pages: usize) -> Sizes {
     Sizes::new(min_pages * PAGE, target_pages * PAGE, max_pages * PAGE).unwrap()
 }
 
-/// The first acceptable gear table from `seed` on, found as the engine finds one.
+/// The first acceptable gear table from `seed` on, found as the core finds one.
 pub fn keyed_fastcdc(sizes: Sizes, seed: u64) -> FastCdc {
     let mut random = Random::new(seed);
     loop {

@@ -3,17 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
 
-use format::archive::{Archive, Content, Device, Identity, Item, ItemKind, Side, Time};
-use format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
-use format::index::{Counts, GroupRow, PackRow, Record, Tables, encode_segment, first_eight};
-use format::object::{Envelope, Kind};
-use format::pack::{
+use garret_format::archive::{Archive, Content, Device, Identity, Item, ItemKind, Side, Time};
+use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
+use garret_format::index::{
+    Counts, GroupRow, PackRow, Record, Tables, encode_segment, first_eight,
+};
+use garret_format::object::{Envelope, Kind};
+use garret_format::pack::{
     Codec, Footer, FooterGroup, Frame, SEALED_FRAME_LEN, decode_pack_header, decode_trailer,
     encode_lens, encode_pack_header, encode_trailer,
 };
-use format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use format::slot::{Kdf, Slot};
-use format::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
+use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use garret_format::slot::{Kdf, Slot};
+use garret_format::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
 
 /// The id of a chunk in an unencrypted repository.
 pub(super) fn id_of(content: &[u8]) -> ChunkId {
@@ -244,24 +246,24 @@ pub(super) fn inner() -> Node {
 }
 
 pub(super) fn allocation() -> Vec<u8> {
-    let mut map = image::AllocationMap::new();
+    let mut map = garret_image::AllocationMap::new();
     let hole_len = (1 << 20) - 4096;
-    map.push(image::Extent::Data { offset: 0, len: 4096 });
-    map.push(image::Extent::Hole { offset: 4096, len: hole_len });
-    map.push(image::Extent::Data { offset: 4096 + hole_len, len: 11 });
+    map.push(garret_image::Extent::Data { offset: 0, len: 4096 });
+    map.push(garret_image::Extent::Hole { offset: 4096, len: hole_len });
+    map.push(garret_image::Extent::Data { offset: 4096 + hole_len, len: 11 });
     map.encode()
 }
 
 /// Two clusters of 64 KiB, in the file the other way round, behind a header of one.
-pub(super) fn layout() -> image::Layout {
+pub(super) fn layout() -> garret_image::Layout {
     let cluster = 1 << 16;
-    let piece = |offset, file_offset| image::Piece {
+    let piece = |offset, file_offset| garret_image::Piece {
         offset,
         file_offset: file_offset * cluster,
         len: cluster,
     };
-    let lens = image::Lens { file: 3 * cluster, guest: 1 << 20 };
-    image::Layout::new(lens, [piece(0, 2), piece(8 * cluster, 1)]).unwrap()
+    let lens = garret_image::Lens { file: 3 * cluster, guest: 1 << 20 };
+    garret_image::Layout::new(lens, [piece(0, 2), piece(8 * cluster, 1)]).unwrap()
 }
 
 pub(super) fn item() -> Item {

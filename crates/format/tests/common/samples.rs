@@ -11,13 +11,13 @@ mod objects;
 
 use std::fmt::Write as _;
 
-use format::archive::{Archive, Item};
-use format::config::Config;
-use format::index::Tables;
-use format::object::{Envelope, Kind};
-use format::pack::{Footer, Frame, decode_body, decode_trailer, encode_trailer};
-use format::recipe::Node;
-use format::slot::Slot;
+use garret_format::archive::{Archive, Item};
+use garret_format::config::Config;
+use garret_format::index::Tables;
+use garret_format::object::{Envelope, Kind};
+use garret_format::pack::{Footer, Frame, decode_body, decode_trailer, encode_trailer};
+use garret_format::recipe::Node;
+use garret_format::slot::Slot;
 
 use objects::{
     archive, body, check_local_index, check_pack, config, derived_keys, device, footer, frame,
@@ -331,7 +331,7 @@ fn trees() -> Vec<Sample> {
                 (3, "gap 0, 2 units on in the file, 1 unit long"),
                 (3, "gap 7, 2 units back from the end of that in the file, 1 unit long"),
             ],
-            check: |bytes| assert_eq!(image::Layout::decode(bytes, 3 << 16), Ok(layout())),
+            check: |bytes| assert_eq!(garret_image::Layout::decode(bytes, 3 << 16), Ok(layout())),
         },
         Sample {
             name: "archive",

@@ -2,15 +2,15 @@
 
 use std::ffi::OsString;
 
-use engine::{Access, Error, KDF_DEFAULT};
-use format::config::KeyMode;
+use garret_core::{Access, Error, KDF_DEFAULT};
+use garret_format::config::KeyMode;
 
 use crate::location;
-use cli::args::Verbose;
-use cli::failure::Failure;
-use cli::state::{self, Expected};
-use cli::ui::Ui;
-use cli::{secrets, session};
+use garret_cli::args::Verbose;
+use garret_cli::failure::Failure;
+use garret_cli::state::{self, Expected};
+use garret_cli::ui::Ui;
+use garret_cli::{secrets, session};
 
 /// Arguments of `change-passphrase`.
 #[derive(Debug, clap::Args)]

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 
-use engine::{Access, CheckOptions, CheckReport, Incomplete, Phase, Problem, Progress};
+use garret_core::{Access, CheckOptions, CheckReport, Incomplete, Phase, Problem, Progress};
 
 use crate::location;
-use cli::args::{LockWait, Threads, Verbose};
-use cli::failure::Failure;
-use cli::session;
-use cli::ui::Ui;
+use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::session;
+use garret_cli::ui::Ui;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         false => ui.print(ARCHIVES)?,
     }
     let before = ui.problem_count();
-    let report = engine::check(&repository, &options, &passes)?;
+    let report = garret_core::check(&repository, &options, &passes)?;
     let passed = ui.problem_count() == before && report.problem_count == 0;
     if passed && options.archives {
         ui.print("Archive consistency check complete, no problems found.\n")?;

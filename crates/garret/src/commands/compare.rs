@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use engine::Access;
+use garret_core::Access;
 
 use super::diff;
 use crate::archives::{self, Searched};
 use crate::location;
-use cli::args::{LockWait, Threads, Verbose};
-use cli::failure::Failure;
-use cli::record::Record;
-use cli::session;
-use cli::ui::Ui;
+use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::record::Record;
+use garret_cli::session;
+use garret_cli::ui::Ui;
 
 /// Arguments of `compare`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let base = args.base.clone().unwrap_or_else(|| PathBuf::from("."));
     let mut selection = archives::selection(&args.paths);
     let threads = args.threads.count();
-    let report = engine::compare(&repository, &archive, &base, &mut selection, threads, ui)?;
+    let report = garret_core::compare(&repository, &archive, &base, &mut selection, threads, ui)?;
     let sides = Record::default()
         .with("archive", Record::of_archive(&archive).json())
         .with_bytes(["base", "base_hex"], base.as_os_str().as_bytes());

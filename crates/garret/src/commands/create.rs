@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use engine::{
+use garret_core::{
     Access, BackupOptions, BackupReport, Compression, Error, ReadErrors, StoreError, StoreErrorKind,
 };
 
@@ -11,12 +11,12 @@ use crate::archives;
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
 use crate::location;
-use cli::args::{self, CutterName, LockWait, Threads};
-use cli::failure::{self, Failure};
-use cli::pipes::producer_failure;
-use cli::render;
-use cli::ui::Ui;
-use cli::{sandbox, session, surroundings};
+use garret_cli::args::{self, CutterName, LockWait, Threads};
+use garret_cli::failure::{self, Failure};
+use garret_cli::pipes::producer_failure;
+use garret_cli::render;
+use garret_cli::ui::Ui;
+use garret_cli::{sandbox, session, surroundings};
 
 const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
        garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
@@ -118,7 +118,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
-    let made = engine::backup(&mut repository, &name, inputs, &options, ui);
+    let made = garret_core::backup(&mut repository, &name, inputs, &options, ui);
     let report = made.map_err(|error| match error {
         Error::Store(StoreError { kind: StoreErrorKind::NoSpace, .. }) => {
             failure::no_archive(error, "garret prune")
@@ -154,7 +154,7 @@ struct Totals {
 fn json(report: &BackupReport, totals: &Totals) -> String {
     let BackupReport { archive, written, untouched_bytes, hole_bytes } = report;
     let body = &archive.archive;
-    let time = |time: format::archive::Time| {
+    let time = |time: garret_format::archive::Time| {
         let nanos = i32::try_from(time.nanos).unwrap_or(0);
         jiff::Timestamp::new(time.secs, nanos).unwrap_or_default().to_string()
     };
@@ -163,7 +163,7 @@ fn json(report: &BackupReport, totals: &Totals) -> String {
     let value = serde_json::json!({
         "archive": {
             "name": archive.name,
-            "fingerprint": format::ChunkId::from_bytes(archive.fingerprint).to_string(),
+            "fingerprint": garret_format::ChunkId::from_bytes(archive.fingerprint).to_string(),
             "start": time(body.start),
             "end": time(body.end),
             "duration": totals.seconds,
@@ -187,7 +187,7 @@ fn stats(report: &BackupReport, totals: &Totals) -> String {
     let BackupReport { archive, written, untouched_bytes, hole_bytes } = report;
     let Totals { seconds, original: all, stored } = *totals;
     let body = &archive.archive;
-    let fingerprint = format::ChunkId::from_bytes(archive.fingerprint);
+    let fingerprint = garret_format::ChunkId::from_bytes(archive.fingerprint);
     let size = render::size;
     let read = body.original_len.saturating_sub(untouched_bytes.saturating_add(*hole_bytes));
     let ratio = match (written.chunk_bytes, written.pack_bytes) {

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use engine::{
+use garret_core::{
     Access, Area, Compression, Error, GcOptions, LocalStore, LockMode, Repository, Store,
 };
 
 use crate::archives;
 use crate::location;
-use cli::args::{LockWait, Threads, Verbose};
-use cli::failure::Failure;
-use cli::ui::Ui;
-use cli::{overview, render, session};
+use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
+use garret_cli::{overview, render, session};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -120,10 +120,10 @@ pub(super) fn remove(
     // One that cannot be read can still be deleted; how long it was is lost.
     let len =
         |name: &String| repository.archive(name).map_or(0, |found| found.archive.original_len);
-    let original_len = engine::total_len(names.iter().map(len));
+    let original_len = garret_core::total_len(names.iter().map(len));
     let options = GcOptions { compression: Compression::default(), threads: threads.count() };
-    let done = engine::delete(repository, names)
-        .and_then(|()| engine::gc(repository, &options, ui))
+    let done = garret_core::delete(repository, names)
+        .and_then(|()| garret_core::gc(repository, &options, ui))
         .and_then(|_| repository.stored_len());
     let after = done.map_err(|error| half_done(repository, names, error))?;
     Ok(Freed { original_len, stored_len: before.saturating_sub(after) })
@@ -140,7 +140,7 @@ fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure
         [_] => ("archive", "its"),
         _ => ("archives", "their"),
     };
-    let error = engine::message(&error);
+    let error = garret_core::message(&error);
     Failure::Fatal(format!(
         "Deleted {archives} {}; {its} space is not freed: {error}",
         gone.join(", ")

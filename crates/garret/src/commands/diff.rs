@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::ops::Range;
 
-use engine::{Access, Change, Contents, DiffReport, Difference};
+use garret_core::{Access, Change, Contents, DiffReport, Difference};
 use serde_json::{Value, json};
 
 use crate::archives::{self, Searched};
 use crate::location;
-use cli::args::{LockWait, Threads, Verbose};
-use cli::failure::Failure;
-use cli::record::{self, Record};
-use cli::ui::Ui;
-use cli::{render, session};
+use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record};
+use garret_cli::ui::Ui;
+use garret_cli::{render, session};
 
 /// Ranges of a file that a line shows.
 const RANGES_SHOWN: usize = 4;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let to = archives::find(&repository, &second, ui)?;
     let mut selection = archives::selection(&args.paths);
     let threads = args.threads.count();
-    let report = engine::diff(&repository, &from, &to, &mut selection, threads, ui)?;
+    let report = garret_core::diff(&repository, &from, &to, &mut selection, threads, ui)?;
     let sides = Record::default()
         .with("from", Record::of_archive(&from).json())
         .with("to", Record::of_archive(&to).json());

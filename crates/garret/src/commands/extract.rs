@@ -6,18 +6,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use engine::{
+use garret_core::{
     Access, AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
 };
 
 use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
 use crate::location;
-use cli::args::{LockWait, Threads};
-use cli::failure::Failure;
-use cli::pipes::{self, Unfit};
-use cli::ui::Ui;
-use cli::{render, session, surroundings};
+use garret_cli::args::{LockWait, Threads};
+use garret_cli::failure::Failure;
+use garret_cli::pipes::{self, Unfit};
+use garret_cli::ui::Ui;
+use garret_cli::{render, session, surroundings};
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -136,10 +136,17 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let mut selection = archives::selection(&args.paths).without(exclude);
     let mut ahead = selection.clone();
     let ask = ui.can_ask();
-    let preview =
-        engine::preview_restore(&repository, &archive, &mut ahead, &destination, &options, ask)?;
+    let preview = garret_core::preview_restore(
+        &repository,
+        &archive,
+        &mut ahead,
+        &destination,
+        &options,
+        ask,
+    )?;
     consider(&preview, args.ignore_space, ui)?;
-    let report = engine::restore(&repository, &archive, &mut selection, destination, &options, ui);
+    let report =
+        garret_core::restore(&repository, &archive, &mut selection, destination, &options, ui);
     let used = match &report {
         Ok(report) => report.used_count > 0,
         Err(error) => error.is_in_use(),

@@ -3,8 +3,8 @@
 use clap::builder::Resettable;
 
 use crate::args;
-use cli::failure::Failure;
-use cli::ui::Ui;
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
 
 /// Arguments of `help`.
 #[derive(Debug, clap::Args)]

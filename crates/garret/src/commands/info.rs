@@ -5,18 +5,18 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use engine::{Access, Repository};
-use format::archive::Time;
-use format::config::KeyMode;
+use garret_core::{Access, Repository};
+use garret_format::archive::Time;
+use garret_format::config::KeyMode;
 use serde_json::{Value, json};
 
 use crate::archives;
 use crate::location;
-use cli::args::{LockWait, Verbose};
-use cli::failure::Failure;
-use cli::record::{self, Record, Template};
-use cli::ui::Ui;
-use cli::{overview, render, session};
+use garret_cli::args::{LockWait, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record, Template};
+use garret_cli::ui::Ui;
+use garret_cli::{overview, render, session};
 
 /// How it is shown, unless as attic does.
 #[derive(Debug, clap::Args)]
@@ -102,7 +102,7 @@ fn archive(
     if let Some(template) = &layout.format {
         return Record::of_archive(&found).format(template);
     }
-    let fingerprint = format::ChunkId::from_bytes(found.fingerprint);
+    let fingerprint = garret_format::ChunkId::from_bytes(found.fingerprint);
     let mut text = format!("Name: {}\n", render::name(&found.name));
     if body.name != found.name {
         text += &format!("Made as: {}\n", render::name(&body.name));
@@ -131,7 +131,7 @@ fn one_file(
     let archive = archives::find(repository, name, ui)?;
     let stored = archives::one_file(repository, &archive, path)?;
     let gone = || archives::no_file(path.as_bytes(), &archive, "it has no content");
-    let info = engine::file_info(repository, &archive, &stored, ui)?.ok_or_else(gone)?;
+    let info = garret_core::file_info(repository, &archive, &stored, ui)?.ok_or_else(gone)?;
     let file = || {
         Record::default()
             .with_path(&stored)

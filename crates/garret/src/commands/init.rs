@@ -5,14 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::{Access, Error, InitOptions, KDF_DEFAULT, Sharing};
-use format::config::KeyMode;
+use garret_core::{Access, Error, InitOptions, KDF_DEFAULT, Sharing};
+use garret_format::config::KeyMode;
 
 use crate::location;
-use cli::args::Verbose;
-use cli::failure::Failure;
-use cli::ui::Ui;
-use cli::{secrets, session, state};
+use garret_cli::args::Verbose;
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
+use garret_cli::{secrets, session, state};
 
 /// How the repository is protected.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let mut key_file = None;
-    let made = engine::init(&store, &options, &mut |id, bytes| {
+    let made = garret_core::init(&store, &options, &mut |id, bytes| {
         let at = secrets::key_path(id).map_err(|failure| match failure {
             Failure::Engine(error) => error,
             Failure::Fatal(text) | Failure::Usage(text) => Error::BadOption(text),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use cli::failure::Failure;
+use garret_cli::failure::Failure;
 
 /// Arguments of a command that is not there yet: anything.
 #[derive(Debug, clap::Args)]

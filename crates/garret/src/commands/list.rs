@@ -3,18 +3,18 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use engine::{Access, NamedArchive, Repository, Selection};
+use garret_core::{Access, NamedArchive, Repository, Selection};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use cli::args::{LockWait, Verbose};
-use cli::failure::Failure;
-use cli::record::{self, Record, Template};
-use cli::ui::Ui;
-use cli::{render, session};
+use garret_cli::args::{LockWait, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record, Template};
+use garret_cli::ui::Ui;
+use garret_cli::{render, session};
 
 /// Bytes of a list that are printed at once.
 const WAITING_LEN: usize = 64 << 10;
@@ -76,7 +76,7 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(archive) => archives.push(archive),
-            Err(error) => ui.report(&engine::message(&error)),
+            Err(error) => ui.report(&garret_core::message(&error)),
         }
     }
     archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));

@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::{Access, KeepRules, KeptBy, Progress, Repository, plan_prune};
-use format::archive::Time;
+use garret_core::{Access, KeepRules, KeptBy, Progress, Repository, plan_prune};
+use garret_format::archive::Time;
 use jiff::tz::TimeZone;
 
 use super::delete::{self, Freed};
 use crate::location;
-use cli::args::{LockWait, Threads, Verbose};
-use cli::failure::Failure;
-use cli::ui::Ui;
-use cli::{render, session};
+use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
+use garret_cli::{render, session};
 
 /// Arguments of `prune`.
 #[derive(Debug, clap::Args)]
@@ -112,7 +112,7 @@ fn decide(
     for name in repository.archive_names()? {
         match name.starts_with(&args.prefix).then(|| repository.archive(&name)) {
             Some(Ok(archive)) => archives.push(archive),
-            Some(Err(error)) => ui.report(&engine::message(&error)),
+            Some(Err(error)) => ui.report(&garret_core::message(&error)),
             None => {}
         }
     }
@@ -120,7 +120,7 @@ fn decide(
     let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|one| one.kept.is_some());
     if args.verbose.tell(ui) || args.list || args.dry_run {
         let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
-        let line = |decision: &engine::Decision| {
+        let line = |decision: &garret_core::Decision| {
             let archive = render::archive_line(&decision.archive);
             match decision.kept {
                 Some(kept) if args.list || args.dry_run => {
@@ -141,7 +141,7 @@ fn decide(
 
 /// Shows how much space a prune would give back.
 fn foresee(repository: &Repository, doomed: &[String], ui: &Ui) -> Result<(), Failure> {
-    let plan = engine::plan_gc(repository, doomed, ui)?;
+    let plan = garret_core::plan_gc(repository, doomed, ui)?;
     let freed = render::size(plan.freed_bytes());
     let packs = match plan.pack_count() {
         1 => "1 pack".to_owned(),

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use engine::{Phase, Progress};
+use garret_core::{Phase, Progress};
 use sha2::{Digest, Sha256};
 
 use super::failed;
-use cli::failure::Failure;
-use cli::ui::Ui;
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
 
 /// Bytes read at a time.
 const READ_LEN: usize = 1 << 20;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-use format::config::KeyMode;
+use garret_format::config::KeyMode;
 
 use super::{Dir, PASSPHRASE, packs};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use format::config::KeyMode;
+use garret_format::config::KeyMode;
 
 use super::{Dir, MIB, PASSPHRASE, files_below, noise, packs, tool};
 

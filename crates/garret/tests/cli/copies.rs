@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use format::config::KeyMode;
+use garret_format::config::KeyMode;
 
 use super::{Dir, PASSPHRASE, Ran, files_below, tool};
 

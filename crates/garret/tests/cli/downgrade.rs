@@ -5,8 +5,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
-use engine::{InitOptions, KDF_DEFAULT, LocalStore, Sharing};
-use format::config::{Config, KeyMode, Seal};
+use garret_core::{InitOptions, KDF_DEFAULT, LocalStore, Sharing};
+use garret_format::config::{Config, KeyMode, Seal};
 
 use super::attic::{on_a_terminal, on_a_terminal_with};
 use super::{Dir, PASSPHRASE, Ran, files_below};
@@ -45,7 +45,7 @@ fn plain_repository(dir: &Dir, name: &str) {
         kdf: KDF_DEFAULT,
         now: 1_790_000_000,
     };
-    engine::init(&store, &options, &mut |_, _| Ok(())).unwrap();
+    garret_core::init(&store, &options, &mut |_, _| Ok(())).unwrap();
 }
 
 fn attack(dir: &Dir, attack: Attack) {

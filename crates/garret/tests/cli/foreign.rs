@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use format::config::KeyMode;
+use garret_format::config::KeyMode;
 
 use super::{Dir, PASSPHRASE, Ran, files_below, packs, tool};
 

@@ -6,9 +6,9 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use format::config::KeyMode;
-use format::object::HEADER_LEN;
-use format::pack::{PACK_HEADER_LEN, TRAILER_LEN};
+use garret_format::config::KeyMode;
+use garret_format::object::HEADER_LEN;
+use garret_format::pack::{PACK_HEADER_LEN, TRAILER_LEN};
 
 use super::{Dir, MIB, PASSPHRASE, files_below, noise, packs};
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use format::config::KeyMode;
+use garret_format::config::KeyMode;
 
 use super::{Dir, PASSPHRASE, Ran, files_below, tool};
 

@@ -43,9 +43,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use engine::{InitOptions, LocalStore, Sharing};
-use format::config::KeyMode;
-use format::slot::Kdf;
+use garret_core::{InitOptions, LocalStore, Sharing};
+use garret_format::config::KeyMode;
+use garret_format::slot::Kdf;
 use tempfile::TempDir;
 
 /// What ends a run that had problems.
@@ -105,11 +105,12 @@ impl Dir {
         let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
         let passphrase = PASSPHRASE.as_bytes().to_vec();
         let options = InitOptions { mode, passphrase: passphrase.into(), kdf, now: 1_790_000_000 };
-        let made = engine::init(&store, &options, &mut |id, bytes| {
-            cli::secrets::write_key_file(&self.path(&format!("keys/{id}.key")), bytes)
+        let made = garret_core::init(&store, &options, &mut |id, bytes| {
+            garret_cli::secrets::write_key_file(&self.path(&format!("keys/{id}.key")), bytes)
         });
         let (identity, keys) = made.unwrap();
-        cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name)).unwrap();
+        garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name))
+            .unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {

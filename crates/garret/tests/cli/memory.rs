@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
-use format::config::KeyMode;
-use format::slot::{Kdf, Slot};
+use garret_format::config::KeyMode;
+use garret_format::slot::{Kdf, Slot};
 
 use super::{Dir, PASSPHRASE, files_below, tool};
 

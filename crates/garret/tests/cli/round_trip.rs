@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, UNIX_EPOCH};
 
-use format::config::KeyMode;
+use garret_format::config::KeyMode;
 
 use super::{Dir, Loop, MIB, noise};
 

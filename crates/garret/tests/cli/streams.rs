@@ -100,7 +100,7 @@ fn a_command_is_not_run_for_an_archive_that_cannot_be() {
 #[test]
 fn a_command_has_nothing_to_read_and_does_not_know_our_passphrases() {
     let dir = Dir::new();
-    dir.cheap_repository("repo", format::config::KeyMode::Passphrase);
+    dir.cheap_repository("repo", garret_format::config::KeyMode::Passphrase);
     let secrets = ["GARRET_PASSPHRASE", "GARRET_NEW_PASSPHRASE", "ATTIC_PASSPHRASE"];
     let environment = secrets.map(|name| (name, PASSPHRASE));
     let create = ["create", "--from-command", "cat; env; echo end", "repo::a"];

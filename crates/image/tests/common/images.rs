@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image::RawFile;
-use image::qcow2::{Outcome, parse};
+use garret_image::RawFile;
+use garret_image::qcow2::{Outcome, parse};
 
 use super::{Random, path_str, run};
 

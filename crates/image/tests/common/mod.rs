@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use image::{AllocationMap, Extent, Extents, RawFile, Source};
+use garret_image::{AllocationMap, Extent, Extents, RawFile, Source};
 
 /// A directory on the file system of the workspace's target directory: never tmpfs, which has
 /// neither RWF_NOWAIT nor a page cache that can be dropped.

@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use image::qcow2::{Map, Outcome, parse};
-use image::{Extent, Extents, FileOrder, Layout, Part, PartSource, RawFile, Source, SourceError};
+use garret_image::qcow2::{Map, Outcome, parse};
+use garret_image::{
+    Extent, Extents, FileOrder, Layout, Part, PartSource, RawFile, Source, SourceError,
+};
 
 use super::Random;
 

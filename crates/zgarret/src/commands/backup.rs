@@ -11,10 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cli::failure::{self, Failure};
-use cli::pipes::{self, Producer, Unfit, producer_failure};
-use cli::{sandbox, surroundings};
-use engine::{Access, BackupOptions, Error, Input, Progress, Repository};
+use garret_cli::failure::{self, Failure};
+use garret_cli::pipes::{self, Producer, Unfit, producer_failure};
+use garret_cli::{sandbox, surroundings};
+use garret_core::{Access, BackupOptions, Error, Input, Progress, Repository};
 
 use super::{Context, report, wrong_use};
 use crate::location::{self, Parents, Place, reason};
@@ -66,13 +66,13 @@ impl<'a> Writer<'a> {
 
     fn back_up(&mut self, place: &Place, input: Input) -> Result<(), Failure> {
         let Writer { repository, options, context } = self;
-        engine::backup(repository, &place.name, vec![input], options, context.ui).map(drop).map_err(
-            |error| match error {
+        garret_core::backup(repository, &place.name, vec![input], options, context.ui)
+            .map(drop)
+            .map_err(|error| match error {
                 Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
                 Error::Store(_) => failure::no_archive(error, "zgarret gc"),
                 error => place.failure(error),
-            },
-        )
+            })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use cli::failure::Failure;
-use engine::Access;
-use format::config::Config;
+use garret_cli::failure::Failure;
+use garret_core::Access;
+use garret_format::config::Config;
 
 use super::{Context, action, wrong_use};
 use crate::location;

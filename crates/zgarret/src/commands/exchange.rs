@@ -13,10 +13,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use cli::failure::Failure;
-use cli::surroundings;
-use cli::ui::Ui;
-use engine::{
+use garret_cli::failure::Failure;
+use garret_cli::surroundings;
+use garret_cli::ui::Ui;
+use garret_core::{
     Access, BackupOptions, Destination, Error, Input, Key, LocalStore, NamedArchive, Repository,
     Selection, Silent,
 };
@@ -129,7 +129,7 @@ impl Copy<'_> {
         let source = &*source;
         let made = std::thread::scope(|scope| {
             scope.spawn(|| send(source, archive, item.path, options.threads, sender));
-            engine::backup(destination, name, vec![input], &options, *ui)
+            garret_core::backup(destination, name, vec![input], &options, *ui)
         });
         match made {
             Ok(_) => self.keep_time(name),
@@ -166,7 +166,7 @@ fn send(
     sender: SyncSender<Part>,
 ) {
     let mut outgoing = Outgoing(sender);
-    let restored = engine::restore(
+    let restored = garret_core::restore(
         source,
         archive,
         &mut Selection::new([path]),
@@ -176,7 +176,7 @@ fn send(
     );
     let last = match restored {
         Ok(_) => Ok(Vec::new()),
-        Err(error) => Err(io::Error::other(engine::message(&error))),
+        Err(error) => Err(io::Error::other(garret_core::message(&error))),
     };
     // If nobody takes it, the backup has ended already, and said why.
     let _untaken = outgoing.0.send(last);

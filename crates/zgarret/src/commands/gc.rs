@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use cli::failure::Failure;
-use engine::{Access, GcOptions};
+use garret_cli::failure::Failure;
+use garret_core::{Access, GcOptions};
 
 use super::{Context, action, wrong_use};
 use crate::location;
@@ -18,6 +18,6 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let Context { line, ui, .. } = context;
     let options =
         GcOptions { compression: line.storable.compression(), threads: line.runtime.threads() };
-    engine::gc(&mut repository, &options, *ui)?;
+    garret_core::gc(&mut repository, &options, *ui)?;
     Ok(())
 }

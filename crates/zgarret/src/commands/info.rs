@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use cli::failure::Failure;
-use cli::overview;
-use engine::Access;
+use garret_cli::failure::Failure;
+use garret_cli::overview;
+use garret_core::Access;
 
 use super::{Context, wrong_use};
 use crate::location;

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cli::failure::Failure;
-use cli::secrets::{self, Passphrase};
-use cli::state;
-use engine::{Access, InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
-use format::config::KeyMode;
+use garret_cli::failure::Failure;
+use garret_cli::secrets::{self, Passphrase};
+use garret_cli::state;
+use garret_core::{
+    Access, InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind,
+};
+use garret_format::config::KeyMode;
 
 use super::{Context, wrong_use};
 use crate::password::{Password, VARIABLES};
@@ -37,7 +39,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         kdf: KDF_DEFAULT,
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
-    let made = engine::init(&store, &options, &mut |_, _| Ok(()));
+    let made = garret_core::init(&store, &options, &mut |_, _| Ok(()));
     if made.is_err() {
         // All that is in it was made here; init can be tried again.
         let _left = store.undo_create();

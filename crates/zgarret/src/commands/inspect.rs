@@ -5,9 +5,9 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use cli::failure::Failure;
-use cli::render;
-use engine::{Access, Destination, Selection};
+use garret_cli::failure::Failure;
+use garret_cli::render;
+use garret_core::{Access, Destination, Selection};
 use sha2::{Digest, Sha256};
 
 use super::{Context, action, restore, single, wrong_use};
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let (archive, item) = single(&repository, &place)?;
     let mut digest = Sum(Sha256::new());
     let options = restore::options(context.line.runtime.threads());
-    engine::restore(
+    garret_core::restore(
         &repository,
         &archive,
         &mut Selection::new([item.path]),
@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     lines.extend(render::problems(body).lines().map(str::to_owned));
     if action == "deep" {
         lines.push("Bundles containing backup chunks:".to_owned());
-        let packs = engine::archive_packs(&repository, &archive)?;
+        let packs = garret_core::archive_packs(&repository, &archive)?;
         lines.extend(packs.iter().map(ToString::to_string));
     }
     lines.iter().for_each(|line| context.ui.complain(line));

@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use cli::failure::Failure;
-use cli::secrets::{self, Passphrase};
-use cli::session;
-use cli::state::{self, Expected};
-use engine::{Access, Error, KDF_DEFAULT, Locked};
-use format::config::KeyMode;
+use garret_cli::failure::Failure;
+use garret_cli::secrets::{self, Passphrase};
+use garret_cli::session;
+use garret_cli::state::{self, Expected};
+use garret_core::{Access, Error, KDF_DEFAULT, Locked};
+use garret_format::config::KeyMode;
 
 use super::{Context, init, wrong_use};
 use crate::location;

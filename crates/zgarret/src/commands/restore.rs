@@ -9,11 +9,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use cli::failure::Failure;
-use cli::pipes::{self, Unfit};
-use cli::render::one_line;
-use cli::{secrets, surroundings};
-use engine::{
+use garret_cli::failure::Failure;
+use garret_cli::pipes::{self, Unfit};
+use garret_cli::render::one_line;
+use garret_cli::{secrets, surroundings};
+use garret_core::{
     Access, AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions,
     Selection,
 };
@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         Output::Stream { file, .. } => Destination::Stream(file),
     };
     let ui = context.ui;
-    match engine::restore(&repository, &archive, &mut selection, destination, &options, ui) {
+    match garret_core::restore(&repository, &archive, &mut selection, destination, &options, ui) {
         Ok(_) => Ok(()),
         Err(Error::System { source, .. }) if source.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::Fatal(format!("Error writing to {output}")))

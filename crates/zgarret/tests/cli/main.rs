@@ -21,9 +21,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use engine::{Access, InitOptions, Input, LocalStore, Locked, Repository, Secret, Sharing, Silent};
-use format::config::KeyMode;
-use format::slot::Kdf;
+use garret_core::{
+    Access, InitOptions, Input, LocalStore, Locked, Repository, Secret, Sharing, Silent,
+};
+use garret_format::config::KeyMode;
+use garret_format::slot::Kdf;
 use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
@@ -68,9 +70,10 @@ impl Dir {
         let passphrase = passphrase.to_vec();
         let mode = KeyMode::Passphrase;
         let options = InitOptions { mode, passphrase: passphrase.into(), kdf, now: 1_790_000_000 };
-        let made = engine::init(&store, &options, &mut |_, _| Ok(()));
+        let made = garret_core::init(&store, &options, &mut |_, _| Ok(()));
         let (identity, keys) = made.unwrap();
-        cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name)).unwrap();
+        garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name))
+            .unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
@@ -134,12 +137,12 @@ impl Dir {
     fn create(&self, repository: &str, archive: &str, paths: &[&str]) {
         let mut repository = self.open(repository, Access::Create);
         let inputs = paths.iter().map(|path| Input::Path(self.path(path))).collect();
-        let options = engine::BackupOptions {
+        let options = garret_core::BackupOptions {
             threads: 1,
             base: self.temp.path().to_owned(),
-            ..engine::BackupOptions::default()
+            ..garret_core::BackupOptions::default()
         };
-        engine::backup(&mut repository, archive, inputs, &options, &Silent).unwrap();
+        garret_core::backup(&mut repository, archive, inputs, &options, &Silent).unwrap();
     }
 
     /// What restoring to standard output gives.

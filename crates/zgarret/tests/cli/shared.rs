@@ -1,8 +1,8 @@
 //! One repository and two programs: what `garret create` makes and what `zgarret backup` makes. The library stands for
 //! garret, whose commands are calls of it.
 
-use engine::Access;
-use format::archive::ItemKind;
+use garret_core::Access;
+use garret_format::archive::ItemKind;
 
 use super::{Dir, MIB, noise, tool};
 

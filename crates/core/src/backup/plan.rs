@@ -1,0 +1,479 @@
+//! The plan of a backup: which stretches of which streams are read, in what order. Made while the rest of the chain works.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use garret_format::archive::{
+    Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time, XATTRS_LEN_MAX,
+};
+use garret_format::recipe::{CutterKind, Node, Recipe};
+use garret_image::{Extra, Kind, Metadata, RawFile, Source, SourceError};
+
+use super::divide::{Choice, Divided, Part, choose, divide};
+use super::elsewhere::Places;
+use super::links::Links;
+use super::overlap::{Overlap, Verdict};
+use super::pipe::{Head, PIPE, piped};
+use super::previous::Previous;
+use super::reading::Reading;
+use super::{BackupOptions, Body, Draft, End, Input, Planned, Step, Tools};
+use crate::error::{Error, Result, message};
+use crate::progress::{Problem, Progress};
+use crate::walk::{Found, Rules, Walk};
+use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, StretchBody, Window};
+
+/// Items without a stream that go down the chain together: one step for each would cost more than the item.
+const TOGETHER: usize = 256;
+
+/// Gives the steps of all inputs.
+pub(super) struct Plan<'p> {
+    inputs: VecDeque<Input>,
+    /// The walk of the input that is being walked, which was named so.
+    walk: Option<(Walk<'p>, PathBuf)>,
+    overlap: Overlap,
+    places: Places,
+    /// What was found since the last step.
+    ready: Vec<Planned>,
+    open: Option<Open>,
+    /// What is wrong with a stream. It ends the backup: the part that came must not look like all there was.
+    broken: Option<Error>,
+    links: Links,
+    buffers: &'p BufferPool,
+    previous: Previous,
+    options: &'p BackupOptions,
+    progress: &'p dyn Progress,
+    /// The lookahead of the cutters, in bytes.
+    lookahead: usize,
+}
+
+/// The item whose stream is being given.
+struct Open {
+    begin: Option<Box<Draft>>,
+    /// What is left of the stream.
+    parts: VecDeque<(CutterKind, Windows)>,
+    end: End,
+}
+
+enum Windows {
+    Source(SourceWindows),
+    /// What comes out of a pipe, and what errors call it.
+    Stream(StreamWindows, PathBuf),
+}
+
+type PlannedStep = Step<(Window, CutterKind)>;
+
+impl<'p> Plan<'p> {
+    pub(super) fn new(
+        inputs: Vec<Input>,
+        tools: &'p Tools<'_>,
+        previous: Previous,
+        options: &'p BackupOptions,
+        progress: &'p dyn Progress,
+    ) -> Self {
+        Plan {
+            overlap: Overlap::new(&inputs, &rules(options)),
+            places: Places::new(&inputs, options),
+            inputs: inputs.into(),
+            walk: None,
+            ready: Vec::new(),
+            open: None,
+            broken: None,
+            links: Links::default(),
+            buffers: &tools.buffers,
+            previous,
+            options,
+            progress,
+            lookahead: tools.cutters.lookahead(),
+        }
+    }
+
+    /// The next stretch of the open item.
+    fn stretch(&mut self) -> Option<PlannedStep> {
+        let mut open = self.open.take()?;
+        let mut step = Step {
+            before: std::mem::take(&mut self.ready),
+            begin: open.begin.take(),
+            fresh: false,
+            advance: 0,
+            body: Body::Nothing,
+            end: None,
+        };
+        if open.end.reading.as_ref().is_some_and(|reading| reading.is_lost()) {
+            open.parts.clear();
+        }
+        while let Some((cutter, windows)) = open.parts.front_mut() {
+            let (stretch, ended) = windows.next(self.buffers);
+            match stretch {
+                Ok(Some(stretch)) => {
+                    step.fresh = stretch.fresh;
+                    // Of a divided file only what is not in holes has been in the file for certain.
+                    step.advance =
+                        if open.end.layout.is_empty() { stretch.len } else { stretch.data };
+                    step.body = match stretch.body {
+                        StretchBody::Window(window) => Body::Window(Ok((window, *cutter))),
+                        StretchBody::Hole => Body::Hole(stretch.len),
+                    };
+                }
+                Ok(None) => {}
+                Err(error) if matches!(windows, Windows::Stream(..)) => {
+                    self.broken = Some(error.into());
+                    return None;
+                }
+                Err(error) => {
+                    step.body = Body::Window(Err(error));
+                    open.parts.clear();
+                    break;
+                }
+            }
+            if ended && let Some((_, ended)) = open.parts.pop_front() {
+                open.end.learn(ended);
+            }
+            if !matches!(step.body, Body::Nothing) {
+                break;
+            }
+        }
+        if open.parts.is_empty() {
+            step.end = Some(open.end);
+        } else {
+            self.open = Some(open);
+        }
+        Some(step)
+    }
+
+    /// Starts the next object; false if there is none.
+    fn object(&mut self) -> bool {
+        if let Some(found) = self.walk.as_mut().and_then(|(walk, _)| walk.next()) {
+            if let Err(error) = found.and_then(|found| self.judge(found)) {
+                self.ready.push(Planned::Problem(Problem::new(&error)));
+            }
+            return true;
+        }
+        if let Some(bare) = self.walk.take().and_then(|(walk, _)| walk.bare()) {
+            let text = format!("{}: holds no files; is it mounted?", bare.display());
+            self.ready.push(Planned::Problem(Problem::loss(text)));
+        }
+        match self.inputs.pop_front() {
+            None => return false,
+            Some(Input::Path(path)) => {
+                self.walk = Some((Walk::new(&path, rules(self.options)), path));
+            }
+            Some(Input::Stream { name, reader }) => match self.overlap.judge_pipe(&name) {
+                Verdict::Taken(why) => {
+                    let text = format!("{PIPE}: not stored as {}: {why}", lossy(&name));
+                    self.ready.push(Planned::Problem(Problem::loss(text)));
+                }
+                Verdict::New | Verdict::Again => {
+                    self.start_stream(piped(name), Path::new(PIPE), reader);
+                }
+            },
+        }
+        true
+    }
+
+    /// Starts one object of a tree, unless its path in the archive is taken.
+    fn judge(&mut self, found: Found) -> Result<(), SourceError> {
+        let why = match self.overlap.judge(&found) {
+            Verdict::New => return self.start(found),
+            Verdict::Again => return Ok(()),
+            Verdict::Taken(why) => why,
+        };
+        let all = if found.directory.is_some() { ", nor what is in it" } else { "" };
+        if let (Some(_), Some((walk, _))) = (&found.directory, &mut self.walk) {
+            walk.leave();
+        }
+        let (path, stored) = (found.path.display(), lossy(&found.stored));
+        let text = format!("{path}: not stored as {stored}{all}: {why}");
+        self.ready.push(Planned::Problem(Problem::loss(text)));
+        Ok(())
+    }
+
+    /// Starts one object of a tree.
+    fn start(&mut self, found: Found) -> Result<(), SourceError> {
+        let metadata = &found.metadata;
+        let kind = match metadata.kind {
+            Kind::Directory if found.stored.is_empty() => return Ok(()),
+            Kind::Directory => ItemKind::Directory,
+            Kind::Symlink => ItemKind::Symlink(found.at().read_link()?),
+            Kind::Regular => return self.start_file(found),
+            Kind::Block if found.named => return self.start_file(found),
+            Kind::Fifo if found.named && self.options.read_special => {
+                return self.start_pipe(found);
+            }
+            Kind::Block => ItemKind::BlockDevice(device(metadata)),
+            Kind::Character => ItemKind::CharacterDevice(device(metadata)),
+            Kind::Fifo => ItemKind::Fifo,
+            Kind::Socket if found.named => {
+                let text = format!("{}: it is a socket: not stored", found.path.display());
+                self.ready.push(Planned::Problem(Problem::loss(text)));
+                return Ok(());
+            }
+            // As every other program: a server makes its own again.
+            Kind::Socket => return Ok(()),
+        };
+        self.progress.note(&found.path.display().to_string());
+        if let Some(item) = self.link(&found) {
+            self.push(item);
+            return Ok(());
+        }
+        let extra = match (&found.directory, metadata.kind) {
+            (Some(directory), _) => Extra::of_file(directory, &found.path, XATTRS_LEN_MAX),
+            // One that cannot be read: the walk says so.
+            (None, Kind::Directory) => Ok(Extra::default()),
+            (None, _) => Extra::of_place(found.at(), XATTRS_LEN_MAX),
+        };
+        let mut item = self.item(metadata, found.stored, kind);
+        item.followed = found.followed;
+        self.add_extra(&mut item, extra);
+        self.links.note(&item, metadata);
+        self.push(item);
+        Ok(())
+    }
+
+    fn start_file(&mut self, found: Found) -> Result<(), SourceError> {
+        if let Some(item) = self.link(&found) {
+            self.progress.note(&found.path.display().to_string());
+            self.push(item);
+            return Ok(());
+        }
+        let is_device = found.metadata.kind == Kind::Block;
+        if !is_device && let Some(before) = self.previous.untouched(&found.stored, &found.metadata)
+        {
+            self.reuse(found, before);
+            return Ok(());
+        }
+        let file = RawFile::open_at(found.at(), found.followed, Some(&found.metadata))?;
+        let metadata = *file.metadata();
+        let mut item = self.item(&metadata, found.stored, ItemKind::File(nothing()));
+        item.followed = found.followed;
+        // A device is stored as a file, which it says nothing of.
+        if !is_device {
+            self.add_extra(&mut item, file.extra(XATTRS_LEN_MAX));
+        }
+        let reading = Arc::new(Reading::new(file, self.options.read_errors));
+        let divided = match divide(reading.clone(), &found.path, self.options.cutter) {
+            Ok(divided) => divided,
+            Err(error) => {
+                let loss = reading.loss().unwrap_or_else(|| message(&error));
+                self.ready.push(Planned::Problem(Problem::loss(loss)));
+                return Ok(());
+            }
+        };
+        let Divided { parts, layout, allocation, is_qcow2, why } = divided;
+        match is_device {
+            true => item.linked = false,
+            false => self.links.note(&item, &metadata),
+        }
+        self.progress.note(&format!("{}: {why}", found.path.display()));
+        if is_qcow2 {
+            self.look_elsewhere(&*reading, &found.path, &item.path);
+        }
+        let cutter = parts.first().map_or(CutterKind::Fastcdc, |part| part.cutter);
+        let windows = |part: Part| {
+            let windows = SourceWindows::new(part.source, &part.starts, self.lookahead);
+            (part.cutter, Windows::Source(windows))
+        };
+        let end = End { layout, allocation, reading: Some(reading) };
+        let parts = parts.into_iter().map(windows).collect();
+        let begin = Some(Box::new(Draft { item, cutter }));
+        self.open = Some(Open { begin, parts, end });
+        Ok(())
+    }
+
+    /// Stores a file with the content that the previous archive has of it.
+    fn reuse(&mut self, found: Found, before: Item) {
+        self.progress.note(&format!("{}: untouched", found.path.display()));
+        self.progress.advance(before.size);
+        // Of images the header is read all the same: what the disk needs besides may have gone from the archive.
+        if matches!(&before.kind, ItemKind::File(content) if content.recipe.cutter == CutterKind::Page)
+            && let Ok(file) = RawFile::open_at(found.at(), found.followed, Some(&found.metadata))
+        {
+            self.look_elsewhere(&file, &found.path, &found.stored);
+        }
+        let mut item = self.item(&found.metadata, found.stored, before.kind);
+        item.followed = found.followed;
+        (item.flags, item.xattrs) = (before.flags, before.xattrs);
+        self.links.note(&item, &found.metadata);
+        self.push(item);
+    }
+
+    fn look_elsewhere(&mut self, file: &dyn Source, path: &Path, stored: &[u8]) {
+        let needed = self.places.needed_by(file, path, stored);
+        self.ready.extend(needed.into_iter().map(Planned::Elsewhere));
+    }
+
+    /// Starts what comes out of a named pipe, when somebody writes into it.
+    fn start_pipe(&mut self, found: Found) -> Result<(), SourceError> {
+        let file = std::fs::File::open(&found.path)
+            .map_err(|error| SourceError::new(&found.path, "open", error))?;
+        let mut item = self.item(&found.metadata, found.stored, ItemKind::File(nothing()));
+        // Its number and times say nothing of what comes out of it.
+        (item.size, item.linked, item.identity) = (0, false, Identity::default());
+        item.followed = found.followed;
+        self.start_stream(item, &found.path, Box::new(file));
+        Ok(())
+    }
+
+    /// The item of another name of something that was found before.
+    fn link(&mut self, found: &Found) -> Option<Item> {
+        let first = self.links.first(&found.metadata)?;
+        let mut item = self.item(&found.metadata, found.stored.clone(), ItemKind::HardLink(first));
+        (item.size, item.linked) = (0, false);
+        Some(item)
+    }
+
+    /// What cannot be read of it is a problem, and the rest is stored.
+    fn add_extra(&mut self, item: &mut Item, extra: Result<Extra, SourceError>) {
+        match extra {
+            Ok(extra) => (item.flags, item.xattrs) = (extra.flags & FLAGS, extra.xattrs),
+            Err(error) => self.ready.push(Planned::Problem(Problem::new(&error))),
+        }
+    }
+
+    fn push(&mut self, item: Item) {
+        self.ready.push(Planned::Item(Box::new(item)));
+    }
+
+    /// Starts a stream that errors call `path`.
+    fn start_stream(&mut self, item: Item, path: &Path, reader: Box<dyn std::io::Read + Send>) {
+        let mut windows = StreamWindows::new(reader, self.lookahead);
+        let head = match windows.peek() {
+            Ok([]) if self.options.refuse_empty => {
+                self.broken = Some(Error::EmptyStream(path.display().to_string()));
+                return;
+            }
+            Ok(head) => head,
+            Err(error) => {
+                self.broken = Some(SourceError::new(path, "read", error).into());
+                return;
+            }
+        };
+        let Choice { cutter, starts, why, .. } =
+            choose(&Head(head), Path::new(""), self.options.cutter);
+        self.progress.note(&format!("{}: {why}", path.display()));
+        let stored = Path::new(OsStr::from_bytes(&item.path));
+        self.look_elsewhere(&Head(head), stored, &item.path);
+        windows.set_starts(&starts);
+        let begin = Some(Box::new(Draft { item, cutter }));
+        let parts = VecDeque::from([(cutter, Windows::Stream(windows, path.to_owned()))]);
+        self.open = Some(Open { begin, parts, end: End::default() });
+    }
+
+    fn item(&self, metadata: &Metadata, path: Vec<u8>, kind: ItemKind) -> Item {
+        let name = |names: &HashMap<u32, String>, id| names.get(&id).cloned().unwrap_or_default();
+        let size = match kind {
+            ItemKind::File(_) => metadata.size,
+            _ => 0,
+        };
+        Item {
+            path,
+            kind,
+            mode: metadata.mode,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            user: name(&self.options.users, metadata.uid),
+            group: name(&self.options.groups, metadata.gid),
+            size,
+            mtime: time(metadata.mtime),
+            identity: identity(metadata),
+            flags: 0,
+            xattrs: Vec::new(),
+            changed: false,
+            linked: metadata.kind != Kind::Directory && metadata.nlink > 1,
+            followed: false,
+        }
+    }
+}
+
+impl Iterator for Plan<'_> {
+    type Item = Result<PlannedStep>;
+
+    fn next(&mut self) -> Option<Result<PlannedStep>> {
+        loop {
+            if let Some(step) = self.stretch() {
+                return Some(Ok(step));
+            }
+            if let Some(error) = self.broken.take() {
+                return Some(Err(error));
+            }
+            if self.ready.len() >= TOGETHER || !self.object() {
+                break;
+            }
+        }
+        let before = std::mem::take(&mut self.ready);
+        (!before.is_empty()).then(|| {
+            let body = Body::Nothing;
+            Ok(Step { before, begin: None, fresh: false, advance: 0, body, end: None })
+        })
+    }
+}
+
+impl Windows {
+    /// The next stretch, and whether it is the last.
+    fn next(&mut self, buffers: &BufferPool) -> (Result<Option<Stretch>, SourceError>, bool) {
+        match self {
+            Windows::Source(windows) => (windows.next(), windows.is_at_end()),
+            Windows::Stream(windows, path) => {
+                let stretch = windows.next(buffers);
+                let stretch = stretch.map_err(|error| SourceError::new(path, "read", error));
+                (stretch, windows.is_at_end())
+            }
+        }
+    }
+}
+
+impl End {
+    /// Takes over what is known when a part is at its end.
+    fn learn(&mut self, ended: Windows) {
+        if let Windows::Source(windows) = ended {
+            self.allocation.get_or_insert_with(|| Arc::new(windows.allocation));
+        }
+    }
+}
+
+pub(super) fn time(time: garret_image::Time) -> Time {
+    Time { secs: time.secs, nanos: time.nanos }
+}
+
+pub(super) fn identity(metadata: &Metadata) -> Identity {
+    Identity { inode: metadata.ino, ctime: time(metadata.ctime) }
+}
+
+fn device(metadata: &Metadata) -> Device {
+    let (major, minor) = metadata.device;
+    Device { major, minor }
+}
+
+/// What a walk passes over.
+fn rules(options: &BackupOptions) -> Rules<'_> {
+    Rules {
+        skip: Some(&options.skip),
+        exclude: Some(&options.exclude),
+        caches: options.exclude_caches,
+        mounts: options.one_file_system,
+    }
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// What a file has before it was read.
+pub(super) fn nothing() -> Content {
+    let none = || Side::Inline(Vec::new());
+    let recipe = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
+    Content { recipe, layout: none(), allocation: none(), unreadable: Vec::new() }
+}
+
+/// The sum of the lengths of the inputs, if all of them are files or devices.
+pub(super) fn total_len(inputs: &[Input]) -> Option<u64> {
+    inputs.iter().try_fold(0, |sum, input| match input {
+        Input::Path(path) => {
+            let file = RawFile::open(path, true).ok()?;
+            Some(u64::saturating_add(sum, file.len()))
+        }
+        Input::Stream { .. } => None,
+    })
+}

@@ -1,0 +1,208 @@
+//! Stations that are not public, for the benchmarks to measure by themselves.
+//!
+//! In: sizes and bytes made by a benchmark. Out: the station's own work and nothing around it. Promises nothing to anybody
+//! else: this is no part of the library's interface.
+
+use std::path::{Path, PathBuf};
+
+use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
+use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SegmentId};
+
+use crate::chunk::ChunkHasher;
+use crate::error::{Error, Result};
+use crate::group::{Compression, GroupBuilder};
+use crate::index::{Cache, Index, IndexSource, Rows};
+use crate::keys::{Keys, MasterKey, Purpose};
+use crate::pack::{PackBuilder, PackPlan, PackReader};
+use crate::progress::Silent;
+use crate::seal::{Content, Nonce, Sealer};
+use crate::store::{Key, MemoryStore, Store};
+
+const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
+/// What the copy is authenticated with.
+const KEY: [u8; 32] = [8; 32];
+const GROUP_LEN: u32 = 1 << 20;
+const CHUNK_LEN: u32 = 64 << 10;
+/// Chunks of the usual length in a group, and groups in a pack.
+const GROUP_CHUNKS: u64 = 16;
+const PACK_GROUPS: u64 = 32;
+/// Chunks in a segment: whole packs.
+const SEGMENT_LEN: u64 = SEGMENT_CHUNKS_MAX as u64;
+
+/// The id of chunk number `n` of a synthetic repository.
+pub fn chunk_id(n: u64) -> ChunkId {
+    ChunkId::from_bytes(numbered(b"chunk", n))
+}
+
+/// Seals and opens boxes as a repository with or without keys does.
+pub struct Boxes {
+    sealer: Sealer,
+    nonce: Nonce,
+}
+
+impl Boxes {
+    /// With a key, or none.
+    ///
+    /// # Errors
+    /// That there is no memory, or no randomness, for a key.
+    pub fn new(encrypted: bool) -> Result<Self> {
+        let keys = match encrypted {
+            true => Keys::derive(&MasterKey::random()?)?,
+            false => Keys::none(),
+        };
+        let sealer = Sealer::new(REPOSITORY, Purpose::Data, &keys);
+        Ok(Boxes { sealer, nonce: Nonce::counted(&[2; 16], 0) })
+    }
+
+    /// Seals in place: `bytes` grow by the tag.
+    pub fn seal(&self, bytes: &mut Vec<u8>) {
+        self.sealer.seal(Content::GroupBody, &self.nonce, &[], bytes);
+    }
+
+    /// Opens in place; whether the box was sound.
+    pub fn open(&self, bytes: &mut Vec<u8>) -> bool {
+        self.sealer.open(Content::GroupBody, &self.nonce, &[], bytes).is_some()
+    }
+
+    /// The way of a pack's groups, uncompressed and sealed one after the other, into a store in memory; gives its length.
+    ///
+    /// # Errors
+    /// None but for want of random numbers.
+    pub fn write_pack(&self, chunks: &[&[u8]]) -> Result<u64> {
+        let mut plan = PackPlan::new(u32::MAX)?;
+        let mut builder: Option<PackBuilder> = None;
+        let mut groups = GroupBuilder::new(GROUP_LEN);
+        let numbered = chunks.iter().zip(0..);
+        let mut full: Vec<_> =
+            numbered.filter_map(|(chunk, n)| groups.push(chunk_id(n), chunk)).collect();
+        full.extend(groups.finish());
+        for group in full {
+            let group = group.compress(Compression::None)?;
+            let place = plan.place(&group.frame)?;
+            let sealed = group.seal(&self.sealer, place);
+            builder = Some(match builder {
+                None => PackBuilder::begin(self.sealer.clone(), sealed),
+                Some(mut builder) => {
+                    drop(builder.push(sealed));
+                    builder
+                }
+            });
+        }
+        let Some(pack) = builder.map(PackBuilder::finish) else { return Ok(0) };
+        let parts: Vec<&[u8]> = pack.parts.iter().map(Vec::as_slice).collect();
+        MemoryStore::new().put(&Key::Pack(pack.row.id), &parts)?;
+        Ok(pack.row.len.into())
+    }
+}
+
+impl std::fmt::Debug for Boxes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Boxes")
+    }
+}
+
+/// A repository of which there is nothing but names and the client's copy of its index.
+#[derive(Debug)]
+pub struct SyntheticIndex {
+    directory: PathBuf,
+    store: MemoryStore,
+}
+
+/// A [`SyntheticIndex`] that was opened.
+pub struct OpenIndex(Index);
+
+impl SyntheticIndex {
+    /// A repository of `chunk_count` chunks of 64 KiB whose copy was made below `directory` before.
+    ///
+    /// # Errors
+    /// None.
+    pub fn existing(directory: &Path, chunk_count: u64) -> Result<Self> {
+        let store = MemoryStore::new();
+        for number in 0..chunk_count.div_ceil(GROUP_CHUNKS * PACK_GROUPS) {
+            store.put(&Key::Pack(pack_id(number)), &[])?;
+        }
+        for source in sources(chunk_count) {
+            store.put(&Key::Index(source), &[])?;
+        }
+        Ok(SyntheticIndex { directory: directory.to_owned(), store })
+    }
+
+    /// Makes the copy too.
+    ///
+    /// # Errors
+    /// What writing to the directory gives.
+    pub fn create(directory: &Path, chunk_count: u64) -> Result<Self> {
+        let segment = |first| rows(first, chunk_count.min(first + SEGMENT_LEN)).sorted().encode();
+        let encoded: Vec<Vec<u8>> =
+            (0..chunk_count).step_by(SEGMENT_CHUNKS_MAX).map(segment).collect();
+        let tables = encoded.iter().map(|bytes| Ok(Tables::open(bytes)?.0));
+        let tables = tables
+            .collect::<Result<Vec<_>, DecodeError>>()
+            .map_err(|error| Error::decode("synthetic tables", 0, error))?;
+        let cache = Cache::in_directory(directory, REPOSITORY, Some(&KEY));
+        drop(cache.create(REPOSITORY, &sources(chunk_count), &tables)?);
+        Self::existing(directory, chunk_count)
+    }
+
+    /// Opens the index as every command does, from the listing and the copy.
+    ///
+    /// # Errors
+    /// None, unless somebody else changes the copy.
+    pub fn open(&self) -> Result<OpenIndex> {
+        let sealer = Sealer::new(REPOSITORY, Purpose::Metadata, &Keys::none());
+        let hasher = ChunkHasher::new(&Keys::none());
+        let packs = PackReader { store: &self.store, sealer: &sealer, group_len_max: GROUP_LEN };
+        let source =
+            IndexSource { packs, metadata: &sealer, hasher: &hasher, repository: REPOSITORY };
+        let cache = Cache::in_directory(&self.directory, REPOSITORY, Some(&KEY));
+        Index::open(&source, cache, &Silent).map(OpenIndex)
+    }
+}
+
+impl OpenIndex {
+    /// Whether the repository has the chunk.
+    pub fn contains(&self, id: &ChunkId) -> bool {
+        self.0.contains(id)
+    }
+}
+
+impl std::fmt::Debug for OpenIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenIndex")
+    }
+}
+
+fn sources(chunk_count: u64) -> Vec<SegmentId> {
+    let count = chunk_count.div_ceil(SEGMENT_LEN);
+    (0..count).map(|n| SegmentId::from_bytes(numbered(b"segment", n))).collect()
+}
+
+fn pack_id(n: u64) -> PackId {
+    PackId::from_bytes(numbered(b"pack", n))
+}
+
+fn numbered(what: &[u8], n: u64) -> [u8; 32] {
+    *blake3::Hasher::new().update(what).update(&n.to_le_bytes()).finalize().as_bytes()
+}
+
+/// The rows of chunks `first` to `end`, as if they had been stored one behind the other.
+fn rows(first: u64, end: u64) -> Rows {
+    let mut rows = Rows::default();
+    for n in first..end {
+        let (group, pack) = (n / GROUP_CHUNKS, n / GROUP_CHUNKS / PACK_GROUPS);
+        // A segment holds whole packs: a power of two of chunks.
+        if n % (GROUP_CHUNKS * PACK_GROUPS) == 0 {
+            let id = pack_id(pack);
+            rows.packs.push(PackRow { id, salt: [1; 16], len: PACK_GROUPS as u32 * GROUP_LEN });
+        }
+        if n % GROUP_CHUNKS == 0 {
+            let offset = (group % PACK_GROUPS) as u32 * GROUP_LEN;
+            let pack = rows.packs.len() as u32 - 1;
+            rows.groups.push(GroupRow { pack, offset, sealed_len: GROUP_LEN });
+        }
+        let offset = (n % GROUP_CHUNKS) as u32 * CHUNK_LEN;
+        let group = rows.groups.len() as u32 - 1;
+        rows.records.push(Record { id: chunk_id(n), group, offset, len: CHUNK_LEN });
+    }
+    rows
+}

@@ -1,0 +1,245 @@
+//! Everything that can go wrong, grouped by what the caller does next.
+//!
+//! Messages are one lower-case line that names the thing and, where there is something to do, says what to do; where attic
+//! has a text for it, scripts may look for that, so the line begins with attic's words. Trouble with the repository, with
+//! what is read ([`SourceError`](garret_image::SourceError)) and with what is written on restore
+//! ([`SinkError`](garret_image::SinkError)) are different types that never convert into each other.
+
+use garret_format::{ChunkId, DecodeError};
+
+use crate::store::StoreError;
+
+/// An operation failed as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The repository could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is to be backed up could not be read.
+    #[error(transparent)]
+    Source(#[from] garret_image::SourceError),
+    /// What is restored could not be written.
+    #[error(transparent)]
+    Sink(#[from] garret_image::SinkError),
+    /// Bytes in the repository are not what was written.
+    #[error("{}; run `garret check --verify-data`", damaged(object, *offset, what))]
+    Corrupt {
+        /// Path in the repository.
+        object: String,
+        /// Offset in the file, in bytes.
+        offset: u64,
+        /// What was found there.
+        what: String,
+    },
+    /// A key slot or key file is not what was written.
+    #[error("{}; put back an intact copy of it", damaged(object, *offset, what))]
+    DamagedKey {
+        /// The key slot or key file.
+        object: String,
+        /// Offset in it, in bytes.
+        offset: u64,
+        /// What was found there.
+        what: String,
+    },
+    /// An archive needs a chunk that no pack holds.
+    #[error("{}; run `garret check`", nowhere(id, needed_by))]
+    MissingChunk {
+        /// The chunk.
+        id: ChunkId,
+        /// What needs it.
+        needed_by: String,
+    },
+    /// No repository there.
+    #[error("{path} is not a valid repository: {why}")]
+    NotARepository {
+        /// As given.
+        path: String,
+        /// What is missing or wrong.
+        why: String,
+    },
+    /// The lock of the repository cannot be taken.
+    #[error("Failed to acquire {kind} lock on {place}")]
+    Lock {
+        /// `read` or `write`.
+        kind: &'static str,
+        /// Where the repository is.
+        place: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// A newer garret wrote it.
+    #[error("{object}: {cause}; use that newer garret")]
+    Unsupported {
+        /// Path in the repository.
+        object: String,
+        /// What it needs.
+        cause: DecodeError,
+    },
+    /// The repository was opened for less than was asked of it.
+    #[error("the repository was opened to {opened}: that is not enough to {needed}")]
+    Access {
+        /// What was asked for: `add to it`, `delete from it`.
+        needed: &'static str,
+        /// What it was opened for.
+        opened: &'static str,
+    },
+    /// The passphrase is that of no slot, because there is none.
+    #[error(
+        "keys/ is empty: no passphrase can open it; copy keys/ from another copy of the repository"
+    )]
+    NoSlots,
+    /// The passphrase opens no key slot.
+    #[error("wrong passphrase: it opens no key of this repository")]
+    WrongPassphrase,
+    /// The key belongs to another repository, or the configuration was altered.
+    #[error("{object} belongs to another repository, or the repository's config was altered")]
+    WrongKey {
+        /// The key slot or key file.
+        object: String,
+    },
+    /// Far more slots than passphrases, and the passphrase opens none of those that were tried.
+    #[error(
+        "keys/ holds {count} keys, and the passphrase opens none of the {tried} that were tried: put back keys/ from \
+         another copy of the repository"
+    )]
+    ManySlots {
+        /// How many there are.
+        count: usize,
+        /// How many were tried.
+        tried: usize,
+    },
+    /// A slot would make guessing passphrases cheap.
+    #[error(
+        "{object} is cheaper to guess than any that garret makes, and this client has not used the repository yet: it was \
+         not tried; put back keys/ from another copy of the repository"
+    )]
+    CheapSlot {
+        /// The key slot.
+        object: String,
+    },
+    /// The key is not the one that the caller knows.
+    #[error(
+        "{object} opens to another key than the one that this repository had when it was last used here: put back keys/ \
+         from another copy of the repository"
+    )]
+    OtherKey {
+        /// The key slot or key file.
+        object: String,
+    },
+    /// The mode of the repository has no passphrase.
+    #[error("the repository is not encrypted: there is no passphrase to change")]
+    NoPassphrase,
+    /// An archive of that name is there.
+    #[error("Archive {0} already exists: choose another name")]
+    ArchiveExists(String),
+    /// No archive of that name.
+    #[error("Archive {0} does not exist: `garret list` shows what does")]
+    ArchiveMissing(String),
+    /// Something that no listing of archives has may be one all the same.
+    #[error("{0}; nothing is given back until then")]
+    Doubtful(String),
+    /// Not a name for an archive.
+    #[error("{name:?} cannot be an archive's name: {why}")]
+    BadName {
+        /// What was asked for.
+        name: String,
+        /// The limit that it does not keep.
+        why: &'static str,
+    },
+    /// One file could not be restored.
+    #[error("{0}")]
+    NotRestored(String),
+    /// Nothing of what was asked for could be read, so no archive was made.
+    #[error("nothing could be read, no archive was made")]
+    NothingStored,
+    /// A stream had no byte, and that was not wanted.
+    #[error("{0} is empty: nothing was stored; --allow-empty stores it")]
+    EmptyStream(String),
+    /// A value outside its bounds was given.
+    #[error("{0}")]
+    BadOption(String),
+    /// The operating system refused something that is not about a file of ours.
+    #[error("{what} failed")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether an image or device was not replaced because a virtual machine has it open.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Error::Sink(error) if error.kind() == garret_image::SinkErrorKind::Used)
+    }
+
+    /// An error for bytes of `object` that do not decode; `base` is where in the file they started.
+    pub(crate) fn decode(object: &str, base: u64, cause: DecodeError) -> Error {
+        match cause.kind {
+            garret_format::DecodeErrorKind::UnsupportedVersion(_)
+            | garret_format::DecodeErrorKind::UnsupportedFeatures(_) => {
+                Error::Unsupported { object: object.to_owned(), cause }
+            }
+            _ => Error::Corrupt {
+                object: object.to_owned(),
+                offset: base.saturating_add(cause.offset),
+                what: cause.to_string(),
+            },
+        }
+    }
+
+    /// The same for bytes of a key slot or key file.
+    pub(crate) fn decode_key(object: &str, cause: DecodeError) -> Error {
+        match Error::decode(object, 0, cause) {
+            Error::Corrupt { object, offset, what } => Error::DamagedKey { object, offset, what },
+            other => other,
+        }
+    }
+
+    /// An error for a box of `object` at `offset` that does not open.
+    pub(crate) fn unsealed(object: &str, offset: u64) -> Error {
+        Error::Corrupt { object: object.to_owned(), offset, what: "the seal is broken".to_owned() }
+    }
+
+    /// An error for an object whose name is not the hash of its bytes.
+    pub(crate) fn misnamed(object: &str) -> Error {
+        let what = "its bytes do not hash to its name".to_owned();
+        Error::Corrupt { object: object.to_owned(), offset: 0, what }
+    }
+}
+
+fn damaged(object: &str, offset: u64, what: &str) -> String {
+    format!("Data integrity error: {object} is damaged at offset {offset}: {what}")
+}
+
+fn nowhere(id: &ChunkId, needed_by: &str) -> String {
+    format!(
+        "Object with key {id} not found in repository: {needed_by} needs that chunk and no pack holds it"
+    )
+}
+
+/// The same as [`message`], for those who are doing already what it advises to.
+pub(crate) fn finding(error: &Error) -> String {
+    match error {
+        Error::Corrupt { object, offset, what } => damaged(object, *offset, what),
+        Error::MissingChunk { id, needed_by } => nowhere(id, needed_by),
+        other => message(other),
+    }
+}
+
+/// The whole message of an error: itself and its causes, on one line. `Display` of an error gives itself alone.
+pub fn message(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// What most functions here return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

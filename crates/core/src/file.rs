@@ -1,0 +1,258 @@
+//! A file of an archive, readable at any place: what a restore to a pipe, a look into an image, or a view of the disk in it
+//! reads.
+//!
+//! In: the content of an item. Out: [`StoredFile`], a `Source`. Promises that every byte given was checked against the id of
+//! its chunk, and that a read opens each group it needs once; so reads should be large (`limits::FILE_READ_LEN`).
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use garret_format::archive::{Content, Item, ItemKind};
+use garret_format::recipe::{Entry, Recipe};
+use garret_format::{ChunkId, PackId};
+use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
+
+use crate::chunk::VerifiedChunk;
+use crate::error::{Error, Result, message};
+use crate::fetch::{ChunkReader, locate, verified, wrong_chunk};
+use crate::index::Location;
+use crate::progress::Problem;
+use crate::recipe::RecipeReader;
+use crate::repository::Repository;
+use crate::stream::read_side;
+
+/// The file. May be read from any number of threads.
+pub struct StoredFile<'a> {
+    name: String,
+    len: u64,
+    recipe: Recipe,
+    /// How the file is divided; `None` if its stream is the file.
+    order: Option<FileOrder>,
+    /// For recipes, and for contents: large reads of the one shall not throw out the other.
+    nodes: ChunkReader<'a>,
+    chunks: ChunkReader<'a>,
+}
+
+/// Part of a chunk, and where in a stretch of the file it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span {
+    /// Its first byte in the stretch.
+    pub(crate) to: usize,
+    pub(crate) len: usize,
+    /// Its first byte in the chunk.
+    skip: usize,
+    id: ChunkId,
+    chunk_len: u32,
+}
+
+/// Spans, and where their chunks are, all in the group that stands first.
+type InGroup = (Location, Vec<(Location, Span)>);
+
+impl<'a> StoredFile<'a> {
+    /// The file that `item` describes. `None` if it is not a file.
+    pub fn open(repository: &'a Repository, item: &Item) -> Result<Option<Self>> {
+        let ItemKind::File(content) = &item.kind else { return Ok(None) };
+        let name = String::from_utf8_lossy(&item.path).into_owned();
+        let nodes = ChunkReader::new(repository);
+        let order = read_layout(content, item.size, &nodes, &name)?;
+        Ok(Some(StoredFile {
+            name,
+            len: item.size,
+            recipe: content.recipe.clone(),
+            order: order.map(|layout| FileOrder::new(Arc::new(layout))),
+            nodes,
+            chunks: ChunkReader::new(repository),
+        }))
+    }
+
+    /// How the file is divided; `None` if its stream is the file.
+    pub(crate) fn layout(&self) -> Option<&Layout> {
+        self.order.as_ref().map(FileOrder::layout)
+    }
+
+    /// Fills `buf` with the bytes from `offset` on, zeros behind the end of the file.
+    pub fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        buf.fill(0);
+        for (location, spans) in self.by_group(self.spans(buf.len(), offset)?)? {
+            let group = self.chunks.group(&location)?;
+            // Parts of one chunk are neighbours: its id is checked once for all of them.
+            let mut known: Option<(ChunkId, VerifiedChunk<'_>)> = None;
+            for (location, span) in spans {
+                let chunk = match known {
+                    Some((id, chunk)) if id == span.id => chunk,
+                    _ => verified(self.chunks.repository, &group, &location, &span.id)?,
+                };
+                known = Some((span.id, chunk));
+                let from = chunk.bytes().get(span.skip..).and_then(|rest| rest.get(..span.len));
+                let to = buf.get_mut(span.to..).and_then(|rest| rest.get_mut(..span.len));
+                let (Some(from), Some(to)) = (from, to) else {
+                    return Err(wrong_chunk(&location, &span.id));
+                };
+                to.copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
+    /// What `len` bytes from `offset` on are made of, in the order of the stream; zeros where there is no span. Reads recipes
+    /// only.
+    pub(crate) fn spans(&self, len: usize, offset: u64) -> Result<Vec<Span>> {
+        let mut spans = Vec::new();
+        let mut entries = RecipeReader::new(&self.nodes, &self.recipe, &self.name);
+        for piece in self.pieces(len, offset) {
+            let end = piece.offset + piece.len;
+            let mut at = piece.offset;
+            while at < end {
+                let Some((start, entry)) = entries.entry_at(at).transpose()? else { break };
+                let next = end.min(start + entry.len());
+                if let Entry::Chunk { id, len: chunk_len } = entry {
+                    // All below the length of the buffer or of a chunk.
+                    let to = piece.file_offset + (at - piece.offset) - offset;
+                    let [skip, to, len] = [at - start, to, next - at].map(|n| n as usize);
+                    spans.push(Span { to, len, skip, id, chunk_len });
+                }
+                at = next;
+            }
+        }
+        Ok(spans)
+    }
+
+    /// The spans by the group they are in, in the order in which the stream first needs the groups.
+    fn by_group(&self, spans: Vec<Span>) -> Result<Vec<InGroup>> {
+        let mut groups: Vec<InGroup> = Vec::new();
+        let mut known: HashMap<(PackId, u32), usize> = HashMap::new();
+        for span in spans {
+            let location = locate(self.chunks.repository, &span.id, &self.name)?;
+            if location.len != span.chunk_len {
+                return Err(wrong_chunk(&location, &span.id));
+            }
+            let place =
+                *known.entry((location.pack.id, location.group.offset)).or_insert_with(|| {
+                    groups.push((location, Vec::new()));
+                    groups.len() - 1
+                });
+            if let Some((_, spans)) = groups.get_mut(place) {
+                spans.push((location, span));
+            }
+        }
+        Ok(groups)
+    }
+
+    /// What a stretch of the file is made of, in the order of the stream.
+    fn pieces(&self, len: usize, offset: u64) -> Vec<Piece> {
+        let end = self.len.min(offset.saturating_add(len as u64));
+        match &self.order {
+            None if offset >= end => Vec::new(),
+            None => vec![Piece { offset, file_offset: offset, len: end - offset }],
+            Some(order) => {
+                let layout = order.layout();
+                let pieces = order.pieces(offset..end);
+                let mut pieces: Vec<Piece> = pieces
+                    .map(|(part, piece)| Piece {
+                        offset: piece.offset + layout.start(part),
+                        ..piece
+                    })
+                    .collect();
+                pieces.sort_unstable_by_key(|piece| piece.offset);
+                pieces
+            }
+        }
+    }
+}
+
+impl Source for StoredFile<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Holes are not told apart.
+    fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
+        Ok(Extent::Data { offset, len: self.len - offset })
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        self.read(buf, offset).map_err(|error| {
+            SourceError::new(Path::new(&self.name), "read", std::io::Error::other(message(&error)))
+        })
+    }
+
+    fn changed(&self) -> Result<bool, SourceError> {
+        Ok(false)
+    }
+}
+
+/// What is to be said when a file is given out of which something could not be read when it was backed up.
+pub(crate) fn unreadable(item: &Item) -> Option<Problem> {
+    let ItemKind::File(content) = &item.kind else { return None };
+    let first = content.unreadable.first()?.start;
+    let (path, zeros) = (String::from_utf8_lossy(&item.path), in_words(&content.unreadable));
+    Some(Problem::warning(format!(
+        "{path}: zeros stand for {zeros}, from offset {first} on, that could not be read when it was backed up"
+    )))
+}
+
+/// How many bytes, and in how many places.
+pub(crate) fn in_words(ranges: &[Range<u64>]) -> String {
+    let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    match ranges.len() {
+        1 => format!("{bytes} bytes in 1 place"),
+        count => format!("{bytes} bytes in {count} places"),
+    }
+}
+
+/// The layout of a file of `len` bytes, checked against the length of its stream. `None` if the stream is the file.
+pub(crate) fn read_layout(
+    content: &Content,
+    len: u64,
+    chunks: &ChunkReader<'_>,
+    needed_by: &str,
+) -> Result<Option<Layout>> {
+    if content.layout.is_empty() {
+        return Ok(None);
+    }
+    let corrupt = |what: String| Error::Corrupt { object: needed_by.to_owned(), offset: 0, what };
+    let bytes = read_side(&content.layout, chunks, needed_by)?;
+    let layout = Layout::decode(&bytes, len).map_err(|error| corrupt(format!("its {error}")))?;
+    match layout.stream_len() == content.recipe.len() {
+        true => Ok(Some(layout)),
+        false => Err(corrupt("its layout is of a stream of another length".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use garret_format::archive::Side;
+    use garret_format::recipe::{CutterKind, Node};
+    use garret_image::Lens;
+
+    use super::*;
+    use crate::recipe::tests::repository;
+
+    #[test]
+    fn a_layout_of_another_stream_or_file_is_corrupt() {
+        let repository = repository(std::iter::empty());
+        let chunks = ChunkReader::new(&repository);
+        let run = Piece { offset: 3000, file_offset: 100, len: 5000 };
+        let layout = Layout::new(Lens { file: 9000, guest: 20_000 }, [run]).unwrap();
+        assert_eq!(layout.stream_len(), 24_000);
+        let read = |bytes: Vec<u8>, stream_len: u64, file_len| {
+            let root = Node::Leaf(vec![Entry::Zero { len: stream_len }]);
+            let recipe = Recipe { cutter: CutterKind::Page, root };
+            let allocation = Side::Inline(Vec::new());
+            let layout = Side::Inline(bytes);
+            let content = Content { recipe, layout, allocation, unreadable: Vec::new() };
+            read_layout(&content, file_len, &chunks, "vm")
+        };
+        let stored = layout.encode();
+        assert_eq!(read(stored.clone(), 24_000, 9000).unwrap(), Some(layout));
+        assert_eq!(read(Vec::new(), 24_000, 24_000).unwrap(), None);
+        for (stream_len, file_len) in [(23_999, 9000), (24_001, 9000), (24_000, 9001), (24_000, 50)]
+        {
+            let found = read(stored.clone(), stream_len, file_len);
+            assert!(matches!(found, Err(Error::Corrupt { .. })), "{stream_len} {file_len}");
+        }
+        assert!(matches!(read(vec![0xff], 24_000, 9000), Err(Error::Corrupt { .. })));
+    }
+}

@@ -1,0 +1,253 @@
+//! Groups: consecutive new chunks, compressed as one frame; and back.
+//!
+//! Chunks of 64 KiB compress some 6 % better by the megabyte than each on its own, and who holds the storage sees no chunk
+//! sizes. A group that compression does not make at least 1/32 smaller is stored as it is.
+
+use std::cell::RefCell;
+use std::io;
+
+use garret_format::ChunkId;
+use garret_format::pack::{Codec, Frame, GROUP_CHUNKS_MAX, decode_body, encode_lens};
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::error::{Error, Result};
+
+/// How new groups are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// lz4.
+    Lz4,
+    /// zstd at this level, -7 to 22.
+    Zstd(i32),
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Compression::Zstd(3)
+    }
+}
+
+impl Compression {
+    /// The levels of zstd that make sense here.
+    pub const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = -7..=22;
+}
+
+/// Chunks that will be compressed together.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) chunks: Vec<(ChunkId, u32)>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Group {
+    fn push(&mut self, id: ChunkId, bytes: &[u8]) {
+        self.chunks.push((id, bytes.len() as u32));
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+/// Collects new chunks in stream order.
+#[derive(Debug)]
+pub(crate) struct GroupBuilder {
+    limit: usize,
+    group: Group,
+}
+
+impl GroupBuilder {
+    /// Groups of at most `limit` bytes.
+    pub(crate) fn new(limit: u32) -> Self {
+        GroupBuilder { limit: limit as usize, group: Group::default() }
+    }
+
+    /// Adds a chunk, of at most the limit; gives the group before it if the chunk no longer fitted.
+    pub(crate) fn push(&mut self, id: ChunkId, bytes: &[u8]) -> Option<Group> {
+        let full = self.group.bytes.len() + bytes.len() > self.limit
+            || self.group.chunks.len() >= GROUP_CHUNKS_MAX as usize;
+        let full = if full { self.finish() } else { None };
+        if self.group.chunks.is_empty() {
+            self.group.bytes.reserve_exact(self.limit);
+        }
+        self.group.push(id, bytes);
+        full
+    }
+
+    /// The last group, if there is one.
+    pub(crate) fn finish(&mut self) -> Option<Group> {
+        let group = std::mem::take(&mut self.group);
+        (!group.chunks.is_empty()).then_some(group)
+    }
+}
+
+/// A compressed group, ready to be sealed.
+#[derive(Debug)]
+pub(crate) struct CompressedGroup {
+    pub(crate) frame: Frame,
+    pub(crate) body: Vec<u8>,
+    pub(crate) chunks: Vec<(ChunkId, u32)>,
+}
+
+impl Group {
+    /// Compresses the group, or keeps it as it is when that saves too little.
+    pub(crate) fn compress(self, compression: Compression) -> Result<CompressedGroup> {
+        let lens: Vec<u32> = self.chunks.iter().map(|(_, len)| *len).collect();
+        let mut body = encode_lens(&lens);
+        let table_len = body.len();
+        let plain_len = self.bytes.len();
+        let codec = compress_into(&self.bytes, compression, &mut body)?;
+        let compressed_len = body.len() - table_len;
+        let codec = if codec == Codec::None || compressed_len > plain_len - plain_len / 32 {
+            body.truncate(table_len);
+            body.extend_from_slice(&self.bytes);
+            Codec::None
+        } else {
+            codec
+        };
+        let frame = Frame {
+            body_len: body.len() as u32,
+            plain_len: plain_len as u32,
+            chunk_count: self.chunks.len() as u32,
+            codec,
+        };
+        Ok(CompressedGroup { frame, body, chunks: self.chunks })
+    }
+}
+
+/// Appends the compressed bytes to `body`.
+fn compress_into(bytes: &[u8], compression: Compression, body: &mut Vec<u8>) -> Result<Codec> {
+    let start = body.len();
+    match compression {
+        Compression::None => Ok(Codec::None),
+        Compression::Lz4 => {
+            body.resize(start + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
+            let (_, output) = body.split_at_mut(start);
+            let len = lz4_flex::block::compress_into(bytes, output)
+                .map_err(|error| failed(io::Error::other(error)))?;
+            body.truncate(start + len);
+            Ok(Codec::Lz4)
+        }
+        Compression::Zstd(level) => {
+            body.reserve_exact(zstd::zstd_safe::compress_bound(bytes.len()));
+            // A cursor lets zstd write to memory that nobody has filled with zeros before.
+            let mut output = io::Cursor::new(std::mem::take(body));
+            output.set_position(start as u64);
+            with_compressor(level, |zstd| zstd.compress_to_buffer(bytes, &mut output))?;
+            *body = output.into_inner();
+            Ok(Codec::Zstd)
+        }
+    }
+}
+
+/// Runs `work` with this thread's zstd context: making one costs as much as compressing a few kilobytes, and its memory.
+fn with_compressor<R>(
+    level: i32,
+    work: impl FnOnce(&mut Compressor<'static>) -> io::Result<R>,
+) -> Result<R> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some((kept_level, compressor)) if *kept_level == level => compressor,
+            _ => &mut kept.insert((level, Compressor::new(level).map_err(failed)?)).1,
+        };
+        work(compressor).map_err(failed)
+    })
+}
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Decompresses a zstd frame of at most `len` bytes with this thread's context.
+fn decompress_zstd(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(decompressor) => decompressor,
+            None => kept.insert(Decompressor::new()?),
+        };
+        decompressor.decompress(frame, len)
+    })
+}
+
+fn failed(source: io::Error) -> Error {
+    Error::System { what: "compressing a group", source }
+}
+
+/// The chunks of an opened group. Their ids are not checked yet.
+#[derive(Debug)]
+pub(crate) struct OpenGroup {
+    lens: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl OpenGroup {
+    /// Decompresses the body of an opened box. The error says what is wrong with it.
+    pub(crate) fn decompress(frame: &Frame, body: &[u8]) -> Result<Self, String> {
+        let (lens, compressed) = decode_body(body, frame).map_err(|error| error.to_string())?;
+        let plain_len = frame.plain_len as usize;
+        let bytes = match frame.codec {
+            Codec::None => compressed.to_vec(),
+            Codec::Zstd => decompress_zstd(compressed, plain_len)
+                .map_err(|error| format!("the zstd frame does not decompress: {error}"))?,
+            Codec::Lz4 => lz4_flex::block::decompress(compressed, plain_len)
+                .map_err(|error| format!("the lz4 block does not decompress: {error}"))?,
+        };
+        let len = bytes.len();
+        match len == plain_len {
+            true => Ok(OpenGroup { lens, bytes }),
+            false => Err(format!("the group has {len} bytes and should have {plain_len}")),
+        }
+    }
+
+    /// The bytes at a place that an index gives.
+    pub(crate) fn slice(&self, offset: u32, len: u32) -> Option<&[u8]> {
+        let start = offset as usize;
+        self.bytes.get(start..start.checked_add(len as usize)?)
+    }
+
+    /// The group's chunks in order.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        self.lens.iter().map_while(move |len| {
+            let (chunk, after) = rest.split_at_checked(*len as usize)?;
+            rest = after;
+            Some(chunk)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(parts: &[&[u8]]) -> Group {
+        let mut builder = GroupBuilder::new(1 << 20);
+        for part in parts {
+            assert!(builder.push(ChunkId::from_bytes([part.len() as u8; 32]), part).is_none());
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn every_codec_gives_back_the_chunks() {
+        let parts: [&[u8]; 3] = [&[7; 5000], b"some text, some text, some text", &[1]];
+        for compression in [Compression::None, Compression::Lz4, Compression::Zstd(3)] {
+            let compressed = group(&parts).compress(compression).unwrap();
+            let open = OpenGroup::decompress(&compressed.frame, &compressed.body).unwrap();
+            assert_eq!(open.chunks().collect::<Vec<_>>(), parts);
+            assert_eq!(open.slice(5000, 9), Some(&b"some text"[..]));
+            assert_eq!(open.slice(5000, 5000), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_compress_is_stored_as_it_is() {
+        let mut noise = vec![0; 4096];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        for compression in [Compression::Lz4, Compression::Zstd(19)] {
+            let compressed = group(&[&noise]).compress(compression).unwrap();
+            assert_eq!(compressed.frame.codec, Codec::None);
+            assert_eq!(compressed.body.len(), 4 + 4096);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The index: which pack, group and place holds a chunk.
+//!
+//! The truth is in the packs; the repository's index segments are a faster way to read the same; the client's own copy is a
+//! faster way again. Opening brings the copy up to date: segments it has not seen are read, and packs that no segment
+//! covers (a crashed session left them, or `index/` is gone) are read from their footers. A chunk counts as present only if
+//! its pack was in the repository's listing when the index was opened, in the length that it was written in; of one in
+//! another length what its groups still hold. So what is lost with or of a pack is stored again by the next backup.
+
+mod cache;
+mod segment;
+mod writer;
+
+use std::collections::{HashMap, HashSet};
+
+use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
+use garret_format::object::{Envelope, Kind};
+use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
+
+use crate::chunk::ChunkHasher;
+use crate::error::{Error, Result};
+use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, total_len};
+use crate::pack::PackReader;
+use crate::progress::{Phase, Problem, Progress};
+use crate::seal::{Content, Nonce, Sealer};
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+
+pub(crate) use cache::Cache;
+use segment::Segment;
+pub(crate) use writer::{IndexWriter, Rows};
+
+/// Where a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) pack: PackRow,
+    pub(crate) group: GroupRow,
+    /// Where the chunk starts in the uncompressed group, in bytes.
+    pub(crate) offset: u32,
+    /// Length of the chunk in bytes.
+    pub(crate) len: u32,
+    /// The record: segment and place in it.
+    pub(crate) record: (usize, u64),
+}
+
+/// What opening an index needs of the repository.
+#[derive(Clone, Copy)]
+pub(crate) struct IndexSource<'a> {
+    pub(crate) packs: PackReader<'a>,
+    pub(crate) metadata: &'a Sealer,
+    pub(crate) hasher: &'a ChunkHasher,
+    pub(crate) repository: RepositoryId,
+}
+
+/// The open index of a repository.
+pub(crate) struct Index {
+    segments: Vec<Segment>,
+    cache: Cache,
+    repository: RepositoryId,
+}
+
+impl Index {
+    /// Brings the client's copy up to date and opens it.
+    pub(crate) fn open(
+        source: &IndexSource<'_>,
+        cache: Cache,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let segments = cache.load(source.repository);
+        let mut index = Index { segments, cache, repository: source.repository };
+        index.update(source, progress)?;
+        Ok(index)
+    }
+
+    /// Brings it up to date with what the repository holds.
+    pub(crate) fn update(
+        &mut self,
+        source: &IndexSource<'_>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let store = source.packs.store;
+        let stored = Listing::read(store)?;
+        let mut listed: HashSet<SegmentId> = HashSet::new();
+        for key in store.list(Area::Index)? {
+            if let Key::Index(id) = key {
+                listed.insert(id);
+            }
+        }
+        // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
+        let is_stale = |segment: &Segment| {
+            segment::packs(segment).iter().any(|pack| !stored.has(pack))
+                || segment.sources.iter().any(|id| !listed.contains(id))
+        };
+        if self.segments.iter().any(is_stale) {
+            self.forget();
+        }
+        let known: HashSet<SegmentId> =
+            self.segments.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
+        let unknown: Vec<SegmentId> = listed.difference(&known).copied().collect();
+        if !unknown.is_empty() {
+            // One of them may cover packs that were read from their footers.
+            drop(self.take_unstored());
+        }
+        let mut missing: HashSet<PackId> = stored.lens.keys().copied().collect();
+        for pack in self.segments.iter().flat_map(segment::packs) {
+            missing.remove(&pack.id);
+        }
+        let otherwise = self.load_segments(source, unknown, &stored, &mut missing, progress)?;
+        self.load_footers(source, missing, &otherwise, progress)
+    }
+
+    /// An index that knows nothing, in memory.
+    pub(crate) fn empty(repository: RepositoryId) -> Self {
+        Index { segments: Vec::new(), cache: Cache::in_memory(), repository }
+    }
+
+    /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
+    pub(crate) fn forget(&mut self) {
+        for segment in self.segments.drain(..) {
+            self.cache.remove(&segment);
+        }
+    }
+
+    /// Adds the repository's segments that the copy does not have yet. Gives the packs of which they list what is not so.
+    fn load_segments(
+        &mut self,
+        source: &IndexSource<'_>,
+        mut unknown: Vec<SegmentId>,
+        stored: &Listing,
+        missing: &mut HashSet<PackId>,
+        progress: &dyn Progress,
+    ) -> Result<HashSet<PackId>> {
+        unknown.sort_unstable();
+        let mut otherwise = HashSet::new();
+        for id in unknown {
+            match read_segment(source, id) {
+                Ok(rows) => {
+                    let other = rows.packs.iter().filter(|pack| !stored.has(pack));
+                    otherwise.extend(other.map(|pack| pack.id));
+                    let rows = rows.keep_packs(|pack| stored.has(pack));
+                    rows.packs.iter().for_each(|pack| {
+                        missing.remove(&pack.id);
+                    });
+                    self.add(&rows.encode(), Some(id))?;
+                }
+                // The packs it covered are read instead.
+                Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
+                    progress.problem(&Problem::new(&error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(otherwise)
+    }
+
+    /// Adds the packs that no segment covers; `otherwise` are listed in another length than they have.
+    fn load_footers(
+        &mut self,
+        source: &IndexSource<'_>,
+        missing: HashSet<PackId>,
+        otherwise: &HashSet<PackId>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        progress.begin(Phase::Index, None);
+        let mut missing: Vec<PackId> = missing.into_iter().collect();
+        missing.sort_unstable();
+        let (mut rows, mut cut) = (Rows::default(), Cut::default());
+        for id in missing {
+            if source.packs.is_foreign(id) {
+                continue;
+            }
+            let read = source.packs.footer(id).or_else(|error| match error {
+                // Storage that fails now may show the footer later: the pack stays unknown until then.
+                Error::Store(error) if error.kind != StoreErrorKind::WrongLength => {
+                    Err(error.into())
+                }
+                error => {
+                    match otherwise.contains(&id) {
+                        true => cut.add(id),
+                        false => progress.problem(&Problem::new(&error)),
+                    }
+                    source.packs.salvage(id, source.hasher)
+                }
+            });
+            match read {
+                Ok((pack, footer)) => rows.push(pack, &footer),
+                Err(error) => progress.problem(&Problem::new(&error)),
+            }
+            if rows.records.len() >= SEGMENT_CHUNKS_MAX {
+                self.add(&std::mem::take(&mut rows).sorted().encode(), None)?;
+            }
+        }
+        if !rows.packs.is_empty() {
+            self.add(&rows.sorted().encode(), None)?;
+        }
+        progress.end();
+        cut.tell(progress);
+        Ok(())
+    }
+
+    /// Adds encoded tables: those of a stored segment, or of packs that none covers.
+    pub(crate) fn add(&mut self, tables: &[u8], id: Option<SegmentId>) -> Result<()> {
+        let (tables, _) =
+            Tables::open(tables).map_err(|error| Error::decode("the local index", 0, error))?;
+        let sources: Vec<SegmentId> = id.into_iter().collect();
+        let segment = self.cache.create(self.repository, &sources, &[tables])?;
+        self.segments.push(segment);
+        let merging: Vec<Segment> = if self.segments.len() > LOCAL_SEGMENTS_MAX {
+            self.segments.extract_if(.., |segment| !segment.sources.is_empty()).collect()
+        } else {
+            Vec::new()
+        };
+        if merging.len() > 1 {
+            let sources: Vec<SegmentId> =
+                merging.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
+            let inputs: Vec<Tables<'_>> = merging.iter().map(Segment::tables).collect();
+            let merged = self.cache.create(self.repository, &sources, &inputs)?;
+            merging.iter().for_each(|segment| self.cache.remove(segment));
+            self.segments.push(merged);
+        } else {
+            self.segments.extend(merging);
+        }
+        Ok(())
+    }
+
+    /// Where a chunk is, if any pack holds it.
+    pub(crate) fn find(&self, id: &ChunkId) -> Option<Location> {
+        self.segments.iter().enumerate().find_map(|(number, segment)| {
+            let (place, record) = segment.find(id)?;
+            let tables = segment.tables();
+            let group = tables.group(record.group)?;
+            let pack = tables.pack(group.pack)?;
+            let Record { offset, len, .. } = record;
+            Some(Location { pack, group, offset, len, record: (number, place) })
+        })
+    }
+
+    pub(crate) fn contains(&self, id: &ChunkId) -> bool {
+        self.segments.iter().any(|segment| segment.find(id).is_some())
+    }
+
+    /// Notes that every chunk of the archive of this fingerprint was found in this index: the next backup of `job` need not
+    /// look them up again while no pack is lost.
+    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) {
+        let mut packs: Vec<[u8; 32]> = self.packs().collect();
+        packs.sort_unstable();
+        self.cache.note_complete(job, fingerprint, &packs);
+    }
+
+    /// Whether that was noted, and every pack that there was then is still there.
+    pub(crate) fn is_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> bool {
+        let packs: HashSet<[u8; 32]> = self.packs().collect();
+        let noted = self.cache.complete(job, fingerprint);
+        noted.is_some_and(|noted| noted.iter().all(|pack| packs.contains(pack)))
+    }
+
+    /// Hashes of the rows of the packs that the index covers: all were in the listing when it was opened, each in its length,
+    /// or were written since.
+    fn packs(&self) -> impl Iterator<Item = [u8; 32]> {
+        let packs = self.segments.iter().flat_map(segment::packs);
+        packs.map(|pack| *blake3::hash(&pack.encode()).as_bytes())
+    }
+
+    /// The tables of every segment, in the order that [`Location::record`] counts.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = Tables<'_>> {
+        self.segments.iter().map(Segment::tables)
+    }
+
+    /// Takes out the packs that no segment of the repository covers, so that a writer can store them in one.
+    pub(crate) fn take_unstored(&mut self) -> Vec<Rows> {
+        let unstored: Vec<Segment> =
+            self.segments.extract_if(.., |segment| segment.sources.is_empty()).collect();
+        let rows = unstored.iter().map(|segment| {
+            self.cache.remove(segment);
+            Rows::from_tables(&segment.tables())
+        });
+        rows.collect()
+    }
+
+    /// The packs that no segment of the repository covers.
+    pub(crate) fn unstored(&self) -> impl Iterator<Item = Rows> {
+        let unstored = self.segments.iter().filter(|segment| segment.sources.is_empty());
+        unstored.map(|segment| Rows::from_tables(&segment.tables()))
+    }
+}
+
+/// The packs that the repository holds, and the length of each in bytes.
+pub(crate) struct Listing {
+    lens: HashMap<PackId, u64>,
+}
+
+impl Listing {
+    pub(crate) fn read(store: &dyn Store) -> Result<Self> {
+        Ok(Listing { lens: store.list_packs()?.into_iter().collect() })
+    }
+
+    /// Bytes of the packs that an earlier listing does not have.
+    pub(crate) fn len_beyond(&self, earlier: &Listing) -> u64 {
+        let new = self.lens.iter().filter(|(id, _)| !earlier.lens.contains_key(id));
+        total_len(new.map(|(_, len)| *len))
+    }
+
+    /// Whether the pack is there in the length that it was written in.
+    pub(crate) fn has(&self, pack: &PackRow) -> bool {
+        self.lens.get(&pack.id) == Some(&u64::from(pack.len))
+    }
+}
+
+/// Packs that are not as long as they were written, on their way into one line.
+#[derive(Default)]
+struct Cut {
+    first: Option<PackId>,
+    count: u64,
+}
+
+impl Cut {
+    fn add(&mut self, id: PackId) {
+        self.first.get_or_insert(id);
+        self.count += 1;
+    }
+
+    fn tell(&self, progress: &dyn Progress) {
+        let Some(first) = self.first.map(Key::Pack) else { return };
+        let more = match self.count {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        progress.wait(&format!(
+            "{first}{more}: not as long as it was written; what it lost is stored again when it is backed up again; \
+             `garret check --verify-data` says what needs it"
+        ));
+    }
+}
+
+/// Reads, opens and checks a segment of the repository. Its name is looked at first: a damaged byte of its version makes it
+/// no segment of a newer garret, which would have to be left alone.
+pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Rows> {
+    let key = Key::Index(id);
+    let object = key.to_string();
+    let bytes = get_whole(source.packs.store, &key, SEGMENT_LEN_MAX)?;
+    if blake3::hash(&bytes) != *id.as_bytes() {
+        return Err(Error::misnamed(&object));
+    }
+    let envelope =
+        Envelope::decode(&bytes, Kind::Index).map_err(|error| Error::decode(&object, 0, error))?;
+    let mut tables = envelope.sealed;
+    source
+        .metadata
+        .open(Content::Index, &Nonce::from_bytes(envelope.nonce), &[], &mut tables)
+        .ok_or_else(|| Error::unsealed(&object, 0))?;
+    let tables = Tables::decode(&tables, source.packs.group_len_max)
+        .map_err(|error| Error::decode(&object, 0, error))?;
+    Ok(Rows::from_tables(&tables))
+}
+
+/// Seals and stores a segment, when what it refers to is durable.
+pub(crate) fn store_segment(
+    store: &dyn Store,
+    metadata: &Sealer,
+    rows: &Rows,
+) -> Result<(SegmentId, Vec<u8>)> {
+    let tables = encode_segment(&rows.packs, &rows.groups, &rows.records);
+    let nonce = Nonce::random()?;
+    let mut sealed = tables.clone();
+    metadata.seal(Content::Index, &nonce, &[], &mut sealed);
+    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Index);
+    let id = SegmentId::from_bytes(*blake3::hash(&bytes).as_bytes());
+    store.sync()?;
+    store.put(&Key::Index(id), &[&bytes])?;
+    Ok((id, tables))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+//! Packs: sealed groups behind each other, a sealed footer that lists them; written once, named by the hash of their bytes.
+//!
+//! ```text
+//! CompressedGroup -> PackPlan (which pack, what offset) -> SealedGroup -> PackBuilder -> FinishedPack -> Store
+//! ```
+//!
+//! The nonce of every box is the pack's salt and the box's offset in the file, so a place in a pack is bound to what lies
+//! there. A pack is planned before its groups are sealed, so that groups are sealed on all cores.
+
+use std::ops::Range;
+
+use garret_format::index::{GroupRow, PackRow};
+use garret_format::object::{HEADER_LEN, Kind, TAG_LEN};
+use garret_format::pack::{
+    Footer, FooterGroup, Frame, GROUP_CHUNKS_MAX, PACK_CHUNKS_END, PACK_HEADER_LEN, SALT_LEN,
+    SEALED_FRAME_LEN, TRAILER_LEN, decode_pack_header, decode_trailer, encode_pack_header,
+    encode_trailer,
+};
+use garret_format::{ChunkId, PackId};
+
+use crate::chunk::ChunkHasher;
+use crate::error::{Error, Result};
+use crate::group::{CompressedGroup, OpenGroup};
+use crate::keys::random;
+use crate::seal::{Content, Nonce, Sealer};
+use crate::store::{Key, Store, StoreErrorKind};
+
+/// Where a group will lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    salt: [u8; SALT_LEN],
+    offset: u64,
+}
+
+/// Decides which pack each group goes to.
+#[derive(Debug)]
+pub(crate) struct PackPlan {
+    limit: u64,
+    next: Place,
+    chunk_count: u32,
+}
+
+impl PackPlan {
+    /// Packs end with the group that reaches `limit` bytes or [`PACK_CHUNKS_END`] chunks.
+    pub(crate) fn new(limit: u32) -> Result<Self> {
+        Ok(PackPlan { limit: u64::from(limit), next: Self::start()?, chunk_count: 0 })
+    }
+
+    fn start() -> Result<Place> {
+        Ok(Place { salt: random()?, offset: PACK_HEADER_LEN as u64 })
+    }
+
+    /// The place of the next group.
+    pub(crate) fn place(&mut self, frame: &Frame) -> Result<Place> {
+        if self.next.offset >= self.limit || self.chunk_count >= PACK_CHUNKS_END {
+            self.next = Self::start()?;
+            self.chunk_count = 0;
+        }
+        let place = self.next;
+        self.next.offset += frame.sealed_len();
+        self.chunk_count += frame.chunk_count;
+        Ok(place)
+    }
+}
+
+/// A group as it will lie in the pack.
+#[derive(Debug)]
+pub(crate) struct SealedGroup {
+    place: Place,
+    bytes: Vec<u8>,
+    listed: FooterGroup,
+}
+
+impl CompressedGroup {
+    /// Seals the group for its place.
+    pub(crate) fn seal(self, sealer: &Sealer, place: Place) -> SealedGroup {
+        let header = self.frame.encode();
+        let mut bytes = Vec::with_capacity(self.frame.sealed_len() as usize);
+        bytes.extend_from_slice(&header);
+        let nonce = Nonce::counted(&place.salt, place.offset);
+        sealer.seal(Content::FrameHeader, &nonce, &[], &mut bytes);
+        let mut body = self.body;
+        let nonce = Nonce::counted(&place.salt, place.offset + SEALED_FRAME_LEN as u64);
+        sealer.seal(Content::GroupBody, &nonce, &header, &mut body);
+        bytes.extend_from_slice(&body);
+        let listed = FooterGroup { body_len: self.frame.body_len, chunks: self.chunks };
+        SealedGroup { place, bytes, listed }
+    }
+}
+
+/// A pack that grows.
+pub(crate) struct PackBuilder {
+    sealer: Sealer,
+    salt: [u8; SALT_LEN],
+    len: u64,
+    parts: Vec<Vec<u8>>,
+    hasher: blake3::Hasher,
+    footer: Footer,
+}
+
+/// A whole pack that is not stored yet.
+pub(crate) struct FinishedPack {
+    pub(crate) row: PackRow,
+    pub(crate) parts: Vec<Vec<u8>>,
+    pub(crate) footer: Footer,
+}
+
+impl PackBuilder {
+    /// A pack that begins with `first`.
+    pub(crate) fn begin(sealer: Sealer, first: SealedGroup) -> Self {
+        let salt = first.place.salt;
+        let mut builder = PackBuilder {
+            sealer,
+            salt,
+            len: 0,
+            parts: Vec::new(),
+            hasher: blake3::Hasher::new(),
+            footer: Footer::default(),
+        };
+        builder.append(encode_pack_header(&salt).to_vec());
+        builder.push_here(first);
+        builder
+    }
+
+    /// Adds a group planned for this pack; gives it back if it is for the next one.
+    pub(crate) fn push(&mut self, group: SealedGroup) -> Option<SealedGroup> {
+        if group.place.salt != self.salt {
+            return Some(group);
+        }
+        self.push_here(group);
+        None
+    }
+
+    fn push_here(&mut self, group: SealedGroup) {
+        debug_assert_eq!(group.place.offset, self.len, "groups arrive in the order of the plan");
+        self.append(group.bytes);
+        self.footer.groups.push(group.listed);
+    }
+
+    fn append(&mut self, bytes: Vec<u8>) {
+        self.hasher.update(&bytes);
+        self.len += bytes.len() as u64;
+        self.parts.push(bytes);
+    }
+
+    /// Closes the pack.
+    pub(crate) fn finish(mut self) -> FinishedPack {
+        let mut footer = self.footer.encode();
+        let nonce = Nonce::counted(&self.salt, self.len);
+        self.sealer.seal(Content::PackFooter, &nonce, &[], &mut footer);
+        let trailer = encode_trailer(footer.len() as u32);
+        self.append(footer);
+        self.append(trailer.to_vec());
+        let id = PackId::from_bytes(*self.hasher.finalize().as_bytes());
+        let row = PackRow { id, salt: self.salt, len: self.len as u32 };
+        FinishedPack { row, parts: self.parts, footer: self.footer }
+    }
+}
+
+/// Reads packs of one repository.
+#[derive(Clone, Copy)]
+pub(crate) struct PackReader<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) sealer: &'a Sealer,
+    pub(crate) group_len_max: u32,
+}
+
+impl PackReader<'_> {
+    /// Reads, opens and decompresses one group.
+    pub(crate) fn group(&self, pack: &PackRow, group: &GroupRow) -> Result<OpenGroup> {
+        let (frame, body) = self.body(pack, group)?;
+        OpenGroup::decompress(&frame, &body).map_err(|what| Error::Corrupt {
+            object: Key::Pack(pack.id).to_string(),
+            offset: u64::from(group.offset),
+            what,
+        })
+    }
+
+    /// Reads and opens one group; it stays compressed.
+    pub(crate) fn body(&self, pack: &PackRow, group: &GroupRow) -> Result<(Frame, Vec<u8>)> {
+        let key = Key::Pack(pack.id);
+        let start = u64::from(group.offset);
+        // As much as a frame header could say; what an index says is not bounded by it.
+        let most = u64::from(self.group_len_max) + 4 * u64::from(GROUP_CHUNKS_MAX);
+        if u64::from(group.sealed_len) > most + (SEALED_FRAME_LEN + TAG_LEN) as u64 {
+            return Err(Error::unsealed(&key.to_string(), start));
+        }
+        let bytes = self.store.get(&key, start..start + u64::from(group.sealed_len))?;
+        self.open(&key, &pack.salt, start, &bytes)
+    }
+
+    fn open(
+        &self,
+        key: &Key,
+        salt: &[u8; SALT_LEN],
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(Frame, Vec<u8>)> {
+        let object = key.to_string();
+        let (frame, header) = self.open_frame(&object, salt, offset, bytes)?;
+        let body_at = offset + SEALED_FRAME_LEN as u64;
+        let body_len = frame.body_len as usize + TAG_LEN;
+        let Some(body) = bytes.get(SEALED_FRAME_LEN..).filter(|body| body.len() == body_len) else {
+            return Err(Error::unsealed(&object, body_at));
+        };
+        let mut body = body.to_vec();
+        let nonce = Nonce::counted(salt, body_at);
+        self.sealer
+            .open(Content::GroupBody, &nonce, &header, &mut body)
+            .ok_or_else(|| Error::unsealed(&object, body_at))?;
+        Ok((frame, body))
+    }
+
+    fn open_frame(
+        &self,
+        object: &str,
+        salt: &[u8; SALT_LEN],
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(Frame, Vec<u8>)> {
+        let broken = || Error::unsealed(object, offset);
+        let mut header = bytes.get(..SEALED_FRAME_LEN).ok_or_else(broken)?.to_vec();
+        let nonce = Nonce::counted(salt, offset);
+        self.sealer.open(Content::FrameHeader, &nonce, &[], &mut header).ok_or_else(broken)?;
+        let frame = Frame::decode(&header, self.group_len_max)
+            .map_err(|error| Error::decode(object, offset, error))?;
+        Ok((frame, header))
+    }
+
+    /// Whether what has the name of a pack is none; the store is told.
+    pub(crate) fn is_foreign(&self, id: PackId) -> bool {
+        let key = Key::Pack(id);
+        let len = self.store.len(&key).map(|len| len.min(HEADER_LEN as u64));
+        let start = len.and_then(|len| self.store.get(&key, 0..len));
+        // What cannot be read may be ours.
+        let foreign = start.is_ok_and(|start| Kind::Pack.is_foreign(&start));
+        if foreign {
+            self.store.pass_over(&key);
+        }
+        foreign
+    }
+
+    /// What a pack holds, from its footer: a few small reads.
+    pub(crate) fn footer(&self, id: PackId) -> Result<(PackRow, Footer)> {
+        let key = Key::Pack(id);
+        let object = key.to_string();
+        let pack_len = self.store.len(&key)?;
+        let head = self.store.get(&key, 0..PACK_HEADER_LEN as u64)?;
+        let salt = decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
+        let trailer_at = pack_len.saturating_sub(TRAILER_LEN as u64);
+        let trailer = self.store.get(&key, trailer_at..pack_len)?;
+        let (footer_at, footer_len) = decode_trailer(&trailer, pack_len)
+            .map_err(|error| Error::decode(&object, trailer_at, error))?;
+        let mut footer = self.store.get(&key, footer_at..footer_at + u64::from(footer_len))?;
+        self.sealer
+            .open(Content::PackFooter, &Nonce::counted(&salt, footer_at), &[], &mut footer)
+            .ok_or_else(|| Error::unsealed(&object, footer_at))?;
+        let footer = Footer::decode(&footer, self.group_len_max)
+            .map_err(|error| Error::decode(&object, footer_at, error))?;
+        let groups_len: u64 = footer.groups.iter().map(FooterGroup::sealed_len).sum();
+        match (u32::try_from(pack_len), PACK_HEADER_LEN as u64 + groups_len == footer_at) {
+            (Ok(len), true) => Ok((PackRow { id, salt, len }, footer)),
+            _ => Err(Error::unsealed(&object, footer_at)),
+        }
+    }
+
+    /// What a pack holds, by walking its groups from the start and hashing their chunks: for a pack whose footer is lost.
+    /// A group whose body does not open is passed over; the walk ends where a frame header does not open, or the file does.
+    ///
+    /// # Errors
+    /// A failure of the storage: what it did not show now it may show later, so the pack must not be taken for a short one.
+    pub(crate) fn salvage(&self, id: PackId, hasher: &ChunkHasher) -> Result<(PackRow, Footer)> {
+        let key = Key::Pack(id);
+        let object = key.to_string();
+        let len = self.store.len(&key)?;
+        let mut footer = Footer::default();
+        if len < PACK_HEADER_LEN as u64 {
+            // Nothing is left of it, and so gc may drop it.
+            return Ok((PackRow { id, salt: [0; SALT_LEN], len: len as u32 }, footer));
+        }
+        let head = self.store.get(&key, 0..PACK_HEADER_LEN as u64)?;
+        let salt = decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
+        let row = PackRow { id, salt, len: u32::try_from(len).unwrap_or(u32::MAX) };
+        let mut offset = PACK_HEADER_LEN as u64;
+        while offset + SEALED_FRAME_LEN as u64 <= u64::from(row.len) {
+            let head = self.store.get(&key, offset..offset + SEALED_FRAME_LEN as u64)?;
+            let Ok((frame, _)) = self.open_frame(&object, &salt, offset, &head) else { break };
+            let end = offset + frame.sealed_len();
+            let chunks = match self.salvage_group(&row, offset..end) {
+                Ok(group) => {
+                    group.chunks().map(|chunk| (hasher.hash(chunk), chunk.len() as u32)).collect()
+                }
+                Err(Error::Store(error)) if error.kind != StoreErrorKind::WrongLength => {
+                    return Err(error.into());
+                }
+                Err(_) => Vec::new(),
+            };
+            if end > u64::from(row.len) {
+                break;
+            }
+            footer.groups.push(FooterGroup { body_len: frame.body_len, chunks });
+            offset = end;
+        }
+        Ok((row, footer))
+    }
+
+    fn salvage_group(&self, pack: &PackRow, range: Range<u64>) -> Result<OpenGroup> {
+        let group = GroupRow {
+            pack: 0,
+            offset: u32::try_from(range.start).unwrap_or(u32::MAX),
+            sealed_len: u32::try_from(range.end - range.start).unwrap_or(u32::MAX),
+        };
+        self.group(pack, &group)
+    }
+}
+
+/// The rows of the index that a footer gives, in the order of the file.
+pub(crate) fn listed(footer: &Footer) -> impl Iterator<Item = (u32, u32, &[(ChunkId, u32)])> {
+    let mut offset = PACK_HEADER_LEN as u64;
+    footer.groups.iter().map(move |group| {
+        let start = offset;
+        offset += group.sealed_len();
+        (start as u32, group.sealed_len() as u32, group.chunks.as_slice())
+    })
+}

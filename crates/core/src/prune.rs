@@ -1,0 +1,227 @@
+//! Prune: which archives to keep, by attic's rules to the letter, but never a bad night instead of a good one.
+//!
+//! In: the archives that are considered, and the rules. Out: a [`Decision`] for each. Deletes nothing.
+//!
+//! The rules go over the complete archives, newest first, in this order: within, hourly, daily, weekly, monthly, yearly. Each
+//! takes the newest archive of each period that it has not seen yet. One that an earlier rule keeps is not taken again, does
+//! not use up the count, and no other of its period is taken instead. A negative count is unlimited.
+//!
+//! A series is the archives of one host among those considered. An incomplete archive stays while it is newer than the newest
+//! complete one of its series: it may have what no other has. The rules go over it where its series has no complete one, and
+//! over each such series by itself. One from the future stays, and no rule counts it. Promises that the newest complete
+//! archive of all is kept, unless `force` says otherwise.
+
+use std::collections::{BTreeMap, HashMap};
+
+use garret_format::archive::Time;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use crate::archive::NamedArchive;
+use crate::error::{Error, Result};
+
+/// How far clocks of hosts may go before ours: a day, for those that take local time for UTC.
+const CLOCKS_SECS: i64 = 86_400;
+
+/// How many of each kind to keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeepRules {
+    /// Everything younger than this many seconds.
+    pub within_secs: Option<u64>,
+    /// One per hour.
+    pub hourly: i64,
+    /// One per day.
+    pub daily: i64,
+    /// One per ISO week.
+    pub weekly: i64,
+    /// One per month.
+    pub monthly: i64,
+    /// One per year.
+    pub yearly: i64,
+    /// Keep not even the newest complete archive if no rule does.
+    pub force: bool,
+}
+
+impl KeepRules {
+    /// Fails unless at least one rule is given.
+    pub fn check(&self) -> Result<()> {
+        let counts = [self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        if self.within_secs.is_some() || counts.iter().any(|count| *count != 0) {
+            return Ok(());
+        }
+        let text = "At least one of the \"within\", \"hourly\", \"daily\", \"weekly\", \"monthly\" or \"yearly\" \
+                    settings must be specified";
+        Err(Error::BadOption(text.to_owned()))
+    }
+
+    /// The seconds of attic's interval: a number and one of H, d, w, m (31 days), y (365 days).
+    pub fn parse_within(text: &str) -> Option<u64> {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let hours = match unit {
+            "H" => 1,
+            "d" => 24,
+            "w" => 24 * 7,
+            "m" => 24 * 31,
+            "y" => 24 * 365,
+            _ => return None,
+        };
+        if !number.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        number.parse::<u64>().ok()?.checked_mul(hours * 3600)
+    }
+}
+
+/// Why an archive stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptBy {
+    /// By a rule.
+    Rule {
+        /// `within`, `hourly`, `daily`, `weekly`, `monthly` or `yearly`.
+        rule: &'static str,
+        /// The how many-th of those that the rule keeps, from 1 on, newest first.
+        number: usize,
+    },
+    /// It is incomplete, and its series has no complete one since: what there is of those nights.
+    Later,
+    /// By no rule: it is the newest complete archive of all.
+    Newest,
+    /// It is of a time that has not come: a clock was wrong, or somebody lies. No rule counts it, so it takes nobody's place.
+    Future,
+}
+
+impl std::fmt::Display for KeptBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            KeptBy::Rule { rule, number } => write!(f, "{rule} #{number}"),
+            KeptBy::Later => f.write_str("no complete one since"),
+            KeptBy::Newest => f.write_str("the newest complete one"),
+            KeptBy::Future => f.write_str("made in the future: a clock was wrong"),
+        }
+    }
+}
+
+/// What will happen to an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The archive.
+    pub archive: NamedArchive,
+    /// What keeps it; `None` if it goes.
+    pub kept: Option<KeptBy>,
+}
+
+/// Decides for each of `archives`, newest first. `now` and the archives' end times are taken in `zone`.
+pub fn plan_prune(
+    mut archives: Vec<NamedArchive>,
+    rules: &KeepRules,
+    now: Time,
+    zone: &TimeZone,
+) -> Result<Vec<Decision>> {
+    rules.check()?;
+    archives.sort_by(|a, b| age(b).cmp(&age(a)));
+    let mut plan: Vec<Decision> =
+        archives.into_iter().map(|archive| Decision { archive, kept: None }).collect();
+    let latest = now.secs.saturating_add(CLOCKS_SECS);
+    for decision in plan.iter_mut().filter(|found| found.archive.archive.end.secs > latest) {
+        decision.kept = Some(KeptBy::Future);
+    }
+    let counted = plan.iter_mut().filter(|decision| decision.kept.is_none());
+    let (mut complete, failed): (Vec<&mut Decision>, Vec<&mut Decision>) =
+        counted.partition(|decision| decision.archive.archive.is_complete());
+    keep_by_rules(&mut complete, rules, now, zone);
+    if let Some(newest) = complete.first_mut()
+        && !rules.force
+    {
+        newest.kept.get_or_insert(KeptBy::Newest);
+    }
+    // Oldest first, so that the newest of each series stays.
+    let newest = complete.iter().rev().map(|decision| &decision.archive);
+    let newest: HashMap<&str, &NamedArchive> =
+        newest.map(|archive| (archive.archive.host.as_str(), archive)).collect();
+    let mut without: BTreeMap<String, Vec<&mut Decision>> = BTreeMap::new();
+    for decision in failed {
+        match newest.get(decision.archive.archive.host.as_str()) {
+            Some(newest) => {
+                let is_later = age(&decision.archive) > age(newest);
+                decision.kept = is_later.then_some(KeptBy::Later);
+            }
+            None => {
+                without.entry(decision.archive.archive.host.clone()).or_default().push(decision);
+            }
+        }
+    }
+    for series in without.values_mut() {
+        keep_by_rules(series, rules, now, zone);
+    }
+    Ok(plan)
+}
+
+/// What archives are ordered by: when they were complete, then by name.
+fn age(archive: &NamedArchive) -> (Time, &str) {
+    (archive.archive.end, &archive.name)
+}
+
+/// Attic's rules over these archives, newest first, and no others.
+fn keep_by_rules(archives: &mut [&mut Decision], rules: &KeepRules, now: Time, zone: &TimeZone) {
+    // Newest first, so the young ones are in front.
+    for (number, decision) in (1..).zip(archives.iter_mut()) {
+        let end = decision.archive.archive.end;
+        let young = rules.within_secs.is_some_and(|within| is_within(end, now, within));
+        decision.kept = young.then_some(KeptBy::Rule { rule: "within", number });
+    }
+    let ends: Vec<Zoned> =
+        archives.iter().map(|decision| local(decision.archive.archive.end, zone)).collect();
+    let hour = |time: &Zoned| (time.year(), time.month(), time.day(), time.hour());
+    let day = |time: &Zoned| (time.year(), time.month(), time.day(), 0);
+    let week = |time: &Zoned| {
+        let week = time.date().iso_week_date();
+        (week.year(), week.week(), 0, 0)
+    };
+    let month = |time: &Zoned| (time.year(), time.month(), 0, 0);
+    let year = |time: &Zoned| (time.year(), 0, 0, 0);
+    keep_first_of_each(archives, &ends, ("hourly", rules.hourly), hour);
+    keep_first_of_each(archives, &ends, ("daily", rules.daily), day);
+    keep_first_of_each(archives, &ends, ("weekly", rules.weekly), week);
+    keep_first_of_each(archives, &ends, ("monthly", rules.monthly), month);
+    keep_first_of_each(archives, &ends, ("yearly", rules.yearly), year);
+}
+
+/// The numbers that name a period: year, month or week, day, hour.
+type Period = (i16, i8, i8, i8);
+
+fn keep_first_of_each(
+    archives: &mut [&mut Decision],
+    ends: &[Zoned],
+    (rule, count): (&'static str, i64),
+    period: impl Fn(&Zoned) -> Period,
+) {
+    // A negative count is no limit.
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut number = 0;
+    let mut last = None;
+    for (Decision { kept, .. }, end) in archives.iter_mut().zip(ends) {
+        if number == count {
+            return;
+        }
+        let this = Some(period(end));
+        if this != last {
+            last = this;
+            if kept.is_none() {
+                number += 1;
+                *kept = Some(KeptBy::Rule { rule, number });
+            }
+        }
+    }
+}
+
+fn is_within(end: Time, now: Time, within_secs: u64) -> bool {
+    let age_secs = i128::from(now.secs) - i128::from(end.secs);
+    let (age_nanos, within) =
+        (i64::from(now.nanos) - i64::from(end.nanos), i128::from(within_secs));
+    age_secs < within || (age_secs == within && age_nanos < 0)
+}
+
+fn local(time: Time, zone: &TimeZone) -> Zoned {
+    let nanos = i32::try_from(time.nanos).unwrap_or(0);
+    Timestamp::new(time.secs, nanos).unwrap_or(Timestamp::MIN).to_zoned(zone.clone())
+}

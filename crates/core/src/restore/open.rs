@@ -1,0 +1,151 @@
+//! How a file comes to be: of which length, with which holes, in which form.
+//!
+//! In: an item. Out: its [`Shape`], and once there is a place for it, the target that its stream is written to; or nothing,
+//! if the file had to be made from another view of the item and is complete. Promises that no two items of a restore take
+//! the same name because a disk got a new one.
+
+use std::sync::Arc;
+
+use garret_format::archive::{Content, Item};
+use garret_image::{Allocation, AllocationMap, Layout, Source};
+
+use super::disk::{self, Disk, View};
+use super::target::{Place, Target};
+use super::{AllocationMode, Form, Restorer, not_restored};
+use crate::error::{Error, Result};
+use crate::file::{StoredFile, read_layout};
+use crate::stream::read_side;
+use crate::window::BufferPool;
+
+/// What a disk has behind the name of its image.
+pub(super) const RAW_SUFFIX: &[u8] = b".raw";
+
+/// A file in the form that was asked for.
+pub(super) struct Shape<'a> {
+    /// What stands behind the name of its item.
+    pub(super) suffix: &'static [u8],
+    /// Bytes.
+    pub(super) len: u64,
+    way: Way<'a>,
+}
+
+/// How the bytes of a file are found.
+enum Way<'a> {
+    /// They are those of the stream, which lie so in the file; `None` if the file is the stream.
+    Stream(Option<Layout>),
+    /// They have to be read through the tables of a disk image.
+    Packed(Arc<View<'a>>),
+}
+
+impl<'scope> Restorer<'_, '_, 'scope> {
+    /// What the file of an item will be.
+    pub(super) fn shape(
+        &self,
+        item: &Item,
+        content: &Content,
+        name: &str,
+    ) -> Result<Shape<'scope>> {
+        if self.options.form == Form::Raw
+            && let Some(stored) = StoredFile::open(self.chunks.repository, item)?
+        {
+            let suffix = RAW_SUFFIX;
+            match Disk::open(Arc::new(stored), item)? {
+                Disk::Same => {}
+                Disk::Plain(view) => {
+                    let (len, layout) = (view.len(), disk::identity(view.len())?);
+                    return Ok(Shape { suffix, len, way: Way::Stream(Some(layout)) });
+                }
+                Disk::Packed(view) => {
+                    return Ok(Shape { suffix, len: view.len(), way: Way::Packed(view) });
+                }
+            }
+        }
+        let layout = read_layout(content, item.size, self.chunks, name)?;
+        Ok(Shape { suffix: b"", len: item.size, way: Way::Stream(layout) })
+    }
+
+    /// Which zeros of that file get disk space.
+    pub(super) fn allocation(
+        &self,
+        shape: &Shape<'_>,
+        content: &Content,
+        name: &str,
+    ) -> Result<Allocation> {
+        match self.options.allocation {
+            AllocationMode::Sparse => Ok(Allocation::Sparse),
+            AllocationMode::Full => Ok(Allocation::Full),
+            // The holes of an image say nothing of the disk in it.
+            AllocationMode::Exact if !shape.suffix.is_empty() => Ok(Allocation::Sparse),
+            AllocationMode::Exact if content.allocation.is_empty() => Ok(Allocation::Full),
+            AllocationMode::Exact => {
+                let map = read_side(&content.allocation, self.chunks, name)?;
+                match AllocationMap::decode(&map, shape.len) {
+                    Ok(map) => Ok(Allocation::Exact(map)),
+                    Err(error) => Err(Error::Corrupt {
+                        object: name.to_owned(),
+                        offset: 0,
+                        what: format!("its allocation map: {error}"),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Gives what the stream of an item is to be written to; `None` if the file is complete.
+    pub(super) fn begin(
+        &mut self,
+        shape: Shape<'scope>,
+        place: Place,
+        item: &Item,
+        name: &str,
+    ) -> Result<Option<Arc<Target>>> {
+        match shape.way {
+            Way::Stream(layout) => Ok(Some(Arc::new(Target::new(name, layout, place)))),
+            Way::Packed(view) => self.copy(view, place, item, name).map(|()| None),
+        }
+    }
+
+    /// A disk gets a name that another file of the archive may have, and so does whatever loses leading parts of its path:
+    /// neither takes the place of the other.
+    pub(super) fn claim(&mut self, path: &[u8]) -> Result<()> {
+        let is_new = self.options.form == Form::Raw && path.ends_with(RAW_SUFFIX);
+        let is_contested = is_new || self.options.strip > 0;
+        let is_free = !is_contested || self.claimed.insert(path.to_vec());
+        match is_free {
+            true => Ok(()),
+            false => Err(Error::NotRestored(
+                "another file has this name now; extract it alone".to_owned(),
+            )),
+        }
+    }
+
+    /// Writes a disk of which parts have to be inflated, and completes it.
+    fn copy(
+        &mut self,
+        view: Arc<View<'scope>>,
+        place: Place,
+        item: &Item,
+        name: &str,
+    ) -> Result<()> {
+        let len = view.len();
+        let with_zeros = self.options.allocation == AllocationMode::Full || place.needs_zeros();
+        let place = Arc::new(place);
+        let (to, progress, buffers) = (place.clone(), self.progress, BufferPool::default());
+        let stretches = disk::stretches(view.clone(), with_zeros);
+        let written = self.workers.map(stretches, move |(offset, len)| {
+            let mut buffer = buffers.get(len);
+            view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
+            if let Some(sink) = to.sink() {
+                sink.write_at(offset, buffer.bytes())?;
+            }
+            progress.advance(len as u64);
+            Ok(())
+        });
+        written.collect::<Result<()>>()?;
+        let still_written = || Error::NotRestored("a part of it is still written".to_owned());
+        let place = Arc::into_inner(place).ok_or_else(still_written)?;
+        let unset = place.finish(&self.attributes(item))?;
+        self.restored(item, name, len, unset);
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! What a restore would meet at its destination, before it begins: whether there is room, and what is newer than the archive.
+//!
+//! In: what is selected, and where it would go. Out: a [`Preview`]. Reads items, and recipes only where the lengths of the
+//! files leave it open whether there is room. Changes nothing, but that it removes what killed restores left there if room is
+//! short.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use garret_format::archive::{Content, Item, ItemKind};
+use garret_format::recipe::Entry;
+use garret_image::{AllocationMap, Kind, Metadata, SinkError, Source};
+
+use super::disk::{self, Disk, View};
+use super::open::RAW_SUFFIX;
+use super::tree::stripped;
+use super::{AllocationMode, Destination, Form, RestoreOptions};
+use crate::archive::{ItemReader, NamedArchive};
+use crate::error::Result;
+use crate::fetch::ChunkReader;
+use crate::file::StoredFile;
+use crate::recipe::RecipeReader;
+use crate::repository::Repository;
+use crate::select::Selection;
+use crate::store::Key;
+use crate::stream::read_side;
+
+/// What a restore would meet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Bytes of disk that it takes at most. What it replaces is given back only then, and is not counted.
+    pub needed: u64,
+    /// Bytes that this user can still write there.
+    pub free: u64,
+    /// Regular files that would be replaced, whatever by, and were changed after what the archive has of them.
+    pub newer: Vec<PathBuf>,
+}
+
+/// Looks at what a restore of the selected items would meet; at files that are newer only if `newer` is set. A destination
+/// that is neither a directory nor a file has nothing to be met.
+///
+/// # Errors
+/// Damage of the archive's own structure.
+pub fn preview_restore(
+    repository: &Repository,
+    archive: &NamedArchive,
+    selection: &mut Selection,
+    destination: &Destination<'_>,
+    options: &RestoreOptions,
+    newer: bool,
+) -> Result<Preview> {
+    let (home, file) = match destination {
+        Destination::Directory(path) => (path.as_path(), None),
+        Destination::File { path, .. } => (path.parent().unwrap_or(path), Some(path)),
+        Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {
+            return Ok(Preview::default());
+        }
+    };
+    let chunks = ChunkReader::new(repository);
+    let object = Key::Archive(archive.name.clone()).to_string();
+    let items = || ItemReader::new(&chunks, &archive.archive, &object);
+    repository.settle(&[archive], selection);
+    let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
+    for item in items() {
+        let item = item?;
+        let path = stripped(&item.path, options.strip);
+        let (true, Some(path)) = (selection.selects(&item.path), path) else { continue };
+        let disk = disk(repository, &item, options.form);
+        if matches!(item.kind, ItemKind::File(_)) {
+            let len = disk.as_ref().map_or(item.size, |view| view.len());
+            preview.needed = preview.needed.saturating_add(len);
+        }
+        let path = if disk.is_some() { [&path, RAW_SUFFIX].concat() } else { path };
+        let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
+        // A directory replaces nothing.
+        let replaces = !matches!(item.kind, ItemKind::Directory);
+        if newer && replaces && is_newer(&place, &item, file.is_some() || item.followed) {
+            preview.newer.push(place);
+        }
+    }
+    if preview.needed > preview.free {
+        // What a killed restore of the same built is as large, and in the way.
+        let mut last = PathBuf::new();
+        for item in items().flatten().filter(|item| selection.selects(&item.path)) {
+            let path = stripped(&item.path, options.strip).unwrap_or_default();
+            let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
+            let parent = place.parent().unwrap_or(home);
+            if parent != last {
+                garret_image::remove_leftovers(parent);
+                last = parent.to_owned();
+            }
+        }
+        preview.free = free_bytes(home)?;
+    }
+    // Only where lengths do not settle it: the recipes of large images take their time.
+    if preview.needed > preview.free && options.allocation != AllocationMode::Full {
+        preview.needed = 0;
+        for item in items() {
+            let item = item?;
+            let selected =
+                selection.selects(&item.path) && stripped(&item.path, options.strip).is_some();
+            if let (ItemKind::File(content), true) = (&item.kind, selected) {
+                let data = match disk(repository, &item, options.form) {
+                    Some(view) => disk_data_len(view),
+                    None => data_len(content, &item, &chunks, options.allocation),
+                };
+                preview.needed = preview.needed.saturating_add(data);
+            }
+        }
+    }
+    Ok(preview)
+}
+
+/// The disk that a stored image comes back as, if it does. What cannot be read as one will not be restored.
+fn disk<'a>(repository: &'a Repository, item: &Item, form: Form) -> Option<Arc<View<'a>>> {
+    if form == Form::Stored {
+        return None;
+    }
+    let stored = StoredFile::open(repository, item).ok()??;
+    match Disk::open(Arc::new(stored), item).ok()? {
+        Disk::Same => None,
+        Disk::Plain(view) | Disk::Packed(view) => Some(view),
+    }
+}
+
+/// Bytes of a disk that are not known to be zero.
+fn disk_data_len(view: Arc<View<'_>>) -> u64 {
+    let parts = disk::stretches(view, false).map_while(Result::ok);
+    parts.map(|(_, len)| len as u64).fold(0, u64::saturating_add)
+}
+
+/// Whether a regular file is at `place`, or behind a link there that a restore follows, and is newer than the item.
+fn is_newer(place: &Path, item: &Item, follows: bool) -> bool {
+    let found = match follows {
+        true => rustix::fs::stat(place).map(|found| Metadata::from(&found)).ok(),
+        false => garret_image::lstat(place).ok(),
+    };
+    found.is_some_and(|found| {
+        let (there, stored) = (found.mtime, item.mtime);
+        found.kind == Kind::Regular && (there.secs, there.nanos) > (stored.secs, stored.nanos)
+    })
+}
+
+/// Bytes of a file that are not in holes. What cannot be read will not be restored either.
+fn data_len(content: &Content, item: &Item, chunks: &ChunkReader<'_>, mode: AllocationMode) -> u64 {
+    if mode == AllocationMode::Exact {
+        let map = read_side(&content.allocation, chunks, "");
+        let map = map.ok().and_then(|map| AllocationMap::decode(&map, item.size).ok());
+        return map.map_or(item.size, |map| item.size.saturating_sub(map.hole_len()));
+    }
+    let entries = RecipeReader::new(chunks, &content.recipe, "").map_while(Result::ok);
+    let len = |entry| match entry {
+        Entry::Chunk { len, .. } => u64::from(len),
+        Entry::Zero { .. } => 0,
+    };
+    entries.map(len).fold(0, u64::saturating_add)
+}
+
+/// Bytes that this user can write to the file system of `directory`, or of the nearest directory above it that is there.
+fn free_bytes(directory: &Path) -> Result<u64> {
+    let here = Path::new(".");
+    let above = |path: &Path| match path.as_os_str().is_empty() {
+        true => here.to_owned(),
+        false => path.to_owned(),
+    };
+    let mut places = directory.ancestors().map(above);
+    let there = places.find(|path| path.is_dir()).unwrap_or_else(|| here.to_owned());
+    match rustix::fs::statvfs(&there) {
+        Ok(stat) => Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+        Err(error) => Err(SinkError::new(&there, "find out how much is free on", error).into()),
+    }
+}

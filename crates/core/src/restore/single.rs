@@ -1,0 +1,198 @@
+//! A restore of one file to one place: a path that need not be its own, a block device, or a stream.
+//!
+//! In: the one selected file of an archive. Out: that place. Promises: a regular file that was there is replaced when the new
+//! one is complete and not before; a device gets verified bytes only, and none if the file does not fit.
+
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use garret_format::archive::{Content, Item, ItemKind};
+use garret_image::{DeviceSink, Metadata, Root, SinkError, Source};
+
+use super::disk::Disk;
+use super::links::Links;
+use super::target::Place;
+use super::tree::lossy;
+use super::{FileMetadata, Form, Later, RestoreOptions, RestoreReport, Restorer, not_restored};
+use crate::archive::ItemReader;
+use crate::error::{Error, Result};
+use crate::file::StoredFile;
+use crate::limits::FILE_READ_LEN;
+use crate::select::Selection;
+use crate::window::BufferPool;
+
+impl<'scope> Restorer<'_, '_, 'scope> {
+    /// Restores the one selected file to `path`.
+    pub(super) fn into_file(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+        path: &Path,
+        metadata: FileMetadata,
+    ) -> Result<RestoreReport> {
+        let Some((mut item, content)) = self.only_file(items, selection)? else {
+            return Ok(self.report);
+        };
+        let name = lossy(&item.path);
+        if path.is_dir() {
+            let error = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            return Err(SinkError::new(path, "restore a file to it", error).into());
+        }
+        let mut options: RestoreOptions = self.options.clone();
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let root = Root::open(parent.unwrap_or(Path::new(".")))?.replace_used(options.replace_used);
+        // A link stands for what is behind it, if nobody else can have put it there.
+        let own_name = path.file_name().unwrap_or_default().as_bytes();
+        let at = garret_image::Place { path: own_name, followed: true };
+        if let FileMetadata::OfPlace { mode } = metadata {
+            let there = root.existing(at)?;
+            // A new file belongs to whoever its directory says.
+            options.owners &= there.is_some();
+            describe(&mut item, there.as_ref(), mode);
+        }
+        let shape = self.shape(&item, &content, &name).map_err(named(&name))?;
+        let allocation = self.allocation(&shape, &content, &name)?;
+        let sink = root.file(at, shape.len, allocation)?;
+        let mut restorer = Restorer { options: &options, ..self };
+        let target = restorer.begin(shape, Place::File(sink), &item, &name)?;
+        restorer.write_one(target, item)
+    }
+
+    /// Writes the one selected file to the block device at `path`.
+    pub(super) fn into_device(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+        path: &Path,
+    ) -> Result<RestoreReport> {
+        let Some((item, content)) = self.only_file(items, selection)? else {
+            return Ok(self.report);
+        };
+        let name = lossy(&item.path);
+        let shape = self.shape(&item, &content, &name).map_err(named(&name))?;
+        let place = Place::Device(DeviceSink::open(path, shape.len, self.options.replace_used)?);
+        let target = self.begin(shape, place, &item, &name)?;
+        self.write_one(target, item)
+    }
+
+    fn write_one(
+        mut self,
+        target: Option<Arc<super::Target>>,
+        item: Item,
+    ) -> Result<RestoreReport> {
+        let mut later = Later::default();
+        if let Some(target) = target {
+            let path = item.path.clone();
+            self.plan_file(target, item, path, &mut later)?;
+            self.complete(&mut later)?;
+        }
+        Ok(self.report)
+    }
+
+    /// Writes the one selected file to a stream.
+    pub(super) fn into_stream(
+        mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+        out: &mut (dyn Write + Send),
+    ) -> Result<RestoreReport> {
+        if let Some((item, _)) = self.only_file(items, selection)?
+            && let Some(stored) = StoredFile::open(self.chunks.repository, &item)?
+        {
+            let (stored, name) = (Arc::new(stored), lossy(&item.path));
+            let disk = match self.options.form {
+                Form::Stored => Disk::Same,
+                Form::Raw => Disk::open(stored.clone(), &item).map_err(named(&name))?,
+            };
+            let len = match disk {
+                Disk::Same => self.stream_file(stored, out)?,
+                Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
+            };
+            self.restored(&item, &name, len, None);
+        }
+        out.flush().map_err(stream_error)?;
+        Ok(self.report)
+    }
+
+    /// Writes one file in order. A stream cannot be taken back, so the first error ends it.
+    fn stream_file<S: Source + 'scope>(
+        &mut self,
+        source: Arc<S>,
+        out: &mut (dyn Write + Send),
+    ) -> Result<u64> {
+        let len = source.len();
+        let starts = (0..len).step_by(FILE_READ_LEN).map(Ok);
+        let buffers = BufferPool::default();
+        let read = self.workers.map(starts, move |start| {
+            let mut buffer = buffers.get((len - start).min(FILE_READ_LEN as u64) as usize);
+            source.read_at(buffer.bytes_mut(), start).map_err(|error| not_restored(&error))?;
+            Ok(buffer)
+        });
+        for buffer in read {
+            let buffer = buffer?;
+            out.write_all(buffer.bytes()).map_err(stream_error)?;
+            self.progress.advance(buffer.bytes().len() as u64);
+        }
+        Ok(len)
+    }
+
+    /// The one file among what is selected; none if words named nothing, which is reported.
+    ///
+    /// # Errors
+    /// `BadOption` if there are more, for nothing tells them apart where only one has room; and if there is none among what
+    /// was named.
+    fn only_file(
+        &mut self,
+        items: ItemReader<'_>,
+        selection: &mut Selection,
+    ) -> Result<Option<(Item, Content)>> {
+        let (mut links, mut only) = (Links::default(), None);
+        for item in items {
+            let Some(item) = self.contents(item?, selection, &mut links) else { continue };
+            let ItemKind::File(content) = item.kind.clone() else { continue };
+            let name = lossy(&item.path);
+            if let Some((first, _)) = only.replace((item, content)) {
+                let first = lossy(&first.path);
+                return Err(Error::BadOption(format!(
+                    "more than one file is selected, {first} and {name} among them: only one can go there, name its path"
+                )));
+            }
+        }
+        if only.is_none() && self.report.problem_count == 0 && selection.unmatched().is_empty() {
+            let text =
+                "nothing that is selected is a regular file: only one can go there, name its path";
+            return Err(Error::BadOption(text.to_owned()));
+        }
+        Ok(only)
+    }
+}
+
+/// Says which file was not restored.
+fn named(name: &str) -> impl Fn(Error) -> Error {
+    move |error| match error {
+        Error::NotRestored(why) => Error::NotRestored(format!("{name}: {why}")),
+        other => other,
+    }
+}
+
+fn stream_error(source: io::Error) -> Error {
+    Error::System { what: "writing to the output", source }
+}
+
+/// Gives the file what belongs to its new place: owner and permissions of what was there, else `mode`; written now. Set-id
+/// bits were for the old content.
+fn describe(item: &mut Item, there: Option<&Metadata>, mode: u32) {
+    // Names, xattrs and flags belonged to the old one.
+    (item.user, item.group) = Default::default();
+    (item.xattrs, item.flags) = Default::default();
+    item.mode = mode;
+    if let Some(there) = there {
+        (item.uid, item.gid, item.mode) = (there.uid, there.gid, there.mode & 0o777);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    item.mtime.secs = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    item.mtime.nanos = now.subsec_nanos();
+}

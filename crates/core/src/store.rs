@@ -1,0 +1,199 @@
+//! The object store under a repository: a handful of operations on named, immutable objects.
+//!
+//! # Contract
+//!
+//! Tested by one suite (`garret_testkit::store_suite`) on every implementation:
+//!
+//! - An object is absent or whole: a reader never sees part of a `put`.
+//! - `put` of a key that exists replaces it; content-addressed keys get the same bytes again. `put_new` refuses instead, and
+//!   of two at once exactly one succeeds.
+//! - What was put, deleted or adopted is durable once a `sync` that began after that has returned. The order of durability
+//!   before that is undefined.
+//! - `get` of a range fails when the range is not fully there.
+//! - `list` gives every object whose put returned before the call and that is not deleted; objects put during the call may or
+//!   may not be in it; it never invents one. What is no object by its name, type or first bytes is passed over; the next
+//!   `notices` tell of it. An area in which nothing was ever put is empty. `list_packs` does the same, and gives the length
+//!   that each pack has; what begins otherwise than a pack is not known to it.
+//! - `delete` of an absent object succeeds.
+//! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other. Whoever waited
+//!   for as long as he was willing to gets `Busy`.
+
+mod local;
+mod memory;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use garret_format::{PackId, SegmentId, SlotId};
+
+pub use local::{LocalStore, Sharing};
+pub use memory::MemoryStore;
+
+/// The name of an object. `Display` is its path in the repository.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The configuration.
+    Config,
+    /// A key slot.
+    Slot(SlotId),
+    /// A pack.
+    Pack(PackId),
+    /// An index segment.
+    Index(SegmentId),
+    /// An archive, by its name.
+    Archive(String),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Config => f.write_str("config"),
+            Key::Slot(id) => write!(f, "keys/{id}"),
+            Key::Pack(id) => {
+                let [first, ..] = id.as_bytes();
+                write!(f, "packs/{first:02x}/{id}")
+            }
+            Key::Index(id) => write!(f, "index/{id}"),
+            Key::Archive(name) => write!(f, "backups/{name}"),
+        }
+    }
+}
+
+/// The kinds of objects that can be listed by their names alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// Key slots.
+    Slots,
+    /// Index segments.
+    Index,
+    /// Archives.
+    Archives,
+}
+
+/// Who else may hold the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// Others who share: readers and creators.
+    Shared,
+    /// Nobody: whoever deletes.
+    Exclusive,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// No such object.
+    NotFound,
+    /// `put_new` found one.
+    AlreadyExists,
+    /// The object is shorter than the range, or longer than its kind may be.
+    WrongLength,
+    /// No permission, or a read-only file system.
+    Denied,
+    /// The disk or quota is full, or files may not be that long.
+    NoSpace,
+    /// Another program holds the lock.
+    Busy,
+    /// The object's name belongs to something that is not a file.
+    NotAFile,
+    /// Anything else.
+    Other,
+}
+
+/// A failed operation: what, on which object, why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {object}")]
+pub struct StoreError {
+    /// Why, for the program.
+    pub kind: StoreErrorKind,
+    /// The verb.
+    pub operation: &'static str,
+    /// Where the object is: path of the file, or key.
+    pub object: String,
+    /// Why, for the user.
+    pub source: io::Error,
+}
+
+impl StoreError {
+    /// An error for `operation` on `object`; the kind follows from `source`.
+    pub fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::NotFound => StoreErrorKind::NotFound,
+            io::ErrorKind::AlreadyExists => StoreErrorKind::AlreadyExists,
+            io::ErrorKind::UnexpectedEof => StoreErrorKind::WrongLength,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StoreErrorKind::Denied
+            }
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => StoreErrorKind::NoSpace,
+            io::ErrorKind::WouldBlock => StoreErrorKind::Busy,
+            io::ErrorKind::IsADirectory => StoreErrorKind::NotAFile,
+            _ => StoreErrorKind::Other,
+        };
+        StoreError { kind, operation, object: object.to_string(), source }
+    }
+}
+
+/// A held lock. Dropping it releases.
+pub trait Guard: Send + Sync {}
+
+/// Where a repository's objects are. The contract is in the module's documentation.
+pub trait Store: Send + Sync {
+    /// Stores the concatenation of `parts`.
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError>;
+    /// Stores an object that must not exist yet.
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError>;
+    /// The bytes of the object in `range`.
+    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
+    /// Length of the object in bytes.
+    fn len(&self, key: &Key) -> Result<u64, StoreError>;
+    /// The objects of one kind, in no order.
+    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError>;
+    /// The packs and their lengths in bytes, in no order.
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError>;
+    /// Removes the object.
+    fn delete(&self, key: &Key) -> Result<(), StoreError>;
+    /// Makes the next sync cover an object that another process put and perhaps never synced.
+    fn adopt(&self, key: &Key) -> Result<(), StoreError>;
+    /// Waits until everything put, deleted or adopted before is durable.
+    fn sync(&self) -> Result<(), StoreError>;
+    /// What is among the archives under a name that none can have, or as a link, and may be one all the same: each in words.
+    /// Nothing may be deleted for not being needed while there is any.
+    fn doubtful(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+    /// Removes what interrupted puts left behind. Only for the holder of the exclusive lock.
+    fn sweep(&self) -> Result<(), StoreError>;
+    /// Takes the repository's lock, or waits for it up to `patience`; before that it calls `waiting` once with who holds it.
+    fn lock(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Box<dyn Guard>, StoreError>;
+    /// Takes back that `list` gave this: its bytes are not the repository's.
+    fn pass_over(&self, key: &Key);
+    /// What the user should know of the storage although nothing failed: lines, each kind of thing once at most.
+    fn notices(&self) -> Vec<String>;
+    /// Where the repository is, for messages.
+    fn place(&self) -> String;
+}
+
+/// The whole object, refused when longer than `max` bytes.
+pub(crate) fn get_whole(store: &dyn Store, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+    let len = store.len(key)?;
+    if len > max {
+        let source = io::Error::other(format!("{len} bytes are more than the {max} it may have"));
+        return Err(StoreError {
+            kind: StoreErrorKind::WrongLength,
+            operation: "read",
+            object: key.to_string(),
+            source,
+        });
+    }
+    store.get(key, 0..len)
+}

@@ -1,0 +1,154 @@
+//! What lies in the directories of a repository.
+//!
+//! In: a store. Out: keys of its objects, lengths of its packs, and what may be an archive and cannot be listed. What is not
+//! the repository's is passed over and remembered, once.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use garret_format::PackId;
+use garret_format::archive::is_archive_name;
+use garret_format::object::{HEADER_LEN, Kind};
+use rustix::fs::{FileType, OFlags};
+
+use super::{BACKUPS, Key, LocalStore, Store, path_of};
+
+/// What the user does with what may be an archive.
+const MOVE: &str = "rename it, or move it out of the repository";
+
+/// What file systems keep for themselves in their uppermost directory.
+pub(super) const LOST_FOUND: &str = "lost+found";
+
+impl LocalStore {
+    /// Remembers what is passed over; not what hides, or file systems have of their own.
+    pub(super) fn note_foreign(&self, path: &Path) {
+        let hides = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") || name == LOST_FOUND;
+        if !path.file_name().is_some_and(hides) {
+            self.state().foreign.insert(path.display().to_string());
+        }
+    }
+
+    /// Adds the objects in `directory`, whose names make keys.
+    pub(super) fn list_ids(
+        &self,
+        directory: &Path,
+        keys: &mut Vec<Key>,
+        key: impl Fn(&str) -> Option<Key>,
+    ) -> io::Result<()> {
+        for (name, kind) in self.entries(directory)? {
+            match name.to_str().and_then(&key).filter(|_| kind == FileType::RegularFile) {
+                Some(key) => keys.push(key),
+                None => self.note_foreign(&directory.join(name)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn measured_packs(&self) -> io::Result<Vec<(PackId, u64)>> {
+        let packs = Path::new("packs");
+        let mut found = Vec::new();
+        for (name, _) in self.entries(packs)? {
+            let path = packs.join(&name);
+            let shard = name.to_str().and_then(|name| {
+                let first = u8::from_str_radix(name, 16).ok()?;
+                (format!("{first:02x}") == name).then_some(first)
+            });
+            match shard {
+                Some(shard) => {
+                    for (name, kind, len) in self.beneath.measured(&path)? {
+                        let id = name.to_str().and_then(PackId::from_hex);
+                        let id = id.filter(|id| id.as_bytes().starts_with(&[shard]));
+                        match id.filter(|_| kind == FileType::RegularFile) {
+                            Some(id) => found.push((id, len)),
+                            None => self.note_foreign(&path.join(&name)),
+                        }
+                    }
+                }
+                None => self.note_foreign(&path),
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn list_archives(&self, keys: &mut Vec<Key>) -> io::Result<()> {
+        let mut open = vec![String::new()];
+        while let Some(prefix) = open.pop() {
+            let directory = Path::new(BACKUPS).join(&prefix);
+            for (name, kind) in self.entries(&directory)? {
+                let named = name.to_str().map(|name| match prefix.as_str() {
+                    "" => name.to_owned(),
+                    prefix => format!("{prefix}/{name}"),
+                });
+                match (named.filter(|name| is_archive_name(name)), kind) {
+                    (Some(name), FileType::Directory) => open.push(name),
+                    (Some(name), FileType::RegularFile) => keys.push(Key::Archive(name)),
+                    _ => self.note_foreign(&directory.join(name)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Archives under names that hide or are too long, and links that may lead to one: users move files here by hand.
+    pub(super) fn doubtful_archives(&self) -> io::Result<Vec<String>> {
+        if let Err(error) = self.beneath.directory(Path::new(BACKUPS)) {
+            return match error.kind() {
+                io::ErrorKind::NotFound => Ok(vec![format!(
+                    "{BACKUPS} is missing, so what is needed is not known: put it back, or make an empty one if there \
+                     is no archive"
+                )]),
+                _ => Err(error),
+            };
+        }
+        let (mut found, mut open) = (Vec::new(), vec![PathBuf::from(BACKUPS)]);
+        while let Some(directory) = open.pop() {
+            for (name, kind) in self.entries(&directory)? {
+                let path = directory.join(&name);
+                let named = path.strip_prefix(BACKUPS).ok().and_then(Path::to_str);
+                let is_name = named.is_some_and(is_archive_name);
+                let shown = path.display();
+                match kind {
+                    FileType::Directory if name != LOST_FOUND => open.push(path),
+                    FileType::Symlink if is_name => found.push(format!(
+                        "{shown} is a symbolic link, and an archive may be behind it: {MOVE}"
+                    )),
+                    FileType::RegularFile if !is_name && self.begins_as_archive(&path) => {
+                        found.push(format!(
+                            "{shown} is an archive under a name that none can have: {MOVE}"
+                        ));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn begins_as_archive(&self, path: &Path) -> bool {
+        let mut start = [0; HEADER_LEN];
+        let read = self
+            .beneath
+            .file(path, OFlags::RDONLY)
+            .and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == Kind::Archive.header()
+    }
+
+    /// Leaves out what does not begin as an object of this kind, however damaged, could.
+    pub(super) fn pass_over_foreign(&self, kind: Kind, keys: &mut Vec<Key>) {
+        keys.retain(|key| {
+            let read = || {
+                let mut start = Vec::with_capacity(HEADER_LEN);
+                let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
+                file.take(HEADER_LEN as u64).read_to_end(&mut start)?;
+                Ok::<_, io::Error>(start)
+            };
+            // What cannot be read may be ours.
+            let foreign = read().is_ok_and(|start| kind.is_foreign(&start));
+            if foreign {
+                self.pass_over(key);
+            }
+            !foreign
+        });
+    }
+}

@@ -1,0 +1,180 @@
+//! A store in memory: for tests, and as the plainest statement of the contract.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use garret_format::PackId;
+
+use super::{Area, Guard, Key, LockMode, Store, StoreError};
+
+/// Objects in a map. Clones share the objects.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    objects: Mutex<BTreeMap<Key, Arc<Vec<u8>>>>,
+    lock: Mutex<Holders>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Holders {
+    shared: usize,
+    exclusive: bool,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every object and its bytes.
+    pub fn objects(&self) -> BTreeMap<Key, Vec<u8>> {
+        self.map().iter().map(|(key, bytes)| (key.clone(), bytes.to_vec())).collect()
+    }
+
+    /// A store that holds exactly these objects.
+    pub fn from_objects(objects: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Self {
+        let store = Self::default();
+        store.map().extend(objects.into_iter().map(|(key, bytes)| (key, Arc::new(bytes))));
+        store
+    }
+
+    fn map(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Vec<u8>>>> {
+        self.shared.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn object(&self, key: &Key) -> Result<Arc<Vec<u8>>, StoreError> {
+        let found = self.map().get(key).cloned();
+        found.ok_or_else(|| StoreError::new("read", key, io::ErrorKind::NotFound.into()))
+    }
+}
+
+impl Store for MemoryStore {
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        self.map().insert(key.clone(), Arc::new(parts.concat()));
+        Ok(())
+    }
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.map().entry(key.clone()) {
+            std::collections::btree_map::Entry::Occupied(_) => {
+                Err(StoreError::new("create", key, io::ErrorKind::AlreadyExists.into()))
+            }
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(Arc::new(bytes.to_vec()));
+                Ok(())
+            }
+        }
+    }
+
+    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let object = self.object(key)?;
+        match object.get(range.start as usize..range.end as usize) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(StoreError::new("read", key, io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    fn len(&self, key: &Key) -> Result<u64, StoreError> {
+        Ok(self.object(key)?.len() as u64)
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
+        let in_area = |key: &&Key| {
+            matches!(
+                (area, key),
+                (Area::Slots, Key::Slot(_))
+                    | (Area::Index, Key::Index(_))
+                    | (Area::Archives, Key::Archive(_))
+            )
+        };
+        Ok(self.map().keys().filter(in_area).cloned().collect())
+    }
+
+    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
+        let pack = |(key, bytes): (&Key, &Arc<Vec<u8>>)| match key {
+            Key::Pack(id) => Some((*id, bytes.len() as u64)),
+            _ => None,
+        };
+        Ok(self.map().iter().filter_map(pack).collect())
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.map().remove(key);
+        Ok(())
+    }
+
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.object(key).map(drop)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn sweep(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn lock(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Box<dyn Guard>, StoreError> {
+        let busy = |holders: &mut Holders| match mode {
+            LockMode::Shared => holders.exclusive,
+            LockMode::Exclusive => holders.exclusive || holders.shared > 0,
+        };
+        let mut holders = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if busy(&mut holders) && !patience.is_zero() {
+            waiting("another program");
+        }
+        let wait = self.shared.released.wait_timeout_while(holders, patience, busy);
+        (holders, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        if busy(&mut holders) {
+            return Err(StoreError::new("lock", Key::Config, io::ErrorKind::WouldBlock.into()));
+        }
+        match mode {
+            LockMode::Shared => holders.shared += 1,
+            LockMode::Exclusive => holders.exclusive = true,
+        }
+        Ok(Box::new(MemoryGuard { shared: self.shared.clone(), mode }))
+    }
+
+    fn pass_over(&self, _key: &Key) {}
+
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+struct MemoryGuard {
+    shared: Arc<Shared>,
+    mode: LockMode,
+}
+
+impl Guard for MemoryGuard {}
+
+impl Drop for MemoryGuard {
+    fn drop(&mut self) {
+        let mut holders = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.mode {
+            LockMode::Shared => holders.shared -= 1,
+            LockMode::Exclusive => holders.exclusive = false,
+        }
+        self.shared.released.notify_all();
+    }
+}

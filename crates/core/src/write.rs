@@ -1,0 +1,296 @@
+//! The way of new chunks into packs and the index.
+//!
+//! ```text
+//! admit -> Dedup -> GroupBuilder -> compress -> PackPlan -> seal -> | PackBuilder -> Store -> IndexWriter -> Store
+//!          known?                   workers                workers  | a thread of its own: it waits for the disk
+//! ```
+//!
+//! Order of durability: a pack before the segment that lists it. When `write_chunks` has returned, everything admitted is
+//! durable but for the directory entries that the caller's next `sync` covers.
+
+use std::collections::HashSet;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use garret_format::{ChunkId, SegmentId};
+
+use crate::chunk::ChunkHasher;
+use crate::error::{Error, Result};
+use crate::group::{CompressedGroup, Compression, Group, GroupBuilder};
+use crate::index::{Index, IndexWriter, Rows, store_segment};
+use crate::limits::GROUPS_WAITING;
+use crate::pack::{PackBuilder, PackPlan, SealedGroup};
+use crate::pipeline::{Ordered, Workers};
+use crate::recipe::NodeStore;
+use crate::seal::Sealer;
+use crate::store::{Key, Store};
+
+/// What was new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// New chunks of streams.
+    pub chunk_count: u64,
+    /// Their bytes.
+    pub chunk_bytes: u64,
+    /// New chunks of recipes and item streams.
+    pub node_count: u64,
+    /// Their bytes.
+    pub node_bytes: u64,
+    /// Packs stored.
+    pub pack_count: u64,
+    /// Bytes of packs stored.
+    pub pack_bytes: u64,
+}
+
+/// The parts of an open repository that writing needs.
+pub(crate) struct Target<'r> {
+    pub(crate) store: &'r dyn Store,
+    pub(crate) data: &'r Sealer,
+    pub(crate) metadata: &'r Sealer,
+    pub(crate) hasher: &'r ChunkHasher,
+    pub(crate) index: &'r mut Index,
+    pub(crate) group_len: u32,
+    pub(crate) pack_len: u32,
+}
+
+/// Runs `body` with a writer; returns when everything it was given is stored. If storing fails, that error wins.
+pub(crate) fn write_chunks<'scope, R>(
+    target: Target<'scope>,
+    compression: Compression,
+    workers: Workers<'_, 'scope>,
+    body: impl FnOnce(&mut ChunkWriter<'_, 'scope>) -> Result<R>,
+) -> Result<(R, Written)> {
+    let (groups, sealed) = bounded(GROUPS_WAITING);
+    let (segments, stored) = unbounded();
+    let (store, data, metadata) = (target.store, target.data, target.metadata);
+    adopt_unstored(store, metadata, target.index)?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("packs".to_owned())
+            .spawn_scoped(scope, move || store_packs(store, data, metadata, &sealed, &segments))
+            .map_err(|source| Error::System { what: "starting threads", source })?;
+        let mut writer = ChunkWriter {
+            hasher: target.hasher,
+            index: target.index,
+            session: HashSet::new(),
+            data: GroupBuilder::new(target.group_len),
+            nodes: GroupBuilder::new(target.group_len),
+            compressing: workers.queue(),
+            plan: PackPlan::new(target.pack_len)?,
+            sealing: workers.queue(),
+            sealer: data,
+            compression,
+            groups,
+            stored,
+            written: Written::default(),
+        };
+        let result = body(&mut writer).and_then(|result| writer.flush().map(|()| result));
+        let ChunkWriter { groups, stored, index, mut written, .. } = writer;
+        drop(groups);
+        let packs = match thread.join() {
+            Ok(packs) => packs?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        for (id, tables) in stored {
+            index.add(&tables, Some(id))?;
+        }
+        (written.pack_count, written.pack_bytes) = packs;
+        Ok((result?, written))
+    })
+}
+
+/// Stores segments for packs that none covers, before anything is admitted: what they hold is known all the while.
+fn adopt_unstored(store: &dyn Store, metadata: &Sealer, index: &mut Index) -> Result<()> {
+    for rows in index.take_unstored() {
+        rows.packs.iter().try_for_each(|pack| store.adopt(&Key::Pack(pack.id)))?;
+        let (id, tables) = store_segment(store, metadata, &rows)?;
+        index.add(&tables, Some(id))?;
+    }
+    Ok(())
+}
+
+/// Takes chunks, keeps the new ones.
+pub(crate) struct ChunkWriter<'a, 'scope> {
+    hasher: &'scope ChunkHasher,
+    index: &'scope mut Index,
+    /// Chunks admitted in this session that no stored segment lists yet.
+    session: HashSet<ChunkId>,
+    data: GroupBuilder,
+    nodes: GroupBuilder,
+    compressing: Ordered<'a, 'scope, Result<CompressedGroup>>,
+    plan: PackPlan,
+    sealing: Ordered<'a, 'scope, SealedGroup>,
+    sealer: &'scope Sealer,
+    compression: Compression,
+    groups: Sender<SealedGroup>,
+    stored: Receiver<(SegmentId, Vec<u8>)>,
+    written: Written,
+}
+
+impl ChunkWriter<'_, '_> {
+    /// Stores a chunk of a stream unless the repository has it; says whether it was new.
+    pub(crate) fn admit(&mut self, id: ChunkId, bytes: &[u8]) -> Result<bool> {
+        self.forget_stored()?;
+        if self.is_known(&id) {
+            return Ok(false);
+        }
+        self.keep(id, bytes)?;
+        Ok(true)
+    }
+
+    /// Stores a chunk whether or not the index has it, but once in this session: repacking.
+    pub(crate) fn keep(&mut self, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        if !self.session.insert(id) {
+            return Ok(());
+        }
+        self.written.chunk_count += 1;
+        self.written.chunk_bytes += bytes.len() as u64;
+        match self.data.push(id, bytes) {
+            Some(group) => self.compress(group),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a group that is compressed already: repacking one of which everything is needed.
+    pub(crate) fn keep_group(&mut self, group: CompressedGroup) -> Result<()> {
+        self.session.extend(group.chunks.iter().map(|(id, _)| *id));
+        self.seal(group)
+    }
+
+    /// Stores content that is not a user's stream (items, recipe nodes) unless the repository has it.
+    pub(crate) fn admit_node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
+        self.forget_stored()?;
+        let id = self.hasher.hash(bytes);
+        if self.is_known(&id) || !self.session.insert(id) {
+            return Ok(id);
+        }
+        self.written.node_count += 1;
+        self.written.node_bytes += bytes.len() as u64;
+        if let Some(group) = self.nodes.push(id, bytes) {
+            self.compress(group)?;
+        }
+        Ok(id)
+    }
+
+    fn is_known(&self, id: &ChunkId) -> bool {
+        self.session.contains(id) || self.index.contains(id)
+    }
+
+    /// Moves what a stored segment lists from the session's memory to the index.
+    fn forget_stored(&mut self) -> Result<()> {
+        while let Ok((id, tables)) = self.stored.try_recv() {
+            self.index.add(&tables, Some(id))?;
+            let index = &*self.index;
+            self.session.retain(|chunk| !index.contains(chunk));
+        }
+        Ok(())
+    }
+
+    fn compress(&mut self, group: Group) -> Result<()> {
+        while self.compressing.is_full() {
+            self.seal_next()?;
+        }
+        let compression = self.compression;
+        self.compressing.submit(move || group.compress(compression));
+        Ok(())
+    }
+
+    fn seal_next(&mut self) -> Result<()> {
+        match self.compressing.next() {
+            Some(group) => self.seal(group?),
+            None => Ok(()),
+        }
+    }
+
+    fn seal(&mut self, group: CompressedGroup) -> Result<()> {
+        while self.sealing.is_full() {
+            self.send_next()?;
+        }
+        let (place, sealer) = (self.plan.place(&group.frame)?, self.sealer);
+        self.sealing.submit(move || group.seal(sealer, place));
+        Ok(())
+    }
+
+    fn send_next(&mut self) -> Result<()> {
+        let Some(group) = self.sealing.next() else { return Ok(()) };
+        // The thread ends early only with an error of its own, which then wins over this one.
+        let gone = |_| Error::System {
+            what: "storing packs",
+            source: std::io::ErrorKind::BrokenPipe.into(),
+        };
+        self.groups.send(group).map_err(gone)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        for group in [self.data.finish(), self.nodes.finish()].into_iter().flatten() {
+            self.compress(group)?;
+        }
+        while !self.compressing.is_empty() {
+            self.seal_next()?;
+        }
+        while !self.sealing.is_empty() {
+            self.send_next()?;
+        }
+        Ok(())
+    }
+}
+
+impl NodeStore for ChunkWriter<'_, '_> {
+    fn store_node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
+        self.admit_node(bytes)
+    }
+}
+
+/// The pack thread: builds packs from sealed groups, stores each, and a segment for every so many chunks. Returns how many
+/// packs and bytes it stored.
+fn store_packs(
+    store: &dyn Store,
+    data: &Sealer,
+    metadata: &Sealer,
+    sealed: &Receiver<SealedGroup>,
+    segments: &Sender<(SegmentId, Vec<u8>)>,
+) -> Result<(u64, u64)> {
+    let mut index = IndexWriter::default();
+    let mut stored = (0, 0);
+    let mut finish = |builder: PackBuilder, index: &mut IndexWriter| -> Result<()> {
+        let pack = builder.finish();
+        let parts: Vec<&[u8]> = pack.parts.iter().map(Vec::as_slice).collect();
+        store.put(&Key::Pack(pack.row.id), &parts)?;
+        stored = (stored.0 + 1, stored.1 + u64::from(pack.row.len));
+        match index.push(pack.row, &pack.footer) {
+            Some(rows) => send_segment(store, metadata, &rows, segments),
+            None => Ok(()),
+        }
+    };
+    let mut open: Option<PackBuilder> = None;
+    for group in sealed {
+        open = Some(match open {
+            None => PackBuilder::begin(data.clone(), group),
+            Some(mut builder) => match builder.push(group) {
+                None => builder,
+                Some(group) => {
+                    finish(builder, &mut index)?;
+                    PackBuilder::begin(data.clone(), group)
+                }
+            },
+        });
+    }
+    if let Some(builder) = open {
+        finish(builder, &mut index)?;
+    }
+    if let Some(rows) = index.finish() {
+        send_segment(store, metadata, &rows, segments)?;
+    }
+    Ok(stored)
+}
+
+fn send_segment(
+    store: &dyn Store,
+    metadata: &Sealer,
+    rows: &Rows,
+    segments: &Sender<(SegmentId, Vec<u8>)>,
+) -> Result<()> {
+    let segment = store_segment(store, metadata, rows)?;
+    // The receiver is gone only when the operation already failed.
+    drop(segments.send(segment));
+    Ok(())
+}
