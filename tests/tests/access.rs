@@ -3,16 +3,16 @@
 use std::io::Cursor;
 
 use garret_core::{
-    Access, CheckOptions, Destination, Error, Input, MemoryStore, Repository, Result, Selection,
+    Destination, Error, Exclusive, GcOptions, Input, MemoryStore, Repository, Result, Selection,
     Silent, StoreErrorKind,
 };
 use garret_format::config::KeyMode;
-use garret_testkit::{Fault, FaultStore, Image, Lab, Verb};
+use garret_testkit::{Fault, FaultStore, Image, Lab, Verb, check_options};
 
-fn back_up(lab: &Lab, repository: &mut Repository, name: &str, bytes: &[u8]) -> Result<()> {
+fn back_up(lab: &Lab, repository: &mut Exclusive, name: &str, bytes: &[u8]) -> Result<()> {
     let reader = Box::new(Cursor::new(bytes.to_vec()));
     let input = Input::Stream { name: b"image".to_vec(), reader };
-    garret_core::backup(repository, name, vec![input], &lab.options(), &Silent).map(drop)
+    repository.backup(name, vec![input], &lab.options(), &Silent).map(drop)
 }
 
 fn restored(lab: &Lab, repository: &Repository, name: &str) -> Result<Vec<u8>> {
@@ -20,43 +20,48 @@ fn restored(lab: &Lab, repository: &Repository, name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let to = Destination::Stream(&mut bytes);
     let (mut all, options) = (Selection::default(), lab.restore_options());
-    garret_core::restore(repository, &archive, &mut all, to, &options, &Silent)?;
+    repository.restore(&archive, &mut all, to, &options, &Silent)?;
     Ok(bytes)
 }
 
-fn collect(lab: &Lab, repository: &mut Repository) -> Result<()> {
-    let options = garret_core::GcOptions { compression: lab.compression, threads: lab.threads };
-    garret_core::gc(repository, &options, &Silent).map(drop)
+fn collect(lab: &Lab, repository: &mut Exclusive) -> Result<()> {
+    let mut options = GcOptions::default();
+    options.threads = lab.threads;
+    repository.gc(&options, &Silent).map(drop)
 }
 
+/// What is not allowed does not compile (see `Writer`, `Checker`, `Exclusive`); what is does its work, and no more.
 #[test]
-fn what_was_not_opened_for_it_is_not_written() {
+fn each_session_does_what_it_is_for() {
     let (lab, store) = Lab::memory(KeyMode::None);
     lab.backup_bytes("a", b"content").unwrap();
     let before = store.objects();
-    for access in [Access::Read, Access::Check, Access::Create] {
-        let mut repository = lab.open(access).unwrap();
-        let deleted = garret_core::delete(&repository, &["a".to_owned()]);
-        assert!(matches!(deleted, Err(Error::Access { .. })), "{access:?}: {deleted:?}");
-        let collected = collect(&lab, &mut repository);
-        assert!(matches!(collected, Err(Error::Access { .. })), "{access:?}: {collected:?}");
-    }
-    let made = back_up(&lab, &mut lab.open(Access::Read).unwrap(), "b", b"new");
-    assert!(matches!(made, Err(Error::Access { .. })), "{made:?}");
-    let text = garret_core::message(&made.unwrap_err());
-    assert_eq!(text, "the repository was opened to read it: that is not enough to add to it");
-    for access in [Access::Read, Access::Create] {
-        let options = CheckOptions { packs: true, archives: true, verify_data: false, threads: 1 };
-        let checked = garret_core::check(&lab.open(access).unwrap(), &options, &Silent);
-        assert!(matches!(checked, Err(Error::Access { .. })), "{access:?}: {checked:?}");
-    }
+    assert_eq!(restored(&lab, &lab.reader().unwrap(), "a").unwrap(), b"content");
+    let checked = lab.checker().unwrap().check(&check_options(true, 1), &Silent).unwrap();
+    assert_eq!((checked.archive_count, checked.problem_count), (1, 0));
     assert!(store.objects() == before);
-    for access in [Access::Create, Access::Delete] {
-        let name = format!("{access:?}");
-        back_up(&lab, &mut lab.open(access).unwrap(), &name, b"new").unwrap();
-    }
-    garret_core::delete(&lab.open(Access::Delete).unwrap(), &["a".to_owned()]).unwrap();
-    assert_eq!(lab.names(), ["Create", "Delete"]);
+    let mut writer = lab.writer().unwrap();
+    let reader = writer.clone();
+    let input = Input::Stream { name: b"image".to_vec(), reader: Box::new(&b"new"[..]) };
+    writer.backup("b", vec![input], &lab.options(), &Silent).unwrap();
+    // Who had it before sees what came.
+    assert_eq!(restored(&lab, &reader, "b").unwrap(), b"new");
+    let archive = reader.archive("b").unwrap();
+    let item = reader.items(&archive).next().unwrap().unwrap();
+    let file = reader.open_file(&item).unwrap().unwrap();
+    drop((reader, writer));
+    let mut bytes = [0; 3];
+    file.read(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"new");
+    // The file still has the repository open.
+    let exclusive = lab.unlocked_without_patience().exclusive(&Silent);
+    assert!(matches!(exclusive, Err(Error::Lock { .. })), "{exclusive:?}");
+    drop(file);
+    let mut exclusive = lab.exclusive().unwrap();
+    exclusive.delete(&["a".to_owned()]).unwrap();
+    assert_eq!(exclusive.check(&check_options(true, 1), &Silent).unwrap().archive_count, 1);
+    drop(exclusive);
+    assert_eq!(lab.names(), ["b"]);
 }
 
 #[test]
@@ -66,11 +71,11 @@ fn a_repository_is_as_useful_after_gc_as_before() {
         let (lab, _) = Lab::memory(KeyMode::Passphrase);
         let lab = lab.with_cache(cache);
         let images = [1, 2, 3].map(|seed| Image::noise(seed, 900_000).bytes);
-        let mut repository = lab.open(Access::Delete).unwrap();
+        let mut repository = lab.exclusive().unwrap();
         for (number, image) in images.iter().enumerate() {
             back_up(&lab, &mut repository, &number.to_string(), image).unwrap();
         }
-        garret_core::delete(&repository, &["0".to_owned()]).unwrap();
+        repository.delete(&["0".to_owned()]).unwrap();
         collect(&lab, &mut repository).unwrap();
         assert!(restored(&lab, &repository, "1").unwrap() == images[1]);
         let before = repository.stored_len().unwrap();
@@ -99,10 +104,10 @@ fn a_gc_that_failed_leaves_no_memory_of_what_it_removed() {
         let store = FaultStore::new(memory);
         let inside = store.clone();
         let lab = Lab::over(move || Box::new(inside.clone()), KeyMode::None);
-        let mut repository = lab.open(Access::Delete).unwrap();
+        let mut repository = lab.exclusive().unwrap();
         back_up(&lab, &mut repository, "a", &images[0]).unwrap();
         back_up(&lab, &mut repository, "b", &images[1]).unwrap();
-        garret_core::delete(&repository, &["a".to_owned()]).unwrap();
+        repository.delete(&["a".to_owned()]).unwrap();
         let verbs = Vec::<Verb>::new();
         store.arm(Fault { verbs, after, times: 1, kind: StoreErrorKind::Other });
         let collected = collect(&lab, &mut repository);

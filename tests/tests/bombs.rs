@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use garret_core::{Access, AllocationMode, Key, LocalStore, MemoryStore, RestoreOptions};
+use garret_core::{AllocationMode, Key, LocalStore, MemoryStore, RestoreOptions};
 use garret_format::archive::{Content, Item, ItemKind, Side};
 use garret_format::config::KeyMode;
 use garret_format::index::{GroupRow, PackRow, Record, encode_segment};
@@ -336,8 +336,9 @@ fn lists(ground: &Ground, tally: &mut Tally) {
             objects.extend(bombs);
             let store = MemoryStore::from_objects(objects);
             let lab = ground.lab.with_store(move || Box::new(store.clone()));
-            let repository = lab.open(Access::Read).unwrap();
+            let repository = lab.reader().unwrap();
             let items = repository.items(&repository.archive("bomb").unwrap());
+            let items = items.collect::<garret_core::Result<Vec<_>>>();
             items.map(|items| items.len()).map_err(|error| garret_core::message(&error))
         });
         match said {
@@ -413,7 +414,7 @@ fn long_files(tally: &mut Tally) {
                 drop(
                     locked.expecting(lab.keys.id()).unlock(garret_core::Secret::Passphrase(b"no")),
                 );
-                drop(lab.open(Access::Read).unwrap().archive("bomb"));
+                drop(lab.reader().unwrap().archive("bomb"));
                 lab.check_reporting(kind != Kind::Pack).unwrap().1
             });
             assert!(kind == Kind::Slot || !problems.is_empty(), "{what}");

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use garret_core::{Access, Compression, Error, Key, Locked, MemoryStore, Repository, Secret};
+use garret_core::{Compression, Error, Key, Locked, MemoryStore, Secret};
 use garret_format::config::KeyMode;
 use garret_testkit::{Lab, PASSPHRASE, Random};
 
@@ -108,9 +108,7 @@ impl Victim {
             _ => Secret::Passphrase(PASSPHRASE),
         };
         let keys = if slow { locked.unlock(secret) } else { Ok(self.lab.keys.clone()) };
-        let opened = keys.and_then(|keys| {
-            Repository::open(locked, keys, Access::Read, None, &garret_core::Silent)
-        });
+        let opened = keys.and_then(|keys| locked.with(keys).reader(&garret_core::Silent));
         if let Err(error) = opened {
             return refused(&error);
         }
@@ -129,7 +127,7 @@ impl Victim {
     }
 
     fn is_renamed(&self, lab: &Lab, name: &str, bytes: &[u8]) -> bool {
-        let said = lab.open(Access::Read).unwrap().archive(name).unwrap().archive.name;
+        let said = lab.reader().unwrap().archive(name).unwrap().archive.name;
         said != name && self.contents.get(&said).is_some_and(|content| content == bytes)
     }
 

@@ -154,12 +154,7 @@ fn a_repository_without_keys_names_chunks_as_anybody_would() {
     lab.backup_bytes("a", &image.bytes).unwrap();
     let mut known = HashSet::new();
     predict(&cutter(CutterKind::Page), &image.bytes, &mut known);
-    let ids: HashSet<[u8; 32]> = lab
-        .open(garret_core::Access::Read)
-        .unwrap()
-        .chunk_ids()
-        .iter()
-        .map(|id| *id.as_bytes())
-        .collect();
+    let ids: HashSet<[u8; 32]> =
+        lab.reader().unwrap().chunk_ids().iter().map(|id| *id.as_bytes()).collect();
     assert!(known.iter().all(|hash| ids.contains(hash.as_bytes())));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use garret_core::{Access, Change, Contents, CutterChoice, DiffReport, Difference, Selection};
+use garret_core::{Change, Contents, CutterChoice, DiffReport, Difference, Selection};
 use garret_format::config::KeyMode;
 use garret_format::recipe::CutterKind;
 use garret_testkit::{Lab, Recorder};
@@ -91,30 +91,22 @@ fn content(seed: u64, len: usize) -> Vec<u8> {
 }
 
 fn diff(lab: &Lab, from: &str, to: &str) -> DiffReport {
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let (from, to) = (repository.archive(from).unwrap(), repository.archive(to).unwrap());
     let recorder = Recorder::default();
-    let report = garret_core::diff(
-        &repository,
-        &from,
-        &to,
-        &mut Selection::default(),
-        lab.threads,
-        &recorder,
-    )
-    .unwrap();
+    let report =
+        repository.diff(&from, &to, &mut Selection::default(), lab.threads, &recorder).unwrap();
     assert_eq!(recorder.problems(), [""; 0]);
     report
 }
 
 fn compare(lab: &Lab, archive: &str, base: &Path, paths: &[Vec<u8>]) -> DiffReport {
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive(archive).unwrap();
     let recorder = Recorder::default();
     let mut selection = Selection::new(paths.iter().cloned());
     let report =
-        garret_core::compare(&repository, &archive, base, &mut selection, lab.threads, &recorder)
-            .unwrap();
+        repository.compare(&archive, base, &mut selection, lab.threads, &recorder).unwrap();
     assert_eq!(recorder.problems(), [""; 0]);
     report
 }

@@ -1,7 +1,7 @@
 //! Gc gives back what nobody needs, keeps what somebody needs, and refuses when it cannot know.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use garret_core::{Access, Compression, Error, Input, Key, MemoryStore, Repository};
+use garret_core::{Compression, Error, Input, Key, MemoryStore, Writer};
 use garret_format::config::KeyMode;
 use garret_testkit::{Image, Lab};
 
@@ -12,12 +12,10 @@ fn lab(mode: KeyMode) -> (Lab, MemoryStore) {
     (lab, store)
 }
 
-fn backup(repository: &mut Repository, lab: &Lab, name: &str, bytes: &[u8]) -> u64 {
+fn backup(repository: &mut Writer, lab: &Lab, name: &str, bytes: &[u8]) -> u64 {
     let reader = Box::new(std::io::Cursor::new(bytes.to_vec()));
     let inputs = vec![Input::Stream { name: b"image".to_vec(), reader }];
-    let report =
-        garret_core::backup(repository, name, inputs, &lab.options(), &garret_core::Silent)
-            .unwrap();
+    let report = repository.backup(name, inputs, &lab.options(), &garret_core::Silent).unwrap();
     report.written.chunk_bytes
 }
 
@@ -70,7 +68,7 @@ fn with_no_archive_left_nothing_is_left() {
 fn what_two_creators_stored_at_once_restores_twice_and_is_kept_once() {
     let (lab, _) = lab(KeyMode::None);
     let image = Image::noise(3, 6_000_000).bytes;
-    let (mut one, mut two) = (lab.open(Access::Create).unwrap(), lab.open(Access::Create).unwrap());
+    let (mut one, mut two) = (lab.writer().unwrap(), lab.writer().unwrap());
     let (first, second) =
         (backup(&mut one, &lab, "one", &image), backup(&mut two, &lab, "two", &image));
     assert_eq!((first, second), (image.len() as u64, image.len() as u64), "stored twice");

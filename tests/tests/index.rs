@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use garret_core::{Access, Compression, Key, MemoryStore};
+use garret_core::{Compression, Key, MemoryStore};
 use garret_format::config::KeyMode;
 use garret_testkit::{Image, Lab, Random, Recorder};
 
@@ -62,7 +62,7 @@ fn the_index_and_the_clients_copy_are_made_again() {
             // The repository has its index again: a client without a copy reads no footer.
             let fresh = lab.with_cache(None);
             let recorder = Recorder::default();
-            drop(fresh.open_reporting(Access::Read, &recorder).unwrap());
+            drop(fresh.reader_reporting(&recorder).unwrap());
             assert_eq!(recorder.problems(), [""; 0]);
             assert!(fs::read_dir(&stored).unwrap().count() > 0, "{when}");
             lab.delete("b").unwrap();
@@ -307,7 +307,7 @@ fn a_client_whose_copy_is_old_notices_that_another_has_pruned() {
         waiting.delete(&name).unwrap();
         all_restore(pruning, &contents, "the client that pruned");
         waiting.gc().unwrap();
-        drop(pruning.open(Access::Read).unwrap());
+        drop(pruning.reader().unwrap());
         // What comes and goes behind the back of an old copy must not make its packs look half empty.
         waiting.backup_bytes("garbage", &Image::noise(round + 70, 600_000).bytes).unwrap();
         waiting.delete("garbage").unwrap();
@@ -358,7 +358,7 @@ fn many_sessions_with_a_copy_that_is_merged_find_everything() {
         }
         all_restore(&lab, &contents, &format!("session {number}"));
         let fresh = lab.with_cache(None);
-        let ids = |lab: &Lab| lab.open(Access::Read).unwrap().chunk_ids();
+        let ids = |lab: &Lab| lab.reader().unwrap().chunk_ids();
         assert_eq!(ids(&lab), ids(&fresh), "session {number}");
     }
     lab.check();

@@ -1,9 +1,7 @@
 //! A file system that lies: it lists names twice, or says that it wrote what it did not. Nothing that was finished is lost.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use garret_core::{
-    Access, Area, Compression, GcOptions, KeepRules, Key, MemoryStore, Silent, Store, StoreError,
-};
+use garret_core::{Area, GcOptions, KeepRules, Key, MemoryStore, Silent, Store, StoreError};
 use garret_format::PackId;
 use garret_format::config::KeyMode;
 use garret_testkit::{Lab, Random};
@@ -62,18 +60,18 @@ fn behind(lie: Lie) -> (Lab, Lab, Vec<u8>) {
 #[test]
 fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
     let (lab, lying, small) = behind(Lie::Twice);
-    let repository = lying.open(Access::Read).unwrap();
+    let repository = lying.reader().unwrap();
     assert_eq!(repository.archive_names().unwrap(), ["both", "small"]);
     let archives =
         ["both", "small"].map(|name| repository.archive(name).unwrap()).into_iter().collect();
     let rules = KeepRules { daily: 1, ..KeepRules::default() };
     let now = repository.archive("small").unwrap().archive.end;
-    let plan = garret_core::plan_prune(archives, &rules, now, &jiff::tz::TimeZone::UTC).unwrap();
+    let plan = garret_core::plan_prune(archives, &rules, now, &|_| 0).unwrap();
     assert_eq!(plan.iter().filter(|decision| decision.kept.is_some()).count(), 1);
     drop(repository);
-    let mut repository = lying.open(Access::Delete).unwrap();
-    garret_core::delete(&repository, &["both".to_owned()]).unwrap();
-    garret_core::gc(&mut repository, &options(), &Silent).unwrap();
+    let mut repository = lying.exclusive().unwrap();
+    repository.delete(&["both".to_owned()]).unwrap();
+    repository.gc(&options(), &Silent).unwrap();
     drop(repository);
     assert!(lab.restore_bytes("small").unwrap() == small);
 }
@@ -81,14 +79,16 @@ fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
 #[test]
 fn old_packs_stay_until_the_new_ones_are_seen() {
     let (lab, lying, small) = behind(Lie::Written);
-    let mut repository = lying.open(Access::Delete).unwrap();
-    garret_core::delete(&repository, &["both".to_owned()]).unwrap();
-    let error = garret_core::gc(&mut repository, &options(), &Silent).unwrap_err();
+    let mut repository = lying.exclusive().unwrap();
+    repository.delete(&["both".to_owned()]).unwrap();
+    let error = repository.gc(&options(), &Silent).unwrap_err();
     assert!(garret_core::message(&error).contains("that were written 0 are there"), "{error}");
     drop(repository);
     assert!(lab.restore_bytes("small").unwrap() == small);
 }
 
 fn options() -> GcOptions {
-    GcOptions { compression: Compression::None, threads: 2 }
+    let mut options = GcOptions::default();
+    options.threads = 2;
+    options
 }

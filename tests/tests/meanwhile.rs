@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use garret_core::{Access, AllocationMode, Input, Problem, ProblemKind, Progress, RestoreOptions};
+use garret_core::{AllocationMode, Input, Problem, ProblemKind, Progress, RestoreOptions};
 use garret_format::archive::Archive;
 use garret_format::config::KeyMode;
 use garret_testkit::{Image, Lab, Random};
@@ -40,9 +40,9 @@ fn backup(
     act: &(dyn Fn() + Sync),
 ) -> (Archive, Vec<Problem>) {
     let when = When { file, act, problems: Mutex::default() };
-    let mut repository = lab.open(Access::Create).unwrap();
+    let mut repository = lab.writer().unwrap();
     let inputs = vec![Input::Path(directory.to_owned())];
-    let report = garret_core::backup(&mut repository, "a", inputs, &lab.options(), &when).unwrap();
+    let report = repository.backup("a", inputs, &lab.options(), &when).unwrap();
     (report.archive.archive, when.problems.into_inner().unwrap())
 }
 
@@ -181,20 +181,20 @@ fn exchange(one: &Path, two: &Path) {
 
 /// Every item of the archive: the path and, of a file, its content.
 fn stored(lab: &Lab) -> Vec<(String, Option<Vec<u8>>)> {
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive("a").unwrap();
-    let items = repository.items(&archive).unwrap().into_iter();
+    let items = repository.items(&archive).map(Result::unwrap);
     let content = |path: &[u8]| {
         let mut bytes = Vec::new();
-        garret_core::restore(
-            &repository,
-            &archive,
-            &mut garret_core::Selection::new([path.to_vec()]),
-            garret_core::Destination::Stream(&mut bytes),
-            &lab.restore_options(),
-            &garret_core::Silent,
-        )
-        .unwrap();
+        repository
+            .restore(
+                &archive,
+                &mut garret_core::Selection::new([path.to_vec()]),
+                garret_core::Destination::Stream(&mut bytes),
+                &lab.restore_options(),
+                &garret_core::Silent,
+            )
+            .unwrap();
         bytes
     };
     let item = |item: garret_format::archive::Item| {

@@ -154,7 +154,7 @@ impl Life {
         let taped = Taped { inner: store, tape: self.tape.clone() };
         let mut lab = self.lab.with_store(move || Box::new(taped.clone()));
         lab.threads = 1 + number % 2;
-        let names = lab.open(garret_core::Access::Read).unwrap().archive_names().unwrap();
+        let names = lab.reader().unwrap().archive_names().unwrap();
         if number % 20 == 7 {
             let locked = Locked::find(Box::new(Taped {
                 inner: FaultStore::new(self.store.clone()),

@@ -178,13 +178,12 @@ fn what_cannot_be_restored_whole_replaces_nothing() {
     let single = temp.path().join("single");
     fs::create_dir(&single).unwrap();
     fs::write(single.join("out"), b"what was there").unwrap();
-    let repository = lab.open(garret_core::Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive("a").unwrap();
     let metadata = garret_core::FileMetadata::OfItem;
     let destination = Destination::File { path: single.join("out"), metadata };
     let options = lab.restore_options();
-    let done = garret_core::restore(
-        &repository,
+    let done = repository.restore(
         &archive,
         &mut Selection::default(),
         destination,

@@ -6,8 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use garret_core::{
-    Access, AllocationMode, Compression, CutterChoice, Destination, Input, RestoreOptions,
-    Selection,
+    AllocationMode, Compression, CutterChoice, Destination, Input, RestoreOptions, Selection,
 };
 use garret_format::config::KeyMode;
 use garret_format::recipe::CutterKind;
@@ -278,21 +277,14 @@ fn only_what_is_selected_is_restored_and_what_matches_nothing_is_told() {
     }
     let (lab, _) = Lab::memory(KeyMode::None);
     lab.backup_path("x", &dir.path().join("s")).unwrap();
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive("x").unwrap();
     let base = stored(dir.path()).to_str().unwrap();
     let wanted = [format!("/{base}/s/sub/"), format!("{base}/s/b.img"), "no/such".to_owned()];
     let restore = |destination: Destination<'_>| {
         let mut selection = Selection::new(wanted.clone().map(String::into_bytes));
         let options = lab.restore_options();
-        garret_core::restore(
-            &repository,
-            &archive,
-            &mut selection,
-            destination,
-            &options,
-            &garret_core::Silent,
-        )
+        repository.restore(&archive, &mut selection, destination, &options, &garret_core::Silent)
     };
     let target = dir.path().join("target");
     let report = restore(Destination::Directory(target.clone())).unwrap();
@@ -396,11 +388,10 @@ fn an_argument_too_long_for_the_format_makes_no_unreadable_archive() {
     let (lab, _) = Lab::memory(KeyMode::None);
     let mut options = lab.options();
     options.command = vec![vec![b'x'; 100_000]];
-    let mut repository = lab.open(Access::Create).unwrap();
+    let mut repository = lab.writer().unwrap();
     let reader = Box::new(std::io::Cursor::new(b"x".to_vec()));
     let input = Input::Stream { name: b"a".to_vec(), reader };
-    let result =
-        garret_core::backup(&mut repository, "x", vec![input], &options, &garret_core::Silent);
+    let result = repository.backup("x", vec![input], &options, &garret_core::Silent);
     drop(repository);
     assert!(result.is_err() || lab.restore_bytes("x").unwrap() == b"x");
     assert_eq!(lab.names().is_empty(), result.is_err());

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use garret_core::{Access, Compression, CutterChoice, Input};
+use garret_core::{Compression, CutterChoice, Input};
 use garret_format::ChunkId;
 use garret_format::config::KeyMode;
 use garret_format::recipe::CutterKind;
@@ -18,7 +18,7 @@ fn stored_ids(threads: usize, cutter: CutterKind, nights: &[PathBuf]) -> Vec<Chu
     for (night, path) in nights.iter().enumerate() {
         lab.backup_path(&format!("night-{night}"), path).unwrap();
     }
-    lab.open(Access::Read).unwrap().chunk_ids()
+    lab.reader().unwrap().chunk_ids()
 }
 
 fn nights(dir: &Path) -> Vec<PathBuf> {

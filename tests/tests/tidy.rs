@@ -222,7 +222,7 @@ fn rows() -> Vec<BTreeSet<String>> {
 }
 
 #[test]
-fn modules_of_the_engine_import_only_from_rows_above_their_own() {
+fn modules_of_the_core_import_only_from_rows_above_their_own() {
     let rows = rows();
     let row_of = |module: &str| rows.iter().position(|row| row.contains(module));
     let operations = rows.len() - 1;

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, lchow
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use garret_core::{Access, Destination, Input, Patterns, RestoreOptions, Selection, Silent};
+use garret_core::{Destination, Input, Patterns, RestoreOptions, Selection, Silent};
 use garret_format::config::KeyMode;
 use garret_testkit::{Lab, Random};
 use rustix::fs::{
@@ -533,10 +533,9 @@ fn an_untouched_tree_is_not_read_and_its_attributes_are_still_there() {
     assert_eq!(report.archive.archive.file_count, all.file_count);
     assert_eq!(report.written.chunk_count, 0);
     let heard = Notes::default();
-    let mut repository = lab.open(Access::Create).unwrap();
+    let mut repository = lab.writer().unwrap();
     let inputs = vec![Input::Path(source.clone())];
-    let report =
-        garret_core::backup(&mut repository, "four", inputs, &lab.options(), &heard).unwrap();
+    let report = repository.backup("four", inputs, &lab.options(), &heard).unwrap();
     assert_eq!(report.untouched_bytes, report.archive.archive.original_len);
     let heard = heard.0.into_inner().unwrap();
     assert!(
@@ -557,23 +556,21 @@ fn items(
 ) -> Vec<String> {
     let mut options = lab.options();
     change(&mut options);
-    let mut repository = lab.open(Access::Create).unwrap();
+    let mut repository = lab.writer().unwrap();
     let inputs = inputs.iter().map(|path| Input::Path(path.to_path_buf())).collect();
-    garret_core::backup(&mut repository, name, inputs, &options, &Silent).unwrap();
+    repository.backup(name, inputs, &options, &Silent).unwrap();
     let archive = repository.archive(name).unwrap();
-    let items = repository.items(&archive).unwrap().into_iter();
+    let items = repository.items(&archive).map(Result::unwrap);
     items.map(|item| String::from_utf8_lossy(&item.path).into_owned()).collect()
 }
 
 fn restore(lab: &Lab, name: &str, paths: &[&Path], target: &Path, options: &RestoreOptions) -> u64 {
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive(name).unwrap();
     let paths = paths.iter().map(|path| path.as_os_str().as_bytes().to_vec());
     let mut selection = Selection::new(paths);
     let target = Destination::Directory(target.to_owned());
-    let report =
-        garret_core::restore(&repository, &archive, &mut selection, target, options, &Silent)
-            .unwrap();
+    let report = repository.restore(&archive, &mut selection, target, options, &Silent).unwrap();
     report.problem_count
 }
 
@@ -627,14 +624,13 @@ fn a_dry_run_and_a_pipe_give_the_content_of_a_later_name() {
     fs::hard_link(source.join("a"), source.join("b")).unwrap();
     let (lab, _) = Lab::memory(KeyMode::None);
     lab.backup_path("x", &source).unwrap();
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive("x").unwrap();
     let wanted = source.join("b").into_os_string().into_vec();
     let run = |destination: Destination<'_>| {
         let mut selection = Selection::new([wanted.clone()]);
         let options = lab.restore_options();
-        garret_core::restore(&repository, &archive, &mut selection, destination, &options, &Silent)
-            .unwrap()
+        repository.restore(&archive, &mut selection, destination, &options, &Silent).unwrap()
     };
     let mut bytes = Vec::new();
     let to_pipe = run(Destination::Stream(&mut bytes));

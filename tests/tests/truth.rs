@@ -139,8 +139,7 @@ struct Tally {
 impl Victim {
     /// Whether an archive comes back with the bytes that it was made of, or those that it says it was made with.
     fn restores(&self, lab: &Lab, name: &str, tally: &Tally, when: &str) -> bool {
-        let said =
-            lab.open(garret_core::Access::Read).and_then(|repository| repository.archive(name));
+        let said = lab.reader().and_then(|repository| repository.archive(name));
         let restored = lab.restore_bytes(name);
         match (said, restored) {
             (Ok(said), Ok(bytes)) => {

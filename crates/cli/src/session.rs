@@ -2,12 +2,18 @@
 
 use std::path::Path;
 
-use garret_core::{Access, Error, Keys, LocalStore, Locked, Repository, Sharing, StoreErrorKind};
+use garret_core::{
+    Checker, Error, Exclusive, Keys, LocalStore, Locked, Repository, Sharing, StoreErrorKind,
+    Unlocked, Writer,
+};
 
 use crate::failure::Failure;
-use crate::state::{self, Admitted, Expected};
+use crate::state::{self, Admitted, Expected, Use};
 use crate::ui::Ui;
 use crate::{cache, secrets};
+
+/// Bytes of opened groups that a command keeps: it reads in order, and what it reads again are recipes and lists of files.
+const KEPT_LEN: u64 = 8 << 20;
 
 /// Of the things in a directory that is not empty, how many are named.
 const NAMED_MAX: usize = 3;
@@ -26,31 +32,56 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
     Ok(locked.expecting(known))
 }
 
-/// The repository at `path`, open.
-pub fn open(path: &Path, access: Access, ui: &Ui) -> Result<Repository, Failure> {
-    let locked = find(path)?;
-    let admitted = state::admit(&locked, path, access, Expected::by_environment(), ui)?;
-    let keys = secrets::unlock(&locked, path, ui)?;
-    enter(locked, keys, admitted, path, access, ui)
+/// The repository at `path`, to be read.
+pub fn reader(path: &Path, ui: &Ui) -> Result<Repository, Failure> {
+    open(path, Use::Reads, ui, |unlocked| unlocked.reader(ui))
 }
 
-/// A repository that was found and admitted, with the keys that were found for it.
-pub fn enter(
+/// The same, to add archives.
+pub fn writer(path: &Path, ui: &Ui) -> Result<Writer, Failure> {
+    open(path, Use::Writes, ui, |unlocked| unlocked.writer(ui))
+}
+
+/// The same, to be checked.
+pub fn checker(path: &Path, ui: &Ui) -> Result<Checker, Failure> {
+    open(path, Use::Reads, ui, |unlocked| unlocked.checker(ui))
+}
+
+/// The same, to delete.
+pub fn exclusive(path: &Path, ui: &Ui) -> Result<Exclusive, Failure> {
+    open(path, Use::Writes, ui, |unlocked| unlocked.exclusive(ui))
+}
+
+fn open<S>(
+    path: &Path,
+    usage: Use,
+    ui: &Ui,
+    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+) -> Result<S, Failure> {
+    let locked = find(path)?;
+    let admitted = state::admit(&locked, path, usage, Expected::by_environment(), ui)?;
+    let keys = secrets::unlock(&locked, path, ui)?;
+    enter(locked, keys, admitted, path, ui, open)
+}
+
+/// A repository that was found and admitted, with the keys that were found for it; `open` decides what may be done with it.
+pub fn enter<S>(
     locked: Locked,
     keys: Keys,
     admitted: Admitted,
     path: &Path,
-    access: Access,
     ui: &Ui,
-) -> Result<Repository, Failure> {
+    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+) -> Result<S, Failure> {
     let locked = locked.with_patience(ui.patience());
     let identity = locked.identity(&keys);
-    let admitted = state::confirm(admitted, &keys, access, ui)?;
-    let repository = Repository::open(locked, keys.clone(), access, cache::directory(), ui)?;
+    let admitted = state::confirm(admitted, &keys, ui)?;
+    let unlocked = locked.with(keys.clone()).cache(cache::directory().as_deref()).keep(KEPT_LEN);
+    let session = open(unlocked)?;
     if admitted.is_trusted {
-        state::remember(&identity, &keys, path, access, ui);
+        state::remember(&identity, &keys, path, admitted.usage, ui);
     }
-    Ok(repository)
+    Ok(session)
 }
 
 /// Makes an empty directory for a repository at `path`; what is there instead, if that is why it cannot be.

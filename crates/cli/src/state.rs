@@ -11,7 +11,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use garret_core::{Access, Identity, Keys, Locked};
+use garret_core::{Identity, Keys, Locked};
 use garret_format::config::KeyMode;
 use garret_format::{ConfigHash, KeyId, RepositoryId};
 use rustix::fs::OFlags;
@@ -49,9 +49,20 @@ impl Expected {
     }
 }
 
+/// What a command is going to do with a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Nothing is written to it: what speaks against it is a warning.
+    Reads,
+    /// It is written to, or its keys are changed: what speaks against it ends the command.
+    Writes,
+}
+
 /// A repository may be used.
 #[must_use]
 pub struct Admitted {
+    /// What for.
+    pub(crate) usage: Use,
     /// Whether nothing speaks against it, so that it may be remembered.
     pub(crate) is_trusted: bool,
     /// What is known of it.
@@ -65,7 +76,7 @@ pub struct Admitted {
 pub fn admit(
     locked: &Locked,
     path: &Path,
-    access: Access,
+    usage: Use,
     expected: Expected,
     ui: &Ui,
 ) -> Result<Admitted, Failure> {
@@ -82,16 +93,16 @@ pub fn admit(
     let doubt = match doubt {
         Some(doubt) => doubt,
         None if known.is_some() || !is_surprise(locked, expected) => {
-            return Ok(Admitted { is_trusted: true, known });
+            return Ok(Admitted { usage, is_trusted: true, known });
         }
         None => {
             let doubt = format!(
                 "Attempting to access a previously unknown unencrypted repository {}, though a passphrase is given",
                 path.display()
             );
-            if writes(access) && ui.can_ask() {
+            if usage == Use::Writes && ui.can_ask() {
                 return match ui.ask(&format!("{doubt}\nDo you want to continue? [yN] "))?.as_str() {
-                    "y" | "Y" => Ok(Admitted { is_trusted: true, known }),
+                    "y" | "Y" => Ok(Admitted { usage, is_trusted: true, known }),
                     _ => Err(Failure::Fatal(
                         "Cache initialization aborted: nothing was written".to_owned(),
                     )),
@@ -100,15 +111,11 @@ pub fn admit(
             format!("{doubt}; if it is to be so, set {}=yes", IS_OK[0])
         }
     };
-    if writes(access) {
+    if usage == Use::Writes {
         return Err(Failure::Fatal(format!("{doubt}; nothing was written")));
     }
     ui.complain(&format!("Warning: {doubt}"));
-    Ok(Admitted { is_trusted: false, known })
-}
-
-fn writes(access: Access) -> bool {
-    matches!(access, Access::Create | Access::Delete)
+    Ok(Admitted { usage, is_trusted: false, known })
 }
 
 /// What shows that the repository is not what it should be, and what to do, if anything does.
@@ -183,13 +190,13 @@ fn is_surprise(locked: &Locked, expected: Expected) -> bool {
 
 /// Remembers a repository that was made or opened at `path`. That it cannot be done is no reason to fail; who writes to an
 /// encrypted one is told.
-pub fn remember(identity: &Identity, keys: &Keys, path: &Path, access: Access, ui: &Ui) {
+pub fn remember(identity: &Identity, keys: &Keys, path: &Path, usage: Use, ui: &Ui) {
     let why = match directory().map(|directory| remember_in(&directory, identity, keys, path)) {
         Some(Ok(())) => return,
         Some(Err(Failure::Fatal(why))) => why,
         Some(Err(_)) | None => "HOME is not set".to_owned(),
     };
-    if writes(access) && identity.mode != KeyMode::None {
+    if usage == Use::Writes && identity.mode != KeyMode::None {
         ui.complain(&format!(
             "note: cannot remember that {} is encrypted: {why}; set GARRET_STATE_DIR to a directory that can be written",
             path.display()
@@ -227,12 +234,7 @@ pub fn remember_in(
 ///
 /// # Errors
 /// That it was not, and the repository is to be written to.
-pub fn confirm(
-    admitted: Admitted,
-    keys: &Keys,
-    access: Access,
-    ui: &Ui,
-) -> Result<Admitted, Failure> {
+pub fn confirm(admitted: Admitted, keys: &Keys, ui: &Ui) -> Result<Admitted, Failure> {
     let doubted = admitted.known.as_ref().filter(|known| !known.is_authentic(keys));
     let Some(known) = doubted.filter(|_| admitted.is_trusted) else { return Ok(admitted) };
     let doubt = format!(
@@ -240,9 +242,9 @@ pub fn confirm(
          repository",
         known.path.display()
     );
-    match writes(access) {
-        true => Err(Failure::Fatal(format!("{doubt}; nothing was written"))),
-        false => {
+    match admitted.usage {
+        Use::Writes => Err(Failure::Fatal(format!("{doubt}; nothing was written"))),
+        Use::Reads => {
             ui.complain(&format!("Warning: {doubt}"));
             Ok(Admitted { is_trusted: false, ..admitted })
         }

@@ -96,3 +96,9 @@ fn entries(path: &Path) -> Vec<(String, u32)> {
     }
     entries
 }
+
+/// How many seconds the clocks on the wall are ahead of UTC at a time in seconds since 1970.
+pub fn ahead_of_utc(secs: i64) -> i32 {
+    let time = jiff::Timestamp::from_second(secs).unwrap_or(jiff::Timestamp::MIN);
+    jiff::tz::TimeZone::system().to_offset(time).seconds()
+}

@@ -10,6 +10,7 @@
 //! repository's sizes and keys, never on the number of threads.
 
 mod collect;
+pub(crate) mod cutters;
 mod divide;
 mod elsewhere;
 mod links;
@@ -18,6 +19,8 @@ mod pipe;
 mod plan;
 mod previous;
 mod reading;
+mod walk;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -31,18 +34,20 @@ use garret_format::archive::{Archive, Item, Time, is_safe_path};
 use garret_format::recipe::{CutterKind, Node, Recipe};
 use garret_image::{AllocationMap, SourceError};
 
-use crate::archive::{NamedArchive, check_new_name, publish};
-use crate::chunk::ChunkHasher;
-use crate::cutters::{CutterChoice, Cutters};
+use crate::backup::cutters::{CutterChoice, Cutters};
+use crate::backup::walk::absolute_path;
+use crate::backup::window::{Loaded, Window};
+use crate::buffers::{Buffer, BufferPool};
 use crate::error::{Error, Result};
-use crate::group::Compression;
+use crate::keys::chunk::ChunkHasher;
+use crate::objects::archive::{NamedArchive, check_new_name, publish};
+use crate::objects::group::Compression;
+use crate::objects::index::Index;
 use crate::pattern::Patterns;
-use crate::pipeline::{Turn, with_workers};
+use crate::pipeline::{Turn, with_threads};
 use crate::progress::{Phase, Problem, Progress};
-use crate::repository::{Access, Repository};
-use crate::walk::absolute_path;
-use crate::window::{Buffer, BufferPool, Loaded, Window};
-use crate::write::{Target, Written, write_chunks};
+use crate::repository::{Exclusive, Repository, Writer};
+use crate::write::{Written, write_chunks};
 
 use collect::Collector;
 use elsewhere::Elsewhere;
@@ -139,44 +144,78 @@ struct Tools<'r> {
     buffers: BufferPool,
 }
 
-/// Makes the archive `name` of `inputs`.
-///
-/// What cannot be read is reported as a problem and left out, or stored in part if the options say so; the archive is made
-/// of the rest. What changed while it was read is stored as it was read, and a warning. A stream that breaks off is another
-/// matter: what came of it may look like all there was.
-///
-/// # Errors
-/// `ArchiveExists`, `BadName`, `Access` if the repository was opened to read, before anything is read; `NothingStored` if
-/// nothing could be read; `Source` for a stream that cannot be read to its end, `EmptyStream` for one that is empty if that
-/// is refused; anything that is wrong with the repository. No archive is made then.
-pub fn backup(
-    repository: &mut Repository,
+impl Writer {
+    /// Makes the archive `name` of `inputs`.
+    ///
+    /// What cannot be read is reported as a problem and left out, or stored in part if the options say so; the archive is
+    /// made of the rest. What changed while it was read is stored as it was read, and a warning. A stream that breaks off is
+    /// another matter: what came of it may look like all there was.
+    ///
+    /// # Errors
+    /// `ArchiveExists`, `BadName` before anything is read; `NothingStored` if nothing could be read; `Source` for a stream
+    /// that cannot be read to its end, `EmptyStream` for one that is empty if that is refused; anything that is wrong with
+    /// the repository. No archive is made then.
+    pub fn backup(
+        &mut self,
+        name: &str,
+        inputs: Vec<Input>,
+        options: &BackupOptions,
+        progress: &dyn Progress,
+    ) -> Result<BackupReport> {
+        run(self, name, inputs, options, progress)
+    }
+}
+
+impl Exclusive {
+    /// Makes an archive as [`Writer::backup`] does, while nobody else is there.
+    ///
+    /// # Errors
+    /// As of [`Writer::backup`].
+    pub fn backup(
+        &mut self,
+        name: &str,
+        inputs: Vec<Input>,
+        options: &BackupOptions,
+        progress: &dyn Progress,
+    ) -> Result<BackupReport> {
+        run(self, name, inputs, options, progress)
+    }
+}
+
+fn run(
+    repository: &Repository,
     name: &str,
     inputs: Vec<Input>,
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
-    repository.require(Access::Create)?;
-    check_new_name(&*repository.store, name)?;
+    let made =
+        repository.growing(|index| backup(repository, index, name, inputs, options, progress));
+    let (report, needed) = made?;
+    elsewhere::tell(repository, &report.archive, &needed, progress);
+    Ok(report)
+}
+
+fn backup(
+    repository: &Repository,
+    index: &mut Index,
+    name: &str,
+    inputs: Vec<Input>,
+    options: &BackupOptions,
+    progress: &dyn Progress,
+) -> Result<(BackupReport, Vec<Elsewhere>)> {
+    check_new_name(repository.store(), name)?;
     let mut archive = head(name, &inputs, options)?;
     let previous = Previous::find(repository, options, &archive.sources, &inputs)?;
-    let cutters = Cutters::new(&repository.config, &repository.keys)?;
-    let tools = Tools { cutters, hasher: &repository.hasher, buffers: BufferPool::default() };
-    let target = Target {
-        store: &*repository.store,
-        data: &repository.data,
-        metadata: &repository.metadata,
-        hasher: &repository.hasher,
-        index: &mut repository.index,
-        group_len: repository.config.group_len,
-        pack_len: repository.config.pack_len,
-    };
+    let cutters = Cutters::new(repository.config(), repository.keys())?;
+    let tools = Tools { cutters, hasher: repository.hasher(), buffers: BufferPool::default() };
+    let target = repository.target(index);
     progress.begin(Phase::Backup, plan::total_len(&inputs));
-    let (collected, written) = with_workers(options.threads, |workers| {
-        write_chunks(target, options.compression, workers, |writer| {
+    let (collected, written) = with_threads(options.threads, 1, |threads| {
+        write_chunks(target, options.compression, threads, |writer| {
             let plan = Plan::new(inputs, &tools, previous, options, progress);
             let hashed =
-                workers.map_in_turn(plan, |step, turn| Ok(into_chunks(step, turn, &tools)));
+                threads.workers.map_in_turn(plan, |step, turn| Ok(into_chunks(step, turn, &tools)));
             let mut collector = Collector::new(&tools.cutters, progress);
             for step in hashed {
                 collector.take(step?, writer)?;
@@ -191,18 +230,18 @@ pub fn backup(
     archive.problem_count = collected.problem_count;
     archive.problems = collected.problems;
     archive.items = collected.items;
-    let fingerprint = publish(&*repository.store, &repository.metadata, &archive)?;
+    let fingerprint = publish(repository.store(), repository.metadata(), &archive)?;
     // Each of its chunks was found in the index or came into it.
-    repository.index.note_complete(&previous::job(&archive), &fingerprint);
+    index.note_complete(&previous::job(&archive), &fingerprint);
     repository.tell(progress);
     let archive = NamedArchive { name: name.to_owned(), archive, fingerprint };
-    elsewhere::tell(repository, &archive, &collected.elsewhere, progress);
-    Ok(BackupReport {
+    let report = BackupReport {
         archive,
         written,
         untouched_bytes: collected.untouched_bytes,
         hole_bytes: collected.hole_bytes,
-    })
+    };
+    Ok((report, collected.elsewhere))
 }
 
 /// A stretch of one stream on its way down the chain. The first one of a stream brings the item it belongs to, and what came

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
 use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SegmentId};
 
-use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
-use crate::group::{Compression, GroupBuilder};
-use crate::index::{Cache, Index, IndexSource, Rows};
+use crate::keys::chunk::ChunkHasher;
+use crate::keys::seal::{Content, Nonce, Sealer};
 use crate::keys::{Keys, MasterKey, Purpose};
-use crate::pack::{PackBuilder, PackPlan, PackReader};
+use crate::objects::group::{Compression, GroupBuilder};
+use crate::objects::index::{Cache, Index, IndexSource, Rows};
+use crate::objects::pack::{PackBuilder, PackPlan, PackReader};
 use crate::progress::Silent;
-use crate::seal::{Content, Nonce, Sealer};
 use crate::store::{Key, MemoryStore, Store};
 
 const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);

@@ -76,14 +76,6 @@ pub enum Error {
         /// What it needs.
         cause: DecodeError,
     },
-    /// The repository was opened for less than was asked of it.
-    #[error("the repository was opened to {opened}: that is not enough to {needed}")]
-    Access {
-        /// What was asked for: `add to it`, `delete from it`.
-        needed: &'static str,
-        /// What it was opened for.
-        opened: &'static str,
-    },
     /// The passphrase is that of no slot, because there is none.
     #[error(
         "keys/ is empty: no passphrase can open it; copy keys/ from another copy of the repository"

@@ -7,6 +7,9 @@
 //! A slot stands in the repository or in a key file; the bytes are the same. Its commitment is checked before the AEAD,
 //! because XChaCha20-Poly1305 alone would open one slot under several keys. docs/security.md gives the whole scheme.
 
+pub(crate) mod chunk;
+pub(crate) mod seal;
+
 use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, Version};

@@ -1,5 +1,47 @@
 //! garret's core: backs up files and disk images into a deduplicating repository, and restores them.
 //!
+//! # How it is used
+//!
+//! ```
+//! use garret_core::{
+//!     BackupOptions, Destination, InitOptions, Input, KDF_DEFAULT, KeyMode, LocalStore, RestoreOptions, Secret,
+//!     Selection, Sharing, Silent,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let (place, image) = (home.path().join("repository"), home.path().join("vm.img"));
+//! # let target = home.path().join("restored");
+//! # std::fs::write(&image, "a disk")?;
+//! // Once: make a repository.
+//! let store = LocalStore::create(&place, Sharing::Private)?;
+//! let options =
+//!     InitOptions { mode: KeyMode::None, passphrase: Default::default(), kdf: KDF_DEFAULT, now: 0 };
+//! garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
+//!
+//! // Every night: open it to write, and make an archive.
+//! let locked = garret_core::open(LocalStore::open(&place)?)?;
+//! let keys = locked.unlock(Secret::None)?;
+//! let mut writer = locked.with(keys).writer(&Silent)?;
+//! writer.backup("monday", vec![Input::Path(image.clone())], &BackupOptions::default(), &Silent)?;
+//!
+//! // One day: restore it. What writes can read as well.
+//! let archive = writer.archive("monday")?;
+//! let to = Destination::Directory(target.clone());
+//! writer.restore(&archive, &mut Selection::default(), to, &RestoreOptions::default(), &Silent)?;
+//! # let stored = garret_core::Selection::stored(image.as_os_str().as_encoded_bytes());
+//! # let restored = target.join(std::str::from_utf8(&stored)?);
+//! assert_eq!(std::fs::read(&restored)?, std::fs::read(&image)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a session may do is its type: [`Repository`] reads, [`Writer`] adds, [`Checker`] checks, [`Exclusive`] deletes. The
+//! library prints nothing, reads no environment and no home directory; it reports through [`Progress`]. `examples/` of this
+//! crate has a backup of one image, reading a range of a stored image, and a list with a prune.
+//!
+//! # How it is built
+//!
 //! ```text
 //! backup   Source -> Cutter -> ChunkHasher -> Dedup -> GroupBuilder -> Sealer -> PackBuilder -> Store
 //!          window    cutters   chunk          write    group           seal      pack           store
@@ -7,79 +49,81 @@
 //!            +-- zero runs --> RecipeWriter <---+           IndexWriter -> Store, then last of all: publish
 //!                              recipe                       index                                   archive
 //!
-//! restore  archive -> RecipeReader -> ReadPlan -> Store -> PackReader -> Sealer -> OpenGroup -> verify -> Target
+//! restore  archive -> RecipeReader -> ReadPlan -> Groups -> Store -> PackReader -> Sealer -> OpenGroup -> verify -> Target
 //! ```
 //!
-//! Each station has the file of its name (below it, where the path is one of several), with both directions in it. The
-//! operations are [`backup()`], [`restore()`], [`check()`], [`diff()`], [`gc()`] with [`plan_prune`]; they never call each
-//! other. The library prints nothing, reads no environment and no home directory; it reports through [`Progress`].
-//!
-//! Modules import only from rows above their own (`tests/tidy.rs` checks it):
+//! Each station has the file of its name, with both directions in it. The files are in rooms:
 //!
 //! ```text
-//! limits pattern store | error select | progress keys | chunk group seal cutters walk pipeline | pack | index
-//! repository | fetch | recipe | write | stream window | file | archive | mark
-//! backup restore check prune gc info diff bench
+//! store       where objects are: the contract, a directory, memory
+//! keys        from a passphrase to keys; boxes, ids of chunks
+//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive
+//! read        verified groups, chunks, files at any place, marks
+//! write       new chunks into packs and the index
+//! repository  opening, sessions, rights
+//! backup, restore, maintain (check, prune, gc), compare (diff, compare, info)   operations: they never call each other
+//! ```
+//!
+//! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):
+//!
+//! ```text
+//! buffers limits pattern store | error select | keys pipeline progress | objects | read write | repository
+//! backup restore maintain compare bench
 //! ```
 
-mod archive;
 mod backup;
 #[doc(hidden)]
 pub mod bench;
-mod check;
-mod chunk;
-mod cutters;
-mod diff;
+mod buffers;
+mod compare;
 mod error;
-mod fetch;
-mod file;
-mod gc;
-mod group;
-mod index;
-mod info;
 mod keys;
 mod limits;
-mod mark;
-mod pack;
+mod maintain;
+mod objects;
 mod pattern;
 mod pipeline;
 mod progress;
-mod prune;
-mod recipe;
+mod read;
 mod repository;
 mod restore;
-mod seal;
 mod select;
 mod store;
-mod stream;
-mod walk;
-mod window;
 mod write;
 
-pub use archive::NamedArchive;
-pub use backup::{BackupOptions, BackupReport, Input, ReadErrors, backup};
-pub use check::{CheckOptions, CheckReport, Incomplete, check};
-pub use cutters::CutterChoice;
-pub use diff::{Change, Contents, DiffReport, Difference, compare, diff, kind_name};
+/// The types of what is stored.
+pub use garret_format as format;
+/// The types of what is read and written beside the repository.
+pub use garret_image as image;
+
+pub use backup::cutters::CutterChoice;
+pub use backup::{BackupOptions, BackupReport, Input, ReadErrors};
+pub use compare::diff::{Change, Contents, DiffReport, Difference, kind_name};
+pub use compare::info::FileInfo;
 pub use error::{Error, Result, message};
-pub use file::StoredFile;
-pub use gc::{GcOptions, GcPlan, GcReport, delete, gc, plan_gc};
-pub use group::Compression;
-pub use info::{FileInfo, archive_packs, file_info};
+pub use garret_format::archive::{Archive, Item, ItemKind};
+pub use garret_format::config::KeyMode;
+pub use garret_format::{ChunkId, RepositoryId};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
-pub use limits::total_len;
+pub use limits::{KEPT_LEN_DEFAULT, total_len};
+pub use maintain::check::{CheckOptions, CheckReport, CheckedPacks, Incomplete};
+pub use maintain::gc::{GcOptions, GcPlan, GcReport};
+pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
+pub use objects::archive::NamedArchive;
+pub use objects::group::Compression;
 pub use pattern::Patterns;
 pub use progress::{Phase, Problem, ProblemKind, Progress, Silent};
-pub use prune::{Decision, KeepRules, KeptBy, plan_prune};
+pub use read::file::StoredFile;
 pub use repository::{
-    Access, Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Repository, Secret, init,
+    Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Repository,
+    Secret, Unlocked, Writer, init, open,
 };
 pub use restore::{
     AllocationMode, Destination, FileMetadata, Form, Preview, RestoreOptions, RestoreReport,
-    preview_restore, restore,
 };
 pub use select::Selection;
 pub use store::{
-    Area, Guard, Key, LocalStore, LockMode, MemoryStore, Sharing, Store, StoreError, StoreErrorKind,
+    Area, Guard, Key, LocalStore, LockMode, MemoryStore, Properties, Sharing, Store, StoreError,
+    StoreErrorKind,
 };
 pub use write::Written;

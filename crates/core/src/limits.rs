@@ -32,8 +32,21 @@ pub(crate) const FILTER_KEYS: u64 = 1 << 17;
 /// Sealed groups that may wait for the pack writer: while one pack is synced to disk the workers go on. 16 groups of 1 MiB.
 pub(crate) const GROUPS_WAITING: usize = 16;
 
-/// Opened groups that a reader keeps, most recently used first: recipe nodes and items lie together.
-pub(crate) const GROUPS_KEPT: usize = 4;
+/// Packs that are put at once, where the store gains from it: four of 32 MiB are in flight over 50 ms at 2.5 GB/s, and in
+/// memory.
+pub(crate) const PUTS_MAX: usize = 4;
+
+/// Bytes of opened groups that a repository keeps, unless it is told: 64 of the usual length, whose chunks make 1000 places
+/// of 64 KiB that are read again without opening anything.
+pub const KEPT_LEN_DEFAULT: u64 = 64 << 20;
+
+/// Longest part of a pack that one request gets: over 50 ms and 1 GB/s it takes as long to come as to be asked for, seven
+/// more in flight make up for that, and those together are 64 MiB of memory.
+pub(crate) const RUN_LEN_MAX: u64 = 8 << 20;
+
+/// Bytes between two groups that are rather read than asked around: at 50 ms they cost less than a request at any rate above
+/// 20 MB/s.
+pub(crate) const RUN_GAP_MAX: u64 = 1 << 20;
 
 /// Bytes of a stream that one restore plan covers. Within a plan every group is read and opened once, so a larger plan reads
 /// fewer groups twice; a plan takes about 64 bytes of memory per chunk.

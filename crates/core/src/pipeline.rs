@@ -38,6 +38,24 @@ pub(crate) fn with_workers<'scope, R>(
     pool.in_place_scope_fifo(|scope| body(Workers { scope: Some(scope), threads }))
 }
 
+/// Threads that compute, and threads that wait for storage: as many as the store wants requests under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Threads<'a, 'scope> {
+    pub(crate) workers: Workers<'a, 'scope>,
+    pub(crate) requests: Workers<'a, 'scope>,
+}
+
+/// Runs `body` with both. With one request at a time there is no thread that only waits.
+pub(crate) fn with_threads<'scope, R>(
+    threads: usize,
+    in_flight: usize,
+    body: impl FnOnce(Threads<'_, 'scope>) -> Result<R>,
+) -> Result<R> {
+    with_workers(in_flight, |requests| {
+        with_workers(threads, |workers| body(Threads { workers, requests }))
+    })
+}
+
 impl<'a, 'scope> Workers<'a, 'scope> {
     /// A queue of at most as many jobs as keep every thread busy while the caller deals with one.
     pub(crate) fn queue<T: Send + 'scope>(self) -> Ordered<'a, 'scope, T> {

@@ -1,184 +1,84 @@
-//! A repository: where its objects are, what its keys are, what its index knows. Owned by one operation at a time.
+//! A repository: what is open, and who may do what with it.
 //!
-//! Opening goes in steps, because a program has to ask for a passphrase in between: [`Locked::find`] reads the
-//! configuration, [`Locked::unlock`] finds the keys, [`Repository::open`] takes the lock and opens the index.
+//! ```text
+//! open(store) -> Locked --unlock--> Keys        the configuration is read, a program asks for a passphrase
+//!                Locked::with(keys) -> Unlocked  where the copy of the index lies, how long to wait
+//!                                      |-- reader()    -> Repository   reads; cheap to clone
+//!                                      |-- writer()    -> Writer       adds archives; others may do the same
+//!                                      |-- checker()   -> Checker      reads, and believes nothing that the client remembers
+//!                                      `-- exclusive() -> Exclusive    deletes; nobody else is there
+//! ```
+//!
+//! A right is a type: what is not allowed does not compile. All three others can do what a [`Repository`] can. The lock is
+//! held until the last of them, and of their clones and files, is dropped.
 
+mod archives;
 mod locked;
+mod sessions;
 
-use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use garret_format::config::Config;
 use garret_format::{ChunkId, RepositoryId};
 
-use crate::chunk::ChunkHasher;
-use crate::error::{Error, Result};
-use crate::index::{Cache, Index, IndexSource};
-use crate::keys::{Keys, Purpose};
+use crate::error::Result;
+use crate::keys::Keys;
+use crate::keys::chunk::ChunkHasher;
+use crate::keys::seal::Sealer;
 use crate::limits::total_len;
-use crate::pack::PackReader;
+use crate::objects::index::{Index, IndexSource};
+use crate::objects::pack::PackReader;
 use crate::progress::Progress;
-use crate::seal::Sealer;
-use crate::store::{Area, Guard, LockMode, Store};
+use crate::read::chunks::Chunks;
+use crate::read::groups::Groups;
+use crate::store::{Area, Store};
+use crate::write::Target;
 
-pub use locked::{Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init};
+pub use archives::Items;
+pub use locked::{Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
+pub use sessions::{Checker, Exclusive, Unlocked, Writer};
 
-/// What an operation is going to do, which decides the lock it needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read; nothing is written to the repository.
-    Read,
-    /// Read, and believe nothing that the client remembers.
-    Check,
-    /// Add archives; others may do the same.
-    Create,
-    /// Delete; nobody else may be there.
-    Delete,
-}
-
-impl Access {
-    fn words(self) -> &'static str {
-        match self {
-            Access::Read => "read it",
-            Access::Check => "check it",
-            Access::Create => "add to it",
-            Access::Delete => "delete from it",
-        }
-    }
-}
-
-/// An open repository.
+/// An open repository, to be read. Clones are the same repository; any number of threads may use it.
+#[derive(Clone)]
 pub struct Repository {
-    access: Access,
-    pub(crate) store: Box<dyn Store>,
-    pub(crate) config: Config,
-    pub(crate) keys: Keys,
-    pub(crate) data: Sealer,
-    pub(crate) metadata: Sealer,
-    pub(crate) hasher: ChunkHasher,
-    pub(crate) index: Index,
-    _lock: Box<dyn Guard>,
+    shared: Arc<Shared>,
+}
+
+/// What all sessions on one repository have in common.
+struct Shared {
+    store: Arc<dyn Store>,
+    config: Config,
+    keys: Keys,
+    data: Sealer,
+    metadata: Sealer,
+    hasher: ChunkHasher,
+    groups: Arc<Groups>,
+    /// Replaced as a whole: who reads goes on with the one that he began with.
+    index: RwLock<Arc<Index>>,
 }
 
 impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Repository").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Repository").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
 impl Repository {
-    /// Takes the lock and opens the index; the client's copy of the index lies below `cache`, or in memory. Who checks or
-    /// deletes never uses that copy: what is needed is decided by what the repository says.
-    pub fn open(
-        locked: Locked,
-        keys: Keys,
-        access: Access,
-        cache: Option<PathBuf>,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        let Locked { store, patience, config, .. } = locked;
-        if !keys.fit(&config) {
-            return Err(Error::WrongPassphrase);
-        }
-        let features = match access {
-            Access::Read | Access::Check => 0,
-            Access::Create => config.features.write,
-            Access::Delete => config.features.write | config.features.delete,
-        };
-        if features != 0 {
-            let kind = garret_format::DecodeErrorKind::UnsupportedFeatures(features);
-            let error = garret_format::DecodeError { what: "config", offset: 40, kind };
-            return Err(Error::decode("config", 0, error));
-        }
-        let mode = if access == Access::Delete { LockMode::Exclusive } else { LockMode::Shared };
-        let place = store.place();
-        let mut waiting =
-            |who: &str| progress.wait(&format!("waiting for {who} to finish with {place}"));
-        let kind = match access {
-            Access::Read | Access::Check => "read",
-            Access::Create | Access::Delete => "write",
-        };
-        let lock = store.lock(mode, patience, &mut waiting).map_err(|source| Error::Lock {
-            kind,
-            place: place.clone(),
-            source,
-        })?;
-        let data = Sealer::new(config.repository, Purpose::Data, &keys);
-        let metadata = Sealer::new(config.repository, Purpose::Metadata, &keys);
-        let hasher = ChunkHasher::new(&keys);
-        let cache = match (access, cache) {
-            (Access::Read | Access::Create, Some(root)) => {
-                Cache::in_directory(&root, config.repository, keys.get(Purpose::Client))
-            }
-            _ => Cache::in_memory(),
-        };
-        let packs = PackReader { store: &*store, sealer: &data, group_len_max: config.group_len };
-        let source = IndexSource {
-            packs,
-            metadata: &metadata,
-            hasher: &hasher,
-            repository: config.repository,
-        };
-        let index = Index::open(&source, cache, progress)?;
-        // Who reads one archive only is told too of what lies beside it.
-        let _names = store.list(Area::Archives);
-        let repository =
-            Repository { access, store, config, keys, data, metadata, hasher, index, _lock: lock };
-        repository.tell(progress);
-        Ok(repository)
-    }
-
-    /// Fails unless the repository was opened for this.
-    ///
-    /// # Errors
-    /// `Access`.
-    pub(crate) fn require(&self, needed: Access) -> Result<()> {
-        let may = match needed {
-            Access::Read => true,
-            Access::Check => matches!(self.access, Access::Check | Access::Delete),
-            Access::Create => matches!(self.access, Access::Create | Access::Delete),
-            Access::Delete => self.access == Access::Delete,
-        };
-        let (needed, opened) = (needed.words(), self.access.words());
-        if may { Ok(()) } else { Err(Error::Access { needed, opened }) }
-    }
-
-    /// Passes on what the user should know of the storage.
-    pub(crate) fn tell(&self, progress: &dyn Progress) {
-        self.store.notices().iter().for_each(|notice| progress.wait(notice));
-    }
-
-    /// Makes the index that of what the repository now holds. If it fails, the index knows nothing: what is looked for is
-    /// missing then, never wrong.
-    pub(crate) fn reopen_index(&mut self, progress: &dyn Progress) -> Result<()> {
-        self.index.forget();
-        let packs = PackReader {
-            store: &*self.store,
-            sealer: &self.data,
-            group_len_max: self.config.group_len,
-        };
-        let source = IndexSource {
-            packs,
-            metadata: &self.metadata,
-            hasher: &self.hasher,
-            repository: self.config.repository,
-        };
-        self.index.update(&source, progress)
-    }
-
     /// The repository's id.
     pub fn id(&self) -> RepositoryId {
-        self.config.repository
+        self.shared.config.repository
     }
 
     /// The configuration that init wrote.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.shared.config
     }
 
     /// The ids of every chunk that a pack holds, sorted: those of contents, of recipes and of item streams. For tests and
     /// comparisons: takes 32 bytes of memory per chunk.
     pub fn chunk_ids(&self) -> Vec<ChunkId> {
-        let records = self.index.tables().flat_map(|tables| tables.records().collect::<Vec<_>>());
+        let index = self.index();
+        let records = index.tables().flat_map(|tables| tables.records().collect::<Vec<_>>());
         let mut ids: Vec<ChunkId> = records.map(|record| record.id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -186,26 +86,88 @@ impl Repository {
     }
 
     /// Bytes of all packs, index segments and archives.
+    ///
+    /// # Errors
+    /// The store cannot be listed.
     pub fn stored_len(&self) -> Result<u64> {
-        let mut lens: Vec<u64> = self.store.list_packs()?.into_iter().map(|(_, len)| len).collect();
+        let store = self.store();
+        let mut lens: Vec<u64> = store.list_packs()?.into_iter().map(|(_, len)| len).collect();
         for area in [Area::Index, Area::Archives] {
-            for key in self.store.list(area)? {
-                lens.push(self.store.len(&key)?);
+            for key in store.list(area)? {
+                lens.push(store.len(&key)?);
             }
         }
         Ok(total_len(lens))
     }
 
-    pub(crate) fn index_source(&self) -> IndexSource<'_> {
-        IndexSource {
-            packs: self.packs(),
-            metadata: &self.metadata,
-            hasher: &self.hasher,
-            repository: self.config.repository,
-        }
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.shared.store
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.shared.keys
+    }
+
+    pub(crate) fn metadata(&self) -> &Sealer {
+        &self.shared.metadata
+    }
+
+    pub(crate) fn hasher(&self) -> &ChunkHasher {
+        &self.shared.hasher
     }
 
     pub(crate) fn packs(&self) -> PackReader<'_> {
-        PackReader { store: &*self.store, sealer: &self.data, group_len_max: self.config.group_len }
+        self.shared.groups.packs()
+    }
+
+    /// The index as it is now.
+    pub(crate) fn index(&self) -> Arc<Index> {
+        // Whatever happens to a holder of this lock, it holds an index or the next one.
+        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_index(&self, index: Index) {
+        *self.shared.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+    }
+
+    /// Does `work` with an index that grows. Whatever comes of it, what was stored is known afterwards. Only for a session
+    /// that may write, which is borrowed for that long.
+    pub(crate) fn growing<R>(&self, work: impl FnOnce(&mut Index) -> Result<R>) -> Result<R> {
+        let mut index = Index::clone(&self.index());
+        let result = work(&mut index);
+        self.set_index(index);
+        result
+    }
+
+    /// The chunks as they are now.
+    pub(crate) fn chunks(&self) -> Chunks {
+        Chunks::new(self.shared.groups.clone(), self.index())
+    }
+
+    pub(crate) fn index_source(&self) -> IndexSource<'_> {
+        IndexSource {
+            packs: self.packs(),
+            metadata: self.metadata(),
+            hasher: self.hasher(),
+            repository: self.id(),
+        }
+    }
+
+    /// Where new chunks go that `index` does not have; it grows by them.
+    pub(crate) fn target<'r>(&'r self, index: &'r mut Index) -> Target<'r> {
+        Target {
+            store: self.store(),
+            data: &self.shared.data,
+            metadata: self.metadata(),
+            hasher: self.hasher(),
+            index,
+            group_len: self.config().group_len,
+            pack_len: self.config().pack_len,
+        }
+    }
+
+    /// Passes on what the user should know of the storage.
+    pub(crate) fn tell(&self, progress: &dyn Progress) {
+        self.store().notices().iter().for_each(|notice| progress.wait(notice));
     }
 }

@@ -27,21 +27,21 @@ use garret_format::archive::{Item, ItemKind};
 use garret_format::recipe::Entry;
 use garret_image::{Attributes, Root, SourceError, Time, Unset};
 
-use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result};
-use crate::fetch::ChunkReader;
-use crate::file::{read_layout, unreadable};
 use crate::limits::total_len;
-use crate::pipeline::{Workers, with_workers};
+use crate::objects::archive::NamedArchive;
+use crate::objects::items::ItemReader;
+use crate::objects::recipe::RecipeReader;
+use crate::pipeline::{Threads, with_threads};
 use crate::progress::{Phase, Problem, Progress};
-use crate::recipe::RecipeReader;
+use crate::read::chunks::Chunks;
+use crate::read::file::{read_layout, unreadable};
 use crate::repository::Repository;
 use crate::select::Selection;
-use crate::store::Key;
 
 use links::{Links, Made, Wanted};
-use plan::ReadPlan;
-pub use preview::{Preview, preview_restore};
+use plan::{ReadPlan, write_group};
+pub use preview::Preview;
 use target::{Place, Target};
 use tree::{Later, lossy, missing};
 
@@ -134,64 +134,66 @@ pub struct RestoreReport {
     pub unmatched: Vec<Vec<u8>>,
 }
 
-/// Restores what `selection` selects of an archive.
-///
-/// # Errors
-/// Damage of the archive itself or of its items, and a destination that cannot be written at all. Damage of single files is
-/// reported as problems.
-pub fn restore(
-    repository: &Repository,
-    archive: &NamedArchive,
-    selection: &mut Selection,
-    destination: Destination<'_>,
-    options: &RestoreOptions,
-    progress: &dyn Progress,
-) -> Result<RestoreReport> {
-    let chunks = ChunkReader::new(repository);
-    let object = Key::Archive(archive.name.clone()).to_string();
-    let all_items = || ItemReader::new(&chunks, &archive.archive, &object);
-    let total = match selection.is_everything() {
-        true => archive.archive.original_len,
-        false => {
-            repository.settle(&[archive], selection);
-            let selected = all_items().flatten().filter(|item| selection.selects(&item.path));
-            total_len(selected.map(length))
-        }
-    };
-    progress.begin(Phase::Restore, Some(total));
-    let items = all_items();
-    let mut report = with_workers(options.threads, |workers| {
-        let restorer = Restorer {
-            chunks: &chunks,
-            options,
-            progress,
-            workers,
-            report: RestoreReport::default(),
-            claimed: HashSet::new(),
+impl Repository {
+    /// Restores what `selection` selects of an archive.
+    ///
+    /// # Errors
+    /// Damage of the archive itself or of its items, and a destination that cannot be written at all. Damage of single files
+    /// is reported as problems.
+    pub fn restore(
+        &self,
+        archive: &NamedArchive,
+        selection: &mut Selection,
+        destination: Destination<'_>,
+        options: &RestoreOptions,
+        progress: &dyn Progress,
+    ) -> Result<RestoreReport> {
+        let chunks = self.chunks();
+        let total = match selection.is_everything() {
+            true => archive.archive.original_len,
+            false => {
+                self.settle(&[archive], selection);
+                let selected =
+                    self.items(archive).flatten().filter(|item| selection.selects(&item.path));
+                total_len(selected.map(length))
+            }
         };
-        match destination {
-            Destination::Directory(path) => {
-                let root = Root::open(&path)?.replace_used(options.replace_used);
-                restorer.into_directory(items, selection, &root)
+        progress.begin(Phase::Restore, Some(total));
+        let items = ItemReader::new(chunks.clone(), archive);
+        let in_flight = chunks.groups().in_flight();
+        let mut report = with_threads(options.threads, in_flight, |threads| {
+            let restorer = Restorer {
+                chunks,
+                options,
+                progress,
+                threads,
+                report: RestoreReport::default(),
+                claimed: HashSet::new(),
+            };
+            match destination {
+                Destination::Directory(path) => {
+                    let root = Root::open(&path)?.replace_used(options.replace_used);
+                    restorer.into_directory(items, selection, &root)
+                }
+                Destination::File { path, metadata } => {
+                    restorer.into_file(items, selection, &path, metadata)
+                }
+                Destination::Device(path) => restorer.into_device(items, selection, &path),
+                Destination::Stream(out) => restorer.into_stream(items, selection, out),
+                Destination::Nowhere => restorer.into_nowhere(items, selection),
             }
-            Destination::File { path, metadata } => {
-                restorer.into_file(items, selection, &path, metadata)
-            }
-            Destination::Device(path) => restorer.into_device(items, selection, &path),
-            Destination::Stream(out) => restorer.into_stream(items, selection, out),
-            Destination::Nowhere => restorer.into_nowhere(items, selection),
-        }
-    })?;
-    progress.end();
-    report.unmatched = selection.unmatched();
-    Ok(report)
+        })?;
+        progress.end();
+        report.unmatched = selection.unmatched();
+        Ok(report)
+    }
 }
 
 struct Restorer<'a, 'w, 'scope> {
-    chunks: &'scope ChunkReader<'scope>,
+    chunks: Chunks,
     options: &'a RestoreOptions,
     progress: &'scope dyn Progress,
-    workers: Workers<'w, 'scope>,
+    threads: Threads<'w, 'scope>,
     report: RestoreReport,
     /// Names that a disk or another file has got, of those that a disk may get.
     claimed: HashSet<Vec<u8>>,
@@ -208,7 +210,7 @@ struct OpenFile {
 impl<'scope> Restorer<'_, '_, 'scope> {
     fn into_nowhere(
         mut self,
-        items: ItemReader<'_>,
+        items: ItemReader<Chunks>,
         selection: &mut Selection,
     ) -> Result<RestoreReport> {
         let (mut later, mut links) = (Later::default(), Links::default());
@@ -217,7 +219,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             let ItemKind::File(content) = &item.kind else { continue };
             let name = lossy(&item.path);
             let target = Arc::new(Target::new(&name, None, Place::Nowhere));
-            if let Err(error) = read_layout(content, item.size, self.chunks, &name) {
+            if let Err(error) = read_layout(content, item.size, &self.chunks, &name) {
                 target.fail(None, &error);
             }
             let path = item.path.clone();
@@ -269,7 +271,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         let ItemKind::File(content) = &item.kind else { return Ok(()) };
         let mut at = 0;
         later.plan.hold(target.entries());
-        for entry in RecipeReader::new(self.chunks, &content.recipe, target.name()) {
+        for entry in RecipeReader::new(self.chunks.clone(), &content.recipe, target.name()) {
             let planned = entry.and_then(|entry| {
                 self.plan_entry(&mut later.plan, &target, at, &entry)?;
                 Ok(entry.len())
@@ -302,7 +304,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 Ok(())
             }
             Entry::Chunk { id, len } if target.has_place(at, u64::from(len)) => {
-                plan.add(self.chunks.repository, target, at, id, u64::from(len))
+                plan.add(&self.chunks, target, at, id, u64::from(len))
             }
             Entry::Chunk { .. } => Ok(()),
         }
@@ -310,11 +312,10 @@ impl<'scope> Restorer<'_, '_, 'scope> {
 
     /// Reads every group of the plan and writes it to its places.
     fn execute(&mut self, plan: &mut ReadPlan) -> Result<()> {
-        let (chunks, progress) = (self.chunks, self.progress);
-        let groups = plan.take().into_iter().map(Ok);
-        let done = self.workers.map(groups, move |group| {
-            progress.advance(group.run(chunks.repository));
-            Ok(())
+        let (chunks, progress) = (self.chunks.clone(), self.progress);
+        let groups = self.chunks.groups().clone();
+        let done = groups.each(plan.take(), self.threads, move |group, pieces| {
+            progress.advance(write_group(&chunks, group, &pieces));
         });
         done.collect()
     }

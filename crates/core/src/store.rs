@@ -138,11 +138,37 @@ impl StoreError {
     }
 }
 
+/// What a store is good at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Properties {
+    /// How many requests it answers faster side by side than one after the other. 1 where a request costs no more than its
+    /// bytes do: then each is made where they are needed, and for what is needed alone.
+    pub in_flight: usize,
+}
+
+impl Properties {
+    /// A store that wants so many requests under way.
+    pub fn in_flight(in_flight: usize) -> Self {
+        Properties { in_flight: in_flight.max(1) }
+    }
+}
+
+impl Default for Properties {
+    fn default() -> Self {
+        Properties::in_flight(1)
+    }
+}
+
 /// A held lock. Dropping it releases.
 pub trait Guard: Send + Sync {}
 
 /// Where a repository's objects are. The contract is in the module's documentation.
 pub trait Store: Send + Sync {
+    /// What it is good at: does not change while it is used.
+    fn properties(&self) -> Properties {
+        Properties::default()
+    }
     /// Stores the concatenation of `parts`.
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError>;
     /// Stores an object that must not exist yet.

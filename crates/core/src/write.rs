@@ -8,21 +8,24 @@
 //! Order of durability: a pack before the segment that lists it. When `write_chunks` has returned, everything admitted is
 //! durable but for the directory entries that the caller's next `sync` covers.
 
+mod packs;
+
 use std::collections::HashSet;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use garret_format::{ChunkId, SegmentId};
 
-use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
-use crate::group::{CompressedGroup, Compression, Group, GroupBuilder};
-use crate::index::{Index, IndexWriter, Rows, store_segment};
+use crate::keys::chunk::ChunkHasher;
+use crate::keys::seal::Sealer;
 use crate::limits::GROUPS_WAITING;
-use crate::pack::{PackBuilder, PackPlan, SealedGroup};
-use crate::pipeline::{Ordered, Workers};
-use crate::recipe::NodeStore;
-use crate::seal::Sealer;
+use crate::objects::group::{CompressedGroup, Compression, Group, GroupBuilder};
+use crate::objects::index::{Index, store_segment};
+use crate::objects::pack::{PackPlan, SealedGroup};
+use crate::objects::recipe::NodeStore;
+use crate::pipeline::{Ordered, Threads};
 use crate::store::{Key, Store};
+use packs::PackWriter;
 
 /// What was new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +59,7 @@ pub(crate) struct Target<'r> {
 pub(crate) fn write_chunks<'scope, R>(
     target: Target<'scope>,
     compression: Compression,
-    workers: Workers<'_, 'scope>,
+    threads: Threads<'_, 'scope>,
     body: impl FnOnce(&mut ChunkWriter<'_, 'scope>) -> Result<R>,
 ) -> Result<(R, Written)> {
     let (groups, sealed) = bounded(GROUPS_WAITING);
@@ -66,7 +69,10 @@ pub(crate) fn write_chunks<'scope, R>(
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("packs".to_owned())
-            .spawn_scoped(scope, move || store_packs(store, data, metadata, &sealed, &segments))
+            .spawn_scoped(scope, move || {
+                let packs = PackWriter { store, data, metadata, segments };
+                packs.store_all(&sealed)
+            })
             .map_err(|source| Error::System { what: "starting threads", source })?;
         let mut writer = ChunkWriter {
             hasher: target.hasher,
@@ -74,9 +80,9 @@ pub(crate) fn write_chunks<'scope, R>(
             session: HashSet::new(),
             data: GroupBuilder::new(target.group_len),
             nodes: GroupBuilder::new(target.group_len),
-            compressing: workers.queue(),
+            compressing: threads.workers.queue(),
             plan: PackPlan::new(target.pack_len)?,
-            sealing: workers.queue(),
+            sealing: threads.workers.queue(),
             sealer: data,
             compression,
             groups,
@@ -133,14 +139,25 @@ impl ChunkWriter<'_, '_> {
         if self.is_known(&id) {
             return Ok(false);
         }
-        self.keep(id, bytes)?;
+        self.keep(id, bytes, self.compression)?;
         Ok(true)
     }
 
-    /// Stores a chunk whether or not the index has it, but once in this session: repacking.
-    pub(crate) fn keep(&mut self, id: ChunkId, bytes: &[u8]) -> Result<()> {
+    /// Stores a chunk whether or not the index has it, but once in this session, compressed so: repacking.
+    pub(crate) fn keep(
+        &mut self,
+        id: ChunkId,
+        bytes: &[u8],
+        compression: Compression,
+    ) -> Result<()> {
         if !self.session.insert(id) {
             return Ok(());
+        }
+        if self.compression != compression {
+            if let Some(group) = self.data.finish() {
+                self.compress(group)?;
+            }
+            self.compression = compression;
         }
         self.written.chunk_count += 1;
         self.written.chunk_bytes += bytes.len() as u64;
@@ -238,59 +255,4 @@ impl NodeStore for ChunkWriter<'_, '_> {
     fn store_node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         self.admit_node(bytes)
     }
-}
-
-/// The pack thread: builds packs from sealed groups, stores each, and a segment for every so many chunks. Returns how many
-/// packs and bytes it stored.
-fn store_packs(
-    store: &dyn Store,
-    data: &Sealer,
-    metadata: &Sealer,
-    sealed: &Receiver<SealedGroup>,
-    segments: &Sender<(SegmentId, Vec<u8>)>,
-) -> Result<(u64, u64)> {
-    let mut index = IndexWriter::default();
-    let mut stored = (0, 0);
-    let mut finish = |builder: PackBuilder, index: &mut IndexWriter| -> Result<()> {
-        let pack = builder.finish();
-        let parts: Vec<&[u8]> = pack.parts.iter().map(Vec::as_slice).collect();
-        store.put(&Key::Pack(pack.row.id), &parts)?;
-        stored = (stored.0 + 1, stored.1 + u64::from(pack.row.len));
-        match index.push(pack.row, &pack.footer) {
-            Some(rows) => send_segment(store, metadata, &rows, segments),
-            None => Ok(()),
-        }
-    };
-    let mut open: Option<PackBuilder> = None;
-    for group in sealed {
-        open = Some(match open {
-            None => PackBuilder::begin(data.clone(), group),
-            Some(mut builder) => match builder.push(group) {
-                None => builder,
-                Some(group) => {
-                    finish(builder, &mut index)?;
-                    PackBuilder::begin(data.clone(), group)
-                }
-            },
-        });
-    }
-    if let Some(builder) = open {
-        finish(builder, &mut index)?;
-    }
-    if let Some(rows) = index.finish() {
-        send_segment(store, metadata, &rows, segments)?;
-    }
-    Ok(stored)
-}
-
-fn send_segment(
-    store: &dyn Store,
-    metadata: &Sealer,
-    rows: &Rows,
-    segments: &Sender<(SegmentId, Vec<u8>)>,
-) -> Result<()> {
-    let segment = store_segment(store, metadata, rows)?;
-    // The receiver is gone only when the operation already failed.
-    drop(segments.send(segment));
-    Ok(())
 }

@@ -115,7 +115,9 @@ impl Searched<'_> {
         }
         let mut paths = Vec::new();
         for archive in self.archives {
-            paths.extend(self.repository.items(archive)?.into_iter().map(|item| item.path));
+            for item in self.repository.items(archive) {
+                paths.push(item?.path);
+            }
         }
         let names: Vec<&str> = self.archives.iter().map(|found| found.name.as_str()).collect();
         let place = names.join(" nor in ");
@@ -161,7 +163,7 @@ pub(crate) fn one_file(
     match files.as_slice() {
         [only] => Ok(only.to_vec()),
         [] => {
-            let all = repository.items(archive)?;
+            let all = repository.items(archive).collect::<garret_core::Result<Vec<Item>>>()?;
             let near = nearest_path(&stored, all.iter().map(|item| item.path.as_slice()));
             let why = near.map_or("`garret list` shows what is".to_owned(), |near| {
                 format!("did you mean {}?", String::from_utf8_lossy(near))

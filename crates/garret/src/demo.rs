@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use garret_core::{
-    Access, AllocationMode, BackupOptions, Destination, Form, InitOptions, Input, KDF_DEFAULT,
-    LocalStore, Locked, Repository, RestoreOptions, Secret, Selection, Sharing,
+    AllocationMode, BackupOptions, Destination, Form, InitOptions, Input, KDF_DEFAULT, LocalStore,
+    RestoreOptions, Secret, Selection, Sharing, Unlocked,
 };
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
@@ -171,19 +171,18 @@ impl Tour<'_> {
         self.finish(&restored)
     }
 
-    fn open(&self, access: Access) -> Result<Repository, Failure> {
+    fn unlocked(&self) -> Result<Unlocked, Failure> {
         let store = LocalStore::open(&self.store).map_err(garret_core::Error::from)?;
-        let locked = Locked::find(Box::new(store))?;
+        let locked = garret_core::open(store)?;
         let keys = locked.unlock(Secret::None)?;
-        let cache = Some(self.place.path().join("cache"));
-        Ok(Repository::open(locked, keys, access, cache, self.ui)?)
+        Ok(locked.with(keys).cache(Some(&self.place.path().join("cache"))))
     }
 
     fn backup(&self, archive: &str, step: &str) -> Result<(), Failure> {
         let started = Instant::now();
-        let mut repository = self.open(Access::Create)?;
+        let mut repository = self.unlocked()?.writer(self.ui)?;
         let inputs = self.images.iter().map(|image| Input::Path(image.path.clone())).collect();
-        let report = garret_core::backup(&mut repository, archive, inputs, &self.options, self.ui)?;
+        let report = repository.backup(archive, inputs, &self.options, self.ui)?;
         let seconds = started.elapsed().as_secs_f64();
         let len = report.archive.archive.original_len;
         let new = render::size(report.written.pack_bytes);
@@ -194,9 +193,9 @@ impl Tour<'_> {
     /// Restores one image of the last archive; gives where it is.
     fn restore(&self, image: &Image) -> Result<PathBuf, Failure> {
         let started = Instant::now();
-        let repository = self.open(Access::Read)?;
+        let repository = self.unlocked()?.reader(self.ui)?;
         let archive = repository.archive("night-2")?;
-        let wanted = repository.items(&archive)?.into_iter().next().map(|item| item.path);
+        let wanted = repository.items(&archive).next().transpose()?.map(|item| item.path);
         let wanted = wanted.unwrap_or_default();
         let root = self.place.path().join("restored");
         let options = RestoreOptions {
@@ -207,14 +206,7 @@ impl Tour<'_> {
         };
         let mut selection = Selection::new([wanted.clone()]);
         let destination = Destination::Directory(root.clone());
-        garret_core::restore(
-            &repository,
-            &archive,
-            &mut selection,
-            destination,
-            &options,
-            self.ui,
-        )?;
+        repository.restore(&archive, &mut selection, destination, &options, self.ui)?;
         let seconds = started.elapsed().as_secs_f64();
         self.ui.print(&timed_row("restore of one", image.len, seconds, "", ""))?;
         use std::os::unix::ffi::OsStrExt;

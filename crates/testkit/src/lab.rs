@@ -5,12 +5,13 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use garret_core::{
-    Access, BackupOptions, BackupReport, CheckOptions, CheckReport, Compression, CutterChoice,
-    Destination, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked, MemoryStore,
-    Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret, Selection,
-    Sharing, Store,
+    BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, Compression, CutterChoice,
+    Destination, Exclusive, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked,
+    MemoryStore, Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret,
+    Selection, Sharing, Store, Unlocked, Writer,
 };
 use garret_format::archive::ItemKind;
 use garret_format::config::KeyMode;
@@ -74,6 +75,14 @@ pub struct Lab {
     pub compression: Compression,
     /// Which cutter.
     pub cutter: CutterChoice,
+}
+
+/// Everything; every byte if `verify_data`.
+pub fn check_options(verify_data: bool, threads: usize) -> CheckOptions {
+    let mut options = CheckOptions::default();
+    (options.packs, options.archives) = (true, true);
+    (options.verify_data, options.threads) = (verify_data, threads);
+    options
 }
 
 impl Lab {
@@ -141,15 +150,41 @@ impl Lab {
         Lab { cache, ..self.clone() }
     }
 
-    /// Opens the repository.
-    pub fn open(&self, access: Access) -> Result<Repository> {
-        self.open_reporting(access, &garret_core::Silent)
+    /// The repository, to be opened.
+    pub fn unlocked(&self) -> Result<Unlocked> {
+        let locked = Locked::find((self.store)())?;
+        Ok(locked.with(self.keys.clone()).cache(self.cache.as_deref()))
     }
 
-    /// Opens the repository; `progress` hears what is wrong with it.
-    pub fn open_reporting(&self, access: Access, progress: &dyn Progress) -> Result<Repository> {
-        let locked = Locked::find((self.store)())?;
-        Repository::open(locked, self.keys.clone(), access, self.cache.clone(), progress)
+    /// The same, waiting for nobody.
+    pub fn unlocked_without_patience(&self) -> Unlocked {
+        let locked = Locked::find((self.store)()).unwrap().with_patience(Duration::ZERO);
+        locked.with(self.keys.clone())
+    }
+
+    /// Opens the repository to be read.
+    pub fn reader(&self) -> Result<Repository> {
+        self.unlocked()?.reader(&garret_core::Silent)
+    }
+
+    /// The same; `progress` hears what is wrong with it.
+    pub fn reader_reporting(&self, progress: &dyn Progress) -> Result<Repository> {
+        self.unlocked()?.reader(progress)
+    }
+
+    /// Opens the repository to add archives.
+    pub fn writer(&self) -> Result<Writer> {
+        self.unlocked()?.writer(&garret_core::Silent)
+    }
+
+    /// Opens the repository to be checked.
+    pub fn checker(&self) -> Result<Checker> {
+        self.unlocked()?.checker(&garret_core::Silent)
+    }
+
+    /// Opens the repository to delete.
+    pub fn exclusive(&self) -> Result<Exclusive> {
+        self.unlocked()?.exclusive(&garret_core::Silent)
     }
 
     /// The options of a backup.
@@ -171,9 +206,8 @@ impl Lab {
         inputs: Vec<Input>,
     ) -> Result<(BackupReport, Vec<String>)> {
         let recorder = Recorder::default();
-        let mut repository = self.open(Access::Create)?;
-        let report =
-            garret_core::backup(&mut repository, name, inputs, &self.options(), &recorder)?;
+        let mut repository = self.writer()?;
+        let report = repository.backup(name, inputs, &self.options(), &recorder)?;
         Ok((report, recorder.problems()))
     }
 
@@ -195,13 +229,13 @@ impl Lab {
 
     /// The contents of an archive's files behind each other.
     pub fn restore_bytes(&self, name: &str) -> Result<Vec<u8>> {
-        let repository = self.open(Access::Read)?;
+        let repository = self.reader()?;
         let archive = repository.archive(name)?;
         let mut bytes = Vec::new();
-        for item in repository.items(&archive)? {
+        for item in repository.items(&archive) {
+            let item = item?;
             if matches!(item.kind, ItemKind::File(_)) {
-                garret_core::restore(
-                    &repository,
+                repository.restore(
                     &archive,
                     &mut Selection::new([item.path]),
                     Destination::Stream(&mut bytes),
@@ -221,10 +255,9 @@ impl Lab {
         options: &RestoreOptions,
     ) -> Result<Restored> {
         let recorder = Recorder::default();
-        let repository = self.open(Access::Read)?;
+        let repository = self.reader()?;
         let archive = repository.archive(name)?;
-        let report = garret_core::restore(
-            &repository,
+        let report = repository.restore(
             &archive,
             &mut Selection::default(),
             Destination::Directory(directory.to_owned()),
@@ -246,15 +279,17 @@ impl Lab {
 
     /// Removes an archive.
     pub fn delete(&self, name: &str) -> Result<()> {
-        garret_core::delete(&self.open(Access::Delete)?, &[name.to_owned()])
+        self.exclusive()?.delete(&[name.to_owned()])
     }
 
     /// Gives back space, and the problems.
     pub fn gc_reporting(&self) -> Result<(GcReport, Vec<String>)> {
         let recorder = Recorder::default();
-        let options = GcOptions { compression: self.compression, threads: self.threads };
-        let mut repository = self.open(Access::Delete)?;
-        let report = garret_core::gc(&mut repository, &options, &recorder)?;
+        let mut options = GcOptions::default();
+        options.compression = Some(self.compression);
+        options.threads = self.threads;
+        let mut repository = self.exclusive()?;
+        let report = repository.gc(&options, &recorder)?;
         Ok((report, recorder.problems()))
     }
 
@@ -268,10 +303,9 @@ impl Lab {
     /// Checks everything, and gives the problems, those of opening included.
     pub fn check_reporting(&self, verify_data: bool) -> Result<(CheckReport, Vec<String>)> {
         let recorder = Recorder::default();
-        let repository = self.open_reporting(Access::Check, &recorder)?;
-        let options =
-            CheckOptions { packs: true, archives: true, verify_data, threads: self.threads };
-        let report = garret_core::check(&repository, &options, &recorder)?;
+        let repository = self.unlocked()?.checker(&recorder)?;
+        let options = check_options(verify_data, self.threads);
+        let report = repository.check(&options, &recorder)?;
         Ok((report, recorder.problems()))
     }
 
@@ -285,11 +319,11 @@ impl Lab {
 
     /// The names of all archives.
     pub fn names(&self) -> Vec<String> {
-        self.open(Access::Read).unwrap().archive_names().unwrap()
+        self.reader().unwrap().archive_names().unwrap()
     }
 
     /// Bytes of packs, index and archives.
     pub fn stored_len(&self) -> u64 {
-        self.open(Access::Read).unwrap().stored_len().unwrap()
+        self.reader().unwrap().stored_len().unwrap()
     }
 }

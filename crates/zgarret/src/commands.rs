@@ -14,9 +14,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use garret_cli::failure::Failure;
+use garret_cli::session;
+use garret_cli::state::{self, Use};
 use garret_cli::ui::Ui;
-use garret_cli::{session, state};
-use garret_core::{Access, Error, NamedArchive, Repository};
+use garret_core::{Error, Exclusive, NamedArchive, Repository, Unlocked, Writer};
 use garret_format::archive::{Item, ItemKind};
 
 use crate::args::{Line, unknown};
@@ -80,21 +81,33 @@ fn action<'w>(words: &'w [OsString], actions: &[&'static str]) -> Option<(&'w st
 
 impl Context<'_> {
     /// The repository at `path`, open under the password of a command that takes one.
-    fn open(&self, path: &Path, access: Access) -> Result<Repository, Failure> {
-        self.open_with(path, self.passwords.first(), access)
+    fn reader(&self, path: &Path) -> Result<Repository, Failure> {
+        self.open(path, self.passwords.first(), Use::Reads, |unlocked| unlocked.reader(self.ui))
     }
 
-    fn open_with(
+    /// The same, to add archives.
+    fn writer(&self, path: &Path) -> Result<Writer, Failure> {
+        self.open(path, self.passwords.first(), Use::Writes, |unlocked| unlocked.writer(self.ui))
+    }
+
+    /// The same, to delete.
+    fn exclusive(&self, path: &Path) -> Result<Exclusive, Failure> {
+        let open = |unlocked: Unlocked| unlocked.exclusive(self.ui);
+        self.open(path, self.passwords.first(), Use::Writes, open)
+    }
+
+    fn open<S>(
         &self,
         path: &Path,
         password: Option<&Password>,
-        access: Access,
-    ) -> Result<Repository, Failure> {
+        usage: Use,
+        open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+    ) -> Result<S, Failure> {
         let locked = session::find(path)?;
         let expected = password::expected(password);
-        let admitted = state::admit(&locked, path, access, expected, self.ui)?;
+        let admitted = state::admit(&locked, path, usage, expected, self.ui)?;
         let keys = password::unlock(&locked, path, password, self.ui)?;
-        session::enter(locked, keys, admitted, path, access, self.ui)
+        session::enter(locked, keys, admitted, path, self.ui, open)
     }
 }
 
@@ -130,11 +143,16 @@ fn only_file(
     if archive.archive.file_count != 1 {
         return Ok(Err(archive.archive.file_count));
     }
-    let items = repository.items(archive)?.into_iter();
-    let mut files = items.filter(|item| matches!(item.kind, ItemKind::File(_)));
-    match (files.next(), files.next()) {
-        (Some(item), None) => Ok(Ok(item)),
-        (None, _) => Ok(Err(0)),
-        (Some(_), Some(_)) => Ok(Err(2 + files.count() as u64)),
+    let mut files = Vec::new();
+    for item in repository.items(archive) {
+        let item = item?;
+        if matches!(item.kind, ItemKind::File(_)) {
+            files.push(item);
+        }
+    }
+    let count = files.len() as u64;
+    match (files.pop(), count) {
+        (Some(item), 1) => Ok(Ok(item)),
+        _ => Ok(Err(count)),
     }
 }

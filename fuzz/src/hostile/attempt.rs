@@ -8,11 +8,11 @@ use std::io::{self, Cursor, Write};
 use std::time::Duration;
 
 use garret_core::{
-    Access, BackupOptions, CheckOptions, Compression, Destination, GcOptions, Input, KeepRules,
-    Locked, NamedArchive, Repository, RestoreOptions, Result, Secret, Selection, Silent, Store,
+    BackupOptions, Destination, GcOptions, Input, KeepRules, Locked, NamedArchive, Repository,
+    RestoreOptions, Result, Secret, Selection, Silent, Store, Unlocked,
 };
 use garret_format::archive::{Item, ItemKind, Time};
-use jiff::tz::TimeZone;
+use garret_testkit::check_options;
 
 use super::base::Sealed;
 
@@ -40,7 +40,7 @@ impl Subject<'_> {
         let _ = self.read();
     }
 
-    fn open(&self, access: Access) -> Result<Repository> {
+    fn unlocked(&self) -> Result<Unlocked> {
         let key_id = self.sealed.and_then(|sealed| sealed.key_id);
         let locked = Locked::find((self.store)()?)?.with_patience(Duration::ZERO).expecting(key_id);
         let secret = match self.sealed {
@@ -52,11 +52,11 @@ impl Subject<'_> {
             // That another repository is in its place is for the program to notice: security.md, "What a client knows".
             return Err(garret_core::Error::WrongPassphrase);
         }
-        Repository::open(locked, keys, access, None, &Silent)
+        Ok(locked.with(keys))
     }
 
     fn read(&self) -> Result<()> {
-        let repository = self.open(Access::Read)?;
+        let repository = self.unlocked()?.reader(&Silent)?;
         let names = repository.archive_names()?;
         let loaded: Vec<_> =
             names.iter().filter_map(|name| repository.archive(name).ok()).collect();
@@ -65,35 +65,27 @@ impl Subject<'_> {
         }
         if let [first, .., last] = loaded.as_slice() {
             let mut all = Selection::default();
-            let _ = garret_core::diff(&repository, first, last, &mut all, 1, &Silent);
+            let _ = repository.diff(first, last, &mut all, 1, &Silent);
         }
         let _ = repository.stored_len()?;
         Ok(())
     }
 
     fn read_archive(&self, repository: &Repository, archive: &NamedArchive) -> Result<()> {
-        let items = repository.items(archive)?;
+        let items = repository.items(archive).collect::<Result<Vec<Item>>>()?;
         for item in items.iter().filter(|item| matches!(item.kind, ItemKind::File(_))).take(8) {
-            let _ = garret_core::file_info(repository, archive, &item.path, &Silent);
+            let _ = repository.file_info(archive, &item.path, &Silent);
             let mut bytes = Bounded(Vec::new());
             let mut one = Selection::new([item.path.clone()]);
             let to = Destination::Stream(&mut bytes);
-            let restored =
-                garret_core::restore(repository, archive, &mut one, to, &options(), &Silent);
+            let restored = repository.restore(archive, &mut one, to, &options(), &Silent);
             if restored.is_ok_and(|report| report.problem_count == 0) {
                 self.compare(archive, item, &bytes.0);
             }
         }
         let mut all = Selection::default();
-        garret_core::restore(
-            repository,
-            archive,
-            &mut all,
-            Destination::Nowhere,
-            &options(),
-            &Silent,
-        )?;
-        garret_core::archive_packs(repository, archive).map(drop)
+        repository.restore(archive, &mut all, Destination::Nowhere, &options(), &Silent)?;
+        repository.archive_packs(archive).map(drop)
     }
 
     /// Nobody without the key can have made an archive say anything else.
@@ -106,35 +98,34 @@ impl Subject<'_> {
     }
 
     fn check(&self) -> Result<()> {
-        let repository = self.open(Access::Check)?;
-        let options = CheckOptions { packs: true, archives: true, verify_data: true, threads: 1 };
-        garret_core::check(&repository, &options, &Silent).map(drop)
+        let repository = self.unlocked()?.checker(&Silent)?;
+        let options = check_options(true, 1);
+        repository.check(&options, &Silent).map(drop)
     }
 
     fn collect(&self) -> Result<()> {
-        let mut repository = self.open(Access::Delete)?;
+        let mut repository = self.unlocked()?.exclusive(&Silent)?;
         let names = repository.archive_names()?;
         let archives = names.iter().filter_map(|name| repository.archive(name).ok()).collect();
         let rules = KeepRules { daily: 1, ..KeepRules::default() };
         let now = Time { secs: 1_790_000_000, nanos: 0 };
-        let plan = garret_core::plan_prune(archives, &rules, now, &TimeZone::UTC)?;
+        let plan = garret_core::plan_prune(archives, &rules, now, &|_| 0)?;
         let drop: Vec<String> = plan
             .into_iter()
             .filter(|decision| decision.kept.is_none())
             .map(|decision| decision.archive.name)
             .collect();
-        let planned = garret_core::plan_gc(&repository, &drop, &Silent)?;
+        let planned = repository.plan_gc(&drop, 1, &Silent)?;
         let _ = planned.freed_bytes();
-        garret_core::delete(&repository, &drop)?;
-        let options = GcOptions { compression: Compression::default(), threads: 1 };
-        garret_core::gc(&mut repository, &options, &Silent).map(std::mem::drop)
+        repository.delete(&drop)?;
+        repository.gc(&GcOptions::default(), &Silent).map(std::mem::drop)
     }
 
     fn add(&self) -> Result<()> {
-        let mut repository = self.open(Access::Create)?;
+        let mut repository = self.unlocked()?.writer(&Silent)?;
         let options = BackupOptions { threads: 1, base: "/".into(), ..BackupOptions::default() };
         let input = Input::Stream { name: b"image".to_vec(), reader: Box::new(Cursor::new(NEW.1)) };
-        garret_core::backup(&mut repository, NEW.0, vec![input], &options, &Silent).map(drop)
+        repository.backup(NEW.0, vec![input], &options, &Silent).map(drop)
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use garret_core::{
-    Access, AllocationMode, Destination, FileMetadata, Form, Locked, MemoryStore, Repository,
-    RestoreOptions, Result, Secret, Selection, Silent,
+    AllocationMode, Destination, FileMetadata, Form, Locked, MemoryStore, RestoreOptions, Result,
+    Secret, Selection, Silent,
 };
 use garret_format::archive::{Device, Item, ItemKind, Side};
 use garret_format::pack::Codec;
@@ -80,9 +80,9 @@ fn restore(
 ) -> Result<()> {
     let locked = Locked::find(Box::new(store))?.with_patience(Duration::ZERO);
     let keys = locked.unlock(Secret::None)?;
-    let repository = Repository::open(locked, keys, Access::Read, None, &Silent)?;
+    let repository = locked.with(keys).reader(&Silent)?;
     let archive = repository.archive("a")?;
-    garret_core::restore(&repository, &archive, selection, to, options, &Silent).map(drop)
+    repository.restore(&archive, selection, to, options, &Silent).map(drop)
 }
 
 /// Whether links can be made somebody else's. A link of this user's own is followed where the archive says so.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use garret_core::{Access, AllocationMode, Destination, Form};
+use garret_core::{AllocationMode, Destination, Form};
 
 use garret_testkit::Recorder;
 
@@ -60,11 +60,10 @@ fn check(crafts: &[Craft]) -> [usize; 2] {
             }
         }
     }
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive("a").unwrap();
-    for item in repository.items(&archive).unwrap() {
-        let _error =
-            garret_core::file_info(&repository, &archive, &item.path, &garret_core::Silent);
+    for item in repository.items(&archive).map(Result::unwrap) {
+        let _error = repository.file_info(&archive, &item.path, &garret_core::Silent);
     }
     drop(repository);
     lab.check();

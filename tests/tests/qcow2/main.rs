@@ -22,8 +22,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use garret_core::{
-    Access, AllocationMode, BackupReport, Compression, Destination, FileInfo, Form, Input,
-    MemoryStore, Progress, RestoreOptions, RestoreReport, Result, Selection,
+    AllocationMode, BackupReport, Compression, Destination, FileInfo, Form, Input, MemoryStore,
+    Progress, RestoreOptions, RestoreReport, Result, Selection,
 };
 use garret_format::archive::Item;
 use garret_format::config::KeyMode;
@@ -43,9 +43,9 @@ fn options(lab: &Lab, allocation: AllocationMode, form: Form) -> RestoreOptions 
 
 /// As `lab.backup_path`, heard by `progress`.
 fn backup(lab: &Lab, name: &str, path: &Path, progress: &dyn Progress) -> Result<BackupReport> {
-    let mut repository = lab.open(Access::Create)?;
+    let mut repository = lab.writer()?;
     let inputs = vec![Input::Path(path.to_owned())];
-    garret_core::backup(&mut repository, name, inputs, &lab.options(), progress)
+    repository.backup(name, inputs, &lab.options(), progress)
 }
 
 /// Restores what is stored of `path`, or everything, heard by `progress`.
@@ -57,11 +57,11 @@ fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<RestoreReport> {
-    let repository = lab.open(Access::Read)?;
+    let repository = lab.reader()?;
     let archive = repository.archive(name)?;
     let paths = path.map(|path| path.as_os_str().as_bytes().to_vec());
     let mut selection = Selection::new(paths);
-    garret_core::restore(&repository, &archive, &mut selection, destination, options, progress)
+    repository.restore(&archive, &mut selection, destination, options, progress)
 }
 
 /// What is written of the file at `path` to a pipe, and how that ended.
@@ -85,15 +85,15 @@ fn with_raw(path: &Path) -> PathBuf {
 }
 
 fn items(lab: &Lab, name: &str) -> Vec<Item> {
-    let repository = lab.open(Access::Read).unwrap();
-    repository.items(&repository.archive(name).unwrap()).unwrap()
+    let repository = lab.reader().unwrap();
+    repository.items(&repository.archive(name).unwrap()).map(Result::unwrap).collect()
 }
 
 fn info(lab: &Lab, name: &str, path: &Path) -> FileInfo {
-    let repository = lab.open(Access::Read).unwrap();
+    let repository = lab.reader().unwrap();
     let archive = repository.archive(name).unwrap();
     let stored = path.strip_prefix("/").unwrap().as_os_str().as_bytes();
-    garret_core::file_info(&repository, &archive, stored, &garret_core::Silent).unwrap().unwrap()
+    repository.file_info(&archive, stored, &garret_core::Silent).unwrap().unwrap()
 }
 
 /// The files below a directory, sorted.

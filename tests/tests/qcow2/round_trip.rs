@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use garret_core::{Access, AllocationMode, Destination, Form, Progress};
+use garret_core::{AllocationMode, Destination, Form, Progress};
 use garret_testkit::{Lab, data_map};
 
 use super::common::images::{KINDS, convert, disturb, random_image, seeds, truncate};
@@ -75,7 +75,7 @@ fn store(stored: &[Stored], source: &Path) -> Lab {
         let sum = Sum::default();
         backup(&lab, "a", source, &sum).unwrap();
         assert_eq!(sum.0.into_inner(), len, "bytes reported, {threads} threads");
-        let ids = lab.open(Access::Read).unwrap().chunk_ids();
+        let ids = lab.reader().unwrap().chunk_ids();
         (lab, ids)
     };
     let ((one, one_ids), (three, three_ids)) = (of(1), of(3));

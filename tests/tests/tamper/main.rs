@@ -14,7 +14,7 @@ mod places;
 
 use std::collections::BTreeMap;
 
-use garret_core::{Access, Compression, Key, Locked, MemoryStore, Repository, Secret};
+use garret_core::{Compression, Key, Locked, MemoryStore, Secret};
 use garret_format::RepositoryId;
 use garret_format::config::{Config, KeyMode};
 use garret_testkit::{CHEAP_KDF, Forge, Lab, PASSPHRASE, Random};
@@ -137,8 +137,7 @@ impl World {
         let locked = Locked::find(Box::new(store.clone())).map_err(text)?;
         let locked = locked.expecting(self.lab.keys.id());
         let keys = locked.unlock(Secret::Passphrase(PASSPHRASE)).map_err(text)?;
-        Repository::open(locked, keys.clone(), Access::Read, None, &garret_core::Silent)
-            .map_err(text)?;
+        locked.with(keys.clone()).reader(&garret_core::Silent).map_err(text)?;
         let mut lab = Lab::existing(move || Box::new(store.clone()), keys);
         lab.compression = Compression::None;
         Ok(lab)
@@ -151,7 +150,7 @@ impl World {
             match lab.restore_bytes(name) {
                 Ok(bytes) if bytes == *content => exact += 1,
                 Ok(bytes) => {
-                    let opened = lab.open(Access::Read).unwrap();
+                    let opened = lab.reader().unwrap();
                     let said = opened.archive(name).unwrap().archive.name;
                     assert!(said != *name && bytes == self.contents[&said], "{what}: other bytes");
                     renamed += 1;

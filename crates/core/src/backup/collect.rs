@@ -8,11 +8,11 @@ use garret_format::recipe::Recipe;
 
 use super::elsewhere::{Elsewhere, remember};
 use super::{Body, Draft, End, Hashed, Planned, Reading, Step};
-use crate::cutters::Cutters;
+use crate::backup::cutters::Cutters;
 use crate::error::{Error, Result, message};
+use crate::objects::recipe::RecipeWriter;
+use crate::objects::stream::{StreamWriter, store_side};
 use crate::progress::{Problem, ProblemKind, Progress};
-use crate::recipe::RecipeWriter;
-use crate::stream::{StreamWriter, store_side};
 use crate::write::ChunkWriter;
 
 use garret_chunker::Piece;

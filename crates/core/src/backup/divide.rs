@@ -13,7 +13,7 @@ use garret_image::{
 };
 
 use super::reading::Reading;
-use crate::cutters::CutterChoice;
+use crate::backup::cutters::CutterChoice;
 use crate::limits::SIDE_LEN_MAX;
 
 /// Files below this are no images worth a look.

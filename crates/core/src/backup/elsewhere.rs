@@ -14,12 +14,10 @@ use garret_image::Source;
 use garret_image::qcow2::{Others, others};
 
 use super::{BackupOptions, Input};
-use crate::archive::{ItemReader, NamedArchive};
-use crate::fetch::ChunkReader;
+use crate::backup::walk::{absolute_path, stored_path};
+use crate::objects::archive::NamedArchive;
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::store::Key;
-use crate::walk::{absolute_path, stored_path};
 
 /// Most files that are looked for: a directory of hostile images must not fill the memory with names.
 const ELSEWHERE_MAX: usize = 1000;
@@ -133,10 +131,8 @@ pub(super) fn tell(
     }
     let mut missing: HashSet<&[u8]> =
         needed.iter().flat_map(|one| &one.stored).map(Vec::as_slice).collect();
-    let chunks = ChunkReader::new(repository);
-    let object = Key::Archive(archive.name.clone()).to_string();
     // The archive is made: what cannot be read again now is not known to be there.
-    for item in ItemReader::new(&chunks, &archive.archive, &object).map_while(Result::ok) {
+    for item in repository.items(archive).map_while(Result::ok) {
         if !matches!(item.kind, ItemKind::Directory | ItemKind::Symlink(_)) {
             missing.remove(item.path.as_slice());
         }

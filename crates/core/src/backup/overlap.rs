@@ -10,7 +10,7 @@ use std::path::Path;
 use garret_image::{Kind, lstat};
 
 use super::Input;
-use crate::walk::{Found, Rules, Walk, stored_path};
+use crate::backup::walk::{Found, Rules, Walk, stored_path};
 
 /// Device and inode.
 type Identity = (u64, u64);

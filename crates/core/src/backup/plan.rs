@@ -20,10 +20,11 @@ use super::pipe::{Head, PIPE, piped};
 use super::previous::Previous;
 use super::reading::Reading;
 use super::{BackupOptions, Body, Draft, End, Input, Planned, Step, Tools};
+use crate::backup::walk::{Found, Rules, Walk};
+use crate::backup::window::{SourceWindows, StreamWindows, Stretch, StretchBody, Window};
+use crate::buffers::BufferPool;
 use crate::error::{Error, Result, message};
 use crate::progress::{Problem, Progress};
-use crate::walk::{Found, Rules, Walk};
-use crate::window::{BufferPool, SourceWindows, StreamWindows, Stretch, StretchBody, Window};
 
 /// Items without a stream that go down the chain together: one step for each would cost more than the item.
 const TOGETHER: usize = 256;

@@ -11,13 +11,12 @@ use garret_image::{At, Metadata};
 
 use super::plan::{identity, time};
 use super::{BackupOptions, Input};
-use crate::archive::ItemReader;
+use crate::backup::walk::below;
 use crate::error::Result;
-use crate::fetch::ChunkReader;
-use crate::recipe::RecipeReader;
+use crate::objects::items::ItemReader;
+use crate::objects::recipe::RecipeReader;
+use crate::read::chunks::Chunks;
 use crate::repository::Repository;
-use crate::store::Key;
-use crate::walk::below;
 
 /// Seconds that a file must not have changed before a backup began for its content to be trusted by the next: two, the
 /// coarsest clock of a file system in use.
@@ -47,11 +46,10 @@ impl Previous {
             .filter(|found| found.archive.host == options.host && found.archive.sources == sources)
             .max_by_key(|found| found.archive.start);
         let Some(last) = last else { return Ok(none) };
-        let object = Key::Archive(last.name.clone()).to_string();
-        let chunks = ChunkReader::new(repository);
+        let chunks = repository.chunks();
         let start = last.archive.start;
-        let complete = repository.index.is_complete(&job(&last.archive), &last.fingerprint);
-        let items = ItemReader::new(&chunks, &last.archive, &object);
+        let complete = chunks.index().is_complete(&job(&last.archive), &last.fingerprint);
+        let items = ItemReader::new(&chunks, &last);
         // What comes before a damaged item is as good as it was.
         let reusable = items.map_while(Result::ok).filter(|item| {
             is_settled(item, start)
@@ -109,11 +107,11 @@ fn looks(item: &Item, metadata: &Metadata) -> bool {
 }
 
 /// Whether the repository still has every chunk that restoring the item needs.
-fn is_there(item: &Item, chunks: &ChunkReader<'_>) -> bool {
+fn is_there(item: &Item, chunks: &Chunks) -> bool {
     let ItemKind::File(content) = &item.kind else { return false };
     content.recipes().all(|recipe| {
         RecipeReader::new(chunks, recipe, "").all(|entry| match entry {
-            Ok(Entry::Chunk { id, .. }) => chunks.repository.index.contains(&id),
+            Ok(Entry::Chunk { id, .. }) => chunks.index().contains(&id),
             Ok(Entry::Zero { .. }) => true,
             Err(_) => false,
         })

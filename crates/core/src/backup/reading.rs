@@ -15,7 +15,7 @@ use garret_image::{Extent, RawFile, Slot, Source, SourceError};
 
 use super::ReadErrors;
 use crate::error::message;
-use crate::file::in_words;
+use crate::read::file::in_words;
 
 /// Steps in which what can be read is found, in bytes: one that is quick, and the sector of a disk.
 const STEPS: [u64; 2] = [64 << 10, SECTOR];

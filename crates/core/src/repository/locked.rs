@@ -3,6 +3,7 @@
 //! In: a store, a passphrase or key file, what the client knows of the repository. Out: keys. Promises: no slot makes us
 //! spend more than its bounds allow, whoever wrote it; a passphrase is changed so that at every moment one of the two opens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use garret_format::config::{Config, Features, KeyMode, Seal};
@@ -20,7 +21,7 @@ pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A repository whose keys are not known yet.
 pub struct Locked {
-    pub(super) store: Box<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) patience: Duration,
     expected: Option<KeyId>,
     pub(super) config: Config,
@@ -77,6 +78,14 @@ pub struct InitOptions {
     pub now: i64,
 }
 
+/// The repository in a store, its keys not known yet. [`Locked::find`] for a store that is boxed already.
+///
+/// # Errors
+/// `NotARepository`; `Unsupported` for one of a newer garret; a store that cannot be read.
+pub fn open(store: impl Store + 'static) -> Result<Locked> {
+    Locked::find(Box::new(store))
+}
+
 /// Makes a repository in an empty store. For mode keyfile, `keep` must have stored the key file durably when it returns: it
 /// is called before anything can be put into the repository. Gives what tells it from others, and its keys.
 pub fn init(
@@ -125,6 +134,7 @@ fn hash_config(bytes: &[u8]) -> ConfigHash {
 impl Locked {
     /// Finds the repository in `store`.
     pub fn find(store: Box<dyn Store>) -> Result<Self> {
+        let store: Arc<dyn Store> = store.into();
         let not_one = |why: String| Error::NotARepository { path: store.place(), why };
         let config_bytes = match get_whole(&*store, &Key::Config, SMALL_OBJECT_LEN_MAX) {
             Ok(bytes) => bytes,

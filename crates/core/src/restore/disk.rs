@@ -11,28 +11,28 @@ use garret_image::qcow2::{RawView, RawViewError, raw_view};
 use garret_image::{Detected, Extent, Layout, Lens, Piece, Source, detect};
 
 use crate::error::{Error, Result, message};
-use crate::file::StoredFile;
 use crate::limits::FILE_READ_LEN;
+use crate::read::file::StoredFile;
 
 /// The guest's disk, as a source.
-pub(super) type View<'a> = RawView<Arc<StoredFile<'a>>>;
+pub(super) type View = RawView<Arc<StoredFile>>;
 
 /// A stored file as a disk.
-pub(super) enum Disk<'a> {
+pub(super) enum Disk {
     /// It is no image in a format of its own: the file is what there is.
     Same,
     /// The stream of the file begins with the disk.
-    Plain(Arc<View<'a>>),
+    Plain(Arc<View>),
     /// The disk has to be read through the image's tables: parts are compressed, or it was stored as bytes.
-    Packed(Arc<View<'a>>),
+    Packed(Arc<View>),
 }
 
-impl<'a> Disk<'a> {
+impl Disk {
     /// Looks at the file that `item` describes.
     ///
     /// # Errors
     /// `NotRestored`, with the file's name, if it is an image whose disk cannot be told from the file alone.
-    pub(super) fn open(stored: Arc<StoredFile<'a>>, item: &Item) -> Result<Self> {
+    pub(super) fn open(stored: Arc<StoredFile>, item: &Item) -> Result<Self> {
         if detect(&stored, Path::new("")) != Detected::Qcow2 {
             return Ok(Disk::Same);
         }
@@ -66,10 +66,10 @@ pub(super) fn identity(len: u64) -> Result<Layout> {
 
 /// The parts of a disk, without those known to be zero unless `with_zeros`, in order: offset and length of stretches that are
 /// read at once.
-pub(super) fn stretches<'a>(
-    view: Arc<View<'a>>,
+pub(super) fn stretches(
+    view: Arc<View>,
     with_zeros: bool,
-) -> impl Iterator<Item = Result<(u64, usize)>> + 'a {
+) -> impl Iterator<Item = Result<(u64, usize)>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         while at < view.len() {

@@ -12,41 +12,36 @@ use garret_image::{Allocation, AllocationMap, Layout, Source};
 use super::disk::{self, Disk, View};
 use super::target::{Place, Target};
 use super::{AllocationMode, Form, Restorer, not_restored};
+use crate::buffers::BufferPool;
 use crate::error::{Error, Result};
-use crate::file::{StoredFile, read_layout};
-use crate::stream::read_side;
-use crate::window::BufferPool;
+use crate::objects::stream::read_side;
+use crate::read::file::{StoredFile, read_layout};
 
 /// What a disk has behind the name of its image.
 pub(super) const RAW_SUFFIX: &[u8] = b".raw";
 
 /// A file in the form that was asked for.
-pub(super) struct Shape<'a> {
+pub(super) struct Shape {
     /// What stands behind the name of its item.
     pub(super) suffix: &'static [u8],
     /// Bytes.
     pub(super) len: u64,
-    way: Way<'a>,
+    way: Way,
 }
 
 /// How the bytes of a file are found.
-enum Way<'a> {
+enum Way {
     /// They are those of the stream, which lie so in the file; `None` if the file is the stream.
     Stream(Option<Layout>),
     /// They have to be read through the tables of a disk image.
-    Packed(Arc<View<'a>>),
+    Packed(Arc<View>),
 }
 
-impl<'scope> Restorer<'_, '_, 'scope> {
+impl Restorer<'_, '_, '_> {
     /// What the file of an item will be.
-    pub(super) fn shape(
-        &self,
-        item: &Item,
-        content: &Content,
-        name: &str,
-    ) -> Result<Shape<'scope>> {
+    pub(super) fn shape(&self, item: &Item, content: &Content, name: &str) -> Result<Shape> {
         if self.options.form == Form::Raw
-            && let Some(stored) = StoredFile::open(self.chunks.repository, item)?
+            && let Some(stored) = StoredFile::open(&self.chunks, item)?
         {
             let suffix = RAW_SUFFIX;
             match Disk::open(Arc::new(stored), item)? {
@@ -60,14 +55,14 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 }
             }
         }
-        let layout = read_layout(content, item.size, self.chunks, name)?;
+        let layout = read_layout(content, item.size, &self.chunks, name)?;
         Ok(Shape { suffix: b"", len: item.size, way: Way::Stream(layout) })
     }
 
     /// Which zeros of that file get disk space.
     pub(super) fn allocation(
         &self,
-        shape: &Shape<'_>,
+        shape: &Shape,
         content: &Content,
         name: &str,
     ) -> Result<Allocation> {
@@ -78,7 +73,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
             AllocationMode::Exact if !shape.suffix.is_empty() => Ok(Allocation::Sparse),
             AllocationMode::Exact if content.allocation.is_empty() => Ok(Allocation::Full),
             AllocationMode::Exact => {
-                let map = read_side(&content.allocation, self.chunks, name)?;
+                let map = read_side(&content.allocation, &self.chunks, name)?;
                 match AllocationMap::decode(&map, shape.len) {
                     Ok(map) => Ok(Allocation::Exact(map)),
                     Err(error) => Err(Error::Corrupt {
@@ -94,7 +89,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     /// Gives what the stream of an item is to be written to; `None` if the file is complete.
     pub(super) fn begin(
         &mut self,
-        shape: Shape<'scope>,
+        shape: Shape,
         place: Place,
         item: &Item,
         name: &str,
@@ -120,19 +115,13 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     }
 
     /// Writes a disk of which parts have to be inflated, and completes it.
-    fn copy(
-        &mut self,
-        view: Arc<View<'scope>>,
-        place: Place,
-        item: &Item,
-        name: &str,
-    ) -> Result<()> {
+    fn copy(&mut self, view: Arc<View>, place: Place, item: &Item, name: &str) -> Result<()> {
         let len = view.len();
         let with_zeros = self.options.allocation == AllocationMode::Full || place.needs_zeros();
         let place = Arc::new(place);
         let (to, progress, buffers) = (place.clone(), self.progress, BufferPool::default());
         let stretches = disk::stretches(view.clone(), with_zeros);
-        let written = self.workers.map(stretches, move |(offset, len)| {
+        let written = self.threads.workers.map(stretches, move |(offset, len)| {
             let mut buffer = buffers.get(len);
             view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
             if let Some(sink) = to.sink() {

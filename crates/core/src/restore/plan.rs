@@ -6,12 +6,12 @@ use std::sync::Arc;
 use garret_format::{ChunkId, PackId};
 
 use super::target::Target;
-use crate::chunk::VerifiedChunk;
 use crate::error::Result;
-use crate::fetch::{locate, wrong_chunk};
-use crate::index::Location;
 use crate::limits::{PLAN_ENTRIES, PLAN_LEN};
-use crate::repository::Repository;
+use crate::objects::group::OpenGroup;
+use crate::objects::index::Location;
+use crate::read::chunks::{Chunks, wrong_chunk};
+use crate::read::groups::Wanted;
 
 /// Most files that are open at once.
 pub(super) const FILES_MAX: usize = 256;
@@ -19,19 +19,14 @@ pub(super) const FILES_MAX: usize = 256;
 /// What is to be read, and where it goes.
 #[derive(Default)]
 pub(super) struct ReadPlan {
-    groups: Vec<GroupPlan>,
+    groups: Vec<Wanted<Vec<Piece>>>,
     known: HashMap<(PackId, u32), usize>,
     entries: usize,
     bytes: u64,
 }
 
-/// One group and the pieces of it that are needed.
-pub(super) struct GroupPlan {
-    location: Location,
-    pieces: Vec<Piece>,
-}
-
-struct Piece {
+/// A chunk of a group, and a place where it goes.
+pub(super) struct Piece {
     id: ChunkId,
     /// Place in the group.
     location: Location,
@@ -49,23 +44,24 @@ impl ReadPlan {
     /// Plans chunk `id`, of `len` bytes, for a place in the stream of `target`.
     pub(super) fn add(
         &mut self,
-        repository: &Repository,
+        chunks: &Chunks,
         target: &Arc<Target>,
         offset: u64,
         id: ChunkId,
         len: u64,
     ) -> Result<()> {
-        let location = locate(repository, &id, target.name())?;
+        let location = chunks.locate(&id, target.name())?;
         if u64::from(location.len) != len {
             return Err(wrong_chunk(&location, &id));
         }
         let place =
             *self.known.entry((location.pack.id, location.group.offset)).or_insert_with(|| {
-                self.groups.push(GroupPlan { location, pieces: Vec::new() });
+                let Location { pack, group, .. } = location;
+                self.groups.push(Wanted { pack, group, by: Vec::new() });
                 self.groups.len() - 1
             });
         if let Some(group) = self.groups.get_mut(place) {
-            group.pieces.push(Piece { id, location, target: target.clone(), offset });
+            group.by.push(Piece { id, location, target: target.clone(), offset });
         }
         self.entries += 1;
         self.bytes += len;
@@ -78,42 +74,28 @@ impl ReadPlan {
     }
 
     /// The groups, in the order in which they were first needed; the plan is empty then.
-    pub(super) fn take(&mut self) -> Vec<GroupPlan> {
+    pub(super) fn take(&mut self) -> Vec<Wanted<Vec<Piece>>> {
         std::mem::take(self).groups
     }
 }
 
-impl GroupPlan {
-    /// Reads the group, verifies what is needed of it and writes that to its places; gives the bytes written. What goes wrong
-    /// is remembered by the targets it concerns.
-    pub(super) fn run(self, repository: &Repository) -> u64 {
-        let group = repository.packs().group(&self.location.pack, &self.location.group);
-        let mut bytes = 0;
-        // Pieces of one chunk are often neighbours: its id is checked once for all of them.
-        let mut verified: Option<(ChunkId, VerifiedChunk<'_>)> = None;
-        for Piece { id, location, target, offset } in self.pieces {
-            let written = match &group {
-                Err(error) => Err(error),
-                Ok(group) => {
-                    if verified.is_none_or(|(known, _)| known != id) {
-                        verified = group
-                            .slice(location.offset, location.len)
-                            .and_then(|bytes| repository.hasher.verify(&id, bytes))
-                            .map(|chunk| (id, chunk));
-                    }
-                    Ok(verified.filter(|(known, _)| *known == id))
-                }
-            };
-            let range = Some((offset, u64::from(location.len)));
-            match written {
-                Ok(Some((_, chunk))) => match target.write(offset, chunk) {
-                    Ok(placed) => bytes += placed,
-                    Err(error) => target.fail(range, &error),
-                },
-                Ok(None) => target.fail(range, &wrong_chunk(&location, &id)),
-                Err(error) => target.fail(range, error),
+/// Writes what is needed of a group to its places, each chunk checked against its id; returns the bytes written. What goes
+/// wrong is remembered by the targets it concerns.
+pub(super) fn write_group(chunks: &Chunks, group: Result<Arc<OpenGroup>>, pieces: &[Piece]) -> u64 {
+    let mut bytes = 0;
+    for Piece { id, location, target, offset } in pieces {
+        let range = Some((*offset, u64::from(location.len)));
+        let written = match &group {
+            Err(error) => {
+                target.fail(range, error);
+                continue;
             }
+            Ok(group) => chunks.verified(group, location, id),
+        };
+        match written.and_then(|chunk| target.write(*offset, chunk)) {
+            Ok(placed) => bytes += placed,
+            Err(error) => target.fail(range, &error),
         }
-        bytes
     }
+    bytes
 }

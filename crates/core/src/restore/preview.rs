@@ -17,15 +17,14 @@ use super::disk::{self, Disk, View};
 use super::open::RAW_SUFFIX;
 use super::tree::stripped;
 use super::{AllocationMode, Destination, Form, RestoreOptions};
-use crate::archive::{ItemReader, NamedArchive};
 use crate::error::Result;
-use crate::fetch::ChunkReader;
-use crate::file::StoredFile;
-use crate::recipe::RecipeReader;
+use crate::objects::archive::NamedArchive;
+use crate::objects::recipe::RecipeReader;
+use crate::objects::stream::read_side;
+use crate::read::chunks::Chunks;
+use crate::read::file::StoredFile;
 use crate::repository::Repository;
 use crate::select::Selection;
-use crate::store::Key;
-use crate::stream::read_side;
 
 /// What a restore would meet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,87 +37,88 @@ pub struct Preview {
     pub newer: Vec<PathBuf>,
 }
 
-/// Looks at what a restore of the selected items would meet; at files that are newer only if `newer` is set. A destination
-/// that is neither a directory nor a file has nothing to be met.
-///
-/// # Errors
-/// Damage of the archive's own structure.
-pub fn preview_restore(
-    repository: &Repository,
-    archive: &NamedArchive,
-    selection: &mut Selection,
-    destination: &Destination<'_>,
-    options: &RestoreOptions,
-    newer: bool,
-) -> Result<Preview> {
-    let (home, file) = match destination {
-        Destination::Directory(path) => (path.as_path(), None),
-        Destination::File { path, .. } => (path.parent().unwrap_or(path), Some(path)),
-        Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {
-            return Ok(Preview::default());
-        }
-    };
-    let chunks = ChunkReader::new(repository);
-    let object = Key::Archive(archive.name.clone()).to_string();
-    let items = || ItemReader::new(&chunks, &archive.archive, &object);
-    repository.settle(&[archive], selection);
-    let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
-    for item in items() {
-        let item = item?;
-        let path = stripped(&item.path, options.strip);
-        let (true, Some(path)) = (selection.selects(&item.path), path) else { continue };
-        let disk = disk(repository, &item, options.form);
-        if matches!(item.kind, ItemKind::File(_)) {
-            let len = disk.as_ref().map_or(item.size, |view| view.len());
-            preview.needed = preview.needed.saturating_add(len);
-        }
-        let path = if disk.is_some() { [&path, RAW_SUFFIX].concat() } else { path };
-        let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
-        // A directory replaces nothing.
-        let replaces = !matches!(item.kind, ItemKind::Directory);
-        if newer && replaces && is_newer(&place, &item, file.is_some() || item.followed) {
-            preview.newer.push(place);
-        }
-    }
-    if preview.needed > preview.free {
-        // What a killed restore of the same built is as large, and in the way.
-        let mut last = PathBuf::new();
-        for item in items().flatten().filter(|item| selection.selects(&item.path)) {
-            let path = stripped(&item.path, options.strip).unwrap_or_default();
-            let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
-            let parent = place.parent().unwrap_or(home);
-            if parent != last {
-                garret_image::remove_leftovers(parent);
-                last = parent.to_owned();
+impl Repository {
+    /// Looks at what a restore of the selected items would meet; at files that are newer only if `newer` is set. A
+    /// destination that is neither a directory nor a file has nothing to be met.
+    ///
+    /// # Errors
+    /// Damage of the archive's own structure.
+    pub fn preview_restore(
+        &self,
+        archive: &NamedArchive,
+        selection: &mut Selection,
+        destination: &Destination<'_>,
+        options: &RestoreOptions,
+        newer: bool,
+    ) -> Result<Preview> {
+        let (home, file) = match destination {
+            Destination::Directory(path) => (path.as_path(), None),
+            Destination::File { path, .. } => (path.parent().unwrap_or(path), Some(path)),
+            Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {
+                return Ok(Preview::default());
             }
-        }
-        preview.free = free_bytes(home)?;
-    }
-    // Only where lengths do not settle it: the recipes of large images take their time.
-    if preview.needed > preview.free && options.allocation != AllocationMode::Full {
-        preview.needed = 0;
+        };
+        let chunks = self.chunks();
+        let items = || self.items(archive);
+        self.settle(&[archive], selection);
+        let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
         for item in items() {
             let item = item?;
-            let selected =
-                selection.selects(&item.path) && stripped(&item.path, options.strip).is_some();
-            if let (ItemKind::File(content), true) = (&item.kind, selected) {
-                let data = match disk(repository, &item, options.form) {
-                    Some(view) => disk_data_len(view),
-                    None => data_len(content, &item, &chunks, options.allocation),
-                };
-                preview.needed = preview.needed.saturating_add(data);
+            let path = stripped(&item.path, options.strip);
+            let (true, Some(path)) = (selection.selects(&item.path), path) else { continue };
+            let disk = disk(&chunks, &item, options.form);
+            if matches!(item.kind, ItemKind::File(_)) {
+                let len = disk.as_ref().map_or(item.size, |view| view.len());
+                preview.needed = preview.needed.saturating_add(len);
+            }
+            let path = if disk.is_some() { [&path, RAW_SUFFIX].concat() } else { path };
+            let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
+            // A directory replaces nothing.
+            let replaces = !matches!(item.kind, ItemKind::Directory);
+            if newer && replaces && is_newer(&place, &item, file.is_some() || item.followed) {
+                preview.newer.push(place);
             }
         }
+        if preview.needed > preview.free {
+            // What a killed restore of the same built is as large, and in the way.
+            let mut last = PathBuf::new();
+            for item in items().flatten().filter(|item| selection.selects(&item.path)) {
+                let path = stripped(&item.path, options.strip).unwrap_or_default();
+                let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
+                let parent = place.parent().unwrap_or(home);
+                if parent != last {
+                    garret_image::remove_leftovers(parent);
+                    last = parent.to_owned();
+                }
+            }
+            preview.free = free_bytes(home)?;
+        }
+        // Only where lengths do not settle it: the recipes of large images take their time.
+        if preview.needed > preview.free && options.allocation != AllocationMode::Full {
+            preview.needed = 0;
+            for item in items() {
+                let item = item?;
+                let selected =
+                    selection.selects(&item.path) && stripped(&item.path, options.strip).is_some();
+                if let (ItemKind::File(content), true) = (&item.kind, selected) {
+                    let data = match disk(&chunks, &item, options.form) {
+                        Some(view) => disk_data_len(view),
+                        None => data_len(content, &item, &chunks, options.allocation),
+                    };
+                    preview.needed = preview.needed.saturating_add(data);
+                }
+            }
+        }
+        Ok(preview)
     }
-    Ok(preview)
 }
 
 /// The disk that a stored image comes back as, if it does. What cannot be read as one will not be restored.
-fn disk<'a>(repository: &'a Repository, item: &Item, form: Form) -> Option<Arc<View<'a>>> {
+fn disk(chunks: &Chunks, item: &Item, form: Form) -> Option<Arc<View>> {
     if form == Form::Stored {
         return None;
     }
-    let stored = StoredFile::open(repository, item).ok()??;
+    let stored = StoredFile::open(chunks, item).ok()??;
     match Disk::open(Arc::new(stored), item).ok()? {
         Disk::Same => None,
         Disk::Plain(view) | Disk::Packed(view) => Some(view),
@@ -126,7 +126,7 @@ fn disk<'a>(repository: &'a Repository, item: &Item, form: Form) -> Option<Arc<V
 }
 
 /// Bytes of a disk that are not known to be zero.
-fn disk_data_len(view: Arc<View<'_>>) -> u64 {
+fn disk_data_len(view: Arc<View>) -> u64 {
     let parts = disk::stretches(view, false).map_while(Result::ok);
     parts.map(|(_, len)| len as u64).fold(0, u64::saturating_add)
 }
@@ -144,7 +144,7 @@ fn is_newer(place: &Path, item: &Item, follows: bool) -> bool {
 }
 
 /// Bytes of a file that are not in holes. What cannot be read will not be restored either.
-fn data_len(content: &Content, item: &Item, chunks: &ChunkReader<'_>, mode: AllocationMode) -> u64 {
+fn data_len(content: &Content, item: &Item, chunks: &Chunks, mode: AllocationMode) -> u64 {
     if mode == AllocationMode::Exact {
         let map = read_side(&content.allocation, chunks, "");
         let map = map.ok().and_then(|map| AllocationMap::decode(&map, item.size).ok());

@@ -17,18 +17,19 @@ use super::links::Links;
 use super::target::Place;
 use super::tree::lossy;
 use super::{FileMetadata, Form, Later, RestoreOptions, RestoreReport, Restorer, not_restored};
-use crate::archive::ItemReader;
+use crate::buffers::{Buffer, BufferPool};
 use crate::error::{Error, Result};
-use crate::file::StoredFile;
 use crate::limits::FILE_READ_LEN;
+use crate::objects::items::ItemReader;
+use crate::read::chunks::Chunks;
+use crate::read::file::StoredFile;
 use crate::select::Selection;
-use crate::window::BufferPool;
 
 impl<'scope> Restorer<'_, '_, 'scope> {
     /// Restores the one selected file to `path`.
     pub(super) fn into_file(
         mut self,
-        items: ItemReader<'_>,
+        items: ItemReader<Chunks>,
         selection: &mut Selection,
         path: &Path,
         metadata: FileMetadata,
@@ -64,7 +65,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     /// Writes the one selected file to the block device at `path`.
     pub(super) fn into_device(
         mut self,
-        items: ItemReader<'_>,
+        items: ItemReader<Chunks>,
         selection: &mut Selection,
         path: &Path,
     ) -> Result<RestoreReport> {
@@ -95,12 +96,12 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     /// Writes the one selected file to a stream.
     pub(super) fn into_stream(
         mut self,
-        items: ItemReader<'_>,
+        items: ItemReader<Chunks>,
         selection: &mut Selection,
         out: &mut (dyn Write + Send),
     ) -> Result<RestoreReport> {
         if let Some((item, _)) = self.only_file(items, selection)?
-            && let Some(stored) = StoredFile::open(self.chunks.repository, &item)?
+            && let Some(stored) = StoredFile::open(&self.chunks, &item)?
         {
             let (stored, name) = (Arc::new(stored), lossy(&item.path));
             let disk = match self.options.form {
@@ -108,7 +109,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
                 Form::Raw => Disk::open(stored.clone(), &item).map_err(named(&name))?,
             };
             let len = match disk {
-                Disk::Same => self.stream_file(stored, out)?,
+                Disk::Same => self.stream_stored(stored, out)?,
                 Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
             };
             self.restored(&item, &name, len, None);
@@ -126,17 +127,51 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         let len = source.len();
         let starts = (0..len).step_by(FILE_READ_LEN).map(Ok);
         let buffers = BufferPool::default();
-        let read = self.workers.map(starts, move |start| {
+        let read = self.threads.workers.map(starts, move |start| {
             let mut buffer = buffers.get((len - start).min(FILE_READ_LEN as u64) as usize);
             source.read_at(buffer.bytes_mut(), start).map_err(|error| not_restored(&error))?;
             Ok(buffer)
         });
+        self.write_in_order(read, out)?;
+        Ok(len)
+    }
+
+    /// The same for a stored file as it is: what of it must come from the store is asked for before it is computed with.
+    fn stream_stored(
+        &mut self,
+        file: Arc<StoredFile>,
+        out: &mut (dyn Write + Send),
+    ) -> Result<u64> {
+        let len = file.len();
+        let starts = (0..len).step_by(FILE_READ_LEN).map(Ok);
+        let buffers = BufferPool::default();
+        let source = file.clone();
+        let asked = self.threads.requests.map(starts, move |start| {
+            let part = (len - start).min(FILE_READ_LEN as u64) as usize;
+            let stretch = source.stretch(part, start);
+            Ok((stretch.map_err(|error| not_restored(&source.failed(&error)))?, part))
+        });
+        let read = self.threads.workers.map(asked, move |(stretch, part)| {
+            let mut buffer = buffers.get(part);
+            let read = stretch.read(buffer.bytes_mut());
+            read.map_err(|error| not_restored(&file.failed(&error)))?;
+            Ok(buffer)
+        });
+        self.write_in_order(read, out)?;
+        Ok(len)
+    }
+
+    fn write_in_order(
+        &self,
+        read: impl Iterator<Item = Result<Buffer>>,
+        out: &mut (dyn Write + Send),
+    ) -> Result<()> {
         for buffer in read {
             let buffer = buffer?;
             out.write_all(buffer.bytes()).map_err(stream_error)?;
             self.progress.advance(buffer.bytes().len() as u64);
         }
-        Ok(len)
+        Ok(())
     }
 
     /// The one file among what is selected; none if words named nothing, which is reported.
@@ -146,7 +181,7 @@ impl<'scope> Restorer<'_, '_, 'scope> {
     /// was named.
     fn only_file(
         &mut self,
-        items: ItemReader<'_>,
+        items: ItemReader<Chunks>,
         selection: &mut Selection,
     ) -> Result<Option<(Item, Content)>> {
         let (mut links, mut only) = (Links::default(), None);

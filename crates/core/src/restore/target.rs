@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use garret_image::{Attributes, DeviceSink, FileId, FileSink, Layout, Piece, Sink, Unset};
 
-use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result};
+use crate::keys::chunk::VerifiedChunk;
 
 /// A file, a device, or nothing; and the first thing that went wrong with it.
 pub(super) struct Target {

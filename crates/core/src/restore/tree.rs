@@ -15,8 +15,9 @@ use super::links::{Links, Made, Wanted};
 use super::plan::{self, ReadPlan};
 use super::target::{Place, Target};
 use super::{OpenFile, RestoreReport, Restorer};
-use crate::archive::ItemReader;
 use crate::error::{Error, Result};
+use crate::objects::items::ItemReader;
+use crate::read::chunks::Chunks;
 use crate::select::Selection;
 
 /// What is left for later while items are restored.
@@ -32,10 +33,10 @@ pub(super) struct Later {
     failed: HashSet<Vec<u8>>,
 }
 
-impl<'scope> Restorer<'_, '_, 'scope> {
+impl Restorer<'_, '_, '_> {
     pub(super) fn into_directory(
         mut self,
-        items: ItemReader<'_>,
+        items: ItemReader<Chunks>,
         selection: &mut Selection,
         root: &Root,
     ) -> Result<RestoreReport> {

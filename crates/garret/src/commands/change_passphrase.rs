@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 
-use garret_core::{Access, Error, KDF_DEFAULT};
+use garret_core::{Error, KDF_DEFAULT};
 use garret_format::config::KeyMode;
 
 use crate::location;
 use garret_cli::args::Verbose;
 use garret_cli::failure::Failure;
-use garret_cli::state::{self, Expected};
+use garret_cli::state::{self, Expected, Use};
 use garret_cli::ui::Ui;
 use garret_cli::{secrets, session};
 
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     let path = location::repository(&args.repository)?;
     let locked = session::find(&path)?;
-    let _writes = state::admit(&locked, &path, Access::Create, Expected::Any, ui)?;
+    let _writes = state::admit(&locked, &path, Use::Writes, Expected::Any, ui)?;
     let mode = locked.key_mode();
     if mode == KeyMode::None {
         return Err(Error::NoPassphrase.into());

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use garret_core::{Access, CheckOptions, CheckReport, Incomplete, Phase, Problem, Progress};
+use garret_core::{CheckOptions, CheckReport, Incomplete};
 
 use crate::location;
 use garret_cli::args::{LockWait, Threads, Verbose};
@@ -43,24 +43,31 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if args.repair {
         return Err(Failure::Fatal(REPAIR.to_owned()));
     }
-    let repository = session::open(&path, Access::Check, ui)?;
-    let options = CheckOptions {
-        packs: !args.archives_only,
-        archives: !args.repository_only,
-        verify_data: args.verify_data,
-        threads: args.threads.count(),
+    let repository = session::checker(&path, ui)?;
+    let mut options = CheckOptions::default();
+    options.packs = !args.archives_only;
+    options.archives = !args.repository_only;
+    options.verify_data = args.verify_data;
+    options.threads = args.threads.count();
+    if options.packs {
+        ui.print("Starting repository check...\n")?;
+    }
+    let checked = repository.check_packs(&options, ui)?;
+    if options.packs && ui.problem_count() == 0 {
+        ui.print("Repository check complete, no problems found.\n")?;
+    }
+    let report = match options.archives {
+        true => {
+            ui.print("Starting archive consistency check...\n")?;
+            let before = ui.problem_count();
+            let report = checked.check_archives(ui)?;
+            if ui.problem_count() == before && report.problem_count == 0 {
+                ui.print("Archive consistency check complete, no problems found.\n")?;
+            }
+            report
+        }
+        false => checked.report().clone(),
     };
-    let passes = Passes { ui, archives: options.archives };
-    match options.packs {
-        true => ui.print("Starting repository check...\n")?,
-        false => ui.print(ARCHIVES)?,
-    }
-    let before = ui.problem_count();
-    let report = garret_core::check(&repository, &options, &passes)?;
-    let passed = ui.problem_count() == before && report.problem_count == 0;
-    if passed && options.archives {
-        ui.print("Archive consistency check complete, no problems found.\n")?;
-    }
     if report.problem_count > 0 {
         ui.complain(&closing(&report, &options));
     }
@@ -141,47 +148,3 @@ fn plural(count: u64, word: &str) -> String {
 const REPAIR: &str = "check --repair is not supported, and nothing was changed: see what check --verify-data \
                       names, create archives of the same files to store again what is missing, and delete \
                       archives that stay damaged";
-
-const ARCHIVES: &str = "Starting archive consistency check...\n";
-
-/// Says when one pass has ended and the next begins.
-struct Passes<'u> {
-    ui: &'u Ui,
-    archives: bool,
-}
-
-impl Progress for Passes<'_> {
-    fn begin(&self, phase: Phase, total: Option<u64>) {
-        self.ui.begin(phase, total);
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.ui.advance(bytes);
-    }
-
-    /// The pass over the packs is the only phase of a check.
-    fn end(&self) {
-        self.ui.end();
-        let mut text = String::new();
-        if self.ui.problem_count() == 0 {
-            text += "Repository check complete, no problems found.\n";
-        }
-        if self.archives {
-            text += ARCHIVES;
-        }
-        // A reader that went away is noticed by the next line of the command itself.
-        let _unread = self.ui.print(&text);
-    }
-
-    fn note(&self, text: &str) {
-        self.ui.note(text);
-    }
-
-    fn wait(&self, text: &str) {
-        self.ui.wait(text);
-    }
-
-    fn problem(&self, problem: &Problem) {
-        self.ui.problem(problem);
-    }
-}

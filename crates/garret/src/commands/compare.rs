@@ -4,8 +4,6 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use garret_core::Access;
-
 use super::diff;
 use crate::archives::{self, Searched};
 use crate::location;
@@ -42,13 +40,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.archive, &args.paths)?;
-    let repository = session::open(&path, Access::Read, ui)?;
+    let repository = session::reader(&path, ui)?;
     let archive = archives::find(&repository, &name, ui)?;
     let name = &archive.name;
     let base = args.base.clone().unwrap_or_else(|| PathBuf::from("."));
     let mut selection = archives::selection(&args.paths);
     let threads = args.threads.count();
-    let report = garret_core::compare(&repository, &archive, &base, &mut selection, threads, ui)?;
+    let report = repository.compare(&archive, &base, &mut selection, threads, ui)?;
     let sides = Record::default()
         .with("archive", Record::of_archive(&archive).json())
         .with_bytes(["base", "base_hex"], base.as_os_str().as_bytes());

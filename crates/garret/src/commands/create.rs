@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Instant;
 
 use garret_core::{
-    Access, BackupOptions, BackupReport, Compression, Error, ReadErrors, StoreError, StoreErrorKind,
+    BackupOptions, BackupReport, Compression, Error, ReadErrors, StoreError, StoreErrorKind,
 };
 
 use crate::archives;
@@ -102,7 +102,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     }
     let inputs = args.inputs.open()?;
     let exclude = args.excludes.patterns()?;
-    let mut repository = session::open(&path, Access::Create, ui)?;
+    let mut repository = session::writer(&path, ui)?;
     let mut options = BackupOptions {
         cutter: args.cutter.into(),
         compression: args.compression,
@@ -118,7 +118,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
-    let made = garret_core::backup(&mut repository, &name, inputs, &options, ui);
+    let made = repository.backup(&name, inputs, &options, ui);
     let report = made.map_err(|error| match error {
         Error::Store(StoreError { kind: StoreErrorKind::NoSpace, .. }) => {
             failure::no_archive(error, "garret prune")

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use garret_core::{
-    Access, Area, Compression, Error, GcOptions, LocalStore, LockMode, Repository, Store,
-};
+use garret_core::{Area, Error, Exclusive, GcOptions, LocalStore, LockMode, Repository, Store};
 
 use crate::archives;
 use crate::location;
@@ -41,16 +39,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return whole(&path, ui);
     }
     let (path, names) = one_repository(&args.archives)?;
-    let mut repository = session::open(&path, Access::Delete, ui)?;
+    let mut repository = session::exclusive(&path, ui)?;
     let existing = repository.archive_names()?;
     if let Some(missing) = names.iter().find(|name| !existing.contains(name)) {
         return Err(archives::missing(&existing, missing));
     }
-    let freed = remove(&mut repository, &names, args.threads, ui)?;
-    if args.stats {
-        ui.print(&stats(&repository, &freed, ui)?)?;
+    match remove(&mut repository, &names, args.threads, args.stats, ui)? {
+        Some(freed) => ui.print(&stats(&repository, &freed, ui)?),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Deletes a repository after asking. Its keys are not needed: nothing in it is read.
@@ -109,24 +106,33 @@ pub(super) struct Freed {
     stored_len: u64,
 }
 
-/// Deletes `names` and collects what nobody needs any more, what interrupted runs left included.
+/// Deletes `names` and collects what nobody needs any more, what interrupted runs left included. Returns what that gave back,
+/// if it is to be measured.
 pub(super) fn remove(
-    repository: &mut Repository,
+    repository: &mut Exclusive,
     names: &[String],
     threads: Threads,
+    measures: bool,
     ui: &Ui,
-) -> Result<Freed, Failure> {
+) -> Result<Option<Freed>, Failure> {
+    let mut options = GcOptions::default();
+    options.threads = threads.count();
+    if !measures {
+        let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
+        return match done {
+            Ok(_) => Ok(None),
+            Err(error) => Err(half_done(repository, names, error)),
+        };
+    }
     let before = repository.stored_len()?;
     // One that cannot be read can still be deleted; how long it was is lost.
     let len =
         |name: &String| repository.archive(name).map_or(0, |found| found.archive.original_len);
     let original_len = garret_core::total_len(names.iter().map(len));
-    let options = GcOptions { compression: Compression::default(), threads: threads.count() };
-    let done = garret_core::delete(repository, names)
-        .and_then(|()| garret_core::gc(repository, &options, ui))
-        .and_then(|_| repository.stored_len());
+    let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
+    let done = done.and_then(|_| repository.stored_len());
     let after = done.map_err(|error| half_done(repository, names, error))?;
-    Ok(Freed { original_len, stored_len: before.saturating_sub(after) })
+    Ok(Some(Freed { original_len, stored_len: before.saturating_sub(after) }))
 }
 
 /// What to say when archives are gone and the rest failed: what is not in the listing any more was deleted.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::ops::Range;
 
-use garret_core::{Access, Change, Contents, DiffReport, Difference};
+use garret_core::{Change, Contents, DiffReport, Difference};
 use serde_json::{Value, json};
 
 use crate::archives::{self, Searched};
@@ -45,12 +45,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.from, std::slice::from_ref(&args.to))?;
     let second = location::archive_in(&path, &args.to)?;
-    let repository = session::open(&path, Access::Read, ui)?;
+    let repository = session::reader(&path, ui)?;
     let from = archives::find(&repository, &name, ui)?;
     let to = archives::find(&repository, &second, ui)?;
     let mut selection = archives::selection(&args.paths);
     let threads = args.threads.count();
-    let report = garret_core::diff(&repository, &from, &to, &mut selection, threads, ui)?;
+    let report = repository.diff(&from, &to, &mut selection, threads, ui)?;
     let sides = Record::default()
         .with("from", Record::of_archive(&from).json())
         .with("to", Record::of_archive(&to).json());

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use garret_core::{
-    Access, AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
+    AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
 };
 
 use crate::archives::{self, Searched};
@@ -123,7 +123,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         }
         Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {}
     }
-    let repository = session::open(&path, Access::Read, ui)?;
+    let repository = session::reader(&path, ui)?;
     let archive = archives::find(&repository, &name, ui)?;
     if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
@@ -136,17 +136,9 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let mut selection = archives::selection(&args.paths).without(exclude);
     let mut ahead = selection.clone();
     let ask = ui.can_ask();
-    let preview = garret_core::preview_restore(
-        &repository,
-        &archive,
-        &mut ahead,
-        &destination,
-        &options,
-        ask,
-    )?;
+    let preview = repository.preview_restore(&archive, &mut ahead, &destination, &options, ask)?;
     consider(&preview, args.ignore_space, ui)?;
-    let report =
-        garret_core::restore(&repository, &archive, &mut selection, destination, &options, ui);
+    let report = repository.restore(&archive, &mut selection, destination, &options, ui);
     let used = match &report {
         Ok(report) => report.used_count > 0,
         Err(error) => error.is_in_use(),

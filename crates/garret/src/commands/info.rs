@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use garret_core::{Access, Repository};
+use garret_core::Repository;
 use garret_format::archive::Time;
 use garret_format::config::KeyMode;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             .map(|(path, name)| (path, Some(name)))?,
         None => location::either(&args.location)?,
     };
-    let repository = session::open(&path, Access::Read, ui)?;
+    let repository = session::reader(&path, ui)?;
     let text = match (name, &args.path) {
         (Some(name), Some(file)) => one_file(&repository, &name, file, &args.layout, ui)?,
         (Some(name), None) => archive(&repository, &path, &name, &args.layout, ui)?,
@@ -131,7 +131,7 @@ fn one_file(
     let archive = archives::find(repository, name, ui)?;
     let stored = archives::one_file(repository, &archive, path)?;
     let gone = || archives::no_file(path.as_bytes(), &archive, "it has no content");
-    let info = garret_core::file_info(repository, &archive, &stored, ui)?.ok_or_else(gone)?;
+    let info = repository.file_info(&archive, &stored, ui)?.ok_or_else(gone)?;
     let file = || {
         Record::default()
             .with_path(&stored)

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use garret_core::{Access, Error, InitOptions, KDF_DEFAULT, Sharing};
+use garret_core::{Error, InitOptions, KDF_DEFAULT, Sharing};
 use garret_format::config::KeyMode;
 
 use crate::location;
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let _left = store.undo_create();
     }
     let (identity, keys) = made?;
-    state::remember(&identity, &keys, &path, Access::Create, ui);
+    state::remember(&identity, &keys, &path, state::Use::Writes, ui);
     if let Some(at) = &key_file {
         secrets::tell_of_key_file(at, ui);
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use garret_core::{Access, NamedArchive, Repository, Selection};
+use garret_core::{NamedArchive, Repository, Selection};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         [] => location::either(&args.location)?,
         paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,
     };
-    let repository = session::open(&path, Access::Read, ui)?;
+    let repository = session::reader(&path, ui)?;
     match name {
         Some(name) => {
             let archive = archives::find(&repository, &name, ui)?;

@@ -3,16 +3,15 @@
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use garret_core::{Access, KeepRules, KeptBy, Progress, Repository, plan_prune};
+use garret_core::{KeepRules, KeptBy, Progress, Repository, plan_prune};
 use garret_format::archive::Time;
-use jiff::tz::TimeZone;
 
 use super::delete::{self, Freed};
 use crate::location;
 use garret_cli::args::{LockWait, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
-use garret_cli::{render, session};
+use garret_cli::{render, session, surroundings};
 
 /// Arguments of `prune`.
 #[derive(Debug, clap::Args)]
@@ -81,20 +80,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         force: args.force,
     };
     rules.check().map_err(|error| Failure::Fatal(format!("{error}: {RULES}")))?;
-    let access = if args.dry_run { Access::Read } else { Access::Delete };
-    let mut repository = session::open(&path, access, ui)?;
-    let doomed = decide(&repository, args, &rules, ui)?;
-    let freed = match args.dry_run {
-        true => {
-            foresee(&repository, &doomed, ui)?;
-            Freed::default()
-        }
-        false => delete::remove(&mut repository, &doomed, args.threads, ui)?,
-    };
-    if args.stats {
-        ui.print(&delete::stats(&repository, &freed, ui)?)?;
+    if args.dry_run {
+        let repository = session::reader(&path, ui)?;
+        let doomed = decide(&repository, args, &rules, ui)?;
+        foresee(&repository, &doomed, args.threads, ui)?;
+        return show(&repository, args.stats.then(Freed::default), ui);
     }
-    Ok(())
+    let mut repository = session::exclusive(&path, ui)?;
+    let doomed = decide(&repository, args, &rules, ui)?;
+    let freed = delete::remove(&mut repository, &doomed, args.threads, args.stats, ui)?;
+    show(&repository, freed, ui)
+}
+
+fn show(repository: &Repository, freed: Option<Freed>, ui: &Ui) -> Result<(), Failure> {
+    match freed {
+        Some(freed) => ui.print(&delete::stats(repository, &freed, ui)?),
+        None => Ok(()),
+    }
 }
 
 /// Which options the library's words are.
@@ -116,7 +118,7 @@ fn decide(
             None => {}
         }
     }
-    let plan = plan_prune(archives, rules, now(), &TimeZone::system())?;
+    let plan = plan_prune(archives, rules, now(), &surroundings::ahead_of_utc)?;
     let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|one| one.kept.is_some());
     if args.verbose.tell(ui) || args.list || args.dry_run {
         let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
@@ -140,8 +142,13 @@ fn decide(
 }
 
 /// Shows how much space a prune would give back.
-fn foresee(repository: &Repository, doomed: &[String], ui: &Ui) -> Result<(), Failure> {
-    let plan = garret_core::plan_gc(repository, doomed, ui)?;
+fn foresee(
+    repository: &Repository,
+    doomed: &[String],
+    threads: Threads,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let plan = repository.plan_gc(doomed, threads.count(), ui)?;
     let freed = render::size(plan.freed_bytes());
     let packs = match plan.pack_count() {
         1 => "1 pack".to_owned(),

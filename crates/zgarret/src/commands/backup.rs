@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use garret_cli::failure::{self, Failure};
 use garret_cli::pipes::{self, Producer, Unfit, producer_failure};
 use garret_cli::{sandbox, surroundings};
-use garret_core::{Access, BackupOptions, Error, Input, Progress, Repository};
+use garret_core::{BackupOptions, Error, Input, Progress, Writer};
 
 use super::{Context, report, wrong_use};
 use crate::location::{self, Parents, Place, reason};
@@ -39,13 +39,13 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
 }
 
 /// An open repository and how to back up into it.
-struct Writer<'a> {
-    repository: Repository,
+struct Backup<'a> {
+    repository: Writer,
     options: BackupOptions,
     context: &'a Context<'a>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Backup<'a> {
     fn open(context: &'a Context<'a>, path: &Path) -> Result<Self, Failure> {
         for name in &context.line.storable.sizes {
             context
@@ -55,24 +55,24 @@ impl<'a> Writer<'a> {
         if context.line.from_command.is_none() {
             sandbox::confine(path);
         }
-        let repository = context.open(path, Access::Create)?;
+        let repository = context.writer(path)?;
         let options = BackupOptions {
             compression: context.line.storable.compression(),
             threads: context.line.runtime.threads(),
             ..surroundings::backup_options(path)?
         };
-        Ok(Writer { repository, options, context })
+        Ok(Backup { repository, options, context })
     }
 
     fn back_up(&mut self, place: &Place, input: Input) -> Result<(), Failure> {
-        let Writer { repository, options, context } = self;
-        garret_core::backup(repository, &place.name, vec![input], options, context.ui)
-            .map(drop)
-            .map_err(|error| match error {
+        let Backup { repository, options, context } = self;
+        repository.backup(&place.name, vec![input], options, context.ui).map(drop).map_err(
+            |error| match error {
                 Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
                 Error::Store(_) => failure::no_archive(error, "zgarret gc"),
                 error => place.failure(error),
-            })
+            },
+        )
     }
 }
 
@@ -90,14 +90,14 @@ fn standard_input(context: &Context<'_>, to: &OsStr) -> Result<(), Failure> {
         Err(Unfit::Closed) => return wont("closed standard input"),
     };
     let place = free_place(to)?;
-    let mut writer = Writer::open(context, &place.repository)?;
+    let mut writer = Backup::open(context, &place.repository)?;
     writer.back_up(&place, stream(&place, reader))
 }
 
 /// Backs up what a line for the shell prints, if it ends well.
 fn output_of(context: &Context<'_>, line: &OsStr, to: &OsStr) -> Result<(), Failure> {
     let place = free_place(to)?;
-    let mut writer = Writer::open(context, &place.repository)?;
+    let mut writer = Backup::open(context, &place.repository)?;
     writer.back_up(&place, stream(&place, Producer::new(line.to_owned())))
 }
 
@@ -111,7 +111,7 @@ fn file(context: &Context<'_>, from: &OsStr, to: &OsStr) -> Result<(), Failure> 
     let place = free_place(to)?;
     let opened = File::open(from).and_then(|file| Ok((file.metadata()?.file_type(), file)));
     let (kind, file) = opened.map_err(|error| cannot_open(from, &error))?;
-    let mut writer = Writer::open(context, &place.repository)?;
+    let mut writer = Backup::open(context, &place.repository)?;
     // What `<(command)` of a shell gives.
     let input = match kind.is_fifo() {
         true => stream(&place, file),
@@ -127,7 +127,7 @@ fn directory(context: &Context<'_>, from: &Path, to: &OsStr) -> Result<(), Failu
         Failure::Fatal(format!("{} has no name to put its backups under", from.display()))
     })?;
     let place = location::below(to, top.as_bytes())?;
-    let mut writer = Writer::open(context, &place.repository)?;
+    let mut writer = Backup::open(context, &place.repository)?;
     for (path, name) in files_below(context, from, top, &writer.options) {
         let place = match location::below(to, &name) {
             Ok(place) if place.is_taken() => Err(place.exists()),

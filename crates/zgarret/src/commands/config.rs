@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use garret_cli::failure::Failure;
-use garret_core::Access;
 use garret_format::config::Config;
 
 use super::{Context, action, wrong_use};
@@ -14,7 +13,7 @@ const ACTIONS: [&str; 4] = ["show", "set", "reset", "edit"];
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
     let (action, path) = action(words, &ACTIONS).ok_or_else(|| wrong_use("config"))?;
     let path = location::repository(path)?;
-    let repository = context.open(&path, Access::Read)?;
+    let repository = context.reader(&path)?;
     match (action, context.line.storable.names.first()) {
         ("edit", _) => Err(Failure::Fatal(
             "Nothing to edit: the sizes are fixed at init, compression is given to each command that writes"

@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use garret_cli::failure::Failure;
+use garret_cli::state::Use;
 use garret_cli::surroundings;
 use garret_cli::ui::Ui;
 use garret_core::{
-    Access, BackupOptions, Destination, Error, Input, Key, LocalStore, NamedArchive, Repository,
-    Selection, Silent,
+    BackupOptions, Destination, Error, Input, Key, LocalStore, NamedArchive, Repository, Selection,
+    Silent, Writer,
 };
 
 use super::{Context, only_file, report, restore, wrong_use};
@@ -63,14 +64,16 @@ pub(super) fn run(
         Direction::Import => (second, first),
     };
     let mut copy = Copy {
-        source: context.open_with(&from.0, from.1, Access::Read)?,
+        source: context
+            .open(&from.0, from.1, Use::Reads, |unlocked| unlocked.reader(context.ui))?,
         from: from.0,
         options: BackupOptions {
             compression: context.line.storable.compression(),
             threads: context.line.runtime.threads(),
             ..surroundings::backup_options(&to.0)?
         },
-        destination: context.open_with(&to.0, to.1, Access::Create)?,
+        destination: context
+            .open(&to.0, to.1, Use::Writes, |unlocked| unlocked.writer(context.ui))?,
         to: to.0,
         ui: context.ui,
     };
@@ -81,7 +84,7 @@ pub(super) fn run(
 struct Copy<'a> {
     source: Repository,
     from: PathBuf,
-    destination: Repository,
+    destination: Writer,
     to: PathBuf,
     options: BackupOptions,
     ui: &'a Ui,
@@ -129,7 +132,7 @@ impl Copy<'_> {
         let source = &*source;
         let made = std::thread::scope(|scope| {
             scope.spawn(|| send(source, archive, item.path, options.threads, sender));
-            garret_core::backup(destination, name, vec![input], &options, *ui)
+            destination.backup(name, vec![input], &options, *ui)
         });
         match made {
             Ok(_) => self.keep_time(name),
@@ -166,8 +169,7 @@ fn send(
     sender: SyncSender<Part>,
 ) {
     let mut outgoing = Outgoing(sender);
-    let restored = garret_core::restore(
-        source,
+    let restored = source.restore(
         archive,
         &mut Selection::new([path]),
         Destination::Stream(&mut outgoing),

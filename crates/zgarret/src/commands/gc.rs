@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use garret_cli::failure::Failure;
-use garret_core::{Access, GcOptions};
+use garret_core::GcOptions;
 
 use super::{Context, action, wrong_use};
 use crate::location;
@@ -14,10 +14,11 @@ const ACTIONS: [&str; 3] = ["fast", "deep", "concat"];
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
     let (_, path) = action(words, &ACTIONS).ok_or_else(|| wrong_use("gc"))?;
     let path = location::repository(path)?;
-    let mut repository = context.open(&path, Access::Delete)?;
+    let mut repository = context.exclusive(&path)?;
     let Context { line, ui, .. } = context;
-    let options =
-        GcOptions { compression: line.storable.compression(), threads: line.runtime.threads() };
-    garret_core::gc(&mut repository, &options, *ui)?;
+    let mut options = GcOptions::default();
+    options.compression = Some(line.storable.compression());
+    options.threads = line.runtime.threads();
+    repository.gc(&options, *ui)?;
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 
 use garret_cli::failure::Failure;
 use garret_cli::overview;
-use garret_core::Access;
 
 use super::{Context, wrong_use};
 use crate::location;
@@ -12,6 +11,6 @@ use crate::location;
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
     let [path] = words else { return Err(wrong_use("info")) };
     let path = location::repository(path)?;
-    let repository = context.open(&path, Access::Read)?;
+    let repository = context.reader(&path)?;
     context.ui.print(&overview::repository(&repository, &path, context.ui)?)
 }

@@ -7,9 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use garret_cli::failure::Failure;
 use garret_cli::secrets::{self, Passphrase};
 use garret_cli::state;
-use garret_core::{
-    Access, InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind,
-};
+use garret_core::{InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
 use garret_format::config::KeyMode;
 
 use super::{Context, wrong_use};
@@ -45,7 +43,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         let _left = store.undo_create();
     }
     let (identity, keys) = made?;
-    state::remember(&identity, &keys, path, Access::Create, context.ui);
+    state::remember(&identity, &keys, path, state::Use::Writes, context.ui);
     Ok(())
 }
 

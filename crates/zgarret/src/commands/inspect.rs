@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use garret_cli::failure::Failure;
 use garret_cli::render;
-use garret_core::{Access, Destination, Selection};
+use garret_core::{Destination, Selection};
 use sha2::{Digest, Sha256};
 
 use super::{Context, action, restore, single, wrong_use};
@@ -21,12 +21,11 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     if !place.is_taken() {
         return Err(place.missing());
     }
-    let repository = context.open(&place.repository, Access::Read)?;
+    let repository = context.reader(&place.repository)?;
     let (archive, item) = single(&repository, &place)?;
     let mut digest = Sum(Sha256::new());
     let options = restore::options(context.line.runtime.threads());
-    garret_core::restore(
-        &repository,
+    repository.restore(
         &archive,
         &mut Selection::new([item.path]),
         Destination::Stream(&mut digest),
@@ -46,7 +45,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     lines.extend(render::problems(body).lines().map(str::to_owned));
     if action == "deep" {
         lines.push("Bundles containing backup chunks:".to_owned());
-        let packs = garret_core::archive_packs(&repository, &archive)?;
+        let packs = repository.archive_packs(&archive)?;
         lines.extend(packs.iter().map(ToString::to_string));
     }
     lines.iter().for_each(|line| context.ui.complain(line));

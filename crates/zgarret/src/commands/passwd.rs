@@ -6,8 +6,8 @@ use std::path::Path;
 use garret_cli::failure::Failure;
 use garret_cli::secrets::{self, Passphrase};
 use garret_cli::session;
-use garret_cli::state::{self, Expected};
-use garret_core::{Access, Error, KDF_DEFAULT, Locked};
+use garret_cli::state::{self, Expected, Use};
+use garret_core::{Error, KDF_DEFAULT, Locked};
 use garret_format::config::KeyMode;
 
 use super::{Context, init, wrong_use};
@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let [path] = words else { return Err(wrong_use("passwd")) };
     let path = location::repository(path)?;
     let locked = session::find(&path)?;
-    let _writes = state::admit(&locked, &path, Access::Create, Expected::Any, context.ui)?;
+    let _writes = state::admit(&locked, &path, Use::Writes, Expected::Any, context.ui)?;
     let mode = locked.key_mode();
     let (old, new) = match (mode, old, new) {
         (KeyMode::None, None | Some(Password::None), None | Some(Password::None)) => {

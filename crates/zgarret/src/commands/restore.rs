@@ -14,8 +14,7 @@ use garret_cli::pipes::{self, Unfit};
 use garret_cli::render::one_line;
 use garret_cli::{secrets, surroundings};
 use garret_core::{
-    Access, AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions,
-    Selection,
+    AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions, Selection,
 };
 use rustix::fs::Mode;
 
@@ -39,7 +38,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         Some(path) => Output::at(path, &place)?,
         None => Output::standard()?,
     };
-    let repository = context.open(&place.repository, Access::Read)?;
+    let repository = context.reader(&place.repository)?;
     let (archive, item) = single(&repository, &place)?;
     if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
@@ -57,7 +56,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         Output::Stream { file, .. } => Destination::Stream(file),
     };
     let ui = context.ui;
-    match garret_core::restore(&repository, &archive, &mut selection, destination, &options, ui) {
+    match repository.restore(&archive, &mut selection, destination, &options, ui) {
         Ok(_) => Ok(()),
         Err(Error::System { source, .. }) if source.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::Fatal(format!("Error writing to {output}")))

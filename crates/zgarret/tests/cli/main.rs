@@ -21,9 +21,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use garret_core::{
-    Access, InitOptions, Input, LocalStore, Locked, Repository, Secret, Sharing, Silent,
-};
+use garret_core::{InitOptions, Input, LocalStore, Secret, Sharing, Silent, Unlocked};
 use garret_format::config::KeyMode;
 use garret_format::slot::Kdf;
 use tempfile::TempDir;
@@ -122,27 +120,27 @@ impl Dir {
     }
 
     /// The repository as the library and so `garret` see it.
-    fn open(&self, name: &str, access: Access) -> Repository {
-        let locked = Locked::find(Box::new(LocalStore::open(&self.path(name)).unwrap())).unwrap();
+    fn unlocked(&self, name: &str) -> Unlocked {
+        let locked = garret_core::open(LocalStore::open(&self.path(name)).unwrap()).unwrap();
         let keys = locked.unlock(Secret::None).unwrap();
-        Repository::open(locked, keys, access, None, &Silent).unwrap()
+        locked.with(keys)
     }
 
     /// The archives that `garret list` would show.
     fn archives(&self, name: &str) -> Vec<String> {
-        self.open(name, Access::Read).archive_names().unwrap()
+        self.unlocked(name).reader(&Silent).unwrap().archive_names().unwrap()
     }
 
     /// What `garret create` does.
     fn create(&self, repository: &str, archive: &str, paths: &[&str]) {
-        let mut repository = self.open(repository, Access::Create);
+        let mut repository = self.unlocked(repository).writer(&Silent).unwrap();
         let inputs = paths.iter().map(|path| Input::Path(self.path(path))).collect();
         let options = garret_core::BackupOptions {
             threads: 1,
             base: self.temp.path().to_owned(),
             ..garret_core::BackupOptions::default()
         };
-        garret_core::backup(&mut repository, archive, inputs, &options, &Silent).unwrap();
+        repository.backup(archive, inputs, &options, &Silent).unwrap();
     }
 
     /// What restoring to standard output gives.

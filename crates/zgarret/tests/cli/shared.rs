@@ -1,7 +1,6 @@
 //! One repository and two programs: what `garret create` makes and what `zgarret backup` makes. The library stands for
 //! garret, whose commands are calls of it.
 
-use garret_core::Access;
 use garret_format::archive::ItemKind;
 
 use super::{Dir, MIB, noise, tool};
@@ -49,11 +48,11 @@ fn what_zgarret_makes_is_an_archive_of_one_file_with_a_sensible_name() {
     dir.feed(&noise(MIB, 1), &["backup", "repo/backups/night/vm"]).silent();
     dir.run(&["backup", "images/vm.img", "repo/backups/file"]).silent();
     dir.run(&["backup", "images", "repo/backups"]).silent();
-    let repository = dir.open("repo", Access::Read);
+    let repository = dir.unlocked("repo").reader(&garret_core::Silent).unwrap();
     let items = |name: &str| {
         let archive = repository.archive(name).unwrap();
         assert_eq!(archive.archive.file_count, 1);
-        repository.items(&archive).unwrap().remove(0)
+        repository.items(&archive).next().unwrap().unwrap()
     };
     assert_eq!(items("night/vm").path, b"vm");
     assert_eq!(items("file").path, b"images/vm.img");

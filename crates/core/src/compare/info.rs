@@ -13,17 +13,16 @@ use garret_format::{ChunkId, PackId};
 use garret_image::qcow2::{Map, Outcome, others, parse};
 use garret_image::{AllocationMap, Detected, Part, detect};
 
-use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result, message};
-use crate::fetch::ChunkReader;
-use crate::file::StoredFile;
-use crate::index::Location;
-use crate::mark::{Marks, Visitor, mark_archive, mark_item};
+use crate::objects::archive::NamedArchive;
+use crate::objects::index::Location;
+use crate::objects::recipe::RecipeReader;
+use crate::objects::stream::read_side;
 use crate::progress::{Problem, Progress};
-use crate::recipe::RecipeReader;
+use crate::read::chunks::Chunks;
+use crate::read::file::StoredFile;
+use crate::read::mark::{Marks, Visitor, mark_archive, mark_item};
 use crate::repository::Repository;
-use crate::store::Key;
-use crate::stream::read_side;
 
 /// A stored file or image, in numbers of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +50,45 @@ pub struct FileInfo {
     pub new: u64,
 }
 
-/// Looks at the file at `path` of an archive. `None` if there is no file at that path. Older archives that cannot be read are
-/// reported and count as having nothing.
-pub fn file_info(
+impl Repository {
+    /// Looks at the file at `path` of an archive. `None` if there is no file at that path. Older archives that cannot be read
+    /// are reported and count as having nothing.
+    ///
+    /// # Errors
+    /// Damage of the archive, or of what is read of the file.
+    pub fn file_info(
+        &self,
+        archive: &NamedArchive,
+        path: &[u8],
+        progress: &dyn Progress,
+    ) -> Result<Option<FileInfo>> {
+        file_info(self, archive, path, progress)
+    }
+
+    /// The packs that hold what restoring an archive needs.
+    ///
+    /// # Errors
+    /// `MissingChunk` if a chunk is in none.
+    pub fn archive_packs(&self, archive: &NamedArchive) -> Result<BTreeSet<PackId>> {
+        let chunks = self.chunks();
+        let mut packs = Packs { found: BTreeSet::new(), missing: None };
+        mark_archive(&chunks, archive, &Marks::new(chunks.index()), &mut packs)?;
+        match packs.missing {
+            None => Ok(packs.found),
+            Some(id) => Err(Error::MissingChunk { id, needed_by: archive.object() }),
+        }
+    }
+}
+
+fn file_info(
     repository: &Repository,
     archive: &NamedArchive,
     path: &[u8],
     progress: &dyn Progress,
 ) -> Result<Option<FileInfo>> {
-    let chunks = ChunkReader::new(repository);
-    let object = Key::Archive(archive.name.clone()).to_string();
+    let chunks = repository.chunks();
     let find = |path: &[u8]| {
-        let mut items = ItemReader::new(&chunks, &archive.archive, &object);
+        let mut items = repository.items(archive);
         items.find(|item| item.as_ref().map_or(true, |item| item.path == path)).transpose()
     };
     let Some(mut item) = find(path)? else { return Ok(None) };
@@ -71,8 +97,8 @@ pub fn file_info(
         item = first;
     }
     let ItemKind::File(content) = &item.kind else { return Ok(None) };
-    let Some(file) = StoredFile::open(repository, &item)? else { return Ok(None) };
-    let new = new_len(&chunks, archive, &item, content, progress)?;
+    let Some(file) = StoredFile::open(&chunks, &item)? else { return Ok(None) };
+    let new = new_len(repository, &chunks, archive, &item, content, progress)?;
     let name = String::from_utf8_lossy(&item.path).into_owned();
     let detected = detect(&file, Path::new(&name));
     let not_read = |error: &dyn std::error::Error| Error::NotRestored(message(error));
@@ -125,7 +151,7 @@ pub fn file_info(
 }
 
 /// What a qcow2 image is like, in words.
-fn describe(map: &Map, file: &StoredFile<'_>) -> String {
+fn describe(map: &Map, file: &StoredFile) -> String {
     let mut words =
         format!("qcow2 version {}, clusters of {} bytes", map.version, map.cluster_bytes);
     if map.extended_l2 {
@@ -146,21 +172,21 @@ fn describe(map: &Map, file: &StoredFile<'_>) -> String {
 
 /// Bytes of the chunks that came with this file.
 fn new_len(
-    chunks: &ChunkReader<'_>,
+    repository: &Repository,
+    chunks: &Chunks,
     archive: &NamedArchive,
     item: &Item,
     content: &Content,
     progress: &dyn Progress,
 ) -> Result<u64> {
-    let mut marks = Marks::new(chunks);
-    let repository = chunks.repository;
+    let marks = Marks::new(chunks.index());
     let is_older = |other: &NamedArchive| {
         let age = |archive: &NamedArchive| (archive.archive.start, archive.name.clone());
         age(other) < age(archive)
     };
     for name in repository.archive_names()? {
         let marked = match repository.archive(&name) {
-            Ok(other) if is_older(&other) => mark_archive(chunks, &other, &mut marks, &mut Nobody),
+            Ok(other) if is_older(&other) => mark_archive(chunks, &other, &marks, &mut Nobody),
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
@@ -168,40 +194,23 @@ fn new_len(
             progress.problem(&Problem::new(&error));
         }
     }
-    let object = Key::Archive(archive.name.clone()).to_string();
-    for before in ItemReader::new(chunks, &archive.archive, &object) {
+    let object = archive.object();
+    for before in repository.items(archive) {
         let before = before?;
         if before.path == item.path {
             break;
         }
-        mark_item(chunks, &before, &object, &mut marks, &mut Nobody)?;
+        mark_item(chunks, &before, &object, &marks, &mut Nobody)?;
     }
     let mut sum = 0;
-    for entry in RecipeReader::new(chunks, &content.recipe, &object) {
+    for entry in RecipeReader::new(chunks, &content.recipe, object.as_str()) {
         if let Entry::Chunk { id, len } = entry?
-            && repository.index.find(&id).is_some_and(|location| marks.set(location.record))
+            && chunks.index().find(&id).is_some_and(|location| marks.set(location.record))
         {
             sum += u64::from(len);
         }
     }
     Ok(sum)
-}
-
-/// The packs that hold what restoring an archive needs.
-///
-/// # Errors
-/// `MissingChunk` if a chunk is in none.
-pub fn archive_packs(repository: &Repository, archive: &NamedArchive) -> Result<BTreeSet<PackId>> {
-    let chunks = ChunkReader::new(repository);
-    let mut packs = Packs { found: BTreeSet::new(), missing: None };
-    mark_archive(&chunks, archive, &mut Marks::new(&chunks), &mut packs)?;
-    match packs.missing {
-        None => Ok(packs.found),
-        Some(id) => {
-            let needed_by = Key::Archive(archive.name.clone()).to_string();
-            Err(Error::MissingChunk { id, needed_by })
-        }
-    }
 }
 
 /// Notes where chunks are.
@@ -227,7 +236,7 @@ impl Visitor for Nobody {
 }
 
 /// Bytes of the file that were not in holes.
-fn allocated(content: &Content, len: u64, chunks: &ChunkReader<'_>, name: &str) -> Result<u64> {
+fn allocated(content: &Content, len: u64, chunks: &Chunks, name: &str) -> Result<u64> {
     if content.allocation.is_empty() {
         return Ok(len);
     }
@@ -242,7 +251,7 @@ fn allocated(content: &Content, len: u64, chunks: &ChunkReader<'_>, name: &str) 
 }
 
 /// Bytes in the zero runs of the first `len` bytes of the stream.
-fn zero_len(content: &Content, len: u64, chunks: &ChunkReader<'_>, name: &str) -> Result<u64> {
+fn zero_len(content: &Content, len: u64, chunks: &Chunks, name: &str) -> Result<u64> {
     let (mut at, mut sum) = (0, 0);
     for entry in RecipeReader::new(chunks, &content.recipe, name) {
         let entry = entry?;

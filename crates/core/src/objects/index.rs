@@ -11,17 +11,18 @@ mod segment;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
-use crate::chunk::ChunkHasher;
 use crate::error::{Error, Result};
+use crate::keys::chunk::ChunkHasher;
+use crate::keys::seal::{Content, Nonce, Sealer};
 use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, total_len};
-use crate::pack::PackReader;
+use crate::objects::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
-use crate::seal::{Content, Nonce, Sealer};
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 
 pub(crate) use cache::Cache;
@@ -50,10 +51,11 @@ pub(crate) struct IndexSource<'a> {
     pub(crate) repository: RepositoryId,
 }
 
-/// The open index of a repository.
+/// The index of a repository as it was at one moment. A copy grows by itself and shares what both have.
+#[derive(Clone)]
 pub(crate) struct Index {
-    segments: Vec<Segment>,
-    cache: Cache,
+    segments: Vec<Arc<Segment>>,
+    cache: Arc<Cache>,
     repository: RepositoryId,
 }
 
@@ -64,7 +66,8 @@ impl Index {
         cache: Cache,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let segments = cache.load(source.repository);
+        let segments = cache.load(source.repository).into_iter().map(Arc::new).collect();
+        let cache = Arc::new(cache);
         let mut index = Index { segments, cache, repository: source.repository };
         index.update(source, progress)?;
         Ok(index)
@@ -85,7 +88,7 @@ impl Index {
             }
         }
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
-        let is_stale = |segment: &Segment| {
+        let is_stale = |segment: &Arc<Segment>| {
             segment::packs(segment).iter().any(|pack| !stored.has(pack))
                 || segment.sources.iter().any(|id| !listed.contains(id))
         };
@@ -100,16 +103,16 @@ impl Index {
             drop(self.take_unstored());
         }
         let mut missing: HashSet<PackId> = stored.lens.keys().copied().collect();
-        for pack in self.segments.iter().flat_map(segment::packs) {
+        for pack in self.segments.iter().flat_map(|segment| segment::packs(segment)) {
             missing.remove(&pack.id);
         }
         let otherwise = self.load_segments(source, unknown, &stored, &mut missing, progress)?;
-        self.load_footers(source, missing, &otherwise, progress)
+        self.load_footers(source, &stored, missing, &otherwise, progress)
     }
 
     /// An index that knows nothing, in memory.
     pub(crate) fn empty(repository: RepositoryId) -> Self {
-        Index { segments: Vec::new(), cache: Cache::in_memory(), repository }
+        Index { segments: Vec::new(), cache: Arc::new(Cache::in_memory()), repository }
     }
 
     /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
@@ -155,6 +158,7 @@ impl Index {
     fn load_footers(
         &mut self,
         source: &IndexSource<'_>,
+        stored: &Listing,
         missing: HashSet<PackId>,
         otherwise: &HashSet<PackId>,
         progress: &dyn Progress,
@@ -170,7 +174,8 @@ impl Index {
             if source.packs.is_foreign(id) {
                 continue;
             }
-            let read = source.packs.footer(id).or_else(|error| match error {
+            let len = stored.lens.get(&id).copied().unwrap_or(0);
+            let read = source.packs.footer(id, len).or_else(|error| match error {
                 // Storage that fails now may show the footer later: the pack stays unknown until then.
                 Error::Store(error) if error.kind != StoreErrorKind::WrongLength => {
                     Err(error.into())
@@ -205,8 +210,8 @@ impl Index {
             Tables::open(tables).map_err(|error| Error::decode("the local index", 0, error))?;
         let sources: Vec<SegmentId> = id.into_iter().collect();
         let segment = self.cache.create(self.repository, &sources, &[tables])?;
-        self.segments.push(segment);
-        let merging: Vec<Segment> = if self.segments.len() > LOCAL_SEGMENTS_MAX {
+        self.segments.push(Arc::new(segment));
+        let merging: Vec<Arc<Segment>> = if self.segments.len() > LOCAL_SEGMENTS_MAX {
             self.segments.extract_if(.., |segment| !segment.sources.is_empty()).collect()
         } else {
             Vec::new()
@@ -214,10 +219,10 @@ impl Index {
         if merging.len() > 1 {
             let sources: Vec<SegmentId> =
                 merging.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
-            let inputs: Vec<Tables<'_>> = merging.iter().map(Segment::tables).collect();
+            let inputs: Vec<Tables<'_>> = merging.iter().map(|segment| segment.tables()).collect();
             let merged = self.cache.create(self.repository, &sources, &inputs)?;
             merging.iter().for_each(|segment| self.cache.remove(segment));
-            self.segments.push(merged);
+            self.segments.push(Arc::new(merged));
         } else {
             self.segments.extend(merging);
         }
@@ -258,18 +263,18 @@ impl Index {
     /// Hashes of the rows of the packs that the index covers: all were in the listing when it was opened, each in its length,
     /// or were written since.
     fn packs(&self) -> impl Iterator<Item = [u8; 32]> {
-        let packs = self.segments.iter().flat_map(segment::packs);
+        let packs = self.segments.iter().flat_map(|segment| segment::packs(segment));
         packs.map(|pack| *blake3::hash(&pack.encode()).as_bytes())
     }
 
     /// The tables of every segment, in the order that [`Location::record`] counts.
     pub(crate) fn tables(&self) -> impl Iterator<Item = Tables<'_>> {
-        self.segments.iter().map(Segment::tables)
+        self.segments.iter().map(|segment| segment.tables())
     }
 
     /// Takes out the packs that no segment of the repository covers, so that a writer can store them in one.
     pub(crate) fn take_unstored(&mut self) -> Vec<Rows> {
-        let unstored: Vec<Segment> =
+        let unstored: Vec<Arc<Segment>> =
             self.segments.extract_if(.., |segment| segment.sources.is_empty()).collect();
         let rows = unstored.iter().map(|segment| {
             self.cache.remove(segment);
@@ -279,9 +284,9 @@ impl Index {
     }
 
     /// The packs that no segment of the repository covers.
-    pub(crate) fn unstored(&self) -> impl Iterator<Item = Rows> {
+    pub(crate) fn unstored(&self) -> Vec<Rows> {
         let unstored = self.segments.iter().filter(|segment| segment.sources.is_empty());
-        unstored.map(|segment| Rows::from_tables(&segment.tables()))
+        unstored.map(|segment| Rows::from_tables(&segment.tables())).collect()
     }
 }
 

@@ -68,7 +68,7 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
 type Model = HashMap<ChunkId, Vec<(PackId, u32, u32, u32)>>;
 
 fn note(model: &mut Model, row: &PackRow, footer: &Footer) {
-    for (offset, _, chunks) in crate::pack::listed(footer) {
+    for (offset, _, chunks) in crate::objects::pack::listed(footer) {
         let mut at = 0;
         for (id, len) in chunks {
             model.entry(*id).or_default().push((row.id, offset, at, *len));
@@ -103,7 +103,8 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             false => Cache::in_memory(),
         };
         let mut random = Random(seed);
-        let mut index = Index { segments: Vec::new(), cache: cache(), repository: REPOSITORY };
+        let mut index =
+            Index { segments: Vec::new(), cache: Arc::new(cache()), repository: REPOSITORY };
         let (mut model, mut known) = (Model::new(), Vec::new());
         for session in 0..30 {
             let mut rows = Rows::default();
@@ -122,8 +123,8 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             assert!(merged <= LOCAL_SEGMENTS_MAX, "{when}: {merged} segments");
             if in_files && random.below(5) == 0 {
                 drop(index);
-                let segments = cache().load(REPOSITORY);
-                index = Index { segments, cache: cache(), repository: REPOSITORY };
+                let segments = cache().load(REPOSITORY).into_iter().map(Arc::new).collect();
+                index = Index { segments, cache: Arc::new(cache()), repository: REPOSITORY };
             }
             if session % 6 == 5 {
                 agree(&index, &model, &mut random, hostile, &when);
@@ -194,7 +195,7 @@ fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
     let mut rows = Rows::default();
     rows.push(row, &footer);
     let cache = Cache::in_directory(dir.path(), REPOSITORY, KEY);
-    let mut index = Index { segments: Vec::new(), cache, repository: REPOSITORY };
+    let mut index = Index { segments: Vec::new(), cache: Arc::new(cache), repository: REPOSITORY };
     index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([3; 32]))).unwrap();
     let name = index.segments[0].name.clone().unwrap();
     let directory = dir.path().join(REPOSITORY.to_string());
@@ -228,7 +229,8 @@ fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong
     let index = |packs: &[(PackRow, Footer)]| {
         let mut rows = Rows::default();
         packs.iter().for_each(|(pack, footer)| rows.push(*pack, footer));
-        let mut index = Index { segments: Vec::new(), cache: cache(), repository: REPOSITORY };
+        let mut index =
+            Index { segments: Vec::new(), cache: Arc::new(cache()), repository: REPOSITORY };
         index.forget();
         index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([1; 32]))).unwrap();
         index

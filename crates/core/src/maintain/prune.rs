@@ -14,11 +14,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use garret_format::archive::Time;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 
-use crate::archive::NamedArchive;
 use crate::error::{Error, Result};
+use crate::objects::archive::NamedArchive;
 
 /// How far clocks of hosts may go before ours: a day, for those that take local time for UTC.
 const CLOCKS_SECS: i64 = 86_400;
@@ -110,12 +110,19 @@ pub struct Decision {
     pub kept: Option<KeptBy>,
 }
 
-/// Decides for each of `archives`, newest first. `now` and the archives' end times are taken in `zone`.
+/// How many seconds local time is ahead of UTC, by the time in seconds since 1970.
+type LocalTime<'a> = &'a dyn Fn(i64) -> i32;
+
+/// Decides for each of `archives`, newest first. What is an hour or a day of `now` and of the archives' end times is said by
+/// `local`: how many seconds the clocks on the wall are ahead of UTC at a time in seconds since 1970.
+///
+/// # Errors
+/// `BadOption` if there is no rule.
 pub fn plan_prune(
     mut archives: Vec<NamedArchive>,
     rules: &KeepRules,
     now: Time,
-    zone: &TimeZone,
+    local: &dyn Fn(i64) -> i32,
 ) -> Result<Vec<Decision>> {
     rules.check()?;
     archives.sort_by(|a, b| age(b).cmp(&age(a)));
@@ -128,7 +135,7 @@ pub fn plan_prune(
     let counted = plan.iter_mut().filter(|decision| decision.kept.is_none());
     let (mut complete, failed): (Vec<&mut Decision>, Vec<&mut Decision>) =
         counted.partition(|decision| decision.archive.archive.is_complete());
-    keep_by_rules(&mut complete, rules, now, zone);
+    keep_by_rules(&mut complete, rules, now, local);
     if let Some(newest) = complete.first_mut()
         && !rules.force
     {
@@ -151,7 +158,7 @@ pub fn plan_prune(
         }
     }
     for series in without.values_mut() {
-        keep_by_rules(series, rules, now, zone);
+        keep_by_rules(series, rules, now, local);
     }
     Ok(plan)
 }
@@ -162,7 +169,12 @@ fn age(archive: &NamedArchive) -> (Time, &str) {
 }
 
 /// Attic's rules over these archives, newest first, and no others.
-fn keep_by_rules(archives: &mut [&mut Decision], rules: &KeepRules, now: Time, zone: &TimeZone) {
+fn keep_by_rules(
+    archives: &mut [&mut Decision],
+    rules: &KeepRules,
+    now: Time,
+    local: LocalTime<'_>,
+) {
     // Newest first, so the young ones are in front.
     for (number, decision) in (1..).zip(archives.iter_mut()) {
         let end = decision.archive.archive.end;
@@ -170,7 +182,7 @@ fn keep_by_rules(archives: &mut [&mut Decision], rules: &KeepRules, now: Time, z
         decision.kept = young.then_some(KeptBy::Rule { rule: "within", number });
     }
     let ends: Vec<Zoned> =
-        archives.iter().map(|decision| local(decision.archive.archive.end, zone)).collect();
+        archives.iter().map(|decision| on_the_wall(decision.archive.archive.end, local)).collect();
     let hour = |time: &Zoned| (time.year(), time.month(), time.day(), time.hour());
     let day = |time: &Zoned| (time.year(), time.month(), time.day(), 0);
     let week = |time: &Zoned| {
@@ -221,7 +233,9 @@ fn is_within(end: Time, now: Time, within_secs: u64) -> bool {
     age_secs < within || (age_secs == within && age_nanos < 0)
 }
 
-fn local(time: Time, zone: &TimeZone) -> Zoned {
+fn on_the_wall(time: Time, local: LocalTime<'_>) -> Zoned {
     let nanos = i32::try_from(time.nanos).unwrap_or(0);
-    Timestamp::new(time.secs, nanos).unwrap_or(Timestamp::MIN).to_zoned(zone.clone())
+    let time = Timestamp::new(time.secs, nanos).unwrap_or(Timestamp::MIN);
+    let ahead = Offset::from_seconds(local(time.as_second())).unwrap_or(Offset::UTC);
+    time.to_zoned(TimeZone::fixed(ahead))
 }

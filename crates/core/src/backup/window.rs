@@ -7,56 +7,16 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use garret_chunker::{PAGE, ZERO_RUN_PAGES};
 use garret_image::{AllocationMap, Extent, Slot, Source, SourceError};
 
+use crate::buffers::{Buffer, BufferPool};
 use crate::limits::WINDOW_LEN;
 
 /// Holes that the scan is told about instead of being given zeros.
 const KNOWN_ZERO_LEN: usize = ZERO_RUN_PAGES * PAGE;
-
-/// Buffers that are used again, so that their pages are not faulted in anew.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
-
-/// Bytes of a window. Goes back to its pool when dropped.
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    bytes: Vec<u8>,
-    len: usize,
-    pool: BufferPool,
-}
-
-impl BufferPool {
-    /// A buffer of `len` bytes of any content.
-    pub(crate) fn get(&self, len: usize) -> Buffer {
-        let mut bytes =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        if bytes.len() < len {
-            bytes.resize(len, 0);
-        }
-        Buffer { bytes, len, pool: self.clone() }
-    }
-}
-
-impl Buffer {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(..self.len).unwrap_or_default()
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
-    }
-}
 
 /// A window that is about to be scanned.
 #[derive(Debug)]
@@ -79,7 +39,7 @@ impl std::fmt::Debug for Load {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Load::Later { offset, len, .. } => write!(f, "Later({offset}, {len})"),
-            Load::Ready(buffer) => write!(f, "Ready({})", buffer.len),
+            Load::Ready(buffer) => write!(f, "Ready({})", buffer.bytes().len()),
         }
     }
 }
@@ -116,10 +76,11 @@ impl Window {
 impl Loaded {
     /// The same, if the source ends `len` bytes behind its start.
     fn clipped(mut self, len: u64) -> Self {
-        let Some(len) = usize::try_from(len).ok().filter(|len| *len < self.buffer.len) else {
+        let Some(len) = usize::try_from(len).ok().filter(|len| *len < self.buffer.bytes().len())
+        else {
             return self;
         };
-        self.buffer.len = len;
+        self.buffer.truncate(len);
         self.last = true;
         self.short = len < self.own;
         self.own = self.own.min(len);
@@ -366,7 +327,7 @@ impl StreamWindows {
         self.ended = len < want;
         let last = self.ended || len as u64 == left;
         let own = if last { len } else { WINDOW_LEN };
-        buffer.len = len;
+        buffer.truncate(len);
         self.ahead = buffer.bytes().get(own..).unwrap_or_default().to_vec();
         self.ahead.extend(ahead);
         self.at += own as u64;

@@ -1,5 +1,7 @@
 //! From bytes to the id of a chunk, and back: bytes that are proven to be the chunk.
 
+use std::sync::OnceLock;
+
 use garret_format::ChunkId;
 
 use crate::keys::{Keys, Purpose};
@@ -29,7 +31,22 @@ impl ChunkHasher {
     pub(crate) fn verify<'a>(&self, id: &ChunkId, bytes: &'a [u8]) -> Option<VerifiedChunk<'a>> {
         (self.hash(bytes) == *id).then_some(VerifiedChunk(bytes))
     }
+
+    /// The same for a chunk that may be asked for again.
+    pub(crate) fn verify_kept<'a>(
+        &self,
+        id: &ChunkId,
+        chunk: &'a KeptChunk,
+        bytes: &'a [u8],
+    ) -> Option<VerifiedChunk<'a>> {
+        let named = chunk.0.get_or_init(|| self.hash(bytes));
+        (*named == *id).then_some(VerifiedChunk(bytes))
+    }
 }
+
+/// The id of a chunk that stays in memory, once it was hashed. Whoever has it must always give the same bytes with it.
+#[derive(Debug, Default)]
+pub(crate) struct KeptChunk(OnceLock<ChunkId>);
 
 /// Bytes whose id was checked. Only [`ChunkHasher::verify`] makes one, and only this can be written to a restore target.
 #[derive(Clone, Copy, Debug)]

@@ -14,16 +14,15 @@ use std::path::Path;
 use garret_format::archive::{Device, Item, ItemKind};
 use garret_image::{At, Kind, Metadata, RawFile, Source, SourceError, lstat};
 
-use crate::archive::{ItemReader, NamedArchive};
 use crate::error::{Error, Result, message};
-use crate::fetch::ChunkReader;
-use crate::file::{Span, StoredFile};
 use crate::limits::{FILE_READ_LEN, total_len};
+use crate::objects::archive::NamedArchive;
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
+use crate::read::chunks::Chunks;
+use crate::read::file::{Span, StoredFile};
 use crate::repository::Repository;
 use crate::select::Selection;
-use crate::store::Key;
 
 use reach::{is_absent, within_reach};
 
@@ -114,71 +113,71 @@ pub fn kind_name(kind: &ItemKind) -> &'static str {
     }
 }
 
-/// Compares what is selected of two archives.
-pub fn diff(
-    repository: &Repository,
-    from: &NamedArchive,
-    to: &NamedArchive,
-    selection: &mut Selection,
-    threads: usize,
-    progress: &dyn Progress,
-) -> Result<DiffReport> {
-    let chunks = ChunkReader::new(repository);
-    repository.settle(&[from, to], selection);
-    let mut both: BTreeMap<Vec<u8>, (Option<Item>, Option<Item>)> = BTreeMap::new();
-    items(&chunks, from, selection, |path, item| both.entry(path).or_default().0 = Some(item))?;
-    items(&chunks, to, selection, |path, item| both.entry(path).or_default().1 = Some(item))?;
-    let len = |(one, two): &(Option<Item>, Option<Item>)| match (one, two) {
-        (Some(one), Some(two)) if !is_same_content(one, two) => one.size.min(two.size),
-        _ => 0,
-    };
-    progress.begin(Phase::Compare, Some(total_len(both.values().map(len))));
-    let comparer = Comparer { repository, threads, progress };
-    let mut report = DiffReport { path_count: both.len() as u64, ..DiffReport::default() };
-    for (path, sides) in both {
-        let difference = match &sides {
-            (Some(one), None) => Ok(Some(Difference::Removed { len: one.size })),
-            (None, Some(two)) => Ok(Some(Difference::Added { len: two.size })),
-            (Some(one), Some(two)) => comparer.items(one, two),
-            (None, None) => Ok(None),
+impl Repository {
+    /// Compares what is selected of two archives.
+    pub fn diff(
+        &self,
+        from: &NamedArchive,
+        to: &NamedArchive,
+        selection: &mut Selection,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<DiffReport> {
+        self.settle(&[from, to], selection);
+        let mut both: BTreeMap<Vec<u8>, (Option<Item>, Option<Item>)> = BTreeMap::new();
+        items(self, from, selection, |path, item| both.entry(path).or_default().0 = Some(item))?;
+        items(self, to, selection, |path, item| both.entry(path).or_default().1 = Some(item))?;
+        let len = |(one, two): &(Option<Item>, Option<Item>)| match (one, two) {
+            (Some(one), Some(two)) if !is_same_content(one, two) => one.size.min(two.size),
+            _ => 0,
         };
-        report.note(path, difference, progress);
+        progress.begin(Phase::Compare, Some(total_len(both.values().map(len))));
+        let comparer = Comparer { chunks: self.chunks(), threads, progress };
+        let mut report = DiffReport { path_count: both.len() as u64, ..DiffReport::default() };
+        for (path, sides) in both {
+            let difference = match &sides {
+                (Some(one), None) => Ok(Some(Difference::Removed { len: one.size })),
+                (None, Some(two)) => Ok(Some(Difference::Added { len: two.size })),
+                (Some(one), Some(two)) => comparer.items(one, two),
+                (None, None) => Ok(None),
+            };
+            report.note(path, difference, progress);
+        }
+        progress.end();
+        report.unmatched = selection.unmatched();
+        Ok(report)
     }
-    progress.end();
-    report.unmatched = selection.unmatched();
-    Ok(report)
-}
 
-/// Compares what is selected of an archive with the files below `base`, where they would be restored. What is only on the
-/// disk is not looked for. Where the archive has a file or a directory, a link on the disk stands for what is behind it.
-pub fn compare(
-    repository: &Repository,
-    archive: &NamedArchive,
-    base: &Path,
-    selection: &mut Selection,
-    threads: usize,
-    progress: &dyn Progress,
-) -> Result<DiffReport> {
-    let chunks = ChunkReader::new(repository);
-    repository.settle(&[archive], selection);
-    let mut found = Vec::new();
-    items(&chunks, archive, selection, |_, item| found.push(item))?;
-    found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let is_file = |item: &&Item| matches!(item.kind, ItemKind::File(_));
-    let total = total_len(found.iter().filter(is_file).map(|item| item.size));
-    progress.begin(Phase::Compare, Some(total));
-    let comparer = Comparer { repository, threads, progress };
-    let mut report = DiffReport { path_count: found.len() as u64, ..DiffReport::default() };
-    for item in found {
-        let difference = within_reach(base, &item.path).and_then(|place| match place {
-            Some((path, _directory)) => comparer.with_disk(&item, &path),
-            None => Ok(Some(Difference::Removed { len: item.size })),
-        });
-        report.note(item.path, difference, progress);
+    /// Compares what is selected of an archive with the files below `base`, where they would be restored. What is only on the
+    /// disk is not looked for. Where the archive has a file or a directory, a link on the disk stands for what is behind it.
+    pub fn compare(
+        &self,
+        archive: &NamedArchive,
+        base: &Path,
+        selection: &mut Selection,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<DiffReport> {
+        self.settle(&[archive], selection);
+        let mut found = Vec::new();
+        items(self, archive, selection, |_, item| found.push(item))?;
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let is_file = |item: &&Item| matches!(item.kind, ItemKind::File(_));
+        let total = total_len(found.iter().filter(is_file).map(|item| item.size));
+        progress.begin(Phase::Compare, Some(total));
+        let comparer = Comparer { chunks: self.chunks(), threads, progress };
+        let mut report = DiffReport { path_count: found.len() as u64, ..DiffReport::default() };
+        for item in found {
+            let difference = within_reach(base, &item.path).and_then(|place| match place {
+                Some((path, _directory)) => comparer.with_disk(&item, &path),
+                None => Ok(Some(Difference::Removed { len: item.size })),
+            });
+            report.note(item.path, difference, progress);
+        }
+        progress.end();
+        report.unmatched = selection.unmatched();
+        Ok(report)
     }
-    progress.end();
-    report.unmatched = selection.unmatched();
-    Ok(report)
 }
 
 impl DiffReport {
@@ -202,14 +201,13 @@ impl DiffReport {
 
 /// Gives the items of an archive that are selected.
 fn items(
-    chunks: &ChunkReader<'_>,
+    repository: &Repository,
     archive: &NamedArchive,
     selection: &mut Selection,
     mut take: impl FnMut(Vec<u8>, Item),
 ) -> Result<()> {
-    let object = Key::Archive(archive.name.clone()).to_string();
     let mut linked: HashMap<Vec<u8>, Item> = HashMap::new();
-    for item in ItemReader::new(chunks, &archive.archive, &object) {
+    for item in repository.items(archive) {
         let item = item?;
         if item.linked {
             linked.insert(item.path.clone(), item.clone());
@@ -243,7 +241,7 @@ type Unlike<'f> = dyn Fn(Range<u64>) -> Result<Vec<Range<u64>>> + Sync + 'f;
 
 /// Compares two things.
 struct Comparer<'a> {
-    repository: &'a Repository,
+    chunks: Chunks,
     threads: usize,
     progress: &'a dyn Progress,
 }
@@ -253,7 +251,7 @@ impl Comparer<'_> {
         match (&one.kind, &two.kind) {
             (ItemKind::Symlink(from), ItemKind::Symlink(to)) => Ok(other_target(from, to)),
             (ItemKind::File(_), ItemKind::File(_)) if !is_same_content(one, two) => {
-                let open = |item| StoredFile::open(self.repository, item);
+                let open = |item| StoredFile::open(&self.chunks, item);
                 let (Some(one), Some(two)) = (open(one)?, open(two)?) else { return Ok(None) };
                 self.contents(&one, &two, &|window| other_spans(&one, &two, window))
             }
@@ -279,7 +277,7 @@ impl Comparer<'_> {
                 Ok(other_target(from, &At::path(path).read_link()?))
             }
             (ItemKind::File(_), Kind::Regular | Kind::Block) => {
-                let Some(stored) = StoredFile::open(self.repository, item)? else {
+                let Some(stored) = StoredFile::open(&self.chunks, item)? else {
                     return Ok(None);
                 };
                 let file = RawFile::open(path, true)?;
@@ -337,12 +335,8 @@ impl Comparer<'_> {
 }
 
 /// Where two stored files are made of different parts of chunks. Where neither has any, both are zero.
-fn other_spans(
-    one: &StoredFile<'_>,
-    two: &StoredFile<'_>,
-    window: Range<u64>,
-) -> Result<Vec<Range<u64>>> {
-    let spans = |file: &StoredFile<'_>| -> Result<BTreeSet<Span>> {
+fn other_spans(one: &StoredFile, two: &StoredFile, window: Range<u64>) -> Result<Vec<Range<u64>>> {
+    let spans = |file: &StoredFile| -> Result<BTreeSet<Span>> {
         // A window is no longer than FILE_READ_LEN.
         let len = (window.end - window.start) as usize;
         Ok(file.spans(len, window.start)?.into_iter().collect())
@@ -361,11 +355,7 @@ fn other_spans(
 }
 
 /// The whole window, unless it lies in a hole on the disk and in the archive.
-fn not_holes(
-    stored: &StoredFile<'_>,
-    file: &RawFile,
-    window: Range<u64>,
-) -> Result<Vec<Range<u64>>> {
+fn not_holes(stored: &StoredFile, file: &RawFile, window: Range<u64>) -> Result<Vec<Range<u64>>> {
     let len = window.end - window.start;
     let extent = file.extent_at(window.start)?;
     let is_hole = extent.is_hole() && extent.len() >= len;

@@ -2,48 +2,47 @@
 //!
 //! Recipe nodes shared by several recipes are read once: a node that is marked has been descended into.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use garret_format::ChunkId;
-use garret_format::archive::{Archive, Item, ItemKind};
+use garret_format::archive::{Item, ItemKind};
 use garret_format::recipe::{Entry, Node, Recipe};
 
-use crate::archive::{ItemReader, NamedArchive};
 use crate::error::Result;
-use crate::fetch::ChunkReader;
-use crate::index::Location;
-use crate::recipe::read_child;
-use crate::store::Key;
+use crate::objects::archive::NamedArchive;
+use crate::objects::index::{Index, Location};
+use crate::objects::items::ItemReader;
+use crate::objects::recipe::read_child;
+use crate::read::chunks::Chunks;
 
-/// The marks.
+/// The marks. Any number of threads sets them.
 pub(crate) struct Marks {
     /// Per segment of the index, a bit per record.
-    bits: Vec<Vec<u64>>,
+    bits: Vec<Box<[AtomicU64]>>,
 }
 
 impl Marks {
-    /// No marks on the index of `chunks`' repository, which must not change while they are used.
-    pub(crate) fn new(chunks: &ChunkReader<'_>) -> Self {
-        let words = |count: u64| vec![0; count.div_ceil(64) as usize];
-        let tables = chunks.repository.index.tables();
-        Marks { bits: tables.map(|tables| words(tables.counts().chunks)).collect() }
+    /// No marks on this index.
+    pub(crate) fn new(index: &Index) -> Self {
+        let words = |count: u64| (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Marks { bits: index.tables().map(|tables| words(tables.counts().chunks)).collect() }
     }
 
-    /// Marks a record; whether it was not marked before.
-    pub(crate) fn set(&mut self, (segment, place): (usize, u64)) -> bool {
-        let Some(word) =
-            self.bits.get_mut(segment).and_then(|words| words.get_mut((place / 64) as usize))
-        else {
-            return false;
-        };
-        let bit = 1 << (place % 64);
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
+    fn word(&self, (segment, place): (usize, u64)) -> Option<(&AtomicU64, u64)> {
+        let word = self.bits.get(segment)?.get(usize::try_from(place / 64).ok()?)?;
+        Some((word, 1 << (place % 64)))
     }
 
-    /// Whether a record is marked: the index segment and the place in it.
-    pub(crate) fn is_set(&self, (segment, place): (usize, u64)) -> bool {
-        let word = self.bits.get(segment).and_then(|words| words.get((place / 64) as usize));
-        word.is_some_and(|word| word & (1 << (place % 64)) != 0)
+    /// Marks a record, by the index segment and the place in it; whether it was not marked before.
+    pub(crate) fn set(&self, record: (usize, u64)) -> bool {
+        // Each bit stands for itself: nothing else is read because of one.
+        let set = |(word, bit): (&AtomicU64, u64)| word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+        self.word(record).is_some_and(set)
+    }
+
+    /// Whether a record is marked.
+    pub(crate) fn is_set(&self, record: (usize, u64)) -> bool {
+        self.word(record).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 }
 
@@ -56,36 +55,35 @@ pub(crate) trait Visitor {
 /// Marks everything that an archive needs. A data chunk that is nowhere is told to the visitor and passed over; a part of
 /// the archive's own structure that cannot be read is an error, because what lies behind it cannot be known.
 pub(crate) fn mark_archive(
-    chunks: &ChunkReader<'_>,
-    named: &NamedArchive,
-    marks: &mut Marks,
+    chunks: &Chunks,
+    archive: &NamedArchive,
+    marks: &Marks,
     visitor: &mut dyn Visitor,
 ) -> Result<()> {
-    let object = Key::Archive(named.name.clone()).to_string();
-    let archive: &Archive = &named.archive;
+    let object = archive.object();
     let mut marker = Marker { chunks, marks, visitor };
-    marker.recipe(&archive.items, &[], &object)?;
-    ItemReader::new(chunks, archive, &object).try_for_each(|item| marker.item(&item?, &object))
+    marker.recipe(&archive.archive.items, &[], &object)?;
+    ItemReader::new(chunks, archive).try_for_each(|item| marker.item(&item?, &object))
 }
 
 /// Marks everything that restoring an item needs, as [`mark_archive`] does; `object` names the archive in errors.
 pub(crate) fn mark_item(
-    chunks: &ChunkReader<'_>,
+    chunks: &Chunks,
     item: &Item,
     object: &str,
-    marks: &mut Marks,
+    marks: &Marks,
     visitor: &mut dyn Visitor,
 ) -> Result<()> {
     Marker { chunks, marks, visitor }.item(item, object)
 }
 
-struct Marker<'m, 'c> {
-    chunks: &'m ChunkReader<'c>,
-    marks: &'m mut Marks,
+struct Marker<'m> {
+    chunks: &'m Chunks,
+    marks: &'m Marks,
     visitor: &'m mut dyn Visitor,
 }
 
-impl Marker<'_, '_> {
+impl Marker<'_> {
     fn item(&mut self, item: &Item, object: &str) -> Result<()> {
         let ItemKind::File(content) = &item.kind else { return Ok(()) };
         let name = format!("{object}: {}", String::from_utf8_lossy(&item.path));
@@ -106,7 +104,7 @@ impl Marker<'_, '_> {
                 Node::Inner { level, children } => {
                     for child in children {
                         if self.chunk(&child.id, path) {
-                            open.push(read_child(self.chunks, level, &child, needed_by)?);
+                            open.push(read_child(&self.chunks, level, &child, needed_by)?);
                         }
                     }
                 }
@@ -117,7 +115,7 @@ impl Marker<'_, '_> {
 
     /// Marks a chunk; whether it was not marked before. One that is nowhere counts as new, so that reading it fails.
     fn chunk(&mut self, id: &ChunkId, path: &[u8]) -> bool {
-        let location = self.chunks.repository.index.find(id);
+        let location = self.chunks.index().find(id);
         self.visitor.chunk(path, id, location.as_ref());
         location.is_none_or(|location| self.marks.set(location.record))
     }

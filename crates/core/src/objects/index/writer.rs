@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
 use garret_format::pack::Footer;
 
-use crate::pack::listed;
+use crate::objects::pack::listed;
 
 /// The rows of one segment, in memory.
 #[derive(Clone, Debug, Default)]

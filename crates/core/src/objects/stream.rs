@@ -2,6 +2,7 @@
 //! listed in a recipe. They are small next to images, so this is the serial program.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use garret_chunker::{Cutter, Piece, Segment, Stitcher};
 use garret_format::ChunkId;
@@ -9,10 +10,8 @@ use garret_format::archive::{INLINE_LEN_MAX, Side};
 use garret_format::recipe::{CutterKind, Entry, Recipe};
 
 use crate::error::{Error, Result};
-use crate::fetch::ChunkReader;
 use crate::limits::{REPEATED_LEN_MAX, REPEATED_TIMES_MAX, SIDE_LEN_MAX};
-use crate::recipe::{RecipeReader, RecipeWriter};
-use crate::write::ChunkWriter;
+use crate::objects::recipe::{NodeSource, NodeStore, RecipeReader, RecipeWriter};
 
 /// Bytes cut at a time; a multiple of the page.
 const SEGMENT_LEN: usize = 1 << 20;
@@ -66,21 +65,21 @@ impl<'c> StreamWriter<'c> {
         StreamWriter { repetition: Some(Repetition::default()), ..Self::new(cutter) }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8], writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
+    pub(crate) fn push(&mut self, bytes: &[u8], nodes: &mut dyn NodeStore) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
         while self.buffer.len() >= SEGMENT_LEN + self.cutter.lookahead() {
-            self.cut(SEGMENT_LEN, false, writer)?;
+            self.cut(SEGMENT_LEN, false, nodes)?;
         }
         Ok(())
     }
 
-    pub(crate) fn finish(mut self, writer: &mut ChunkWriter<'_, '_>) -> Result<Recipe> {
-        self.cut(self.buffer.len(), true, writer)?;
-        self.recipe.finish(writer)
+    pub(crate) fn finish(mut self, nodes: &mut dyn NodeStore) -> Result<Recipe> {
+        self.cut(self.buffer.len(), true, nodes)?;
+        self.recipe.finish(nodes)
     }
 
     /// Stores the pieces that start in the first `own` bytes of the buffer, and drops those bytes.
-    fn cut(&mut self, own: usize, last: bool, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
+    fn cut(&mut self, own: usize, last: bool, nodes: &mut dyn NodeStore) -> Result<()> {
         let segment = Segment { bytes: &self.buffer, own, last, known_zero: &[] };
         let scan = self.cutter.scan(&segment);
         self.pieces.clear();
@@ -88,13 +87,13 @@ impl<'c> StreamWriter<'c> {
         for piece in &self.pieces {
             let (id, len) = match *piece {
                 Piece::Zero(len) => {
-                    self.recipe.zero(len, writer)?;
+                    self.recipe.zero(len, nodes)?;
                     (None, len as usize)
                 }
                 Piece::Chunk(len) => {
                     let chunk = self.buffer.get(at..at + len).unwrap_or_default();
-                    let id = writer.admit_node(chunk)?;
-                    self.recipe.chunk(id, len as u32, writer)?;
+                    let id = nodes.store_node(chunk)?;
+                    self.recipe.chunk(id, len as u32, nodes)?;
                     (Some(id), len)
                 }
             };
@@ -113,18 +112,18 @@ impl<'c> StreamWriter<'c> {
 pub(crate) fn store_side(
     bytes: Vec<u8>,
     cutter: &Cutter,
-    writer: &mut ChunkWriter<'_, '_>,
+    nodes: &mut dyn NodeStore,
 ) -> Result<Side> {
     if bytes.len() <= INLINE_LEN_MAX {
         return Ok(Side::Inline(bytes));
     }
     let mut stream = StreamWriter::new(cutter);
-    stream.push(&bytes, writer)?;
-    Ok(Side::Stream(stream.finish(writer)?))
+    stream.push(&bytes, nodes)?;
+    Ok(Side::Stream(stream.finish(nodes)?))
 }
 
 /// Reads a byte string stored beside an item.
-pub(crate) fn read_side(side: &Side, chunks: &ChunkReader<'_>, needed_by: &str) -> Result<Vec<u8>> {
+pub(crate) fn read_side(side: &Side, nodes: &impl NodeSource, needed_by: &str) -> Result<Vec<u8>> {
     match side {
         Side::Inline(bytes) => Ok(bytes.clone()),
         Side::Stream(recipe) if recipe.len() > SIDE_LEN_MAX => Err(Error::Corrupt {
@@ -133,7 +132,7 @@ pub(crate) fn read_side(side: &Side, chunks: &ChunkReader<'_>, needed_by: &str) 
             what: "its layout or allocation map is too long".to_owned(),
         }),
         Side::Stream(recipe) => {
-            let mut reader = StreamReader::new(chunks, recipe, needed_by);
+            let mut reader = StreamReader::new(nodes, recipe, needed_by);
             let mut bytes = Vec::new();
             while let Some(part) = reader.next().transpose()? {
                 bytes.extend_from_slice(&part);
@@ -147,34 +146,28 @@ pub(crate) fn read_side(side: &Side, chunks: &ChunkReader<'_>, needed_by: &str) 
 const ZEROS_MAX: u64 = 1 << 20;
 
 /// Reads a stream from its start, part by part.
-pub(crate) struct StreamReader<'a> {
-    entries: RecipeReader<'a>,
-    chunks: &'a ChunkReader<'a>,
-    needed_by: &'a str,
+pub(crate) struct StreamReader<N> {
+    entries: RecipeReader<N>,
     zeros: u64,
     /// Of a stream that must not repeat itself for ever.
     repetition: Option<Repetition>,
 }
 
-impl<'a> StreamReader<'a> {
-    pub(crate) fn new(chunks: &'a ChunkReader<'a>, recipe: &Recipe, needed_by: &'a str) -> Self {
-        StreamReader {
-            entries: RecipeReader::new(chunks, recipe, needed_by),
-            chunks,
-            needed_by,
-            zeros: 0,
-            repetition: None,
-        }
+impl<N: NodeSource> StreamReader<N> {
+    pub(crate) fn new(nodes: N, recipe: &Recipe, needed_by: impl Into<Arc<str>>) -> Self {
+        let entries = RecipeReader::new(nodes, recipe, needed_by);
+        StreamReader { entries, zeros: 0, repetition: None }
     }
 
     /// An item stream: refused where it repeats itself beyond its bounds.
-    pub(crate) fn of_items(
-        chunks: &'a ChunkReader<'a>,
-        recipe: &Recipe,
-        needed_by: &'a str,
-    ) -> Self {
+    pub(crate) fn of_items(nodes: N, recipe: &Recipe, needed_by: impl Into<Arc<str>>) -> Self {
         let repetition = Some(Repetition::default());
-        StreamReader { repetition, ..Self::new(chunks, recipe, needed_by) }
+        StreamReader { repetition, ..Self::new(nodes, recipe, needed_by) }
+    }
+
+    /// What errors call it.
+    pub(crate) fn needed_by(&self) -> Arc<str> {
+        self.entries.needed_by.clone()
     }
 
     fn check(&mut self, entry: &Entry) -> Result<()> {
@@ -186,7 +179,7 @@ impl<'a> StreamReader<'a> {
         match repetition.admits(id, entry.len()) {
             true => Ok(()),
             false => Err(Error::Corrupt {
-                object: self.needed_by.to_owned(),
+                object: self.needed_by().to_string(),
                 offset: 0,
                 what: "its list of files repeats itself without end".to_owned(),
             }),
@@ -194,14 +187,16 @@ impl<'a> StreamReader<'a> {
     }
 }
 
-impl Iterator for StreamReader<'_> {
+impl<N: NodeSource> Iterator for StreamReader<N> {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Result<Vec<u8>>> {
         if self.zeros == 0 {
             let entry = self.entries.next()?;
             match entry.and_then(|entry| self.check(&entry).map(|()| entry)) {
-                Ok(Entry::Chunk { id, .. }) => return Some(self.chunks.fetch(&id, self.needed_by)),
+                Ok(Entry::Chunk { id, .. }) => {
+                    return Some(self.entries.nodes.read_node(&id, &self.needed_by()));
+                }
                 Ok(Entry::Zero { len }) => self.zeros = len,
                 Err(error) => return Some(Err(error)),
             }

@@ -11,6 +11,7 @@ use garret_format::pack::{Codec, Frame, GROUP_CHUNKS_MAX, decode_body, encode_le
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::{Error, Result};
+use crate::keys::chunk::{ChunkHasher, KeptChunk, VerifiedChunk};
 
 /// How new groups are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,15 @@ impl Default for Compression {
 }
 
 impl Compression {
+    /// As a group was compressed: its level is not recorded.
+    pub(crate) fn like(codec: Codec) -> Self {
+        match codec {
+            Codec::None => Compression::None,
+            Codec::Lz4 => Compression::Lz4,
+            Codec::Zstd => Compression::default(),
+        }
+    }
+
     /// The levels of zstd that make sense here.
     pub const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = -7..=22;
 }
@@ -173,11 +183,19 @@ fn failed(source: io::Error) -> Error {
     Error::System { what: "compressing a group", source }
 }
 
-/// The chunks of an opened group. Their ids are not checked yet.
+/// The chunks of an opened group. Each is checked against its id when it is asked for, and hashed once.
 #[derive(Debug)]
 pub(crate) struct OpenGroup {
-    lens: Vec<u32>,
     bytes: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+/// Where a chunk lies in its group.
+#[derive(Debug)]
+struct Part {
+    start: u32,
+    len: u32,
+    name: KeptChunk,
 }
 
 impl OpenGroup {
@@ -193,32 +211,49 @@ impl OpenGroup {
                 .map_err(|error| format!("the lz4 block does not decompress: {error}"))?,
         };
         let len = bytes.len();
-        match len == plain_len {
-            true => Ok(OpenGroup { lens, bytes }),
-            false => Err(format!("the group has {len} bytes and should have {plain_len}")),
+        if len != plain_len {
+            return Err(format!("the group has {len} bytes and should have {plain_len}"));
         }
+        let parts = lens.iter().scan(0u32, |at, len| {
+            let start = *at;
+            *at = at.saturating_add(*len);
+            Some(Part { start, len: *len, name: KeptChunk::default() })
+        });
+        Ok(OpenGroup { parts: parts.collect(), bytes })
     }
 
-    /// The bytes at a place that an index gives.
-    pub(crate) fn slice(&self, offset: u32, len: u32) -> Option<&[u8]> {
-        let start = offset as usize;
-        self.bytes.get(start..start.checked_add(len as usize)?)
+    /// The chunk `id` at a place that an index gives: where it starts, and its length, in bytes. `None` if it is not there.
+    pub(crate) fn verified(
+        &self,
+        hasher: &ChunkHasher,
+        (start, len): (u32, u32),
+        id: &ChunkId,
+    ) -> Option<VerifiedChunk<'_>> {
+        let place = self.parts.binary_search_by_key(&start, |part| part.start).ok()?;
+        let part = self.parts.get(place).filter(|part| part.len == len)?;
+        hasher.verify_kept(id, &part.name, self.bytes_of(part)?)
     }
 
-    /// The group's chunks in order.
+    /// The group's chunks in order. Nothing says yet that they are what they should be.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.bytes.as_slice();
-        self.lens.iter().map_while(move |len| {
-            let (chunk, after) = rest.split_at_checked(*len as usize)?;
-            rest = after;
-            Some(chunk)
-        })
+        self.parts.iter().map_while(|part| self.bytes_of(part))
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn weight(&self) -> u64 {
+        (self.bytes.capacity() + self.parts.capacity() * size_of::<Part>()) as u64
+    }
+
+    fn bytes_of(&self, part: &Part) -> Option<&[u8]> {
+        let start = part.start as usize;
+        self.bytes.get(start..start.checked_add(part.len as usize)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Keys;
 
     fn group(parts: &[&[u8]]) -> Group {
         let mut builder = GroupBuilder::new(1 << 20);
@@ -235,8 +270,16 @@ mod tests {
             let compressed = group(&parts).compress(compression).unwrap();
             let open = OpenGroup::decompress(&compressed.frame, &compressed.body).unwrap();
             assert_eq!(open.chunks().collect::<Vec<_>>(), parts);
-            assert_eq!(open.slice(5000, 9), Some(&b"some text"[..]));
-            assert_eq!(open.slice(5000, 5000), None);
+            let hasher = ChunkHasher::new(&Keys::none());
+            let id = hasher.hash(parts[1]);
+            for _ in 0..2 {
+                let found =
+                    |place, id| open.verified(&hasher, place, id).map(|chunk| chunk.bytes());
+                assert_eq!(found((5000, parts[1].len() as u32), &id), Some(parts[1]));
+                assert_eq!(found((5000, 9), &id), None, "part of a chunk");
+                assert_eq!(found((0, 5000), &id), None, "another chunk");
+                assert_eq!(found((9_999_999, 9), &id), None);
+            }
         }
     }
 

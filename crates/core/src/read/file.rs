@@ -14,25 +14,29 @@ use garret_format::recipe::{Entry, Recipe};
 use garret_format::{ChunkId, PackId};
 use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
 
-use crate::chunk::VerifiedChunk;
 use crate::error::{Error, Result, message};
-use crate::fetch::{ChunkReader, locate, verified, wrong_chunk};
-use crate::index::Location;
+use crate::objects::index::Location;
+use crate::objects::recipe::{NodeSource, RecipeReader};
+use crate::objects::stream::read_side;
 use crate::progress::Problem;
-use crate::recipe::RecipeReader;
-use crate::repository::Repository;
-use crate::stream::read_side;
+use crate::read::chunks::{Chunks, wrong_chunk};
+use crate::read::groups::Ahead;
 
-/// The file. May be read from any number of threads.
-pub struct StoredFile<'a> {
-    name: String,
+/// The file. May be read from any number of threads, and outlives the session that it came from.
+#[derive(Clone)]
+pub struct StoredFile {
+    name: Arc<str>,
     len: u64,
-    recipe: Recipe,
+    recipe: Arc<Recipe>,
     /// How the file is divided; `None` if its stream is the file.
     order: Option<FileOrder>,
-    /// For recipes, and for contents: large reads of the one shall not throw out the other.
-    nodes: ChunkReader<'a>,
-    chunks: ChunkReader<'a>,
+    chunks: Chunks,
+}
+
+impl std::fmt::Debug for StoredFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredFile").field("name", &self.name).field("len", &self.len).finish()
+    }
 }
 
 /// Part of a chunk, and where in a stretch of the file it lies.
@@ -50,20 +54,25 @@ pub(crate) struct Span {
 /// Spans, and where their chunks are, all in the group that stands first.
 type InGroup = (Location, Vec<(Location, Span)>);
 
-impl<'a> StoredFile<'a> {
+/// What a stretch of a file is made of, and what of that was read ahead.
+pub(crate) struct Stretch {
+    file: StoredFile,
+    groups: Vec<InGroup>,
+    ahead: Ahead,
+}
+
+impl StoredFile {
     /// The file that `item` describes. `None` if it is not a file.
-    pub fn open(repository: &'a Repository, item: &Item) -> Result<Option<Self>> {
+    pub(crate) fn open(chunks: &Chunks, item: &Item) -> Result<Option<Self>> {
         let ItemKind::File(content) = &item.kind else { return Ok(None) };
         let name = String::from_utf8_lossy(&item.path).into_owned();
-        let nodes = ChunkReader::new(repository);
-        let order = read_layout(content, item.size, &nodes, &name)?;
+        let order = read_layout(content, item.size, chunks, &name)?;
         Ok(Some(StoredFile {
-            name,
+            name: name.into(),
             len: item.size,
-            recipe: content.recipe.clone(),
+            recipe: Arc::new(content.recipe.clone()),
             order: order.map(|layout| FileOrder::new(Arc::new(layout))),
-            nodes,
-            chunks: ChunkReader::new(repository),
+            chunks: chunks.clone(),
         }))
     }
 
@@ -73,34 +82,26 @@ impl<'a> StoredFile<'a> {
     }
 
     /// Fills `buf` with the bytes from `offset` on, zeros behind the end of the file.
+    ///
+    /// # Errors
+    /// Damage of what was asked for, and a repository that cannot be read.
     pub fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        buf.fill(0);
-        for (location, spans) in self.by_group(self.spans(buf.len(), offset)?)? {
-            let group = self.chunks.group(&location)?;
-            // Parts of one chunk are neighbours: its id is checked once for all of them.
-            let mut known: Option<(ChunkId, VerifiedChunk<'_>)> = None;
-            for (location, span) in spans {
-                let chunk = match known {
-                    Some((id, chunk)) if id == span.id => chunk,
-                    _ => verified(self.chunks.repository, &group, &location, &span.id)?,
-                };
-                known = Some((span.id, chunk));
-                let from = chunk.bytes().get(span.skip..).and_then(|rest| rest.get(..span.len));
-                let to = buf.get_mut(span.to..).and_then(|rest| rest.get_mut(..span.len));
-                let (Some(from), Some(to)) = (from, to) else {
-                    return Err(wrong_chunk(&location, &span.id));
-                };
-                to.copy_from_slice(from);
-            }
-        }
-        Ok(())
+        self.stretch(buf.len(), offset)?.read(buf)
+    }
+
+    /// What [`read`](Self::read) does before it has anything to compute: it waits for the store, and nothing else.
+    pub(crate) fn stretch(&self, len: usize, offset: u64) -> Result<Stretch> {
+        let groups = self.by_group(self.spans(len, offset)?)?;
+        let places = groups.iter().map(|(location, _)| (location.pack, location.group));
+        let ahead = self.chunks.groups().ahead(places);
+        Ok(Stretch { file: self.clone(), groups, ahead })
     }
 
     /// What `len` bytes from `offset` on are made of, in the order of the stream; zeros where there is no span. Reads recipes
     /// only.
     pub(crate) fn spans(&self, len: usize, offset: u64) -> Result<Vec<Span>> {
         let mut spans = Vec::new();
-        let mut entries = RecipeReader::new(&self.nodes, &self.recipe, &self.name);
+        let mut entries = RecipeReader::new(&self.chunks, &self.recipe, self.name.clone());
         for piece in self.pieces(len, offset) {
             let end = piece.offset + piece.len;
             let mut at = piece.offset;
@@ -119,12 +120,18 @@ impl<'a> StoredFile<'a> {
         Ok(spans)
     }
 
+    /// The error of a read as that of a source.
+    pub(crate) fn failed(&self, error: &Error) -> SourceError {
+        let error = std::io::Error::other(message(error));
+        SourceError::new(Path::new(&*self.name), "read", error)
+    }
+
     /// The spans by the group they are in, in the order in which the stream first needs the groups.
     fn by_group(&self, spans: Vec<Span>) -> Result<Vec<InGroup>> {
         let mut groups: Vec<InGroup> = Vec::new();
         let mut known: HashMap<(PackId, u32), usize> = HashMap::new();
         for span in spans {
-            let location = locate(self.chunks.repository, &span.id, &self.name)?;
+            let location = self.chunks.locate(&span.id, &self.name)?;
             if location.len != span.chunk_len {
                 return Err(wrong_chunk(&location, &span.id));
             }
@@ -162,7 +169,28 @@ impl<'a> StoredFile<'a> {
     }
 }
 
-impl Source for StoredFile<'_> {
+impl Stretch {
+    /// Fills `buf` with the bytes of the stretch; it is as long as was said.
+    pub(crate) fn read(self, buf: &mut [u8]) -> Result<()> {
+        buf.fill(0);
+        let chunks = &self.file.chunks;
+        for (location, spans) in &self.groups {
+            let group = chunks.groups().get_ahead(&location.pack, &location.group, &self.ahead)?;
+            for (location, span) in spans {
+                let chunk = chunks.verified(&group, location, &span.id)?;
+                let from = chunk.bytes().get(span.skip..).and_then(|rest| rest.get(..span.len));
+                let to = buf.get_mut(span.to..).and_then(|rest| rest.get_mut(..span.len));
+                let (Some(from), Some(to)) = (from, to) else {
+                    return Err(wrong_chunk(location, &span.id));
+                };
+                to.copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for StoredFile {
     fn len(&self) -> u64 {
         self.len
     }
@@ -173,9 +201,7 @@ impl Source for StoredFile<'_> {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
-        self.read(buf, offset).map_err(|error| {
-            SourceError::new(Path::new(&self.name), "read", std::io::Error::other(message(&error)))
-        })
+        self.read(buf, offset).map_err(|error| self.failed(&error))
     }
 
     fn changed(&self) -> Result<bool, SourceError> {
@@ -206,14 +232,14 @@ pub(crate) fn in_words(ranges: &[Range<u64>]) -> String {
 pub(crate) fn read_layout(
     content: &Content,
     len: u64,
-    chunks: &ChunkReader<'_>,
+    nodes: &impl NodeSource,
     needed_by: &str,
 ) -> Result<Option<Layout>> {
     if content.layout.is_empty() {
         return Ok(None);
     }
     let corrupt = |what: String| Error::Corrupt { object: needed_by.to_owned(), offset: 0, what };
-    let bytes = read_side(&content.layout, chunks, needed_by)?;
+    let bytes = read_side(&content.layout, nodes, needed_by)?;
     let layout = Layout::decode(&bytes, len).map_err(|error| corrupt(format!("its {error}")))?;
     match layout.stream_len() == content.recipe.len() {
         true => Ok(Some(layout)),
@@ -228,12 +254,18 @@ mod tests {
     use garret_image::Lens;
 
     use super::*;
-    use crate::recipe::tests::repository;
+
+    /// Has no chunks.
+    struct Nothing;
+
+    impl NodeSource for Nothing {
+        fn read_node(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>> {
+            Err(Error::MissingChunk { id: *id, needed_by: needed_by.to_owned() })
+        }
+    }
 
     #[test]
     fn a_layout_of_another_stream_or_file_is_corrupt() {
-        let repository = repository(std::iter::empty());
-        let chunks = ChunkReader::new(&repository);
         let run = Piece { offset: 3000, file_offset: 100, len: 5000 };
         let layout = Layout::new(Lens { file: 9000, guest: 20_000 }, [run]).unwrap();
         assert_eq!(layout.stream_len(), 24_000);
@@ -243,7 +275,7 @@ mod tests {
             let allocation = Side::Inline(Vec::new());
             let layout = Side::Inline(bytes);
             let content = Content { recipe, layout, allocation, unreadable: Vec::new() };
-            read_layout(&content, file_len, &chunks, "vm")
+            read_layout(&content, file_len, &Nothing, "vm")
         };
         let stored = layout.encode();
         assert_eq!(read(stored.clone(), 24_000, 9000).unwrap(), Some(layout));

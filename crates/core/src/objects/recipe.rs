@@ -4,20 +4,32 @@
 //! agree over a stretch end their nodes at the same places there, and share them. 128 entries are 4.7 KiB of recipe for
 //! 8 MiB of stream; a scattered change of 1 % rewrites a few per cent of a recipe that is 0.06 % of the stream.
 
+use std::sync::Arc;
+
 use garret_format::ChunkId;
 use garret_format::recipe::{Child, CutterKind, Entry, LEVEL_MAX, NODE_ENTRIES_MAX, Node, Recipe};
 
 use crate::error::{Error, Result};
-use crate::fetch::ChunkReader;
 
 /// Entries below which a node does not end.
 const NODE_ENTRIES_MIN: usize = 32;
 /// Entries up to which a root stays in its item.
 const ROOT_ENTRIES_MAX: usize = 64;
 
-/// Where nodes are stored: gives the id of the chunk that holds the node.
+/// Where nodes, and other bytes that are no user's, are stored as chunks: returns the id of the chunk.
 pub(crate) trait NodeStore {
     fn store_node(&mut self, bytes: &[u8]) -> Result<ChunkId>;
+}
+
+/// Where they are read from: the content of a chunk, checked against its id. Errors name `needed_by`.
+pub(crate) trait NodeSource {
+    fn read_node(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>>;
+}
+
+impl<N: NodeSource> NodeSource for &N {
+    fn read_node(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>> {
+        (**self).read_node(id, needed_by)
+    }
 }
 
 /// Builds the recipe of one stream.
@@ -116,9 +128,9 @@ fn entry_count(node: &Node) -> usize {
 }
 
 /// Reads the entries of a recipe in the order of the stream, node by node.
-pub(crate) struct RecipeReader<'a> {
-    chunks: &'a ChunkReader<'a>,
-    needed_by: &'a str,
+pub(crate) struct RecipeReader<N> {
+    pub(super) nodes: N,
+    pub(super) needed_by: Arc<str>,
     /// What is still to be read: the innermost node last.
     open: Vec<OpenNode>,
     /// Where in the stream that begins.
@@ -139,10 +151,11 @@ impl OpenNode {
     }
 }
 
-impl<'a> RecipeReader<'a> {
+impl<N: NodeSource> RecipeReader<N> {
     /// The entries of `recipe`; errors name `needed_by`.
-    pub(crate) fn new(chunks: &'a ChunkReader<'a>, recipe: &Recipe, needed_by: &'a str) -> Self {
-        RecipeReader { chunks, needed_by, open: vec![OpenNode::new(recipe.root.clone())], at: 0 }
+    pub(crate) fn new(nodes: N, recipe: &Recipe, needed_by: impl Into<Arc<str>>) -> Self {
+        let open = vec![OpenNode::new(recipe.root.clone())];
+        RecipeReader { nodes, needed_by: needed_by.into(), open, at: 0 }
     }
 
     /// The entry that holds byte `offset` of the stream, and where it starts. What lies before is passed over, nodes without
@@ -183,7 +196,7 @@ impl<'a> RecipeReader<'a> {
 
     /// Opens a child of the innermost node. After an error nothing more comes.
     fn descend(&mut self, level: u8, child: &Child) -> Result<()> {
-        match read_child(self.chunks, level, child, self.needed_by) {
+        match read_child(&self.nodes, level, child, &self.needed_by) {
             Ok(node) => {
                 self.open.push(OpenNode::new(node));
                 Ok(())
@@ -198,13 +211,13 @@ impl<'a> RecipeReader<'a> {
 
 /// Reads a child of a node of `level`, and checks that it is what the node says: one level lower, of that span.
 pub(crate) fn read_child(
-    chunks: &ChunkReader<'_>,
+    nodes: &impl NodeSource,
     level: u8,
     child: &Child,
     needed_by: &str,
 ) -> Result<Node> {
     let corrupt = |what: String| Error::Corrupt { object: needed_by.to_owned(), offset: 0, what };
-    let bytes = chunks.fetch(&child.id, needed_by)?;
+    let bytes = nodes.read_node(&child.id, needed_by)?;
     let node = Node::decode(&bytes).map_err(|error| corrupt(error.to_string()))?;
     let fits = level <= LEVEL_MAX && node.level() + 1 == level && node.span() == Some(child.span);
     match fits {
@@ -213,7 +226,7 @@ pub(crate) fn read_child(
     }
 }
 
-impl Iterator for RecipeReader<'_> {
+impl<N: NodeSource> Iterator for RecipeReader<N> {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
@@ -227,21 +240,15 @@ impl Iterator for RecipeReader<'_> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
+    use std::collections::HashMap;
     use std::ops::Range;
 
-    use garret_format::config::KeyMode;
-    use garret_format::slot::Kdf;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::ChunkHasher;
-    use crate::group::Compression;
-    use crate::pipeline::with_workers;
-    use crate::progress::Silent;
-    use crate::repository::{Access, InitOptions, Locked, Repository, Secret, init};
-    use crate::store::MemoryStore;
-    use crate::write::{Target, write_chunks};
+    use crate::keys::Keys;
+    use crate::keys::chunk::ChunkHasher;
 
     /// A recipe of any shape, and the nodes below its root with what they cover.
     #[derive(Default)]
@@ -263,7 +270,7 @@ pub(crate) mod tests {
             for _ in 0..count {
                 let start = self.len;
                 let bytes = self.grow(level - 1, shape).encode();
-                let id = ChunkHasher::new(&crate::keys::Keys::none()).hash(&bytes);
+                let id = ChunkHasher::new(&Keys::none()).hash(&bytes);
                 children.push(Child { id, span: self.len - start });
                 self.nodes.push((start..self.len, bytes));
             }
@@ -283,32 +290,21 @@ pub(crate) mod tests {
         }
     }
 
-    /// A repository that holds these nodes and nothing else.
-    pub(crate) fn repository<'n>(nodes: impl Iterator<Item = &'n Vec<u8>>) -> Repository {
-        let store = MemoryStore::new();
-        let kdf = Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
-        let options =
-            InitOptions { mode: KeyMode::None, passphrase: Default::default(), kdf, now: 0 };
-        init(&store, &options, &mut |_, _| Ok(())).unwrap();
-        let locked = Locked::find(Box::new(store)).unwrap();
-        let keys = locked.unlock(Secret::None).unwrap();
-        let mut repository = Repository::open(locked, keys, Access::Create, None, &Silent).unwrap();
-        let target = Target {
-            store: &*repository.store,
-            data: &repository.data,
-            metadata: &repository.metadata,
-            hasher: &repository.hasher,
-            index: &mut repository.index,
-            group_len: repository.config.group_len,
-            pack_len: repository.config.pack_len,
-        };
-        with_workers(1, |workers| {
-            write_chunks(target, Compression::None, workers, |writer| {
-                nodes.into_iter().try_for_each(|node| writer.store_node(node).map(drop))
-            })
-        })
-        .unwrap();
-        repository
+    /// Holds these nodes and nothing else.
+    struct Nodes(HashMap<ChunkId, Vec<u8>>);
+
+    impl Nodes {
+        fn new<'n>(nodes: impl Iterator<Item = &'n Vec<u8>>) -> Self {
+            let hasher = ChunkHasher::new(&Keys::none());
+            Nodes(nodes.map(|node| (hasher.hash(node), node.clone())).collect())
+        }
+    }
+
+    impl NodeSource for Nodes {
+        fn read_node(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>> {
+            let missing = || Error::MissingChunk { id: *id, needed_by: needed_by.to_owned() };
+            self.0.get(id).cloned().ok_or_else(missing)
+        }
     }
 
     proptest! {
@@ -324,10 +320,9 @@ pub(crate) mod tests {
             let root = tree.grow(level, &mut shape.iter().copied().cycle());
             let recipe = Recipe { cutter: CutterKind::Page, root };
             prop_assert_eq!(recipe.len(), tree.len);
-            let whole = repository(tree.nodes.iter().map(|(_, node)| node));
-            let chunks = ChunkReader::new(&whole);
+            let whole = Nodes::new(tree.nodes.iter().map(|(_, node)| node));
             let walked: Vec<Entry> =
-                RecipeReader::new(&chunks, &recipe, "").map(Result::unwrap).collect();
+                RecipeReader::new(&whole, &recipe, "").map(Result::unwrap).collect();
             prop_assert!(walked.iter().eq(tree.entries.iter().map(|(_, entry)| entry)));
 
             let mut offsets: Vec<u64> =
@@ -335,16 +330,14 @@ pub(crate) mod tests {
             offsets.sort_unstable();
             let is_needed = |range: &Range<u64>| offsets.iter().any(|at| range.contains(at));
             let needed = tree.nodes.iter().filter(|(range, _)| is_needed(range));
-            let part = repository(needed.map(|(_, node)| node));
-            let chunks = ChunkReader::new(&part);
-            let mut reader = RecipeReader::new(&chunks, &recipe, "");
+            let part = Nodes::new(needed.map(|(_, node)| node));
+            let mut reader = RecipeReader::new(&part, &recipe, "");
             for at in offsets {
                 let next = tree.entries.partition_point(|(start, _)| *start <= at);
                 let found = reader.entry_at(at).unwrap().unwrap();
                 prop_assert_eq!(found, tree.entries[next - 1]);
             }
-            let chunks = ChunkReader::new(&whole);
-            let mut reader = RecipeReader::new(&chunks, &recipe, "");
+            let mut reader = RecipeReader::new(&whole, &recipe, "");
             prop_assert!(reader.entry_at(tree.len).is_none(), "nothing lies behind the end");
         }
 
@@ -358,9 +351,8 @@ pub(crate) mod tests {
             let mut tree = Tree::default();
             let root = tree.grow(level, &mut shape.iter().copied().cycle());
             let recipe = Recipe { cutter: CutterKind::Page, root };
-            let whole = repository(tree.nodes.iter().map(|(_, node)| node));
-            let chunks = ChunkReader::new(&whole);
-            let mut reader = RecipeReader::new(&chunks, &recipe, "");
+            let whole = Nodes::new(tree.nodes.iter().map(|(_, node)| node));
+            let mut reader = RecipeReader::new(&whole, &recipe, "");
             let at = at.index(tree.len as usize) as u64;
             reader.entry_at(at).unwrap().unwrap();
             let rest: Vec<Entry> = reader.map(Result::unwrap).collect();

@@ -1,0 +1,5 @@
+//! Keeping a repository: which archives stay, what is still needed, what is wrong.
+
+pub(crate) mod check;
+pub(crate) mod gc;
+pub(crate) mod prune;

@@ -1,0 +1,158 @@
+//! Second part of check: what each archive needs, and whether it is there.
+//!
+//! In: the records of the index that are right. Out: archives and files that lack something. A recipe node that archives
+//! share is looked through once for all of them, if everything below it is there; so the cost grows with what is stored, not
+//! with the number of archives.
+
+use std::collections::BTreeMap;
+
+use garret_format::ChunkId;
+use garret_format::archive::ItemKind;
+use garret_format::recipe::{Entry, Node, Recipe};
+
+use super::{Findings, Incomplete};
+use crate::error::{Error, Result, finding};
+use crate::objects::items::ItemReader;
+use crate::objects::recipe::read_child;
+use crate::pipeline::Workers;
+use crate::progress::Phase;
+use crate::read::chunks::Chunks;
+use crate::read::mark::Marks;
+use crate::repository::Repository;
+
+/// What was found out about an archive.
+#[derive(Default)]
+struct Found {
+    /// How many chunks files need and cannot have, by path; the list of files itself has the empty path.
+    lacking: BTreeMap<Vec<u8>, u64>,
+    /// Why not all of it could be looked at.
+    error: Option<Error>,
+}
+
+/// Checks every archive, and reports by name.
+pub(super) fn check<'scope>(
+    looker: Looker<'scope>,
+    workers: Workers<'_, 'scope>,
+    findings: &mut Findings<'_>,
+) -> Result<()> {
+    let names = looker.repository.archive_names()?;
+    findings.progress.begin(Phase::Mark, None);
+    let found = workers.map(names.into_iter().map(Ok), move |name: String| {
+        let found = looker.archive(&name);
+        Ok((name, found))
+    });
+    for found in found {
+        let (name, found) = found?;
+        findings.archive(name, found);
+    }
+    findings.progress.end();
+    Ok(())
+}
+
+impl Findings<'_> {
+    fn archive(&mut self, name: String, found: Found) {
+        self.report.archive_count += 1;
+        let Found { lacking, error } = found;
+        let is_listed = error.is_none() && !lacking.contains_key(&b""[..]);
+        if !is_listed || !lacking.is_empty() {
+            let file_count = is_listed.then_some(lacking.len() as u64);
+            self.report.incomplete.push(Incomplete { name: name.clone(), file_count });
+        }
+        for (path, count) in lacking {
+            let path = String::from_utf8_lossy(&path).into_owned();
+            let what = if path.is_empty() { "its list of files".to_owned() } else { path };
+            let chunks = match count {
+                1 => "1 chunk is".to_owned(),
+                count => format!("{count} chunks are"),
+            };
+            self.problem(format!("backups/{name}: {what}: {chunks} missing or damaged"));
+        }
+        if let Some(error) = error {
+            self.problem(format!("backups/{name}: {}", finding(&error)));
+        }
+    }
+}
+
+/// Looks through archives, on any number of threads.
+#[derive(Clone, Copy)]
+pub(super) struct Looker<'c> {
+    pub(super) repository: &'c Repository,
+    pub(super) chunks: &'c Chunks,
+    /// The records that are right.
+    pub(super) sound: &'c Marks,
+    /// Nodes below which everything is there.
+    pub(super) whole: &'c Marks,
+}
+
+impl Looker<'_> {
+    fn archive(&self, name: &str) -> Found {
+        let mut found = Found::default();
+        found.error = self.look(name, &mut found.lacking).err();
+        found
+    }
+
+    fn look(&self, name: &str, lacking: &mut BTreeMap<Vec<u8>, u64>) -> Result<()> {
+        let mut note = |path: &[u8], count: u64| {
+            if count > 0 {
+                *lacking.entry(path.to_vec()).or_default() += count;
+            }
+        };
+        let archive = self.repository.archive(name)?;
+        let object = archive.object();
+        self.recipe(&archive.archive.items, &object, &mut |count| note(&[], count))?;
+        for item in ItemReader::new(self.chunks, &archive) {
+            let item = item?;
+            let ItemKind::File(content) = &item.kind else { continue };
+            let name = format!("{object}: {}", String::from_utf8_lossy(&item.path));
+            for recipe in content.recipes() {
+                self.recipe(recipe, &name, &mut |count| note(&item.path, count))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells `lacks` of chunks of a recipe that are not there, as they are met: an error may end it.
+    fn recipe(&self, recipe: &Recipe, needed_by: &str, lacks: &mut dyn FnMut(u64)) -> Result<bool> {
+        self.node(&recipe.root, needed_by, lacks)
+    }
+
+    /// The same for a node; whether all of it is there. As deep as nodes have levels, which is at most `LEVEL_MAX`.
+    fn node(&self, node: &Node, needed_by: &str, lacks: &mut dyn FnMut(u64)) -> Result<bool> {
+        let mut all = true;
+        match node {
+            Node::Leaf(entries) => {
+                for entry in entries {
+                    if let Entry::Chunk { id, .. } = entry
+                        && self.sound(id).is_none()
+                    {
+                        all = false;
+                        lacks(1);
+                    }
+                }
+            }
+            Node::Inner { level, children } => {
+                for child in children {
+                    let record = self.sound(&child.id);
+                    match record {
+                        Some(record) if self.whole.is_set(record) => continue,
+                        Some(_) => {}
+                        None => lacks(1),
+                    }
+                    let below = read_child(self.chunks, *level, child, needed_by)?;
+                    let is_whole = self.node(&below, needed_by, lacks)?;
+                    match record {
+                        Some(record) if is_whole => drop(self.whole.set(record)),
+                        _ => all = false,
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The record of a chunk, if it is right.
+    fn sound(&self, id: &ChunkId) -> Option<(usize, u64)> {
+        let record = self.chunks.index().find(id)?.record;
+        self.sound.is_set(record).then_some(record)
+    }
+}

@@ -1,0 +1,320 @@
+//! First part of check: packs, and what the index says of them.
+//!
+//! In: every segment of the index, every pack. Out: what is wrong with them, and the records of the open index that are
+//! right. A pack is asked of the store once, with as many requests under way as that wants.
+
+use std::collections::{HashMap, HashSet};
+
+use garret_format::index::{GroupRow, PackRow};
+use garret_format::pack::Footer;
+use garret_format::{ChunkId, PackId, SegmentId};
+
+use super::Findings;
+use crate::error::{Error, Result, finding};
+use crate::limits::total_len;
+use crate::objects::index::{Location, Rows, read_segment};
+use crate::objects::pack::listed;
+use crate::pipeline::Threads;
+use crate::progress::Phase;
+use crate::read::chunks::Chunks;
+use crate::read::mark::Marks;
+use crate::repository::Repository;
+use crate::store::{Area, Key, StoreError};
+
+/// Looks at packs.
+#[derive(Clone, Copy)]
+pub(super) struct Packs<'a, 'scope> {
+    pub(super) repository: &'scope Repository,
+    pub(super) chunks: &'scope Chunks,
+    /// Whether every byte is read.
+    pub(super) verifies: bool,
+    pub(super) threads: Threads<'a, 'scope>,
+    /// The records of the index that are right: they are added here.
+    pub(super) sound: &'scope Marks,
+}
+
+/// A pack to be looked at.
+struct Job {
+    id: PackId,
+    /// Its length, as the store lists it.
+    len: u64,
+    /// What a segment says of it.
+    claim: Option<Claim>,
+    /// Whether it was looked at for another segment already.
+    again: bool,
+}
+
+/// What a segment of the index says of one pack.
+struct Claim {
+    segment: SegmentId,
+    pack: PackRow,
+    records: Vec<Listed>,
+}
+
+/// Where a chunk is in its pack: all that a record and the rows it refers to say of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Listed {
+    id: ChunkId,
+    /// Where the sealed group starts in the pack, and its length, in bytes.
+    group: (u32, u32),
+    /// Where the chunk starts in the uncompressed group, and its length, in bytes.
+    place: (u32, u32),
+}
+
+/// What the store gave of a pack.
+struct Read {
+    footer: Result<(PackRow, Footer)>,
+    /// Every byte, if that was asked for.
+    bytes: Option<Result<Vec<u8>, StoreError>>,
+}
+
+/// What was found out about one pack.
+#[derive(Default)]
+struct Found {
+    len: u64,
+    /// What is wrong with it.
+    errors: Vec<Error>,
+    /// What is said of it that is not so.
+    mismatch: Option<String>,
+    /// The records of the index that are right about it.
+    sound: Vec<(usize, u64)>,
+}
+
+impl<'scope> Packs<'_, 'scope> {
+    /// Every segment of the index with the packs that it lists, then the packs that none lists.
+    pub(super) fn check(self, findings: &mut Findings<'_>) -> Result<()> {
+        let store = self.repository.store();
+        let listing = store.list_packs()?;
+        if findings.tells_packs {
+            let total = total_len(listing.iter().map(|(_, len)| *len));
+            findings.progress.begin(Phase::Check, self.verifies.then_some(total));
+        }
+        let stored: HashMap<PackId, u64> = listing.iter().copied().collect();
+        let (mut seen, mut missing) = (HashSet::new(), HashSet::new());
+        for key in store.list(Area::Index)? {
+            let Key::Index(segment) = key else { continue };
+            let claims = match read_segment(&self.repository.index_source(), segment) {
+                Ok(rows) => claims(segment, &rows),
+                Err(error) => {
+                    findings.report.damaged_segments += 1;
+                    findings.pack_problem(finding(&error));
+                    continue;
+                }
+            };
+            let mut jobs = Vec::new();
+            for claim in claims {
+                let id = claim.pack.id;
+                if let Some(len) = stored.get(&id) {
+                    let again = !seen.insert(id);
+                    jobs.push(Job { id, len: *len, claim: Some(claim), again });
+                } else if missing.insert(id) {
+                    findings.pack_problem(format!("{} is missing", Key::Pack(id)));
+                }
+            }
+            let is_wrong = self.look(jobs, findings)?;
+            findings.report.damaged_segments += u64::from(is_wrong);
+        }
+        findings.report.missing_packs = missing.len() as u64;
+        let rest = listing.into_iter().filter(|(id, _)| !seen.contains(id));
+        let rest = rest.map(|(id, len)| Job { id, len, claim: None, again: false });
+        self.look(rest.collect(), findings)?;
+        if findings.tells_packs {
+            findings.progress.end();
+        }
+        Ok(())
+    }
+
+    /// Looks at packs; whether something is said of them that is not so.
+    fn look(self, jobs: Vec<Job>, findings: &mut Findings<'_>) -> Result<bool> {
+        let Packs { repository, chunks, verifies, threads, .. } = self;
+        let is_near = chunks.groups().in_flight() <= 1;
+        let asked = threads.requests.map(jobs.into_iter().map(Ok), move |job| {
+            // What is near is read where it is needed.
+            let read = (!is_near).then(|| read(repository, &job, verifies));
+            Ok((job, read))
+        });
+        let looked = threads.workers.map(asked, move |(job, asked)| {
+            let read = asked.unwrap_or_else(|| read(repository, &job, verifies));
+            let found = look_at(repository, chunks, &job, read);
+            Ok((job.again, found))
+        });
+        let mut is_wrong = false;
+        for found in looked {
+            let (again, Found { len, errors, mismatch, sound }) = found?;
+            if let Some(text) = mismatch {
+                is_wrong = true;
+                findings.pack_problem(text);
+            }
+            if again {
+                continue;
+            }
+            findings.report.pack_count += 1;
+            findings.report.pack_bytes = findings.report.pack_bytes.saturating_add(len);
+            findings.progress.advance(len);
+            findings.report.damaged_packs += u64::from(!errors.is_empty());
+            errors.iter().for_each(|error| findings.pack_problem(finding(error)));
+            for record in sound {
+                self.sound.set(record);
+            }
+        }
+        Ok(is_wrong)
+    }
+}
+
+/// Asks the store for what is needed of a pack.
+fn read(repository: &Repository, job: &Job, verifies: bool) -> Read {
+    let footer = repository.packs().footer(job.id, job.len);
+    // Not before: a footer bounds what may be asked for.
+    let is_wanted = verifies && !job.again && footer.is_ok();
+    let bytes = is_wanted.then(|| repository.store().get(&Key::Pack(job.id), 0..job.len));
+    Read { footer, bytes }
+}
+
+fn look_at(repository: &Repository, chunks: &Chunks, job: &Job, read: Read) -> Found {
+    let mut found = Found { len: job.len, ..Found::default() };
+    let (pack, footer) = match read.footer {
+        Ok(whole) => whole,
+        Err(_) if repository.packs().is_foreign(job.id) => return Found::default(),
+        Err(error) => {
+            found.errors.push(error);
+            found.sound = readable(repository, chunks, job);
+            return found;
+        }
+    };
+    let mut there = all(&footer);
+    found.mismatch = mismatch(chunks, job, &pack, &there);
+    if let Some(bytes) = read.bytes {
+        let damaged = verify_pack(repository, &pack, &footer, bytes, &mut found.errors);
+        there.retain(|listed| !damaged.contains(&listed.id));
+    }
+    found.sound = sound(chunks, &pack, &there);
+    found
+}
+
+/// What a segment says of each of its packs.
+fn claims(segment: SegmentId, rows: &Rows) -> Vec<Claim> {
+    let claim = |pack: &PackRow| Claim { segment, pack: *pack, records: Vec::new() };
+    let mut claims: Vec<Claim> = rows.packs.iter().map(claim).collect();
+    for record in &rows.records {
+        let Some(group) = rows.groups.get(record.group as usize) else { continue };
+        if let Some(claim) = claims.get_mut(group.pack as usize) {
+            let group = (group.offset, group.sealed_len);
+            let place = (record.offset, record.len);
+            claim.records.push(Listed { id: record.id, group, place });
+        }
+    }
+    claims
+}
+
+/// The records of the index that lead to chunks of a pack whose footer cannot be read, found out by reading each chunk. They
+/// are found by what the index says, as in a restore: it has the pack's salt too, and what lies behind a group that is lost.
+fn readable(repository: &Repository, chunks: &Chunks, job: &Job) -> Vec<(usize, u64)> {
+    let claimed = job.claim.iter().flat_map(|claim| &claim.records).map(|listed| listed.id);
+    let left = repository.packs().salvage(job.id, repository.hasher());
+    let left = left.map(|(_, footer)| all(&footer)).unwrap_or_default();
+    let ids: HashSet<ChunkId> = claimed.chain(left.iter().map(|listed| listed.id)).collect();
+    let place = |id: ChunkId| Some((chunks.index().find(&id)?, id));
+    let mut places: Vec<(Location, ChunkId)> = ids.into_iter().filter_map(place).collect();
+    places.retain(|(location, _)| location.pack.id == job.id);
+    places.sort_unstable_by_key(|(location, _)| location.group.offset);
+    let mut sound = Vec::new();
+    for places in places.chunk_by(|(one, _), (other, _)| one.group == other.group) {
+        let Some((first, _)) = places.first() else { continue };
+        let Ok(group) = repository.packs().group(&first.pack, &first.group, None) else { continue };
+        let is_there =
+            |(location, id): &&(Location, ChunkId)| chunks.verified(&group, location, id).is_ok();
+        sound.extend(places.iter().filter(is_there).map(|(location, _)| location.record));
+    }
+    sound
+}
+
+/// The chunks of a footer.
+fn all(footer: &Footer) -> Vec<Listed> {
+    let groups = listed(footer).flat_map(|(offset, sealed_len, chunks)| {
+        chunks.iter().scan(0, move |at: &mut u32, (id, len)| {
+            let place = (*at, *len);
+            *at = at.saturating_add(*len);
+            Some(Listed { id: *id, group: (offset, sealed_len), place })
+        })
+    });
+    groups.collect()
+}
+
+/// The records of the index that lead to one of these chunks of the pack.
+fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)> {
+    let record = |listed: &Listed| {
+        let found = chunks.index().find(&listed.id)?;
+        let group = (found.group.offset, found.group.sealed_len);
+        let place = (found.offset, found.len);
+        let is_right = found.pack == *pack && Listed { id: listed.id, group, place } == *listed;
+        is_right.then_some(found.record)
+    };
+    there.iter().filter_map(record).collect()
+}
+
+/// In what a segment of the index, or the index as it was opened, says something else of a pack than its footer.
+fn mismatch(chunks: &Chunks, job: &Job, pack: &PackRow, there: &[Listed]) -> Option<String> {
+    let lacks = |listed: &&Listed| !chunks.index().contains(&listed.id);
+    let lacking = there.iter().filter(lacks).count();
+    let key = Key::Pack(job.id);
+    let Some(Claim { segment, pack: row, records }) = &job.claim else {
+        return (lacking > 0).then(|| format!("{key}: the index lacks {lacking} of its chunks"));
+    };
+    let segment = Key::Index(*segment);
+    if row != pack {
+        return Some(format!("{segment}: {key} has another length or salt than it says"));
+    }
+    let known: HashSet<&Listed> = there.iter().collect();
+    let wrong = records.iter().filter(|record| !known.contains(record)).count();
+    match wrong + lacking {
+        0 => None,
+        count => Some(format!("{segment}: does not agree with {key} about {count} chunks")),
+    }
+}
+
+/// Every byte: the hash of the file is its name, every group opens, every chunk has its id. Gives the chunks that do not.
+fn verify_pack(
+    repository: &Repository,
+    pack: &PackRow,
+    footer: &Footer,
+    bytes: Result<Vec<u8>, StoreError>,
+    errors: &mut Vec<Error>,
+) -> HashSet<ChunkId> {
+    let key = Key::Pack(pack.id);
+    match &bytes {
+        Ok(bytes) if blake3::hash(bytes) == *pack.id.as_bytes() => {}
+        Ok(_) => errors.push(Error::misnamed(&key.to_string())),
+        Err(_) => {}
+    }
+    // What cannot be read in one piece is read group by group.
+    let bytes = bytes.map_err(|error| errors.push(error.into())).ok();
+    let mut damaged = HashSet::new();
+    for (offset, sealed_len, chunks) in listed(footer) {
+        let row = GroupRow { pack: 0, offset, sealed_len };
+        let range = offset as usize..(offset as usize).saturating_add(sealed_len as usize);
+        let group = match repository.packs().group(
+            pack,
+            &row,
+            bytes.as_ref().and_then(|bytes| bytes.get(range)),
+        ) {
+            Ok(group) => group,
+            Err(error) => {
+                errors.push(error);
+                damaged.extend(chunks.iter().map(|(id, _)| *id));
+                continue;
+            }
+        };
+        let mut contents = group.chunks();
+        for (id, _) in chunks {
+            if contents.next().and_then(|bytes| repository.hasher().verify(id, bytes)).is_none() {
+                errors.push(Error::Corrupt {
+                    object: key.to_string(),
+                    offset: u64::from(offset),
+                    what: format!("the group does not hold chunk {id}"),
+                });
+                damaged.insert(*id);
+            }
+        }
+    }
+    damaged
+}

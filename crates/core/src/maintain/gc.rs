@@ -1,0 +1,129 @@
+//! Gc: gives back the space of what no archive needs. Runs with the repository's exclusive lock.
+//!
+//! ```text
+//! plan  archives -> marks -> packs to drop, packs to repack
+//! copy  what is needed out of those to be repacked -> new packs
+//! swap  new index segments, which do not list the doomed packs -> in place of the old ones
+//! delete  the doomed packs
+//! ```
+//!
+//! Nothing is deleted before what replaces it is durable, and a segment that lists a pack goes before the pack: a crash at
+//! any moment leaves packs that the next gc drops, never a gap.
+
+mod copy;
+mod delete;
+mod plan;
+mod swap;
+
+use std::collections::HashMap;
+
+use garret_format::PackId;
+use garret_format::index::PackRow;
+
+use crate::error::Result;
+use crate::objects::group::Compression;
+use crate::progress::{Phase, Problem, Progress};
+use crate::repository::{Exclusive, Repository};
+
+pub use plan::GcPlan;
+
+/// How to collect.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct GcOptions {
+    /// How groups are compressed of which only a part is needed; as they were, if it is not said.
+    pub compression: Option<Compression>,
+    /// Threads; 0 is 1.
+    pub threads: usize,
+}
+
+/// What a gc did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// Packs deleted.
+    pub deleted_pack_count: u64,
+    /// Their bytes.
+    pub deleted_pack_bytes: u64,
+    /// Bytes of packs written to replace some of them.
+    pub repacked_bytes: u64,
+    /// Problems met, each reported: what is damaged stays.
+    pub problem_count: u64,
+}
+
+impl Repository {
+    /// What a gc would do if the archives `without` were not there. Neither locks nor writes anything.
+    ///
+    /// # Errors
+    /// As of [`Exclusive::gc`].
+    pub fn plan_gc(
+        &self,
+        without: &[String],
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<GcPlan> {
+        progress.begin(Phase::Mark, None);
+        let plan = plan::plan(self, without, threads, &mut Problems { progress, count: 0 })?;
+        progress.end();
+        Ok(plan)
+    }
+}
+
+impl Exclusive {
+    /// Gives back the space of what no archive needs.
+    ///
+    /// # Errors
+    /// An archive whose structure cannot be read: what it needs is unknown. `MissingChunk`: what an archive needs may lie
+    /// where nobody finds it just now (in a pack whose footer is damaged, behind a flipped bit of the index). Nothing is
+    /// deleted then; removing the archives that were named, or backing up their sources again, lets gc go on. `Doubtful` if
+    /// something that is listed nowhere may be an archive.
+    pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
+        self.store().sweep()?;
+        progress.begin(Phase::Mark, None);
+        let mut problems = Problems { progress, count: 0 };
+        let plan = plan::plan(self, &[], options.threads, &mut problems)?;
+        progress.end();
+        let mut report = GcReport { problem_count: problems.count, ..GcReport::default() };
+        if !plan.is_empty() {
+            let collected = collect(self, &plan, options, &mut problems);
+            // Also when it was cut short: packs that the index knows may be gone.
+            let reopened = self.reopen_index(progress);
+            report = collected?;
+            reopened?;
+        }
+        self.tell(progress);
+        Ok(report)
+    }
+}
+
+/// Does what the plan says.
+fn collect(
+    repository: &Repository,
+    plan: &GcPlan,
+    options: &GcOptions,
+    problems: &mut Problems<'_>,
+) -> Result<GcReport> {
+    let (kept, repacked_bytes) = copy::copy(repository, plan, options, problems)?;
+    let doomed: HashMap<PackId, PackRow> = plan.doomed(&kept).map(|row| (row.id, row)).collect();
+    swap::swap(repository, &doomed)?;
+    delete::packs(repository, doomed.keys())?;
+    Ok(GcReport {
+        deleted_pack_count: doomed.len() as u64,
+        deleted_pack_bytes: doomed.values().map(|row| u64::from(row.len)).sum(),
+        repacked_bytes,
+        problem_count: problems.count,
+    })
+}
+
+/// Passes on what goes wrong, and counts it.
+struct Problems<'p> {
+    progress: &'p dyn Progress,
+    count: u64,
+}
+
+impl Problems<'_> {
+    fn report(&mut self, problem: Problem) {
+        self.count += 1;
+        self.progress.problem(&problem);
+    }
+}

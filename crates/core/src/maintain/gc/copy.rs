@@ -1,0 +1,112 @@
+//! Second station of gc: what is needed of packs that go, into new ones.
+//!
+//! In: the plan. Out: new packs, durable, listed by new segments; the packs that must stay. Promises: every chunk is checked
+//! against its id on the way, and the new packs are seen in the store before this returns.
+
+use std::collections::HashSet;
+
+use garret_format::pack::Codec;
+use garret_format::{ChunkId, PackId};
+
+use super::plan::{ChunkUse, GroupUse};
+use super::{GcOptions, GcPlan, Problems};
+use crate::error::{Error, Result};
+use crate::objects::group::{CompressedGroup, Compression, OpenGroup};
+use crate::objects::index::{Index, Listing};
+use crate::pipeline::with_threads;
+use crate::progress::{Phase, Problem};
+use crate::read::groups::{Groups, Wanted};
+use crate::repository::Repository;
+use crate::store::Key;
+use crate::write::write_chunks;
+
+/// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
+/// bytes of the new packs.
+pub(super) fn copy(
+    repository: &Repository,
+    plan: &GcPlan,
+    options: &GcOptions,
+    problems: &mut Problems<'_>,
+) -> Result<(HashSet<PackId>, u64)> {
+    problems.progress.begin(Phase::Repack, Some(plan.repack_len()));
+    let before = Listing::read(repository.store())?;
+    // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
+    let mut index = Index::empty(repository.id());
+    let target = repository.target(&mut index);
+    let groups = repository.chunks().groups().clone();
+    let compression = options.compression;
+    let (kept, written) = with_threads(options.threads, groups.in_flight(), |threads| {
+        write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
+            let mut kept = HashSet::new();
+            let wanted = plan.groups.iter();
+            let wanted =
+                wanted.map(|group| Wanted { pack: group.pack, group: group.row, by: group });
+            let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {
+                (wanted.pack.id, read_live(groups, wanted.by, bytes))
+            });
+            for read in read {
+                match read? {
+                    (_, Ok(Live::Whole(group))) => writer.keep_group(group)?,
+                    (_, Ok(Live::Some(codec, chunks))) => {
+                        let compression = compression.unwrap_or_else(|| Compression::like(codec));
+                        for (id, bytes) in chunks {
+                            writer.keep(id, &bytes, compression)?;
+                        }
+                    }
+                    (pack, Err(error)) => {
+                        problems.report(Problem::new(&error));
+                        kept.insert(pack);
+                    }
+                }
+            }
+            Ok(kept)
+        })
+    })?;
+    repository.store().sync()?;
+    problems.progress.end();
+    // Nobody else is here. What the old packs held is about to be deleted: a file system that says it wrote may not have.
+    let found = Listing::read(repository.store())?.len_beyond(&before);
+    if found != written.pack_bytes {
+        return Err(Error::Corrupt {
+            object: "packs".to_owned(),
+            offset: 0,
+            what: format!("of {} bytes that were written {found} are there", written.pack_bytes),
+        });
+    }
+    Ok((kept, written.pack_bytes))
+}
+
+/// The needed part of a group.
+enum Live {
+    /// Everything: it is not compressed again.
+    Whole(CompressedGroup),
+    /// Some chunks, and how the group was compressed.
+    Some(Codec, Vec<(ChunkId, Vec<u8>)>),
+}
+
+/// Reads a group and checks every chunk that is needed of it: the pack it comes from will be deleted.
+fn read_live(groups: &Groups, group: &GroupUse, bytes: Option<&[u8]>) -> Result<Live> {
+    let GroupUse { pack, row, chunks } = group;
+    let (frame, body) = groups.packs().body(pack, row, bytes)?;
+    let corrupt = |what| Error::Corrupt {
+        object: Key::Pack(pack.id).to_string(),
+        offset: u64::from(row.offset),
+        what,
+    };
+    let open = OpenGroup::decompress(&frame, &body).map_err(corrupt)?;
+    let live =
+        chunks.iter().filter(|chunk| chunk.live).map(|ChunkUse { id, offset, len, .. }| match open
+            .verified(groups.hasher(), (*offset, *len), id)
+        {
+            Some(chunk) => Ok((*id, chunk.bytes())),
+            None => Err(corrupt(format!("the group does not hold chunk {id}"))),
+        });
+    let live: Vec<(ChunkId, &[u8])> = live.collect::<Result<_>>()?;
+    // A chunk that is stored twice is listed once: the group is not whole then.
+    if frame.chunk_count as usize == live.len() {
+        let chunks = live.iter().map(|(id, bytes)| (*id, bytes.len() as u32)).collect();
+        return Ok(Live::Whole(CompressedGroup { frame, body, chunks }));
+    }
+    let live = live.into_iter().map(|(id, bytes)| (id, bytes.to_vec()));
+    Ok(Live::Some(frame.codec, live.collect()))
+}

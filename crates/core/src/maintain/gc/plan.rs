@@ -1,0 +1,242 @@
+//! First station of gc: what is needed, and what to do with each pack.
+//!
+//! In: the archives, and the index. Out: a [`GcPlan`]. Memory: a bit for each record of the index, and what it says of the
+//! groups that are repacked. Writes nothing.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use garret_format::index::{GroupRow, PackRow, Record};
+use garret_format::{ChunkId, PackId};
+
+use super::Problems;
+use crate::error::{Error, Result};
+use crate::objects::index::{Index, Location};
+use crate::pipeline::with_workers;
+use crate::progress::Problem;
+use crate::read::mark::{Marks, Visitor, mark_archive};
+use crate::repository::Repository;
+
+/// Dead bytes in packs, as a fraction of live ones, that are not worth copying for: 2 %. What is left over in a repository
+/// that loses an archive a night is then never more.
+const WASTE_FRACTION: u64 = 50;
+/// Small packs, of less than a quarter of the target, that are worth merging: fewer are the last packs of some sessions, and
+/// cost a footer each.
+const SMALL_PACKS: usize = 8;
+
+/// What a gc will do. Shown, it is one line.
+#[derive(Debug)]
+pub struct GcPlan {
+    /// Packs that nobody needs anything of.
+    drop: Vec<PackRow>,
+    /// Packs that are mostly not needed.
+    repack: Vec<PackUse>,
+    /// The groups of those of which something is needed.
+    pub(super) groups: Vec<GroupUse>,
+}
+
+impl std::fmt::Display for GcPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "deletes {} packs and repacks {}, {} bytes less",
+            self.drop.len(),
+            self.repack.len(),
+            self.freed_bytes()
+        )
+    }
+}
+
+impl GcPlan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.pack_count() == 0
+    }
+
+    /// The packs that go, but for those that must be kept because something in them could not be read.
+    pub(super) fn doomed(&self, kept: &HashSet<PackId>) -> impl Iterator<Item = PackRow> {
+        let repacked = self.repack.iter().map(|pack| pack.row);
+        self.drop.iter().copied().chain(repacked.filter(|row| !kept.contains(&row.id)))
+    }
+
+    /// Bytes of chunks in the packs that are repacked, those that nobody needs included.
+    pub(super) fn repack_len(&self) -> u64 {
+        self.repack.iter().map(|pack| pack.plain_len).sum()
+    }
+
+    /// About how many bytes of packs it gives back: those it drops, and what nobody needs of those it repacks.
+    pub fn freed_bytes(&self) -> u64 {
+        let dropped: u64 = self.drop.iter().map(|row| u64::from(row.len)).sum();
+        dropped + self.repack.iter().map(PackUse::dead_bytes).sum::<u64>()
+    }
+
+    /// How many packs it deletes, those that it repacks included.
+    pub fn pack_count(&self) -> usize {
+        self.drop.len() + self.repack.len()
+    }
+}
+
+/// How much of a pack is needed.
+#[derive(Clone, Copy, Debug)]
+struct PackUse {
+    row: PackRow,
+    live_len: u64,
+    plain_len: u64,
+}
+
+/// Which chunks of a group are needed.
+#[derive(Clone, Debug)]
+pub(super) struct GroupUse {
+    pub(super) pack: PackRow,
+    pub(super) row: GroupRow,
+    pub(super) chunks: Vec<ChunkUse>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ChunkUse {
+    pub(super) id: ChunkId,
+    /// Place in the group, in bytes.
+    pub(super) offset: u32,
+    /// Length in bytes.
+    pub(super) len: u32,
+    pub(super) live: bool,
+}
+
+impl PackUse {
+    /// About how many bytes of the file nobody needs.
+    fn dead_bytes(&self) -> u64 {
+        let dead = u128::from(self.plain_len - self.live_len) * u128::from(self.row.len);
+        (dead / u128::from(self.plain_len.max(1))) as u64
+    }
+
+    /// Dead bytes per thousand.
+    fn dead_share(&self) -> u64 {
+        self.dead_bytes() * 1000 / u64::from(self.row.len).max(1)
+    }
+}
+
+/// Marks, and decides what to do with each pack.
+pub(super) fn plan(
+    repository: &Repository,
+    without: &[String],
+    threads: usize,
+    problems: &mut Problems<'_>,
+) -> Result<GcPlan> {
+    if let Some(what) = repository.store().doubtful()?.into_iter().next() {
+        return Err(Error::Doubtful(what));
+    }
+    let chunks = repository.chunks();
+    let index = chunks.index();
+    let marks = Marks::new(index);
+    let without: HashSet<&String> = without.iter().collect();
+    let names = repository.archive_names()?.into_iter().filter(|name| !without.contains(name));
+    // Marking waits for recipes more than it computes.
+    let threads = threads.max(chunks.groups().in_flight());
+    let lost = with_workers(threads, |workers| {
+        let mark = |name: String| {
+            let archive = repository.archive(&name)?;
+            let mut missing = Missing { archive: &name, errors: Vec::new() };
+            mark_archive(&chunks, &archive, &marks, &mut missing)?;
+            Ok(missing.errors)
+        };
+        let mut lost = None;
+        for missing in workers.map(names.map(Ok), mark) {
+            for error in missing? {
+                problems.report(Problem::new(&error));
+                lost.get_or_insert(error);
+            }
+        }
+        Ok(lost)
+    })?;
+    if let Some(error) = lost {
+        return Err(error);
+    }
+    let uses = pack_uses(index, &marks);
+    let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
+    let repack = choose(used, repository.config().pack_len);
+    let groups = group_uses(index, &marks, &repack);
+    Ok(GcPlan { drop: drop.into_iter().map(|pack| pack.row).collect(), repack, groups })
+}
+
+/// The packs worth copying what is needed out of: the most wasteful until little waste is left, and small ones when there
+/// are many.
+fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
+    let live_bytes: u64 = used.iter().map(|pack| u64::from(pack.row.len) - pack.dead_bytes()).sum();
+    let mut waste: u64 = used.iter().map(PackUse::dead_bytes).sum();
+    let is_small = |pack: &PackUse| pack.row.len < pack_len / 4;
+    let merge_small = used.iter().filter(|pack| is_small(pack)).count() >= SMALL_PACKS;
+    used.sort_by_key(|pack| (Reverse(pack.dead_share()), pack.row.id));
+    used.retain(|pack| {
+        let wasteful = waste > live_bytes / WASTE_FRACTION && pack.live_len < pack.plain_len;
+        let chosen = wasteful || (merge_small && is_small(pack));
+        waste -= if chosen { pack.dead_bytes() } else { 0 };
+        chosen
+    });
+    used
+}
+
+/// How much of each pack is needed, from the index and the marks on it.
+fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
+    let mut packs: HashMap<PackId, PackUse> = HashMap::new();
+    for (segment, tables) in index.tables().enumerate() {
+        let mut uses: Vec<PackUse> =
+            tables.packs().map(|row| PackUse { row, live_len: 0, plain_len: 0 }).collect();
+        for (place, record) in tables.records().enumerate() {
+            let group = tables.group(record.group);
+            let Some(pack) = group.and_then(|group| uses.get_mut(group.pack as usize)) else {
+                continue;
+            };
+            let live = marks.is_set((segment, place as u64));
+            pack.plain_len += u64::from(record.len);
+            pack.live_len += if live { u64::from(record.len) } else { 0 };
+        }
+        for pack in uses {
+            let empty = PackUse { live_len: 0, plain_len: 0, ..pack };
+            let sum = packs.entry(pack.row.id).or_insert(empty);
+            sum.live_len += pack.live_len;
+            sum.plain_len += pack.plain_len;
+        }
+    }
+    packs.into_values().collect()
+}
+
+/// The groups of these packs of which something is needed, in the order of the packs and of the places in them.
+fn group_uses(index: &Index, marks: &Marks, packs: &[PackUse]) -> Vec<GroupUse> {
+    let wanted: HashSet<PackId> = packs.iter().map(|pack| pack.row.id).collect();
+    let mut found = Vec::new();
+    for (segment, tables) in index.tables().enumerate() {
+        let mut groups: HashMap<u32, GroupUse> = HashMap::new();
+        for (place, Record { id, group, offset, len }) in tables.records().enumerate() {
+            let Some(row) = tables.group(group) else { continue };
+            let Some(pack) = tables.pack(row.pack) else { continue };
+            if wanted.contains(&pack.id) {
+                let live = marks.is_set((segment, place as u64));
+                let new = GroupUse { pack, row, chunks: Vec::new() };
+                let chunks = &mut groups.entry(group).or_insert(new).chunks;
+                chunks.push(ChunkUse { id, offset, len, live });
+            }
+        }
+        let needed = |group: &GroupUse| group.chunks.iter().any(|chunk| chunk.live);
+        found.extend(groups.into_values().filter(needed));
+    }
+    for group in &mut found {
+        group.chunks.sort_unstable_by_key(|chunk| chunk.offset);
+    }
+    found.sort_unstable_by_key(|group| (group.pack.id, group.row.offset));
+    found
+}
+
+/// Remembers chunks that are needed and nowhere.
+struct Missing<'m> {
+    archive: &'m str,
+    errors: Vec<Error>,
+}
+
+impl Visitor for Missing<'_> {
+    fn chunk(&mut self, path: &[u8], id: &ChunkId, location: Option<&Location>) {
+        if location.is_none() {
+            let needed_by = format!("backups/{}: {}", self.archive, String::from_utf8_lossy(path));
+            self.errors.push(Error::MissingChunk { id: *id, needed_by });
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Third station of gc: an index that does not list what is about to go.
+//!
+//! In: the doomed packs. Out: new segments in place of those that listed one, and of small ones. Promises: a segment goes
+//! only when what lists its other packs is durable.
+
+use std::collections::HashMap;
+
+use garret_format::PackId;
+use garret_format::index::{PackRow, SEGMENT_CHUNKS_MAX};
+
+use crate::error::{Error, Result};
+use crate::objects::index::{Listing, Rows, read_segment, store_segment};
+use crate::repository::Repository;
+use crate::store::{Area, Key};
+
+/// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
+pub(super) fn swap(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -> Result<()> {
+    let stored = Listing::read(repository.store())?;
+    let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains_key(&pack.id);
+    let mut old = Vec::new();
+    let mut new = Segments { repository, rows: Rows::default() };
+    for unstored in repository.index().unstored() {
+        new.push(unstored.keep_packs(survives))?;
+    }
+    for key in repository.store().list(Area::Index)? {
+        let Key::Index(id) = key else { continue };
+        match read_segment(&repository.index_source(), id) {
+            Ok(segment) => {
+                let full = segment.records.len() >= SEGMENT_CHUNKS_MAX / 2;
+                if full && segment.packs.iter().all(survives) {
+                    continue;
+                }
+                new.push(segment.keep_packs(survives))?;
+            }
+            // Its packs are known from their footers.
+            Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        old.push(key);
+    }
+    new.flush()?;
+    repository.store().sync()?;
+    for key in old {
+        repository.store().delete(&key)?;
+    }
+    Ok(repository.store().sync()?)
+}
+
+/// Collects rows and stores a segment whenever there are enough for one.
+struct Segments<'r> {
+    repository: &'r Repository,
+    rows: Rows,
+}
+
+impl Segments<'_> {
+    fn push(&mut self, rows: Rows) -> Result<()> {
+        self.rows.append(rows);
+        if self.rows.records.len() >= SEGMENT_CHUNKS_MAX { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        if !rows.packs.is_empty() {
+            store_segment(self.repository.store(), self.repository.metadata(), &rows.sorted())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! What is stored, in both directions: each file makes one kind of object, or of content, and reads it again.
+//!
+//! ```text
+//! items -> stream -> recipe -> | group -> pack |    index    archive
+//!          cut        nodes    |  chunks       |
+//! ```
+//!
+//! Streams and recipes name chunks; where those are stored and read is said by the traits in `recipe`.
+
+pub(crate) mod archive;
+pub(crate) mod group;
+pub(crate) mod index;
+pub(crate) mod items;
+pub(crate) mod pack;
+pub(crate) mod recipe;
+pub(crate) mod stream;

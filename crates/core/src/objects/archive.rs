@@ -1,0 +1,109 @@
+//! Archives: list, load, publish.
+//!
+//! In: a store and what seals its metadata. Out: [`NamedArchive`]s. Promises: a name is never reused, and an archive is
+//! visible only when everything that it refers to is durable.
+
+use garret_format::archive::{Archive, name_fault, new_name_fault};
+use garret_format::object::{Envelope, Kind};
+
+use crate::error::{Error, Result};
+use crate::keys::seal::{Content, Nonce, Sealer};
+use crate::limits::ARCHIVE_LEN_MAX;
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+
+/// An archive and the name it is found under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedArchive {
+    /// Name of its file in `backups/`.
+    pub name: String,
+    /// What it says.
+    pub archive: Archive,
+    /// BLAKE3 of its file: changes when anything in the archive does.
+    pub fingerprint: [u8; 32],
+}
+
+impl NamedArchive {
+    /// Its path in the repository: what errors call it.
+    pub(crate) fn object(&self) -> String {
+        Key::Archive(self.name.clone()).to_string()
+    }
+}
+
+/// The names of all archives, sorted.
+pub(crate) fn names(store: &dyn Store) -> Result<Vec<String>> {
+    let keys = store.list(Area::Archives)?.into_iter();
+    let mut names: Vec<String> = keys
+        .filter_map(|key| match key {
+            Key::Archive(name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+/// Reads, opens and checks the archive of that name.
+///
+/// # Errors
+/// `ArchiveMissing` also if what has that name is no archive.
+pub(crate) fn load(store: &dyn Store, metadata: &Sealer, name: &str) -> Result<NamedArchive> {
+    sound(name, name_fault)?;
+    let key = Key::Archive(name.to_owned());
+    let bytes = match get_whole(store, &key, ARCHIVE_LEN_MAX) {
+        Err(error) if error.kind == StoreErrorKind::NotFound => {
+            return Err(Error::ArchiveMissing(name.to_owned()));
+        }
+        result => result?,
+    };
+    if Kind::Archive.is_foreign(&bytes) {
+        return Err(Error::ArchiveMissing(name.to_owned()));
+    }
+    let object = key.to_string();
+    let envelope = Envelope::decode(&bytes, Kind::Archive)
+        .map_err(|error| Error::decode(&object, 0, error))?;
+    let mut body = envelope.sealed;
+    metadata
+        .open(Content::Archive, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
+        .ok_or_else(|| Error::unsealed(&object, 0))?;
+    let archive = Archive::decode(&body).map_err(|error| Error::decode(&object, 0, error))?;
+    let fingerprint = *blake3::hash(&bytes).as_bytes();
+    Ok(NamedArchive { name: name.to_owned(), archive, fingerprint })
+}
+
+/// Fails if the name cannot be used for a new archive.
+pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
+    sound(name, new_name_fault)?;
+    match store.len(&Key::Archive(name.to_owned())) {
+        Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
+        Err(error) => match error.kind {
+            StoreErrorKind::NotFound => Ok(()),
+            StoreErrorKind::NotAFile => Err(Error::ArchiveExists(name.to_owned())),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {
+    match fault(name) {
+        Some(why) => Err(Error::BadName { name: name.to_owned(), why }),
+        None => Ok(()),
+    }
+}
+
+/// The commit: makes the archive visible, after everything it refers to is durable, and returns when it is durable itself.
+pub(crate) fn publish(store: &dyn Store, metadata: &Sealer, archive: &Archive) -> Result<[u8; 32]> {
+    let nonce = Nonce::random()?;
+    let mut sealed = archive.encode();
+    metadata.seal(Content::Archive, &nonce, &[], &mut sealed);
+    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Archive);
+    store.sync()?;
+    match store.put_new(&Key::Archive(archive.name.clone()), &bytes) {
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+            return Err(Error::ArchiveExists(archive.name.clone()));
+        }
+        result => result?,
+    }
+    store.sync()?;
+    Ok(*blake3::hash(&bytes).as_bytes())
+}

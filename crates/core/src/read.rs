@@ -1,0 +1,13 @@
+//! Reading what is stored: verified groups, single chunks, files at any place, and what archives need.
+//!
+//! ```text
+//! restore check gc diff ... -> chunks --locations--> groups --ranges--> Store
+//!                  file mark   index                 cache, one request for neighbours
+//! ```
+//!
+//! Everything that is read of packs goes through `groups`, but the footers.
+
+pub(crate) mod chunks;
+pub(crate) mod file;
+pub(crate) mod groups;
+pub(crate) mod mark;

@@ -1,0 +1,255 @@
+//! Verified groups: the one place through which the content of packs is read.
+//!
+//! ```text
+//! get  one group, now      cache -> (one reader, others wait for it) -> Store
+//! each many groups, once   runs of neighbours -> requests side by side -> opened on the workers -> job
+//! ```
+//!
+//! In: packs and groups, as an index says. Out: groups that opened and decompressed; their chunks are checked against their
+//! ids when they are asked for ([`OpenGroup::verified`]). Promises: what `get` keeps is bounded by bytes; a group that
+//! several want at once is read once; what `each` reads is not kept, for it is read once anyway; it has as many requests
+//! under way as the store says is good, and each is of at most [`RUN_LEN_MAX`] bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use garret_format::PackId;
+use garret_format::index::{GroupRow, PackRow};
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Weighter};
+
+use crate::error::Result;
+use crate::keys::chunk::ChunkHasher;
+use crate::keys::seal::Sealer;
+use crate::limits::{RUN_GAP_MAX, RUN_LEN_MAX};
+use crate::objects::group::OpenGroup;
+use crate::objects::pack::PackReader;
+use crate::pipeline::Threads;
+use crate::store::{Guard, Key, Store};
+
+/// A group, by its pack and its offset there.
+type GroupKey = (PackId, u32);
+
+/// Reads groups of one repository.
+pub(crate) struct Groups {
+    store: Arc<dyn Store>,
+    sealer: Sealer,
+    hasher: ChunkHasher,
+    group_len_max: u32,
+    kept: Cache<GroupKey, Arc<OpenGroup>, ByBytes>,
+    /// While anything can be read, nobody deletes.
+    _lock: Box<dyn Guard>,
+}
+
+/// A group counts as many bytes as it takes.
+#[derive(Clone, Copy)]
+struct ByBytes;
+
+impl Weighter<GroupKey, Arc<OpenGroup>> for ByBytes {
+    fn weight(&self, _: &GroupKey, group: &Arc<OpenGroup>) -> u64 {
+        group.weight().max(1)
+    }
+}
+
+/// A group that is to be read, and for whom.
+pub(crate) struct Wanted<T> {
+    pub(crate) pack: PackRow,
+    pub(crate) group: GroupRow,
+    pub(crate) by: T,
+}
+
+impl<T> Wanted<T> {
+    fn range(&self) -> Range<u64> {
+        let start = u64::from(self.group.offset);
+        start..start + u64::from(self.group.sealed_len)
+    }
+}
+
+/// Groups of one pack that one request gets: neighbours, or nearly.
+struct Run<T> {
+    range: Range<u64>,
+    wanted: Vec<Wanted<T>>,
+}
+
+/// Parts of packs that were read before they are opened: the pack, where the part starts, its bytes.
+#[derive(Default)]
+pub(crate) struct Ahead(Vec<(PackId, u64, Vec<u8>)>);
+
+impl Ahead {
+    fn bytes(&self, pack: &PackRow, group: &GroupRow) -> Option<&[u8]> {
+        let offset = u64::from(group.offset);
+        self.0.iter().filter(|(id, ..)| *id == pack.id).find_map(|(_, start, bytes)| {
+            let from = usize::try_from(offset.checked_sub(*start)?).ok()?;
+            bytes.get(from..)?.get(..group.sealed_len as usize)
+        })
+    }
+}
+
+impl Groups {
+    /// Keeps at most about `kept_len` bytes of groups, and `lock` for as long as it lives.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        lock: Box<dyn Guard>,
+        sealer: Sealer,
+        hasher: ChunkHasher,
+        group_len_max: u32,
+        kept_len: u64,
+    ) -> Self {
+        // A shard of the cache must hold some groups: one that has more shards than groups keeps none.
+        let count = usize::try_from(kept_len / u64::from(group_len_max).max(1)).unwrap_or(1);
+        let lifecycle = quick_cache::sync::DefaultLifecycle::default();
+        let hash = DefaultHashBuilder::default();
+        let kept = Cache::with(count.max(1), kept_len, ByBytes, hash, lifecycle);
+        Groups { store, sealer, hasher, group_len_max, kept, _lock: lock }
+    }
+
+    /// What names chunks, to ask an [`OpenGroup`] for one.
+    pub(crate) fn hasher(&self) -> &ChunkHasher {
+        &self.hasher
+    }
+
+    pub(crate) fn packs(&self) -> PackReader<'_> {
+        PackReader { store: &*self.store, sealer: &self.sealer, group_len_max: self.group_len_max }
+    }
+
+    /// A group that may be asked for again.
+    pub(crate) fn get(&self, pack: &PackRow, group: &GroupRow) -> Result<Arc<OpenGroup>> {
+        self.get_ahead(pack, group, &Ahead::default())
+    }
+
+    /// The same if it is kept.
+    fn kept(&self, pack: &PackRow, group: &GroupRow) -> Option<Arc<OpenGroup>> {
+        self.kept.get(&(pack.id, group.offset))
+    }
+
+    /// Reads ahead what of these groups is not kept, up to the longest run, if the store is far away. What cannot be had is
+    /// read when it is asked for, and says then what is wrong with it.
+    pub(crate) fn ahead(&self, places: impl Iterator<Item = (PackRow, GroupRow)>) -> Ahead {
+        if self.in_flight() <= 1 {
+            return Ahead::default();
+        }
+        let new = places.filter(|(pack, group)| self.kept(pack, group).is_none());
+        let mut wanted: Vec<Wanted<()>> =
+            new.map(|(pack, group)| Wanted { pack, group, by: () }).collect();
+        wanted.sort_by_key(|wanted| (wanted.pack.id, wanted.group.offset));
+        let mut ahead = Ahead::default();
+        let mut left = RUN_LEN_MAX;
+        for run in runs(wanted) {
+            left = left.saturating_sub(run.range.end - run.range.start);
+            if let (Some(bytes), Some(first)) = (self.fetch(&run), run.wanted.first()) {
+                ahead.0.push((first.pack.id, run.range.start, bytes));
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        ahead
+    }
+
+    /// As [`get`](Self::get), for a group that may have been read ahead.
+    pub(crate) fn get_ahead(
+        &self,
+        pack: &PackRow,
+        group: &GroupRow,
+        ahead: &Ahead,
+    ) -> Result<Arc<OpenGroup>> {
+        let read = || Ok(Arc::new(self.packs().group(pack, group, ahead.bytes(pack, group))?));
+        self.kept.get_or_insert_with(&(pack.id, group.offset), read)
+    }
+
+    /// How many requests the store wants under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.store.properties().in_flight
+    }
+
+    /// Reads every group that is wanted and gives it to `job`, or what went wrong with it. Results come in the order of
+    /// `wanted`; from a store that is far away, in that of packs and places in them.
+    pub(crate) fn each<'a, 'scope, T, R>(
+        self: &Arc<Self>,
+        wanted: Vec<Wanted<T>>,
+        threads: Threads<'a, 'scope>,
+        job: impl Fn(Result<Arc<OpenGroup>>, T) -> R + Clone + Send + 'scope,
+    ) -> Box<dyn Iterator<Item = Result<R>> + 'a>
+    where
+        'scope: 'a,
+        T: Send + 'scope,
+        R: Send + 'scope,
+    {
+        self.each_read(wanted, threads, move |groups, wanted, bytes| {
+            let Wanted { pack, group, by } = wanted;
+            let opened = match groups.kept(&pack, &group) {
+                Some(kept) => Ok(kept),
+                None => groups.packs().group(&pack, &group, bytes).map(Arc::new),
+            };
+            job(opened, by)
+        })
+    }
+
+    /// The same for a job that opens the group by itself; its bytes are there if they were read ahead.
+    pub(crate) fn each_read<'a, 'scope, T, R>(
+        self: &Arc<Self>,
+        mut wanted: Vec<Wanted<T>>,
+        threads: Threads<'a, 'scope>,
+        job: impl Fn(&Groups, Wanted<T>, Option<&[u8]>) -> R + Clone + Send + 'scope,
+    ) -> Box<dyn Iterator<Item = Result<R>> + 'a>
+    where
+        'scope: 'a,
+        T: Send + 'scope,
+        R: Send + 'scope,
+    {
+        let groups = self.clone();
+        if self.in_flight() <= 1 {
+            // A request costs what its bytes cost: whoever needs them reads them, into the cache of his core.
+            let wanted = wanted.into_iter().map(Ok);
+            let read = threads.workers.map(wanted, move |wanted| Ok(job(&groups, wanted, None)));
+            return Box::new(read);
+        }
+        wanted.sort_by_key(|wanted| (wanted.pack.id, wanted.group.offset));
+        let source = self.clone();
+        let fetched = threads.requests.map(runs(wanted).into_iter().map(Ok), move |run| {
+            let bytes = source.fetch(&run).map(Arc::new);
+            Ok((run, bytes))
+        });
+        let parts = fetched.flat_map(|fetched| {
+            // The job above has no error of its own.
+            let (run, bytes) = fetched.map_or((None, None), |(run, bytes)| (Some(run), bytes));
+            run.into_iter().flat_map(move |run| {
+                let (start, bytes) = (run.range.start, bytes.clone());
+                run.wanted.into_iter().map(move |wanted| Ok((wanted, start, bytes.clone())))
+            })
+        });
+        Box::new(threads.workers.map(parts, move |(wanted, start, bytes)| {
+            let range = wanted.range();
+            let [from, to] = [range.start - start, range.end - start].map(|at| at as usize);
+            let part = bytes.as_deref().and_then(|bytes: &Vec<u8>| bytes.get(from..to));
+            Ok(job(&groups, wanted, part))
+        }))
+    }
+
+    /// The bytes of a run. None if they cannot be had at once: each of its groups is then read by itself, and says itself
+    /// what is wrong with it.
+    fn fetch<T>(&self, run: &Run<T>) -> Option<Vec<u8>> {
+        let first = run.wanted.first()?;
+        self.store.get(&Key::Pack(first.pack.id), run.range.clone()).ok()
+    }
+}
+
+/// Neighbours in one request.
+fn runs<T>(wanted: Vec<Wanted<T>>) -> Vec<Run<T>> {
+    let mut runs: Vec<Run<T>> = Vec::new();
+    for wanted in wanted {
+        let range = wanted.range();
+        match runs.last_mut() {
+            Some(run)
+                if run.wanted.first().is_some_and(|first| first.pack.id == wanted.pack.id)
+                    && (run.range.end..=run.range.end + RUN_GAP_MAX).contains(&range.start)
+                    && range.end - run.range.start <= RUN_LEN_MAX =>
+            {
+                run.range.end = range.end;
+                run.wanted.push(wanted);
+            }
+            _ => runs.push(Run { range, wanted: vec![wanted] }),
+        }
+    }
+    runs
+}

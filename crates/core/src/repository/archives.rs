@@ -1,0 +1,91 @@
+//! What a repository has: its archives, their items, their files.
+
+use garret_format::archive::Item;
+
+use super::Repository;
+use crate::error::{Error, Result};
+use crate::objects::archive::{NamedArchive, load, names};
+use crate::objects::items::ItemReader;
+use crate::read::chunks::Chunks;
+use crate::read::file::StoredFile;
+use crate::select::Selection;
+
+/// The items of an archive, one by one; see [`Repository::items`].
+pub struct Items(ItemReader<Chunks>);
+
+impl Iterator for Items {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Result<Item>> {
+        self.0.next()
+    }
+}
+
+impl std::fmt::Debug for Items {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Items")
+    }
+}
+
+impl Repository {
+    /// The names of all archives, sorted.
+    ///
+    /// # Errors
+    /// The store cannot be listed.
+    pub fn archive_names(&self) -> Result<Vec<String>> {
+        names(self.store())
+    }
+
+    /// The archive of that name.
+    ///
+    /// # Errors
+    /// `ArchiveMissing` if there is none, or what has that name is no archive; `Corrupt` if it is damaged.
+    pub fn archive(&self, name: &str) -> Result<NamedArchive> {
+        load(self.store(), self.metadata(), name)
+    }
+
+    /// The items of an archive, in the order in which they were stored. They are read as they are asked for; after an error,
+    /// which names what is damaged, nothing more comes.
+    pub fn items(&self, archive: &NamedArchive) -> Items {
+        Items(ItemReader::new(self.chunks(), archive))
+    }
+
+    /// The content of the file that `item` describes, to be read at any place; `None` if it is no file. It is valid for as
+    /// long as it lives, on its own.
+    ///
+    /// # Errors
+    /// Damage of what says how the file is divided.
+    pub fn open_file(&self, item: &Item) -> Result<Option<StoredFile>> {
+        StoredFile::open(&self.chunks(), item)
+    }
+
+    /// Hands over the selected items of an archive one by one, in the order they were stored, until one is not taken. Nothing
+    /// is kept of them.
+    ///
+    /// # Errors
+    /// Damage of the archive or of its items, after those that could be read; what `visit` says.
+    pub fn visit_items<E: From<Error>>(
+        &self,
+        archive: &NamedArchive,
+        selection: &mut Selection,
+        mut visit: impl FnMut(Item) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.settle(&[archive], selection);
+        for item in self.items(archive) {
+            let item = item?;
+            if selection.selects(&item.path) {
+                visit(item)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides what the words of a selection stand for in these archives. What cannot be read of them is for the operation
+    /// to say.
+    pub(crate) fn settle(&self, archives: &[&NamedArchive], selection: &mut Selection) {
+        let paths = archives
+            .iter()
+            .flat_map(|archive| self.items(archive).map_while(|item| Some(item.ok()?.path)));
+        selection.settle(paths);
+    }
+}

@@ -1,0 +1,226 @@
+//! From keys to a session: takes the lock that the right needs, and opens the index.
+//!
+//! In: a repository and its keys. Out: a [`Repository`] that can be read, or more than that. Promises: the lock that is held
+//! is that of the right, for as long as anything of the session lives; who checks or deletes goes by what the repository
+//! says, never by the client's copy of the index.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use super::{Locked, Repository, Shared};
+use crate::error::{Error, Result};
+use crate::keys::chunk::ChunkHasher;
+use crate::keys::seal::Sealer;
+use crate::keys::{Keys, Purpose};
+use crate::limits::KEPT_LEN_DEFAULT;
+use crate::objects::index::{Cache, Index, IndexSource};
+use crate::objects::pack::PackReader;
+use crate::progress::Progress;
+use crate::read::groups::Groups;
+use crate::store::{Area, Guard, LockMode};
+
+/// A repository and its keys: what is left to say before it is open.
+pub struct Unlocked {
+    locked: Locked,
+    keys: Keys,
+    cache: Option<PathBuf>,
+    kept_len: u64,
+}
+
+impl std::fmt::Debug for Unlocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unlocked").field("locked", &self.locked).finish_non_exhaustive()
+    }
+}
+
+/// A session that adds archives. Others may do the same at the same time.
+///
+/// What deletes is not to be had of it:
+///
+/// ```compile_fail
+/// fn forget(writer: &garret_core::Writer) {
+///     let _ = writer.delete(&["night".to_owned()]);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Writer {
+    repository: Repository,
+}
+
+/// A session that checks: its index was made of what the repository holds, and of nothing that the client remembers.
+///
+/// Who only reads cannot check:
+///
+/// ```compile_fail
+/// fn check(repository: &garret_core::Repository, options: &garret_core::CheckOptions) {
+///     let _ = repository.check(options, &garret_core::Silent);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Checker {
+    repository: Repository,
+}
+
+/// A session that deletes. Nobody else has the repository open meanwhile.
+///
+/// Who only reads cannot give space back:
+///
+/// ```compile_fail
+/// fn collect(repository: &mut garret_core::Repository, options: &garret_core::GcOptions) {
+///     let _ = repository.gc(options, &garret_core::Silent);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Exclusive {
+    checker: Checker,
+}
+
+impl Deref for Writer {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        &self.repository
+    }
+}
+
+impl Deref for Checker {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        &self.repository
+    }
+}
+
+/// What deletes can check as well.
+impl Deref for Exclusive {
+    type Target = Checker;
+
+    fn deref(&self) -> &Checker {
+        &self.checker
+    }
+}
+
+impl Locked {
+    /// The repository with its keys, to be opened.
+    pub fn with(self, keys: Keys) -> Unlocked {
+        Unlocked { locked: self, keys, cache: None, kept_len: KEPT_LEN_DEFAULT }
+    }
+}
+
+impl Unlocked {
+    /// Keeps the client's copy of the index below this directory, so that it is not read anew each time; without one, in
+    /// memory.
+    #[must_use]
+    pub fn cache(mut self, directory: Option<&Path>) -> Self {
+        self.cache = directory.map(Path::to_owned);
+        self
+    }
+
+    /// Keeps about so many bytes of what was read in memory, instead of 64 MiB. More for random reads, less for what reads
+    /// everything once.
+    #[must_use]
+    pub fn keep(mut self, bytes: u64) -> Self {
+        self.kept_len = bytes;
+        self
+    }
+
+    /// Opens it to be read.
+    ///
+    /// # Errors
+    /// `WrongPassphrase` for the keys of another repository; `Lock` if somebody deletes in it for longer than is waited;
+    /// `Unsupported` for one of a newer garret; a store that cannot be read.
+    pub fn reader(self, progress: &dyn Progress) -> Result<Repository> {
+        self.open(("read", LockMode::Shared), 0, true, progress)
+    }
+
+    /// Opens it to add archives.
+    ///
+    /// # Errors
+    /// As of [`reader`](Self::reader).
+    pub fn writer(self, progress: &dyn Progress) -> Result<Writer> {
+        let features = self.locked.config.features.write;
+        let repository = self.open(("write", LockMode::Shared), features, true, progress)?;
+        Ok(Writer { repository })
+    }
+
+    /// Opens it to be checked.
+    ///
+    /// # Errors
+    /// As of [`reader`](Self::reader).
+    pub fn checker(self, progress: &dyn Progress) -> Result<Checker> {
+        let repository = self.open(("read", LockMode::Shared), 0, false, progress)?;
+        Ok(Checker { repository })
+    }
+
+    /// Opens it to delete; waits until nobody else has it open.
+    ///
+    /// # Errors
+    /// As of [`reader`](Self::reader); `Lock` if anybody has it open for longer than is waited.
+    pub fn exclusive(self, progress: &dyn Progress) -> Result<Exclusive> {
+        let features = self.locked.config.features;
+        let features = features.write | features.delete;
+        let repository = self.open(("write", LockMode::Exclusive), features, false, progress)?;
+        Ok(Exclusive { checker: Checker { repository } })
+    }
+
+    fn open(
+        self,
+        (kind, mode): (&'static str, LockMode),
+        features: u32,
+        believes_copy: bool,
+        progress: &dyn Progress,
+    ) -> Result<Repository> {
+        let Unlocked { locked, keys, cache, kept_len } = self;
+        let Locked { store, patience, config, .. } = locked;
+        if !keys.fit(&config) {
+            return Err(Error::WrongPassphrase);
+        }
+        if features != 0 {
+            let kind = garret_format::DecodeErrorKind::UnsupportedFeatures(features);
+            let error = garret_format::DecodeError { what: "config", offset: 40, kind };
+            return Err(Error::decode("config", 0, error));
+        }
+        let place = store.place();
+        let mut waiting =
+            |who: &str| progress.wait(&format!("waiting for {who} to finish with {place}"));
+        let lock: Box<dyn Guard> = store
+            .lock(mode, patience, &mut waiting)
+            .map_err(|source| Error::Lock { kind, place: place.clone(), source })?;
+        let data = Sealer::new(config.repository, Purpose::Data, &keys);
+        let metadata = Sealer::new(config.repository, Purpose::Metadata, &keys);
+        let hasher = ChunkHasher::new(&keys);
+        let cache = match cache.filter(|_| believes_copy) {
+            Some(root) => Cache::in_directory(&root, config.repository, keys.get(Purpose::Client)),
+            None => Cache::in_memory(),
+        };
+        let source = IndexSource {
+            packs: PackReader { store: &*store, sealer: &data, group_len_max: config.group_len },
+            metadata: &metadata,
+            hasher: &hasher,
+            repository: config.repository,
+        };
+        let index = Index::open(&source, cache, progress)?;
+        // Who reads one archive only is told too of what lies beside it.
+        let _names = store.list(Area::Archives);
+        let (boxes, names) = (data.clone(), hasher.clone());
+        let groups = Groups::new(store.clone(), lock, boxes, names, config.group_len, kept_len);
+        let (groups, index) = (Arc::new(groups), RwLock::new(Arc::new(index)));
+        let shared = Shared { store, config, keys, data, metadata, hasher, groups, index };
+        let repository = Repository { shared: Arc::new(shared) };
+        repository.tell(progress);
+        Ok(repository)
+    }
+}
+
+impl Exclusive {
+    /// Makes the index that of what the repository now holds. If it fails, the index knows nothing: what is looked for is
+    /// missing then, never wrong.
+    pub(crate) fn reopen_index(&mut self, progress: &dyn Progress) -> Result<()> {
+        let mut index = Index::clone(&self.index());
+        index.forget();
+        let updated = index.update(&self.index_source(), progress);
+        self.set_index(index);
+        updated
+    }
+}

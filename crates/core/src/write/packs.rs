@@ -1,0 +1,93 @@
+//! The pack thread: sealed groups become packs, packs are stored, segments list them.
+//!
+//! In: sealed groups, in the order in which their places were planned. Out: packs and segments in the store, and the segments
+//! to whoever writes. Promises: a pack is stored before the segment that lists it; as many packs are put at once as the store
+//! wants, [`PUTS_MAX`] at most, and each counts only when it and those before it are there.
+
+use crossbeam_channel::{Receiver, Sender};
+use garret_format::SegmentId;
+use garret_format::index::PackRow;
+use garret_format::pack::Footer;
+
+use crate::error::Result;
+use crate::keys::seal::Sealer;
+use crate::limits::PUTS_MAX;
+use crate::objects::index::{IndexWriter, Rows, store_segment};
+use crate::objects::pack::{FinishedPack, PackBuilder, SealedGroup};
+use crate::pipeline::with_workers;
+use crate::store::{Key, Store};
+
+/// Stores packs, and a segment for every so many chunks.
+pub(super) struct PackWriter<'r> {
+    pub(super) store: &'r dyn Store,
+    pub(super) data: &'r Sealer,
+    pub(super) metadata: &'r Sealer,
+    pub(super) segments: Sender<(SegmentId, Vec<u8>)>,
+}
+
+impl PackWriter<'_> {
+    /// Until no group comes any more. Returns how many packs it stored, and their bytes.
+    pub(super) fn store_all(self, sealed: &Receiver<SealedGroup>) -> Result<(u64, u64)> {
+        let mut index = IndexWriter::default();
+        let (mut count, mut bytes) = (0, 0);
+        with_workers(self.store.properties().in_flight.min(PUTS_MAX), |workers| {
+            let store = self.store;
+            let packs = Packs { data: self.data, sealed, open: None }.map(Ok);
+            for stored in workers.map(packs, move |pack| put(store, pack)) {
+                let (row, footer) = stored?;
+                count += 1;
+                bytes += u64::from(row.len);
+                if let Some(rows) = index.push(row, &footer) {
+                    self.list(&rows)?;
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(rows) = index.finish() {
+            self.list(&rows)?;
+        }
+        Ok((count, bytes))
+    }
+
+    /// Stores a segment.
+    fn list(&self, rows: &Rows) -> Result<()> {
+        let segment = store_segment(self.store, self.metadata, rows)?;
+        // The receiver is gone only when the operation already failed.
+        drop(self.segments.send(segment));
+        Ok(())
+    }
+}
+
+fn put(store: &dyn Store, pack: FinishedPack) -> Result<(PackRow, Footer)> {
+    let parts: Vec<&[u8]> = pack.parts.iter().map(Vec::as_slice).collect();
+    store.put(&Key::Pack(pack.row.id), &parts)?;
+    Ok((pack.row, pack.footer))
+}
+
+/// Packs out of groups, as the groups come.
+struct Packs<'r> {
+    data: &'r Sealer,
+    sealed: &'r Receiver<SealedGroup>,
+    open: Option<PackBuilder>,
+}
+
+impl Iterator for Packs<'_> {
+    type Item = FinishedPack;
+
+    fn next(&mut self) -> Option<FinishedPack> {
+        for group in self.sealed {
+            let Some(mut builder) = self.open.take() else {
+                self.open = Some(PackBuilder::begin(self.data.clone(), group));
+                continue;
+            };
+            match builder.push(group) {
+                None => self.open = Some(builder),
+                Some(group) => {
+                    self.open = Some(PackBuilder::begin(self.data.clone(), group));
+                    return Some(builder.finish());
+                }
+            }
+        }
+        self.open.take().map(PackBuilder::finish)
+    }
+}
