@@ -258,6 +258,124 @@ fn modules_of_the_core_import_only_from_rows_above_their_own() {
     none("not allowed", found);
 }
 
+/// Two files that import each other cannot be understood, or changed, one without the other.
+#[test]
+fn no_files_import_each_other() {
+    let mut found = Vec::new();
+    for name in CRATES.map(|(name, _)| name) {
+        let sources = format!("crates/{name}/src");
+        let all: BTreeMap<Vec<String>, String> = files(&sources, &["rs"])
+            .into_iter()
+            .filter(|(path, _)| !path.ends_with("tests.rs"))
+            .map(|(path, text)| (module_of(&path[sources.len() + 1..]), shipped(&text).to_owned()))
+            .collect();
+        let imports: BTreeMap<&Vec<String>, BTreeSet<Vec<String>>> =
+            all.iter().map(|(module, text)| (module, imported(module, text, &all))).collect();
+        for module in all.keys() {
+            let (mut reached, mut open) = (BTreeSet::new(), vec![module]);
+            while let Some(next) = open.pop() {
+                open.extend(imports[next].iter().filter(|one| reached.insert((*one).clone())));
+            }
+            if reached.contains(module) {
+                found.push(format!("{name}: {}", module.join("::")));
+            }
+        }
+    }
+    none("in a circle", found);
+}
+
+/// The module that a file is: `a/b.rs` is `a::b`, `lib.rs` and `main.rs` are none.
+fn module_of(path: &str) -> Vec<String> {
+    let parts = path.trim_end_matches(".rs").split('/').map(str::to_owned);
+    parts.filter(|part| !["lib", "main"].contains(&part.as_str())).collect()
+}
+
+/// The modules, of those that are files, that a module takes something from: by `use`, or by the name of a child in its code.
+fn imported(
+    module: &[String],
+    text: &str,
+    all: &BTreeMap<Vec<String>, String>,
+) -> BTreeSet<Vec<String>> {
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut paths: Vec<Vec<String>> = Vec::new();
+    let is_passed_on = |part: &&str| part.lines().any(|line| line.starts_with("pub"));
+    // What is only passed on to others is not needed here.
+    let statements = code.split(';').filter(|part| !is_passed_on(part));
+    for statement in statements.filter_map(|part| part.split("use ").nth(1)) {
+        expand("", &statement.split_whitespace().collect::<Vec<_>>().join(" "), &mut paths);
+    }
+    for child in all.keys().filter(|other| other.len() == module.len() + 1) {
+        let needs = |part: &str| {
+            !part.contains("use ") && part.contains(&format!("{}::", child[module.len()]))
+        };
+        if child.starts_with(module)
+            && code.split(';').any(needs)
+            && code.contains(&format!("{}::", child[module.len()]))
+        {
+            paths.push(vec!["self".to_owned(), child[module.len()].clone()]);
+        }
+    }
+    let mut found = BTreeSet::new();
+    for path in paths {
+        let mut at = match path.first().map(String::as_str) {
+            Some("crate") => Vec::new(),
+            Some("self" | "super") => module.to_vec(),
+            Some(first) if all.contains_key(&[module, &[first.to_owned()]].concat()) => {
+                module.to_vec()
+            }
+            _ => continue,
+        };
+        for part in path.iter().filter(|part| !["crate", "self"].contains(&part.as_str())) {
+            match part.as_str() {
+                "super" => drop(at.pop()),
+                part => {
+                    let below = [at.clone(), vec![part.to_owned()]].concat();
+                    if !all.contains_key(&below) {
+                        break;
+                    }
+                    at = below;
+                }
+            }
+        }
+        // What is re-exported at the root is taken from the root's own children.
+        if at != module && !at.is_empty() {
+            found.insert(at);
+        }
+    }
+    found
+}
+
+/// Every path of a tree as `a::{b, c::{d, e}}`.
+fn expand(before: &str, tree: &str, paths: &mut Vec<Vec<String>>) {
+    match tree.split_once('{') {
+        None => {
+            let path = format!("{before}{tree}");
+            let parts = path.split("::").map(|part| part.trim().trim_matches('}').to_owned());
+            paths.push(parts.filter(|part| !part.is_empty()).collect());
+        }
+        Some((first, rest)) => {
+            let (mut depth, mut start) = (0, 0);
+            let inside = rest.trim().trim_end_matches('}');
+            for (at, byte) in inside.bytes().chain([b',']).enumerate() {
+                match byte {
+                    b'{' => depth += 1,
+                    b'}' => depth -= 1,
+                    b',' if depth <= 0 => {
+                        let part = inside.get(start..at).unwrap_or_default().trim();
+                        expand(&format!("{before}{first}"), part, paths);
+                        start = at + 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
 /// The modules behind every `crate::`, also those in braces.
 fn used_modules(text: &str) -> BTreeSet<String> {
     let word = |text: &str| -> String {
@@ -288,6 +406,10 @@ fn the_reading_of_imports_sees_what_it_should() {
     assert_eq!(long_functions("x", &long).len(), 1);
     assert!(long_functions("x", "fn f() {\n    a;\n}\n").is_empty());
     assert!(rows().len() > 5);
+    let mut paths = Vec::new();
+    expand("", "super::{a, b::{C, d::E}, F}", &mut paths);
+    let shown: Vec<String> = paths.iter().map(|path| path.join("::")).collect();
+    assert_eq!(shown, ["super::a", "super::b::C", "super::b::d::E", "super::F"]);
 }
 
 /// docs/security.md names tests in the second column of its tables, and in prose where it says that something holds.

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::secrets::is_own_link;
+use crate::trust::is_own_link;
 
 /// What marks a directory as a cache for backup programs: <https://bford.info/cachedir/>.
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\

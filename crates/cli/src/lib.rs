@@ -6,13 +6,15 @@
 //! prompt: the terminal is asked for a passphrase
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
-//! record: what is known of a thing -> JSON, or text by a template of the user      failure: the exit code
+//! record: what is known of a thing -> JSON, or text by a template of the user
+//! failure: why a command ended      exit: what the shell is told      trust: whom a file can be from
 //! ```
 //!
 //! A program adds its commands: arguments, one call of the core, texts.
 
 pub mod args;
 pub mod cache;
+pub mod exit;
 pub mod failure;
 pub mod overview;
 pub mod pipes;
@@ -26,4 +28,5 @@ pub mod signals;
 pub mod state;
 pub mod suggest;
 pub mod surroundings;
+pub mod trust;
 pub mod ui;

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
-use crate::secrets::{self, is_private, is_private_place};
+use crate::secrets;
+use crate::trust::{is_private, is_private_place};
 use crate::ui::Ui;
 
 /// Longest file that is read: one is some hundred bytes, and a path for each place.

@@ -96,8 +96,9 @@ pub use garret_format as format;
 /// The types of what is read and written beside the repository.
 pub use garret_image as image;
 
+pub use backup::BackupReport;
 pub use backup::cutters::CutterChoice;
-pub use backup::{BackupOptions, BackupReport, Input, ReadErrors};
+pub use backup::options::{BackupOptions, Input, ReadErrors};
 pub use compare::diff::{Change, Contents, DiffReport, Difference, kind_name};
 pub use compare::info::FileInfo;
 pub use error::{Error, Result, message};
@@ -106,8 +107,10 @@ pub use garret_format::config::KeyMode;
 pub use garret_format::{ChunkId, RepositoryId};
 pub use keys::{KDF_DEFAULT, Keys, MasterKey};
 pub use limits::{KEPT_LEN_DEFAULT, total_len};
-pub use maintain::check::{CheckOptions, CheckReport, CheckedPacks, Incomplete};
-pub use maintain::gc::{GcOptions, GcPlan, GcReport};
+pub use maintain::check::report::{CheckReport, Incomplete};
+pub use maintain::check::{CheckOptions, CheckedPacks};
+pub use maintain::gc::plan::GcPlan;
+pub use maintain::gc::{GcOptions, GcReport};
 pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;
@@ -118,9 +121,10 @@ pub use repository::{
     Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Repository,
     Secret, Unlocked, Writer, init, open,
 };
-pub use restore::{
-    AllocationMode, Destination, FileMetadata, Form, Preview, RestoreOptions, RestoreReport,
+pub use restore::options::{
+    AllocationMode, Destination, FileMetadata, Form, RestoreOptions, RestoreReport,
 };
+pub use restore::preview::Preview;
 pub use select::Selection;
 pub use store::{
     Area, Guard, Key, LocalStore, LockMode, MemoryStore, Properties, Sharing, Store, StoreError,

@@ -102,8 +102,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Does it.
-    pub(crate) fn run(self, ui: &Ui) -> Result<(), Failure> {
+    /// Does it; `program` is the definition of all commands.
+    pub(crate) fn run(self, program: clap::Command, ui: &Ui) -> Result<(), Failure> {
         match self {
             Command::Init(args) => init::run(&args, ui),
             Command::Create(args) => create::run(args, ui),
@@ -121,7 +121,7 @@ impl Command {
             }
             Command::Serve(_) => Err(later::refuse("serve", "garret works on local paths")),
             Command::Demo(args) => demo::run(&args, ui),
-            Command::Help(args) => help::run(&args, ui),
+            Command::Help(args) => help::run(&args, program, ui),
         }
     }
 }

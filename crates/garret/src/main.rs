@@ -30,8 +30,8 @@ fn main() -> ExitCode {
     // Who does not read them may still have the command.
     let _unread = ui.print(&warnings);
     let result = match args::parse(words) {
-        Ok(command) => command.run(&ui),
+        Ok(command) => command.run(args::definition(), &ui),
         Err(error) => return args::refuse(&error),
     };
-    garret_cli::failure::exit_code(result, &ui)
+    garret_cli::exit::exit_code(result, &ui)
 }

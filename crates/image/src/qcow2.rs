@@ -33,6 +33,7 @@ mod inflate;
 mod map;
 mod metadata;
 mod raw;
+mod stop;
 mod tables;
 
 pub use doubt::{Doubt, Structure};
@@ -41,6 +42,7 @@ pub use map::Map;
 pub use raw::{RawView, RawViewError, raw_view};
 
 use crate::{Source, SourceError};
+use stop::Stop;
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,23 +63,5 @@ pub fn parse(file: &dyn Source) -> Result<Outcome, SourceError> {
         Ok(map) => Ok(Outcome::Qcow2(map)),
         Err(Stop::Doubt(doubt)) => Ok(Outcome::Opaque(doubt)),
         Err(Stop::Source(error)) => Err(error),
-    }
-}
-
-/// Why parsing ended early.
-enum Stop {
-    Doubt(Doubt),
-    Source(SourceError),
-}
-
-impl From<Doubt> for Stop {
-    fn from(doubt: Doubt) -> Stop {
-        Stop::Doubt(doubt)
-    }
-}
-
-impl From<SourceError> for Stop {
-    fn from(error: SourceError) -> Stop {
-        Stop::Source(error)
     }
 }

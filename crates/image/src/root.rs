@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use crate::Metadata;
 use crate::attributes::{self, Attributes};
 use crate::names::{self, Relative, Replacing};
-use crate::sink::Unset;
+use crate::sink::{Unset, unset_at};
 use crate::staging::{FileId, Parent, Staged, Staging};
 use crate::{Allocation, FileSink, SinkError};
 
@@ -466,11 +466,6 @@ impl Drop for Root {
 
 fn exchanged(path: &Path, operation: &'static str) -> SinkError {
     SinkError::refused(path, operation, "somebody put something else in its place meanwhile")
-}
-
-/// What is missing of something that is complete and in its place but for attributes that could not be set.
-pub(crate) fn unset_at(unset: Option<Errno>, path: &Path) -> Unset {
-    unset.map(|error| SinkError::new(path, "set the extended attributes", error))
 }
 
 #[cfg(test)]

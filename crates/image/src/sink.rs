@@ -14,10 +14,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::AllocationMap;
 use crate::attributes::{self, Attributes};
-use crate::root::unset_at;
 use crate::staging::{FileId, Staged};
 
 /// Mode of a file that is being written: it may hold the secrets of a whole disk.
@@ -135,6 +135,11 @@ impl SinkError {
 
 /// What of the attributes of something restored could not be set: it is complete and in its place even so.
 pub type Unset = Option<SinkError>;
+
+/// What is missing of something that is complete and in its place but for attributes that could not be set.
+pub(crate) fn unset_at(unset: Option<Errno>, path: &Path) -> Unset {
+    unset.map(|error| SinkError::new(path, "set the extended attributes", error))
+}
 
 /// A file being restored; made by [`Root::file`](crate::Root::file).
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod backup;
 mod config;
+mod context;
 mod exchange;
 mod gc;
 mod info;
@@ -10,27 +11,12 @@ mod inspect;
 mod passwd;
 mod restore;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use garret_cli::failure::Failure;
-use garret_cli::session;
-use garret_cli::state::{self, Use};
 use garret_cli::ui::Ui;
-use garret_core::{Error, Exclusive, NamedArchive, Repository, Unlocked, Writer};
-use garret_format::archive::{Item, ItemKind};
 
 use crate::args::{Line, unknown};
-use crate::location::Place;
-use crate::password::{self, Password};
-use crate::usage;
-
-/// What every command is given.
-struct Context<'a> {
-    line: &'a Line,
-    passwords: Vec<Password>,
-    ui: &'a Ui,
-}
+use crate::password::Password;
+use context::Context;
 
 /// Does what the line says.
 pub(crate) fn run(line: &Line, ui: &Ui) -> Result<(), Failure> {
@@ -58,101 +44,5 @@ pub(crate) fn run(line: &Line, ui: &Ui) -> Result<(), Failure> {
             "nbd is not there yet: restore to a file or block device instead".to_owned(),
         )),
         _ => Err(Failure::Fatal(unknown(command))),
-    }
-}
-
-/// The wrong number of words for a command.
-fn wrong_use(command: &str) -> Failure {
-    Failure::Usage(usage::of(command))
-}
-
-/// The action before the one word of a command that may have one; `None` for any other number of words, and for an action
-/// that is not among `actions`.
-fn action<'w>(words: &'w [OsString], actions: &[&'static str]) -> Option<(&'w str, &'w OsString)> {
-    match words {
-        [word] => actions.first().map(|first| (*first, word)),
-        [action, word] => {
-            let action = action.to_str().filter(|action| actions.contains(action))?;
-            Some((action, word))
-        }
-        _ => None,
-    }
-}
-
-impl Context<'_> {
-    /// The repository at `path`, open under the password of a command that takes one.
-    fn reader(&self, path: &Path) -> Result<Repository, Failure> {
-        self.open(path, self.passwords.first(), Use::Reads, |unlocked| unlocked.reader(self.ui))
-    }
-
-    /// The same, to add archives.
-    fn writer(&self, path: &Path) -> Result<Writer, Failure> {
-        self.open(path, self.passwords.first(), Use::Writes, |unlocked| unlocked.writer(self.ui))
-    }
-
-    /// The same, to delete.
-    fn exclusive(&self, path: &Path) -> Result<Exclusive, Failure> {
-        let open = |unlocked: Unlocked| unlocked.exclusive(self.ui);
-        self.open(path, self.passwords.first(), Use::Writes, open)
-    }
-
-    fn open<S>(
-        &self,
-        path: &Path,
-        password: Option<&Password>,
-        usage: Use,
-        open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
-    ) -> Result<S, Failure> {
-        let locked = session::find(path)?;
-        let expected = password::expected(password);
-        let admitted = state::admit(&locked, path, usage, expected, self.ui)?;
-        let keys = password::unlock(&locked, path, password, self.ui)?;
-        session::enter(locked, keys, admitted, path, self.ui, open)
-    }
-}
-
-/// Shows why one of several things could not be done; the others go on.
-fn report(failure: Failure, ui: &Ui) {
-    match failure {
-        Failure::Fatal(text) | Failure::Usage(text) => ui.report(&text),
-        // Why nothing was stored was reported when it happened.
-        Failure::Engine(Error::NothingStored) | Failure::NobodyReads(_) => {}
-        Failure::Engine(error) => ui.report(&garret_core::message(&error)),
-    }
-}
-
-/// An archive that holds exactly one file, and that file; zbackup's are all like that.
-fn single(repository: &Repository, place: &Place) -> Result<(NamedArchive, Item), Failure> {
-    let archive = repository.archive(&place.name).map_err(|error| place.failure(error))?;
-    match only_file(repository, &archive)? {
-        Ok(item) => Ok((archive, item)),
-        Err(count) => Err(Failure::Fatal(format!(
-            "{} holds {count} files: garret extract {}::{} restores them",
-            place.given.display(),
-            place.repository.display(),
-            place.name
-        ))),
-    }
-}
-
-/// The one file of an archive, else how many there are.
-fn only_file(
-    repository: &Repository,
-    archive: &NamedArchive,
-) -> Result<Result<Item, u64>, Failure> {
-    if archive.archive.file_count != 1 {
-        return Ok(Err(archive.archive.file_count));
-    }
-    let mut files = Vec::new();
-    for item in repository.items(archive) {
-        let item = item?;
-        if matches!(item.kind, ItemKind::File(_)) {
-            files.push(item);
-        }
-    }
-    let count = files.len() as u64;
-    match (files.pop(), count) {
-        (Some(item), 1) => Ok(Ok(item)),
-        _ => Ok(Err(count)),
     }
 }

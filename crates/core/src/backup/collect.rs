@@ -7,7 +7,9 @@ use garret_format::archive::{Content, Item, ItemKind, PROBLEM_LEN_MAX, PROBLEMS_
 use garret_format::recipe::Recipe;
 
 use super::elsewhere::{Elsewhere, remember};
-use super::{Body, Draft, End, Hashed, Planned, Reading, Step};
+use super::reading::Reading;
+use super::stations::Hashed;
+use super::step::{Body, Draft, End, Planned, Step};
 use crate::backup::cutters::Cutters;
 use crate::error::{Error, Result, message};
 use crate::objects::recipe::RecipeWriter;

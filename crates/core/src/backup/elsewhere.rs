@@ -13,7 +13,7 @@ use garret_format::archive::ItemKind;
 use garret_image::Source;
 use garret_image::qcow2::{Others, others};
 
-use super::{BackupOptions, Input};
+use super::options::{BackupOptions, Input};
 use crate::backup::walk::{absolute_path, stored_path};
 use crate::objects::archive::NamedArchive;
 use crate::progress::Progress;

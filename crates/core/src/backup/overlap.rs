@@ -9,7 +9,7 @@ use std::path::Path;
 
 use garret_image::{Kind, lstat};
 
-use super::Input;
+use super::options::Input;
 use crate::backup::walk::{Found, Rules, Walk, stored_path};
 
 /// Device and inode.

@@ -7,8 +7,7 @@ use garret_format::archive::{Identity, Item, ItemKind};
 use garret_format::recipe::STREAM_LEN_MAX;
 use garret_image::{Extent, Source, SourceError};
 
-use super::now;
-use super::plan::nothing;
+use super::stat::{nothing, now};
 use crate::limits::WINDOW_LEN;
 
 /// What errors call a stream that comes out of a pipe.

@@ -6,20 +6,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use garret_format::archive::{
-    Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time, XATTRS_LEN_MAX,
-};
-use garret_format::recipe::{CutterKind, Node, Recipe};
+use garret_format::archive::{Device, FLAGS, Identity, Item, ItemKind, XATTRS_LEN_MAX};
+use garret_format::recipe::CutterKind;
 use garret_image::{Extra, Kind, Metadata, RawFile, Source, SourceError};
 
 use super::divide::{Choice, Divided, Part, choose, divide};
 use super::elsewhere::Places;
 use super::links::Links;
+use super::options::{BackupOptions, Input};
 use super::overlap::{Overlap, Verdict};
 use super::pipe::{Head, PIPE, piped};
 use super::previous::Previous;
 use super::reading::Reading;
-use super::{BackupOptions, Body, Draft, End, Input, Planned, Step, Tools};
+use super::stat::{identity, nothing, time};
+use super::stations::Tools;
+use super::step::{Body, Draft, End, Planned, Step};
 use crate::backup::walk::{Found, Rules, Walk};
 use crate::backup::window::{SourceWindows, StreamWindows, Stretch, StretchBody, Window};
 use crate::buffers::BufferPool;
@@ -434,14 +435,6 @@ impl End {
     }
 }
 
-pub(super) fn time(time: garret_image::Time) -> Time {
-    Time { secs: time.secs, nanos: time.nanos }
-}
-
-pub(super) fn identity(metadata: &Metadata) -> Identity {
-    Identity { inode: metadata.ino, ctime: time(metadata.ctime) }
-}
-
 fn device(metadata: &Metadata) -> Device {
     let (major, minor) = metadata.device;
     Device { major, minor }
@@ -459,13 +452,6 @@ fn rules(options: &BackupOptions) -> Rules<'_> {
 
 fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
-}
-
-/// What a file has before it was read.
-pub(super) fn nothing() -> Content {
-    let none = || Side::Inline(Vec::new());
-    let recipe = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
-    Content { recipe, layout: none(), allocation: none(), unreadable: Vec::new() }
 }
 
 /// The sum of the lengths of the inputs, if all of them are files or devices.

@@ -9,8 +9,8 @@ use garret_format::archive::{Archive, Content, Item, ItemKind, Time};
 use garret_format::recipe::Entry;
 use garret_image::{At, Metadata};
 
-use super::plan::{identity, time};
-use super::{BackupOptions, Input};
+use super::options::{BackupOptions, Input};
+use super::stat::{identity, time};
 use crate::backup::walk::below;
 use crate::error::Result;
 use crate::objects::items::ItemReader;

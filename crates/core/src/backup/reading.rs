@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use garret_format::archive::UNREADABLE_MAX;
 use garret_image::{Extent, RawFile, Slot, Source, SourceError};
 
-use super::ReadErrors;
+use super::options::ReadErrors;
 use crate::error::message;
 use crate::read::file::in_words;
 

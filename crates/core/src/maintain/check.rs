@@ -15,15 +15,17 @@
 
 mod archives;
 mod packs;
+pub(crate) mod report;
 
 use crate::error::Result;
 use crate::pipeline::{with_threads, with_workers};
-use crate::progress::{Problem, Progress};
+use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::{Checker, Repository};
 use archives::Looker;
 use packs::Packs;
+use report::{CheckReport, Findings};
 
 /// What to check.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,38 +39,6 @@ pub struct CheckOptions {
     pub verify_data: bool,
     /// Threads; 0 is 1.
     pub threads: usize,
-}
-
-/// What was checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CheckReport {
-    /// Packs.
-    pub pack_count: u64,
-    /// Their bytes.
-    pub pack_bytes: u64,
-    /// Archives.
-    pub archive_count: u64,
-    /// Problems found, each reported.
-    pub problem_count: u64,
-    /// Segments of the index that cannot be read, or say what is not so.
-    pub damaged_segments: u64,
-    /// Packs that are there and not as they were written.
-    pub damaged_packs: u64,
-    /// Packs that the index lists and that are not there.
-    pub missing_packs: u64,
-    /// Archives that cannot be restored whole, by name.
-    pub incomplete: Vec<Incomplete>,
-}
-
-/// An archive that lacks something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Incomplete {
-    /// Its name.
-    pub name: String,
-    /// How many of its files lack something; `None` if not all of them could be looked at.
-    pub file_count: Option<u64>,
 }
 
 impl Checker {
@@ -144,26 +114,5 @@ impl CheckedPacks {
         let threads = threads.max(chunks.groups().in_flight());
         with_workers(threads, |workers| archives::check(looker, workers, &mut findings))?;
         Ok(findings.report)
-    }
-}
-
-/// What was found, on its way to the user.
-struct Findings<'r> {
-    progress: &'r dyn Progress,
-    /// Whether anybody wants to know what is wrong with packs and index: not who checks archives only.
-    tells_packs: bool,
-    report: CheckReport,
-}
-
-impl Findings<'_> {
-    fn problem(&mut self, text: String) {
-        self.report.problem_count += 1;
-        self.progress.problem(&Problem::loss(text));
-    }
-
-    fn pack_problem(&mut self, text: String) {
-        if self.tells_packs {
-            self.problem(text);
-        }
     }
 }

@@ -12,7 +12,8 @@
 
 mod copy;
 mod delete;
-mod plan;
+pub(crate) mod plan;
+mod problems;
 mod swap;
 
 use std::collections::HashMap;
@@ -22,10 +23,11 @@ use garret_format::index::PackRow;
 
 use crate::error::Result;
 use crate::objects::group::Compression;
-use crate::progress::{Phase, Problem, Progress};
+use crate::progress::{Phase, Progress};
 use crate::repository::{Exclusive, Repository};
 
-pub use plan::GcPlan;
+use plan::GcPlan;
+use problems::Problems;
 
 /// How to collect.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,7 +105,8 @@ fn collect(
     options: &GcOptions,
     problems: &mut Problems<'_>,
 ) -> Result<GcReport> {
-    let (kept, repacked_bytes) = copy::copy(repository, plan, options, problems)?;
+    let (kept, repacked_bytes) =
+        copy::copy(repository, plan, options.compression, options.threads, problems)?;
     let doomed: HashMap<PackId, PackRow> = plan.doomed(&kept).map(|row| (row.id, row)).collect();
     swap::swap(repository, &doomed)?;
     delete::packs(repository, doomed.keys())?;
@@ -113,17 +116,4 @@ fn collect(
         repacked_bytes,
         problem_count: problems.count,
     })
-}
-
-/// Passes on what goes wrong, and counts it.
-struct Problems<'p> {
-    progress: &'p dyn Progress,
-    count: u64,
-}
-
-impl Problems<'_> {
-    fn report(&mut self, problem: Problem) {
-        self.count += 1;
-        self.progress.problem(&problem);
-    }
 }

@@ -33,6 +33,13 @@ pub(super) struct Made {
     pub(super) id: Option<FileId>,
 }
 
+impl Made {
+    /// What an item stands for of which no file is made, if it may have other names.
+    pub(super) fn without_file(item: &Item) -> Option<Made> {
+        item.linked.then(|| Made { path: item.path.clone(), suffix: b"", id: None })
+    }
+}
+
 /// What is to be done for an item.
 pub(super) enum Wanted {
     /// It is to be made, with its content; and the path that the archive has that under.

@@ -10,8 +10,9 @@ use garret_format::archive::{Content, Item};
 use garret_image::{Allocation, AllocationMap, Layout, Source};
 
 use super::disk::{self, Disk, View};
+use super::options::{AllocationMode, Form};
+use super::session::{Session, not_restored};
 use super::target::{Place, Target};
-use super::{AllocationMode, Form, Restorer, not_restored};
 use crate::buffers::BufferPool;
 use crate::error::{Error, Result};
 use crate::objects::stream::read_side;
@@ -37,7 +38,7 @@ enum Way {
     Packed(Arc<View>),
 }
 
-impl Restorer<'_, '_, '_> {
+impl Session<'_, '_, '_> {
     /// What the file of an item will be.
     pub(super) fn shape(&self, item: &Item, content: &Content, name: &str) -> Result<Shape> {
         if self.options.form == Form::Raw

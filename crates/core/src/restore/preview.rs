@@ -15,8 +15,8 @@ use garret_image::{AllocationMap, Kind, Metadata, SinkError, Source};
 
 use super::disk::{self, Disk, View};
 use super::open::RAW_SUFFIX;
-use super::tree::stripped;
-use super::{AllocationMode, Destination, Form, RestoreOptions};
+use super::options::{AllocationMode, Destination, Form, RestoreOptions};
+use super::session::stripped;
 use crate::error::Result;
 use crate::objects::archive::NamedArchive;
 use crate::objects::recipe::RecipeReader;

@@ -13,10 +13,10 @@ use garret_format::archive::{Content, Item, ItemKind};
 use garret_image::{DeviceSink, Metadata, Root, SinkError, Source};
 
 use super::disk::Disk;
-use super::links::Links;
-use super::target::Place;
-use super::tree::lossy;
-use super::{FileMetadata, Form, Later, RestoreOptions, RestoreReport, Restorer, not_restored};
+use super::links::Made;
+use super::options::{FileMetadata, Form, RestoreOptions, RestoreReport};
+use super::session::{Met, Session, lossy, not_restored};
+use super::target::{Place, Target};
 use crate::buffers::{Buffer, BufferPool};
 use crate::error::{Error, Result};
 use crate::limits::FILE_READ_LEN;
@@ -25,7 +25,7 @@ use crate::read::chunks::Chunks;
 use crate::read::file::StoredFile;
 use crate::select::Selection;
 
-impl<'scope> Restorer<'_, '_, 'scope> {
+impl<'scope> Session<'_, '_, 'scope> {
     /// Restores the one selected file to `path`.
     pub(super) fn into_file(
         mut self,
@@ -57,9 +57,9 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         let shape = self.shape(&item, &content, &name).map_err(named(&name))?;
         let allocation = self.allocation(&shape, &content, &name)?;
         let sink = root.file(at, shape.len, allocation)?;
-        let mut restorer = Restorer { options: &options, ..self };
-        let target = restorer.begin(shape, Place::File(sink), &item, &name)?;
-        restorer.write_one(target, item)
+        let mut session = self.with(&options);
+        let target = session.begin(shape, Place::File(sink), &item, &name)?;
+        session.write_one(target, item)
     }
 
     /// Writes the one selected file to the block device at `path`.
@@ -79,16 +79,11 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         self.write_one(target, item)
     }
 
-    fn write_one(
-        mut self,
-        target: Option<Arc<super::Target>>,
-        item: Item,
-    ) -> Result<RestoreReport> {
-        let mut later = Later::default();
+    fn write_one(mut self, target: Option<Arc<Target>>, item: Item) -> Result<RestoreReport> {
         if let Some(target) = target {
             let path = item.path.clone();
-            self.plan_file(target, item, path, &mut later)?;
-            self.complete(&mut later)?;
+            self.plan_file(target, item, path)?;
+            self.complete()?;
         }
         Ok(self.report)
     }
@@ -184,18 +179,20 @@ impl<'scope> Restorer<'_, '_, 'scope> {
         items: ItemReader<Chunks>,
         selection: &mut Selection,
     ) -> Result<Option<(Item, Content)>> {
-        let (mut links, mut only) = (Links::default(), None);
-        for item in items {
-            let Some(item) = self.contents(item?, selection, &mut links) else { continue };
-            let ItemKind::File(content) = item.kind.clone() else { continue };
+        let mut only: Option<(Item, Content)> = None;
+        self.each(items, selection, 0, &mut |_, met| {
+            let Met::Item(item) = met else { return Ok(None) };
+            let made = Made::without_file(&item);
+            let ItemKind::File(content) = item.kind.clone() else { return Ok(made) };
             let name = lossy(&item.path);
-            if let Some((first, _)) = only.replace((item, content)) {
+            if let Some((first, _)) = only.replace((*item, content)) {
                 let first = lossy(&first.path);
                 return Err(Error::BadOption(format!(
                     "more than one file is selected, {first} and {name} among them: only one can go there, name its path"
                 )));
             }
-        }
+            Ok(made)
+        })?;
         if only.is_none() && self.report.problem_count == 0 && selection.unmatched().is_empty() {
             let text =
                 "nothing that is selected is a regular file: only one can go there, name its path";

@@ -5,64 +5,45 @@
 //! names, because what is immutable takes no other; then attributes of directories, innermost first, because writing into
 //! one changes its times.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use garret_format::archive::{Content, Device, Item, ItemKind};
 use garret_image::{FileId, Node, Root, Unset};
 
-use super::links::{Links, Made, Wanted};
-use super::plan::{self, ReadPlan};
+use super::links::Made;
+use super::options::RestoreReport;
+use super::session::{Met, Session, lossy, missing};
 use super::target::{Place, Target};
-use super::{OpenFile, RestoreReport, Restorer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::objects::items::ItemReader;
 use crate::read::chunks::Chunks;
 use crate::select::Selection;
 
 /// What is left for later while items are restored.
 #[derive(Default)]
-pub(super) struct Later {
-    pub(super) plan: ReadPlan,
-    pub(super) files: Vec<OpenFile>,
+struct Later {
     links: Vec<(Made, Vec<u8>)>,
     /// Paths, the files that were made there, and their flags.
     flags: Vec<(Vec<u8>, FileId, u32)>,
     directories: Vec<(Item, FileId)>,
-    /// Paths of files that could not be completed: what is there is none of ours.
-    failed: HashSet<Vec<u8>>,
 }
 
-impl Restorer<'_, '_, '_> {
+impl Session<'_, '_, '_> {
     pub(super) fn into_directory(
         mut self,
         items: ItemReader<Chunks>,
         selection: &mut Selection,
         root: &Root,
     ) -> Result<RestoreReport> {
-        let (mut later, mut links) = (Later::default(), Links::default());
-        for item in items {
-            let item = item?;
-            let path = stripped(&item.path, self.options.strip);
-            let (true, Some(path)) = (selection.selects(&item.path), path) else {
-                links.pass_over(item);
-                continue;
-            };
-            self.progress.note(&lossy(&item.path));
-            match links.wanted(item, path.clone()) {
-                Wanted::Whole(item, stored) => {
-                    if let Some(made) = self.make(root, *item, &mut later)? {
-                        links.made(stored, made);
-                    }
-                }
-                Wanted::Link(first) => later.links.push((first, path)),
-                Wanted::Missing(first) => self.problem(&lossy(&path), &missing(&first)),
+        let mut later = Later::default();
+        let strip = self.options.strip;
+        self.each(items, selection, strip, &mut |session, met| match met {
+            Met::Item(item) => session.make(root, *item, &mut later),
+            Met::Name(first, path) => {
+                later.links.push((first, path));
+                Ok(None)
             }
-            if later.plan.is_full() || later.files.len() >= plan::FILES_MAX {
-                self.complete(&mut later)?;
-            }
-        }
-        self.complete(&mut later)?;
+        })?;
         self.finish_tree(root, &later);
         Ok(self.report)
     }
@@ -94,7 +75,7 @@ impl Restorer<'_, '_, '_> {
             _ => {}
         }
         if let Some(target) = target {
-            self.plan_file(target, item, path, later)?;
+            self.plan_file(target, item, path)?;
         }
         Ok(made)
     }
@@ -154,19 +135,10 @@ impl Restorer<'_, '_, '_> {
         Ok(root.node(node, &item.path, &attributes)?)
     }
 
-    /// Reads and writes what is planned, and completes the files.
-    pub(super) fn complete(&mut self, later: &mut Later) -> Result<()> {
-        self.execute(&mut later.plan)?;
-        for path in self.finish_files(&mut later.files) {
-            later.failed.insert(path);
-        }
-        Ok(())
-    }
-
     fn finish_tree(&mut self, root: &Root, later: &Later) {
         for (first, path) in &later.links {
             let path = [path.as_slice(), first.suffix].concat();
-            let linked = match first.id.filter(|_| !later.failed.contains(&first.path)) {
+            let linked = match first.id.filter(|_| !self.failed.contains(&first.path)) {
                 None => Err(missing(&first.path)),
                 Some(id) => {
                     self.claim(&path).and_then(|()| Ok(root.link(&first.path, id, &path)?))
@@ -176,7 +148,7 @@ impl Restorer<'_, '_, '_> {
                 self.problem(&lossy(&path), &error);
             }
         }
-        let made = later.flags.iter().filter(|(path, ..)| !later.failed.contains(path));
+        let made = later.flags.iter().filter(|(path, ..)| !self.failed.contains(path));
         made.for_each(|(path, id, flags)| root.set_flags(path, *id, *flags));
         // A staging directory that goes changes the times of the directory that it is in.
         root.close();
@@ -197,37 +169,4 @@ struct Begun {
     /// The very file, where that will be asked for.
     id: Option<FileId>,
     target: Option<Arc<Target>>,
-}
-
-/// A path without its first parts; `None` if nothing is left.
-pub(super) fn stripped(path: &[u8], count: usize) -> Option<Vec<u8>> {
-    let mut rest = path;
-    for _ in 0..count {
-        let end = rest.iter().position(|byte| *byte == b'/')?;
-        rest = rest.get(end + 1..)?;
-    }
-    Some(rest.to_vec())
-}
-
-pub(super) fn lossy(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
-}
-
-pub(super) fn missing(first: &[u8]) -> Error {
-    Error::NotRestored(format!("it is another name of {}, which was not restored", lossy(first)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leading_parts_are_stripped_until_nothing_is_left() {
-        let strip = |count| stripped(b"a/bc/d", count);
-        assert_eq!(strip(0).as_deref(), Some(&b"a/bc/d"[..]));
-        assert_eq!(strip(1).as_deref(), Some(&b"bc/d"[..]));
-        assert_eq!(strip(2).as_deref(), Some(&b"d"[..]));
-        assert_eq!(strip(3), None);
-        assert_eq!(strip(usize::MAX), None);
-    }
 }

@@ -2,7 +2,6 @@
 
 use clap::builder::Resettable;
 
-use crate::args;
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
 
@@ -44,8 +43,8 @@ Examples:
   garret create -e '/var/tmp/' REPO::NAME /var
 ";
 
-pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let all = args::definition();
+/// `all` is the definition of the whole program.
+pub(crate) fn run(args: &Args, all: clap::Command, ui: &Ui) -> Result<(), Failure> {
     let Some(topic) = &args.topic else {
         return ui.print(&shown(all, &["garret", "--help"]));
     };

@@ -7,7 +7,6 @@ use std::path::Path;
 use garret_core::{Phase, Progress};
 use sha2::{Digest, Sha256};
 
-use super::failed;
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
 
@@ -26,8 +25,8 @@ pub(super) fn pair(first: &Path, second: &Path, ui: &Ui) -> Result<(String, Stri
     });
     ui.end();
     Ok((
-        first_digest.map_err(|error| failed(first, &error))?,
-        second_digest.map_err(|error| failed(second, &error))?,
+        first_digest.map_err(|error| Failure::io(first.display(), &error))?,
+        second_digest.map_err(|error| Failure::io(second.display(), &error))?,
     ))
 }
 

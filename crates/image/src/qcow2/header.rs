@@ -26,7 +26,8 @@
 //! | 100 | 4 | header_length | bytes, a multiple of 8, >= 104 |
 //! | 104 | 1 | compression_type | 0 zlib, 1 zstd; if header_length has room for it |
 
-use super::{Doubt, Stop};
+use super::doubt::Doubt;
+use super::stop::Stop;
 use crate::{Source, SourceError};
 
 /// Length of a header of version 2, in bytes.

@@ -3,11 +3,12 @@
 //! In: a file. Out: [`Map`], or a doubt. Promises that the tables were consistent: each cluster of
 //! the file is one thing, within the file, and used once.
 
+use super::doubt::Doubt;
 use super::doubt::Structure;
 use super::header::{Compression, Header};
 use super::metadata::Claims;
+use super::stop::Stop;
 use super::tables::{Cluster, l2_offsets, walk};
-use super::{Doubt, Stop};
 use crate::layout::Runs;
 use crate::{Layout, LayoutError, Lens, Piece, RUNS_MAX, Source};
 

@@ -10,9 +10,10 @@
 
 use std::ops::Range;
 
+use super::doubt::Doubt;
 use super::doubt::Structure;
 use super::header::Header;
-use super::{Doubt, Stop};
+use super::stop::Stop;
 use crate::Layout;
 
 /// Bytes of an entry of the snapshot table without its variable parts.

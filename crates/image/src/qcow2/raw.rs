@@ -7,10 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::doubt::Doubt;
 use super::header::Compression;
 use super::inflate::Inflater;
 use super::map::{Compressed, Map, read_compressed};
-use super::{Doubt, Stop};
+use super::stop::Stop;
 use crate::extents::{joined, piece};
 use crate::{Extent, Layout, Part, PartSource, Source, SourceError};
 

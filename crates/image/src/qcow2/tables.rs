@@ -18,9 +18,10 @@
 //! Cost: each L2 table is read once, those that follow each other in the file by one read; those
 //! that lie in holes are not read, so a huge sparse file costs no more than what it stores.
 
+use super::doubt::Doubt;
 use super::doubt::Structure;
 use super::header::Header;
-use super::{Doubt, Stop};
+use super::stop::Stop;
 use crate::extents::ExtentCursor;
 use crate::{Source, SourceError};
 

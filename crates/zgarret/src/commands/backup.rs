@@ -16,7 +16,7 @@ use garret_cli::pipes::{self, Producer, Unfit, producer_failure};
 use garret_cli::{sandbox, surroundings};
 use garret_core::{BackupOptions, Error, Input, Progress, Writer};
 
-use super::{Context, report, wrong_use};
+use super::context::{Context, report, wrong_use};
 use crate::location::{self, Parents, Place, reason};
 
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {

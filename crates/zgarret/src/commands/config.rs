@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use garret_cli::failure::Failure;
 use garret_format::config::Config;
 
-use super::{Context, action, wrong_use};
+use super::context::{Context, action, wrong_use};
 use crate::location;
 
 const ACTIONS: [&str; 4] = ["show", "set", "reset", "edit"];

@@ -22,7 +22,8 @@ use garret_core::{
     Silent, Writer,
 };
 
-use super::{Context, only_file, report, restore, wrong_use};
+use super::context::{Context, only_file, report, wrong_use};
+use super::restore;
 use crate::options::Exchange;
 use crate::{location, password};
 

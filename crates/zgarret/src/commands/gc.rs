@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use garret_cli::failure::Failure;
 use garret_core::GcOptions;
 
-use super::{Context, action, wrong_use};
+use super::context::{Context, action, wrong_use};
 use crate::location;
 
 /// All of them do the same: what is worth repacking is repacked, and indexes are merged.

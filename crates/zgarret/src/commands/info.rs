@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use garret_cli::failure::Failure;
 use garret_cli::overview;
 
-use super::{Context, wrong_use};
+use super::context::{Context, wrong_use};
 use crate::location;
 
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {

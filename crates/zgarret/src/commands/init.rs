@@ -10,7 +10,7 @@ use garret_cli::state;
 use garret_core::{InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
 use garret_format::config::KeyMode;
 
-use super::{Context, wrong_use};
+use super::context::{Context, wrong_use};
 use crate::password::{Password, VARIABLES};
 
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {

@@ -10,7 +10,8 @@ use garret_cli::render;
 use garret_core::{Destination, Selection};
 use sha2::{Digest, Sha256};
 
-use super::{Context, action, restore, single, wrong_use};
+use super::context::{Context, action, single, wrong_use};
+use super::restore;
 use crate::location::{self, Parents};
 
 const ACTIONS: [&str; 2] = ["fast", "deep"];

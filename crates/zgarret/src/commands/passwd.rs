@@ -10,7 +10,8 @@ use garret_cli::state::{self, Expected, Use};
 use garret_core::{Error, KDF_DEFAULT, Locked};
 use garret_format::config::KeyMode;
 
-use super::{Context, init, wrong_use};
+use super::context::{Context, wrong_use};
+use super::init;
 use crate::location;
 use crate::password::{self, Password};
 

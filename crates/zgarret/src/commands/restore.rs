@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use garret_cli::failure::Failure;
 use garret_cli::pipes::{self, Unfit};
 use garret_cli::render::one_line;
-use garret_cli::{secrets, surroundings};
+use garret_cli::{surroundings, trust};
 use garret_core::{
     AllocationMode, Destination, Error, FileMetadata, Form, Progress, RestoreOptions, Selection,
 };
 use rustix::fs::Mode;
 
-use super::{Context, single, wrong_use};
+use super::context::{Context, single, wrong_use};
 use crate::location::{self, Parents, Place};
 
 /// What a new file may be, before the mask of this process.
@@ -120,7 +120,7 @@ impl Output {
             return Ok(Output::File(path.to_owned()));
         }
         // Only a file is replaced whatever happens to its name meanwhile; what is opened must be what was looked at.
-        if !secrets::is_settled(path) {
+        if !trust::is_settled(path) {
             let text = format!(
                 "Can't open file {}: others can exchange it; restore to standard output, or to where only you can write",
                 path.display()

@@ -10,7 +10,7 @@ use garret_format::ChunkId;
 use garret_format::archive::ItemKind;
 use garret_format::recipe::{Entry, Node, Recipe};
 
-use super::{Findings, Incomplete};
+use super::report::{Findings, Incomplete};
 use crate::error::{Error, Result, finding};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::read_child;

@@ -9,7 +9,7 @@ use garret_format::index::{GroupRow, PackRow};
 use garret_format::pack::Footer;
 use garret_format::{ChunkId, PackId, SegmentId};
 
-use super::Findings;
+use super::report::Findings;
 use crate::error::{Error, Result, finding};
 use crate::limits::total_len;
 use crate::objects::index::{Location, Rows, read_segment};

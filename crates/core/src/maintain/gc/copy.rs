@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use garret_format::pack::Codec;
 use garret_format::{ChunkId, PackId};
 
-use super::plan::{ChunkUse, GroupUse};
-use super::{GcOptions, GcPlan, Problems};
+use super::plan::{ChunkUse, GcPlan, GroupUse};
+use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::objects::group::{CompressedGroup, Compression, OpenGroup};
 use crate::objects::index::{Index, Listing};
@@ -25,7 +25,8 @@ use crate::write::write_chunks;
 pub(super) fn copy(
     repository: &Repository,
     plan: &GcPlan,
-    options: &GcOptions,
+    compression: Option<Compression>,
+    threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<(HashSet<PackId>, u64)> {
     problems.progress.begin(Phase::Repack, Some(plan.repack_len()));
@@ -34,8 +35,7 @@ pub(super) fn copy(
     let mut index = Index::empty(repository.id());
     let target = repository.target(&mut index);
     let groups = repository.chunks().groups().clone();
-    let compression = options.compression;
-    let (kept, written) = with_threads(options.threads, groups.in_flight(), |threads| {
+    let (kept, written) = with_threads(threads, groups.in_flight(), |threads| {
         write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
             let mut kept = HashSet::new();
             let wanted = plan.groups.iter();

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use garret_format::index::{GroupRow, PackRow, Record};
 use garret_format::{ChunkId, PackId};
 
-use super::Problems;
+use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::objects::index::{Index, Location};
 use crate::pipeline::with_workers;

@@ -1,0 +1,128 @@
+//! The stations of the workers: a window is read and scanned, cut, and its chunks get their names.
+//!
+//! In: steps with windows. Out: steps with named chunks. One job takes a window through all three, while it is in the cache
+//! of one core; only the cut waits for that of the step before.
+
+use garret_chunker::{Piece, Scan, Segment, Stitcher};
+use garret_format::ChunkId;
+use garret_format::recipe::CutterKind;
+use garret_image::SourceError;
+
+use super::cutters::Cutters;
+use super::step::{Body, Step};
+use super::window::{Loaded, Window};
+use crate::buffers::{Buffer, BufferPool};
+use crate::keys::chunk::ChunkHasher;
+use crate::pipeline::Turn;
+
+/// What the workers share.
+pub(super) struct Tools<'r> {
+    pub(super) cutters: Cutters,
+    pub(super) hasher: &'r ChunkHasher,
+    pub(super) buffers: BufferPool,
+}
+
+/// From a window of a stream to its chunks and their names.
+pub(super) fn into_chunks(
+    step: Step<(Window, CutterKind)>,
+    turn: Turn<Cutting>,
+    tools: &Tools<'_>,
+) -> Step<Hashed> {
+    let scanned = step.map(|window| scan(window, tools));
+    let cut = turn.take(|cutting| cut(scanned, cutting, tools));
+    cut.map(|cut| Ok(hash(cut, tools)))
+}
+
+/// First station: reads a window, finds its zero runs and possible cuts.
+fn scan((window, cutter): (Window, CutterKind), tools: &Tools<'_>) -> Result<Scanned, SourceError> {
+    let loaded = window.load(&tools.buffers)?;
+    let scan = tools.cutters.get(cutter).scan(&segment(&loaded));
+    Ok(Scanned { loaded, cutter, scan })
+}
+
+/// A window and where its stream may be cut.
+struct Scanned {
+    loaded: Loaded,
+    cutter: CutterKind,
+    scan: Scan,
+}
+
+fn segment(loaded: &Loaded) -> Segment<'_> {
+    Segment {
+        bytes: loaded.buffer.bytes(),
+        own: loaded.own,
+        last: loaded.last,
+        known_zero: &loaded.known_zero,
+    }
+}
+
+/// What goes from one cut to the next.
+#[derive(Default)]
+pub(super) struct Cutting {
+    stitcher: Stitcher,
+    /// Whether the file ended in a window before, so that what was planned behind it does not exist.
+    ended: bool,
+}
+
+/// Second station: which of the possible cuts are cuts.
+fn cut(mut step: Step<Scanned>, cutting: &mut Cutting, tools: &Tools<'_>) -> Step<Cut> {
+    if step.begin.is_some() {
+        cutting.ended = false;
+    }
+    if step.fresh {
+        cutting.stitcher = Stitcher::new();
+    }
+    if cutting.ended && !matches!(step.body, Body::Window(Err(_))) {
+        step.body = Body::Nothing;
+    }
+    if let Body::Hole(len) = step.body {
+        // The recipe takes the run from the step; only the stitcher must know of it.
+        cutting.stitcher.skip_zero(len, &mut Vec::new());
+    }
+    step.map(|Scanned { loaded, cutter, scan }| {
+        let mut pieces = Vec::new();
+        let cutter = tools.cutters.get(cutter);
+        let start = cutting.stitcher.stitch(cutter, &segment(&loaded), &scan, &mut pieces);
+        cutting.ended = loaded.short;
+        Ok(Cut { buffer: loaded.buffer, start, pieces })
+    })
+}
+
+/// A window that is cut.
+pub(super) struct Cut {
+    buffer: Buffer,
+    /// Where the first piece starts in the buffer.
+    start: usize,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A window whose chunks have their names.
+pub(super) struct Hashed {
+    pub(super) cut: Cut,
+    /// The ids of the chunks among the pieces, in order.
+    pub(super) ids: Vec<ChunkId>,
+}
+
+/// Third station: names the chunks.
+fn hash(cut: Cut, tools: &Tools<'_>) -> Hashed {
+    let ids = cut.chunks().map(|chunk| tools.hasher.hash(chunk)).collect();
+    Hashed { cut, ids }
+}
+
+impl Cut {
+    /// The bytes of the chunks among the pieces, in order.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = self.start;
+        self.pieces.iter().filter_map(move |piece| match *piece {
+            Piece::Zero(len) => {
+                at += len as usize;
+                None
+            }
+            Piece::Chunk(len) => {
+                let chunk = self.buffer.bytes().get(at..at + len);
+                at += len;
+                chunk
+            }
+        })
+    }
+}

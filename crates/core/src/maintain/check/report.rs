@@ -1,0 +1,56 @@
+//! What a check finds, and how it is told.
+
+use crate::progress::{Problem, Progress};
+
+/// What was checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Packs.
+    pub pack_count: u64,
+    /// Their bytes.
+    pub pack_bytes: u64,
+    /// Archives.
+    pub archive_count: u64,
+    /// Problems found, each reported.
+    pub problem_count: u64,
+    /// Segments of the index that cannot be read, or say what is not so.
+    pub damaged_segments: u64,
+    /// Packs that are there and not as they were written.
+    pub damaged_packs: u64,
+    /// Packs that the index lists and that are not there.
+    pub missing_packs: u64,
+    /// Archives that cannot be restored whole, by name.
+    pub incomplete: Vec<Incomplete>,
+}
+
+/// An archive that lacks something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Incomplete {
+    /// Its name.
+    pub name: String,
+    /// How many of its files lack something; `None` if not all of them could be looked at.
+    pub file_count: Option<u64>,
+}
+
+/// What was found, on its way to the user.
+pub(super) struct Findings<'r> {
+    pub(super) progress: &'r dyn Progress,
+    /// Whether anybody wants to know what is wrong with packs and index: not who checks archives only.
+    pub(super) tells_packs: bool,
+    pub(super) report: CheckReport,
+}
+
+impl Findings<'_> {
+    pub(super) fn problem(&mut self, text: String) {
+        self.report.problem_count += 1;
+        self.progress.problem(&Problem::loss(text));
+    }
+
+    pub(super) fn pack_problem(&mut self, text: String) {
+        if self.tells_packs {
+            self.problem(text);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What every restore does, wherever it goes: goes through the items once, plans the contents of files, reads by group, and
+//! completes what is whole.
+//!
+//! In: the items of an archive, and for each a [`Target`]. Out: completed files, counts, problems. The entry modes (a
+//! directory, one file, a device, a stream, nowhere) say only what becomes of an item.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use garret_format::archive::{Item, ItemKind};
+use garret_format::recipe::Entry;
+use garret_image::{Attributes, SourceError, Time, Unset};
+
+use super::links::{Links, Made, Wanted};
+use super::options::{RestoreOptions, RestoreReport};
+use super::plan::{FILES_MAX, ReadPlan, write_group};
+use super::target::Target;
+use crate::error::{Error, Result};
+use crate::objects::items::ItemReader;
+use crate::objects::recipe::RecipeReader;
+use crate::pipeline::Threads;
+use crate::progress::{Problem, Progress};
+use crate::read::chunks::Chunks;
+use crate::read::file::unreadable;
+use crate::select::Selection;
+
+/// A restore that is going on.
+pub(super) struct Session<'a, 'w, 'scope> {
+    pub(super) chunks: Chunks,
+    pub(super) options: &'a RestoreOptions,
+    pub(super) progress: &'scope dyn Progress,
+    pub(super) threads: Threads<'w, 'scope>,
+    pub(super) report: RestoreReport,
+    /// Names that a disk or another file has got, of those that a disk may get.
+    pub(super) claimed: HashSet<Vec<u8>>,
+    /// Paths of files that could not be completed: what is there is none of ours.
+    pub(super) failed: HashSet<Vec<u8>>,
+    plan: ReadPlan,
+    files: Vec<OpenFile>,
+}
+
+/// A file whose pieces are planned or written.
+struct OpenFile {
+    item: Item,
+    /// Where it is restored to.
+    path: Vec<u8>,
+    target: Arc<Target>,
+}
+
+/// What the items of an archive give.
+pub(super) enum Met {
+    /// Something to be made.
+    Item(Box<Item>),
+    /// Another name of what was made before, and that name.
+    Name(Made, Vec<u8>),
+}
+
+impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
+    pub(super) fn new(
+        chunks: Chunks,
+        options: &'a RestoreOptions,
+        progress: &'scope dyn Progress,
+        threads: Threads<'w, 'scope>,
+    ) -> Self {
+        Session {
+            chunks,
+            options,
+            progress,
+            threads,
+            report: RestoreReport::default(),
+            claimed: HashSet::new(),
+            failed: HashSet::new(),
+            plan: ReadPlan::default(),
+            files: Vec::new(),
+        }
+    }
+
+    /// The same session with other options.
+    pub(super) fn with<'b>(self, options: &'b RestoreOptions) -> Session<'b, 'w, 'scope> {
+        let Session { chunks, progress, threads, report, claimed, failed, plan, files, .. } = self;
+        Session { chunks, options, progress, threads, report, claimed, failed, plan, files }
+    }
+
+    /// Gives every selected item to `take`, by a path without its first `strip` parts, and completes what it planned. `take`
+    /// says what an item that may have other names was made as.
+    pub(super) fn each(
+        &mut self,
+        items: ItemReader<Chunks>,
+        selection: &mut Selection,
+        strip: usize,
+        take: &mut dyn FnMut(&mut Self, Met) -> Result<Option<Made>>,
+    ) -> Result<()> {
+        let mut links = Links::default();
+        for item in items {
+            let item = item?;
+            let path = stripped(&item.path, strip);
+            let (true, Some(path)) = (selection.selects(&item.path), path) else {
+                links.pass_over(item);
+                continue;
+            };
+            self.progress.note(&lossy(&item.path));
+            match links.wanted(item, path.clone()) {
+                Wanted::Whole(item, stored) => {
+                    if let Some(made) = take(self, Met::Item(item))? {
+                        links.made(stored, made);
+                    }
+                }
+                Wanted::Link(first) => drop(take(self, Met::Name(first, path))?),
+                Wanted::Missing(first) => self.problem(&lossy(&path), &missing(&first)),
+            }
+            if self.plan.is_full() || self.files.len() >= FILES_MAX {
+                self.complete()?;
+            }
+        }
+        self.complete()
+    }
+
+    /// Reads and writes what is planned, and completes the files.
+    pub(super) fn complete(&mut self) -> Result<()> {
+        self.execute()?;
+        self.finish_files();
+        Ok(())
+    }
+
+    /// Plans a whole file, executing whenever the plan is full. What is wrong with the file is remembered by its target.
+    pub(super) fn plan_file(
+        &mut self,
+        target: Arc<Target>,
+        item: Item,
+        path: Vec<u8>,
+    ) -> Result<()> {
+        let ItemKind::File(content) = &item.kind else { return Ok(()) };
+        let mut at = 0;
+        self.plan.hold(target.entries());
+        for entry in RecipeReader::new(self.chunks.clone(), &content.recipe, target.name()) {
+            let planned = entry.and_then(|entry| {
+                self.plan_entry(&target, at, &entry)?;
+                Ok(entry.len())
+            });
+            match planned {
+                Ok(len) => at += len,
+                Err(error) => {
+                    target.fail(None, &error);
+                    break;
+                }
+            }
+            if self.plan.is_full() {
+                self.complete()?;
+            }
+        }
+        self.files.push(OpenFile { item, path, target });
+        Ok(())
+    }
+
+    fn plan_entry(&mut self, target: &Arc<Target>, at: u64, entry: &Entry) -> Result<()> {
+        match *entry {
+            Entry::Zero { len } => {
+                self.progress.advance(target.zero(at, len)?);
+                Ok(())
+            }
+            Entry::Chunk { id, len } if target.has_place(at, u64::from(len)) => {
+                self.plan.add(&self.chunks, target, at, id, u64::from(len))
+            }
+            Entry::Chunk { .. } => Ok(()),
+        }
+    }
+
+    /// Reads every group of the plan and writes it to its places.
+    fn execute(&mut self) -> Result<()> {
+        let (chunks, progress) = (self.chunks.clone(), self.progress);
+        let groups = self.chunks.groups().clone();
+        let done = groups.each(self.plan.take(), self.threads, move |group, pieces| {
+            progress.advance(write_group(&chunks, group, &pieces));
+        });
+        done.collect()
+    }
+
+    /// Completes the files.
+    fn finish_files(&mut self) {
+        for OpenFile { item, path, target } in std::mem::take(&mut self.files) {
+            let len = target.file_len().unwrap_or(item.size);
+            match Target::finish(target, &self.attributes(&item)) {
+                Ok(unset) => self.restored(&item, &lossy(&item.path), len, unset),
+                Err(error) => {
+                    self.problem(&lossy(&item.path), &error);
+                    self.failed.insert(path);
+                }
+            }
+        }
+    }
+
+    /// What an item gets besides its content. Owners go by name: numbers differ from host to host.
+    pub(super) fn attributes<'i>(&self, item: &'i Item) -> Attributes<'i> {
+        let RestoreOptions { users, groups, .. } = self.options;
+        let owner = || {
+            let uid = users.get(&item.user).copied().unwrap_or(item.uid);
+            (uid, groups.get(&item.group).copied().unwrap_or(item.gid))
+        };
+        Attributes {
+            mode: item.mode,
+            owner: self.options.owners.then(owner),
+            mtime: Time { secs: item.mtime.secs, nanos: item.mtime.nanos },
+            xattrs: &item.xattrs,
+            flags: item.flags,
+        }
+    }
+
+    /// A file of `len` bytes is complete.
+    pub(super) fn restored(&mut self, item: &Item, name: &str, len: u64, unset: Unset) {
+        self.report.file_count += 1;
+        self.report.bytes = self.report.bytes.saturating_add(len);
+        self.unset(name, unset);
+        unreadable(item).iter().for_each(|problem| self.progress.problem(problem));
+    }
+
+    /// Says what something restored lacks.
+    pub(super) fn unset(&mut self, name: &str, unset: Unset) {
+        if let Some(error) = unset {
+            self.report.problem_count += 1;
+            let why = crate::error::message(&error);
+            let text = format!("{name}: restored, but without some of its attributes: {why}");
+            self.progress.problem(&Problem::warning(text));
+        }
+    }
+
+    pub(super) fn problem(&mut self, name: &str, error: &Error) {
+        self.report.problem_count += 1;
+        if error.is_in_use() {
+            self.report.used_count += 1;
+        }
+        let text = format!("{name}: not restored: {}", crate::error::message(error));
+        self.progress.problem(&Problem::loss(text));
+    }
+}
+
+/// A path without its first parts; `None` if nothing is left.
+pub(super) fn stripped(path: &[u8], count: usize) -> Option<Vec<u8>> {
+    let mut rest = path;
+    for _ in 0..count {
+        let end = rest.iter().position(|byte| *byte == b'/')?;
+        rest = rest.get(end + 1..)?;
+    }
+    Some(rest.to_vec())
+}
+
+pub(super) fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+pub(super) fn missing(first: &[u8]) -> Error {
+    Error::NotRestored(format!("it is another name of {}, which was not restored", lossy(first)))
+}
+
+/// What is wrong with a file that was read to be restored.
+pub(super) fn not_restored(error: &SourceError) -> Error {
+    Error::NotRestored(crate::error::message(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_parts_are_stripped_until_nothing_is_left() {
+        let strip = |count| stripped(b"a/bc/d", count);
+        assert_eq!(strip(0).as_deref(), Some(&b"a/bc/d"[..]));
+        assert_eq!(strip(1).as_deref(), Some(&b"bc/d"[..]));
+        assert_eq!(strip(2).as_deref(), Some(&b"d"[..]));
+        assert_eq!(strip(3), None);
+        assert_eq!(strip(usize::MAX), None);
+    }
+}
