@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use garret_core::{Area, GcOptions, KeepRules, Key, MemoryStore, Silent, Store, StoreError};
-use garret_format::PackId;
 use garret_format::config::KeyMode;
 use garret_testkit::{Lab, Random};
 
@@ -36,12 +35,8 @@ impl Store for Liar {
         }
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
         Ok(doubled(self.inner.list(area)?, self.lie == Lie::Twice))
-    }
-
-    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
-        Ok(doubled(self.inner.list_packs()?, self.lie == Lie::Twice))
     }
 }
 

@@ -38,7 +38,7 @@ impl Taped {
 
 impl Store for Taped {
     garret_testkit::through!(inner: get, len, delete, adopt, pass_over, doubtful);
-    garret_testkit::through!(inner: list, list_packs, sync, sweep, lock, notices, place);
+    garret_testkit::through!(inner: list, sync, sweep, lock, notices, place);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.keep(key, parts.concat());

@@ -43,7 +43,7 @@ fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_le
     for area in [Area::Slots, Area::Index, Area::Archives] {
         assert_eq!(store.list(area).unwrap(), [], "{area:?}");
     }
-    assert_eq!(store.list_packs().unwrap(), []);
+    assert_eq!(store.list(Area::Packs).unwrap(), []);
     let expected = "passed over 3 files that are not the repository's, first backups/link";
     assert_eq!(store.notices(), [expected]);
     assert_eq!(store.notices(), [""; 0]);
@@ -102,7 +102,7 @@ fn a_repository_that_is_removed_takes_only_what_is_its_own() {
                 for area in [Area::Slots, Area::Index, Area::Archives] {
                     assert_eq!(store.list(area).unwrap(), [], "{area:?}");
                 }
-                assert_eq!(store.list_packs().unwrap(), []);
+                assert_eq!(store.list(Area::Packs).unwrap(), []);
                 std::fs::remove_dir_all(&root).unwrap();
             }
         }

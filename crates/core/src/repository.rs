@@ -90,12 +90,9 @@ impl Repository {
     /// # Errors
     /// The store cannot be listed.
     pub fn stored_len(&self) -> Result<u64> {
-        let store = self.store();
-        let mut lens: Vec<u64> = store.list_packs()?.into_iter().map(|(_, len)| len).collect();
-        for area in [Area::Index, Area::Archives] {
-            for key in store.list(area)? {
-                lens.push(store.len(&key)?);
-            }
+        let mut lens = Vec::new();
+        for area in [Area::Packs, Area::Index, Area::Archives] {
+            lens.extend(self.store().list(area)?.into_iter().map(|(_, len)| len));
         }
         Ok(total_len(lens))
     }

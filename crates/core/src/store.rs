@@ -10,10 +10,9 @@
 //! - What was put, deleted or adopted is durable once a `sync` that began after that has returned. The order of durability
 //!   before that is undefined.
 //! - `get` of a range fails when the range is not fully there.
-//! - `list` gives every object whose put returned before the call and that is not deleted; objects put during the call may or
-//!   may not be in it; it never invents one. What is no object by its name, type or first bytes is passed over; the next
-//!   `notices` tell of it. An area in which nothing was ever put is empty. `list_packs` does the same, and gives the length
-//!   that each pack has; what begins otherwise than a pack is not known to it.
+//! - `list` gives every object whose put returned before the call and that is not deleted, with its length; objects put
+//!   during the call may or may not be in it; it never invents one. What is no object by its name, type or, but for packs, by
+//!   its first bytes is passed over; the next `notices` tell of it. An area in which nothing was ever put is empty.
 //! - `delete` of an absent object succeeds.
 //! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other. Whoever waited
 //!   for as long as he was willing to gets `Busy`.
@@ -61,11 +60,13 @@ impl fmt::Display for Key {
     }
 }
 
-/// The kinds of objects that can be listed by their names alone.
+/// The kinds of objects that can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     /// Key slots.
     Slots,
+    /// Packs.
+    Packs,
     /// Index segments.
     Index,
     /// Archives.
@@ -177,10 +178,8 @@ pub trait Store: Send + Sync {
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
     /// Length of the object in bytes.
     fn len(&self, key: &Key) -> Result<u64, StoreError>;
-    /// The objects of one kind, in no order.
-    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError>;
-    /// The packs and their lengths in bytes, in no order.
-    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError>;
+    /// The objects of one kind and their lengths in bytes, in no order.
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError>;
     /// Removes the object.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
     /// Makes the next sync cover an object that another process put and perhaps never synced.
@@ -222,4 +221,13 @@ pub(crate) fn get_whole(store: &dyn Store, key: &Key, max: u64) -> Result<Vec<u8
         });
     }
     store.get(key, 0..len)
+}
+
+/// The packs and their lengths in bytes, in no order.
+pub(crate) fn list_packs(store: &dyn Store) -> Result<Vec<(PackId, u64)>, StoreError> {
+    let packs = store.list(Area::Packs)?.into_iter().filter_map(|(key, len)| match key {
+        Key::Pack(id) => Some((id, len)),
+        _ => None,
+    });
+    Ok(packs.collect())
 }

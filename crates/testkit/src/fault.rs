@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use garret_core::{Area, Key, Store, StoreError, StoreErrorKind};
-use garret_format::PackId;
 
 /// The operations that are counted and can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum Verb {
     Get,
     /// `len`.
     Len,
-    /// `list` and `list_packs`.
+    /// `list`.
     List,
     /// `delete`.
     Delete,
@@ -144,14 +143,9 @@ impl Store for FaultStore {
         self.inner.len(key)
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
         self.pass(Verb::List, format!("{area:?}"))?;
         self.inner.list(area)
-    }
-
-    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
-        self.pass(Verb::List, "packs")?;
-        self.inner.list_packs()
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

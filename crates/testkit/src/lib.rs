@@ -11,6 +11,7 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
 
+mod far;
 mod fault;
 mod forge;
 mod images;
@@ -19,6 +20,7 @@ mod power;
 mod suite;
 mod through;
 
+pub use far::FarStore;
 pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{
     Forge, ForgedGroup, PackBox, footer, leaf, nonce, plain_entry, plain_id, plain_item,

@@ -6,7 +6,7 @@
 ///
 /// ```ignore
 /// impl Store for Counting {
-///     garret_testkit::through!(inner: put, put_new, get, len, list, list_packs, delete, adopt, sweep, lock, pass_over);
+///     garret_testkit::through!(inner: put, put_new, get, len, list, delete, adopt, sweep, lock, pass_over);
 ///     garret_testkit::through!(inner: doubtful, notices, place);
 ///     fn sync(&self) -> Result<(), StoreError> { .. }
 /// }
@@ -39,13 +39,8 @@ macro_rules! through {
         }
     };
     (@list $inner:ident) => {
-        fn list(&self, area: ::garret_core::Area) -> Result<Vec<::garret_core::Key>, ::garret_core::StoreError> {
+        fn list(&self, area: ::garret_core::Area) -> Result<Vec<(::garret_core::Key, u64)>, ::garret_core::StoreError> {
             self.$inner.list(area)
-        }
-    };
-    (@list_packs $inner:ident) => {
-        fn list_packs(&self) -> Result<Vec<(::garret_format::PackId, u64)>, ::garret_core::StoreError> {
-            self.$inner.list_packs()
         }
     };
     (@delete $inner:ident) => {

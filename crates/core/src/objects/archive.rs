@@ -33,7 +33,7 @@ impl NamedArchive {
 pub(crate) fn names(store: &dyn Store) -> Result<Vec<String>> {
     let keys = store.list(Area::Archives)?.into_iter();
     let mut names: Vec<String> = keys
-        .filter_map(|key| match key {
+        .filter_map(|(key, _)| match key {
             Key::Archive(name) => Some(name),
             _ => None,
         })

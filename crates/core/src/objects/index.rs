@@ -23,7 +23,7 @@ use crate::keys::seal::{Content, Nonce, Sealer};
 use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, total_len};
 use crate::objects::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
 
 pub(crate) use cache::Cache;
 use segment::Segment;
@@ -82,7 +82,7 @@ impl Index {
         let store = source.packs.store;
         let stored = Listing::read(store)?;
         let mut listed: HashSet<SegmentId> = HashSet::new();
-        for key in store.list(Area::Index)? {
+        for (key, _) in store.list(Area::Index)? {
             if let Key::Index(id) = key {
                 listed.insert(id);
             }
@@ -297,7 +297,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn read(store: &dyn Store) -> Result<Self> {
-        Ok(Listing { lens: store.list_packs()?.into_iter().collect() })
+        Ok(Listing { lens: list_packs(store)?.into_iter().collect() })
     }
 
     /// Bytes of the packs that an earlier listing does not have.

@@ -265,7 +265,7 @@ impl Locked {
             _ => Error::WrongPassphrase,
         };
         let mut slots = Vec::new();
-        for key in keys.into_iter().take(SLOTS_READ_MAX) {
+        for (key, _) in keys.into_iter().take(SLOTS_READ_MAX) {
             match self.read_slot(&key) {
                 Ok(slot) if self.expected.is_none() && is_cheap(&slot) => {
                     worst = Error::CheapSlot { object: key.to_string() };

@@ -25,7 +25,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use garret_format::object::Kind;
-use garret_format::{PackId, SegmentId, SlotId};
+use garret_format::{SegmentId, SlotId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
@@ -256,12 +256,14 @@ impl Store for LocalStore {
         }
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
+    /// Whether a pack begins like one is not looked at: there may be a million, and whoever cannot read one looks.
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
         let mut keys = Vec::new();
         let listed = match area {
             Area::Slots => self.list_ids(Path::new("keys"), &mut keys, |name| {
                 SlotId::from_hex(name).map(Key::Slot)
             }),
+            Area::Packs => self.list_packs(&mut keys),
             Area::Index => self.list_ids(Path::new("index"), &mut keys, |name| {
                 SegmentId::from_hex(name).map(Key::Index)
             }),
@@ -270,23 +272,14 @@ impl Store for LocalStore {
         listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
         match area {
             Area::Slots => self.pass_over_foreign(Kind::Slot, &mut keys),
+            Area::Packs => {}
             Area::Index => self.pass_over_foreign(Kind::Index, &mut keys),
             Area::Archives => self.pass_over_foreign(Kind::Archive, &mut keys),
         }
         // A directory that changes while it is listed may give a name twice, and so may a bad file system.
         keys.sort_unstable();
-        keys.dedup();
+        keys.dedup_by(|(one, _), (other, _)| one == other);
         Ok(keys)
-    }
-
-    /// Whether it begins like a pack is not looked at: there may be a million, and whoever cannot read one looks.
-    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
-        let listed = self.measured_packs();
-        let mut packs =
-            listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
-        packs.sort_unstable();
-        packs.dedup_by_key(|(id, _)| *id);
-        Ok(packs)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -6,8 +6,6 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use garret_format::PackId;
-
 use super::{Area, Guard, Key, LockMode, Store, StoreError};
 
 /// Objects in a map. Clones share the objects.
@@ -87,24 +85,19 @@ impl Store for MemoryStore {
         Ok(self.object(key)?.len() as u64)
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Key>, StoreError> {
-        let in_area = |key: &&Key| {
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
+        let is_listed = |key: &Key| {
             matches!(
                 (area, key),
                 (Area::Slots, Key::Slot(_))
+                    | (Area::Packs, Key::Pack(_))
                     | (Area::Index, Key::Index(_))
                     | (Area::Archives, Key::Archive(_))
             )
         };
-        Ok(self.map().keys().filter(in_area).cloned().collect())
-    }
-
-    fn list_packs(&self) -> Result<Vec<(PackId, u64)>, StoreError> {
-        let pack = |(key, bytes): (&Key, &Arc<Vec<u8>>)| match key {
-            Key::Pack(id) => Some((*id, bytes.len() as u64)),
-            _ => None,
-        };
-        Ok(self.map().iter().filter_map(pack).collect())
+        let objects = self.map();
+        let listed = objects.iter().filter(|(key, _)| is_listed(key));
+        Ok(listed.map(|(key, bytes)| (key.clone(), bytes.len() as u64)).collect())
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

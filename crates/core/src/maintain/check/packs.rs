@@ -19,7 +19,7 @@ use crate::progress::Phase;
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
-use crate::store::{Area, Key, StoreError};
+use crate::store::{Area, Key, StoreError, list_packs};
 
 /// Looks at packs.
 #[derive(Clone, Copy)]
@@ -84,14 +84,14 @@ impl<'scope> Packs<'_, 'scope> {
     /// Every segment of the index with the packs that it lists, then the packs that none lists.
     pub(super) fn check(self, findings: &mut Findings<'_>) -> Result<()> {
         let store = self.repository.store();
-        let listing = store.list_packs()?;
+        let listing = list_packs(store)?;
         if findings.tells_packs {
             let total = total_len(listing.iter().map(|(_, len)| *len));
             findings.progress.begin(Phase::Check, self.verifies.then_some(total));
         }
         let stored: HashMap<PackId, u64> = listing.iter().copied().collect();
         let (mut seen, mut missing) = (HashSet::new(), HashSet::new());
-        for key in store.list(Area::Index)? {
+        for (key, _) in store.list(Area::Index)? {
             let Key::Index(segment) = key else { continue };
             let claims = match read_segment(&self.repository.index_source(), segment) {
                 Ok(rows) => claims(segment, &rows),

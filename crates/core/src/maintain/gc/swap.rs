@@ -22,7 +22,7 @@ pub(super) fn swap(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -
     for unstored in repository.index().unstored() {
         new.push(unstored.keep_packs(survives))?;
     }
-    for key in repository.store().list(Area::Index)? {
+    for (key, _) in repository.store().list(Area::Index)? {
         let Key::Index(id) = key else { continue };
         match read_segment(&repository.index_source(), id) {
             Ok(segment) => {

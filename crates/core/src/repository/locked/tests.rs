@@ -41,7 +41,8 @@ impl Planted {
 
     /// The only slot.
     fn slot(&self) -> Key {
-        let mut keys = self.store.list(Area::Slots).unwrap();
+        let keys = self.store.list(Area::Slots).unwrap().into_iter();
+        let mut keys: Vec<Key> = keys.map(|(key, _)| key).collect();
         assert_eq!(keys.len(), 1);
         keys.remove(0)
     }

@@ -1,9 +1,9 @@
 //! What lies in the directories of a repository.
 //!
-//! In: a store. Out: keys of its objects, lengths of its packs, and what may be an archive and cannot be listed. What is not
+//! In: a store. Out: keys of its objects and their lengths, and what may be an archive and cannot be listed. What is not
 //! the repository's is passed over and remembered, once.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -29,25 +29,35 @@ impl LocalStore {
         }
     }
 
+    /// The entries of a directory, with the length of each; none if it is missing.
+    fn measured(&self, path: &Path) -> io::Result<Vec<(OsString, FileType, u64)>> {
+        match self.beneath.measured(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.raw_os_error().is_some() => {
+                Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+            }
+            entries => entries,
+        }
+    }
+
     /// Adds the objects in `directory`, whose names make keys.
     pub(super) fn list_ids(
         &self,
         directory: &Path,
-        keys: &mut Vec<Key>,
+        keys: &mut Vec<(Key, u64)>,
         key: impl Fn(&str) -> Option<Key>,
     ) -> io::Result<()> {
-        for (name, kind) in self.entries(directory)? {
+        for (name, kind, len) in self.measured(directory)? {
             match name.to_str().and_then(&key).filter(|_| kind == FileType::RegularFile) {
-                Some(key) => keys.push(key),
+                Some(key) => keys.push((key, len)),
                 None => self.note_foreign(&directory.join(name)),
             }
         }
         Ok(())
     }
 
-    pub(super) fn measured_packs(&self) -> io::Result<Vec<(PackId, u64)>> {
+    pub(super) fn list_packs(&self, keys: &mut Vec<(Key, u64)>) -> io::Result<()> {
         let packs = Path::new("packs");
-        let mut found = Vec::new();
         for (name, _) in self.entries(packs)? {
             let path = packs.join(&name);
             let shard = name.to_str().and_then(|name| {
@@ -60,7 +70,7 @@ impl LocalStore {
                         let id = name.to_str().and_then(PackId::from_hex);
                         let id = id.filter(|id| id.as_bytes().starts_with(&[shard]));
                         match id.filter(|_| kind == FileType::RegularFile) {
-                            Some(id) => found.push((id, len)),
+                            Some(id) => keys.push((Key::Pack(id), len)),
                             None => self.note_foreign(&path.join(&name)),
                         }
                     }
@@ -68,21 +78,21 @@ impl LocalStore {
                 None => self.note_foreign(&path),
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    pub(super) fn list_archives(&self, keys: &mut Vec<Key>) -> io::Result<()> {
+    pub(super) fn list_archives(&self, keys: &mut Vec<(Key, u64)>) -> io::Result<()> {
         let mut open = vec![String::new()];
         while let Some(prefix) = open.pop() {
             let directory = Path::new(BACKUPS).join(&prefix);
-            for (name, kind) in self.entries(&directory)? {
+            for (name, kind, len) in self.measured(&directory)? {
                 let named = name.to_str().map(|name| match prefix.as_str() {
                     "" => name.to_owned(),
                     prefix => format!("{prefix}/{name}"),
                 });
                 match (named.filter(|name| is_archive_name(name)), kind) {
                     (Some(name), FileType::Directory) => open.push(name),
-                    (Some(name), FileType::RegularFile) => keys.push(Key::Archive(name)),
+                    (Some(name), FileType::RegularFile) => keys.push((Key::Archive(name), len)),
                     _ => self.note_foreign(&directory.join(name)),
                 }
             }
@@ -135,8 +145,8 @@ impl LocalStore {
     }
 
     /// Leaves out what does not begin as an object of this kind, however damaged, could.
-    pub(super) fn pass_over_foreign(&self, kind: Kind, keys: &mut Vec<Key>) {
-        keys.retain(|key| {
+    pub(super) fn pass_over_foreign(&self, kind: Kind, keys: &mut Vec<(Key, u64)>) {
+        keys.retain(|(key, _)| {
             let read = || {
                 let mut start = Vec::with_capacity(HEADER_LEN);
                 let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;

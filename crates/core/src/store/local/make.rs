@@ -139,13 +139,10 @@ impl LocalStore {
     fn remove_content(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
         self.sync()?;
-        for area in [Area::Slots, Area::Index, Area::Archives] {
-            for key in self.list(area)? {
+        for area in [Area::Slots, Area::Index, Area::Archives, Area::Packs] {
+            for (key, _) in self.list(area)? {
                 self.delete(&key)?;
             }
-        }
-        for (id, _) in self.list_packs()? {
-            self.delete(&Key::Pack(id))?;
         }
         self.sweep()?;
         self.clear().map_err(|source| StoreError::new("remove", self.root.display(), source))
