@@ -142,3 +142,27 @@ fn a_group_that_many_want_is_read_once() {
     let to = Destination::Nowhere;
     repository.restore(&archive, &mut all, to, &options, &Silent).unwrap();
 }
+
+/// What a night costs does not grow with the nights before it; nor does deleting ask what nobody wants to know.
+#[test]
+fn requests_do_not_grow_with_the_number_of_archives() {
+    let home = tempfile::tempdir().unwrap();
+    let image = home.path().join("image");
+    std::fs::write(&image, Image::noise(5, MIB).bytes).unwrap();
+    let (lab, store, _) = far(1, 1);
+    let lab = lab.with_cache(Some(home.path().join("cache")));
+    let mut made = Vec::new();
+    for night in 0..12 {
+        store.requests();
+        lab.backup_path(&format!("night-{night}"), &image).unwrap();
+        made.push(store.requests());
+    }
+    assert!(made[2..].iter().all(|count| *count == made[2]), "{made:?} requests by night");
+    store.requests();
+    assert_eq!(lab.names().len(), 12);
+    let listed = store.requests();
+    assert!(listed <= 8, "{listed} requests to list names");
+    lab.delete("night-3").unwrap();
+    let deleted = store.requests();
+    assert!(deleted <= 10, "{deleted} requests to delete");
+}

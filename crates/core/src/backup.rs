@@ -123,7 +123,7 @@ fn backup(
 ) -> Result<(BackupReport, Vec<Elsewhere>)> {
     check_new_name(repository.store(), name)?;
     let mut archive = head(name, &inputs, options)?;
-    let previous = Previous::find(repository, options, &archive.sources, &inputs)?;
+    let previous = Previous::find(repository, options, &archive.sources, &inputs, progress)?;
     let cutters = Cutters::new(repository.config(), repository.keys())?;
     let tools = Tools { cutters, hasher: repository.hasher(), buffers: BufferPool::default() };
     let target = repository.target(index);
@@ -149,7 +149,8 @@ fn backup(
     archive.items = collected.items;
     let fingerprint = publish(repository.store(), repository.metadata(), &archive)?;
     // Each of its chunks was found in the index or came into it.
-    index.note_complete(&previous::job(&archive), &fingerprint);
+    let job = previous::job(&archive.host, &archive.sources);
+    index.note_complete(&job, name, &fingerprint);
     repository.tell(progress);
     let archive = NamedArchive { name: name.to_owned(), archive, fingerprint };
     let report = BackupReport {

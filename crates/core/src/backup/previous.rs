@@ -5,16 +5,18 @@
 
 use std::collections::HashMap;
 
-use garret_format::archive::{Archive, Content, Item, ItemKind, Time};
+use garret_format::archive::{Content, Item, ItemKind, Time};
 use garret_format::recipe::Entry;
 use garret_image::{At, Metadata};
 
 use super::options::{BackupOptions, Input};
 use super::stat::{identity, time};
 use crate::backup::walk::below;
-use crate::error::Result;
+use crate::error::{Error, Result, message};
+use crate::objects::archive::NamedArchive;
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::RecipeReader;
+use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::repository::Repository;
 
@@ -38,17 +40,23 @@ impl Previous {
         options: &BackupOptions,
         sources: &[Vec<u8>],
         inputs: &[Input],
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        let none = Previous { files: HashMap::new() };
-        let archives = repository.archive_names()?.into_iter();
-        let last = archives
-            .filter_map(|name| repository.archive(&name).ok())
-            .filter(|found| found.archive.host == options.host && found.archive.sources == sources)
-            .max_by_key(|found| found.archive.start);
-        let Some(last) = last else { return Ok(none) };
         let chunks = repository.chunks();
+        let job = job(&options.host, sources);
+        // Where this client made the last one, it knows its name. One that others made since would only be nearer.
+        let noted = chunks.index().noted(&job).and_then(|(name, fingerprint)| {
+            repository.archive(&name).ok().filter(|found| found.fingerprint == fingerprint)
+        });
+        let last = match noted {
+            Some(last) => last,
+            None => match newest(repository, &options.host, sources, progress)? {
+                Some(last) => last,
+                None => return Ok(Previous { files: HashMap::new() }),
+            },
+        };
         let start = last.archive.start;
-        let complete = chunks.index().is_complete(&job(&last.archive), &last.fingerprint);
+        let complete = chunks.index().is_complete(&job, &last.fingerprint);
         let items = ItemReader::new(&chunks, &last);
         // What comes before a damaged item is as good as it was.
         let reusable = items.map_while(Result::ok).filter(|item| {
@@ -72,12 +80,38 @@ fn key(path: &[u8]) -> [u8; 16] {
     hash.first_chunk().copied().unwrap_or_default()
 }
 
+/// The last archive of these sources, out of all there are. One that cannot be read is told of: it may be the one, and then
+/// everything is read again.
+fn newest(
+    repository: &Repository,
+    host: &str,
+    sources: &[Vec<u8>],
+    progress: &dyn Progress,
+) -> Result<Option<NamedArchive>> {
+    let mut newest: Option<NamedArchive> = None;
+    for name in repository.archive_names()? {
+        match repository.archive(&name) {
+            Ok(found) if found.archive.host == host && found.archive.sources == sources => {
+                if newest.as_ref().is_none_or(|last| found.archive.start > last.archive.start) {
+                    newest = Some(found);
+                }
+            }
+            Ok(_) => {}
+            // Removed by somebody since it was listed.
+            Err(Error::ArchiveMissing(_)) => {}
+            Err(error) => progress.note(&format!(
+                "{}: files are not compared with those of this archive",
+                message(&error)
+            )),
+        }
+    }
+    Ok(newest)
+}
+
 /// What two archives of the same job have in common: host and sources.
-pub(super) fn job(archive: &Archive) -> [u8; 32] {
+pub(super) fn job(host: &str, sources: &[Vec<u8>]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    for text in
-        std::iter::once(archive.host.as_bytes()).chain(archive.sources.iter().map(Vec::as_slice))
-    {
+    for text in std::iter::once(host.as_bytes()).chain(sources.iter().map(Vec::as_slice)) {
         hasher.update(&(text.len() as u64).to_le_bytes()).update(text);
     }
     *hasher.finalize().as_bytes()

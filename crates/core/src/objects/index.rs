@@ -245,19 +245,24 @@ impl Index {
         self.segments.iter().any(|segment| segment.find(id).is_some())
     }
 
-    /// Notes that every chunk of the archive of this fingerprint was found in this index: the next backup of `job` need not
-    /// look them up again while no pack is lost.
-    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) {
+    /// Notes that every chunk of this archive was found in this index: the next backup of `job` need not look for the archive,
+    /// nor look the chunks up again while no pack is lost.
+    pub(crate) fn note_complete(&self, job: &[u8; 32], name: &str, fingerprint: &[u8; 32]) {
         let mut packs: Vec<[u8; 32]> = self.packs().collect();
         packs.sort_unstable();
-        self.cache.note_complete(job, fingerprint, &packs);
+        self.cache.note_complete(job, name, fingerprint, &packs);
     }
 
-    /// Whether that was noted, and every pack that there was then is still there.
+    /// The archive that was noted last for `job`: its name and fingerprint.
+    pub(crate) fn noted(&self, job: &[u8; 32]) -> Option<(String, [u8; 32])> {
+        self.cache.complete(job).map(|noted| (noted.name, noted.fingerprint))
+    }
+
+    /// Whether this archive was noted, and every pack that there was then is still there.
     pub(crate) fn is_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> bool {
         let packs: HashSet<[u8; 32]> = self.packs().collect();
-        let noted = self.cache.complete(job, fingerprint);
-        noted.is_some_and(|noted| noted.iter().all(|pack| packs.contains(pack)))
+        let noted = self.cache.complete(job).filter(|noted| noted.fingerprint == *fingerprint);
+        noted.is_some_and(|noted| noted.packs.iter().all(|pack| packs.contains(pack)))
     }
 
     /// Hashes of the rows of the packs that the index covers: all were in the listing when it was opened, each in its length,

@@ -22,6 +22,15 @@ use super::segment::{self, Segment};
 use crate::error::{Error, Result};
 use crate::keys::random;
 
+/// The last archive of a job.
+pub(crate) struct Noted {
+    pub(crate) name: String,
+    /// BLAKE3 of its file.
+    pub(crate) fingerprint: [u8; 32],
+    /// Hashes of the rows of the packs that there were when it was complete.
+    pub(crate) packs: Vec<[u8; 32]>,
+}
+
 /// A place for segments.
 pub(crate) struct Cache {
     place: Option<Place>,
@@ -82,10 +91,19 @@ impl Cache {
             .map_err(|error| Error::decode("the local index", 0, error))
     }
 
-    /// Notes that the archive of this fingerprint needs no other packs than those of these hashes: what is kept of `job`.
-    pub(crate) fn note_complete(&self, job: &[u8; 32], fingerprint: &[u8; 32], packs: &[[u8; 32]]) {
+    /// Notes that the archive of this name and fingerprint needs no other packs than those of these hashes: what is kept of
+    /// `job`.
+    pub(crate) fn note_complete(
+        &self,
+        job: &[u8; 32],
+        name: &str,
+        fingerprint: &[u8; 32],
+        packs: &[[u8; 32]],
+    ) {
         let Some(place) = &self.place else { return };
         let mut bytes = fingerprint.to_vec();
+        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(name.as_bytes());
         packs.iter().for_each(|pack| bytes.extend_from_slice(pack));
         let hash = place.hasher().update(&bytes).finalize();
         bytes.extend_from_slice(hash.as_bytes());
@@ -96,18 +114,23 @@ impl Cache {
         });
     }
 
-    /// The hashes that were noted for the archive of this fingerprint, if it is the one that was noted last for `job`.
-    pub(crate) fn complete(&self, job: &[u8; 32], fingerprint: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
+    /// What was noted last for `job`.
+    pub(crate) fn complete(&self, job: &[u8; 32]) -> Option<Noted> {
         let place = self.place.as_ref()?;
         let mut bytes = Vec::new();
         place.file(&complete_name(job)).ok()?.read_to_end(&mut bytes).ok()?;
         let (bytes, hash) = bytes.split_last_chunk::<32>()?;
-        let (noted, packs) = bytes.split_first_chunk::<32>()?;
-        let (packs, rest) = packs.as_chunks::<32>();
         // `blake3::Hash` compares in constant time.
-        let is_ours = place.hasher().update(bytes).finalize() == *hash;
-        let sound = is_ours && noted == fingerprint && rest.is_empty();
-        sound.then(|| packs.to_vec())
+        if place.hasher().update(bytes).finalize() != *hash {
+            return None;
+        }
+        let (fingerprint, rest) = bytes.split_first_chunk::<32>()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let (name, packs) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        let name = std::str::from_utf8(name).ok()?.to_owned();
+        let (packs, rest) = packs.as_chunks::<32>();
+        let noted = || Noted { name, fingerprint: *fingerprint, packs: packs.to_vec() };
+        rest.is_empty().then(noted)
     }
 
     /// Forgets a segment.
