@@ -4,8 +4,8 @@
 //! cargo run --release -p garret-benches --example many_archives -- REPO FILE COUNT
 //! ```
 //!
-//! In: a place for the repository, a file, how many archives. Out: the repository, without encryption; `garret list`, `check`,
-//! `prune -n` and `create` on it are then measured as a user would meet them.
+//! In: a place for the repository, a file, how many archives. Out: the repository, without encryption; `garret list`,
+//! `check`, `prune -n` and `create` on it are then measured as a user would meet them.
 
 #![allow(clippy::print_stdout, reason = "prints a report")]
 

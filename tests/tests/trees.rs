@@ -505,7 +505,7 @@ fn times_beyond_64_bits_of_nanoseconds_come_back() {
 struct Notes(std::sync::Mutex<Vec<String>>);
 
 impl garret_core::Progress for Notes {
-    fn wait(&self, text: &str) {
+    fn notice(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }
 }

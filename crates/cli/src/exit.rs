@@ -20,7 +20,7 @@ pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
             1
         }
         Err(Failure::Engine(error)) => {
-            ui.complain(&format!("Error: {}", garret_core::message(&error)));
+            ui.complain(&format!("Error: {}", crate::failure::say(&error)));
             1
         }
         Err(Failure::Usage(text)) => {

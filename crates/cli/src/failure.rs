@@ -2,7 +2,7 @@
 
 use std::io;
 
-use garret_core::{StoreError, StoreErrorKind};
+use garret_core::{Hint, StoreError, StoreErrorKind};
 
 /// What ends a command.
 #[derive(Debug)]
@@ -25,6 +25,22 @@ impl Failure {
             io::ErrorKind::BrokenPipe => Failure::NobodyReads(0),
             _ => Failure::Fatal(format!("{what}: {error}")),
         }
+    }
+}
+
+/// The whole message of an error, and what to do.
+pub fn say(error: &garret_core::Error) -> String {
+    garret_core::message(error) + advice(error.hint())
+}
+
+/// What to do, in the words of `garret`: it has every command.
+pub fn advice(hint: Option<Hint>) -> &'static str {
+    match hint {
+        Some(Hint::CheckData) => "; run `garret check --verify-data`",
+        Some(Hint::Check) => "; run `garret check`",
+        Some(Hint::ListArchives) => ": `garret list` shows what does",
+        Some(Hint::StoreZeros) => ": `garret create --read-errors zero` stores what can be read",
+        _ => "",
     }
 }
 

@@ -108,7 +108,7 @@ fn there(path: &Path) -> String {
     match find(path) {
         Ok(_) => return "back up into it, or choose an empty or new directory".to_owned(),
         Err(Failure::Engine(Error::NotARepository { .. })) => {}
-        Err(Failure::Engine(error)) => return garret_core::message(&error),
+        Err(Failure::Engine(error)) => return crate::failure::say(&error),
         Err(_) => return format!("{shown} cannot be looked into"),
     }
     names.sort_unstable();
@@ -129,7 +129,7 @@ pub fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(archive) => sum = sum.saturating_add(archive.archive.original_len),
-            Err(error) => ui.report(&garret_core::message(&error)),
+            Err(error) => ui.report(&crate::failure::say(&error)),
         }
     }
     Ok(sum)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use garret_core::{LOCK_WAIT_DEFAULT, Phase, Problem, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, advice};
 use crate::render;
 
 /// How often a bar that nothing advances still moves, so that it does not look dead.
@@ -170,14 +170,14 @@ impl Progress for Ui {
         }
     }
 
-    fn wait(&self, text: &str) {
+    fn notice(&self, text: &str) {
         if !self.quiet.load(Ordering::Relaxed) {
             self.complain(text);
         }
     }
 
     fn problem(&self, problem: &Problem) {
-        self.report(&problem.text);
+        self.report(&format!("{}{}", problem.text, advice(problem.hint)));
     }
 }
 

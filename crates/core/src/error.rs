@@ -9,6 +9,20 @@ use garret_format::{ChunkId, DecodeError};
 
 use crate::store::StoreError;
 
+/// What a user can do about an error or a problem. A program has its own words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// Check every byte: more may be damaged.
+    CheckData,
+    /// Check: more may be missing.
+    Check,
+    /// List the archives: another one was meant.
+    ListArchives,
+    /// Back up what can be read of a file, with zeros for the rest.
+    StoreZeros,
+}
+
 /// An operation failed as a whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     Sink(#[from] garret_image::SinkError),
     /// Bytes in the repository are not what was written.
-    #[error("{}; run `garret check --verify-data`", damaged(object, *offset, what))]
+    #[error("{}", damaged(object, *offset, what))]
     Corrupt {
         /// Path in the repository.
         object: String,
@@ -43,7 +57,7 @@ pub enum Error {
         what: String,
     },
     /// An archive needs a chunk that no pack holds.
-    #[error("{}; run `garret check`", nowhere(id, needed_by))]
+    #[error("{}", nowhere(id, needed_by))]
     MissingChunk {
         /// The chunk.
         id: ChunkId,
@@ -126,7 +140,7 @@ pub enum Error {
     #[error("Archive {0} already exists: choose another name")]
     ArchiveExists(String),
     /// No archive of that name.
-    #[error("Archive {0} does not exist: `garret list` shows what does")]
+    #[error("Archive {0} does not exist")]
     ArchiveMissing(String),
     /// Something that no listing of archives has may be one all the same.
     #[error("{0}; nothing is given back until then")]
@@ -165,6 +179,27 @@ impl Error {
     /// Whether an image or device was not replaced because a virtual machine has it open.
     pub fn is_in_use(&self) -> bool {
         matches!(self, Error::Sink(error) if error.kind() == garret_image::SinkErrorKind::Used)
+    }
+
+    /// What to do about it, where the message alone does not say.
+    pub fn hint(&self) -> Option<Hint> {
+        match self {
+            Error::Corrupt { .. } => Some(Hint::CheckData),
+            Error::MissingChunk { .. } => Some(Hint::Check),
+            Error::ArchiveMissing(_) => Some(Hint::ListArchives),
+            _ => None,
+        }
+    }
+
+    /// What it is about: an object of the repository, or a path.
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            Error::Corrupt { object, .. } | Error::DamagedKey { object, .. } => Some(object),
+            Error::MissingChunk { needed_by, .. } => Some(needed_by),
+            Error::Store(error) => Some(&error.object),
+            Error::ArchiveMissing(name) | Error::ArchiveExists(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// An error for bytes of `object` that do not decode; `base` is where in the file they started.
@@ -210,15 +245,6 @@ fn nowhere(id: &ChunkId, needed_by: &str) -> String {
     format!(
         "Object with key {id} not found in repository: {needed_by} needs that chunk and no pack holds it"
     )
-}
-
-/// The same as [`message`], for those who are doing already what it advises to.
-pub(crate) fn finding(error: &Error) -> String {
-    match error {
-        Error::Corrupt { object, offset, what } => damaged(object, *offset, what),
-        Error::MissingChunk { id, needed_by } => nowhere(id, needed_by),
-        other => message(other),
-    }
 }
 
 /// The whole message of an error: itself and its causes, on one line. `Display` of an error gives itself alone.

@@ -101,7 +101,7 @@ pub use backup::cutters::CutterChoice;
 pub use backup::options::{BackupOptions, Input, ReadErrors};
 pub use compare::diff::{Change, Contents, DiffReport, Difference, kind_name};
 pub use compare::info::FileInfo;
-pub use error::{Error, Result, message};
+pub use error::{Error, Hint, Result, message};
 pub use garret_format::archive::{Archive, Item, ItemKind};
 pub use garret_format::config::KeyMode;
 pub use garret_format::{ChunkId, RepositoryId};

@@ -3,6 +3,12 @@
 //! An operation counts the bytes it has dealt with, names what it is at, and reports what went wrong without ending it.
 //! Programs draw bars, print lines, or do nothing. Calls come from any thread; they are cheap and must not block.
 
+use std::fmt;
+
+use garret_image::SourceError;
+
+use crate::error::{Error, Hint, message};
+
 /// How much a [`Problem`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
@@ -14,27 +20,44 @@ pub enum ProblemKind {
 
 /// Something that went wrong with one thing while the operation went on. It decides the exit code in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// Whether anything is missing for it.
     pub kind: ProblemKind,
+    /// The thing: a path as it was named or is stored, or an object of the repository.
+    pub subject: Option<String>,
     /// One line: the thing and what is wrong with it.
     pub text: String,
+    /// What can be done.
+    pub hint: Option<Hint>,
 }
 
 impl Problem {
-    /// A loss that is an error with its causes.
-    pub(crate) fn new(error: &dyn std::error::Error) -> Self {
-        Problem::loss(crate::error::message(error))
+    /// A loss that is an error.
+    pub(crate) fn of(error: &Error) -> Self {
+        let (subject, text) = (error.subject().map(str::to_owned), message(error));
+        Problem { kind: ProblemKind::Loss, subject, text, hint: error.hint() }
     }
 
-    /// A loss in words.
-    pub(crate) fn loss(text: String) -> Self {
-        Problem { kind: ProblemKind::Loss, text }
+    /// A loss because something could not be read.
+    pub(crate) fn unread(error: &SourceError) -> Self {
+        let subject = Some(error.path().display().to_string());
+        Problem { kind: ProblemKind::Loss, subject, text: message(error), hint: None }
     }
 
-    /// A warning in words.
-    pub(crate) fn warning(text: String) -> Self {
-        Problem { kind: ProblemKind::Warning, text }
+    /// What is lost of `subject`, in words.
+    pub(crate) fn loss(subject: impl fmt::Display, what: impl fmt::Display) -> Self {
+        Problem::about(ProblemKind::Loss, &subject, &what)
+    }
+
+    /// What somebody should look at, in words.
+    pub(crate) fn warning(subject: impl fmt::Display, what: impl fmt::Display) -> Self {
+        Problem::about(ProblemKind::Warning, &subject, &what)
+    }
+
+    fn about(kind: ProblemKind, subject: &dyn fmt::Display, what: &dyn fmt::Display) -> Self {
+        let text = format!("{subject}: {what}");
+        Problem { kind, subject: Some(subject.to_string()), text, hint: None }
     }
 }
 
@@ -68,7 +91,7 @@ pub trait Progress: Sync {
     /// Something about one path or object, for `-v`.
     fn note(&self, _text: &str) {}
     /// Something the user should know now although nothing is wrong: waiting for a lock, files that are passed over.
-    fn wait(&self, _text: &str) {}
+    fn notice(&self, _text: &str) {}
     /// Something went wrong with one thing.
     fn problem(&self, _problem: &Problem) {}
 }

@@ -165,6 +165,6 @@ impl Repository {
 
     /// Passes on what the user should know of the storage.
     pub(crate) fn tell(&self, progress: &dyn Progress) {
-        self.store().notices().iter().for_each(|notice| progress.wait(notice));
+        self.store().notices().iter().for_each(|notice| progress.notice(notice));
     }
 }

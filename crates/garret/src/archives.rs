@@ -67,7 +67,7 @@ fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(found) => archives.push(found),
-            Err(error) => ui.report(&garret_core::message(&error)),
+            Err(error) => ui.report(&garret_cli::failure::say(&error)),
         }
     }
     let complete = archives.iter().filter(|found| found.archive.is_complete());
@@ -79,7 +79,7 @@ fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
             format!("the last that is: {}", render::name(&name))
         });
         let name = render::name(&newest.name);
-        ui.wait(&format!("note: the latest archive, {name}, is not complete; {last}"));
+        ui.notice(&format!("note: the latest archive, {name}, is not complete; {last}"));
     }
     Ok(newest)
 }

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let parsed = args::parse(std::env::args_os().skip(1));
     ui.set_quiet(parsed.silent);
     for note in &parsed.notes {
-        ui.wait(note);
+        ui.notice(note);
     }
     let result = match parsed.request {
         Ok(Request::Run(line)) => commands::run(&line, &ui),
@@ -59,7 +59,7 @@ fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
         }
         Err(Failure::Engine(garret_core::Error::NothingStored)) if ui.problem_count() > 0 => true,
         Err(Failure::Engine(error)) => {
-            ui.complain(&garret_core::message(&error));
+            ui.complain(&garret_cli::failure::say(&error));
             true
         }
         Err(Failure::Usage(text)) => {

@@ -90,7 +90,7 @@ pub(crate) fn unlock(
         (Some(Password::Phrase(phrase)), mode) => {
             if mode == KeyMode::None {
                 // As zbackup; but whoever believes it to be encrypted should hear that it is not.
-                ui.wait(&format!(
+                ui.notice(&format!(
                     "note: {} is not encrypted: the password file is not used",
                     path.display()
                 ));

@@ -11,7 +11,7 @@ use super::reading::Reading;
 use super::stations::Hashed;
 use super::step::{Body, Draft, End, Planned, Step};
 use crate::backup::cutters::Cutters;
-use crate::error::{Error, Result, message};
+use crate::error::{Error, Result};
 use crate::objects::recipe::RecipeWriter;
 use crate::objects::stream::{StreamWriter, store_side};
 use crate::progress::{Problem, ProblemKind, Progress};
@@ -110,7 +110,7 @@ impl<'c> Collector<'c> {
             Body::Window(Ok(hashed)) => self.window(&hashed, writer)?,
             Body::Window(Err(error)) => {
                 if let Some(open) = &mut self.open {
-                    open.failed.get_or_insert_with(|| Problem::new(&error));
+                    open.failed.get_or_insert_with(|| Problem::unread(&error));
                 }
             }
         }
@@ -127,7 +127,7 @@ impl<'c> Collector<'c> {
             ItemKind::HardLink(first) if self.failed.contains(first) => {
                 let [path, first] = [&item.path, first].map(|path| String::from_utf8_lossy(path));
                 let why = format!("it is {first}, which could not be read");
-                self.problem(Problem::loss(format!("{path}: not stored: {why}")));
+                self.problem(Problem::loss(path, format!("not stored: {why}")));
                 return Ok(());
             }
             _ => {}
@@ -162,7 +162,7 @@ impl<'c> Collector<'c> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let Open { mut item, recipe, len, failed } = open;
         let End { layout, allocation, reading } = end;
-        let loss = reading.as_ref().and_then(|reading| reading.loss()).map(Problem::loss);
+        let loss = reading.as_ref().and_then(|reading| reading.loss());
         if let Some(problem) = loss.or(failed) {
             self.problem(problem);
             if item.linked {
@@ -199,16 +199,19 @@ impl<'c> Collector<'c> {
         let path = || String::from_utf8_lossy(&item.path).into_owned();
         match reading.changed() {
             Ok(true) => {
-                let text = format!("{}: changed while it was read; stored as it was read", path());
-                self.problem(Problem::warning(text));
+                let what = "changed while it was read; stored as it was read";
+                self.problem(Problem::warning(path(), what));
                 item.changed = true;
             }
             Ok(false) => {}
-            Err(error) => self.problem(Problem::warning(message(&error))),
+            Err(error) => {
+                let kind = ProblemKind::Warning;
+                self.problem(Problem { kind, ..Problem::unread(&error) });
+            }
         }
-        let (unreadable, line) = reading.unreadable(item.size);
-        if let Some(line) = line {
-            self.problem(Problem::loss(line));
+        let (unreadable, problem) = reading.unreadable(item.size);
+        if let Some(problem) = problem {
+            self.problem(problem);
         }
         unreadable
     }

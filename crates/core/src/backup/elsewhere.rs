@@ -140,7 +140,7 @@ pub(super) fn tell(
     for Elsewhere { image, part, name, stored } in needed {
         if stored.iter().all(|path| missing.contains(path.as_slice())) {
             let name = if name.is_empty() { "(which it does not name)" } else { name };
-            progress.wait(&format!(
+            progress.notice(&format!(
                 "note: {image}: its {part} file {name} is not in this archive: back it up too: \
                  the image is incomplete without it"
             ));

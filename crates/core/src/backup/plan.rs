@@ -24,7 +24,7 @@ use super::step::{Body, Draft, End, Planned, Step};
 use crate::backup::walk::{Found, Rules, Walk};
 use crate::backup::window::{SourceWindows, StreamWindows, Stretch, StretchBody, Window};
 use crate::buffers::BufferPool;
-use crate::error::{Error, Result, message};
+use crate::error::{Error, Result};
 use crate::progress::{Problem, Progress};
 
 /// Items without a stream that go down the chain together: one step for each would cost more than the item.
@@ -149,13 +149,13 @@ impl<'p> Plan<'p> {
     fn object(&mut self) -> bool {
         if let Some(found) = self.walk.as_mut().and_then(|(walk, _)| walk.next()) {
             if let Err(error) = found.and_then(|found| self.judge(found)) {
-                self.ready.push(Planned::Problem(Problem::new(&error)));
+                self.ready.push(Planned::Problem(Problem::unread(&error)));
             }
             return true;
         }
         if let Some(bare) = self.walk.take().and_then(|(walk, _)| walk.bare()) {
-            let text = format!("{}: holds no files; is it mounted?", bare.display());
-            self.ready.push(Planned::Problem(Problem::loss(text)));
+            let problem = Problem::loss(bare.display(), "holds no files; is it mounted?");
+            self.ready.push(Planned::Problem(problem));
         }
         match self.inputs.pop_front() {
             None => return false,
@@ -164,8 +164,8 @@ impl<'p> Plan<'p> {
             }
             Some(Input::Stream { name, reader }) => match self.overlap.judge_pipe(&name) {
                 Verdict::Taken(why) => {
-                    let text = format!("{PIPE}: not stored as {}: {why}", lossy(&name));
-                    self.ready.push(Planned::Problem(Problem::loss(text)));
+                    let what = format!("not stored as {}: {why}", lossy(&name));
+                    self.ready.push(Planned::Problem(Problem::loss(PIPE, what)));
                 }
                 Verdict::New | Verdict::Again => {
                     self.start_stream(piped(name), Path::new(PIPE), reader);
@@ -187,8 +187,8 @@ impl<'p> Plan<'p> {
             walk.leave();
         }
         let (path, stored) = (found.path.display(), lossy(&found.stored));
-        let text = format!("{path}: not stored as {stored}{all}: {why}");
-        self.ready.push(Planned::Problem(Problem::loss(text)));
+        let what = format!("not stored as {stored}{all}: {why}");
+        self.ready.push(Planned::Problem(Problem::loss(path, what)));
         Ok(())
     }
 
@@ -208,8 +208,8 @@ impl<'p> Plan<'p> {
             Kind::Character => ItemKind::CharacterDevice(device(metadata)),
             Kind::Fifo => ItemKind::Fifo,
             Kind::Socket if found.named => {
-                let text = format!("{}: it is a socket: not stored", found.path.display());
-                self.ready.push(Planned::Problem(Problem::loss(text)));
+                let what = "it is a socket: not stored";
+                self.ready.push(Planned::Problem(Problem::loss(found.path.display(), what)));
                 return Ok(());
             }
             // As every other program: a server makes its own again.
@@ -258,8 +258,8 @@ impl<'p> Plan<'p> {
         let divided = match divide(reading.clone(), &found.path, self.options.cutter) {
             Ok(divided) => divided,
             Err(error) => {
-                let loss = reading.loss().unwrap_or_else(|| message(&error));
-                self.ready.push(Planned::Problem(Problem::loss(loss)));
+                let loss = reading.loss().unwrap_or_else(|| Problem::unread(&error));
+                self.ready.push(Planned::Problem(loss));
                 return Ok(());
             }
         };
@@ -330,7 +330,7 @@ impl<'p> Plan<'p> {
     fn add_extra(&mut self, item: &mut Item, extra: Result<Extra, SourceError>) {
         match extra {
             Ok(extra) => (item.flags, item.xattrs) = (extra.flags & FLAGS, extra.xattrs),
-            Err(error) => self.ready.push(Planned::Problem(Problem::new(&error))),
+            Err(error) => self.ready.push(Planned::Problem(Problem::unread(&error))),
         }
     }
 

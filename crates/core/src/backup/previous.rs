@@ -45,12 +45,13 @@ impl Previous {
         let chunks = repository.chunks();
         let job = job(&options.host, sources);
         // Where this client made the last one, it knows its name. One that others made since would only be nearer.
-        let noted = chunks.index().noted(&job).and_then(|(name, fingerprint)| {
-            repository.archive(&name).ok().filter(|found| found.fingerprint == fingerprint)
+        let names = repository.archive_names()?;
+        let noted = chunks.index().noted(&job, &names).and_then(|(name, fingerprint)| {
+            repository.archive(name).ok().filter(|found| found.fingerprint == fingerprint)
         });
         let last = match noted {
             Some(last) => last,
-            None => match newest(repository, &options.host, sources, progress)? {
+            None => match newest(repository, &names, &options.host, sources, progress)? {
                 Some(last) => last,
                 None => return Ok(Previous { files: HashMap::new() }),
             },
@@ -84,13 +85,14 @@ fn key(path: &[u8]) -> [u8; 16] {
 /// everything is read again.
 fn newest(
     repository: &Repository,
+    names: &[String],
     host: &str,
     sources: &[Vec<u8>],
     progress: &dyn Progress,
 ) -> Result<Option<NamedArchive>> {
     let mut newest: Option<NamedArchive> = None;
-    for name in repository.archive_names()? {
-        match repository.archive(&name) {
+    for name in names {
+        match repository.archive(name) {
             Ok(found) if found.archive.host == host && found.archive.sources == sources => {
                 if newest.as_ref().is_none_or(|last| found.archive.start > last.archive.start) {
                     newest = Some(found);

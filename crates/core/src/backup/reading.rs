@@ -14,7 +14,8 @@ use garret_format::archive::UNREADABLE_MAX;
 use garret_image::{Extent, RawFile, Slot, Source, SourceError};
 
 use super::options::ReadErrors;
-use crate::error::message;
+use crate::error::Hint;
+use crate::progress::Problem;
 use crate::read::file::in_words;
 
 /// Steps in which what can be read is found, in bytes: one that is quick, and the sector of a disk.
@@ -34,7 +35,7 @@ pub(super) struct Reading<S = RawFile> {
 #[derive(Default)]
 struct Found {
     /// The error that lies nearest to the start of the file, and its place.
-    first: Option<(u64, String)>,
+    first: Option<(u64, Problem)>,
     count: u64,
     /// Start and end of what could not be read, apart from each other.
     ranges: BTreeMap<u64, u64>,
@@ -53,26 +54,26 @@ impl<S: Source> Reading<S> {
     }
 
     /// Why the file is not stored, if it is not.
-    pub(super) fn loss(&self) -> Option<String> {
+    pub(super) fn loss(&self) -> Option<Problem> {
         let found = self.found();
         let (_, first) = found.first.as_ref().filter(|_| self.is_lost())?;
         let more = match found.count {
             0 | 1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        Some(format!(
-            "{first}{more}; not stored: `garret create --read-errors zero` stores what can be read"
-        ))
+        let text = format!("{}{more}; not stored", first.text);
+        Some(Problem { text, hint: Some(Hint::StoreZeros), ..first.clone() })
     }
 
-    /// What of the first `len` bytes is stored as zeros because it cannot be read; and a line on it, if there is any.
-    pub(super) fn unreadable(&self, len: u64) -> (Vec<Range<u64>>, Option<String>) {
+    /// What of the first `len` bytes is stored as zeros because it cannot be read; and that, if there is any.
+    pub(super) fn unreadable(&self, len: u64) -> (Vec<Range<u64>>, Option<Problem>) {
         let found = self.found();
         let ranges = found.ranges.iter().map(|(start, end)| *start..(*end).min(len));
         let ranges: Vec<Range<u64>> = ranges.filter(|range| !range.is_empty()).collect();
         let line = found.first.as_ref().filter(|_| !ranges.is_empty()).map(|(_, first)| {
             let zeros = in_words(&ranges);
-            format!("{first}; stored with zeros for {zeros} that cannot be read")
+            let text = format!("{}; stored with zeros for {zeros} that cannot be read", first.text);
+            Problem { text, ..first.clone() }
         });
         (ranges, line)
     }
@@ -90,7 +91,7 @@ impl<S: Source> Reading<S> {
         let mut found = self.found();
         found.count += 1;
         if found.first.as_ref().is_none_or(|(first, _)| place < *first) {
-            found.first = Some((place, message(error)));
+            found.first = Some((place, Problem::unread(error)));
         }
         self.failed.store(true, Ordering::Release);
     }

@@ -191,9 +191,10 @@ impl DiffReport {
             Ok(Some(difference)) => self.changes.push(Change { path, difference }),
             Ok(None) => {}
             Err(error) => {
-                let path = String::from_utf8_lossy(&path);
-                let text = format!("{path}: not compared: {}", message(&error));
-                progress.problem(&Problem::loss(text));
+                let what = format!("not compared: {}", message(&error));
+                let hint = error.hint();
+                let problem = Problem::loss(String::from_utf8_lossy(&path), what);
+                progress.problem(&Problem { hint, ..problem });
             }
         }
     }
@@ -284,8 +285,8 @@ impl Comparer<'_> {
                 let difference =
                     self.contents(&stored, &file, &|window| not_holes(&stored, &file, window))?;
                 if file.changed()? {
-                    let text = format!("{}: changed while it was compared", path.display());
-                    self.progress.problem(&Problem::warning(text));
+                    let what = "changed while it was compared";
+                    self.progress.problem(&Problem::warning(path.display(), what));
                 }
                 Ok(difference)
             }

@@ -191,7 +191,7 @@ fn new_len(
             Err(error) => Err(error),
         };
         if let Err(error) = marked {
-            progress.problem(&Problem::new(&error));
+            progress.problem(&Problem::of(&error));
         }
     }
     let object = archive.object();

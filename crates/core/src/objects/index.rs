@@ -146,7 +146,7 @@ impl Index {
                 }
                 // The packs it covered are read instead.
                 Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
-                    progress.problem(&Problem::new(&error));
+                    progress.problem(&Problem::of(&error));
                 }
                 Err(error) => return Err(error),
             }
@@ -183,14 +183,14 @@ impl Index {
                 error => {
                     match otherwise.contains(&id) {
                         true => cut.add(id),
-                        false => progress.problem(&Problem::new(&error)),
+                        false => progress.problem(&Problem::of(&error)),
                     }
                     source.packs.salvage(id, source.hasher)
                 }
             });
             match read {
                 Ok((pack, footer)) => rows.push(pack, &footer),
-                Err(error) => progress.problem(&Problem::new(&error)),
+                Err(error) => progress.problem(&Problem::of(&error)),
             }
             if rows.records.len() >= SEGMENT_CHUNKS_MAX {
                 self.add(&std::mem::take(&mut rows).sorted().encode(), None)?;
@@ -245,17 +245,22 @@ impl Index {
         self.segments.iter().any(|segment| segment.find(id).is_some())
     }
 
-    /// Notes that every chunk of this archive was found in this index: the next backup of `job` need not look for the archive,
-    /// nor look the chunks up again while no pack is lost.
+    /// Notes that every chunk of this archive was found in this index: the next backup of `job` need not look for the
+    /// archive, nor look the chunks up again while no pack is lost.
     pub(crate) fn note_complete(&self, job: &[u8; 32], name: &str, fingerprint: &[u8; 32]) {
         let mut packs: Vec<[u8; 32]> = self.packs().collect();
         packs.sort_unstable();
         self.cache.note_complete(job, name, fingerprint, &packs);
     }
 
-    /// The archive that was noted last for `job`: its name and fingerprint.
-    pub(crate) fn noted(&self, job: &[u8; 32]) -> Option<(String, [u8; 32])> {
-        self.cache.complete(job).map(|noted| (noted.name, noted.fingerprint))
+    /// The archive that was noted last for `job`, if it is among `names`: its name and fingerprint.
+    pub(crate) fn noted<'n>(
+        &self,
+        job: &[u8; 32],
+        names: &'n [String],
+    ) -> Option<(&'n String, [u8; 32])> {
+        let noted = self.cache.complete(job)?;
+        self.cache.name_of(&noted, names).map(|name| (name, noted.fingerprint))
     }
 
     /// Whether this archive was noted, and every pack that there was then is still there.
@@ -336,9 +341,9 @@ impl Cut {
             1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        progress.wait(&format!(
+        progress.notice(&format!(
             "{first}{more}: not as long as it was written; what it lost is stored again when it is backed up again; \
-             `garret check --verify-data` says what needs it"
+             a check of every byte says what needs it"
         ));
     }
 }

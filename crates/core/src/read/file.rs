@@ -214,9 +214,10 @@ pub(crate) fn unreadable(item: &Item) -> Option<Problem> {
     let ItemKind::File(content) = &item.kind else { return None };
     let first = content.unreadable.first()?.start;
     let (path, zeros) = (String::from_utf8_lossy(&item.path), in_words(&content.unreadable));
-    Some(Problem::warning(format!(
-        "{path}: zeros stand for {zeros}, from offset {first} on, that could not be read when it was backed up"
-    )))
+    let what = format!(
+        "zeros stand for {zeros}, from offset {first} on, that could not be read when it was backed up"
+    );
+    Some(Problem::warning(path, what))
 }
 
 /// How many bytes, and in how many places.

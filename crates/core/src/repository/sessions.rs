@@ -183,7 +183,7 @@ impl Unlocked {
         }
         let place = store.place();
         let mut waiting =
-            |who: &str| progress.wait(&format!("waiting for {who} to finish with {place}"));
+            |who: &str| progress.notice(&format!("waiting for {who} to finish with {place}"));
         let lock: Box<dyn Guard> = store
             .lock(mode, patience, &mut waiting)
             .map_err(|source| Error::Lock { kind, place: place.clone(), source })?;

@@ -218,8 +218,8 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         if let Some(error) = unset {
             self.report.problem_count += 1;
             let why = crate::error::message(&error);
-            let text = format!("{name}: restored, but without some of its attributes: {why}");
-            self.progress.problem(&Problem::warning(text));
+            let what = format!("restored, but without some of its attributes: {why}");
+            self.progress.problem(&Problem::warning(name, what));
         }
     }
 
@@ -228,8 +228,9 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         if error.is_in_use() {
             self.report.used_count += 1;
         }
-        let text = format!("{name}: not restored: {}", crate::error::message(error));
-        self.progress.problem(&Problem::loss(text));
+        let what = format!("not restored: {}", crate::error::message(error));
+        let hint = error.hint();
+        self.progress.problem(&Problem { hint, ..Problem::loss(name, what) });
     }
 }
 

@@ -146,7 +146,7 @@ fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure
         [_] => ("archive", "its"),
         _ => ("archives", "their"),
     };
-    let error = garret_core::message(&error);
+    let error = garret_cli::failure::say(&error);
     Failure::Fatal(format!(
         "Deleted {archives} {}; {its} space is not freed: {error}",
         gone.join(", ")

@@ -128,7 +128,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
         let made_as = render::one_line(&archive.archive.name);
-        ui.wait(&format!(
+        ui.notice(&format!(
             "note: archive {} was made as {made_as}",
             render::one_line(&archive.name)
         ));
@@ -144,7 +144,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         Err(error) => error.is_in_use(),
     };
     if used {
-        ui.wait(
+        ui.notice(
             "note: stop the virtual machines that use these images, or replace them with --force",
         );
     }

@@ -114,7 +114,7 @@ fn decide(
     for name in repository.archive_names()? {
         match name.starts_with(&args.prefix).then(|| repository.archive(&name)) {
             Some(Ok(archive)) => archives.push(archive),
-            Some(Err(error)) => ui.report(&garret_core::message(&error)),
+            Some(Err(error)) => ui.report(&garret_cli::failure::say(&error)),
             None => {}
         }
     }
@@ -136,7 +136,7 @@ fn decide(
     }
     for decision in kept.iter().filter(|one| one.kept == Some(KeptBy::Newest)) {
         let name = &decision.archive.name;
-        ui.wait(&format!("note: {name} is kept by no rule, but as the newest complete archive; --force deletes it"));
+        ui.notice(&format!("note: {name} is kept by no rule, but as the newest complete archive; --force deletes it"));
     }
     Ok(pruned.into_iter().map(|decision| decision.archive.name).collect())
 }

@@ -50,7 +50,7 @@ impl<'a> Backup<'a> {
         for name in &context.line.storable.sizes {
             context
                 .ui
-                .wait(&format!("note: {name} has no effect: the format has sizes of its own"));
+                .notice(&format!("note: {name} has no effect: the format has sizes of its own"));
         }
         if context.line.from_command.is_none() {
             sandbox::confine(path);

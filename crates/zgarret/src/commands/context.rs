@@ -81,7 +81,7 @@ pub(super) fn report(failure: Failure, ui: &Ui) {
         Failure::Fatal(text) | Failure::Usage(text) => ui.report(&text),
         // Why nothing was stored was reported when it happened.
         Failure::Engine(Error::NothingStored) | Failure::NobodyReads(_) => {}
-        Failure::Engine(error) => ui.report(&garret_core::message(&error)),
+        Failure::Engine(error) => ui.report(&garret_cli::failure::say(&error)),
     }
 }
 

@@ -179,7 +179,7 @@ fn send(
     );
     let last = match restored {
         Ok(_) => Ok(Vec::new()),
-        Err(error) => Err(io::Error::other(garret_core::message(&error))),
+        Err(error) => Err(io::Error::other(garret_cli::failure::say(&error))),
     };
     // If nobody takes it, the backup has ended already, and said why.
     let _untaken = outgoing.0.send(last);

@@ -20,7 +20,9 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let phrase = phrase(context)?;
     refuse_what_is_there(path)?;
     for name in &context.line.storable.names {
-        context.ui.wait(&format!("note: {name} is not stored: give it to the commands that write"));
+        context
+            .ui
+            .notice(&format!("note: {name} is not stored: give it to the commands that write"));
     }
     let store = LocalStore::create(path, Sharing::Private).map_err(|error| match error.kind {
         StoreErrorKind::AlreadyExists if path.is_dir() => Failure::Fatal(format!(

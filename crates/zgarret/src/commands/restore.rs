@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
         let (name, made_as) = (one_line(&archive.name), one_line(&archive.archive.name));
-        context.ui.wait(&format!("note: {name} was made as {made_as}"));
+        context.ui.notice(&format!("note: {name} was made as {made_as}"));
     }
     let options = options(context.line.runtime.threads());
     let mut selection = Selection::new([item.path]);

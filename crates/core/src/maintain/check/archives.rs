@@ -11,7 +11,7 @@ use garret_format::archive::ItemKind;
 use garret_format::recipe::{Entry, Node, Recipe};
 
 use super::report::{Findings, Incomplete};
-use crate::error::{Error, Result, finding};
+use crate::error::{Error, Result, message};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::read_child;
 use crate::pipeline::Workers;
@@ -65,10 +65,12 @@ impl Findings<'_> {
                 1 => "1 chunk is".to_owned(),
                 count => format!("{count} chunks are"),
             };
-            self.problem(format!("backups/{name}: {what}: {chunks} missing or damaged"));
+            let text = format!("backups/{name}: {what}: {chunks} missing or damaged");
+            self.problem(&format!("backups/{name}"), text);
         }
         if let Some(error) = error {
-            self.problem(format!("backups/{name}: {}", finding(&error)));
+            let subject = format!("backups/{name}");
+            self.problem(&subject, format!("{subject}: {}", message(&error)));
         }
     }
 }

@@ -10,7 +10,7 @@ use garret_format::pack::Footer;
 use garret_format::{ChunkId, PackId, SegmentId};
 
 use super::report::Findings;
-use crate::error::{Error, Result, finding};
+use crate::error::{Error, Result, message};
 use crate::limits::total_len;
 use crate::objects::index::{Location, Rows, read_segment};
 use crate::objects::pack::listed;
@@ -97,7 +97,7 @@ impl<'scope> Packs<'_, 'scope> {
                 Ok(rows) => claims(segment, &rows),
                 Err(error) => {
                     findings.report.damaged_segments += 1;
-                    findings.pack_problem(finding(&error));
+                    findings.pack_problem(&Key::Index(segment).to_string(), message(&error));
                     continue;
                 }
             };
@@ -108,7 +108,8 @@ impl<'scope> Packs<'_, 'scope> {
                     let again = !seen.insert(id);
                     jobs.push(Job { id, len: *len, claim: Some(claim), again });
                 } else if missing.insert(id) {
-                    findings.pack_problem(format!("{} is missing", Key::Pack(id)));
+                    let pack = Key::Pack(id).to_string();
+                    findings.pack_problem(&pack, format!("{pack} is missing"));
                 }
             }
             let is_wrong = self.look(jobs, findings)?;
@@ -136,14 +137,15 @@ impl<'scope> Packs<'_, 'scope> {
         let looked = threads.workers.map(asked, move |(job, asked)| {
             let read = asked.unwrap_or_else(|| read(repository, &job, verifies));
             let found = look_at(repository, chunks, &job, read);
-            Ok((job.again, found))
+            Ok((job.id, job.again, found))
         });
         let mut is_wrong = false;
         for found in looked {
-            let (again, Found { len, errors, mismatch, sound }) = found?;
+            let (id, again, Found { len, errors, mismatch, sound }) = found?;
+            let pack = Key::Pack(id).to_string();
             if let Some(text) = mismatch {
                 is_wrong = true;
-                findings.pack_problem(text);
+                findings.pack_problem(&pack, text);
             }
             if again {
                 continue;
@@ -152,7 +154,7 @@ impl<'scope> Packs<'_, 'scope> {
             findings.report.pack_bytes = findings.report.pack_bytes.saturating_add(len);
             findings.progress.advance(len);
             findings.report.damaged_packs += u64::from(!errors.is_empty());
-            errors.iter().for_each(|error| findings.pack_problem(finding(error)));
+            errors.iter().for_each(|error| findings.pack_problem(&pack, message(error)));
             for record in sound {
                 self.sound.set(record);
             }

@@ -1,6 +1,6 @@
 //! What a check finds, and how it is told.
 
-use crate::progress::{Problem, Progress};
+use crate::progress::{Problem, ProblemKind, Progress};
 
 /// What was checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,14 +43,16 @@ pub(super) struct Findings<'r> {
 }
 
 impl Findings<'_> {
-    pub(super) fn problem(&mut self, text: String) {
+    /// What is wrong with an object. There is no hint: a check is what to do.
+    pub(super) fn problem(&mut self, subject: &str, text: String) {
         self.report.problem_count += 1;
-        self.progress.problem(&Problem::loss(text));
+        let (kind, subject) = (ProblemKind::Loss, Some(subject.to_owned()));
+        self.progress.problem(&Problem { kind, subject, text, hint: None });
     }
 
-    pub(super) fn pack_problem(&mut self, text: String) {
+    pub(super) fn pack_problem(&mut self, subject: &str, text: String) {
         if self.tells_packs {
-            self.problem(text);
+            self.problem(subject, text);
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn copy(
                         }
                     }
                     (pack, Err(error)) => {
-                        problems.report(Problem::new(&error));
+                        problems.report(Problem::of(&error));
                         kept.insert(pack);
                     }
                 }

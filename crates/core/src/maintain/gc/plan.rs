@@ -142,7 +142,7 @@ pub(super) fn plan(
         let mut lost = None;
         for missing in workers.map(names.map(Ok), mark) {
             for error in missing? {
-                problems.report(Problem::new(&error));
+                problems.report(Problem::of(&error));
                 lost.get_or_insert(error);
             }
         }

@@ -24,7 +24,7 @@ use crate::keys::random;
 
 /// The last archive of a job.
 pub(crate) struct Noted {
-    pub(crate) name: String,
+    name_hash: [u8; 32],
     /// BLAKE3 of its file.
     pub(crate) fingerprint: [u8; 32],
     /// Hashes of the rows of the packs that there were when it was complete.
@@ -102,8 +102,8 @@ impl Cache {
     ) {
         let Some(place) = &self.place else { return };
         let mut bytes = fingerprint.to_vec();
-        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(name.as_bytes());
+        // Not the name: it is nobody's business who gets hold of this disk.
+        bytes.extend_from_slice(&place.name_hash(name));
         packs.iter().for_each(|pack| bytes.extend_from_slice(pack));
         let hash = place.hasher().update(&bytes).finalize();
         bytes.extend_from_slice(hash.as_bytes());
@@ -125,12 +125,16 @@ impl Cache {
             return None;
         }
         let (fingerprint, rest) = bytes.split_first_chunk::<32>()?;
-        let (len, rest) = rest.split_first_chunk::<4>()?;
-        let (name, packs) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        let name = std::str::from_utf8(name).ok()?.to_owned();
+        let (name_hash, packs) = rest.split_first_chunk::<32>()?;
         let (packs, rest) = packs.as_chunks::<32>();
-        let noted = || Noted { name, fingerprint: *fingerprint, packs: packs.to_vec() };
-        rest.is_empty().then(noted)
+        let (name_hash, fingerprint) = (*name_hash, *fingerprint);
+        rest.is_empty().then(|| Noted { name_hash, fingerprint, packs: packs.to_vec() })
+    }
+
+    /// Which of `names` is that of a noted archive.
+    pub(crate) fn name_of<'n>(&self, noted: &Noted, names: &'n [String]) -> Option<&'n String> {
+        let place = self.place.as_ref()?;
+        names.iter().find(|name| place.name_hash(name) == noted.name_hash)
     }
 
     /// Forgets a segment.
@@ -235,6 +239,11 @@ impl Place {
 
     fn remove(&self, name: &str) {
         let _there = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+    }
+
+    /// What stands for the name of an archive.
+    fn name_hash(&self, name: &str) -> [u8; 32] {
+        *self.hasher().update(name.as_bytes()).finalize().as_bytes()
     }
 
     /// What makes the hashes by which files are known.

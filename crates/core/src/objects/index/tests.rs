@@ -238,8 +238,10 @@ fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong
     let packs: Vec<_> = (0..5).map(|_| pack(&mut random, false, &[])).collect();
     let (job, other) = ([1; 32], [2; 32]);
     index(&packs[..4]).note_complete(&job, "night/1", &[3; 32]);
-    assert_eq!(index(&packs[..1]).noted(&job), Some(("night/1".to_owned(), [3; 32])));
-    assert_eq!(index(&packs[..1]).noted(&other), None);
+    let names = ["night/0", "night/1"].map(str::to_owned);
+    assert_eq!(index(&packs[..1]).noted(&job, &names), Some((&names[1], [3; 32])));
+    assert_eq!(index(&packs[..1]).noted(&job, &names[..1]), None, "it was removed");
+    assert_eq!(index(&packs[..1]).noted(&other, &names), None);
     assert!(index(&packs[..4]).is_complete(&job, &[3; 32]));
     assert!(index(&packs).is_complete(&job, &[3; 32]), "more packs are no harm");
     assert!(!index(&packs[1..]).is_complete(&job, &[3; 32]), "a pack is lost");
