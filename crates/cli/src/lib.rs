@@ -12,6 +12,8 @@
 //!
 //! A program adds its commands: arguments, one call of the core, texts.
 
+#![warn(clippy::indexing_slicing)]
+
 pub mod args;
 pub mod cache;
 pub mod exit;

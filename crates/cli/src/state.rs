@@ -396,7 +396,9 @@ impl Record {
     fn encode(&self, keys: &Keys) -> String {
         let mut value = self.body();
         let seal = keys.authenticate(value.to_string().as_bytes());
-        value["seal"] = json!(seal.map(|seal| seal.to_hex().to_string()));
+        if let Value::Object(fields) = &mut value {
+            fields.insert("seal".to_owned(), json!(seal.map(|seal| seal.to_hex().to_string())));
+        }
         format!("{value:#}\n")
     }
 

@@ -71,6 +71,8 @@
 //! backup restore maintain compare bench
 //! ```
 
+#![warn(clippy::indexing_slicing)]
+
 mod backup;
 #[doc(hidden)]
 pub mod bench;

@@ -10,6 +10,7 @@
 //! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
 //! ```
 
+#![warn(clippy::indexing_slicing)]
 #![forbid(unsafe_code)]
 
 pub mod archive;

@@ -181,5 +181,5 @@ pub(crate) fn one_file(
 /// A word names no file.
 pub(crate) fn no_file(word: &[u8], archive: &NamedArchive, why: &str) -> Failure {
     let word = String::from_utf8_lossy(word);
-    Failure::Fatal(format!("{word} is no file of archive {}: {why}", archive.name))
+    Failure::Fatal(format!("archive {} contains no file {word}: {why}", archive.name))
 }

@@ -8,6 +8,8 @@
 //! Promises: results on stdout, trouble on stderr with one line each; 0 = done, 1 = something went wrong, 2 = wrong use;
 //! never asks without a terminal.
 
+#![warn(clippy::indexing_slicing)]
+
 mod archives;
 mod args;
 mod attic;

@@ -29,6 +29,7 @@
 //!   through a symbolic link (see [`Root`]).
 //! - The crate imports nothing of ours, prints nothing and starts no thread. Linux only.
 
+#![warn(clippy::indexing_slicing)]
 #![forbid(unsafe_code)]
 
 mod allocation;

@@ -8,6 +8,8 @@
 //! Promises: zbackup's texts where scripts match them, each on one line of stderr without a name before it; 0 = done,
 //! 1 = anything else, never a signal; data on stdout and nothing besides. docs/zgarret.md has what differs, and why.
 
+#![warn(clippy::indexing_slicing)]
+
 mod args;
 mod commands;
 mod location;

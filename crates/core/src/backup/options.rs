@@ -59,9 +59,9 @@ pub struct BackupOptions {
     pub user: String,
     /// Recorded in the archive.
     pub command: Vec<Vec<u8>>,
-    /// Names of users by number; none are recorded of those that are not here.
+    /// Names of users by uid. A uid that is missing here is stored by number only.
     pub users: HashMap<u32, String>,
-    /// Names of groups by number.
+    /// Names of groups by gid, in the same way.
     pub groups: HashMap<u32, String>,
     /// Directories that are passed over, by device and inode: the repository and the cache.
     pub skip: HashSet<(u64, u64)>,

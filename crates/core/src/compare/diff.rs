@@ -32,7 +32,7 @@ const WINDOW: u64 = FILE_READ_LEN as u64;
 const BLOCK: usize = 4096;
 /// Two differences with fewer equal bytes between them are one range: a guest writes whole blocks.
 const GAP: u64 = 4096;
-/// Ranges of one file above which those that lie nearest to each other become one.
+/// Most ranges reported for one file; beyond it, the closest ranges are merged.
 const RANGES_MAX: usize = 1 << 16;
 
 /// A path that is not the same on both sides.

@@ -114,7 +114,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             text += "Keep a copy of the key file elsewhere: without it there is no restore.\n";
         }
         (None, KeyMode::Passphrase) => {
-            text += "Keep the passphrase in mind or in a safe: without it there is no restore.\n";
+            text +=
+                "Remember the passphrase or store it safely: nothing can be restored without it.\n";
         }
         (None, _) => {
             text += "Encryption NOT enabled.\n\

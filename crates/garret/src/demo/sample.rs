@@ -25,7 +25,7 @@ const NEW_PAGES: u64 = (4 << 20) / PAGE;
 /// One in so many pages of its own changes until the second night.
 const CHANGE: u64 = 50;
 /// Where the system begins: behind a start that only one image has.
-const SYSTEM_START: [u64; 2] = [256, 261];
+const SYSTEM_START: (u64, u64) = (256, 261);
 /// Where its own data begins, far behind the system.
 const OWN_START: u64 = (256 << 20) / PAGE;
 /// Pages after which the kind of content changes: like files of 1 MiB.
@@ -38,7 +38,7 @@ pub(super) fn make(path: &Path, number: u64) -> io::Result<()> {
     let file = File::create_new(path)?;
     file.set_len(LEN)?;
     write_pages(&file, 0, 1, 10 + number)?;
-    let start = SYSTEM_START[usize::from(number != 0)];
+    let start = if number == 0 { SYSTEM_START.0 } else { SYSTEM_START.1 };
     write_pages(&file, start, SYSTEM_PAGES, 1)?;
     write_pages(&file, OWN_START, OWN_PAGES, 20 + number)
 }
@@ -121,7 +121,7 @@ fn text(page: &mut [u8], state: &mut u64) {
     while !rest.is_empty() {
         let random = next(state);
         let digits = (random >> 8) % 100_000_000;
-        let word = WORDS[(random % 16) as usize];
+        let word = WORDS.get((random % 16) as usize).copied().unwrap_or_default();
         let number = format!("{digits:08} ");
         let part: &[u8] = if random & 0x70 == 0 { number.as_bytes() } else { word };
         let len = part.len().min(rest.len());

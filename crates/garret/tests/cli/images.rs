@@ -379,7 +379,7 @@ fn info_of_other_files_says_what_they_are() {
     for (path, why) in
         [("nothing", list), ("tree", "it is a directory"), ("tree/notes/below", list)]
     {
-        let why = format!("{path} is no file of archive a: {why}");
+        let why = format!("archive a contains no file {path}: {why}");
         dir.run(&["info", "repo::a", path]).refused(1, &why);
     }
     dir.run(&["info", "repo", "app"]).refused(2, "\"repo\": No archive specified");

@@ -214,7 +214,7 @@ fn a_path_is_found_by_its_last_parts_or_as_a_pattern() {
             .succeeds()
             .starts_with("Path: images/mail.raw\n")
     );
-    let two = "app.raw is no file of archive night-1: it stands for 2 files, as images/app.raw and images/old/app.raw";
+    let two = "archive night-1 contains no file app.raw: it stands for 2 files, as images/app.raw and images/old/app.raw";
     dir.run(&["info", "repo::night-1", "app.raw"]).refused(1, two);
     // A path that there is comes before one that ends so.
     dir.write("app.raw", b"another");
@@ -242,7 +242,7 @@ fn what_is_not_there_is_answered_with_what_may_have_been_meant() {
         for command in ["extract", "list", "compare"] {
             dir.run(&[command, "repo::night-1", path]).reports(&why);
         }
-        let why = format!("{path} is no file of archive night-1: did you mean {near}?");
+        let why = format!("archive night-1 contains no file {path}: did you mean {near}?");
         dir.run(&["info", "repo::night-1", path]).refused(1, &why);
     }
     let said = dir.run(&["list", "repo::night-1", "nothing/like/it"]);
