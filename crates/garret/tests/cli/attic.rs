@@ -182,21 +182,31 @@ pub(super) fn line_on_a_terminal(
     line: &str,
     typed: &str,
 ) -> (Option<i32>, String) {
-    use std::io::Write;
+    use std::io::{Read, Write};
     let mut script = std::process::Command::new("script");
     script.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(dir.temp.path()).env_clear();
     script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     script.env("PATH", "/usr/bin:/bin").env("TERM", "dumb");
     script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = script.spawn().expect("this test needs script (util-linux)");
-    let mut stdin = child.stdin.take().unwrap();
-    // Before the question is on the terminal, what is typed may be lost.
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    // It may have ended without a question.
-    let _unread = stdin.write_all(typed.as_bytes());
-    let output = child.wait_with_output().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut seen, mut part, mut typed) = (Vec::new(), [0; 4096], Some(typed));
+    loop {
+        let len = stdout.read(&mut part).unwrap();
+        if len == 0 {
+            break;
+        }
+        seen.extend_from_slice(&part[..len]);
+        // Before the question is on the terminal, what is typed may be lost, or go to somebody else.
+        let is_asked = seen.ends_with(b": ") || seen.ends_with(b"] ");
+        if let Some(typed) = typed.take_if(|_| is_asked) {
+            // It may have ended without an answer.
+            let _unread = stdin.write_all(typed.as_bytes());
+        }
+    }
     drop(stdin);
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let code = child.wait().unwrap().code();
+    (code, String::from_utf8_lossy(&seen).into_owned())
 }
 
 #[test]
