@@ -18,6 +18,7 @@ mod packs;
 pub(crate) mod report;
 
 use crate::error::Result;
+use crate::limits::PACKS_IN_FLIGHT_MAX;
 use crate::pipeline::{with_threads, with_workers};
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
@@ -67,7 +68,12 @@ impl Checker {
         let sound = Marks::new(chunks.index());
         let (tells_packs, report) = (options.packs, CheckReport::default());
         let mut findings = Findings { progress, tells_packs, report };
-        with_threads(options.threads, chunks.groups().in_flight(), |threads| {
+        let in_flight = match options.verify_data {
+            // Whole packs are in memory then.
+            true => chunks.groups().in_flight().min(PACKS_IN_FLIGHT_MAX),
+            false => chunks.groups().in_flight(),
+        };
+        with_threads(options.threads, in_flight, |threads| {
             let verifies = options.verify_data;
             let packs =
                 Packs { repository: self, chunks: &chunks, verifies, threads, sound: &sound };

@@ -2,7 +2,7 @@
 //!
 //! In: sealed groups, in the order in which their places were planned. Out: packs and segments in the store, and the segments
 //! to whoever writes. Promises: a pack is stored before the segment that lists it; as many packs are put at once as the store
-//! wants, [`PUTS_MAX`] at most, and each counts only when it and those before it are there.
+//! wants, [`PACKS_IN_FLIGHT_MAX`] at most, and each counts only when it and those before it are there.
 
 use crossbeam_channel::{Receiver, Sender};
 use garret_format::SegmentId;
@@ -11,7 +11,7 @@ use garret_format::pack::Footer;
 
 use crate::error::Result;
 use crate::keys::seal::Sealer;
-use crate::limits::PUTS_MAX;
+use crate::limits::PACKS_IN_FLIGHT_MAX;
 use crate::objects::index::{IndexWriter, Rows, store_segment};
 use crate::objects::pack::{FinishedPack, PackBuilder, SealedGroup};
 use crate::pipeline::with_workers;
@@ -30,7 +30,7 @@ impl PackWriter<'_> {
     pub(super) fn store_all(self, sealed: &Receiver<SealedGroup>) -> Result<(u64, u64)> {
         let mut index = IndexWriter::default();
         let (mut count, mut bytes) = (0, 0);
-        with_workers(self.store.properties().in_flight.min(PUTS_MAX), |workers| {
+        with_workers(self.store.properties().in_flight.min(PACKS_IN_FLIGHT_MAX), |workers| {
             let store = self.store;
             let packs = Packs { data: self.data, sealed, open: None }.map(Ok);
             for stored in workers.map(packs, move |pack| put(store, pack)) {

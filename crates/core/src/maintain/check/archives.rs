@@ -4,7 +4,7 @@
 //! share is looked through once for all of them, if everything below it is there; so the cost grows with what is stored, not
 //! with the number of archives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use garret_format::ChunkId;
 use garret_format::archive::ItemKind;
@@ -94,67 +94,79 @@ impl Looker<'_> {
     }
 
     fn look(&self, name: &str, lacking: &mut BTreeMap<Vec<u8>, u64>) -> Result<()> {
-        let mut note = |path: &[u8], count: u64| {
-            if count > 0 {
-                *lacking.entry(path.to_vec()).or_default() += count;
-            }
-        };
         let archive = self.repository.archive(name)?;
         let object = archive.object();
-        self.recipe(&archive.archive.items, &object, &mut |count| note(&[], count))?;
+        let mut broken = HashMap::new();
+        let mut recipe = |recipe: &Recipe, path: &[u8], needed_by: &str| {
+            let mut lacks = 0;
+            let looked = self.node(&recipe.root, needed_by, &mut broken, &mut lacks);
+            // Also what was met before an error.
+            if lacks > 0 {
+                let count = lacking.entry(path.to_vec()).or_default();
+                *count = count.saturating_add(lacks);
+            }
+            looked
+        };
+        recipe(&archive.archive.items, &[], &object)?;
         for item in ItemReader::new(self.chunks, &archive) {
             let item = item?;
             let ItemKind::File(content) = &item.kind else { continue };
             let name = format!("{object}: {}", String::from_utf8_lossy(&item.path));
-            for recipe in content.recipes() {
-                self.recipe(recipe, &name, &mut |count| note(&item.path, count))?;
+            content.recipes().try_for_each(|one| recipe(one, &item.path, &name))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the chunks of a node, and of what is below it, that are not there. As deep as nodes have levels, which is at most
+    /// `LEVEL_MAX`. What was looked through is not looked through again: a forged node may name another any number of times.
+    fn node(
+        &self,
+        node: &Node,
+        needed_by: &str,
+        broken: &mut HashMap<(usize, u64), u64>,
+        lacks: &mut u64,
+    ) -> Result<()> {
+        match node {
+            Node::Leaf(entries) => {
+                let is_lacking = |entry: &&Entry| match entry {
+                    Entry::Chunk { id, .. } => !self.is_sound(self.record(id)),
+                    Entry::Zero { .. } => false,
+                };
+                let count = entries.iter().filter(is_lacking).count() as u64;
+                *lacks = lacks.saturating_add(count);
+            }
+            Node::Inner { level, children } => {
+                for child in children {
+                    let record = self.record(&child.id);
+                    let is_sound = self.is_sound(record);
+                    if is_sound && record.is_some_and(|record| self.whole.is_set(record)) {
+                        continue;
+                    }
+                    if let Some(known) = record.and_then(|record| broken.get(&record)) {
+                        *lacks = lacks.saturating_add(*known);
+                        continue;
+                    }
+                    let before = *lacks;
+                    *lacks = lacks.saturating_add(u64::from(!is_sound));
+                    let below = read_child(self.chunks, *level, child, needed_by)?;
+                    self.node(&below, needed_by, broken, lacks)?;
+                    match (record, *lacks - before) {
+                        (Some(record), 0) => drop(self.whole.set(record)),
+                        (Some(record), count) => drop(broken.insert(record, count)),
+                        (None, _) => {}
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Tells `lacks` of chunks of a recipe that are not there, as they are met: an error may end it.
-    fn recipe(&self, recipe: &Recipe, needed_by: &str, lacks: &mut dyn FnMut(u64)) -> Result<bool> {
-        self.node(&recipe.root, needed_by, lacks)
+    /// The record of a chunk, right or not.
+    fn record(&self, id: &ChunkId) -> Option<(usize, u64)> {
+        Some(self.chunks.index().find(id)?.record)
     }
 
-    /// The same for a node; whether all of it is there. As deep as nodes have levels, which is at most `LEVEL_MAX`.
-    fn node(&self, node: &Node, needed_by: &str, lacks: &mut dyn FnMut(u64)) -> Result<bool> {
-        let mut all = true;
-        match node {
-            Node::Leaf(entries) => {
-                for entry in entries {
-                    if let Entry::Chunk { id, .. } = entry
-                        && self.sound(id).is_none()
-                    {
-                        all = false;
-                        lacks(1);
-                    }
-                }
-            }
-            Node::Inner { level, children } => {
-                for child in children {
-                    let record = self.sound(&child.id);
-                    match record {
-                        Some(record) if self.whole.is_set(record) => continue,
-                        Some(_) => {}
-                        None => lacks(1),
-                    }
-                    let below = read_child(self.chunks, *level, child, needed_by)?;
-                    let is_whole = self.node(&below, needed_by, lacks)?;
-                    match record {
-                        Some(record) if is_whole => drop(self.whole.set(record)),
-                        _ => all = false,
-                    }
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    /// The record of a chunk, if it is right.
-    fn sound(&self, id: &ChunkId) -> Option<(usize, u64)> {
-        let record = self.chunks.index().find(id)?.record;
-        self.sound.is_set(record).then_some(record)
+    fn is_sound(&self, record: Option<(usize, u64)>) -> bool {
+        record.is_some_and(|record| self.sound.is_set(record))
     }
 }
