@@ -166,7 +166,7 @@ fn names_a_place(error: &Error) -> bool {
         Error::Corrupt { .. } | Error::DamagedKey { .. } => object && text.contains("offset"),
         // Nothing of the pack is known any more, so only the chunk and the archive can be named.
         Error::MissingChunk { .. } => text.contains("chunk") && (object || text.contains("image")),
-        Error::NotRestored(text) => text.contains("packs/") && text.contains("offset"),
+        Error::NotRestored { why, .. } => why.contains("packs/") && why.contains("offset"),
         Error::Store(_)
         | Error::NotARepository { .. }
         | Error::WrongKey { .. }

@@ -1,8 +1,8 @@
-//! Sequences of operations against a model: create, delete, prune, gc, rename, a crash with a power cut in the middle, damage.
+//! Sequences of operations against a model: create, delete, gc, rename, a crash with a power cut in the middle, damage.
 //!
-//! In: random sequences, shrunk when they fail. The model is a map from names to contents. After every operation the names are
-//! those of the model and every archive is exact; after damage each is exact or an error, and `check` names those that are an
-//! error. In the end everything can be deleted, and nothing is left.
+//! In: random sequences, shrunk when they fail. The model is a map from names to contents. After every operation the names
+//! are those of the model and every archive is exact; after damage each is exact or an error, and `check` names those that
+//! are an error. In the end everything can be deleted, and nothing is left.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;

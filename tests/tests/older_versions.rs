@@ -1,8 +1,8 @@
 //! Repositories that an older garret made are read by this one: whole, and byte for byte.
 //!
-//! In: the directories in `tests/golden`. Out: nothing, or what is not as it was. Until 0.1.0 the format may change, and whoever
-//! changes it makes them anew: `GARRET_GOLDEN=write cargo test --workspace --test older_versions`. From then on they are frozen, each
-//! version adds its own, and every later one reads them all.
+//! In: the directories in `tests/golden`. Out: nothing, or what is not as it was. Until 0.1.0 the format may change, and
+//! whoever changes it makes them anew: `GARRET_GOLDEN=write cargo test --workspace --test older_versions`. From then on they
+//! are frozen, each version adds its own, and every later one reads them all.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;

@@ -154,8 +154,13 @@ pub enum Error {
         why: &'static str,
     },
     /// One file could not be restored.
-    #[error("{0}")]
-    NotRestored(String),
+    #[error("{why}")]
+    NotRestored {
+        /// What is in the way.
+        why: String,
+        /// What can be done.
+        hint: Option<Hint>,
+    },
     /// Nothing of what was asked for could be read, so no archive was made.
     #[error("nothing could be read, no archive was made")]
     NothingStored,
@@ -187,8 +192,14 @@ impl Error {
             Error::Corrupt { .. } => Some(Hint::CheckData),
             Error::MissingChunk { .. } => Some(Hint::Check),
             Error::ArchiveMissing(_) => Some(Hint::ListArchives),
+            Error::NotRestored { hint, .. } => *hint,
             _ => None,
         }
+    }
+
+    /// One file could not be restored, for a reason of its own.
+    pub(crate) fn not_restored(why: impl Into<String>) -> Error {
+        Error::NotRestored { why: why.into(), hint: None }
     }
 
     /// What it is about: an object of the repository, or a path.

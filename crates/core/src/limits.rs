@@ -32,8 +32,8 @@ pub(crate) const FILTER_KEYS: u64 = 1 << 17;
 /// Sealed groups that may wait for the pack writer: while one pack is synced to disk the workers go on. 16 groups of 1 MiB.
 pub(crate) const GROUPS_WAITING: usize = 16;
 
-/// Whole packs that are put, or read, at once, where the store gains from it: four of 32 MiB over 50 ms are 2.5 GB/s, and they
-/// are in memory.
+/// Whole packs that are put, or read, at once, where the store gains from it: four of 32 MiB over 50 ms are 2.5 GB/s, and
+/// they are in memory.
 pub(crate) const PACKS_IN_FLIGHT_MAX: usize = 4;
 
 /// Bytes of opened groups that a repository keeps, unless it is told: 64 of the usual length, whose chunks make 1000 places

@@ -101,7 +101,7 @@ fn file_info(
     let new = new_len(repository, &chunks, archive, &item, content, progress)?;
     let name = String::from_utf8_lossy(&item.path).into_owned();
     let detected = detect(&file, Path::new(&name));
-    let not_read = |error: &dyn std::error::Error| Error::NotRestored(message(error));
+    let not_read = |error: &dyn std::error::Error| Error::not_restored(message(error));
     let outcome = match detected {
         Detected::Qcow2 => Some(parse(&file).map_err(|error| not_read(&error))?),
         _ => None,

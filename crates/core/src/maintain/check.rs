@@ -84,7 +84,7 @@ impl Checker {
     }
 }
 
-/// Packs that were checked, so that archives can be.
+/// Packs that were checked, so that archives can be. A gc of the same session makes what it knows out of date.
 pub struct CheckedPacks {
     repository: Repository,
     chunks: Chunks,

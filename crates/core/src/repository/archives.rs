@@ -50,8 +50,9 @@ impl Repository {
         Items(ItemReader::new(self.chunks(), archive))
     }
 
-    /// The content of the file that `item` describes, to be read at any place; `None` if it is no file. It is valid for as
-    /// long as it lives, on its own.
+    /// The content of the file that `item` describes, to be read at any place; `None` if it is no file. It lives on its
+    /// own, and holds the lock of its session as long: who wants to delete, in this program too, waits for it. A gc of the
+    /// very session that it came from may take what it needs; reads fail then.
     ///
     /// # Errors
     /// Damage of what says how the file is divided.

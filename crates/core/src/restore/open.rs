@@ -109,7 +109,7 @@ impl Session<'_, '_, '_> {
         let is_free = !is_contested || self.claimed.insert(path.to_vec());
         match is_free {
             true => Ok(()),
-            false => Err(Error::NotRestored(
+            false => Err(Error::not_restored(
                 "another file has this name now; extract it alone".to_owned(),
             )),
         }
@@ -132,7 +132,7 @@ impl Session<'_, '_, '_> {
             Ok(())
         });
         written.collect::<Result<()>>()?;
-        let still_written = || Error::NotRestored("a part of it is still written".to_owned());
+        let still_written = || Error::not_restored("a part of it is still written".to_owned());
         let place = Arc::into_inner(place).ok_or_else(still_written)?;
         let unset = place.finish(&self.attributes(item))?;
         self.restored(item, name, len, unset);

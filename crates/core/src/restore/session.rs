@@ -249,12 +249,12 @@ pub(super) fn lossy(path: &[u8]) -> String {
 }
 
 pub(super) fn missing(first: &[u8]) -> Error {
-    Error::NotRestored(format!("it is another name of {}, which was not restored", lossy(first)))
+    Error::not_restored(format!("it is another name of {}, which was not restored", lossy(first)))
 }
 
 /// What is wrong with a file that was read to be restored.
 pub(super) fn not_restored(error: &SourceError) -> Error {
-    Error::NotRestored(crate::error::message(error))
+    Error::not_restored(crate::error::message(error))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::options::{FileMetadata, Form, RestoreOptions, RestoreReport};
 use super::session::{Met, Session, lossy, not_restored};
 use super::target::{Place, Target};
 use crate::buffers::{Buffer, BufferPool};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, message};
 use crate::limits::FILE_READ_LEN;
 use crate::objects::items::ItemReader;
 use crate::read::chunks::Chunks;
@@ -144,12 +144,12 @@ impl<'scope> Session<'_, '_, 'scope> {
         let asked = self.threads.requests.map(starts, move |start| {
             let part = (len - start).min(FILE_READ_LEN as u64) as usize;
             let stretch = source.stretch(part, start);
-            Ok((stretch.map_err(|error| not_restored(&source.failed(&error)))?, part))
+            Ok((stretch.map_err(|error| unread(&source, &error))?, part))
         });
         let read = self.threads.workers.map(asked, move |(stretch, part)| {
             let mut buffer = buffers.get(part);
             let read = stretch.read(buffer.bytes_mut());
-            read.map_err(|error| not_restored(&file.failed(&error)))?;
+            read.map_err(|error| unread(&file, &error))?;
             Ok(buffer)
         });
         self.write_in_order(read, out)?;
@@ -202,10 +202,17 @@ impl<'scope> Session<'_, '_, 'scope> {
     }
 }
 
+/// The error of a stored file that cannot be read to its end.
+fn unread(file: &StoredFile, error: &Error) -> Error {
+    Error::NotRestored { why: message(&file.failed(error)), hint: error.hint() }
+}
+
 /// Says which file was not restored.
 fn named(name: &str) -> impl Fn(Error) -> Error {
     move |error| match error {
-        Error::NotRestored(why) => Error::NotRestored(format!("{name}: {why}")),
+        Error::NotRestored { why, hint } => {
+            Error::NotRestored { why: format!("{name}: {why}"), hint }
+        }
         other => other,
     }
 }

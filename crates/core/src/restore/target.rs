@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use garret_image::{Attributes, DeviceSink, FileId, FileSink, Layout, Piece, Sink, Unset};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::keys::chunk::VerifiedChunk;
 
 /// A file, a device, or nothing; and the first thing that went wrong with it.
@@ -13,7 +13,7 @@ pub(super) struct Target {
     /// Where the stream lies in the file; `None` if it is the file.
     layout: Option<Layout>,
     place: Place,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<(String, Option<Hint>)>>,
 }
 
 /// Where bytes go.
@@ -134,22 +134,23 @@ impl Target {
         let range = range
             .map_or(String::new(), |(start, len)| format!("bytes {start} to {}: ", start + len));
         let text = format!("{range}{}", crate::error::message(error));
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert((text, error.hint()));
     }
 
     /// What went wrong, if anything did.
-    pub(super) fn failure(&self) -> Option<String> {
+    fn failure(&self) -> Option<(String, Option<Hint>)> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Completes a file or device, unless something went wrong with it: then nothing of it stays.
     pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<Unset> {
-        if let Some(what) = target.failure() {
-            return Err(Error::NotRestored(what));
+        if let Some((why, hint)) = target.failure() {
+            return Err(Error::NotRestored { why, hint });
         }
         match Arc::try_unwrap(target).map(|target| target.place) {
             Ok(place) => place.finish(attributes),
-            Err(_) => Err(Error::NotRestored("a part of it is still planned".to_owned())),
+            Err(_) => Err(Error::not_restored("a part of it is still planned".to_owned())),
         }
     }
 }

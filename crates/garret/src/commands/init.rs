@@ -106,23 +106,27 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(at) = &key_file {
         secrets::tell_of_key_file(at, ui);
     }
-    let mut text = format!("Initializing repository at \"{}\"\n", path.display());
-    text += &format!("Encryption: {name}\nRepository id: {}\n", identity.id);
+    let shown = path.display();
+    let made = format!("Encryption: {name}\nRepository id: {}\n", identity.id);
+    let advice = advice(key_file.as_deref(), mode);
+    ui.print(&format!("Initializing repository at \"{shown}\"\n{made}{advice}"))
+}
+
+/// What the user does about the key.
+fn advice(key_file: Option<&Path>, mode: KeyMode) -> String {
     match (key_file, mode) {
-        (Some(at), _) => {
-            text += &format!("Key file: {}\n", at.display());
-            text += "Keep a copy of the key file elsewhere: without it there is no restore.\n";
-        }
+        (Some(at), _) => format!(
+            "Key file: {}\nKeep a copy of the key file elsewhere: nothing can be restored without it.\n",
+            at.display()
+        ),
         (None, KeyMode::Passphrase) => {
-            text +=
-                "Remember the passphrase or store it safely: nothing can be restored without it.\n";
+            "Remember the passphrase or store it safely: nothing can be restored without it.\n"
+                .to_owned()
         }
-        (None, _) => {
-            text += "Encryption NOT enabled.\n\
-                     Use the \"--encryption=passphrase|keyfile\" to enable encryption.\n";
-        }
+        (None, _) => "Encryption NOT enabled.\n\
+                      Use the \"--encryption=passphrase|keyfile\" to enable encryption.\n"
+            .to_owned(),
     }
-    ui.print(&text)
 }
 
 /// Makes the directory above the repository, or says that it is missing.

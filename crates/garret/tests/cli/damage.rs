@@ -36,7 +36,15 @@ fn a_flipped_byte_of_data_costs_the_files_that_need_it_and_no_other() {
     let dir = two_archives();
     flip(&pack_of_one(&dir), 500_000);
     let ran = dir.run(&["extract", "repo::two", "--destination", "to"]);
+    let advised = "; run `garret check --verify-data`";
+    assert!(
+        ran.stderr.lines().next().is_some_and(|line| line.ends_with(advised)),
+        "{}",
+        ran.stderr
+    );
     ran.reports("one.img: not restored: bytes ");
+    let ran = dir.run(&["extract", "--stdout", "repo::one", "one.img"]);
+    assert!(ran.stderr.trim_end().ends_with(advised), "{}", ran.stderr);
     assert!(dir.read("to/two.img") == dir.read("two.img"));
     assert_eq!(super::files_below(&dir.path("to")).len(), 1, "neither one.img nor one.img.part");
     assert_eq!(dir.archives("repo"), ["one", "two"]);

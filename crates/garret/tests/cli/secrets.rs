@@ -38,13 +38,17 @@ fn a_prompt_that_is_ended_leaves_a_terminal_that_shows_what_is_typed() {
     dir.cheap_repository("repo", KeyMode::Passphrase);
     let command = dir.command(&[]);
     let program = command.get_program().to_str().unwrap();
+    // Whoever started the tests may ignore these.
+    let default = "env --default-signal=INT,QUIT";
     // ^C, ^\, and a signal from elsewhere.
     for (before, typed, code) in [
         ("", "half\u{3}", 130),
         ("", "half\u{1c}", 131),
         ("timeout --foreground -s TERM 1 ", "half", 124),
     ] {
-        let line = format!("trap : INT QUIT; {before}{program} list repo; echo ended $?; stty -a");
+        let line = format!(
+            "trap : INT QUIT; {default} {before}{program} list repo; echo ended $?; stty -a"
+        );
         let (_, seen) = super::attic::line_on_a_terminal(&dir, &command, &line, typed);
         let seen = seen.replace('\r', "");
         assert!(seen.contains("Enter passphrase for repo: "), "{seen}");

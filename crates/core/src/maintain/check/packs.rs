@@ -1,9 +1,9 @@
 //! First part of check: packs, and what the index says of them.
 //!
 //! In: every segment of the index, every pack. Out: what is wrong with them, and the records of the open index that are
-//! right. A pack is asked of the store once, with as many requests under way as that wants.
+//! right. Packs of all segments are asked for in a row, with as many requests under way as the store wants.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use garret_format::index::{GroupRow, PackRow};
 use garret_format::pack::Footer;
@@ -33,8 +33,24 @@ pub(super) struct Packs<'a, 'scope> {
     pub(super) sound: &'scope Marks,
 }
 
+/// Something to be looked at, or told of in its turn.
+enum Job {
+    Pack(PackJob),
+    /// A pack that a segment lists and that is not there.
+    Missing(PackId),
+    /// A segment that cannot be read.
+    Damaged(SegmentId, Error),
+}
+
+/// The same when it was looked at: a pack with whether it was before, and the segment that listed it.
+enum Looked {
+    Pack(PackId, bool, Option<SegmentId>, Found),
+    Missing(PackId),
+    Damaged(SegmentId, Error),
+}
+
 /// A pack to be looked at.
-struct Job {
+struct PackJob {
     id: PackId,
     /// Its length, as the store lists it.
     len: u64,
@@ -83,88 +99,119 @@ struct Found {
 impl<'scope> Packs<'_, 'scope> {
     /// Every segment of the index with the packs that it lists, then the packs that none lists.
     pub(super) fn check(self, findings: &mut Findings<'_>) -> Result<()> {
-        let store = self.repository.store();
+        let Packs { repository, chunks, verifies, threads, sound } = self;
+        let store = repository.store();
         let listing = list_packs(store)?;
         if findings.tells_packs {
             let total = total_len(listing.iter().map(|(_, len)| *len));
-            findings.progress.begin(Phase::Check, self.verifies.then_some(total));
+            findings.progress.begin(Phase::Check, verifies.then_some(total));
         }
-        let stored: HashMap<PackId, u64> = listing.iter().copied().collect();
-        let (mut seen, mut missing) = (HashSet::new(), HashSet::new());
-        for (key, _) in store.list(Area::Index)? {
-            let Key::Index(segment) = key else { continue };
-            let claims = match read_segment(&self.repository.index_source(), segment) {
-                Ok(rows) => claims(segment, &rows),
-                Err(error) => {
-                    findings.report.damaged_segments += 1;
+        let is_near = chunks.groups().in_flight() <= 1;
+        let asked = threads.requests.map(self.jobs(listing)?.map(Ok), move |job| match job {
+            // What is near is read where it is needed.
+            Job::Pack(pack) if is_near => Ok((Job::Pack(pack), None)),
+            Job::Pack(pack) => {
+                let read = read(repository, &pack, verifies);
+                Ok((Job::Pack(pack), Some(read)))
+            }
+            other => Ok((other, None)),
+        });
+        let looked = threads.workers.map(asked, move |(job, asked)| match job {
+            Job::Pack(pack) => {
+                let read = asked.unwrap_or_else(|| read(repository, &pack, verifies));
+                let found = look_at(repository, chunks, &pack, read);
+                Ok(Looked::Pack(pack.id, pack.again, pack.claim.map(|claim| claim.segment), found))
+            }
+            Job::Missing(id) => Ok(Looked::Missing(id)),
+            Job::Damaged(segment, error) => Ok(Looked::Damaged(segment, error)),
+        });
+        let mut wrong = HashSet::new();
+        for looked in looked {
+            match looked? {
+                Looked::Damaged(segment, error) => {
+                    wrong.insert(segment);
                     findings.pack_problem(&Key::Index(segment).to_string(), message(&error));
-                    continue;
                 }
-            };
-            let mut jobs = Vec::new();
-            for claim in claims {
-                let id = claim.pack.id;
-                if let Some(len) = stored.get(&id) {
-                    let again = !seen.insert(id);
-                    jobs.push(Job { id, len: *len, claim: Some(claim), again });
-                } else if missing.insert(id) {
+                Looked::Missing(id) => {
+                    findings.report.missing_packs += 1;
                     let pack = Key::Pack(id).to_string();
                     findings.pack_problem(&pack, format!("{pack} is missing"));
                 }
+                Looked::Pack(id, again, segment, found) => {
+                    let is_wrong = found.mismatch.is_some();
+                    wrong.extend(segment.filter(|_| is_wrong));
+                    for record in &found.sound {
+                        sound.set(*record);
+                    }
+                    findings.pack(id, again, found);
+                }
             }
-            let is_wrong = self.look(jobs, findings)?;
-            findings.report.damaged_segments += u64::from(is_wrong);
         }
-        findings.report.missing_packs = missing.len() as u64;
-        let rest = listing.into_iter().filter(|(id, _)| !seen.contains(id));
-        let rest = rest.map(|(id, len)| Job { id, len, claim: None, again: false });
-        self.look(rest.collect(), findings)?;
+        findings.report.damaged_segments = wrong.len() as u64;
         if findings.tells_packs {
             findings.progress.end();
         }
         Ok(())
     }
 
-    /// Looks at packs; whether something is said of them that is not so.
-    fn look(self, jobs: Vec<Job>, findings: &mut Findings<'_>) -> Result<bool> {
-        let Packs { repository, chunks, verifies, threads, .. } = self;
-        let is_near = chunks.groups().in_flight() <= 1;
-        let asked = threads.requests.map(jobs.into_iter().map(Ok), move |job| {
-            // What is near is read where it is needed.
-            let read = (!is_near).then(|| read(repository, &job, verifies));
-            Ok((job, read))
-        });
-        let looked = threads.workers.map(asked, move |(job, asked)| {
-            let read = asked.unwrap_or_else(|| read(repository, &job, verifies));
-            let found = look_at(repository, chunks, &job, read);
-            Ok((job.id, job.again, found))
-        });
-        let mut is_wrong = false;
-        for found in looked {
-            let (id, again, Found { len, errors, mismatch, sound }) = found?;
-            let pack = Key::Pack(id).to_string();
-            if let Some(text) = mismatch {
-                is_wrong = true;
-                findings.pack_problem(&pack, text);
+    /// What is to be looked at, a segment of the index after the other; what one says is in memory while its packs are looked
+    /// at.
+    fn jobs(self, listing: Vec<(PackId, u64)>) -> Result<impl Iterator<Item = Job> + use<'scope>> {
+        let repository = self.repository;
+        let mut segments = repository.store().list(Area::Index)?.into_iter();
+        let stored: HashMap<PackId, u64> = listing.iter().copied().collect();
+        let (mut seen, mut missing) = (HashSet::new(), HashSet::new());
+        let (mut ready, mut rest) = (VecDeque::new(), listing.into_iter());
+        Ok(std::iter::from_fn(move || {
+            loop {
+                if let Some(job) = ready.pop_front() {
+                    return Some(job);
+                }
+                let Some((key, _)) = segments.next() else {
+                    let (id, len) = rest.find(|(id, _)| !seen.contains(id))?;
+                    return Some(Job::Pack(PackJob { id, len, claim: None, again: false }));
+                };
+                let Key::Index(segment) = key else { continue };
+                match read_segment(&repository.index_source(), segment) {
+                    Ok(rows) => {
+                        ready.extend(claims(segment, &rows).into_iter().filter_map(|claim| {
+                            let id = claim.pack.id;
+                            match stored.get(&id) {
+                                Some(len) => {
+                                    let (again, claim) = (!seen.insert(id), Some(claim));
+                                    Some(Job::Pack(PackJob { id, len: *len, claim, again }))
+                                }
+                                None => missing.insert(id).then_some(Job::Missing(id)),
+                            }
+                        }))
+                    }
+                    Err(error) => return Some(Job::Damaged(segment, error)),
+                }
             }
-            if again {
-                continue;
-            }
-            findings.report.pack_count += 1;
-            findings.report.pack_bytes = findings.report.pack_bytes.saturating_add(len);
-            findings.progress.advance(len);
-            findings.report.damaged_packs += u64::from(!errors.is_empty());
-            errors.iter().for_each(|error| findings.pack_problem(&pack, message(error)));
-            for record in sound {
-                self.sound.set(record);
-            }
+        }))
+    }
+}
+
+impl Findings<'_> {
+    fn pack(&mut self, id: PackId, again: bool, found: Found) {
+        let pack = Key::Pack(id).to_string();
+        let Found { len, errors, mismatch, .. } = found;
+        if let Some(text) = mismatch {
+            self.pack_problem(&pack, text);
         }
-        Ok(is_wrong)
+        if again {
+            return;
+        }
+        self.report.pack_count += 1;
+        self.report.pack_bytes = self.report.pack_bytes.saturating_add(len);
+        self.progress.advance(len);
+        self.report.damaged_packs += u64::from(!errors.is_empty());
+        errors.iter().for_each(|error| self.pack_problem(&pack, message(error)));
     }
 }
 
 /// Asks the store for what is needed of a pack.
-fn read(repository: &Repository, job: &Job, verifies: bool) -> Read {
+fn read(repository: &Repository, job: &PackJob, verifies: bool) -> Read {
     let footer = repository.packs().footer(job.id, job.len);
     // Not before: a footer bounds what may be asked for.
     let is_wanted = verifies && !job.again && footer.is_ok();
@@ -172,7 +219,7 @@ fn read(repository: &Repository, job: &Job, verifies: bool) -> Read {
     Read { footer, bytes }
 }
 
-fn look_at(repository: &Repository, chunks: &Chunks, job: &Job, read: Read) -> Found {
+fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) -> Found {
     let mut found = Found { len: job.len, ..Found::default() };
     let (pack, footer) = match read.footer {
         Ok(whole) => whole,
@@ -210,7 +257,7 @@ fn claims(segment: SegmentId, rows: &Rows) -> Vec<Claim> {
 
 /// The records of the index that lead to chunks of a pack whose footer cannot be read, found out by reading each chunk. They
 /// are found by what the index says, as in a restore: it has the pack's salt too, and what lies behind a group that is lost.
-fn readable(repository: &Repository, chunks: &Chunks, job: &Job) -> Vec<(usize, u64)> {
+fn readable(repository: &Repository, chunks: &Chunks, job: &PackJob) -> Vec<(usize, u64)> {
     let claimed = job.claim.iter().flat_map(|claim| &claim.records).map(|listed| listed.id);
     let left = repository.packs().salvage(job.id, repository.hasher());
     let left = left.map(|(_, footer)| all(&footer)).unwrap_or_default();
@@ -255,7 +302,7 @@ fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)>
 }
 
 /// In what a segment of the index, or the index as it was opened, says something else of a pack than its footer.
-fn mismatch(chunks: &Chunks, job: &Job, pack: &PackRow, there: &[Listed]) -> Option<String> {
+fn mismatch(chunks: &Chunks, job: &PackJob, pack: &PackRow, there: &[Listed]) -> Option<String> {
     let lacks = |listed: &&Listed| !chunks.index().contains(&listed.id);
     let lacking = there.iter().filter(lacks).count();
     let key = Key::Pack(job.id);

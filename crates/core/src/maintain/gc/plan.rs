@@ -134,17 +134,21 @@ pub(super) fn plan(
     let threads = threads.max(chunks.groups().in_flight());
     let lost = with_workers(threads, |workers| {
         let mark = |name: String| {
-            let archive = repository.archive(&name)?;
             let mut missing = Missing { archive: &name, errors: Vec::new() };
-            mark_archive(&chunks, &archive, &marks, &mut missing)?;
-            Ok(missing.errors)
+            let archive = repository.archive(&name);
+            let marked =
+                archive.and_then(|archive| mark_archive(&chunks, &archive, &marks, &mut missing));
+            Ok((missing.errors, marked))
         };
         let mut lost = None;
-        for missing in workers.map(names.map(Ok), mark) {
-            for error in missing? {
+        for marked in workers.map(names.map(Ok), mark) {
+            let (missing, marked) = marked?;
+            for error in missing {
                 problems.report(Problem::of(&error));
                 lost.get_or_insert(error);
             }
+            // After what was found missing before it.
+            marked?;
         }
         Ok(lost)
     })?;

@@ -1,9 +1,9 @@
 //! Where the client's copy of the index lies: a directory of its own per repository, or memory.
 //!
 //! In: a directory that others may be able to write to, and a key that only who can open the repository has. Segments are
-//! `HASH.index`, `JOB.complete` notes which packs there were when the last archive of a job was complete. Files are written
-//! under another name and renamed when whole. Promises: a file is used only if the keyed hash says that it was made with this
-//! key, and if nobody else can change it meanwhile; in a repository without key, only if nobody else can change the
+//! `HASH.index`, `JOB.last` notes the last archive of a job, and which packs there were when it was complete. Files are
+//! written under another name and renamed when whole. Promises: a file is used only if the keyed hash says that it was made
+//! with this key, and if nobody else can change it meanwhile; in a repository without key, only if nobody else can change the
 //! directory. What is not used is dropped: the copy can always be made again. Nothing is written through links.
 
 use std::fs::{DirBuilder, File};
@@ -110,7 +110,7 @@ impl Cache {
         // A convenience: without it the next backup looks every chunk up.
         let _unwritten = place.create(|mut file| {
             file.write_all(&bytes)?;
-            Ok(((), complete_name(job)))
+            Ok(((), note_name(job)))
         });
     }
 
@@ -118,7 +118,7 @@ impl Cache {
     pub(crate) fn complete(&self, job: &[u8; 32]) -> Option<Noted> {
         let place = self.place.as_ref()?;
         let mut bytes = Vec::new();
-        place.file(&complete_name(job)).ok()?.read_to_end(&mut bytes).ok()?;
+        place.file(&note_name(job)).ok()?.read_to_end(&mut bytes).ok()?;
         let (bytes, hash) = bytes.split_last_chunk::<32>()?;
         // `blake3::Hash` compares in constant time.
         if place.hasher().update(bytes).finalize() != *hash {
@@ -145,8 +145,8 @@ impl Cache {
     }
 }
 
-fn complete_name(job: &[u8; 32]) -> String {
-    format!("{}.complete", blake3::Hash::from_bytes(*job))
+fn note_name(job: &[u8; 32]) -> String {
+    format!("{}.last", blake3::Hash::from_bytes(*job))
 }
 
 /// A directory that is held open, and what tells our files in it from others.

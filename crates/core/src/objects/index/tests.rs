@@ -249,7 +249,7 @@ fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong
     assert!(!index(&packs[..4]).is_complete(&other, &[3; 32]), "of another job");
     let found = std::fs::read_dir(dir.path().join(REPOSITORY.to_string())).unwrap();
     let paths = found.map(|entry| entry.unwrap().path());
-    let note = paths.into_iter().find(|path| path.extension().is_some_and(|e| e == "complete"));
+    let note = paths.into_iter().find(|path| path.extension().is_some_and(|e| e == "last"));
     let (note, index) = (note.unwrap(), index(&packs[..4]));
     let bytes = std::fs::read(&note).unwrap();
     for place in 0..bytes.len() {
