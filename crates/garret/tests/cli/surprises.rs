@@ -31,8 +31,8 @@ fn placeholders_make_the_name_of_an_archive() {
     create("{hostname}/{now:%Y}").silent();
     create("{{{user}}}").silent();
     let names = dir.run(&["list", "--short", "repo"]).succeeds();
-    let year = &super::tool("date", &["-u", "+%Y"]);
-    for name in [format!("{host}-root"), format!("{host}/{year}"), "{root}".to_owned()] {
+    let (year, user) = (super::tool("date", &["-u", "+%Y"]), super::tool("id", &["-un"]));
+    for name in [format!("{host}-{user}"), format!("{host}/{year}"), format!("{{{user}}}")] {
         assert!(names.lines().any(|line| line == name), "{name} in {names}");
     }
     create("x-{now}").silent();
