@@ -129,9 +129,8 @@ impl Groups {
             return Ahead::default();
         }
         let new = places.filter(|(pack, group)| self.kept(pack, group).is_none());
-        let mut wanted: Vec<Wanted<()>> =
+        let wanted: Vec<Wanted<()>> =
             new.map(|(pack, group)| Wanted { pack, group, by: () }).collect();
-        wanted.sort_by_key(|wanted| (wanted.pack.id, wanted.group.offset));
         let mut ahead = Ahead::default();
         let mut left = RUN_LEN_MAX;
         for run in runs(wanted) {
@@ -188,7 +187,7 @@ impl Groups {
     /// The same for a job that opens the group by itself; its bytes are there if they were read ahead.
     pub(crate) fn each_read<'a, 'scope, T, R>(
         self: &Arc<Self>,
-        mut wanted: Vec<Wanted<T>>,
+        wanted: Vec<Wanted<T>>,
         threads: Threads<'a, 'scope>,
         job: impl Fn(&Groups, Wanted<T>, Option<&[u8]>) -> R + Clone + Send + 'scope,
     ) -> Box<dyn Iterator<Item = Result<R>> + 'a>
@@ -204,7 +203,6 @@ impl Groups {
             let read = threads.workers.map(wanted, move |wanted| Ok(job(&groups, wanted, None)));
             return Box::new(read);
         }
-        wanted.sort_by_key(|wanted| (wanted.pack.id, wanted.group.offset));
         let source = self.clone();
         let fetched = threads.requests.map(runs(wanted).into_iter().map(Ok), move |run| {
             let bytes = source.fetch(&run).map(Arc::new);
@@ -238,8 +236,9 @@ impl Groups {
     }
 }
 
-/// Neighbours in one request.
-fn runs<T>(wanted: Vec<Wanted<T>>) -> Vec<Run<T>> {
+/// Neighbours in one request, in the order of packs and places in them.
+fn runs<T>(mut wanted: Vec<Wanted<T>>) -> Vec<Run<T>> {
+    wanted.sort_by_key(|wanted| (wanted.pack.id, wanted.group.offset));
     let mut runs: Vec<Run<T>> = Vec::new();
     for wanted in wanted {
         let range = wanted.range();
