@@ -163,8 +163,10 @@ impl Repository {
         }
     }
 
-    /// Passes on what the user should know of the storage.
-    pub(crate) fn tell(&self, progress: &dyn Progress) {
+    /// Passes on what the user should know of the storage, and of damage that was bypassed: what came up since it was called
+    /// last. The operations do it when they end.
+    pub fn tell(&self, progress: &dyn Progress) {
         self.store().notices().iter().for_each(|notice| progress.notice(notice));
+        self.shared.groups.take_bypassed().iter().for_each(|problem| progress.problem(problem));
     }
 }

@@ -78,6 +78,7 @@ impl Repository {
             }
         })?;
         progress.end();
+        self.tell(progress);
         report.unmatched = selection.unmatched();
         Ok(report)
     }

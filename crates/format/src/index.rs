@@ -9,6 +9,9 @@ use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 /// Chunks at which a segment in a repository is full: bounds what a client holds in memory to seal or open one (12 MiB).
 pub const SEGMENT_CHUNKS_MAX: usize = 1 << 18;
+/// Records that a segment has of one chunk at most: more copies than that help nobody, and a forged segment must not make a
+/// lookup long.
+pub const COPIES_MAX: usize = 4;
 /// Length in bytes of the counts in front of the tables.
 pub const COUNTS_LEN: usize = 16;
 /// Length in bytes of a row of the pack table.
@@ -157,8 +160,16 @@ impl<'a> Tables<'a> {
         if !rest.is_empty() {
             return Err(fail(DecodeErrorKind::TrailingBytes));
         }
+        let place = |record| {
+            let Record { id, group, .. } = Record::decode(record);
+            (id, group)
+        };
         let sorted = tables.records.windows(2).all(|pair| match pair {
-            [a, b] => Record::decode(a).id < Record::decode(b).id,
+            [a, b] => place(a) < place(b),
+            _ => true,
+        });
+        let few = tables.records.windows(COPIES_MAX + 1).all(|run| match run {
+            [first, .., last] => place(first).0 < place(last).0,
             _ => true,
         });
         let groups_fit = tables.groups().all(|group| match tables.pack(group.pack) {
@@ -172,7 +183,7 @@ impl<'a> Tables<'a> {
                 && record.len > 0
                 && u64::from(record.offset) + u64::from(record.len) <= u64::from(group_len_max)
         });
-        match sorted && groups_fit && records_fit {
+        match sorted && few && groups_fit && records_fit {
             true => Ok(tables),
             false => Err(fail(DecodeErrorKind::OutOfRange)),
         }
@@ -217,16 +228,35 @@ impl<'a> Tables<'a> {
         self.records.get(usize::try_from(place).ok()?).map(Record::decode)
     }
 
-    /// The chunk records, sorted by id.
+    /// The chunk records, sorted by id and, of one id, by group.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         self.records.iter().map(Record::decode)
     }
 
-    /// The chunk's record and its place in the sorted order.
+    /// The chunk's first record and its place in the sorted order.
+    pub fn find(&self, id: &ChunkId) -> Option<(u64, Record)> {
+        self.copies(id).next()
+    }
+
+    /// The chunk's records, one for each copy, [`COPIES_MAX`] at most, and their places in the sorted order.
     ///
     /// Ids are uniform, so the place is guessed from the first eight bytes and the range narrowed by interpolation: two or
     /// three records are touched where bisection would touch twenty. Ids chosen by an attacker only make it bisect.
-    pub fn find(&self, id: &ChunkId) -> Option<(u64, Record)> {
+    pub fn copies(&self, id: &ChunkId) -> impl Iterator<Item = (u64, Record)> + use<'a> {
+        let (records, id) = (self.records, *id);
+        let first = self.any(&id).map(|found| {
+            let copies = records.get(found.saturating_sub(COPIES_MAX - 1)..found);
+            let before = copies.unwrap_or_default().iter().rev();
+            found - before.take_while(|record| Record::decode(record).id == id).count()
+        });
+        let places = first.into_iter().flat_map(|first| first..first.saturating_add(COPIES_MAX));
+        let found = places
+            .map_while(move |place| Some((place as u64, Record::decode(records.get(place)?))));
+        found.take_while(move |(_, record)| record.id == id)
+    }
+
+    /// The place of one of the chunk's records.
+    fn any(&self, id: &ChunkId) -> Option<usize> {
         let (mut low, mut high) = (0, self.records.len());
         let mut guesses = 0;
         while low < high {
@@ -237,7 +267,7 @@ impl<'a> Tables<'a> {
             match record.first_chunk::<{ ChunkId::LEN }>()?.cmp(id.as_bytes()) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Some((middle as u64, Record::decode(record))),
+                std::cmp::Ordering::Equal => return Some(middle),
             }
         }
         None
@@ -259,7 +289,8 @@ pub fn first_eight(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
-/// Encodes a whole segment held in memory; `records` must be sorted by id.
+/// Encodes a whole segment held in memory; `records` must be sorted by id and group, and be
+/// [`COPIES_MAX`] of one id at most.
 pub fn encode_segment(packs: &[PackRow], groups: &[GroupRow], records: &[Record]) -> Vec<u8> {
     let counts = Counts {
         packs: packs.len() as u32,

@@ -1,4 +1,4 @@
-//! `Tables::find` is a search by interpolation; here it is held against a `BTreeMap`, with ids as
+//! `Tables::copies` is a search by interpolation; here it is held against a `BTreeMap`, with ids as
 //! they are (uniform) and as somebody who wants it to fail would choose them.
 
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
@@ -6,36 +6,39 @@
 use std::collections::BTreeMap;
 
 use garret_format::ChunkId;
-use garret_format::index::{Record, Tables, encode_segment};
+use garret_format::index::{COPIES_MAX, Record, Tables, encode_segment};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 type Id = [u8; 32];
 
-/// Every id that is there is found at its place, and every neighbour that is not is not.
+/// Every id that is there is found with all its copies, and every neighbour that is not is not.
 fn check(ids: &[Id], absent: &[Id]) {
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
-    let records: Vec<Record> = sorted
-        .iter()
+    // From one copy to the most, in no pattern that the search could know.
+    let count = |id: &Id| 1 + usize::from(id[31] ^ id[7]) % COPIES_MAX;
+    let copies = sorted.iter().flat_map(|id| (0..count(id)).map(|copy| (*id, copy as u32)));
+    let records: Vec<Record> = copies
         .enumerate()
-        .map(|(place, id)| Record {
-            id: ChunkId::from_bytes(*id),
-            group: 0,
-            offset: place as u32,
-            len: 1,
+        .map(|(place, (id, group))| {
+            let id = ChunkId::from_bytes(id);
+            Record { id, group, offset: place as u32, len: 1 }
         })
         .collect();
     let bytes = encode_segment(&[], &[], &records);
     let (tables, rest) = Tables::open(&bytes).unwrap();
     assert!(rest.is_empty());
-    let map: BTreeMap<Id, (u64, Record)> =
-        records.iter().enumerate().map(|(n, r)| (*r.id.as_bytes(), (n as u64, *r))).collect();
+    let mut map: BTreeMap<Id, Vec<(u64, Record)>> = BTreeMap::new();
+    for (place, record) in records.iter().enumerate() {
+        map.entry(*record.id.as_bytes()).or_default().push((place as u64, *record));
+    }
     let neighbours = sorted.iter().flat_map(|id| [step(id, true), step(id, false)]);
     for id in sorted.iter().copied().chain(neighbours).chain(absent.iter().copied()) {
-        let found = tables.find(&ChunkId::from_bytes(id));
-        assert_eq!(found, map.get(&id).copied(), "{:?}", ChunkId::from_bytes(id));
+        let found: Vec<_> = tables.copies(&ChunkId::from_bytes(id)).collect();
+        assert_eq!(found, map.get(&id).cloned().unwrap_or_default(), "{id:?}");
+        assert_eq!(tables.find(&ChunkId::from_bytes(id)), found.first().copied());
     }
 }
 

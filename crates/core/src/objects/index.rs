@@ -229,20 +229,26 @@ impl Index {
         Ok(())
     }
 
-    /// Where a chunk is, if any pack holds it.
+    /// Where a chunk is, if any pack holds it: the first of its copies.
     pub(crate) fn find(&self, id: &ChunkId) -> Option<Location> {
-        self.segments.iter().enumerate().find_map(|(number, segment)| {
-            let (place, record) = segment.find(id)?;
-            let tables = segment.tables();
-            let group = tables.group(record.group)?;
-            let pack = tables.pack(group.pack)?;
-            let Record { offset, len, .. } = record;
-            Some(Location { pack, group, offset, len, record: (number, place) })
+        self.copies(id).next()
+    }
+
+    /// Everywhere where a chunk is.
+    pub(crate) fn copies(&self, id: &ChunkId) -> impl Iterator<Item = Location> {
+        self.segments.iter().enumerate().flat_map(move |(number, segment)| {
+            segment.copies(id).filter_map(move |(place, record)| {
+                let tables = segment.tables();
+                let group = tables.group(record.group)?;
+                let pack = tables.pack(group.pack)?;
+                let Record { offset, len, .. } = record;
+                Some(Location { pack, group, offset, len, record: (number, place) })
+            })
         })
     }
 
     pub(crate) fn contains(&self, id: &ChunkId) -> bool {
-        self.segments.iter().any(|segment| segment.find(id).is_some())
+        self.segments.iter().any(|segment| segment.copies(id).next().is_some())
     }
 
     /// Notes that every chunk of this archive was found in this index: the next backup of `job` need not look for the

@@ -1,7 +1,8 @@
 //! Single chunks by id: where they are, and their content.
 //!
 //! In: ids. Out: bytes that were checked against them. Promises: one [`Chunks`] sees one state of the index, whatever else
-//! happens to the repository meanwhile; it is cheap to clone.
+//! happens to the repository meanwhile; it is cheap to clone. A chunk that lies in several packs is had from whichever holds it
+//! intact, and the damage of the others is told of.
 
 use std::sync::Arc;
 
@@ -35,8 +36,15 @@ impl Chunks {
         &self.groups
     }
 
-    /// Where a chunk is; an error that names who needs it if it is nowhere.
-    pub(crate) fn locate(&self, id: &ChunkId, needed_by: &str) -> Result<Location> {
+    /// Where a chunk of `len` bytes is; an error that names who needs it if it is nowhere.
+    pub(crate) fn locate(&self, id: &ChunkId, len: u64, needed_by: &str) -> Result<Location> {
+        let first = self.first(id, needed_by)?;
+        let mut copies = self.index.copies(id);
+        let found = copies.find(|location| u64::from(location.len) == len);
+        found.ok_or_else(|| wrong_chunk(&first, id))
+    }
+
+    fn first(&self, id: &ChunkId, needed_by: &str) -> Result<Location> {
         let missing = || Error::MissingChunk { id: *id, needed_by: needed_by.to_owned() };
         self.index.find(id).ok_or_else(missing)
     }
@@ -57,13 +65,46 @@ impl Chunks {
             .verified(self.groups.hasher(), (location.offset, location.len), id)
             .ok_or_else(|| wrong_chunk(location, id))
     }
+
+    /// Reads the chunk at this place and checks it.
+    pub(crate) fn verify(&self, location: &Location, id: &ChunkId) -> Result<()> {
+        let group = self.group(location)?;
+        self.verified(&group, location, id).map(drop)
+    }
+
+    /// Another copy of a chunk that could not be had at `damaged`: a group that holds it, where it verifies, and its place. The
+    /// damage is remembered, to be told of.
+    pub(crate) fn other_copy(
+        &self,
+        id: &ChunkId,
+        damaged: &Location,
+        error: &Error,
+    ) -> Option<(Arc<OpenGroup>, Location)> {
+        let elsewhere = |other: &Location| {
+            other.len == damaged.len
+                && (other.pack.id, other.group) != (damaged.pack.id, damaged.group)
+        };
+        let found = self.index.copies(id).filter(elsewhere).find_map(|other| {
+            let group = self.group(&other).ok()?;
+            self.verified(&group, &other, id).is_ok().then_some((group, other))
+        });
+        if found.is_some() {
+            self.groups.bypassed(damaged.pack.id, error);
+        }
+        found
+    }
 }
 
 impl NodeSource for Chunks {
     fn read_node(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>> {
-        let location = self.locate(id, needed_by)?;
-        let group = self.group(&location)?;
-        Ok(self.verified(&group, &location, id)?.bytes().to_vec())
+        let location = self.first(id, needed_by)?;
+        let group = self.group(&location);
+        let read =
+            group.and_then(|group| Ok(self.verified(&group, &location, id)?.bytes().to_vec()));
+        read.or_else(|error| match self.other_copy(id, &location, &error) {
+            Some((group, location)) => Ok(self.verified(&group, &location, id)?.bytes().to_vec()),
+            None => Err(error),
+        })
     }
 }
 

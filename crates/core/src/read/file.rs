@@ -15,6 +15,7 @@ use garret_format::{ChunkId, PackId};
 use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
 
 use crate::error::{Error, Result, message};
+use crate::objects::group::OpenGroup;
 use crate::objects::index::Location;
 use crate::objects::recipe::{NodeSource, RecipeReader};
 use crate::objects::stream::read_side;
@@ -131,10 +132,7 @@ impl StoredFile {
         let mut groups: Vec<InGroup> = Vec::new();
         let mut known: HashMap<(PackId, u32), usize> = HashMap::new();
         for span in spans {
-            let location = self.chunks.locate(&span.id, &self.name)?;
-            if location.len != span.chunk_len {
-                return Err(wrong_chunk(&location, &span.id));
-            }
+            let location = self.chunks.locate(&span.id, u64::from(span.chunk_len), &self.name)?;
             let place =
                 *known.entry((location.pack.id, location.group.offset)).or_insert_with(|| {
                     groups.push((location, Vec::new()));
@@ -175,18 +173,56 @@ impl Stretch {
         buf.fill(0);
         let chunks = &self.file.chunks;
         for (location, spans) in &self.groups {
-            let group = chunks.groups().get_ahead(&location.pack, &location.group, &self.ahead)?;
-            for (location, span) in spans {
-                let chunk = chunks.verified(&group, location, &span.id)?;
-                let from = chunk.bytes().get(span.skip..).and_then(|rest| rest.get(..span.len));
-                let to = buf.get_mut(span.to..).and_then(|rest| rest.get_mut(..span.len));
-                let (Some(from), Some(to)) = (from, to) else {
-                    return Err(wrong_chunk(location, &span.id));
-                };
-                to.copy_from_slice(from);
+            match chunks.groups().get_ahead(&location.pack, &location.group, &self.ahead) {
+                Ok(group) => {
+                    for (location, span) in spans {
+                        if let Err(error) = span.copy(chunks, &group, location, buf) {
+                            span.copy_from_elsewhere(chunks, location, &error, buf).ok_or(error)?;
+                        }
+                    }
+                }
+                Err(error) => {
+                    for (location, span) in spans {
+                        if span.copy_from_elsewhere(chunks, location, &error, buf).is_none() {
+                            return Err(error);
+                        }
+                    }
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl Span {
+    /// Copies its bytes to their place in `buf`.
+    fn copy(
+        &self,
+        chunks: &Chunks,
+        group: &OpenGroup,
+        location: &Location,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let chunk = chunks.verified(group, location, &self.id)?;
+        let from = chunk.bytes().get(self.skip..).and_then(|rest| rest.get(..self.len));
+        let to = buf.get_mut(self.to..).and_then(|rest| rest.get_mut(..self.len));
+        let (Some(from), Some(to)) = (from, to) else {
+            return Err(wrong_chunk(location, &self.id));
+        };
+        to.copy_from_slice(from);
+        Ok(())
+    }
+
+    /// The same from another copy of its chunk, if an intact one is left.
+    fn copy_from_elsewhere(
+        &self,
+        chunks: &Chunks,
+        damaged: &Location,
+        error: &Error,
+        buf: &mut [u8],
+    ) -> Option<()> {
+        let (group, location) = chunks.other_copy(&self.id, damaged, error)?;
+        self.copy(chunks, &group, &location, buf).ok()
     }
 }
 

@@ -10,21 +10,23 @@
 //! several want at once is read once; what `each` reads is not kept, for it is read once anyway; it has as many requests
 //! under way as the store says is good, and each is of at most [`RUN_LEN_MAX`] bytes.
 
+use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use garret_format::PackId;
 use garret_format::index::{GroupRow, PackRow};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
 
-use crate::error::Result;
+use crate::error::{Error, Result, message};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
 use crate::limits::{RUN_GAP_MAX, RUN_LEN_MAX};
 use crate::objects::group::OpenGroup;
 use crate::objects::pack::PackReader;
 use crate::pipeline::Threads;
+use crate::progress::{Problem, ProblemKind};
 use crate::store::{Guard, Key, Store};
 
 /// A group, by its pack and its offset there.
@@ -37,8 +39,16 @@ pub(crate) struct Groups {
     hasher: ChunkHasher,
     group_len_max: u32,
     kept: Cache<GroupKey, Arc<OpenGroup>, ByBytes>,
+    bypassed: Mutex<Bypassed>,
     /// While anything can be read, nobody deletes.
     _lock: Box<dyn Guard>,
+}
+
+/// Packs of which something could not be read that another pack has too.
+#[derive(Default)]
+struct Bypassed {
+    packs: HashSet<PackId>,
+    untold: Vec<Problem>,
 }
 
 /// A group counts as many bytes as it takes.
@@ -100,7 +110,25 @@ impl Groups {
         let lifecycle = quick_cache::sync::DefaultLifecycle::default();
         let hash = DefaultHashBuilder::default();
         let kept = Cache::with(count.max(1), kept_len, ByBytes, hash, lifecycle);
-        Groups { store, sealer, hasher, group_len_max, kept, _lock: lock }
+        let bypassed = Mutex::default();
+        Groups { store, sealer, hasher, group_len_max, kept, bypassed, _lock: lock }
+    }
+
+    /// Notes that something of a pack was had from another one, because of this error: it is told of once for each pack.
+    pub(crate) fn bypassed(&self, pack: PackId, error: &Error) {
+        let mut bypassed = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
+        if bypassed.packs.insert(pack) {
+            let text =
+                format!("{}; another copy of what was needed of it was used", message(error));
+            let of = Problem::of(error);
+            bypassed.untold.push(Problem { kind: ProblemKind::Warning, text, ..of });
+        }
+    }
+
+    /// What was noted since this was asked last.
+    pub(crate) fn take_bypassed(&self) -> Vec<Problem> {
+        let mut bypassed = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut bypassed.untold)
     }
 
     /// What names chunks, to ask an [`OpenGroup`] for one.

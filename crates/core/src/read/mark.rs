@@ -40,6 +40,13 @@ impl Marks {
         self.word(record).is_some_and(set)
     }
 
+    /// Takes the mark from a record.
+    pub(crate) fn clear(&self, record: (usize, u64)) {
+        if let Some((word, bit)) = self.word(record) {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
     /// Whether a record is marked.
     pub(crate) fn is_set(&self, record: (usize, u64)) -> bool {
         self.word(record).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use garret_format::{ChunkId, PackId};
 
 use super::target::Target;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::keys::chunk::VerifiedChunk;
 use crate::limits::{PLAN_ENTRIES, PLAN_LEN};
 use crate::objects::group::OpenGroup;
 use crate::objects::index::Location;
-use crate::read::chunks::{Chunks, wrong_chunk};
+use crate::read::chunks::Chunks;
 use crate::read::groups::Wanted;
 
 /// Most files that are open at once.
@@ -50,10 +51,7 @@ impl ReadPlan {
         id: ChunkId,
         len: u64,
     ) -> Result<()> {
-        let location = chunks.locate(&id, target.name())?;
-        if u64::from(location.len) != len {
-            return Err(wrong_chunk(&location, &id));
-        }
+        let location = chunks.locate(&id, len, target.name())?;
         let place =
             *self.known.entry((location.pack.id, location.group.offset)).or_insert_with(|| {
                 let Location { pack, group, .. } = location;
@@ -79,23 +77,37 @@ impl ReadPlan {
     }
 }
 
-/// Writes what is needed of a group to its places, each chunk checked against its id; returns the bytes written. What goes
-/// wrong is remembered by the targets it concerns.
+/// Writes what is needed of a group to its places, each chunk checked against its id; returns the bytes written. A chunk that
+/// cannot be had here is had from another copy. What goes wrong is remembered by the targets it concerns.
 pub(super) fn write_group(chunks: &Chunks, group: Result<Arc<OpenGroup>>, pieces: &[Piece]) -> u64 {
-    let mut bytes = 0;
-    for Piece { id, location, target, offset } in pieces {
-        let range = Some((*offset, u64::from(location.len)));
-        let written = match &group {
-            Err(error) => {
-                target.fail(range, error);
-                continue;
-            }
-            Ok(group) => chunks.verified(group, location, id),
+    let write = |piece: &Piece| match &group {
+        Ok(group) => match chunks.verified(group, &piece.location, &piece.id) {
+            Ok(chunk) => piece.write(chunk),
+            Err(error) => piece.write_from_elsewhere(chunks, &error),
+        },
+        Err(error) => piece.write_from_elsewhere(chunks, error),
+    };
+    pieces.iter().map(write).sum()
+}
+
+impl Piece {
+    /// Writes the chunk to its place; returns the bytes written.
+    fn write(&self, chunk: VerifiedChunk<'_>) -> u64 {
+        self.target.write(self.offset, chunk).unwrap_or_else(|error| self.fail(&error))
+    }
+
+    fn write_from_elsewhere(&self, chunks: &Chunks, error: &Error) -> u64 {
+        let Some((group, location)) = chunks.other_copy(&self.id, &self.location, error) else {
+            return self.fail(error);
         };
-        match written.and_then(|chunk| target.write(*offset, chunk)) {
-            Ok(placed) => bytes += placed,
-            Err(error) => target.fail(range, &error),
+        match chunks.verified(&group, &location, &self.id) {
+            Ok(chunk) => self.write(chunk),
+            Err(error) => self.fail(&error),
         }
     }
-    bytes
+
+    fn fail(&self, error: &Error) -> u64 {
+        self.target.fail(Some((self.offset, u64::from(self.location.len))), error);
+        0
+    }
 }

@@ -129,7 +129,7 @@ impl Looker<'_> {
         match node {
             Node::Leaf(entries) => {
                 let is_lacking = |entry: &&Entry| match entry {
-                    Entry::Chunk { id, .. } => !self.is_sound(self.record(id)),
+                    Entry::Chunk { id, .. } => !self.is_sound(id),
                     Entry::Zero { .. } => false,
                 };
                 let count = entries.iter().filter(is_lacking).count() as u64;
@@ -137,8 +137,10 @@ impl Looker<'_> {
             }
             Node::Inner { level, children } => {
                 for child in children {
-                    let record = self.record(&child.id);
-                    let is_sound = self.is_sound(record);
+                    // What is known of a node is noted at the first of its copies.
+                    let first = self.chunks.index().find(&child.id);
+                    let record = first.map(|location| location.record);
+                    let is_sound = self.is_sound(&child.id);
                     if is_sound && record.is_some_and(|record| self.whole.is_set(record)) {
                         continue;
                     }
@@ -161,12 +163,8 @@ impl Looker<'_> {
         Ok(())
     }
 
-    /// The record of a chunk, right or not.
-    fn record(&self, id: &ChunkId) -> Option<(usize, u64)> {
-        Some(self.chunks.index().find(id)?.record)
-    }
-
-    fn is_sound(&self, record: Option<(usize, u64)>) -> bool {
-        record.is_some_and(|record| self.sound.is_set(record))
+    /// Whether a copy of the chunk is right.
+    fn is_sound(&self, id: &ChunkId) -> bool {
+        self.chunks.index().copies(id).any(|location| self.sound.is_set(location.record))
     }
 }

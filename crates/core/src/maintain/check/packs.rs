@@ -262,9 +262,10 @@ fn readable(repository: &Repository, chunks: &Chunks, job: &PackJob) -> Vec<(usi
     let left = repository.packs().salvage(job.id, repository.hasher());
     let left = left.map(|(_, footer)| all(&footer)).unwrap_or_default();
     let ids: HashSet<ChunkId> = claimed.chain(left.iter().map(|listed| listed.id)).collect();
-    let place = |id: ChunkId| Some((chunks.index().find(&id)?, id));
-    let mut places: Vec<(Location, ChunkId)> = ids.into_iter().filter_map(place).collect();
-    places.retain(|(location, _)| location.pack.id == job.id);
+    let places = |id: ChunkId| chunks.index().copies(&id).map(move |place| (place, id)).collect();
+    let places = ids.into_iter().flat_map(|id| -> Vec<_> { places(id) });
+    let mut places: Vec<(Location, ChunkId)> =
+        places.filter(|(location, _)| location.pack.id == job.id).collect();
     places.sort_unstable_by_key(|(location, _)| location.group.offset);
     let mut sound = Vec::new();
     for places in places.chunk_by(|(one, _), (other, _)| one.group == other.group) {
@@ -292,11 +293,12 @@ fn all(footer: &Footer) -> Vec<Listed> {
 /// The records of the index that lead to one of these chunks of the pack.
 fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)> {
     let record = |listed: &Listed| {
-        let found = chunks.index().find(&listed.id)?;
-        let group = (found.group.offset, found.group.sealed_len);
-        let place = (found.offset, found.len);
-        let is_right = found.pack == *pack && Listed { id: listed.id, group, place } == *listed;
-        is_right.then_some(found.record)
+        let is_right = |found: &Location| {
+            let group = (found.group.offset, found.group.sealed_len);
+            let place = (found.offset, found.len);
+            found.pack == *pack && Listed { id: listed.id, group, place } == *listed
+        };
+        Some(chunks.index().copies(&listed.id).find(is_right)?.record)
     };
     there.iter().filter_map(record).collect()
 }

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use garret_format::index::{GroupRow, PackRow, Record};
+use garret_format::index::{GroupRow, PackRow, Record, Tables};
 use garret_format::{ChunkId, PackId};
 
 use super::problems::Problems;
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::objects::index::{Index, Location};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;
+use crate::read::chunks::Chunks;
 use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::Repository;
 
@@ -155,11 +156,53 @@ pub(super) fn plan(
     if let Some(error) = lost {
         return Err(error);
     }
+    keep_intact_copies(&chunks, &marks, problems);
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     let repack = choose(used, repository.config().pack_len);
     let groups = group_uses(index, &marks, &repack);
     Ok(GcPlan { drop: drop.into_iter().map(|pack| pack.row).collect(), repack, groups })
+}
+
+/// Of a chunk that lies in several packs one copy stays, and only one that was read and is intact: the others go. All stay if none
+/// is, for whoever can mend them.
+fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_>) {
+    let index = chunks.index();
+    let mut several: Vec<(usize, u32, u64)> = Vec::new();
+    for (segment, tables) in index.tables().enumerate() {
+        for (place, record) in tables.records().enumerate() {
+            let is_needed = marks.is_set((segment, place as u64));
+            if is_needed && index.copies(&record.id).nth(1).is_some() {
+                several.push((segment, record.group, place as u64));
+            }
+        }
+    }
+    // Group after group, so that each is read once.
+    several.sort_unstable();
+    let tables: Vec<Tables<'_>> = index.tables().collect();
+    for (segment, _, place) in several {
+        let record = tables.get(segment).and_then(|tables| tables.record(place));
+        let Some(Record { id, .. }) = record else { continue };
+        marks.clear((segment, place));
+        let mut damaged = Vec::new();
+        let intact = index.copies(&id).find(|copy| match chunks.verify(copy, &id) {
+            Ok(()) => true,
+            Err(error) => {
+                damaged.push((copy.pack.id, error));
+                false
+            }
+        });
+        match intact {
+            Some(intact) => {
+                marks.set(intact.record);
+                damaged.iter().for_each(|(pack, error)| chunks.groups().bypassed(*pack, error));
+            }
+            None => {
+                index.copies(&id).for_each(|copy| _ = marks.set(copy.record));
+                damaged.iter().for_each(|(_, error)| problems.report(Problem::of(error)));
+            }
+        }
+    }
 }
 
 /// The packs worth copying what is needed out of: the most wasteful until little waste is left, and small ones when there

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::iter::Peekable;
 
-use garret_format::index::{Counts, GroupRow, PackRow, Record, Tables, first_eight};
+use garret_format::index::{COPIES_MAX, Counts, GroupRow, PackRow, Record, Tables, first_eight};
 use garret_format::object::Kind;
 use garret_format::wire::{DecodeErrorKind, Reader};
 use garret_format::{ChunkId, DecodeError, RepositoryId, SegmentId};
@@ -100,14 +100,13 @@ impl Segment {
         tables
     }
 
-    /// The record of a chunk and its place in the sorted order.
-    pub(crate) fn find(&self, id: &ChunkId) -> Option<(u64, Record)> {
+    /// The records of a chunk and their places in the sorted order.
+    pub(crate) fn copies(&self, id: &ChunkId) -> impl Iterator<Item = (u64, Record)> {
         let key = first_eight(id.as_bytes());
         let partition = partition(key, self.filters.len().ilog2());
-        match self.filters.get(partition)? {
-            Some(filter) if filter.contains(&key) => self.tables().find(id),
-            _ => None,
-        }
+        let filter = self.filters.get(partition).and_then(Option::as_ref);
+        let tables = filter.filter(|filter| filter.contains(&key)).map(|_| self.tables());
+        tables.into_iter().flat_map(move |tables| tables.copies(id))
     }
 }
 
@@ -142,7 +141,7 @@ fn read_filter(reader: &mut Reader<'_>) -> Result<Option<BinaryFuse8>, DecodeErr
     }
 }
 
-/// Writes the segment that holds everything in `inputs`, each chunk once.
+/// Writes the segment that holds everything in `inputs`, but of each chunk [`COPIES_MAX`] records at most.
 pub(crate) fn write(
     out: &mut (impl Write + Seek),
     repository: RepositoryId,
@@ -197,9 +196,12 @@ struct MergeInput<'a> {
     first_group: u32,
 }
 
-/// The records of several tables in the order of their ids, group rows renumbered, each id once.
+/// The records of several tables in the order of their ids, and of those of one id in that of the inputs; group rows
+/// renumbered.
 struct Merge<'a> {
     inputs: Vec<MergeInput<'a>>,
+    /// The last id, and how many records of it were given.
+    last: Option<(ChunkId, usize)>,
 }
 
 impl<'a> Merge<'a> {
@@ -211,19 +213,28 @@ impl<'a> Merge<'a> {
             first_group += tables.counts().groups;
             input
         });
-        Merge { inputs: inputs.collect() }
+        Merge { inputs: inputs.collect(), last: None }
     }
 
     fn next(&mut self) -> Option<Record> {
-        let heads = self.inputs.iter_mut().filter_map(|input| input.records.peek());
-        let least = heads.map(|record| record.id).min()?;
-        let mut found = None;
-        for MergeInput { records, first_group } in &mut self.inputs {
-            if let Some(record) = records.next_if(|record| record.id == least) {
-                found.get_or_insert(Record { group: *first_group + record.group, ..record });
+        loop {
+            let heads = self
+                .inputs
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(number, input)| Some((input.records.peek()?.id, number)));
+            let (_, number) = heads.min()?;
+            let MergeInput { records, first_group } = self.inputs.get_mut(number)?;
+            let record = records.next()?;
+            let count = match self.last {
+                Some((id, count)) if id == record.id => count + 1,
+                _ => 1,
+            };
+            self.last = Some((record.id, count));
+            if count <= COPIES_MAX {
+                return Some(Record { group: *first_group + record.group, ..record });
             }
         }
-        found
     }
 }
 

@@ -1,7 +1,8 @@
 //! The local index against a map: sessions of random packs, merged as they come, in files and in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use garret_format::index::COPIES_MAX;
 use garret_format::pack::{Footer, FooterGroup};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
@@ -83,6 +84,14 @@ fn agree(index: &Index, model: &Model, random: &mut Random, hostile: bool, when:
         let place = (found.pack.id, found.group.offset, found.offset, found.len);
         assert!(places.contains(&place), "{when}: {id} is at {places:?}, not {place:?}");
         assert!(index.contains(id));
+        let copies: HashSet<_> = index
+            .copies(id)
+            .map(|copy| (copy.pack.id, copy.group.offset, copy.offset, copy.len))
+            .collect();
+        assert!(copies.iter().all(|copy| places.contains(copy)), "{when}: {id}");
+        let groups: HashSet<_> = places.iter().map(|(pack, group, ..)| (pack, group)).collect();
+        let least = groups.len().min(COPIES_MAX);
+        assert!(copies.len() >= least, "{when}: {} of {groups:?}", copies.len());
         let (segment, record) = found.record;
         let tables = index.tables().nth(segment).unwrap();
         assert_eq!(tables.record(record).unwrap().id, *id, "{when}");

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
+use garret_format::index::{
+    COPIES_MAX, GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment,
+};
 use garret_format::pack::Footer;
 
 use crate::objects::pack::listed;
@@ -41,10 +43,19 @@ impl Rows {
             .extend(other.records.iter().map(|row| Record { group: row.group + groups, ..*row }));
     }
 
-    /// Sorts the records; of a chunk that is there twice, the first stays.
+    /// Sorts the records; of more than [`COPIES_MAX`] of a chunk the first stay, and of those in one group one.
     pub(crate) fn sorted(mut self) -> Self {
-        self.records.sort_by_key(|record| record.id);
-        self.records.dedup_by_key(|record| record.id);
+        self.records.sort_by_key(|record| (record.id, record.group));
+        self.records.dedup_by_key(|record| (record.id, record.group));
+        let mut last = None;
+        self.records.retain(|record| {
+            let count = match last {
+                Some((id, count)) if id == record.id => count + 1,
+                _ => 1,
+            };
+            last = Some((record.id, count));
+            count <= COPIES_MAX
+        });
         self
     }
 
