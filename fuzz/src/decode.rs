@@ -72,7 +72,7 @@ pub fn pack(bytes: &[u8]) {
 
 /// Tables, as a client's file has them (unchecked rows) and as a segment (checked); and envelopes.
 pub fn index(bytes: &[u8]) {
-    for kind in [Kind::Index, Kind::Archive] {
+    for kind in [Kind::Index, Kind::Archive, Kind::Damage] {
         if let Ok(envelope) = Envelope::decode(bytes, kind) {
             assert_eq!(envelope.encode(kind), bytes);
         }

@@ -114,6 +114,8 @@ fn packs_without_footer_are_walked_and_every_intact_group_is_found() {
     let lost: Vec<bool> = contents.keys().map(|name| lab.restore_bytes(name).is_err()).collect();
     assert_eq!(lost.iter().filter(|lost| **lost).count(), 1, "{lost:?}");
     let name = contents.keys().nth(lost.iter().position(|lost| *lost).unwrap()).unwrap();
+    let mut lab = lab;
+    lab.skip_sample = true;
     let again = lab.backup_bytes("again", &contents[name]).unwrap();
     let (found, all) = (again.written.chunk_bytes, contents[name].len() as u64);
     assert!(found < all, "the groups behind the damaged one were not found: {found} of {all}");

@@ -34,29 +34,34 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
 
 /// The repository at `path`, to be read.
 pub fn reader(path: &Path, ui: &Ui) -> Result<Repository, Failure> {
-    open(path, Use::Reads, ui, |unlocked| unlocked.reader(ui))
+    open(path, Use::Reads, ui, |unlocked, _| unlocked.reader(ui))
 }
 
 /// The same, to add archives.
 pub fn writer(path: &Path, ui: &Ui) -> Result<Writer, Failure> {
-    open(path, Use::Writes, ui, |unlocked| unlocked.writer(ui))
+    open(path, Use::Writes, ui, |unlocked, _| unlocked.writer(ui))
 }
 
-/// The same, to be checked.
-pub fn checker(path: &Path, ui: &Ui) -> Result<Checker, Failure> {
-    open(path, Use::Reads, ui, |unlocked| unlocked.checker(ui))
+/// The same, to be checked; and whether nothing speaks against it, so that what is found may be noted there.
+pub fn checker(path: &Path, ui: &Ui) -> Result<(Checker, bool), Failure> {
+    let mut is_trusted = false;
+    let checker = open(path, Use::Reads, ui, |unlocked, trusted| {
+        is_trusted = trusted;
+        unlocked.checker(ui)
+    })?;
+    Ok((checker, is_trusted))
 }
 
 /// The same, to delete.
 pub fn exclusive(path: &Path, ui: &Ui) -> Result<Exclusive, Failure> {
-    open(path, Use::Writes, ui, |unlocked| unlocked.exclusive(ui))
+    open(path, Use::Writes, ui, |unlocked, _| unlocked.exclusive(ui))
 }
 
 fn open<S>(
     path: &Path,
     usage: Use,
     ui: &Ui,
-    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+    open: impl FnOnce(Unlocked, bool) -> garret_core::Result<S>,
 ) -> Result<S, Failure> {
     let locked = find(path)?;
     let admitted = state::admit(&locked, path, usage, Expected::by_environment(), ui)?;
@@ -64,20 +69,21 @@ fn open<S>(
     enter(locked, keys, admitted, path, ui, open)
 }
 
-/// A repository that was found and admitted, with the keys that were found for it; `open` decides what may be done with it.
+/// A repository that was found and admitted, with the keys that were found for it; `open` decides what may be done with it,
+/// and is told whether nothing speaks against it.
 pub fn enter<S>(
     locked: Locked,
     keys: Keys,
     admitted: Admitted,
     path: &Path,
     ui: &Ui,
-    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+    open: impl FnOnce(Unlocked, bool) -> garret_core::Result<S>,
 ) -> Result<S, Failure> {
     let locked = locked.with_patience(ui.patience());
     let identity = locked.identity(&keys);
     let admitted = state::confirm(admitted, &keys, ui)?;
     let unlocked = locked.with(keys.clone()).cache(cache::directory().as_deref()).keep(KEPT_LEN);
-    let session = open(unlocked)?;
+    let session = open(unlocked, admitted.is_trusted)?;
     if admitted.is_trusted {
         state::remember(&identity, &keys, path, admitted.usage, ui);
     }

@@ -5,6 +5,8 @@
 //! walk     workers        in turn            admit new chunks, write recipes
 //! ```
 //!
+//! Before that a sample of what is stored is read (`sample`): nothing is built on what is found damaged.
+//!
 //! A step goes down this chain for every window of every stream. One job takes it from reading to hashing, while it is in the
 //! cache of one core; only the cut waits for that of the step before. The set of chunks depends on the content, the
 //! repository's sizes and keys, never on the number of threads.
@@ -20,6 +22,7 @@ mod pipe;
 mod plan;
 mod previous;
 mod reading;
+mod sample;
 mod stat;
 mod stations;
 mod step;
@@ -31,7 +34,7 @@ use garret_format::recipe::{CutterKind, Node, Recipe};
 
 use crate::buffers::BufferPool;
 use crate::error::{Error, Result};
-use crate::objects::archive::{NamedArchive, check_new_name, publish};
+use crate::objects::archive::{NamedArchive, check_new_name, now, publish};
 use crate::objects::index::Index;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
@@ -44,7 +47,6 @@ use elsewhere::Elsewhere;
 use options::{BackupOptions, Input};
 use plan::Plan;
 use previous::Previous;
-use stat::now;
 use stations::{Tools, into_chunks};
 use walk::absolute_path;
 
@@ -106,6 +108,10 @@ fn run(
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
+    check_new_name(repository.store(), name)?;
+    if !options.skip_sample {
+        repository.growing(|index| sample::take(repository, index, options.threads, progress))?;
+    }
     let made =
         repository.growing(|index| backup(repository, index, name, inputs, options, progress));
     let (report, needed) = made?;
@@ -121,7 +127,6 @@ fn backup(
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<(BackupReport, Vec<Elsewhere>)> {
-    check_new_name(repository.store(), name)?;
     let mut archive = head(name, &inputs, options)?;
     let previous = Previous::find(repository, options, &archive.sources, &inputs, progress)?;
     let cutters = Cutters::new(repository.config(), repository.keys())?;

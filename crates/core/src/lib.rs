@@ -57,7 +57,7 @@
 //! ```text
 //! store       where objects are: the contract, a directory, memory
 //! keys        from a passphrase to keys; boxes, ids of chunks
-//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive
+//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights

@@ -5,9 +5,11 @@
 //!          cut        nodes    |  chunks       |
 //! ```
 //!
-//! Streams and recipes name chunks; where those are stored and read is said by the traits in `recipe`.
+//! Damage records stand beside that. Streams and recipes name chunks; where those are stored and read is said by the traits
+//! in `recipe`.
 
 pub(crate) mod archive;
+pub(crate) mod damage;
 pub(crate) mod group;
 pub(crate) mod index;
 pub(crate) mod items;

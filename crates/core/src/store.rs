@@ -43,6 +43,8 @@ pub enum Key {
     Index(SegmentId),
     /// An archive, by its name.
     Archive(String),
+    /// The record that a pack is damaged.
+    Damage(PackId),
 }
 
 impl fmt::Display for Key {
@@ -56,6 +58,7 @@ impl fmt::Display for Key {
             }
             Key::Index(id) => write!(f, "index/{id}"),
             Key::Archive(name) => write!(f, "backups/{name}"),
+            Key::Damage(id) => write!(f, "damaged/{id}"),
         }
     }
 }
@@ -71,6 +74,8 @@ pub enum Area {
     Index,
     /// Archives.
     Archives,
+    /// Records of damaged packs.
+    Damage,
 }
 
 /// Who else may hold the lock.

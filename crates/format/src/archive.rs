@@ -45,11 +45,11 @@ pub struct Time {
 }
 
 impl Time {
-    fn write(&self, writer: &mut Writer) {
+    pub(crate) fn write(&self, writer: &mut Writer) {
         writer.i64(self.secs).u32(self.nanos);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let start = reader.clone();
         match (reader.i64()?, reader.u32()?) {
             (secs, nanos) if nanos < 1_000_000_000 => Ok(Time { secs, nanos }),

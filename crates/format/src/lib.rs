@@ -8,6 +8,7 @@
 //! config   what never changes           slot     the master key, wrapped
 //! pack     groups of chunks, footer     index    chunk -> pack, group, place
 //! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
+//! damage   a pack that is damaged
 //! ```
 
 #![warn(clippy::indexing_slicing)]
@@ -15,6 +16,7 @@
 
 pub mod archive;
 pub mod config;
+pub mod damage;
 pub mod id;
 pub mod index;
 pub mod object;

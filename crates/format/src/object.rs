@@ -31,6 +31,8 @@ pub enum Kind {
     Index = b'I',
     /// Archive.
     Archive = b'A',
+    /// Damage record.
+    Damage = b'D',
     /// The client's own copy of the index; never stored in a repository.
     LocalIndex = b'L',
 }
@@ -44,6 +46,7 @@ impl Kind {
             Kind::Pack => "pack",
             Kind::Index => "index segment",
             Kind::Archive => "archive",
+            Kind::Damage => "damage record",
             Kind::LocalIndex => "local index",
         }
     }
@@ -84,7 +87,7 @@ impl Kind {
     }
 }
 
-/// A file that is one sealed box: index segment, archive.
+/// A file that is one sealed box: index segment, archive, damage record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The nonce of the box.
@@ -118,8 +121,15 @@ impl Envelope {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 6] =
-        [Kind::Config, Kind::Slot, Kind::Pack, Kind::Index, Kind::Archive, Kind::LocalIndex];
+    const KINDS: [Kind; 7] = [
+        Kind::Config,
+        Kind::Slot,
+        Kind::Pack,
+        Kind::Index,
+        Kind::Archive,
+        Kind::Damage,
+        Kind::LocalIndex,
+    ];
 
     #[test]
     fn one_or_two_damaged_bytes_make_nothing_foreign() {

@@ -70,10 +70,11 @@ pub(crate) enum Command {
     /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
     /// Space is given back in any case, also that of what interrupted runs left.
     Prune(prune::Args),
-    /// Check a repository; changes nothing
+    /// Check a repository
     ///
     /// Without options: the length and contents of every pack against the index, and every chunk that archives need against
-    /// what the packs hold. --verify-data also reads, decrypts and hashes every byte.
+    /// what the packs hold. --verify-data also reads, decrypts and hashes every byte. Nothing that is there is changed. A
+    /// damaged pack is noted in damaged/, so that the next create stores again what it holds.
     Check(check::Args),
     /// Change the passphrase of a repository or of its key file
     ChangePassphrase(change_passphrase::Args),

@@ -75,6 +75,8 @@ pub struct Lab {
     pub compression: Compression,
     /// Which cutter.
     pub cutter: CutterChoice,
+    /// Whether backups go by what the index says, without a sample of what is stored.
+    pub skip_sample: bool,
 }
 
 /// Everything; every byte if `verify_data`.
@@ -82,6 +84,7 @@ pub fn check_options(verify_data: bool, threads: usize) -> CheckOptions {
     let mut options = CheckOptions::default();
     (options.packs, options.archives) = (true, true);
     (options.verify_data, options.threads) = (verify_data, threads);
+    options.record_damage = true;
     options
 }
 
@@ -123,6 +126,7 @@ impl Lab {
             threads: 1,
             compression: Compression::default(),
             cutter: CutterChoice::Auto,
+            skip_sample: false,
         }
     }
 
@@ -195,6 +199,7 @@ impl Lab {
             threads: self.threads,
             base: PathBuf::from("/"),
             host: "lab".to_owned(),
+            skip_sample: self.skip_sample,
             ..BackupOptions::default()
         }
     }

@@ -39,6 +39,7 @@ fn keys() -> Vec<Key> {
         Key::Pack(PackId::from_bytes([0xab; 32])),
         Key::Pack(PackId::from_bytes([0; 32])),
         Key::Index(SegmentId::from_bytes([3; 32])),
+        Key::Damage(PackId::from_bytes([0xab; 32])),
         archive("plain"),
         archive("vm/2026-11-23 03:00"),
         archive("vm/deep/er"),
@@ -131,6 +132,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Key::Pack(_) => area == Area::Packs,
         Key::Index(_) => area == Area::Index,
         Key::Archive(_) => area == Area::Archives,
+        Key::Damage(_) => area == Area::Damage,
     };
     let mut expected = keys();
     for key in &expected {
@@ -140,11 +142,12 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Pack(_) => Kind::Pack,
             Key::Index(_) => Kind::Index,
             Key::Archive(_) => Kind::Archive,
+            Key::Damage(_) => Kind::Damage,
         };
         store.put(key, &[&kind.header(), &vec![1; key.to_string().len()]]).unwrap();
     }
     loop {
-        for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives] {
+        for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives, Area::Damage] {
             let mut listed = store.list(area).unwrap();
             listed.sort();
             let wanted = expected.iter().filter(|key| in_area(area, key));

@@ -57,7 +57,7 @@ fn end_without(kind: Kind, archive: End) -> End {
         Kind::Config => End::Refused(NO_CONFIG),
         Kind::Slot => End::Refused(NO_SLOT),
         Kind::Pack => End::Refused(NO_PACK),
-        Kind::Index | Kind::LocalIndex => End::Exact,
+        Kind::Index | Kind::LocalIndex | Kind::Damage => End::Exact,
         Kind::Archive => archive,
     }
 }
@@ -88,6 +88,8 @@ fn boxes_of_another_kind(world: &World) -> Vec<Case> {
     let pack = &world.now[&key];
     let boxes = world.forge.boxes(pack).unwrap();
     let segment = segments(&world.now).remove(0);
+    let Key::Pack(id) = key else { unreachable!("packs gives packs") };
+    let damage = Key::Damage(id);
     let envelope = |key: &Key, kind| Envelope::decode(&world.now[key], kind).unwrap();
     let mut offered: Vec<(String, [u8; NONCE_LEN], Vec<u8>)> = vec![(
         "I".to_owned(),
@@ -104,6 +106,7 @@ fn boxes_of_another_kind(world: &World) -> Vec<Case> {
         for (kind, key, end) in [
             (Kind::Archive, archive("one"), End::Refused(BROKEN)),
             (Kind::Index, segment.clone(), End::Exact),
+            (Kind::Damage, damage.clone(), End::Exact),
         ] {
             if name != char::from(kind as u8).to_string() {
                 let bytes = Envelope { nonce, sealed: sealed.clone() }.encode(kind);

@@ -73,6 +73,8 @@ pub struct BackupOptions {
     pub one_file_system: bool,
     /// Read what comes out of a named pipe that was named, instead of storing that there is one.
     pub read_special: bool,
+    /// Do not read a sample of what is stored before anything is built on it.
+    pub skip_sample: bool,
     /// End the backup if a stream has no byte, instead of storing an empty file.
     pub refuse_empty: bool,
 }

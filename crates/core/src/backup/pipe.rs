@@ -7,8 +7,9 @@ use garret_format::archive::{Identity, Item, ItemKind};
 use garret_format::recipe::STREAM_LEN_MAX;
 use garret_image::{Extent, Source, SourceError};
 
-use super::stat::{nothing, now};
+use super::stat::nothing;
 use crate::limits::WINDOW_LEN;
+use crate::objects::archive::now;
 
 /// What errors call a stream that comes out of a pipe.
 pub(super) const PIPE: &str = "standard input";

@@ -1,6 +1,4 @@
-//! From what the system says of a file to what an item says, and now.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! From what the system says of a file to what an item says.
 
 use garret_format::archive::{Content, Identity, Side, Time};
 use garret_format::recipe::{CutterKind, Node, Recipe};
@@ -19,9 +17,4 @@ pub(super) fn nothing() -> Content {
     let none = || Side::Inline(Vec::new());
     let recipe = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
     Content { recipe, layout: none(), allocation: none(), unreadable: Vec::new() }
-}
-
-pub(super) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
 }

@@ -21,6 +21,7 @@ pub(crate) enum Content {
     PackFooter = b'f',
     Index = b'I',
     Archive = b'A',
+    Damage = b'D',
 }
 
 /// Seals and opens boxes of one repository with the key of one purpose.

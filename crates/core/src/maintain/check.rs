@@ -1,4 +1,5 @@
-//! Check: reads the repository and says what is wrong with it. Changes nothing.
+//! Check: reads the repository and says what is wrong with it. Changes nothing that is there; a pack that two readings found
+//! damaged is recorded as such, so that the next backup stores again what it holds.
 //!
 //! ```text
 //! packs     segments of the index, packs -> footers, with `verify_data` every byte -> which records are right
@@ -38,6 +39,8 @@ pub struct CheckOptions {
     pub archives: bool,
     /// Whether every byte of every pack is read.
     pub verify_data: bool,
+    /// Whether packs that two readings found damaged are recorded as such in the repository.
+    pub record_damage: bool,
     /// Threads; 0 is 1.
     pub threads: usize,
 }
@@ -74,9 +77,14 @@ impl Checker {
             false => chunks.groups().in_flight(),
         };
         with_threads(options.threads, in_flight, |threads| {
-            let verifies = options.verify_data;
-            let packs =
-                Packs { repository: self, chunks: &chunks, verifies, threads, sound: &sound };
+            let packs = Packs {
+                repository: self,
+                chunks: &chunks,
+                verifies: options.verify_data,
+                records: options.record_damage,
+                threads,
+                sound: &sound,
+            };
             packs.check(&mut findings)
         })?;
         let (report, threads) = (findings.report, options.threads);

@@ -22,6 +22,7 @@ use garret_format::PackId;
 use garret_format::index::PackRow;
 
 use crate::error::Result;
+use crate::objects::damage::forget_gone;
 use crate::objects::group::Compression;
 use crate::progress::{Phase, Progress};
 use crate::repository::{Exclusive, Repository};
@@ -93,6 +94,7 @@ impl Exclusive {
             report = collected?;
             reopened?;
         }
+        forget_gone(self.store())?;
         self.tell(progress);
         Ok(report)
     }

@@ -3,7 +3,9 @@
 //! In: a store and what seals its metadata. Out: [`NamedArchive`]s. Promises: a name is never reused, and an archive is
 //! visible only when everything that it refers to is durable.
 
-use garret_format::archive::{Archive, name_fault, new_name_fault};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use garret_format::archive::{Archive, Time, name_fault, new_name_fault};
 use garret_format::object::{Envelope, Kind};
 
 use crate::error::{Error, Result};
@@ -27,6 +29,12 @@ impl NamedArchive {
     pub(crate) fn object(&self) -> String {
         Key::Archive(self.name.clone()).to_string()
     }
+}
+
+/// The time that goes into what is stored now.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
 }
 
 /// The names of all archives, sorted.

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::{Content, Nonce, Sealer};
 use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, total_len};
+use crate::objects::damage;
 use crate::objects::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
@@ -57,6 +58,8 @@ pub(crate) struct Index {
     segments: Vec<Arc<Segment>>,
     cache: Arc<Cache>,
     repository: RepositoryId,
+    /// Packs that are recorded as damaged: what they hold is read if it is intact, and counts as absent for whoever stores.
+    damaged: Arc<HashSet<PackId>>,
 }
 
 impl Index {
@@ -68,7 +71,8 @@ impl Index {
     ) -> Result<Self> {
         let segments = cache.load(source.repository).into_iter().map(Arc::new).collect();
         let cache = Arc::new(cache);
-        let mut index = Index { segments, cache, repository: source.repository };
+        let damaged = Arc::default();
+        let mut index = Index { segments, cache, repository: source.repository, damaged };
         index.update(source, progress)?;
         Ok(index)
     }
@@ -80,6 +84,7 @@ impl Index {
         progress: &dyn Progress,
     ) -> Result<()> {
         let store = source.packs.store;
+        self.damaged = Arc::new(damage::load(store, source.metadata, progress)?);
         let stored = Listing::read(store)?;
         let mut listed: HashSet<SegmentId> = HashSet::new();
         for (key, _) in store.list(Area::Index)? {
@@ -112,7 +117,8 @@ impl Index {
 
     /// An index that knows nothing, in memory.
     pub(crate) fn empty(repository: RepositoryId) -> Self {
-        Index { segments: Vec::new(), cache: Arc::new(Cache::in_memory()), repository }
+        let cache = Arc::new(Cache::in_memory());
+        Index { segments: Vec::new(), cache, repository, damaged: Arc::default() }
     }
 
     /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
@@ -234,8 +240,14 @@ impl Index {
         self.copies(id).next()
     }
 
-    /// Everywhere where a chunk is.
+    /// Everywhere where a chunk is, what is in damaged packs last.
     pub(crate) fn copies(&self, id: &ChunkId) -> impl Iterator<Item = Location> {
+        let all = self.places(id).filter(|place| !self.is_damaged(&place.pack.id));
+        let doubtful = (!self.damaged.is_empty()).then(|| self.places(id)).into_iter().flatten();
+        all.chain(doubtful.filter(|place| self.is_damaged(&place.pack.id)))
+    }
+
+    fn places(&self, id: &ChunkId) -> impl Iterator<Item = Location> {
         self.segments.iter().enumerate().flat_map(move |(number, segment)| {
             segment.copies(id).filter_map(move |(place, record)| {
                 let tables = segment.tables();
@@ -247,8 +259,23 @@ impl Index {
         })
     }
 
+    /// Whether a pack that is not known to be damaged holds a chunk: whether it need not be stored.
     pub(crate) fn contains(&self, id: &ChunkId) -> bool {
-        self.segments.iter().any(|segment| segment.copies(id).next().is_some())
+        match self.damaged.is_empty() {
+            true => self.segments.iter().any(|segment| segment.copies(id).next().is_some()),
+            false => self.places(id).any(|place| !self.is_damaged(&place.pack.id)),
+        }
+    }
+
+    /// Whether a pack is known to be damaged.
+    pub(crate) fn is_damaged(&self, pack: &PackId) -> bool {
+        // Most repositories have none.
+        !self.damaged.is_empty() && self.damaged.contains(pack)
+    }
+
+    /// From now on a pack is known to be damaged; whether it was not before.
+    pub(crate) fn set_damaged(&mut self, pack: PackId) -> bool {
+        Arc::make_mut(&mut self.damaged).insert(pack)
     }
 
     /// Notes that every chunk of this archive was found in this index: the next backup of `job` need not look for the
@@ -276,10 +303,11 @@ impl Index {
         noted.is_some_and(|noted| noted.packs.iter().all(|pack| packs.contains(pack)))
     }
 
-    /// Hashes of the rows of the packs that the index covers: all were in the listing when it was opened, each in its length,
-    /// or were written since.
+    /// Hashes of the rows of the packs that the index covers and that are not known to be damaged: all were in the listing
+    /// when it was opened, each in its length, or were written since.
     fn packs(&self) -> impl Iterator<Item = [u8; 32]> {
         let packs = self.segments.iter().flat_map(|segment| segment::packs(segment));
+        let packs = packs.filter(|pack| !self.is_damaged(&pack.id));
         packs.map(|pack| *blake3::hash(&pack.encode()).as_bytes())
     }
 

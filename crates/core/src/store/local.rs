@@ -1,7 +1,7 @@
 //! A repository in a directory of a local file system.
 //!
 //! ```text
-//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  tmp/
+//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  damaged/PACK  tmp/
 //! ```
 //!
 //! A put writes `tmp/RANDOM`, syncs its data and renames it to its place; `sync` then syncs the directories that were
@@ -25,7 +25,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use garret_format::object::Kind;
-use garret_format::{SegmentId, SlotId};
+use garret_format::{PackId, SegmentId, SlotId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
@@ -268,6 +268,9 @@ impl Store for LocalStore {
                 SegmentId::from_hex(name).map(Key::Index)
             }),
             Area::Archives => self.list_archives(&mut keys),
+            Area::Damage => self.list_ids(Path::new("damaged"), &mut keys, |name| {
+                PackId::from_hex(name).map(Key::Damage)
+            }),
         };
         listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
         match area {
@@ -275,6 +278,7 @@ impl Store for LocalStore {
             Area::Packs => {}
             Area::Index => self.pass_over_foreign(Kind::Index, &mut keys),
             Area::Archives => self.pass_over_foreign(Kind::Archive, &mut keys),
+            Area::Damage => self.pass_over_foreign(Kind::Damage, &mut keys),
         }
         // A directory that changes while it is listed may give a name twice, and so may a bad file system.
         keys.sort_unstable();

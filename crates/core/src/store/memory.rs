@@ -93,6 +93,7 @@ impl Store for MemoryStore {
                     | (Area::Packs, Key::Pack(_))
                     | (Area::Index, Key::Index(_))
                     | (Area::Archives, Key::Archive(_))
+                    | (Area::Damage, Key::Damage(_))
             )
         };
         let objects = self.map();

@@ -5,6 +5,7 @@
 
 use garret_format::archive::{Archive, Content, Device, Identity, Item, ItemKind, Side, Time};
 use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
+use garret_format::damage::DamageRecord;
 use garret_format::index::{
     Counts, GroupRow, PackRow, Record, Tables, encode_segment, first_eight,
 };
@@ -176,6 +177,11 @@ pub(super) fn segment() -> Envelope {
     let tag = plain_tag(&nonce(0), b'I', &[], &sealed);
     sealed.extend(tag);
     Envelope { nonce: nonce(0), sealed }
+}
+
+pub(super) fn damage() -> DamageRecord {
+    let found = Time { secs: 1_795_456_800, nanos: 0 };
+    DamageRecord { pack: pack_row().id, found, what: "the seal is broken".to_owned() }
 }
 
 pub(super) fn segment_id() -> SegmentId {

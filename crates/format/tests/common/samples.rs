@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 use garret_format::archive::{Archive, Item};
 use garret_format::config::Config;
+use garret_format::damage::DamageRecord;
 use garret_format::index::Tables;
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{Footer, Frame, decode_body, decode_trailer, encode_trailer};
@@ -20,9 +21,9 @@ use garret_format::recipe::Node;
 use garret_format::slot::Slot;
 
 use objects::{
-    archive, body, check_local_index, check_pack, config, derived_keys, device, footer, frame,
-    group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row, records, segment,
-    slot, tables,
+    archive, body, check_local_index, check_pack, config, damage, derived_keys, device, footer,
+    frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row, records,
+    segment, slot, tables,
 };
 
 /// One example of docs/format.md.
@@ -354,6 +355,16 @@ fn trees() -> Vec<Sample> {
                 (42, "root of the item stream: one chunk, the item above"),
             ],
             check: |bytes| assert_eq!(Archive::decode(bytes), Ok(archive())),
+        },
+        Sample {
+            name: "damage",
+            bytes: damage().encode(),
+            fields: vec![
+                (32, "the pack above"),
+                (12, "found: seconds, nanoseconds"),
+                (22, "\"the seal is broken\""),
+            ],
+            check: |bytes| assert_eq!(DamageRecord::decode(bytes), Ok(damage())),
         },
     ]
 }

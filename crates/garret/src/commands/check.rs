@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Read, decrypt and verify every byte
     #[arg(long)]
     verify_data: bool,
-    /// Refused: nothing is changed by looking at it
+    /// Refused: create and prune mend what check finds
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -43,11 +43,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if args.repair {
         return Err(Failure::Fatal(REPAIR.to_owned()));
     }
-    let repository = session::checker(&path, ui)?;
+    let (repository, is_trusted) = session::checker(&path, ui)?;
     let mut options = CheckOptions::default();
     options.packs = !args.archives_only;
     options.archives = !args.repository_only;
     options.verify_data = args.verify_data;
+    options.record_damage = is_trusted;
     options.threads = args.threads.count();
     if options.packs {
         ui.print("Starting repository check...\n")?;
@@ -128,13 +129,13 @@ fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
     } else if !options.archives || !options.verify_data && report.damaged_packs > 0 {
         "run garret check --verify-data to see which files are concerned"
     } else if is_lost && report.damaged_packs > 0 {
-        "to mend them, move the damaged packs out of packs/ and run garret create of the same files: it stores \
-         again what these still have; archives that stay damaged can be deleted"
+        "to mend them, run garret create of the same files: it stores again what these still have; garret prune then \
+         drops the damaged packs, and archives that stay damaged can be deleted"
     } else if is_lost {
         "to mend them, run garret create of the same files: it stores again what these still have; archives that \
          stay damaged can be deleted"
     } else if report.damaged_packs > 0 {
-        "run garret prune, which drops packs that no archive needs"
+        "run garret prune, which drops the damaged packs"
     } else {
         "remove what is in index/ while no program is running: it is made again from the packs"
     }
@@ -145,6 +146,6 @@ fn plural(count: u64, word: &str) -> String {
 }
 
 /// Why there is no repair, and what there is instead.
-const REPAIR: &str = "check --repair is not supported, and nothing was changed: see what check --verify-data \
-                      names, create archives of the same files to store again what is missing, and delete \
-                      archives that stay damaged";
+const REPAIR: &str = "check --repair is not supported, and nothing was changed: run check --verify-data, create archives of \
+                      the same files, which stores again what is damaged, then prune, which drops the damaged packs, and \
+                      delete archives that stay damaged";

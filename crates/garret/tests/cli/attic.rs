@@ -74,7 +74,7 @@ fn a_repair_is_refused_before_anything_is_asked_or_touched() {
     let before = super::files_below(&dir.path("repo"));
     for variable in [&[][..], &[("ATTIC_CHECK_I_KNOW_WHAT_I_AM_DOING", "1")]] {
         let ran = dir.run_with(variable, b"", &["check", "--repair", "repo"]);
-        ran.refused(1, "check --repair is not supported, and nothing was changed: see what check");
+        ran.refused(1, "check --repair is not supported, and nothing was changed: run check ");
     }
     assert_eq!(super::files_below(&dir.path("repo")), before);
 }

@@ -60,8 +60,8 @@ fn a_flipped_byte_of_data_costs_the_files_that_need_it_and_no_other() {
         lines[lines.len() - 2..],
         [
             "garret: 1 of 2 packs damaged; 2 of 2 archives cannot be restored whole: one (1 file), two (1 file); \
-             to mend them, move the damaged packs out of packs/ and run garret create of the same files: it stores \
-             again what these still have; archives that stay damaged can be deleted",
+             to mend them, run garret create of the same files: it stores again what these still have; garret prune \
+             then drops the damaged packs, and archives that stay damaged can be deleted",
             super::CLOSING
         ]
     );
@@ -197,7 +197,7 @@ fn what_check_says_to_do_mends_what_can_be_mended() {
     flip(&pack, 500_000);
     let line = closing(&dir, &["--verify-data"]);
     let lost = "garret: 1 of 3 packs damaged; 2 of 3 archives cannot be restored whole: \
-                one (1 file), two (1 file); the other 1 can; to mend them, move the damaged packs out of packs/ and run";
+                one (1 file), two (1 file); the other 1 can; to mend them, run garret create of the same files";
     assert!(line.starts_with(lost), "{line}");
     dir.run(&["extract", "-n", "repo::three"]).silent();
     let line = closing(&dir, &["--verify-data", "--repository-only"]);
@@ -205,9 +205,26 @@ fn what_check_says_to_do_mends_what_can_be_mended() {
         line.ends_with("run garret check --verify-data to see which files are concerned"),
         "{line}"
     );
-    fs::rename(&pack, dir.path("damaged")).unwrap();
+    dir.run(&["create", "repo::four", "one.img"]).silent();
+    for archive in ["repo::one", "repo::two"] {
+        dir.run(&["extract", "-n", archive]).succeeds();
+    }
+    let line = closing(&dir, &["--verify-data"]);
+    let mended =
+        "every archive can be restored whole; run garret prune, which drops the damaged packs";
+    assert!(line.ends_with(mended), "{line}");
+    dir.run(&["delete", "repo::four"]).succeeds();
+    assert!(!pack.exists());
+    dir.run(&["check", "--verify-data", "repo"]).succeeds();
+    dir.run(&["extract", "-n", "repo::two"]).silent();
+}
+
+#[test]
+fn a_lost_pack_is_made_up_for_and_its_place_in_the_index_is_too() {
+    let dir = two_archives();
+    fs::remove_file(pack_of_one(&dir)).unwrap();
     let line = closing(&dir, &[]);
-    assert!(line.starts_with("garret: 1 of 3 packs missing; 2 of 3 archives cannot be"), "{line}");
+    assert!(line.starts_with("garret: 1 of 2 packs missing; 2 of 2 archives cannot be"), "{line}");
     assert!(line.contains("; to mend them, run garret create of the same files"), "{line}");
     dir.run(&["create", "repo::four", "one.img"]).silent();
     for archive in ["repo::one", "repo::two"] {

@@ -71,7 +71,7 @@ impl Context<'_> {
         let expected = password::expected(password);
         let admitted = state::admit(&locked, path, usage, expected, self.ui)?;
         let keys = password::unlock(&locked, path, password, self.ui)?;
-        session::enter(locked, keys, admitted, path, self.ui, open)
+        session::enter(locked, keys, admitted, path, self.ui, |unlocked, _| open(unlocked))
     }
 }
 

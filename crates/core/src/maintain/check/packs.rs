@@ -12,6 +12,7 @@ use garret_format::{ChunkId, PackId, SegmentId};
 use super::report::Findings;
 use crate::error::{Error, Result, message};
 use crate::limits::total_len;
+use crate::objects::damage::{is_damage, record};
 use crate::objects::index::{Location, Rows, read_segment};
 use crate::objects::pack::listed;
 use crate::pipeline::Threads;
@@ -28,6 +29,8 @@ pub(super) struct Packs<'a, 'scope> {
     pub(super) chunks: &'scope Chunks,
     /// Whether every byte is read.
     pub(super) verifies: bool,
+    /// Whether damaged packs are recorded.
+    pub(super) records: bool,
     pub(super) threads: Threads<'a, 'scope>,
     /// The records of the index that are right: they are added here.
     pub(super) sound: &'scope Marks,
@@ -94,12 +97,14 @@ struct Found {
     mismatch: Option<String>,
     /// The records of the index that are right about it.
     sound: Vec<(usize, u64)>,
+    /// What a second reading found damaged too.
+    confirmed: Option<usize>,
 }
 
 impl<'scope> Packs<'_, 'scope> {
     /// Every segment of the index with the packs that it lists, then the packs that none lists.
     pub(super) fn check(self, findings: &mut Findings<'_>) -> Result<()> {
-        let Packs { repository, chunks, verifies, threads, sound } = self;
+        let Packs { repository, chunks, verifies, records, threads, sound } = self;
         let store = repository.store();
         let listing = list_packs(store)?;
         if findings.tells_packs {
@@ -119,7 +124,7 @@ impl<'scope> Packs<'_, 'scope> {
         let looked = threads.workers.map(asked, move |(job, asked)| match job {
             Job::Pack(pack) => {
                 let read = asked.unwrap_or_else(|| read(repository, &pack, verifies));
-                let found = look_at(repository, chunks, &pack, read);
+                let found = look_twice(repository, chunks, &pack, read, verifies);
                 Ok(Looked::Pack(pack.id, pack.again, pack.claim.map(|claim| claim.segment), found))
             }
             Job::Missing(id) => Ok(Looked::Missing(id)),
@@ -142,6 +147,12 @@ impl<'scope> Packs<'_, 'scope> {
                     wrong.extend(segment.filter(|_| is_wrong));
                     for record in &found.sound {
                         sound.set(*record);
+                    }
+                    let damage = found.confirmed.and_then(|place| found.errors.get(place));
+                    if let Some(damage) =
+                        damage.filter(|_| records && !chunks.index().is_damaged(&id))
+                    {
+                        record(store, repository.metadata(), id, damage, findings.progress);
                     }
                     findings.pack(id, again, found);
                 }
@@ -217,6 +228,31 @@ fn read(repository: &Repository, job: &PackJob, verifies: bool) -> Read {
     let is_wanted = verifies && !job.again && footer.is_ok();
     let bytes = is_wanted.then(|| repository.store().get(&Key::Pack(job.id), 0..job.len));
     Read { footer, bytes }
+}
+
+/// Looks at a pack, and once more if it is damaged: storage and memory err too, and what is recorded must be so.
+fn look_twice(
+    repository: &Repository,
+    chunks: &Chunks,
+    job: &PackJob,
+    first: Read,
+    verifies: bool,
+) -> Found {
+    let found = look_at(repository, chunks, job, first);
+    if found.errors.is_empty() || job.again {
+        return found;
+    }
+    let mut second = look_at(repository, chunks, job, read(repository, job, verifies));
+    if second.errors.is_empty() {
+        let what =
+            "a second reading found nothing wrong: disk or memory do not give the same twice";
+        let object = Key::Pack(job.id).to_string();
+        second.errors = found.errors;
+        second.errors.push(Error::Corrupt { object, offset: 0, what: what.to_owned() });
+        return second;
+    }
+    second.confirmed = second.errors.iter().position(is_damage);
+    second
 }
 
 fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) -> Found {
@@ -305,7 +341,7 @@ fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)>
 
 /// In what a segment of the index, or the index as it was opened, says something else of a pack than its footer.
 fn mismatch(chunks: &Chunks, job: &PackJob, pack: &PackRow, there: &[Listed]) -> Option<String> {
-    let lacks = |listed: &&Listed| !chunks.index().contains(&listed.id);
+    let lacks = |listed: &&Listed| chunks.index().find(&listed.id).is_none();
     let lacking = there.iter().filter(lacks).count();
     let key = Key::Pack(job.id);
     let Some(Claim { segment, pack: row, records }) = &job.claim else {

@@ -65,6 +65,11 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
     (row, footer)
 }
 
+fn with(segments: Vec<Arc<Segment>>, cache: Cache) -> Index {
+    let (cache, damaged) = (Arc::new(cache), Arc::default());
+    Index { segments, cache, repository: REPOSITORY, damaged }
+}
+
 /// Everywhere a chunk was put: pack, group offset, offset in the group, length.
 type Model = HashMap<ChunkId, Vec<(PackId, u32, u32, u32)>>;
 
@@ -112,8 +117,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             false => Cache::in_memory(),
         };
         let mut random = Random(seed);
-        let mut index =
-            Index { segments: Vec::new(), cache: Arc::new(cache()), repository: REPOSITORY };
+        let mut index = with(Vec::new(), cache());
         let (mut model, mut known) = (Model::new(), Vec::new());
         for session in 0..30 {
             let mut rows = Rows::default();
@@ -133,7 +137,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             if in_files && random.below(5) == 0 {
                 drop(index);
                 let segments = cache().load(REPOSITORY).into_iter().map(Arc::new).collect();
-                index = Index { segments, cache: Arc::new(cache()), repository: REPOSITORY };
+                index = with(segments, cache());
             }
             if session % 6 == 5 {
                 agree(&index, &model, &mut random, hostile, &when);
@@ -204,7 +208,7 @@ fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
     let mut rows = Rows::default();
     rows.push(row, &footer);
     let cache = Cache::in_directory(dir.path(), REPOSITORY, KEY);
-    let mut index = Index { segments: Vec::new(), cache: Arc::new(cache), repository: REPOSITORY };
+    let mut index = with(Vec::new(), cache);
     index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([3; 32]))).unwrap();
     let name = index.segments[0].name.clone().unwrap();
     let directory = dir.path().join(REPOSITORY.to_string());
@@ -238,8 +242,7 @@ fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong
     let index = |packs: &[(PackRow, Footer)]| {
         let mut rows = Rows::default();
         packs.iter().for_each(|(pack, footer)| rows.push(*pack, footer));
-        let mut index =
-            Index { segments: Vec::new(), cache: Arc::new(cache()), repository: REPOSITORY };
+        let mut index = with(Vec::new(), cache());
         index.forget();
         index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([1; 32]))).unwrap();
         index

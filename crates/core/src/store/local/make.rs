@@ -17,7 +17,7 @@ const README: &str = "This is a garret backup repository: see `garret help`. Do 
                       except that files in backups/ may be renamed or removed.\n";
 
 /// The directories of a repository.
-const DIRECTORIES: [&str; 5] = ["keys", "packs", "index", "backups", "tmp"];
+const DIRECTORIES: [&str; 6] = ["keys", "packs", "index", "backups", "damaged", "tmp"];
 
 /// Who may use a repository beside whoever made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl LocalStore {
     fn remove_content(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
         self.sync()?;
-        for area in [Area::Slots, Area::Index, Area::Archives, Area::Packs] {
+        for area in [Area::Slots, Area::Index, Area::Archives, Area::Damage, Area::Packs] {
             for (key, _) in self.list(area)? {
                 self.delete(&key)?;
             }

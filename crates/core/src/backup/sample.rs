@@ -1,0 +1,108 @@
+//! The sample that every backup takes of what is stored already: new archives are built on that, so what has rotted is found
+//! by use, before anybody needs it.
+//!
+//! In: the index. Out: the packs that are damaged, recorded in the repository and known to the index. Promises: they are
+//! known before anything is admitted, so nothing is built on them; it reads a small share, of bounded size.
+
+use garret_format::PackId;
+use garret_format::index::{GroupRow, PackRow};
+use garret_format::pack::Footer;
+
+use crate::error::{Error, Result};
+use crate::keys::random;
+use crate::objects::damage::{is_damage, record};
+use crate::objects::index::Index;
+use crate::objects::pack::listed;
+use crate::pipeline::with_threads;
+use crate::progress::{Problem, Progress};
+use crate::read::groups::{Groups, Wanted};
+use crate::repository::Repository;
+
+/// One group in so many is read: a repository is gone through in some years of nights, an often used one sooner.
+const SHARE: u64 = 1000;
+/// Fewest groups that are read: 2 ms of one core each at most, 16 seeks of a disk.
+const GROUPS_MIN: u64 = 16;
+/// Most groups: a second of a slow disk.
+const GROUPS_MAX: u64 = 128;
+
+/// Reads some groups, drawn at random, and takes out of `index` what is in packs that do not give them back.
+pub(super) fn take(
+    repository: &Repository,
+    index: &mut Index,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let groups = repository.chunks().groups().clone();
+    let places = draw(index)?;
+    let read = with_threads(threads, groups.in_flight(), |threads| {
+        let wanted = places.iter().map(|&(pack, group)| Wanted { pack, group, by: () });
+        let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {
+            let Wanted { pack, group, .. } = wanted;
+            let opened = groups.packs().body(&pack, &group, bytes);
+            opened.err().and_then(|_| Some((pack.id, again(groups, &pack, &group)?)))
+        });
+        read.collect::<Result<Vec<Option<(PackId, Finding)>>>>()
+    })?;
+    for (pack, finding) in read.into_iter().flatten() {
+        if !index.set_damaged(pack) {
+            continue;
+        }
+        let mut problem = Problem::of(&finding.error);
+        if finding.is_damage {
+            record(repository.store(), repository.metadata(), pack, &finding.error, progress);
+        } else {
+            problem.text.push_str("; the index says of it what is not so");
+        }
+        problem
+            .text
+            .push_str("; what this pack should hold is stored again where it is still there");
+        progress.problem(&problem);
+    }
+    Ok(())
+}
+
+/// What is wrong with a group.
+struct Finding {
+    error: Error,
+    /// Whether the pack is damaged, and not the index.
+    is_damage: bool,
+}
+
+/// Reads a group a second time: storage and memory err too. Where its groups are is asked of the pack itself, for a wrong
+/// index is no damage of the pack.
+fn again(groups: &Groups, pack: &PackRow, group: &GroupRow) -> Option<Finding> {
+    let packs = groups.packs();
+    let error = packs.body(pack, group, None).err().filter(is_damage)?;
+    let is_listed = |(row, footer): (PackRow, Footer)| {
+        let here =
+            |(offset, sealed_len, _)| (offset, sealed_len) == (group.offset, group.sealed_len);
+        row.salt == pack.salt && listed(&footer).any(here)
+    };
+    let is_damage = packs.footer(pack.id, u64::from(pack.len)).map_or(true, is_listed);
+    Some(Finding { error, is_damage })
+}
+
+/// Draws groups of packs that are not known to be damaged; all there are, if they are few.
+fn draw(index: &Index) -> Result<Vec<(PackRow, GroupRow)>> {
+    let counts: Vec<u64> = index.tables().map(|tables| tables.counts().groups.into()).collect();
+    let total: u64 = counts.iter().sum();
+    let mut places = Vec::new();
+    for number in 0..(total / SHARE).clamp(GROUPS_MIN, GROUPS_MAX).min(total) {
+        let mut at = match total > GROUPS_MIN {
+            true => u64::from_le_bytes(random()?) % total,
+            false => number,
+        };
+        let found = index.tables().zip(&counts).find_map(|(tables, count)| match at < *count {
+            true => {
+                let group = tables.group(at as u32)?;
+                Some((tables.pack(group.pack)?, group))
+            }
+            false => {
+                at -= count;
+                None
+            }
+        });
+        places.extend(found.filter(|(pack, _)| !index.is_damaged(&pack.id)));
+    }
+    Ok(places)
+}

@@ -1,0 +1,106 @@
+//! Damage records: which packs are known to be damaged.
+//!
+//! In: what a check, or a sample that a backup takes, found when it read twice. Out: a file `damaged/PACK` for each, which
+//! every later session sees. Promises: what is in such a pack counts as absent for whoever stores, so the next backup of it
+//! stores it again and no archive is built on it; whoever reads still reads what of it is intact. A record goes with its
+//! pack.
+
+use std::collections::HashSet;
+
+use garret_format::PackId;
+use garret_format::damage::{DAMAGE_LEN_MAX, DamageRecord};
+use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
+
+use crate::error::{Error, Result, message};
+use crate::keys::seal::{Content, Nonce, Sealer};
+use crate::objects::archive::now;
+use crate::progress::{Problem, Progress};
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
+
+/// Longest file of a record in bytes.
+const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + PackId::LEN + 12 + 4) as u64 + DAMAGE_LEN_MAX as u64;
+
+/// Whether an error says that a pack is not what was written, or that its disk does not give it.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Corrupt { .. } => true,
+        Error::Store(error) => {
+            matches!(error.kind, StoreErrorKind::WrongLength | StoreErrorKind::Other)
+        }
+        _ => false,
+    }
+}
+
+/// Records that a pack is damaged, and how that showed; durable when it returns. Where that cannot be written it is told of:
+/// a check of a repository that is only read is a check all the same, and a backup may go on.
+pub(crate) fn record(
+    store: &dyn Store,
+    metadata: &Sealer,
+    pack: PackId,
+    error: &Error,
+    progress: &dyn Progress,
+) {
+    if let Err(error) = write(store, metadata, pack, error) {
+        let (pack, why) = (Key::Pack(pack), message(&error));
+        progress
+            .notice(&format!("that {pack} is damaged cannot be noted in the repository: {why}"));
+    }
+}
+
+fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> Result<()> {
+    let nonce = Nonce::random()?;
+    let mut sealed = DamageRecord { pack, found: now(), what: message(error) }.encode();
+    metadata.seal(Content::Damage, &nonce, &[], &mut sealed);
+    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Damage);
+    store.put(&Key::Damage(pack), &[&bytes])?;
+    Ok(store.sync()?)
+}
+
+/// The packs that are recorded as damaged. A record that is itself damaged, or forged, is a problem and counts for nothing.
+pub(crate) fn load(
+    store: &dyn Store,
+    metadata: &Sealer,
+    progress: &dyn Progress,
+) -> Result<HashSet<PackId>> {
+    let mut damaged = HashSet::new();
+    for (key, _) in store.list(Area::Damage)? {
+        let Key::Damage(pack) = key else { continue };
+        match open(store, metadata, pack) {
+            Ok(record) => drop(damaged.insert(record.pack)),
+            Err(error) => progress.problem(&Problem::of(&error)),
+        }
+    }
+    Ok(damaged)
+}
+
+fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageRecord> {
+    let key = Key::Damage(pack);
+    let object = key.to_string();
+    let bytes = get_whole(store, &key, RECORD_LEN_MAX)?;
+    let envelope =
+        Envelope::decode(&bytes, Kind::Damage).map_err(|error| Error::decode(&object, 0, error))?;
+    let mut body = envelope.sealed;
+    metadata
+        .open(Content::Damage, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
+        .ok_or_else(|| Error::unsealed(&object, 0))?;
+    let record = DamageRecord::decode(&body).map_err(|error| Error::decode(&object, 0, error))?;
+    match record.pack == pack {
+        true => Ok(record),
+        false => Err(Error::misnamed(&object)),
+    }
+}
+
+/// Removes the records of packs that are gone. Only for the holder of the exclusive lock.
+pub(crate) fn forget_gone(store: &dyn Store) -> Result<()> {
+    let recorded = store.list(Area::Damage)?;
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let there: HashSet<PackId> = list_packs(store)?.into_iter().map(|(id, _)| id).collect();
+    for (key, _) in recorded {
+        if matches!(key, Key::Damage(pack) if !there.contains(&pack)) {
+            store.delete(&key)?;
+        }
+    }
+    Ok(store.sync()?)
+}
