@@ -6,11 +6,13 @@
 //! Lab       a repository in any store, cheap to unlock; backup, restore, gc, check
 //! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
+//! TestClock time that passes only when somebody sleeps
 //! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
 //! store_suite              the contract of `garret_core::Store`, clause by clause
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
 
+mod clock;
 mod far;
 mod fault;
 mod forge;
@@ -20,6 +22,7 @@ mod power;
 mod suite;
 mod through;
 
+pub use clock::TestClock;
 pub use far::FarStore;
 pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{
