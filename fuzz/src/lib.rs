@@ -4,3 +4,4 @@ pub mod cut;
 pub mod decode;
 pub mod divide;
 pub mod hostile;
+pub mod repo_ops;

@@ -42,6 +42,23 @@ const HOSTILE: [(&str, &[u8]); 16] = [
     ("restore_into/own-link-file", &[0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 4, 1, 0, 0, 0, 0, 0, 2, 3, 0]),
 ];
 
+/// Lives of repositories, see `repo_ops.rs`: what the client keeps, then four bytes for each step.
+const LIVES: [(&str, &[u8]); 5] = [
+    // Two archives, one of them removed with its space.
+    ("nights", &[1, 0, 0, 0, 0, 0, 1, 1, 0, 2, 1, 1, 0, 3, 0, 0, 0, 0, 2, 2, 0]),
+    // An archive whose commit is done and not answered, and one with a power cut in the middle; renamed.
+    ("cut-short", &[0, 7, 12, 11, 0, 0, 0, 0, 0, 7, 9, 20, 1, 0, 1, 3, 0, 4, 0, 3, 0]),
+    // A full disk for good, and the same session goes on; gc that fails once.
+    (
+        "full",
+        &[1, 0, 0, 0, 0, 7, 3, 5, 0, 0, 1, 2, 0, 0, 1, 2, 0, 2, 1, 0, 0, 7, 9, 2, 0, 3, 0, 0, 0],
+    ),
+    // A bad line, asked again once and in vain.
+    ("bad-line", &[0, 7, 5, 11, 0, 0, 0, 0, 0, 7, 0, 7, 0, 0, 1, 1, 0, 0, 1, 1, 0]),
+    // A damaged pack, then the same content again.
+    ("damage", &[1, 0, 0, 0, 0, 0, 1, 3, 0, 6, 77, 1, 9, 0, 2, 0, 0, 2, 1, 1, 0, 3, 0, 0, 0]),
+];
+
 /// Every seed.
 pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
@@ -65,6 +82,7 @@ pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
         seeds.push((format!("cut_equals_reference/{name}"), bytes.to_vec()));
     }
     seeds.extend(HOSTILE.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())));
+    seeds.extend(LIVES.map(|(name, bytes)| (format!("repo_ops/{name}"), bytes.to_vec())));
     seeds
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use garret_core::{Destination, Key, MemoryStore, Selection, Silent, StoredFile};
 use garret_format::config::KeyMode;
-use garret_testkit::{FarStore, Image, Lab, Random};
+use garret_testkit::{FarStore, FaultStore, Image, Lab, Random, Verb};
 
 const MIB: usize = 1 << 20;
 
@@ -165,4 +165,30 @@ fn requests_do_not_grow_with_the_number_of_archives() {
     lab.delete("night-3").unwrap();
     let deleted = store.requests();
     assert!(deleted <= 10, "{deleted} requests to delete");
+}
+
+/// Why there is no cache of objects before a store: design.md, "Before a store".
+#[test]
+fn what_never_changes_is_hardly_read_again_by_who_has_a_copy_of_the_index() {
+    let home = tempfile::tempdir().unwrap();
+    let tree = home.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for number in 0..100 {
+        std::fs::write(tree.join(number.to_string()), Image::noise(number, 20_000).bytes).unwrap();
+    }
+    let store = FaultStore::new(MemoryStore::new());
+    let inside = store.clone();
+    let lab = Lab::over(move || Box::new(inside.clone()), KeyMode::None);
+    let lab = lab.with_cache(Some(home.path().join("cache")));
+    for night in 0..8 {
+        std::fs::write(tree.join("new"), Image::noise(1000 + night, MIB).bytes).unwrap();
+        store.disarm();
+        lab.backup_path(&format!("night-{night}"), &tree).unwrap();
+        let got = |area: &str| {
+            let log = store.log();
+            log.iter().filter(|(verb, on)| *verb == Verb::Get && on.starts_with(area)).count()
+        };
+        assert_eq!(got("index/"), 0, "night {night}");
+        assert!(got("packs/") <= 2, "night {night}: {} requests of packs", got("packs/"));
+    }
 }

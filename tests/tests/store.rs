@@ -1,19 +1,31 @@
 //! Every implementation of `Store` keeps the contract.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use garret_core::{LocalStore, MemoryStore, Sharing};
-use garret_testkit::{Fault, FaultStore, PowerStore, store_suite};
+use std::io;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::Arc;
+
+use garret_core::{
+    Limit, LimitOptions, LocalStore, MemoryStore, Retry, RetryOptions, Sharing, Store, StoreError,
+    StoreErrorKind,
+};
+use garret_testkit::{Fault, FaultStore, PowerStore, TestClock, store_suite};
+
+/// Stores in directories below this one.
+fn in_directories(root: &Path, before: impl Fn(LocalStore) -> Box<dyn Store>) {
+    let number = std::cell::Cell::new(0);
+    store_suite(&|| {
+        number.set(number.get() + 1);
+        let root = root.join(number.get().to_string());
+        before(LocalStore::create(&root, Sharing::Private).unwrap())
+    });
+}
 
 #[test]
 fn a_directory_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    let number = std::cell::Cell::new(0);
-    store_suite(&|| {
-        number.set(number.get() + 1);
-        Box::new(
-            LocalStore::create(&dir.path().join(format!("{}", number.get())), Sharing::Private)
-                .unwrap(),
-        )
-    });
+    in_directories(dir.path(), |store| Box::new(store));
 }
 
 #[test]
@@ -27,8 +39,61 @@ fn the_stores_that_fail_keep_the_contract_until_they_do() {
 }
 
 #[test]
+fn a_store_behind_a_bad_line_keeps_the_contract_when_it_is_asked_again() {
+    let options = RetryOptions { tries: 50, ..RetryOptions::default() };
+    let seed = std::cell::Cell::new(0);
+    let behind = |store: FaultStore| {
+        seed.set(seed.get() + 1);
+        store.arm_at_random(seed.get());
+        Box::new(Retry::new(store, options).with_clock(Arc::new(TestClock::new())))
+    };
+    store_suite(&|| behind(FaultStore::new(MemoryStore::new())));
+    let dir = tempfile::tempdir().unwrap();
+    in_directories(dir.path(), |store| behind(FaultStore::new(store)));
+}
+
+#[test]
+fn a_store_that_is_asked_for_less_keeps_the_contract() {
+    let (rate, clock) = (NonZero::new(100_000), Arc::new(TestClock::new()));
+    for in_flight in [None, NonZero::new(1), NonZero::new(3)] {
+        let options = LimitOptions { in_flight, up: rate, down: rate };
+        let before = |store| Limit::new(store, options).with_clock(clock.clone());
+        store_suite(&|| Box::new(before(MemoryStore::new())));
+    }
+    let options = LimitOptions { in_flight: NonZero::new(2), up: None, down: None };
+    let dir = tempfile::tempdir().unwrap();
+    in_directories(dir.path(), |store| {
+        Box::new(Retry::new(Limit::new(store, options), RetryOptions::default()))
+    });
+}
+
+/// What may pass, by what the system says.
+#[test]
+fn errors_of_the_way_to_the_storage_are_transient_and_those_of_the_storage_are_not() {
+    use rustix::io::Errno;
+    let kind = |errno: Errno| StoreError::new("read", "x", io::Error::from(errno)).kind;
+    for errno in [
+        Errno::TIMEDOUT,
+        Errno::CONNREFUSED,
+        Errno::CONNRESET,
+        Errno::CONNABORTED,
+        Errno::PIPE,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTUNREACH,
+        Errno::STALE,
+    ] {
+        assert_eq!(kind(errno), StoreErrorKind::Transient, "{errno}");
+    }
+    // The end of a FUSE program, or no more descriptors, does not pass by asking.
+    for errno in [Errno::IO, Errno::NOTCONN, Errno::MFILE, Errno::NOMEM, Errno::NODEV] {
+        assert_eq!(kind(errno), StoreErrorKind::Other, "{errno}");
+    }
+}
+
+#[test]
 fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_left() {
-    use garret_core::{Area, Store};
+    use garret_core::Area;
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repo");
     let store = LocalStore::create(&root, Sharing::Private).unwrap();
@@ -57,7 +122,7 @@ fn a_directory_passes_over_what_is_no_object_and_sweeps_what_interrupted_puts_le
 
 #[test]
 fn a_fault_happens_once_or_from_then_on() {
-    use garret_core::{Key, Store, StoreErrorKind};
+    use garret_core::Key;
     let store = FaultStore::new(MemoryStore::new());
     let fault = |times| Fault { verbs: vec![], after: 2, times, kind: StoreErrorKind::NoSpace };
     let runs = [(1, [true, true, false, true]), (Fault::FOR_GOOD, [true, true, false, false])];
@@ -72,7 +137,7 @@ fn a_fault_happens_once_or_from_then_on() {
 
 #[test]
 fn a_repository_that_is_removed_takes_only_what_is_its_own() {
-    use garret_core::{Area, Input, Store};
+    use garret_core::{Area, Input};
     use garret_format::config::KeyMode;
     use garret_testkit::Lab;
     let dir = tempfile::tempdir().unwrap();

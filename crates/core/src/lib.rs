@@ -55,7 +55,7 @@
 //! Each station has the file of its name, with both directions in it. The files are in rooms:
 //!
 //! ```text
-//! store       where objects are: the contract, a directory, memory
+//! store       where objects are: the contract, a directory, memory; retries and limits before another store
 //! keys        from a passphrase to keys; boxes, ids of chunks
 //! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage
 //! read        verified groups, chunks, files at any place, marks
@@ -129,7 +129,7 @@ pub use restore::options::{
 pub use restore::preview::Preview;
 pub use select::Selection;
 pub use store::{
-    Area, Guard, Key, LocalStore, LockMode, MemoryStore, Properties, Sharing, Store, StoreError,
-    StoreErrorKind,
+    Area, Clock, Guard, Key, Limit, LimitOptions, LocalStore, LockMode, MemoryStore, Properties,
+    Retry, RetryOptions, Sharing, Store, StoreError, StoreErrorKind, SystemClock,
 };
 pub use write::Written;

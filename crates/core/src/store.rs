@@ -14,11 +14,15 @@
 //!   during the call may or may not be in it; it never invents one. What is no object by its name, type or, but for packs, by
 //!   its first bytes is passed over; the next `notices` tell of it. An area in which nothing was ever put is empty.
 //! - `delete` of an absent object succeeds.
+//! - What failed was done or was not, and is not done later.
 //! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other. Whoever waited
 //!   for as long as he was willing to gets `Busy`.
 
+mod clock;
+mod limit;
 mod local;
 mod memory;
+mod retry;
 
 use std::fmt;
 use std::io;
@@ -27,8 +31,11 @@ use std::time::Duration;
 
 use garret_format::{PackId, SegmentId, SlotId};
 
+pub use clock::{Clock, SystemClock};
+pub use limit::{Limit, LimitOptions};
 pub use local::{LocalStore, Sharing};
 pub use memory::MemoryStore;
+pub use retry::{Retry, RetryOptions};
 
 /// The name of an object. `Display` is its path in the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +112,8 @@ pub enum StoreErrorKind {
     Busy,
     /// The object's name belongs to something that is not a file.
     NotAFile,
+    /// The way to the storage failed, not the storage: another try may find it well.
+    Transient,
     /// Anything else.
     Other,
 }
@@ -138,6 +147,16 @@ impl StoreError {
             | io::ErrorKind::FileTooLarge => StoreErrorKind::NoSpace,
             io::ErrorKind::WouldBlock => StoreErrorKind::Busy,
             io::ErrorKind::IsADirectory => StoreErrorKind::NotAFile,
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            // A server of files has forgotten a handle: every operation looks its object up anew.
+            | io::ErrorKind::StaleNetworkFileHandle => StoreErrorKind::Transient,
             _ => StoreErrorKind::Other,
         };
         StoreError { kind, operation, object: object.to_string(), source }

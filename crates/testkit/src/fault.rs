@@ -1,10 +1,13 @@
-//! A store whose n-th operation fails: once, or from then on as after a process's death or a full disk.
+//! A store whose n-th operation fails: once, or from then on as after a process's death or a full disk; before it is done, or
+//! after, as when the answer is lost on its way.
 
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use garret_core::{Area, Key, Store, StoreError, StoreErrorKind};
+
+use crate::Random;
 
 /// The operations that are counted and can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +58,17 @@ pub struct FaultStore {
 }
 
 #[derive(Default)]
+enum Plan {
+    #[default]
+    Fine,
+    /// Whether what fails has been done.
+    Fault(Fault, bool),
+    AtRandom(Random),
+}
+
+#[derive(Default)]
 struct State {
-    fault: Option<Fault>,
+    plan: Plan,
     count: u64,
     fired: u64,
     log: Vec<(Verb, String)>,
@@ -70,7 +82,17 @@ impl FaultStore {
 
     /// Starts to count anew; `fault` will happen.
     pub fn arm(&self, fault: Fault) {
-        *self.state() = State { fault: Some(fault), ..State::default() };
+        *self.state() = State { plan: Plan::Fault(fault, false), ..State::default() };
+    }
+
+    /// The same, but what fails is done: only its answer is lost.
+    pub fn arm_answers(&self, fault: Fault) {
+        *self.state() = State { plan: Plan::Fault(fault, true), ..State::default() };
+    }
+
+    /// A bad line: every fourth operation or so fails with a transient error, half of those after they were done.
+    pub fn arm_at_random(&self, seed: u64) {
+        *self.state() = State { plan: Plan::AtRandom(Random::new(seed)), ..State::default() };
     }
 
     /// Everything works again; the count starts anew.
@@ -97,26 +119,48 @@ impl FaultStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pass(&self, verb: Verb, object: impl std::fmt::Display) -> Result<(), StoreError> {
+    /// The error that this operation gets, and whether it is done all the same.
+    fn fault(&self, verb: Verb, object: String) -> Option<(StoreError, bool)> {
         let mut state = self.state();
-        state.log.push((verb, object.to_string()));
-        let counts = |fault: &Fault| fault.verbs.is_empty() || fault.verbs.contains(&verb);
-        if !state.fault.as_ref().is_none_or(counts) {
-            return Ok(());
-        }
-        let number = state.count;
-        state.count += 1;
-        let Some(fault) = &state.fault else { return Ok(()) };
-        if number < fault.after || number - fault.after >= fault.times {
-            return Ok(());
-        }
-        let kind = fault.kind;
-        state.fired += 1;
+        let State { plan, count, fired, log } = &mut *state;
+        log.push((verb, object.clone()));
+        let (kind, is_done) = match plan {
+            Plan::Fault(fault, _) if !fault.verbs.is_empty() && !fault.verbs.contains(&verb) => {
+                return None;
+            }
+            Plan::Fault(fault, is_done) => {
+                let is_due = *count >= fault.after && *count - fault.after < fault.times;
+                (is_due.then_some(fault.kind), *is_done)
+            }
+            Plan::AtRandom(random) => {
+                let drawn = random.below(8);
+                ((drawn < 2).then_some(StoreErrorKind::Transient), drawn == 1)
+            }
+            Plan::Fine => (None, false),
+        };
+        *count += 1;
+        let kind = kind?;
+        *fired += 1;
         let source = match kind {
             StoreErrorKind::NoSpace => io::ErrorKind::StorageFull.into(),
             _ => io::Error::other("injected"),
         };
-        Err(StoreError { kind, operation: "use", object: object.to_string(), source })
+        Some((StoreError { kind, operation: "use", object, source }, is_done))
+    }
+
+    fn pass<T>(
+        &self,
+        verb: Verb,
+        object: impl std::fmt::Display,
+        operation: impl FnOnce(&dyn Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self.fault(verb, object.to_string()) {
+            None => operation(&*self.inner),
+            Some((error, is_done)) => {
+                let _lost = is_done.then(|| operation(&*self.inner));
+                Err(error)
+            }
+        }
     }
 }
 
@@ -124,47 +168,38 @@ impl Store for FaultStore {
     crate::through!(inner: lock, pass_over, notices, place, doubtful);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
-        self.pass(Verb::Put, key)?;
-        self.inner.put(key, parts)
+        self.pass(Verb::Put, key, |inner| inner.put(key, parts))
     }
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.pass(Verb::PutNew, key)?;
-        self.inner.put_new(key, bytes)
+        self.pass(Verb::PutNew, key, |inner| inner.put_new(key, bytes))
     }
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.pass(Verb::Get, key)?;
-        self.inner.get(key, range)
+        self.pass(Verb::Get, key, |inner| inner.get(key, range))
     }
 
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
-        self.pass(Verb::Len, key)?;
-        self.inner.len(key)
+        self.pass(Verb::Len, key, |inner| inner.len(key))
     }
 
     fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
-        self.pass(Verb::List, format!("{area:?}"))?;
-        self.inner.list(area)
+        self.pass(Verb::List, format!("{area:?}"), |inner| inner.list(area))
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.pass(Verb::Delete, key)?;
-        self.inner.delete(key)
+        self.pass(Verb::Delete, key, |inner| inner.delete(key))
     }
 
     fn adopt(&self, key: &Key) -> Result<(), StoreError> {
-        self.pass(Verb::Adopt, key)?;
-        self.inner.adopt(key)
+        self.pass(Verb::Adopt, key, |inner| inner.adopt(key))
     }
 
     fn sweep(&self) -> Result<(), StoreError> {
-        self.pass(Verb::Sweep, "tmp")?;
-        self.inner.sweep()
+        self.pass(Verb::Sweep, "tmp", |inner| inner.sweep())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.pass(Verb::Sync, "everything")?;
-        self.inner.sync()
+        self.pass(Verb::Sync, "everything", |inner| inner.sync())
     }
 }

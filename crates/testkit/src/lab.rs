@@ -287,14 +287,19 @@ impl Lab {
         self.exclusive()?.delete(&[name.to_owned()])
     }
 
-    /// Gives back space, and the problems.
-    pub fn gc_reporting(&self) -> Result<(GcReport, Vec<String>)> {
-        let recorder = Recorder::default();
+    /// How space is given back.
+    pub fn gc_options(&self) -> GcOptions {
         let mut options = GcOptions::default();
         options.compression = Some(self.compression);
         options.threads = self.threads;
+        options
+    }
+
+    /// Gives back space, and the problems.
+    pub fn gc_reporting(&self) -> Result<(GcReport, Vec<String>)> {
+        let recorder = Recorder::default();
         let mut repository = self.exclusive()?;
-        let report = repository.gc(&options, &recorder)?;
+        let report = repository.gc(&self.gc_options(), &recorder)?;
         Ok((report, recorder.problems()))
     }
 

@@ -6,11 +6,14 @@
 //! Lab       a repository in any store, cheap to unlock; backup, restore, gc, check
 //! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
+//! TestClock time that passes only when somebody sleeps
+//! World     sequences of steps with faults, power cuts and damage, against a model
 //! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
 //! store_suite              the contract of `garret_core::Store`, clause by clause
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
 
+mod clock;
 mod far;
 mod fault;
 mod forge;
@@ -19,7 +22,9 @@ mod lab;
 mod power;
 mod suite;
 mod through;
+mod world;
 
+pub use clock::TestClock;
 pub use far::FarStore;
 pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{
@@ -29,3 +34,4 @@ pub use images::{Image, Random, data_map};
 pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, check_options};
 pub use power::PowerStore;
 pub use suite::store_suite;
+pub use world::{Step, Trouble, World};

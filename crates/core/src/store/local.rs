@@ -291,8 +291,11 @@ impl Store for LocalStore {
         let (above, name) = split(&path);
         let delete = || -> io::Result<()> {
             let directory = self.beneath.directory(above)?;
-            remove_file(&directory, name)?;
-            self.touch(above, directory)
+            match remove_file(&directory, name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                // Who tries again what failed halfway finds nothing: the next sync covers that too.
+                _ => self.touch(above, directory),
+            }
         };
         match delete() {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {

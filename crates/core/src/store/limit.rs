@@ -1,0 +1,218 @@
+//! Asks a store for no more than it, or the line to it, should give.
+//!
+//! In: a store; how many requests may be under way, how many bytes may go up and down in a second. Out: the same store,
+//! slower. Promises: in any stretch of time there are no more bytes than the rate gives, and the requests that began at its
+//! start; a wait for a lock is no request, so whoever waits keeps nobody from giving it back.
+
+use std::fmt;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Area, Clock, Guard, Key, LockMode, Properties, Store, StoreError, SystemClock};
+
+/// What is limited; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitOptions {
+    /// Most requests under way.
+    pub in_flight: Option<NonZeroUsize>,
+    /// Bytes of objects that are put in a second.
+    pub up: Option<NonZeroU64>,
+    /// Bytes of objects that are got in a second.
+    pub down: Option<NonZeroU64>,
+}
+
+/// A store that is asked for less. Below [`Retry`](super::Retry), so that who pauses is not under way.
+///
+/// A request goes as a whole when it is its turn: what it was too fast is waited for by the next. What a `put` sends is paid
+/// for before it begins, what a `get` brings when it is there.
+///
+/// ```
+/// use garret_core::{Limit, LimitOptions, MemoryStore};
+///
+/// // Any store in the place of this one; at most 20 MB/s up.
+/// let options = LimitOptions { up: std::num::NonZero::new(20_000_000), ..Default::default() };
+/// let store = Limit::new(MemoryStore::new(), options);
+/// ```
+pub struct Limit<S> {
+    inner: S,
+    clock: Arc<dyn Clock>,
+    places: Option<Places>,
+    up: Option<Bucket>,
+    down: Option<Bucket>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for Limit<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limit").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+/// Requests that may begin.
+struct Places {
+    count: NonZeroUsize,
+    free: Mutex<usize>,
+    left: Condvar,
+}
+
+/// A request under way.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    fn free(&self) -> MutexGuard<'_, usize> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place.
+    fn take(&self) -> Place<'_> {
+        let waited = self.left.wait_while(self.free(), |free| *free == 0);
+        *waited.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Place(self)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free() += 1;
+        self.0.left.notify_one();
+    }
+}
+
+/// A bucket of tokens that holds none over: what was not used is not saved up, and what was taken on credit is waited for.
+struct Bucket {
+    /// Bytes in a second.
+    rate: NonZeroU64,
+    /// When everything that was taken is paid for.
+    paid: Mutex<Duration>,
+}
+
+impl Bucket {
+    /// Takes `len` bytes; says how long to wait for one's turn.
+    fn take(&self, len: u64, now: Duration) -> Duration {
+        let nanos = u128::from(len) * 1_000_000_000 / u128::from(self.rate.get());
+        let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (*paid).max(now);
+        *paid = turn.saturating_add(cost);
+        turn.saturating_sub(now)
+    }
+}
+
+impl<S: Store> Limit<S> {
+    /// The store `inner`, asked for no more than `options` say.
+    pub fn new(inner: S, options: LimitOptions) -> Self {
+        let places = |count: NonZeroUsize| Places {
+            count,
+            free: Mutex::new(count.get()),
+            left: Condvar::new(),
+        };
+        let bucket = |rate| Bucket { rate, paid: Mutex::default() };
+        Limit {
+            inner,
+            clock: Arc::new(SystemClock::new()),
+            places: options.in_flight.map(places),
+            up: options.up.map(bucket),
+            down: options.down.map(bucket),
+        }
+    }
+
+    /// Measures time by another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Limit { clock, ..self }
+    }
+
+    /// Waits until `len` bytes may go.
+    fn wait(&self, bucket: Option<&Bucket>, len: u64) {
+        let time = bucket.map_or(Duration::ZERO, |bucket| bucket.take(len, self.clock.now()));
+        if !time.is_zero() {
+            self.clock.sleep(time);
+        }
+    }
+
+    /// Makes a request when there is a place for it.
+    fn request<T>(&self, request: impl FnOnce(&S) -> T) -> T {
+        let _place = self.places.as_ref().map(Places::take);
+        request(&self.inner)
+    }
+}
+
+impl<S: Store> Store for Limit<S> {
+    fn properties(&self) -> Properties {
+        let mut properties = self.inner.properties();
+        if let Some(places) = &self.places {
+            properties.in_flight = properties.in_flight.min(places.count.get());
+        }
+        properties
+    }
+
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        self.wait(self.up.as_ref(), parts.iter().map(|part| part.len() as u64).sum());
+        self.request(|inner| inner.put(key, parts))
+    }
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.wait(self.up.as_ref(), bytes.len() as u64);
+        self.request(|inner| inner.put_new(key, bytes))
+    }
+
+    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        self.wait(self.down.as_ref(), 0);
+        let bytes = self.request(|inner| inner.get(key, range))?;
+        // Not before it came: a range that nobody has would be waited for without end.
+        if let Some(down) = &self.down {
+            down.take(bytes.len() as u64, self.clock.now());
+        }
+        Ok(bytes)
+    }
+
+    fn len(&self, key: &Key) -> Result<u64, StoreError> {
+        self.request(|inner| inner.len(key))
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.request(|inner| inner.list(area))
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.request(|inner| inner.delete(key))
+    }
+
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.request(|inner| inner.adopt(key))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.request(|inner| inner.sync())
+    }
+
+    fn doubtful(&self) -> Result<Vec<String>, StoreError> {
+        self.request(|inner| inner.doubtful())
+    }
+
+    fn sweep(&self) -> Result<(), StoreError> {
+        self.request(|inner| inner.sweep())
+    }
+
+    fn lock(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Box<dyn Guard>, StoreError> {
+        self.inner.lock(mode, patience, waiting)
+    }
+
+    fn pass_over(&self, key: &Key) {
+        self.inner.pass_over(key);
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.inner.notices()
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+}
