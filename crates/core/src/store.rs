@@ -121,7 +121,15 @@ pub struct StoreError {
 impl StoreError {
     /// An error for `operation` on `object`; the kind follows from `source`.
     pub fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
-        let kind = match source.kind() {
+        let kind = StoreErrorKind::of(&source);
+        StoreError { kind, operation, object: object.to_string(), source }
+    }
+}
+
+impl StoreErrorKind {
+    /// What the system's word for it means.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.kind() {
             io::ErrorKind::NotFound => StoreErrorKind::NotFound,
             io::ErrorKind::AlreadyExists => StoreErrorKind::AlreadyExists,
             io::ErrorKind::UnexpectedEof => StoreErrorKind::WrongLength,
@@ -134,8 +142,7 @@ impl StoreError {
             io::ErrorKind::WouldBlock => StoreErrorKind::Busy,
             io::ErrorKind::IsADirectory => StoreErrorKind::NotAFile,
             _ => StoreErrorKind::Other,
-        };
-        StoreError { kind, operation, object: object.to_string(), source }
+        }
     }
 }
 
