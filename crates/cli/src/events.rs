@@ -80,16 +80,33 @@ pub(crate) struct Told {
     total: Option<u64>,
     current: AtomicU64,
     started: Instant,
-    /// When the next line is due, in milliseconds since it began.
+    pace: Pace,
+}
+
+/// When to say something again.
+struct Pace {
+    /// The next time, in milliseconds since the beginning.
     due: AtomicU64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Pace { due: AtomicU64::new(millis(STEP)) }
+    }
+
+    /// Whether it is time. Of all who ask when it is, one hears so.
+    fn is_due(&self, now: u64) -> bool {
+        let (due, order) = (self.due.load(Ordering::Relaxed), Ordering::Relaxed);
+        let next = now.saturating_add(millis(STEP));
+        now >= due && self.due.compare_exchange(due, next, order, order).is_ok()
+    }
 }
 
 impl Told {
     /// Says that the task begins; `number` tells it from others.
     pub(crate) fn begin(number: u64, phase: Phase, total: Option<u64>) -> Self {
-        let (current, started, due) =
-            (AtomicU64::new(0), Instant::now(), AtomicU64::new(millis(STEP)));
-        let task = Told { number, phase, total, current, started, due };
+        let (current, started, pace) = (AtomicU64::new(0), Instant::now(), Pace::new());
+        let task = Told { number, phase, total, current, started, pace };
         task.tell("task_begin");
         task
     }
@@ -101,6 +118,8 @@ impl Told {
             Unit::Packs => "packs",
             _ => "other",
         };
+        // Held from before the count is read: from line to line it only grows.
+        let _in_order = io::stderr().lock();
         let event = event(name)
             .with("task", self.number)
             .with("phase", phase_name(self.phase))
@@ -114,10 +133,7 @@ impl Told {
 impl Task for Told {
     fn advance(&self, count: u64) {
         self.current.fetch_add(count, Ordering::Relaxed);
-        let (now, due) = (millis(self.started.elapsed()), self.due.load(Ordering::Relaxed));
-        let (next, order) = (now.saturating_add(millis(STEP)), Ordering::Relaxed);
-        // Of all who come when it is due, one tells.
-        if now >= due && self.due.compare_exchange(due, next, order, order).is_ok() {
+        if self.pace.is_due(millis(self.started.elapsed())) {
             self.tell("task_progress");
         }
     }
@@ -175,5 +191,26 @@ fn hint_name(hint: Hint) -> Option<&'static str> {
         Hint::ListArchives => Some("list_archives"),
         Hint::StoreZeros => Some("store_zeros"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_told_of_four_times_a_second_however_often_it_advances() {
+        for every in [1, 3, 7, 100, 249] {
+            let pace = Pace::new();
+            let told: Vec<u64> =
+                (0..10_000).step_by(every).filter(|now| pace.is_due(*now)).collect();
+            let apart = told.iter().zip(told.iter().skip(1)).map(|(a, b)| b - a);
+            assert!(apart.clone().all(|apart| apart >= millis(STEP)), "{every}: {told:?}");
+            assert!(apart.clone().all(|apart| apart < 2 * millis(STEP)), "{every}: {told:?}");
+            assert!(told.first().is_some_and(|first| *first >= millis(STEP)), "{every}");
+        }
+        // What comes seldom is told each time.
+        let pace = Pace::new();
+        assert!([1000, 2000, 9000].into_iter().all(|now| pace.is_due(now) && !pace.is_due(now)));
     }
 }
