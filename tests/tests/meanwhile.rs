@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use garret_core::{AllocationMode, Input, Problem, ProblemKind, Progress, RestoreOptions};
+use garret_core::{
+    AllocationMode, Cause, Input, Note, Problem, ProblemKind, Progress, RestoreOptions,
+};
 use garret_format::archive::Archive;
 use garret_format::config::KeyMode;
 use garret_testkit::{Image, Lab, Random};
@@ -21,8 +23,8 @@ struct When<'a> {
 }
 
 impl Progress for When<'_> {
-    fn note(&self, text: &str) {
-        if text.contains(self.file) {
+    fn note(&self, path: &[u8], note: &Note<'_>) {
+        if format!("{}: {note}", String::from_utf8_lossy(path)).contains(self.file) {
             (self.act)();
         }
     }
@@ -110,6 +112,7 @@ fn a_file_that_grows_is_stored_as_long_as_it_was() {
     let grow = || fs::write(&path, b"line\nanother\n").unwrap();
     let (archive, said) = backup(&lab, temp.path(), "log", &grow);
     assert!(archive.is_complete() && said.len() == 1 && said[0].kind == ProblemKind::Warning);
+    assert_eq!(said[0].cause, Cause::Changed);
     assert_eq!(lab.restore_bytes("a").unwrap(), b"line\n");
 }
 
@@ -132,7 +135,7 @@ fn what_goes_away_before_it_is_read_is_missing() {
     let texts: Vec<&str> = said.iter().map(|one| one.text.rsplit('/').next().unwrap()).collect();
     let gone = ": cannot stat: No such file or directory (os error 2)";
     assert_eq!(texts, [format!("b{gone}"), format!("c{gone}")]);
-    assert!(said.iter().all(|one| one.kind == ProblemKind::Loss));
+    assert!(said.iter().all(|one| one.kind == ProblemKind::Loss && one.cause == Cause::Missing));
     assert_eq!(lab.restore_bytes("a").unwrap(), b"ad");
     let inputs = ["d", "b"].map(|name| Input::Path(path(name))).into();
     let (report, problems) = lab.backup_inputs("b", inputs).unwrap();

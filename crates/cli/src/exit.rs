@@ -9,25 +9,20 @@ use crate::ui::Ui;
 
 /// Says what is to be said on stderr, and gives the exit code: 0 fine, 1 any error, 2 wrong use.
 pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
-    let code = match result {
-        Ok(()) if ui.problem_count() == 0 => 0,
+    let has_problems = ui.problem_count() > 0;
+    let failure = match result {
         Ok(()) => {
-            ui.complain("Exiting with failure status due to previous errors");
-            1
+            if has_problems && !ui.is_json() {
+                ui.complain("Exiting with failure status due to previous errors");
+            }
+            return ui.end(u8::from(has_problems), "", None);
         }
-        Err(Failure::Fatal(text)) => {
-            ui.complain(&format!("Error: {text}"));
-            1
-        }
-        Err(Failure::Engine(error)) => {
-            ui.complain(&format!("Error: {}", crate::failure::say(&error)));
-            1
-        }
-        Err(Failure::Usage(text)) => {
-            ui.complain(&format!("Error: {text}"));
-            2
-        }
-        Err(Failure::NobodyReads(code)) => code.max(u8::from(ui.problem_count() > 0)),
+        Err(failure) => failure,
     };
-    ExitCode::from(code)
+    let code = match failure {
+        Failure::Usage(_) => 2,
+        Failure::NobodyReads(code) => code.max(u8::from(has_problems)),
+        _ => 1,
+    };
+    ui.end(code, "Error: ", failure.problem().as_ref())
 }

@@ -2,13 +2,15 @@
 
 use std::io;
 
-use garret_core::{Hint, StoreError, StoreErrorKind};
+use garret_core::{Cause, Hint, Problem, StoreError, StoreErrorKind};
 
 /// What ends a command.
 #[derive(Debug)]
 pub enum Failure {
     /// It could not be done. One line.
     Fatal(String),
+    /// The same, where programs can be told why.
+    Because(Cause, String),
     /// The core could not do it. Kept as it is, so that a program can say it in words of its own.
     Engine(garret_core::Error),
     /// It was asked for in a way that makes no sense. One line.
@@ -24,6 +26,18 @@ impl Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::NobodyReads(0),
             _ => Failure::Fatal(format!("{what}: {error}")),
+        }
+    }
+
+    /// The same as a problem that is to be told of; none where nothing is to be said.
+    pub fn problem(&self) -> Option<Problem> {
+        let said = |cause, text: &String| Some(Problem::new(cause, None, text.clone()));
+        match self {
+            Failure::Fatal(text) => said(Cause::Other, text),
+            Failure::Because(cause, text) => said(*cause, text),
+            Failure::Usage(text) => said(Cause::Invalid, text),
+            Failure::Engine(error) => Some(error.into()),
+            Failure::NobodyReads(_) => None,
         }
     }
 }
@@ -57,7 +71,8 @@ pub fn no_archive(error: garret_core::Error, collect: &str) -> Failure {
         _ => "disk full",
     };
     let message = garret_core::message(&error);
-    Failure::Fatal(format!("{message}: {full}, no archive made; make room, then run {collect}"))
+    let text = format!("{message}: {full}, no archive made; make room, then run {collect}");
+    Failure::Because(Cause::Full, text)
 }
 
 impl From<garret_core::Error> for Failure {

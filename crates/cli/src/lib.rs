@@ -5,7 +5,8 @@
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
 //! prompt: the terminal is asked for a passphrase
 //! signals: none ends us without a word            sandbox: what we may no longer do
-//! ui: progress and problems -> stderr      render, overview: numbers, times, tables -> text
+//! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
+//! render, overview: numbers, times, tables -> text
 //! record: what is known of a thing -> JSON, or text by a template of the user
 //! failure: why a command ended      exit: what the shell is told      trust: whom a file can be from
 //! ```
@@ -15,7 +16,9 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod args;
+mod bars;
 pub mod cache;
+mod events;
 pub mod exit;
 pub mod failure;
 pub mod overview;

@@ -53,6 +53,11 @@ pub fn iso_time(time: Time) -> String {
     local(time).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
+/// The present time in the same form, to the millisecond.
+pub(crate) fn now() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+}
+
 /// Local time as `ls` writes it.
 fn short_time(time: Time, now: Timestamp) -> String {
     let zoned = local(time);

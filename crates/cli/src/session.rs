@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use garret_core::{
-    Checker, Error, Exclusive, Keys, LocalStore, Locked, Repository, Sharing, StoreErrorKind,
-    Unlocked, Writer,
+    Cause, Checker, Error, Exclusive, Keys, LocalStore, Locked, Repository, Sharing,
+    StoreErrorKind, Unlocked, Writer,
 };
 
 use crate::failure::Failure;
@@ -21,7 +21,8 @@ const NAMED_MAX: usize = 3;
 /// The repository at `path`, its keys still unknown.
 pub fn find(path: &Path) -> Result<Locked, Failure> {
     if matches!(path.try_exists(), Ok(false)) {
-        return Err(Failure::Fatal(format!("Repository {} does not exist", path.display())));
+        let text = format!("Repository {} does not exist", path.display());
+        return Err(Failure::Because(Cause::Missing, text));
     }
     if path.is_file() {
         let why = "it is a file".to_owned();
@@ -94,7 +95,8 @@ pub fn enter<S>(
 pub fn create(path: &Path, sharing: Sharing) -> Result<LocalStore, Failure> {
     LocalStore::create(path, sharing).map_err(|error| match error.kind {
         StoreErrorKind::AlreadyExists => {
-            Failure::Fatal(format!("Repository {} already exists: {}", path.display(), there(path)))
+            let text = format!("Repository {} already exists: {}", path.display(), there(path));
+            Failure::Because(Cause::Taken, text)
         }
         _ => Error::from(error).into(),
     })
@@ -135,7 +137,7 @@ pub fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(archive) => sum = sum.saturating_add(archive.archive.original_len),
-            Err(error) => ui.report(&crate::failure::say(&error)),
+            Err(error) => ui.report(&(&error).into()),
         }
     }
     Ok(sum)

@@ -1,21 +1,22 @@
-//! What the user sees while a command works: a bar on a terminal, names with `-v`, problems as they happen.
+//! What the user sees while a command works: a bar on a terminal, names with `-v`, problems as they happen; or all of it as
+//! lines of JSON.
 //!
-//! In: calls of the library, from any thread. Out: bar, waiting and problems on stderr; names on stdout. Promises: without a
-//! terminal on stderr there is no bar; a problem is one line whatever the names in it hold.
+//! In: calls of the library, from any thread. Out: bar, waiting and problems on stderr; names on stdout; with JSON everything
+//! on stderr. Promises: without a terminal on stderr, and with JSON, there is no bar and nobody is asked; a problem is one
+//! line whatever the names in it hold.
 
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use garret_core::{LOCK_WAIT_DEFAULT, Phase, Problem, Progress};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use garret_core::{LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
 
+use crate::bars::Bars;
+use crate::events::{self, Told};
 use crate::failure::{Failure, advice};
 use crate::render;
-
-/// How often a bar that nothing advances still moves, so that it does not look dead.
-const TICK: Duration = Duration::from_millis(120);
 
 /// The bar, and what was reported.
 pub struct Ui {
@@ -25,7 +26,11 @@ pub struct Ui {
     verbose: AtomicBool,
     problem_count: AtomicU64,
     patience: Mutex<Duration>,
-    bar: Mutex<Option<ProgressBar>>,
+    bars: Bars,
+    /// Whether everything but results is told in JSON.
+    json: bool,
+    /// How many tasks were told of.
+    task_count: AtomicU64,
 }
 
 impl Ui {
@@ -47,8 +52,16 @@ impl Ui {
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
-            bar: Mutex::default(),
+            bars: Bars::default(),
+            json: false,
+            task_count: AtomicU64::new(0),
         }
+    }
+
+    /// The same, telling everything but results in lines of JSON if `json` is set.
+    #[must_use]
+    pub fn in_json(self, json: bool) -> Self {
+        Ui { json, terminal: self.terminal && !json, ..self }
     }
 
     /// Shows names from now on, if asked to.
@@ -83,7 +96,7 @@ impl Ui {
             out.write_all(text.as_ref())?;
             out.flush()
         };
-        self.beside_bar(write).map_err(|error| Failure::io("writing to standard output", &error))
+        self.bars.beside(write).map_err(|error| Failure::io("writing to standard output", &error))
     }
 
     /// Whether there is somebody to ask: with stdin or stderr redirected somebody runs a script and is not looking.
@@ -99,75 +112,73 @@ impl Ui {
             io::stdin().read_line(&mut line)?;
             Ok(line.trim_end_matches(['\r', '\n']).to_owned())
         };
-        self.beside_bar(ask).map_err(|error| Failure::io("asking on the terminal", &error))
+        self.bars.beside(ask).map_err(|error| Failure::io("asking on the terminal", &error))
     }
 
     /// A line on stderr. If even that fails there is nobody to tell.
     pub fn complain(&self, text: &str) {
+        let text = render::one_line(text);
+        if self.json {
+            return events::notice(&text);
+        }
         let name = self.program.map_or(String::new(), |name| format!("{name}: "));
-        let text = format!("{name}{}\n", render::one_line(text));
-        let _unheard = self.beside_bar(|| io::stderr().lock().write_all(text.as_bytes()));
+        let line = format!("{name}{text}\n");
+        let _unheard = self.bars.beside(|| io::stderr().lock().write_all(line.as_bytes()));
     }
 
     /// Counts and shows something that went wrong while the command goes on.
-    pub fn report(&self, text: &str) {
+    pub fn report(&self, problem: &Problem) {
         self.problem_count.fetch_add(1, Ordering::Relaxed);
-        self.complain(text);
-    }
-
-    fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
-        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn beside_bar<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &*self.bar() {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+        match self.json {
+            true => events::problem(problem),
+            false => self.complain(&format!("{}{}", problem.text, advice(problem.hint))),
         }
+    }
+
+    /// Whether everything but results is told in JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The last line of a command that ends with `code`: what ended it behind `prefix`, if that is to be said. In JSON there
+    /// is always one.
+    pub fn end(&self, code: u8, prefix: &str, error: Option<&Problem>) -> ExitCode {
+        match error {
+            _ if self.json => events::exit(code, self.problem_count(), error),
+            Some(error) => self.complain(&format!("{prefix}{}{}", error.text, advice(error.hint))),
+            None => {}
+        }
+        ExitCode::from(code)
     }
 }
 
 impl Progress for Ui {
-    fn begin(&self, phase: Phase, total: Option<u64>) {
-        if !self.terminal || self.quiet.load(Ordering::Relaxed) {
+    fn begin(&self, phase: Phase, total: Option<u64>) -> Box<dyn Task + '_> {
+        if self.quiet.load(Ordering::Relaxed) {
+            Box::new(Silent)
+        } else if self.json {
+            let number = self.task_count.fetch_add(1, Ordering::Relaxed) + 1;
+            Box::new(Told::begin(number, phase, total))
+        } else if self.terminal {
+            self.bars.begin(phase, total)
+        } else {
+            Box::new(Silent)
+        }
+    }
+
+    fn note(&self, path: &[u8], note: &Note<'_>) {
+        if !self.verbose.load(Ordering::Relaxed) {
             return;
         }
-        let new = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        let template = match total {
-            Some(_) => {
-                "{msg} [{bar:24}] {decimal_bytes} of {decimal_total_bytes}, \
-                 {decimal_bytes_per_sec}, {eta} left"
-            }
-            None => "{msg} {spinner} {decimal_bytes}, {decimal_bytes_per_sec}, {elapsed}",
-        };
-        // The templates are constants; should one be wrong, the default style is no harm.
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            new.set_style(style.progress_chars("=> "));
+        if self.json {
+            return events::note(path, note);
         }
-        new.set_message(phase_name(phase));
-        new.enable_steady_tick(TICK);
-        if let Some(old) = self.bar().replace(new) {
-            old.finish_and_clear();
+        let (mut line, note) = (String::from_utf8_lossy(path).into_owned(), note.to_string());
+        if !note.is_empty() {
+            line = format!("{line}: {note}");
         }
-    }
-
-    fn advance(&self, bytes: u64) {
-        if let Some(bar) = &*self.bar() {
-            bar.inc(bytes);
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = self.bar().take() {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn note(&self, text: &str) {
-        if self.verbose.load(Ordering::Relaxed) {
-            // Who closed the pipe wants no more names, but still the backup.
-            let _unread = self.print(&format!("{}\n", render::one_line(text)));
-        }
+        // Who closed the pipe wants no more names, but still the backup.
+        let _unread = self.print(&format!("{}\n", render::one_line(&line)));
     }
 
     fn notice(&self, text: &str) {
@@ -177,24 +188,6 @@ impl Progress for Ui {
     }
 
     fn problem(&self, problem: &Problem) {
-        self.report(&format!("{}{}", problem.text, advice(problem.hint)));
-    }
-}
-
-impl Drop for Ui {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Backup => "Backing up",
-        Phase::Restore => "Restoring",
-        Phase::Compare => "Comparing",
-        Phase::Check => "Checking",
-        Phase::Mark => "Marking",
-        Phase::Repack => "Repacking",
-        Phase::Index => "Reading the index",
+        self.report(problem);
     }
 }

@@ -132,20 +132,20 @@ fn backup(
     let cutters = Cutters::new(repository.config(), repository.keys())?;
     let tools = Tools { cutters, hasher: repository.hasher(), buffers: BufferPool::default() };
     let target = repository.target(index);
-    progress.begin(Phase::Backup, plan::total_len(&inputs));
+    let task = progress.begin(Phase::Backup, plan::total_len(&inputs, options));
     let (collected, written) = with_threads(options.threads, 1, |threads| {
         write_chunks(target, options.compression, threads, |writer| {
-            let plan = Plan::new(inputs, &tools, previous, options, progress);
+            let plan = Plan::new(inputs, &tools, previous, options, (progress, &*task));
             let hashed =
                 threads.workers.map_in_turn(plan, |step, turn| Ok(into_chunks(step, turn, &tools)));
-            let mut collector = Collector::new(&tools.cutters, progress);
+            let mut collector = Collector::new(&tools.cutters, progress, &*task);
             for step in hashed {
                 collector.take(step?, writer)?;
             }
             collector.finish(writer)
         })
     })?;
-    progress.end();
+    drop(task);
     archive.end = now();
     archive.original_len = collected.original_len;
     archive.file_count = collected.file_count;

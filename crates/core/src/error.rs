@@ -6,8 +6,47 @@
 //! ([`SinkError`](garret_image::SinkError)) are different types that never convert into each other.
 
 use garret_format::{ChunkId, DecodeError};
+use garret_image::{SinkError, SinkErrorKind, SourceError, SourceErrorKind};
 
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Why something went wrong, for programs: what they might do about it. People get the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// What is backed up, or compared, could not be read.
+    Unreadable,
+    /// What is restored could not be written.
+    Unwritable,
+    /// The repository could not be read or written.
+    Storage,
+    /// It is not there.
+    Missing,
+    /// This user may not.
+    Denied,
+    /// The disk or the quota is full.
+    Full,
+    /// Bytes in the repository are not what was written.
+    Damaged,
+    /// It changed while it was read.
+    Changed,
+    /// Something else has its name or place.
+    Taken,
+    /// Another program uses it.
+    Busy,
+    /// The passphrase opens no key.
+    Passphrase,
+    /// The keys are not those that the repository should have.
+    Keys,
+    /// A kind of thing that is not stored, or the work of a newer garret.
+    Unsupported,
+    /// It can be done and will not be: it would be unsafe.
+    Refused,
+    /// What was asked for makes no sense.
+    Invalid,
+    /// Anything else.
+    Other,
+}
 
 /// What a user can do about an error or a problem. A program has its own words for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +197,8 @@ pub enum Error {
     NotRestored {
         /// What is in the way.
         why: String,
+        /// The same for programs.
+        cause: Cause,
         /// What can be done.
         hint: Option<Hint>,
     },
@@ -197,9 +238,36 @@ impl Error {
         }
     }
 
+    /// Why, for programs.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Error::Store(error) => error.into(),
+            Error::Source(error) => error.into(),
+            Error::Sink(error) => error.into(),
+            Error::Lock { source, .. } => source.into(),
+            Error::Corrupt { .. } | Error::DamagedKey { .. } => Cause::Damaged,
+            Error::MissingChunk { .. } | Error::NotARepository { .. } => Cause::Missing,
+            Error::ArchiveMissing(_) | Error::NoSlots | Error::EmptyStream(_) => Cause::Missing,
+            Error::ArchiveExists(_) => Cause::Taken,
+            Error::WrongPassphrase => Cause::Passphrase,
+            Error::WrongKey { .. } | Error::OtherKey { .. } => Cause::Keys,
+            Error::ManySlots { .. } | Error::CheapSlot { .. } => Cause::Keys,
+            Error::Unsupported { .. } => Cause::Unsupported,
+            Error::Doubtful(_) => Cause::Refused,
+            Error::BadName { .. } | Error::BadOption(_) | Error::NoPassphrase => Cause::Invalid,
+            Error::NotRestored { cause, .. } => *cause,
+            Error::NothingStored => Cause::Unreadable,
+            Error::System { source, .. } => match StoreErrorKind::of(source) {
+                StoreErrorKind::NoSpace => Cause::Full,
+                StoreErrorKind::Denied => Cause::Denied,
+                _ => Cause::Other,
+            },
+        }
+    }
+
     /// One file could not be restored, for a reason of its own.
-    pub(crate) fn not_restored(why: impl Into<String>) -> Error {
-        Error::NotRestored { why: why.into(), hint: None }
+    pub(crate) fn not_restored(cause: Cause, why: impl Into<String>) -> Error {
+        Error::NotRestored { why: why.into(), cause, hint: None }
     }
 
     /// What it is about: an object of the repository, or a path.
@@ -209,6 +277,12 @@ impl Error {
             Error::MissingChunk { needed_by, .. } => Some(needed_by),
             Error::Store(error) => Some(&error.object),
             Error::ArchiveMissing(name) | Error::ArchiveExists(name) => Some(name),
+            Error::NotARepository { path, .. } | Error::Lock { place: path, .. } => Some(path),
+            Error::Unsupported { object, .. } | Error::WrongKey { object } => Some(object),
+            Error::OtherKey { object } | Error::CheapSlot { object } => Some(object),
+            Error::BadName { name, .. } | Error::EmptyStream(name) => Some(name),
+            Error::Source(error) => error.path().to_str(),
+            Error::Sink(error) => error.path().to_str(),
             _ => None,
         }
     }
@@ -245,6 +319,43 @@ impl Error {
     pub(crate) fn misnamed(object: &str) -> Error {
         let what = "its bytes do not hash to its name".to_owned();
         Error::Corrupt { object: object.to_owned(), offset: 0, what }
+    }
+}
+
+impl From<&StoreError> for Cause {
+    fn from(error: &StoreError) -> Self {
+        match error.kind {
+            StoreErrorKind::NotFound => Cause::Missing,
+            StoreErrorKind::AlreadyExists | StoreErrorKind::NotAFile => Cause::Taken,
+            StoreErrorKind::WrongLength => Cause::Damaged,
+            StoreErrorKind::Denied => Cause::Denied,
+            StoreErrorKind::NoSpace => Cause::Full,
+            StoreErrorKind::Busy => Cause::Busy,
+            StoreErrorKind::Transient | StoreErrorKind::Other => Cause::Storage,
+        }
+    }
+}
+
+impl From<&SourceError> for Cause {
+    fn from(error: &SourceError) -> Self {
+        match error.kind() {
+            SourceErrorKind::NotFound => Cause::Missing,
+            SourceErrorKind::Denied => Cause::Denied,
+            SourceErrorKind::NotSupported => Cause::Unsupported,
+            SourceErrorKind::Io => Cause::Unreadable,
+        }
+    }
+}
+
+impl From<&SinkError> for Cause {
+    fn from(error: &SinkError) -> Self {
+        match error.kind() {
+            SinkErrorKind::NoSpace => Cause::Full,
+            SinkErrorKind::Denied => Cause::Denied,
+            SinkErrorKind::Refused => Cause::Refused,
+            SinkErrorKind::Used => Cause::Busy,
+            SinkErrorKind::Io => Cause::Unwritable,
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub use backup::cutters::CutterChoice;
 pub use backup::options::{BackupOptions, Input, ReadErrors};
 pub use compare::diff::{Change, Contents, DiffReport, Difference, kind_name};
 pub use compare::info::FileInfo;
-pub use error::{Error, Hint, Result, message};
+pub use error::{Cause, Error, Hint, Result, message};
 pub use garret_format::archive::{Archive, Item, ItemKind};
 pub use garret_format::config::KeyMode;
 pub use garret_format::{ChunkId, RepositoryId};
@@ -117,7 +117,7 @@ pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;
 pub use pattern::Patterns;
-pub use progress::{Phase, Problem, ProblemKind, Progress, Silent};
+pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};
 pub use read::file::StoredFile;
 pub use repository::{
     Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Repository,

@@ -1,13 +1,16 @@
 //! The one seam through which the library speaks while it works.
 //!
-//! An operation counts the bytes it has dealt with, names what it is at, and reports what went wrong without ending it.
-//! Programs draw bars, print lines, or do nothing. Calls come from any thread; they are cheap and must not block.
+//! An operation opens a task for each stretch of work and counts in it, names what it is at, and reports what went wrong
+//! without ending it. Programs draw bars, print lines, or do nothing. Calls come from any thread; they are cheap and must
+//! not block. Nothing is put into words for a receiver that does not listen. Promises: a task ends however the work ends;
+//! it never counts beyond its total but where a source grew while it was read, and after work without problems to it.
 
 use std::fmt;
 
+use garret_format::recipe::CutterKind;
 use garret_image::SourceError;
 
-use crate::error::{Error, Hint, message};
+use crate::error::{Cause, Error, Hint, message};
 
 /// How much a [`Problem`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,45 +27,54 @@ pub enum ProblemKind {
 pub struct Problem {
     /// Whether anything is missing for it.
     pub kind: ProblemKind,
+    /// Why, for programs.
+    pub cause: Cause,
     /// The thing: a path as it was named or is stored, or an object of the repository.
     pub subject: Option<String>,
-    /// One line: the thing and what is wrong with it.
+    /// One line for people: the thing and what is wrong with it.
     pub text: String,
     /// What can be done.
     pub hint: Option<Hint>,
 }
 
 impl Problem {
-    /// A loss that is an error.
-    pub(crate) fn of(error: &Error) -> Self {
-        let (subject, text) = (error.subject().map(str::to_owned), message(error));
-        Problem { kind: ProblemKind::Loss, subject, text, hint: error.hint() }
+    /// A loss, in one line that says all of it.
+    pub fn new(cause: Cause, subject: Option<String>, text: String) -> Self {
+        Problem { kind: ProblemKind::Loss, cause, subject, text, hint: None }
     }
 
     /// A loss because something could not be read.
     pub(crate) fn unread(error: &SourceError) -> Self {
-        let subject = Some(error.path().display().to_string());
-        Problem { kind: ProblemKind::Loss, subject, text: message(error), hint: None }
+        Problem::new(error.into(), Some(error.path().display().to_string()), message(error))
     }
 
     /// What is lost of `subject`, in words.
-    pub(crate) fn loss(subject: impl fmt::Display, what: impl fmt::Display) -> Self {
-        Problem::about(ProblemKind::Loss, &subject, &what)
+    pub(crate) fn loss(cause: Cause, subject: impl fmt::Display, what: impl fmt::Display) -> Self {
+        let text = format!("{subject}: {what}");
+        Problem::new(cause, Some(subject.to_string()), text)
     }
 
     /// What somebody should look at, in words.
-    pub(crate) fn warning(subject: impl fmt::Display, what: impl fmt::Display) -> Self {
-        Problem::about(ProblemKind::Warning, &subject, &what)
-    }
-
-    fn about(kind: ProblemKind, subject: &dyn fmt::Display, what: &dyn fmt::Display) -> Self {
-        let text = format!("{subject}: {what}");
-        Problem { kind, subject: Some(subject.to_string()), text, hint: None }
+    pub(crate) fn warning(
+        cause: Cause,
+        subject: impl fmt::Display,
+        what: impl fmt::Display,
+    ) -> Self {
+        Problem { kind: ProblemKind::Warning, ..Problem::loss(cause, subject, what) }
     }
 }
 
-/// What an operation is doing.
+/// A loss that is an error.
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let subject = error.subject().map(str::to_owned);
+        Problem { hint: error.hint(), ..Problem::new(error.cause(), subject, message(error)) }
+    }
+}
+
+/// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// Reading what is backed up.
     Backup,
@@ -80,16 +92,92 @@ pub enum Phase {
     Index,
 }
 
+/// What a task counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Archives.
+    Archives,
+    /// Packs.
+    Packs,
+}
+
+impl Phase {
+    /// What is counted in it.
+    pub fn unit(self) -> Unit {
+        match self {
+            Phase::Mark => Unit::Archives,
+            Phase::Index => Unit::Packs,
+            _ => Unit::Bytes,
+        }
+    }
+}
+
+/// Something about one path or object, for `-v`. Shown, it is what stands behind the path in a line, if anything does.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Note<'n> {
+    /// It is stored: a directory, a link, a node, or another name of a file.
+    Stored,
+    /// It is stored with the content that the archive before has of it.
+    Untouched,
+    /// It is read, and cut in this way.
+    Read {
+        /// By what.
+        cutter: CutterKind,
+        /// In how many sections, each cut as a stream of its own.
+        sections: usize,
+        /// Why so, in words.
+        why: &'n dyn fmt::Display,
+    },
+    /// It is being restored, or verified.
+    Restored,
+    /// It is an archive that could not be read: files are not compared with those of it.
+    Skipped(&'n Error),
+}
+
+impl fmt::Display for Note<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Stored | Note::Restored => Ok(()),
+            Note::Untouched => f.write_str("untouched"),
+            Note::Read { cutter, sections, why } => {
+                let partitions = if *sections > 1 { ", partition by partition" } else { "" };
+                write!(f, "cutter {}{partitions} ({why})", cutter_name(*cutter))
+            }
+            Note::Skipped(error) => {
+                write!(f, "files are not compared with those of this archive: {}", message(*error))
+            }
+        }
+    }
+}
+
+/// The name of a cutter, as options have it.
+pub fn cutter_name(cutter: CutterKind) -> &'static str {
+    match cutter {
+        CutterKind::Page => "page",
+        CutterKind::Fastcdc => "fastcdc",
+    }
+}
+
+/// A stretch of work that is going on; dropped, it has ended, however the work did.
+#[must_use = "a task ends when it is dropped"]
+pub trait Task: Send + Sync {
+    /// So many more have been dealt with, of what [`Phase::unit`] says.
+    fn advance(&self, _count: u64) {}
+}
+
 /// Receives what happens.
 pub trait Progress: Sync {
-    /// A phase begins; `total` is how many bytes it will deal with, if that is known.
-    fn begin(&self, _phase: Phase, _total: Option<u64>) {}
-    /// `bytes` more have been dealt with.
-    fn advance(&self, _bytes: u64) {}
-    /// The phase that began last has ended.
-    fn end(&self) {}
-    /// Something about one path or object, for `-v`.
-    fn note(&self, _text: &str) {}
+    /// A task begins; `total` is how much it will deal with, if that is known. Any number of them may be going on at once.
+    #[must_use = "a task ends when it is dropped"]
+    fn begin(&self, _phase: Phase, _total: Option<u64>) -> Box<dyn Task + '_> {
+        Box::new(Silent)
+    }
+    /// Something about one path or object.
+    fn note(&self, _path: &[u8], _note: &Note<'_>) {}
     /// Something the user should know now although nothing is wrong: waiting for a lock, files that are passed over.
     fn notice(&self, _text: &str) {}
     /// Something went wrong with one thing.
@@ -101,3 +189,5 @@ pub trait Progress: Sync {
 pub struct Silent;
 
 impl Progress for Silent {}
+
+impl Task for Silent {}

@@ -21,7 +21,7 @@ mod single;
 mod target;
 mod tree;
 
-use garret_format::archive::{Item, ItemKind};
+use garret_format::archive::ItemKind;
 use garret_image::Root;
 
 use crate::error::Result;
@@ -32,8 +32,9 @@ use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
 use crate::repository::Repository;
 use crate::select::Selection;
-use options::{Destination, RestoreOptions, RestoreReport};
-use session::Session;
+use links::{Links, Made, Wanted};
+use options::{Destination, Form, RestoreOptions, RestoreReport};
+use session::{Session, stripped};
 
 impl Repository {
     /// Restores what `selection` selects of an archive.
@@ -50,20 +51,11 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<RestoreReport> {
         let chunks = self.chunks();
-        let total = match selection.is_everything() {
-            true => archive.archive.original_len,
-            false => {
-                self.settle(&[archive], selection);
-                let selected =
-                    self.items(archive).flatten().filter(|item| selection.selects(&item.path));
-                total_len(selected.map(length))
-            }
-        };
-        progress.begin(Phase::Restore, Some(total));
+        let task = progress.begin(Phase::Restore, self.restored_len(archive, selection, options));
         let items = ItemReader::new(chunks.clone(), archive);
         let in_flight = chunks.groups().in_flight();
         let mut report = with_threads(options.threads, in_flight, |threads| {
-            let session = Session::new(chunks, options, progress, threads);
+            let session = Session::new(chunks, options, (progress, &*task), threads);
             match destination {
                 Destination::Directory(path) => {
                     let root = Root::open(&path)?.replace_used(options.replace_used);
@@ -77,14 +69,43 @@ impl Repository {
                 Destination::Nowhere => session.into_nowhere(items, selection),
             }
         })?;
-        progress.end();
+        drop(task);
         self.tell(progress);
         report.unmatched = selection.unmatched();
         Ok(report)
     }
-}
 
-/// Bytes of the stream of an item.
-fn length(item: Item) -> u64 {
-    if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 }
+    /// Bytes of the files that will be restored; not known where disks come back in another form than they are stored in.
+    fn restored_len(
+        &self,
+        archive: &NamedArchive,
+        selection: &mut Selection,
+        options: &RestoreOptions,
+    ) -> Option<u64> {
+        if options.form == Form::Raw {
+            return None;
+        }
+        if selection.is_everything() && options.strip == 0 {
+            return Some(archive.archive.original_len);
+        }
+        self.settle(&[archive], selection);
+        let mut links = Links::default();
+        let lens =
+            self.items(archive).flatten().map(|item| match stripped(&item.path, options.strip) {
+                Some(path) if selection.selects(&item.path) => match links.wanted(item, path) {
+                    Wanted::Whole(item, stored) => {
+                        if let Some(made) = Made::without_file(&item) {
+                            links.made(stored, made);
+                        }
+                        if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 }
+                    }
+                    _ => 0,
+                },
+                _ => {
+                    links.pass_over(item);
+                    0
+                }
+            });
+        Some(total_len(lens))
+    }
 }

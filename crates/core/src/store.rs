@@ -135,7 +135,15 @@ pub struct StoreError {
 impl StoreError {
     /// An error for `operation` on `object`; the kind follows from `source`.
     pub fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
-        let kind = match source.kind() {
+        let kind = StoreErrorKind::of(&source);
+        StoreError { kind, operation, object: object.to_string(), source }
+    }
+}
+
+impl StoreErrorKind {
+    /// What the system's word for it means.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.kind() {
             io::ErrorKind::NotFound => StoreErrorKind::NotFound,
             io::ErrorKind::AlreadyExists => StoreErrorKind::AlreadyExists,
             io::ErrorKind::UnexpectedEof => StoreErrorKind::WrongLength,
@@ -158,8 +166,7 @@ impl StoreError {
             // A server of files has forgotten a handle: every operation looks its object up anew.
             | io::ErrorKind::StaleNetworkFileHandle => StoreErrorKind::Transient,
             _ => StoreErrorKind::Other,
-        };
-        StoreError { kind, operation, object: object.to_string(), source }
+        }
     }
 }
 

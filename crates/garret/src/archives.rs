@@ -10,7 +10,7 @@ use garret_cli::failure::Failure;
 use garret_cli::render;
 use garret_cli::suggest::{nearest, nearest_path};
 use garret_cli::ui::Ui;
-use garret_core::{Error, NamedArchive, Progress, Repository, Selection};
+use garret_core::{Cause, Error, NamedArchive, Problem, Progress, Repository, Selection};
 use garret_format::archive::{Item, ItemKind};
 
 use crate::location;
@@ -37,7 +37,7 @@ pub(crate) fn in_the_way(repository: &Repository, name: &str, error: Error) -> F
     let why = repository.archive_names().ok().and_then(|names| relative(&names, name));
     match (error, why) {
         (Error::ArchiveExists(_), Some(why)) => {
-            Failure::Fatal(format!("Archive {name} already exists: {why}"))
+            Failure::Because(Cause::Taken, format!("Archive {name} already exists: {why}"))
         }
         (Error::Store(_), Some(why)) => {
             Failure::Fatal(format!("Archive {name} cannot be made: {why}"))
@@ -67,7 +67,7 @@ fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(found) => archives.push(found),
-            Err(error) => ui.report(&garret_cli::failure::say(&error)),
+            Err(error) => ui.report(&(&error).into()),
         }
     }
     let complete = archives.iter().filter(|found| found.archive.is_complete());
@@ -88,7 +88,9 @@ fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
 pub(crate) fn missing(names: &[String], name: &str) -> Failure {
     let near = || nearest(name.as_bytes(), names.iter().map(String::as_str));
     match relative(names, name).or_else(|| near().map(|near| format!("did you mean {near}?"))) {
-        Some(why) => Failure::Fatal(format!("Archive {name} does not exist: {why}")),
+        Some(why) => {
+            Failure::Because(Cause::Missing, format!("Archive {name} does not exist: {why}"))
+        }
         None => Error::ArchiveMissing(name.to_owned()).into(),
     }
 }
@@ -130,7 +132,8 @@ impl Searched<'_> {
             } else {
                 String::new()
             };
-            ui.report(&format!("{shown}: not in archive {place}{why}"));
+            let text = format!("{shown}: not in archive {place}{why}");
+            ui.report(&Problem::new(Cause::Missing, Some(shown.into_owned()), text));
         }
         Ok(())
     }

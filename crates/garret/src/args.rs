@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
+use garret_cli::failure::Failure;
 use garret_cli::suggest::nearest;
+use garret_cli::ui::Ui;
 
 use crate::commands::Command;
 
@@ -35,17 +37,22 @@ Environment:
 #[command(name = "garret", version, after_help = HELP, infer_long_args = true, max_term_width = 100)]
 #[command(disable_help_subcommand = true, subcommand_required = true)]
 struct Cli {
+    /// Tell everything but results as JSON, one object on each line of standard error
+    #[arg(long, global = true)]
+    log_json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
-/// The command that the words behind the program's name say. None at all is a call for help.
-pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
+/// The command that the words behind the program's name say, and whether it is to tell of itself in JSON. No words at all
+/// are a call for help.
+pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, bool), clap::Error> {
     if words.is_empty() {
         words.push("--help".into());
     }
     let line = std::iter::once("garret".into()).chain(words);
-    Ok(Cli::try_parse_from(line).map_err(suggest)?.command)
+    let Cli { command, log_json } = Cli::try_parse_from(line).map_err(suggest)?;
+    Ok((command, log_json))
 }
 
 /// What other programs of the kind call commands of ours.
@@ -87,13 +94,20 @@ pub(crate) fn definition() -> clap::Command {
     Cli::command()
 }
 
+/// What says that JSON is wanted, in words that could not be read.
+pub(crate) const LOG_JSON: &str = "--log-json";
+
 /// Shows help, version or a usage error.
-pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
-    let _unread = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => ExitCode::from(2),
+pub(crate) fn refuse(error: &clap::Error, json: bool) -> ExitCode {
+    let is_wrong = !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if is_wrong && json {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let failure = Failure::Usage(first.to_owned());
+        return garret_cli::exit::exit_code(Err(failure), &Ui::unnamed().in_json(json));
     }
+    let _unread = error.print();
+    ExitCode::from(if is_wrong { 2 } else { 0 })
 }
 
 #[cfg(test)]
@@ -107,7 +121,7 @@ mod tests {
 
     fn read(line: &str) -> Result<Command, clap::Error> {
         let (words, _) = crate::attic::rewrite(line.split(' ').map(OsString::from));
-        parse(words)
+        Ok(parse(words)?.0)
     }
 
     #[test]

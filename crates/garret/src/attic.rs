@@ -6,6 +6,8 @@
 
 use std::ffi::{OsStr, OsString};
 
+use crate::args::LOG_JSON;
+
 /// What each command of attic takes besides `--verbose` and `--help`.
 const OPTIONS: [(&str, &[&str]); 7] = [
     ("init", &["--encryption"]),
@@ -57,11 +59,16 @@ pub(crate) fn rewrite(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStrin
     let mut warn = |old: &str, new: &str| {
         warnings += &format!("Warning: \"{old}\" has been deprecated. Use \"{new}\" instead.\n");
     };
-    if words.first().is_some_and(|word| word == "verify") {
+    // Ours may stand before the command.
+    let start = words.iter().take_while(|word| *word == LOG_JSON).count();
+    if words.get(start).is_some_and(|word| word == "verify") {
         warn("garret verify", "garret extract --dry-run");
-        words.splice(..1, ["extract".into(), "--dry-run".into()]);
+        words.splice(start..=start, ["extract".into(), "--dry-run".into()]);
     }
-    let Some((command, rest)) = words.split_first_mut() else { return (words, warnings) };
+    let Some((command, rest)) = words.get_mut(start..).and_then(<[OsString]>::split_first_mut)
+    else {
+        return (words, warnings);
+    };
     for word in rest.iter_mut().take_while(|word| *word != "--") {
         let Some((name, value)) = long_option(word) else { continue };
         let new = match OLD.iter().find(|old| command == "prune" && **old == name) {
@@ -132,6 +139,8 @@ mod tests {
         let expected = "Warning: \"--daily\" has been deprecated. Use \"--keep-daily\" instead.\n";
         assert!(warnings.starts_with(expected), "{warnings}");
         assert_eq!(rewritten("list verify").0, "list verify");
+        let (words, _) = rewritten("--log-json verify --d repo::a");
+        assert_eq!(words, "--log-json extract --dry-run --dry-run repo::a");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use garret_core::{
-    AllocationMode, BackupOptions, Destination, Form, InitOptions, Input, KDF_DEFAULT, LocalStore,
-    RestoreOptions, Secret, Selection, Sharing, Unlocked,
+    AllocationMode, BackupOptions, Cause, Destination, Form, InitOptions, Input, KDF_DEFAULT,
+    LocalStore, Problem, RestoreOptions, Secret, Selection, Sharing, Unlocked,
 };
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
@@ -222,9 +222,10 @@ impl Tour<'_> {
         ))?;
         if before != after {
             let name = render::one_line(&name);
-            self.ui.report(&format!(
+            let text = format!(
                 "{name}: the restored image is not the original, or that changed meanwhile"
-            ));
+            );
+            self.ui.report(&Problem::new(Cause::Changed, Some(name), text));
         }
         Ok(())
     }
@@ -236,7 +237,9 @@ impl Tour<'_> {
             let path = place.join(name);
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    self.ui.report(&format!("{}: cannot remove: {error}", path.display()));
+                    let path = path.display().to_string();
+                    let text = format!("{path}: cannot remove: {error}");
+                    self.ui.report(&Problem::new(Cause::Other, Some(path), text));
                 }
                 _ => {}
             }

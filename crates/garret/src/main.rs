@@ -27,13 +27,17 @@ use garret_cli::ui::Ui;
 fn main() -> ExitCode {
     garret_cli::signals::catch();
     garret_cli::sandbox::hide_memory();
-    let ui = Ui::new("garret");
     let (words, warnings) = attic::rewrite(std::env::args_os().skip(1));
+    let seems_json =
+        words.iter().take_while(|word| *word != "--").any(|word| word == args::LOG_JSON);
+    let parsed = args::parse(words);
+    let json = parsed.as_ref().map_or(seems_json, |(_, json)| *json);
+    let ui = Ui::new("garret").in_json(json);
     // Who does not read them may still have the command.
     let _unread = ui.print(&warnings);
-    let result = match args::parse(words) {
-        Ok(command) => command.run(args::definition(), &ui),
-        Err(error) => return args::refuse(&error),
+    let result = match parsed {
+        Ok((command, _)) => command.run(args::definition(), &ui),
+        Err(error) => return args::refuse(&error, json),
     };
     garret_cli::exit::exit_code(result, &ui)
 }

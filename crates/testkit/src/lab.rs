@@ -4,14 +4,14 @@
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
     BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, Compression, CutterChoice,
     Destination, Exclusive, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked,
-    MemoryStore, Problem, Progress, Repository, RestoreOptions, RestoreReport, Result, Secret,
-    Selection, Sharing, Store, Unlocked, Writer,
+    MemoryStore, Phase, Problem, Progress, Repository, RestoreOptions, RestoreReport, Result,
+    Secret, Selection, Sharing, Store, Task, Unlocked, Writer,
 };
 use garret_format::archive::ItemKind;
 use garret_format::config::KeyMode;
@@ -23,32 +23,101 @@ pub const CHEAP_KDF: Kdf = Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
 /// Opens every repository of a lab that has a passphrase.
 pub const PASSPHRASE: &[u8] = b"correct horse";
 
-/// Remembers what an operation reported.
+/// Remembers what an operation reported. Dropped, it makes sure that every task has ended.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    problems: Mutex<Vec<String>>,
-    notes: Mutex<Vec<String>>,
+    problems: Mutex<Vec<Problem>>,
+    tasks: Mutex<Vec<TaskSeen>>,
+}
+
+/// A task of which a [`Recorder`] heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskSeen {
+    /// What it did.
+    pub phase: Phase,
+    /// What was to be counted.
+    pub total: Option<u64>,
+    /// What was.
+    pub count: u64,
+    /// How often it ended.
+    pub ended: u32,
 }
 
 impl Recorder {
-    /// The problems reported so far.
+    /// The problems reported so far, in words.
     pub fn problems(&self) -> Vec<String> {
+        self.heard().into_iter().map(|problem| problem.text).collect()
+    }
+
+    /// The problems reported so far.
+    pub fn heard(&self) -> Vec<Problem> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The notes reported so far.
-    pub fn notes(&self) -> Vec<String> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The tasks so far, in the order in which they began.
+    pub fn tasks(&self) -> Vec<TaskSeen> {
+        self.seen().clone()
+    }
+
+    /// The tasks of work that went well: each has ended, and counted to its total.
+    #[track_caller]
+    pub fn settled(&self) -> Vec<TaskSeen> {
+        let tasks = self.tasks();
+        for task in &tasks {
+            assert_eq!(task.ended, 1, "{task:?}");
+            assert_eq!(task.total.unwrap_or(task.count), task.count, "{task:?}");
+        }
+        tasks
+    }
+
+    /// The problems of work that went on to its end, in words; without any, its tasks are settled.
+    fn told(&self) -> Vec<String> {
+        let problems = self.problems();
+        if problems.is_empty() {
+            self.settled();
+        }
+        problems
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<TaskSeen>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.tasks().iter().for_each(|task| assert_eq!(task.ended, 1, "{task:?}"));
+        }
     }
 }
 
 impl Progress for Recorder {
-    fn note(&self, text: &str) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    fn begin(&self, phase: Phase, total: Option<u64>) -> Box<dyn Task + '_> {
+        let mut tasks = self.seen();
+        tasks.push(TaskSeen { phase, total, count: 0, ended: 0 });
+        Box::new(Recorded { recorder: self, place: tasks.len() - 1 })
     }
 
     fn problem(&self, problem: &Problem) {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem.text.clone());
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem.clone());
+    }
+}
+
+struct Recorded<'r> {
+    recorder: &'r Recorder,
+    place: usize,
+}
+
+impl Task for Recorded<'_> {
+    fn advance(&self, count: u64) {
+        self.recorder.seen()[self.place].count += count;
+    }
+}
+
+impl Drop for Recorded<'_> {
+    fn drop(&mut self) {
+        self.recorder.seen()[self.place].ended += 1;
     }
 }
 
@@ -213,7 +282,7 @@ impl Lab {
         let recorder = Recorder::default();
         let mut repository = self.writer()?;
         let report = repository.backup(name, inputs, &self.options(), &recorder)?;
-        Ok((report, recorder.problems()))
+        Ok((report, recorder.told()))
     }
 
     /// Makes an archive of a path; problems are a failure.
@@ -300,7 +369,7 @@ impl Lab {
         let recorder = Recorder::default();
         let mut repository = self.exclusive()?;
         let report = repository.gc(&self.gc_options(), &recorder)?;
-        Ok((report, recorder.problems()))
+        Ok((report, recorder.told()))
     }
 
     /// Gives back space; problems are a failure.
@@ -316,7 +385,7 @@ impl Lab {
         let repository = self.unlocked()?.checker(&recorder)?;
         let options = check_options(verify_data, self.threads);
         let report = repository.check(&options, &recorder)?;
-        Ok((report, recorder.problems()))
+        Ok((report, recorder.told()))
     }
 
     /// Checks everything with every byte; problems are a failure.

@@ -31,7 +31,7 @@ pub use forge::{
     Forge, ForgedGroup, PackBox, footer, leaf, nonce, plain_entry, plain_id, plain_item,
 };
 pub use images::{Image, Random, data_map};
-pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, check_options};
+pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, TaskSeen, check_options};
 pub use power::PowerStore;
 pub use suite::store_suite;
 pub use world::{Step, Trouble, World};

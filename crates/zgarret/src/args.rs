@@ -15,6 +15,8 @@ use crate::usage;
 pub(crate) struct Parsed {
     /// Whether notes and progress are to be left out.
     pub(crate) silent: bool,
+    /// Whether everything but results is told in JSON.
+    pub(crate) json: bool,
     /// What to say about the spelling of flags.
     pub(crate) notes: Vec<String>,
     pub(crate) request: Result<Request, String>,
@@ -61,12 +63,13 @@ const DEPRECATED: [(&str, &str); 4] = [
 /// Reads the command line. What is wrong first is what is said, but the line is read to its end: `--silent` may stand there.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
     let mut line = Line::default();
-    let (mut silent, mut notes) = (false, Vec::new());
+    let (mut silent, mut json, mut notes) = (false, false, Vec::new());
     let mut shown: Option<Result<Request, String>> = None;
     let mut arguments = arguments.peekable();
     while let Some(word) = arguments.next() {
         match word.to_str() {
             Some("--silent") => silent = true,
+            Some("--log-json") => json = true,
             Some("--non-encrypted") => line.passwords.push(PasswordFlag::NonEncrypted),
             Some("-h" | "--help") => drop(shown.get_or_insert_with(|| Ok(help()))),
             Some(flag) if takes_value(flag) && arguments.peek().is_some() => {
@@ -84,7 +87,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
         }
     }
     let request = shown.unwrap_or_else(|| line.checked());
-    Parsed { silent, notes, request }
+    Parsed { silent, json, notes, request }
 }
 
 fn takes_value(flag: &str) -> bool {

@@ -23,15 +23,15 @@ use std::process::ExitCode;
 
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
-use garret_core::Progress;
+use garret_core::{Error, Problem, Progress};
 
 use args::Request;
 
 fn main() -> ExitCode {
     garret_cli::signals::catch();
     garret_cli::sandbox::hide_memory();
-    let ui = Ui::unnamed();
     let parsed = args::parse(std::env::args_os().skip(1));
+    let ui = Ui::unnamed().in_json(parsed.json);
     ui.set_quiet(parsed.silent);
     for note in &parsed.notes {
         ui.notice(note);
@@ -49,28 +49,22 @@ fn main() -> ExitCode {
 
 /// Says what is to be said, and gives the exit code: 0 fine, 1 anything else.
 fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
-    let failed = match result {
-        Ok(()) => false,
-        Err(Failure::Fatal(text)) => {
-            ui.complain(&text);
-            true
+    let has_problems = ui.problem_count() > 0;
+    let Err(failure) = result else { return ui.end(u8::from(has_problems), "", None) };
+    if let (Failure::Usage(text), false) = (&failure, ui.is_json()) {
+        show(text);
+        return ExitCode::from(1);
+    }
+    let error = match &failure {
+        Failure::Engine(error @ Error::WrongPassphrase) => {
+            let text = "Invalid password specified".to_owned();
+            Some(Problem::new(error.cause(), None, text))
         }
-        Err(Failure::Engine(garret_core::Error::WrongPassphrase)) => {
-            ui.complain("Invalid password specified");
-            true
-        }
-        Err(Failure::Engine(garret_core::Error::NothingStored)) if ui.problem_count() > 0 => true,
-        Err(Failure::Engine(error)) => {
-            ui.complain(&garret_cli::failure::say(&error));
-            true
-        }
-        Err(Failure::Usage(text)) => {
-            show(&text);
-            true
-        }
-        Err(Failure::NobodyReads(code)) => code > 0,
+        Failure::Engine(Error::NothingStored) if has_problems => None,
+        failure => failure.problem(),
     };
-    ExitCode::from(u8::from(failed || ui.problem_count() > 0))
+    let failed = has_problems || !matches!(failure, Failure::NobodyReads(0));
+    ui.end(u8::from(failed), "", error.as_ref())
 }
 
 /// Lines of ours on stderr. If even that fails there is nobody to tell.

@@ -11,6 +11,7 @@ Usage: zgarret [flags] <command [action]> [command args]
           take GARRET_PASSPHRASE or ask the terminal; for import/export/passwd
           give none or two
          --silent (no progress, no notes)
+         --log-json (JSON on stderr, one object on each line)
          --from-command <command> (backup only: what it prints is backed up,
           instead of stdin; if it fails, no backup is made)
          --help|-h show this message

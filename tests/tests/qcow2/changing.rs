@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use garret_core::{AllocationMode, Form, Problem, Progress};
+use garret_core::{AllocationMode, Form, Note, Phase, Problem, Progress, Task};
 use garret_testkit::{Lab, data_map};
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -38,20 +38,29 @@ impl<'a> Saboteur<'a> {
 }
 
 impl Progress for Saboteur<'_> {
-    fn note(&self, text: &str) {
-        if self.after == 0 && text.contains("in guest order") {
+    fn note(&self, _: &[u8], note: &Note<'_>) {
+        if self.after == 0 && note.to_string().contains("in guest order") {
             self.strike();
         }
     }
 
-    fn advance(&self, _bytes: u64) {
-        if self.reports.fetch_add(1, Ordering::Relaxed) + 1 == self.after {
-            self.strike();
-        }
+    fn begin(&self, _: Phase, _: Option<u64>) -> Box<dyn Task + '_> {
+        Box::new(Watched(self))
     }
 
     fn problem(&self, problem: &Problem) {
         self.problems.lock().unwrap().push(problem.text.clone());
+    }
+}
+
+/// Counts the reports of a task.
+struct Watched<'s, 'a>(&'s Saboteur<'a>);
+
+impl Task for Watched<'_, '_> {
+    fn advance(&self, _bytes: u64) {
+        if self.0.reports.fetch_add(1, Ordering::Relaxed) + 1 == self.0.after {
+            self.0.strike();
+        }
     }
 }
 

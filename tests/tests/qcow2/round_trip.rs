@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use garret_core::{AllocationMode, Destination, Form, Progress};
-use garret_testkit::{Lab, data_map};
+use garret_core::{AllocationMode, Destination, Form};
+use garret_testkit::{Lab, Recorder, data_map};
 
 use super::common::images::{KINDS, convert, disturb, random_image, seeds, truncate};
 use super::common::{Random, disk_dir, path_str, run, tmpfs_dir};
@@ -23,20 +22,6 @@ struct Stored {
     has_backing: bool,
     /// Whether it may be beyond reading as a disk: parts are missing, or QEMU cannot read it either.
     may_fail: bool,
-}
-
-/// Counts what it is told was dealt with.
-#[derive(Default)]
-struct Sum(AtomicU64);
-
-impl Progress for Sum {
-    fn advance(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn problem(&self, problem: &garret_core::Problem) {
-        panic!("{}", problem.text);
-    }
 }
 
 /// An image, the same disturbed, and the same cut short, in a directory of their own.
@@ -72,9 +57,11 @@ fn store(stored: &[Stored], source: &Path) -> Lab {
     let len: u64 = stored.iter().map(|file| file.bytes.len() as u64).sum();
     let of = |threads| {
         let (lab, _) = lab(threads);
-        let sum = Sum::default();
-        backup(&lab, "a", source, &sum).unwrap();
-        assert_eq!(sum.0.into_inner(), len, "bytes reported, {threads} threads");
+        let heard = Recorder::default();
+        backup(&lab, "a", source, &heard).unwrap();
+        assert_eq!(heard.problems(), [""; 0]);
+        let sum: u64 = heard.settled().iter().map(|task| task.count).sum();
+        assert_eq!(sum, len, "bytes reported, {threads} threads");
         let ids = lab.reader().unwrap().chunk_ids();
         (lab, ids)
     };
@@ -109,12 +96,12 @@ fn whole(len: usize) -> Vec<Range<u64>> {
 fn check_files(lab: &Lab, stored: &[Stored], dir: &Path) {
     for allocation in [AllocationMode::Sparse, AllocationMode::Exact, AllocationMode::Full] {
         let target = dir.join(format!("{allocation:?}"));
-        let (sum, options) = (Sum::default(), options(lab, allocation, Form::Stored));
+        let (heard, options) = (Recorder::default(), options(lab, allocation, Form::Stored));
         let destination = Destination::Directory(target.clone());
-        let report = restore(lab, "a", None, destination, &options, &sum).unwrap();
+        let report = restore(lab, "a", None, destination, &options, &heard).unwrap();
         assert_eq!((report.file_count, report.problem_count), (3, 0));
         assert_eq!(report.bytes, stored.iter().map(|file| file.bytes.len() as u64).sum::<u64>());
-        assert_eq!(report.bytes, sum.0.into_inner(), "bytes reported");
+        assert_eq!(heard.settled().last().unwrap().count, report.bytes, "bytes reported");
         for file in stored {
             let path = restored(&target, &file.path);
             assert!(fs::read(&path).unwrap() == file.bytes, "{allocation:?} {}", path.display());
@@ -127,6 +114,9 @@ fn check_files(lab: &Lab, stored: &[Stored], dir: &Path) {
         }
         fs::remove_dir_all(target).unwrap();
     }
+    let (heard, options) = (Recorder::default(), options(lab, AllocationMode::Full, Form::Stored));
+    restore(lab, "a", None, Destination::Nowhere, &options, &heard).unwrap();
+    heard.settled();
     for file in stored {
         let (streamed, _) = stream(lab, "a", &file.path, Form::Stored);
         assert!(streamed == file.bytes, "{}, to a pipe", file.path.display());

@@ -11,10 +11,10 @@ use super::reading::Reading;
 use super::stations::Hashed;
 use super::step::{Body, Draft, End, Planned, Step};
 use crate::backup::cutters::Cutters;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::objects::recipe::RecipeWriter;
 use crate::objects::stream::{StreamWriter, store_side};
-use crate::progress::{Problem, ProblemKind, Progress};
+use crate::progress::{Problem, ProblemKind, Progress, Task};
 use crate::write::ChunkWriter;
 
 use garret_chunker::Piece;
@@ -38,6 +38,7 @@ pub(super) struct Collected {
 pub(super) struct Collector<'c> {
     cutters: &'c Cutters,
     progress: &'c dyn Progress,
+    task: &'c dyn Task,
     items: StreamWriter<'c>,
     item_count: u64,
     open: Option<Open>,
@@ -67,10 +68,15 @@ struct Open {
 }
 
 impl<'c> Collector<'c> {
-    pub(super) fn new(cutters: &'c Cutters, progress: &'c dyn Progress) -> Self {
+    pub(super) fn new(
+        cutters: &'c Cutters,
+        progress: &'c dyn Progress,
+        task: &'c dyn Task,
+    ) -> Self {
         Collector {
             cutters,
             progress,
+            task,
             items: StreamWriter::of_items(&cutters.fastcdc),
             item_count: 0,
             open: None,
@@ -98,7 +104,7 @@ impl<'c> Collector<'c> {
             let recipe = RecipeWriter::new(cutter);
             self.open = Some(Open { item, recipe, len: 0, failed: None });
         }
-        self.progress.advance(step.advance);
+        self.task.advance(step.advance);
         match step.body {
             Body::Nothing => {}
             Body::Hole(len) => {
@@ -127,7 +133,8 @@ impl<'c> Collector<'c> {
             ItemKind::HardLink(first) if self.failed.contains(first) => {
                 let [path, first] = [&item.path, first].map(|path| String::from_utf8_lossy(path));
                 let why = format!("it is {first}, which could not be read");
-                self.problem(Problem::loss(path, format!("not stored: {why}")));
+                let what = format!("not stored: {why}");
+                self.problem(Problem::loss(Cause::Unreadable, path, what));
                 return Ok(());
             }
             _ => {}
@@ -181,7 +188,7 @@ impl<'c> Collector<'c> {
         let allocation = allocation.map(|map| map.clipped(item.size)).unwrap_or_default();
         grow(&mut self.counts.hole_bytes, allocation.hole_len());
         if !layout.is_empty() {
-            self.progress.advance(allocation.hole_len());
+            self.task.advance(allocation.hole_len());
         }
         let allocation = if allocation.is_dense() { Vec::new() } else { allocation.encode() };
         let fastcdc = &self.cutters.fastcdc;
@@ -200,7 +207,7 @@ impl<'c> Collector<'c> {
         match reading.changed() {
             Ok(true) => {
                 let what = "changed while it was read; stored as it was read";
-                self.problem(Problem::warning(path(), what));
+                self.problem(Problem::warning(Cause::Changed, path(), what));
                 item.changed = true;
             }
             Ok(false) => {}

@@ -3,11 +3,12 @@
 //! In: an open file, and what the user asked for. Out: the parts of its stream in order, and the layout that puts the file
 //! together again. A wrong answer costs deduplication, never bytes.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use garret_format::recipe::{CutterKind, STREAM_LEN_MAX};
-use garret_image::qcow2::{self, Outcome};
+use garret_image::qcow2::{self, Doubt, Outcome};
 use garret_image::{
     AllocationMap, Detected, Extent, PartSource, Slot, Source, SourceError, detect, section_starts,
 };
@@ -29,8 +30,8 @@ pub(super) struct Divided {
     pub(super) allocation: Option<Arc<AllocationMap>>,
     /// Whether it is a qcow2 image.
     pub(super) is_qcow2: bool,
-    /// What was decided, in words.
-    pub(super) why: String,
+    /// Why it is cut so.
+    pub(super) why: Why,
 }
 
 /// A part of a stream.
@@ -45,23 +46,37 @@ pub(super) struct Part {
 pub(super) struct Choice {
     pub(super) cutter: CutterKind,
     pub(super) starts: Vec<u64>,
-    pub(super) why: String,
+    pub(super) why: Why,
     /// Whether it is a qcow2 image: a file, unlike a pipe, can be read in the order of the disk in it.
     is_qcow2: bool,
 }
 
 impl Choice {
-    fn new(cutter: CutterKind, starts: Vec<u64>, why: &str) -> Self {
-        let name = match cutter {
-            CutterKind::Page => "page",
-            CutterKind::Fastcdc => "fastcdc",
-        };
-        let partitions = if starts.len() > 1 { ", partition by partition" } else { "" };
-        Choice {
-            cutter,
-            starts,
-            why: format!("cutter {name}{partitions} ({why})"),
-            is_qcow2: false,
+    fn new(cutter: CutterKind, starts: Vec<u64>, why: Why) -> Self {
+        Choice { cutter, starts, why, is_qcow2: false }
+    }
+}
+
+/// Why a stream is cut as it is. Put into words when somebody listens.
+#[derive(Clone, Copy)]
+pub(super) enum Why {
+    AsAsked,
+    Small,
+    Detected(Detected),
+    GuestOrder,
+    Doubt(Doubt),
+    TooLarge,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::AsAsked => f.write_str("as asked"),
+            Why::Small => f.write_str("small"),
+            Why::Detected(detected) => detected.fmt(f),
+            Why::GuestOrder => f.write_str("qcow2 image, in guest order"),
+            Why::Doubt(doubt) => write!(f, "qcow2 image, not read as a disk: {doubt}"),
+            Why::TooLarge => f.write_str("qcow2 image, not read as a disk: too large"),
         }
     }
 }
@@ -76,7 +91,7 @@ pub(super) fn divide(
     let is_qcow2 = as_it_is.is_qcow2;
     let choice = match is_qcow2.then(|| guest_order(&file)).transpose()? {
         Some(Ok(divided)) => return Ok(divided),
-        Some(Err(why)) => Choice::new(CutterKind::Page, vec![0], &why),
+        Some(Err(why)) => Choice::new(CutterKind::Page, vec![0], why),
         None => as_it_is,
     };
     let Choice { cutter, starts, why, .. } = choice;
@@ -85,24 +100,23 @@ pub(super) fn divide(
 }
 
 /// Divides a qcow2 file into the guest's disk and all the rest; or says why it is taken as it is.
-fn guest_order(file: &Arc<Reading>) -> Result<Result<Divided, String>, SourceError> {
+fn guest_order(file: &Arc<Reading>) -> Result<Result<Divided, Why>, SourceError> {
     let map = match qcow2::parse(&**file)? {
         Outcome::Qcow2(map) => map,
         Outcome::Opaque(doubt) => {
-            return Ok(Err(format!("qcow2 image, not read as a disk: {doubt}")));
+            return Ok(Err(Why::Doubt(doubt)));
         }
     };
     let encoded = map.layout.encode();
     if encoded.len() as u64 > SIDE_LEN_MAX || map.layout.stream_len() > STREAM_LEN_MAX {
-        return Ok(Err("qcow2 image, not read as a disk: too large".to_owned()));
+        return Ok(Err(Why::TooLarge));
     }
     let layout = Arc::new(map.layout);
     let allocation = Arc::new(AllocationMap::of(&**file)?);
     let settled = || Settled { file: file.clone(), allocation: allocation.clone() };
     let part = |part| Arc::new(PartSource::new(settled(), layout.clone(), part));
     let guest = part(garret_image::Part::Guest);
-    let choice =
-        Choice::new(CutterKind::Page, section_starts(&*guest), "qcow2 image, in guest order");
+    let choice = Choice::new(CutterKind::Page, section_starts(&*guest), Why::GuestOrder);
     let guest = Part { source: guest, starts: choice.starts, cutter: choice.cutter };
     let residue = part(garret_image::Part::Residue);
     let residue = Part { source: residue, starts: vec![0], cutter: CutterKind::Fastcdc };
@@ -152,20 +166,20 @@ impl Source for Settled {
 /// How to cut a stream that is taken as it is.
 pub(super) fn choose(source: &dyn Source, path: &Path, wanted: CutterChoice) -> Choice {
     match wanted {
-        CutterChoice::Always(cutter) => Choice::new(cutter, vec![0], "as asked"),
+        CutterChoice::Always(cutter) => Choice::new(cutter, vec![0], Why::AsAsked),
         CutterChoice::Auto if source.len() < IMAGE_LEN_MIN => {
-            Choice::new(CutterKind::Fastcdc, vec![0], "small")
+            Choice::new(CutterKind::Fastcdc, vec![0], Why::Small)
         }
         CutterChoice::Auto => match detect(source, path) {
             Detected::Plain => {
-                Choice::new(CutterKind::Fastcdc, vec![0], &Detected::Plain.to_string())
+                Choice::new(CutterKind::Fastcdc, vec![0], Why::Detected(Detected::Plain))
             }
             // Its pages are aligned in the file, and what looks like a partition table is none.
             Detected::Qcow2 => Choice {
                 is_qcow2: true,
-                ..Choice::new(CutterKind::Page, vec![0], &Detected::Qcow2.to_string())
+                ..Choice::new(CutterKind::Page, vec![0], Why::Detected(Detected::Qcow2))
             },
-            image => Choice::new(CutterKind::Page, section_starts(source), &image.to_string()),
+            image => Choice::new(CutterKind::Page, section_starts(source), Why::Detected(image)),
         },
     }
 }

@@ -1,6 +1,6 @@
 //! The plan of a backup: which stretches of which streams are read, in what order. Made while the rest of the chain works.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,11 +21,11 @@ use super::reading::Reading;
 use super::stat::{identity, nothing, time};
 use super::stations::Tools;
 use super::step::{Body, Draft, End, Planned, Step};
-use crate::backup::walk::{Found, Rules, Walk};
+use crate::backup::walk::{Found, Rules, Walk, stored_path};
 use crate::backup::window::{SourceWindows, StreamWindows, Stretch, StretchBody, Window};
 use crate::buffers::BufferPool;
-use crate::error::{Error, Result};
-use crate::progress::{Problem, Progress};
+use crate::error::{Cause, Error, Result};
+use crate::progress::{Note, Problem, Progress, Task};
 
 /// Items without a stream that go down the chain together: one step for each would cost more than the item.
 const TOGETHER: usize = 256;
@@ -47,6 +47,7 @@ pub(super) struct Plan<'p> {
     previous: Previous,
     options: &'p BackupOptions,
     progress: &'p dyn Progress,
+    task: &'p dyn Task,
     /// The lookahead of the cutters, in bytes.
     lookahead: usize,
 }
@@ -73,7 +74,7 @@ impl<'p> Plan<'p> {
         tools: &'p Tools<'_>,
         previous: Previous,
         options: &'p BackupOptions,
-        progress: &'p dyn Progress,
+        (progress, task): (&'p dyn Progress, &'p dyn Task),
     ) -> Self {
         Plan {
             overlap: Overlap::new(&inputs, &rules(options)),
@@ -88,6 +89,7 @@ impl<'p> Plan<'p> {
             previous,
             options,
             progress,
+            task,
             lookahead: tools.cutters.lookahead(),
         }
     }
@@ -154,7 +156,8 @@ impl<'p> Plan<'p> {
             return true;
         }
         if let Some(bare) = self.walk.take().and_then(|(walk, _)| walk.bare()) {
-            let problem = Problem::loss(bare.display(), "holds no files; is it mounted?");
+            let problem =
+                Problem::loss(Cause::Missing, bare.display(), "holds no files; is it mounted?");
             self.ready.push(Planned::Problem(problem));
         }
         match self.inputs.pop_front() {
@@ -165,7 +168,8 @@ impl<'p> Plan<'p> {
             Some(Input::Stream { name, reader }) => match self.overlap.judge_pipe(&name) {
                 Verdict::Taken(why) => {
                     let what = format!("not stored as {}: {why}", lossy(&name));
-                    self.ready.push(Planned::Problem(Problem::loss(PIPE, what)));
+                    let problem = Problem::loss(Cause::Taken, PIPE, what);
+                    self.ready.push(Planned::Problem(problem));
                 }
                 Verdict::New | Verdict::Again => {
                     self.start_stream(piped(name), Path::new(PIPE), reader);
@@ -188,7 +192,7 @@ impl<'p> Plan<'p> {
         }
         let (path, stored) = (found.path.display(), lossy(&found.stored));
         let what = format!("not stored as {stored}{all}: {why}");
-        self.ready.push(Planned::Problem(Problem::loss(path, what)));
+        self.ready.push(Planned::Problem(Problem::loss(Cause::Taken, path, what)));
         Ok(())
     }
 
@@ -209,13 +213,14 @@ impl<'p> Plan<'p> {
             Kind::Fifo => ItemKind::Fifo,
             Kind::Socket if found.named => {
                 let what = "it is a socket: not stored";
-                self.ready.push(Planned::Problem(Problem::loss(found.path.display(), what)));
+                let problem = Problem::loss(Cause::Unsupported, found.path.display(), what);
+                self.ready.push(Planned::Problem(problem));
                 return Ok(());
             }
             // As every other program: a server makes its own again.
             Kind::Socket => return Ok(()),
         };
-        self.progress.note(&found.path.display().to_string());
+        self.note(&found.path, &Note::Stored);
         if let Some(item) = self.link(&found) {
             self.push(item);
             return Ok(());
@@ -236,7 +241,7 @@ impl<'p> Plan<'p> {
 
     fn start_file(&mut self, found: Found) -> Result<(), SourceError> {
         if let Some(item) = self.link(&found) {
-            self.progress.note(&found.path.display().to_string());
+            self.note(&found.path, &Note::Stored);
             self.push(item);
             return Ok(());
         }
@@ -268,11 +273,12 @@ impl<'p> Plan<'p> {
             true => item.linked = false,
             false => self.links.note(&item, &metadata),
         }
-        self.progress.note(&format!("{}: {why}", found.path.display()));
+        let sections = parts.iter().map(|part| part.starts.len()).max().unwrap_or(0);
+        let cutter = parts.first().map_or(CutterKind::Fastcdc, |part| part.cutter);
+        self.note(&found.path, &Note::Read { cutter, sections, why: &why });
         if is_qcow2 {
             self.look_elsewhere(&*reading, &found.path, &item.path);
         }
-        let cutter = parts.first().map_or(CutterKind::Fastcdc, |part| part.cutter);
         let windows = |part: Part| {
             let windows = SourceWindows::new(part.source, &part.starts, self.lookahead);
             (part.cutter, Windows::Source(windows))
@@ -286,8 +292,8 @@ impl<'p> Plan<'p> {
 
     /// Stores a file with the content that the previous archive has of it.
     fn reuse(&mut self, found: Found, before: Item) {
-        self.progress.note(&format!("{}: untouched", found.path.display()));
-        self.progress.advance(before.size);
+        self.note(&found.path, &Note::Untouched);
+        self.task.advance(before.size);
         // Of images the header is read all the same: what the disk needs besides may have gone from the archive.
         if matches!(&before.kind, ItemKind::File(content) if content.recipe.cutter == CutterKind::Page)
             && let Ok(file) = RawFile::open_at(found.at(), found.followed, Some(&found.metadata))
@@ -334,6 +340,10 @@ impl<'p> Plan<'p> {
         }
     }
 
+    fn note(&self, path: &Path, note: &Note<'_>) {
+        self.progress.note(path.as_os_str().as_bytes(), note);
+    }
+
     fn push(&mut self, item: Item) {
         self.ready.push(Planned::Item(Box::new(item)));
     }
@@ -354,7 +364,7 @@ impl<'p> Plan<'p> {
         };
         let Choice { cutter, starts, why, .. } =
             choose(&Head(head), Path::new(""), self.options.cutter);
-        self.progress.note(&format!("{}: {why}", path.display()));
+        self.note(path, &Note::Read { cutter, sections: starts.len(), why: &why });
         let stored = Path::new(OsStr::from_bytes(&item.path));
         self.look_elsewhere(&Head(head), stored, &item.path);
         windows.set_starts(&starts);
@@ -454,13 +464,20 @@ fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// The sum of the lengths of the inputs, if all of them are files or devices.
-pub(super) fn total_len(inputs: &[Input]) -> Option<u64> {
-    inputs.iter().try_fold(0, |sum, input| match input {
-        Input::Path(path) => {
-            let file = RawFile::open(path, true).ok()?;
-            Some(u64::saturating_add(sum, file.len()))
+/// The sum of the lengths of the inputs, if all of them are files or devices; of what is read once only, once.
+pub(super) fn total_len(inputs: &[Input], options: &BackupOptions) -> Option<u64> {
+    let (mut sum, mut paths, mut linked) = (0u64, HashSet::new(), HashSet::new());
+    for input in inputs {
+        let Input::Path(path) = input else { return None };
+        let stored = stored_path(path);
+        if Walk::new(path, rules(options)).is_excluded(&stored) || !paths.insert(stored) {
+            continue;
         }
-        Input::Stream { .. } => None,
-    })
+        let file = RawFile::open(path, true).ok()?;
+        let Metadata { dev, ino, nlink, .. } = *file.metadata();
+        if nlink <= 1 || linked.insert((dev, ino)) {
+            sum = sum.saturating_add(file.len());
+        }
+    }
+    Some(sum)
 }

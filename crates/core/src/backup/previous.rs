@@ -12,13 +12,14 @@ use garret_image::{At, Metadata};
 use super::options::{BackupOptions, Input};
 use super::stat::{identity, time};
 use crate::backup::walk::below;
-use crate::error::{Error, Result, message};
+use crate::error::{Error, Result};
 use crate::objects::archive::NamedArchive;
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::RecipeReader;
-use crate::progress::Progress;
+use crate::progress::{Note, Progress};
 use crate::read::chunks::Chunks;
 use crate::repository::Repository;
+use crate::store::Key;
 
 /// Seconds that a file must not have changed before a backup began for its content to be trusted by the next: two, the
 /// coarsest clock of a file system in use.
@@ -101,10 +102,10 @@ fn newest(
             Ok(_) => {}
             // Removed by somebody since it was listed.
             Err(Error::ArchiveMissing(_)) => {}
-            Err(error) => progress.note(&format!(
-                "{}: files are not compared with those of this archive",
-                message(&error)
-            )),
+            Err(error) => {
+                let object = Key::Archive(name.clone()).to_string();
+                progress.note(object.as_bytes(), &Note::Skipped(&error));
+            }
         }
     }
     Ok(newest)

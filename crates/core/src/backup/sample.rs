@@ -47,7 +47,7 @@ pub(super) fn take(
         if !index.set_damaged(pack) {
             continue;
         }
-        let mut problem = Problem::of(&finding.error);
+        let mut problem = Problem::from(&finding.error);
         if finding.is_damage {
             record(repository.store(), repository.metadata(), pack, &finding.error, progress);
         } else {

@@ -14,11 +14,11 @@ use std::path::Path;
 use garret_format::archive::{Device, Item, ItemKind};
 use garret_image::{At, Kind, Metadata, RawFile, Source, SourceError, lstat};
 
-use crate::error::{Error, Result, message};
+use crate::error::{Cause, Error, Result, message};
 use crate::limits::{FILE_READ_LEN, total_len};
 use crate::objects::archive::NamedArchive;
 use crate::pipeline::with_workers;
-use crate::progress::{Phase, Problem, Progress};
+use crate::progress::{Phase, Problem, Progress, Task};
 use crate::read::chunks::Chunks;
 use crate::read::file::{Span, StoredFile};
 use crate::repository::Repository;
@@ -131,8 +131,8 @@ impl Repository {
             (Some(one), Some(two)) if !is_same_content(one, two) => one.size.min(two.size),
             _ => 0,
         };
-        progress.begin(Phase::Compare, Some(total_len(both.values().map(len))));
-        let comparer = Comparer { chunks: self.chunks(), threads, progress };
+        let task = progress.begin(Phase::Compare, Some(total_len(both.values().map(len))));
+        let comparer = Comparer { chunks: self.chunks(), threads, progress, task: &*task };
         let mut report = DiffReport { path_count: both.len() as u64, ..DiffReport::default() };
         for (path, sides) in both {
             let difference = match &sides {
@@ -143,7 +143,6 @@ impl Repository {
             };
             report.note(path, difference, progress);
         }
-        progress.end();
         report.unmatched = selection.unmatched();
         Ok(report)
     }
@@ -162,19 +161,24 @@ impl Repository {
         let mut found = Vec::new();
         items(self, archive, selection, |_, item| found.push(item))?;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let is_file = |item: &&Item| matches!(item.kind, ItemKind::File(_));
-        let total = total_len(found.iter().filter(is_file).map(|item| item.size));
-        progress.begin(Phase::Compare, Some(total));
-        let comparer = Comparer { chunks: self.chunks(), threads, progress };
+        let task = progress.begin(Phase::Compare, Some(total_len(found.iter().map(content_len))));
+        let comparer = Comparer { chunks: self.chunks(), threads, progress, task: &*task };
         let mut report = DiffReport { path_count: found.len() as u64, ..DiffReport::default() };
         for item in found {
             let difference = within_reach(base, &item.path).and_then(|place| match place {
                 Some((path, _directory)) => comparer.with_disk(&item, &path),
                 None => Ok(Some(Difference::Removed { len: item.size })),
             });
+            // What there is nothing to compare with is dealt with all the same.
+            task.advance(match &difference {
+                Ok(Some(Difference::Contents(contents))) => {
+                    item.size.saturating_sub(contents.to_len)
+                }
+                Ok(Some(_)) => content_len(&item),
+                Ok(None) | Err(_) => 0,
+            });
             report.note(item.path, difference, progress);
         }
-        progress.end();
         report.unmatched = selection.unmatched();
         Ok(report)
     }
@@ -193,7 +197,8 @@ impl DiffReport {
             Err(error) => {
                 let what = format!("not compared: {}", message(&error));
                 let hint = error.hint();
-                let problem = Problem::loss(String::from_utf8_lossy(&path), what);
+                let path = String::from_utf8_lossy(&path);
+                let problem = Problem::loss(error.cause(), path, what);
                 progress.problem(&Problem { hint, ..problem });
             }
         }
@@ -227,6 +232,11 @@ fn items(
     Ok(())
 }
 
+/// Bytes that an item has to compare.
+fn content_len(item: &Item) -> u64 {
+    if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 }
+}
+
 /// Whether two items name the same chunks in the same places, so that there is nothing to compare.
 fn is_same_content(one: &Item, two: &Item) -> bool {
     match (&one.kind, &two.kind) {
@@ -245,6 +255,7 @@ struct Comparer<'a> {
     chunks: Chunks,
     threads: usize,
     progress: &'a dyn Progress,
+    task: &'a dyn Task,
 }
 
 impl Comparer<'_> {
@@ -286,7 +297,8 @@ impl Comparer<'_> {
                     self.contents(&stored, &file, &|window| not_holes(&stored, &file, window))?;
                 if file.changed()? {
                     let what = "changed while it was compared";
-                    self.progress.problem(&Problem::warning(path.display(), what));
+                    let problem = Problem::warning(Cause::Changed, path.display(), what);
+                    self.progress.problem(&problem);
                 }
                 Ok(difference)
             }
@@ -319,7 +331,7 @@ impl Comparer<'_> {
             for part in compared {
                 let (part, len) = part?;
                 found.append(part);
-                self.progress.advance(len);
+                self.task.advance(len);
             }
             Ok(())
         })?;

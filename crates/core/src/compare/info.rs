@@ -13,7 +13,7 @@ use garret_format::{ChunkId, PackId};
 use garret_image::qcow2::{Map, Outcome, others, parse};
 use garret_image::{AllocationMap, Detected, Part, detect};
 
-use crate::error::{Error, Result, message};
+use crate::error::{Cause, Error, Result, message};
 use crate::objects::archive::NamedArchive;
 use crate::objects::index::Location;
 use crate::objects::recipe::RecipeReader;
@@ -101,7 +101,8 @@ fn file_info(
     let new = new_len(repository, &chunks, archive, &item, content, progress)?;
     let name = String::from_utf8_lossy(&item.path).into_owned();
     let detected = detect(&file, Path::new(&name));
-    let not_read = |error: &dyn std::error::Error| Error::not_restored(message(error));
+    let not_read =
+        |error: &dyn std::error::Error| Error::not_restored(Cause::Unreadable, message(error));
     let outcome = match detected {
         Detected::Qcow2 => Some(parse(&file).map_err(|error| not_read(&error))?),
         _ => None,
@@ -191,7 +192,7 @@ fn new_len(
             Err(error) => Err(error),
         };
         if let Err(error) = marked {
-            progress.problem(&Problem::of(&error));
+            progress.problem(&Problem::from(&error));
         }
     }
     let object = archive.object();

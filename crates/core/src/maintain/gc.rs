@@ -24,7 +24,7 @@ use garret_format::index::PackRow;
 use crate::error::Result;
 use crate::objects::damage::forget_gone;
 use crate::objects::group::Compression;
-use crate::progress::{Phase, Progress};
+use crate::progress::Progress;
 use crate::repository::{Exclusive, Repository};
 
 use plan::GcPlan;
@@ -65,10 +65,7 @@ impl Repository {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<GcPlan> {
-        progress.begin(Phase::Mark, None);
-        let plan = plan::plan(self, without, threads, &mut Problems { progress, count: 0 })?;
-        progress.end();
-        Ok(plan)
+        plan::plan(self, without, threads, &mut Problems { progress, count: 0 })
     }
 }
 
@@ -82,10 +79,8 @@ impl Exclusive {
     /// something that is listed nowhere may be an archive.
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
         self.store().sweep()?;
-        progress.begin(Phase::Mark, None);
         let mut problems = Problems { progress, count: 0 };
         let plan = plan::plan(self, &[], options.threads, &mut problems)?;
-        progress.end();
         let mut report = GcReport { problem_count: problems.count, ..GcReport::default() };
         if !plan.is_empty() {
             let collected = collect(self, &plan, options, &mut problems);

@@ -67,7 +67,7 @@ pub(crate) fn load(
         let Key::Damage(pack) = key else { continue };
         match open(store, metadata, pack) {
             Ok(record) => drop(damaged.insert(record.pack)),
-            Err(error) => progress.problem(&Problem::of(&error)),
+            Err(error) => progress.problem(&Problem::from(&error)),
         }
     }
     Ok(damaged)

@@ -152,7 +152,7 @@ impl Index {
                 }
                 // The packs it covered are read instead.
                 Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
-                    progress.problem(&Problem::of(&error));
+                    progress.problem(&Problem::from(&error));
                 }
                 Err(error) => return Err(error),
             }
@@ -172,11 +172,12 @@ impl Index {
         if missing.is_empty() {
             return Ok(());
         }
-        progress.begin(Phase::Index, None);
+        let task = progress.begin(Phase::Index, Some(missing.len() as u64));
         let mut missing: Vec<PackId> = missing.into_iter().collect();
         missing.sort_unstable();
         let (mut rows, mut cut) = (Rows::default(), Cut::default());
         for id in missing {
+            task.advance(1);
             if source.packs.is_foreign(id) {
                 continue;
             }
@@ -189,14 +190,14 @@ impl Index {
                 error => {
                     match otherwise.contains(&id) {
                         true => cut.add(id),
-                        false => progress.problem(&Problem::of(&error)),
+                        false => progress.problem(&Problem::from(&error)),
                     }
                     source.packs.salvage(id, source.hasher)
                 }
             });
             match read {
                 Ok((pack, footer)) => rows.push(pack, &footer),
-                Err(error) => progress.problem(&Problem::of(&error)),
+                Err(error) => progress.problem(&Problem::from(&error)),
             }
             if rows.records.len() >= SEGMENT_CHUNKS_MAX {
                 self.add(&std::mem::take(&mut rows).sorted().encode(), None)?;
@@ -205,7 +206,7 @@ impl Index {
         if !rows.packs.is_empty() {
             self.add(&rows.sorted().encode(), None)?;
         }
-        progress.end();
+        drop(task);
         cut.tell(progress);
         Ok(())
     }

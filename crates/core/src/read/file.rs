@@ -14,7 +14,7 @@ use garret_format::recipe::{Entry, Recipe};
 use garret_format::{ChunkId, PackId};
 use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
 
-use crate::error::{Error, Result, message};
+use crate::error::{Cause, Error, Result, message};
 use crate::objects::group::OpenGroup;
 use crate::objects::index::Location;
 use crate::objects::recipe::{NodeSource, RecipeReader};
@@ -253,7 +253,7 @@ pub(crate) fn unreadable(item: &Item) -> Option<Problem> {
     let what = format!(
         "zeros stand for {zeros}, from offset {first} on, that could not be read when it was backed up"
     );
-    Some(Problem::warning(path, what))
+    Some(Problem::warning(Cause::Unreadable, path, what))
 }
 
 /// How many bytes, and in how many places.

@@ -120,7 +120,7 @@ impl Groups {
         if bypassed.packs.insert(pack) {
             let text =
                 format!("{}; another copy of what was needed of it was used", message(error));
-            let of = Problem::of(error);
+            let of = Problem::from(error);
             bypassed.untold.push(Problem { kind: ProblemKind::Warning, text, ..of });
         }
     }

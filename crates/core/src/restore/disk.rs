@@ -10,7 +10,7 @@ use garret_format::archive::Item;
 use garret_image::qcow2::{RawView, RawViewError, raw_view};
 use garret_image::{Detected, Extent, Layout, Lens, Piece, Source, detect};
 
-use crate::error::{Error, Result, message};
+use crate::error::{Cause, Error, Result, message};
 use crate::limits::FILE_READ_LEN;
 use crate::read::file::StoredFile;
 
@@ -38,7 +38,8 @@ impl Disk {
         }
         let name = String::from_utf8_lossy(&item.path).into_owned();
         let view = raw_view(stored.clone(), Path::new(&name));
-        let view = view.map_err(|error| Error::not_restored(refusal(&error)))?;
+        let view =
+            view.map_err(|error| Error::not_restored(Cause::Unsupported, refusal(&error)))?;
         // They differ if the file was written to while it was backed up: then the tables decide, as they will for QEMU.
         match view.plain_layout().is_some_and(|layout| stored.layout() == Some(layout)) {
             true => Ok(Disk::Plain(Arc::new(view))),
@@ -61,7 +62,7 @@ fn refusal(error: &RawViewError) -> String {
 pub(super) fn identity(len: u64) -> Result<Layout> {
     let all = (len > 0).then_some(Piece { offset: 0, file_offset: 0, len });
     let layout = Layout::new(Lens { file: len, guest: len }, all);
-    layout.map_err(|error| Error::not_restored(error.to_string()))
+    layout.map_err(|error| Error::not_restored(Cause::Unsupported, error.to_string()))
 }
 
 /// The parts of a disk, without those known to be zero unless `with_zeros`, in order: offset and length of stretches that are
@@ -76,7 +77,7 @@ pub(super) fn stretches(
             match view.extent_at(at) {
                 Err(error) => {
                     at = u64::MAX;
-                    return Some(Err(Error::not_restored(message(&error))));
+                    return Some(Err(Error::not_restored((&error).into(), message(&error))));
                 }
                 Ok(Extent::Hole { offset, len }) if !with_zeros => at = offset + len,
                 Ok(Extent::Data { offset, len } | Extent::Hole { offset, len }) => {

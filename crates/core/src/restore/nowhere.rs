@@ -25,10 +25,14 @@ impl Session<'_, '_, '_> {
             let made = Made::without_file(&item);
             if let ItemKind::File(content) = &item.kind {
                 let name = lossy(&item.path);
-                let target = Arc::new(Target::new(&name, None, Place::Nowhere));
-                if let Err(error) = read_layout(content, item.size, &session.chunks, &name) {
-                    target.fail(None, &error);
-                }
+                // What is verified is counted as what it is of the file.
+                let layout = read_layout(content, item.size, &session.chunks, &name);
+                let (layout, error) = match layout {
+                    Ok(layout) => (layout, None),
+                    Err(error) => (None, Some(error)),
+                };
+                let target = Arc::new(Target::new(&name, layout, Place::Nowhere));
+                error.iter().for_each(|error| target.fail(None, error));
                 let path = item.path.clone();
                 session.plan_file(target, *item, path)?;
             }

@@ -14,7 +14,7 @@ use super::options::{AllocationMode, Form};
 use super::session::{Session, not_restored};
 use super::target::{Place, Target};
 use crate::buffers::BufferPool;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::objects::stream::read_side;
 use crate::read::file::{StoredFile, read_layout};
 
@@ -110,7 +110,8 @@ impl Session<'_, '_, '_> {
         match is_free {
             true => Ok(()),
             false => Err(Error::not_restored(
-                "another file has this name now; extract it alone".to_owned(),
+                Cause::Taken,
+                "another file has this name now; extract it alone",
             )),
         }
     }
@@ -120,7 +121,7 @@ impl Session<'_, '_, '_> {
         let len = view.len();
         let with_zeros = self.options.allocation == AllocationMode::Full || place.needs_zeros();
         let place = Arc::new(place);
-        let (to, progress, buffers) = (place.clone(), self.progress, BufferPool::default());
+        let (to, task, buffers) = (place.clone(), self.task, BufferPool::default());
         let stretches = disk::stretches(view.clone(), with_zeros);
         let written = self.threads.workers.map(stretches, move |(offset, len)| {
             let mut buffer = buffers.get(len);
@@ -128,11 +129,11 @@ impl Session<'_, '_, '_> {
             if let Some(sink) = to.sink() {
                 sink.write_at(offset, buffer.bytes())?;
             }
-            progress.advance(len as u64);
+            task.advance(len as u64);
             Ok(())
         });
         written.collect::<Result<()>>()?;
-        let still_written = || Error::not_restored("a part of it is still written".to_owned());
+        let still_written = || Error::not_restored(Cause::Other, "a part of it is still written");
         let place = Arc::into_inner(place).ok_or_else(still_written)?;
         let unset = place.finish(&self.attributes(item))?;
         self.restored(item, name, len, unset);

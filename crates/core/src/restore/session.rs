@@ -15,11 +15,11 @@ use super::links::{Links, Made, Wanted};
 use super::options::{RestoreOptions, RestoreReport};
 use super::plan::{FILES_MAX, ReadPlan, write_group};
 use super::target::Target;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::RecipeReader;
 use crate::pipeline::Threads;
-use crate::progress::{Problem, Progress};
+use crate::progress::{Note, Problem, Progress, Task};
 use crate::read::chunks::Chunks;
 use crate::read::file::unreadable;
 use crate::select::Selection;
@@ -28,7 +28,9 @@ use crate::select::Selection;
 pub(super) struct Session<'a, 'w, 'scope> {
     pub(super) chunks: Chunks,
     pub(super) options: &'a RestoreOptions,
-    pub(super) progress: &'scope dyn Progress,
+    pub(super) progress: &'a dyn Progress,
+    /// Counts the bytes of files that are in their places.
+    pub(super) task: &'scope dyn Task,
     pub(super) threads: Threads<'w, 'scope>,
     pub(super) report: RestoreReport,
     /// Names that a disk or another file has got, of those that a disk may get.
@@ -59,13 +61,14 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
     pub(super) fn new(
         chunks: Chunks,
         options: &'a RestoreOptions,
-        progress: &'scope dyn Progress,
+        (progress, task): (&'a dyn Progress, &'scope dyn Task),
         threads: Threads<'w, 'scope>,
     ) -> Self {
         Session {
             chunks,
             options,
             progress,
+            task,
             threads,
             report: RestoreReport::default(),
             claimed: HashSet::new(),
@@ -76,9 +79,11 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
     }
 
     /// The same session with other options.
-    pub(super) fn with<'b>(self, options: &'b RestoreOptions) -> Session<'b, 'w, 'scope> {
-        let Session { chunks, progress, threads, report, claimed, failed, plan, files, .. } = self;
-        Session { chunks, options, progress, threads, report, claimed, failed, plan, files }
+    pub(super) fn with<'b>(self, options: &'b RestoreOptions) -> Session<'b, 'w, 'scope>
+    where
+        'a: 'b,
+    {
+        Session { options, ..self }
     }
 
     /// Gives every selected item to `take`, by a path without its first `strip` parts, and completes what it planned. `take`
@@ -98,7 +103,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
                 links.pass_over(item);
                 continue;
             };
-            self.progress.note(&lossy(&item.path));
+            self.progress.note(&item.path, &Note::Restored);
             match links.wanted(item, path.clone()) {
                 Wanted::Whole(item, stored) => {
                     if let Some(made) = take(self, Met::Item(item))? {
@@ -155,10 +160,10 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
     fn plan_entry(&mut self, target: &Arc<Target>, at: u64, entry: &Entry) -> Result<()> {
         match *entry {
             Entry::Zero { len } => {
-                self.progress.advance(target.zero(at, len)?);
+                self.task.advance(target.zero(at, len)?);
                 Ok(())
             }
-            Entry::Chunk { id, len } if target.has_place(at, u64::from(len)) => {
+            Entry::Chunk { id, len } if target.wants(at, u64::from(len)) => {
                 self.plan.add(&self.chunks, target, at, id, u64::from(len))
             }
             Entry::Chunk { .. } => Ok(()),
@@ -167,10 +172,10 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
 
     /// Reads every group of the plan and writes it to its places.
     fn execute(&mut self) -> Result<()> {
-        let (chunks, progress) = (self.chunks.clone(), self.progress);
+        let (chunks, task) = (self.chunks.clone(), self.task);
         let groups = self.chunks.groups().clone();
         let done = groups.each(self.plan.take(), self.threads, move |group, pieces| {
-            progress.advance(write_group(&chunks, group, &pieces));
+            task.advance(write_group(&chunks, group, &pieces));
         });
         done.collect()
     }
@@ -219,7 +224,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
             self.report.problem_count += 1;
             let why = crate::error::message(&error);
             let what = format!("restored, but without some of its attributes: {why}");
-            self.progress.problem(&Problem::warning(name, what));
+            self.progress.problem(&Problem::warning((&error).into(), name, what));
         }
     }
 
@@ -230,7 +235,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         }
         let what = format!("not restored: {}", crate::error::message(error));
         let hint = error.hint();
-        self.progress.problem(&Problem { hint, ..Problem::loss(name, what) });
+        self.progress.problem(&Problem { hint, ..Problem::loss(error.cause(), name, what) });
     }
 }
 
@@ -249,12 +254,13 @@ pub(super) fn lossy(path: &[u8]) -> String {
 }
 
 pub(super) fn missing(first: &[u8]) -> Error {
-    Error::not_restored(format!("it is another name of {}, which was not restored", lossy(first)))
+    let why = format!("it is another name of {}, which was not restored", lossy(first));
+    Error::not_restored(Cause::Missing, why)
 }
 
 /// What is wrong with a file that was read to be restored.
 pub(super) fn not_restored(error: &SourceError) -> Error {
-    Error::not_restored(crate::error::message(error))
+    Error::not_restored(error.into(), crate::error::message(error))
 }
 
 #[cfg(test)]

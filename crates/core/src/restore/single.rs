@@ -164,7 +164,7 @@ impl<'scope> Session<'_, '_, 'scope> {
         for buffer in read {
             let buffer = buffer?;
             out.write_all(buffer.bytes()).map_err(stream_error)?;
-            self.progress.advance(buffer.bytes().len() as u64);
+            self.task.advance(buffer.bytes().len() as u64);
         }
         Ok(())
     }
@@ -204,14 +204,15 @@ impl<'scope> Session<'_, '_, 'scope> {
 
 /// The error of a stored file that cannot be read to its end.
 fn unread(file: &StoredFile, error: &Error) -> Error {
-    Error::NotRestored { why: message(&file.failed(error)), hint: error.hint() }
+    let why = message(&file.failed(error));
+    Error::NotRestored { why, cause: error.cause(), hint: error.hint() }
 }
 
 /// Says which file was not restored.
 fn named(name: &str) -> impl Fn(Error) -> Error {
     move |error| match error {
-        Error::NotRestored { why, hint } => {
-            Error::NotRestored { why: format!("{name}: {why}"), hint }
+        Error::NotRestored { why, cause, hint } => {
+            Error::NotRestored { why: format!("{name}: {why}"), cause, hint }
         }
         other => other,
     }

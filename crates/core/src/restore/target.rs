@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use garret_image::{Attributes, DeviceSink, FileId, FileSink, Layout, Piece, Sink, Unset};
 
-use crate::error::{Error, Hint, Result};
+use crate::error::{Cause, Error, Hint, Result};
 use crate::keys::chunk::VerifiedChunk;
 
 /// A file, a device, or nothing; and the first thing that went wrong with it.
@@ -13,8 +13,11 @@ pub(super) struct Target {
     /// Where the stream lies in the file; `None` if it is the file.
     layout: Option<Layout>,
     place: Place,
-    failure: Mutex<Option<(String, Option<Hint>)>>,
+    failure: Mutex<Option<Failure>>,
 }
+
+/// What went wrong: in words, for programs, and what can be done.
+type Failure = (String, Cause, Option<Hint>);
 
 /// Where bytes go.
 pub(super) enum Place {
@@ -83,10 +86,10 @@ impl Target {
         self.layout.as_ref().map_or(0, Layout::run_count) + holes
     }
 
-    /// Whether any byte of this stretch of the stream has a place.
-    pub(super) fn has_place(&self, offset: u64, len: u64) -> bool {
+    /// Whether this stretch of the stream is wanted: any byte of it has a place, or all are only verified.
+    pub(super) fn wants(&self, offset: u64, len: u64) -> bool {
         let pieces = |layout: &Layout| layout.stream_pieces(offset..offset + len).next().is_some();
-        self.layout.as_ref().is_none_or(pieces)
+        matches!(self.place, Place::Nowhere) || self.layout.as_ref().is_none_or(pieces)
     }
 
     /// Writes a chunk that lies at `offset` of the stream to its places; gives the bytes that had one.
@@ -115,14 +118,15 @@ impl Target {
         len: u64,
         mut put: impl FnMut(&dyn Sink, Piece) -> Result<()>,
     ) -> Result<u64> {
-        let Some(sink) = self.place.sink() else { return Ok(len) };
+        let sink = self.place.sink();
+        let mut put = |piece| sink.map_or(Ok(()), |sink| put(sink, piece));
         let Some(layout) = &self.layout else {
-            put(sink, Piece { offset, file_offset: offset, len })?;
+            put(Piece { offset, file_offset: offset, len })?;
             return Ok(len);
         };
         let mut placed = 0;
         for piece in layout.stream_pieces(offset..offset + len) {
-            put(sink, piece)?;
+            put(piece)?;
             placed += piece.len;
         }
         Ok(placed)
@@ -135,22 +139,22 @@ impl Target {
             .map_or(String::new(), |(start, len)| format!("bytes {start} to {}: ", start + len));
         let text = format!("{range}{}", crate::error::message(error));
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert((text, error.hint()));
+        failure.get_or_insert((text, error.cause(), error.hint()));
     }
 
     /// What went wrong, if anything did.
-    fn failure(&self) -> Option<(String, Option<Hint>)> {
+    fn failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Completes a file or device, unless something went wrong with it: then nothing of it stays.
     pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<Unset> {
-        if let Some((why, hint)) = target.failure() {
-            return Err(Error::NotRestored { why, hint });
+        if let Some((why, cause, hint)) = target.failure() {
+            return Err(Error::NotRestored { why, cause, hint });
         }
         match Arc::try_unwrap(target).map(|target| target.place) {
             Ok(place) => place.finish(attributes),
-            Err(_) => Err(Error::not_restored("a part of it is still planned".to_owned())),
+            Err(_) => Err(Error::not_restored(Cause::Other, "a part of it is still planned")),
         }
     }
 }

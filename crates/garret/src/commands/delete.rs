@@ -146,11 +146,10 @@ fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure
         [_] => ("archive", "its"),
         _ => ("archives", "their"),
     };
-    let error = garret_cli::failure::say(&error);
-    Failure::Fatal(format!(
-        "Deleted {archives} {}; {its} space is not freed: {error}",
-        gone.join(", ")
-    ))
+    let (cause, error) = (error.cause(), garret_cli::failure::say(&error));
+    let gone = gone.join(", ");
+    let text = format!("Deleted {archives} {gone}; {its} space is not freed: {error}");
+    Failure::Because(cause, text)
 }
 
 /// attic's table.

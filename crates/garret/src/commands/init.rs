@@ -90,7 +90,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let made = garret_core::init(&store, &options, &mut |id, bytes| {
         let at = secrets::key_path(id).map_err(|failure| match failure {
             Failure::Engine(error) => error,
-            Failure::Fatal(text) | Failure::Usage(text) => Error::BadOption(text),
+            Failure::Fatal(text) | Failure::Because(_, text) | Failure::Usage(text) => {
+                Error::BadOption(text)
+            }
             Failure::NobodyReads(_) => Error::BadOption("the output was closed".to_owned()),
         })?;
         secrets::write_key_file(&at, bytes)?;

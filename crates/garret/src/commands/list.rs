@@ -76,7 +76,7 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
     for name in repository.archive_names()? {
         match repository.archive(&name) {
             Ok(archive) => archives.push(archive),
-            Err(error) => ui.report(&garret_cli::failure::say(&error)),
+            Err(error) => ui.report(&(&error).into()),
         }
     }
     archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));

@@ -114,7 +114,7 @@ fn decide(
     for name in repository.archive_names()? {
         match name.starts_with(&args.prefix).then(|| repository.archive(&name)) {
             Some(Ok(archive)) => archives.push(archive),
-            Some(Err(error)) => ui.report(&garret_cli::failure::say(&error)),
+            Some(Err(error)) => ui.report(&(&error).into()),
             None => {}
         }
     }

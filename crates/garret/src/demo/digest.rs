@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use garret_core::{Phase, Progress};
+use garret_core::{Phase, Progress, Task};
 use sha2::{Digest, Sha256};
 
 use garret_cli::failure::Failure;
@@ -16,21 +16,21 @@ const READ_LEN: usize = 1 << 20;
 /// The digests of both, in hex.
 pub(super) fn pair(first: &Path, second: &Path, ui: &Ui) -> Result<(String, String), Failure> {
     let len = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
-    ui.begin(Phase::Check, Some(len(first) + len(second)));
+    let task = ui.begin(Phase::Check, Some(len(first) + len(second)));
     let (first_digest, second_digest) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| digest(second, ui));
-        let own = digest(first, ui);
+        let other = scope.spawn(|| digest(second, &*task));
+        let own = digest(first, &*task);
         let gone = || Err(io::Error::other("the thread that read it died"));
         (own, other.join().unwrap_or_else(|_| gone()))
     });
-    ui.end();
+    drop(task);
     Ok((
         first_digest.map_err(|error| Failure::io(first.display(), &error))?,
         second_digest.map_err(|error| Failure::io(second.display(), &error))?,
     ))
 }
 
-fn digest(path: &Path, ui: &Ui) -> io::Result<String> {
+fn digest(path: &Path, task: &dyn Task) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; READ_LEN];
@@ -42,7 +42,7 @@ fn digest(path: &Path, ui: &Ui) -> io::Result<String> {
             Err(error) => return Err(error),
         };
         hasher.update(buffer.get(..read).unwrap_or_default());
-        ui.advance(read as u64);
+        task.advance(read as u64);
     }
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -19,6 +19,7 @@ mod help;
 mod hostile;
 mod images;
 mod init;
+mod json;
 mod layouts;
 mod leaks;
 mod links;

@@ -77,12 +77,9 @@ impl Context<'_> {
 
 /// Shows why one of several things could not be done; the others go on.
 pub(super) fn report(failure: Failure, ui: &Ui) {
-    match failure {
-        Failure::Fatal(text) | Failure::Usage(text) => ui.report(&text),
-        // Why nothing was stored was reported when it happened.
-        Failure::Engine(Error::NothingStored) | Failure::NobodyReads(_) => {}
-        Failure::Engine(error) => ui.report(&garret_cli::failure::say(&error)),
-    }
+    // Why nothing was stored was reported when it happened.
+    let is_told = matches!(failure, Failure::Engine(Error::NothingStored));
+    failure.problem().iter().filter(|_| !is_told).for_each(|problem| ui.report(problem));
 }
 
 /// An archive that holds exactly one file, and that file; zbackup's are all like that.

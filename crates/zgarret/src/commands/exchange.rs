@@ -18,8 +18,8 @@ use garret_cli::state::Use;
 use garret_cli::surroundings;
 use garret_cli::ui::Ui;
 use garret_core::{
-    BackupOptions, Destination, Error, Input, Key, LocalStore, NamedArchive, Repository, Selection,
-    Silent, Writer,
+    BackupOptions, Cause, Destination, Error, Input, Key, LocalStore, NamedArchive, Problem,
+    Repository, Selection, Silent, Writer,
 };
 
 use super::context::{Context, only_file, report, wrong_use};
@@ -112,7 +112,9 @@ impl Copy<'_> {
         let item = match only_file(&self.source, archive) {
             Ok(Ok(item)) => item,
             Ok(Err(count)) => {
-                self.ui.report(&format!("{name} holds {count} files: not copied, only one can be"));
+                let text = format!("{name} holds {count} files: not copied, only one can be");
+                let problem = Problem::new(Cause::Unsupported, Some(name.clone()), text);
+                self.ui.report(&problem);
                 return Ok(());
             }
             Err(failure) => {
@@ -141,7 +143,8 @@ impl Copy<'_> {
             Err(Error::ArchiveExists(_)) => {}
             // The other end could not read it.
             Err(Error::Source(error)) => {
-                self.ui.report(&format!("{name} not copied: {}", error.io_error()));
+                let text = format!("{name} not copied: {}", error.io_error());
+                self.ui.report(&Problem::new(Cause::Unreadable, Some(name.clone()), text));
             }
             Err(error) => return Err(error.into()),
         }

@@ -67,6 +67,32 @@ fn progress_is_for_terminals_and_not_for_the_silent() {
     dir.shell(super::ours(), piped).silent();
 }
 
+/// What is in the lines is held by the tests of `garret`, which writes the same.
+#[test]
+fn programs_can_have_json_on_stderr() {
+    let dir = Dir::with_repository();
+    let last = |ran: super::Ran, code: i32| {
+        assert_eq!(ran.code, Some(code), "{}", ran.stderr);
+        let is_object = |line: &str| line.starts_with('{') && line.ends_with('}');
+        assert!(ran.stderr.lines().all(is_object), "{}", ran.stderr);
+        let last = ran.stderr.lines().last().unwrap().to_owned();
+        assert!(last.contains(&format!("\"code\":{code},")), "{last}");
+        assert!(last.contains("\"type\":\"exit\""), "{last}");
+        last
+    };
+    let bytes = noise(MIB, 1);
+    last(dir.feed(&bytes, &["--log-json", "backup", "repo/backups/a"]), 0);
+    let ran = dir.run(&["restore", "repo/backups/a", "--log-json"]);
+    assert!(ran.stdout == bytes && ran.stderr.contains("\"phase\":\"restore\""), "{}", ran.stderr);
+    last(ran, 0);
+    let quiet = dir.run(&["--silent", "--log-json", "restore", "repo/backups/a"]);
+    assert_eq!(quiet.stderr.lines().count(), 1, "{}", quiet.stderr);
+    let missing = last(dir.run(&["--log-json", "restore", "repo/backups/none"]), 1);
+    assert!(missing.contains("Can't open file"), "{missing}");
+    let unused = last(dir.run(&["--log-json", "gc"]), 1);
+    assert!(unused.contains("\"cause\":\"invalid\""), "{unused}");
+}
+
 #[test]
 fn inspect_has_zbackup_s_lines_on_stderr() {
     let dir = Dir::with_repository();

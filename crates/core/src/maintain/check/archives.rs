@@ -11,7 +11,7 @@ use garret_format::archive::ItemKind;
 use garret_format::recipe::{Entry, Node, Recipe};
 
 use super::report::{Findings, Incomplete};
-use crate::error::{Error, Result, message};
+use crate::error::{Cause, Error, Result, message};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::read_child;
 use crate::pipeline::Workers;
@@ -36,7 +36,7 @@ pub(super) fn check<'scope>(
     findings: &mut Findings<'_>,
 ) -> Result<()> {
     let names = looker.repository.archive_names()?;
-    findings.progress.begin(Phase::Mark, None);
+    let task = findings.progress.begin(Phase::Mark, Some(names.len() as u64));
     let found = workers.map(names.into_iter().map(Ok), move |name: String| {
         let found = looker.archive(&name);
         Ok((name, found))
@@ -44,8 +44,8 @@ pub(super) fn check<'scope>(
     for found in found {
         let (name, found) = found?;
         findings.archive(name, found);
+        task.advance(1);
     }
-    findings.progress.end();
     Ok(())
 }
 
@@ -66,11 +66,11 @@ impl Findings<'_> {
                 count => format!("{count} chunks are"),
             };
             let text = format!("backups/{name}: {what}: {chunks} missing or damaged");
-            self.problem(&format!("backups/{name}"), text);
+            self.problem(Cause::Damaged, &format!("backups/{name}"), text);
         }
         if let Some(error) = error {
             let subject = format!("backups/{name}");
-            self.problem(&subject, format!("{subject}: {}", message(&error)));
+            self.problem(error.cause(), &subject, format!("{subject}: {}", message(&error)));
         }
     }
 }

@@ -10,13 +10,13 @@ use garret_format::pack::Footer;
 use garret_format::{ChunkId, PackId, SegmentId};
 
 use super::report::Findings;
-use crate::error::{Error, Result, message};
+use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::damage::{is_damage, record};
 use crate::objects::index::{Location, Rows, read_segment};
 use crate::objects::pack::listed;
 use crate::pipeline::Threads;
-use crate::progress::Phase;
+use crate::progress::{Phase, Task};
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
@@ -45,9 +45,9 @@ enum Job {
     Damaged(SegmentId, Error),
 }
 
-/// The same when it was looked at: a pack with whether it was before, and the segment that listed it.
+/// The same when it was looked at.
 enum Looked {
-    Pack(PackId, bool, Option<SegmentId>, Found),
+    Pack(PackJob, Found),
     Missing(PackId),
     Damaged(SegmentId, Error),
 }
@@ -107,10 +107,9 @@ impl<'scope> Packs<'_, 'scope> {
         let Packs { repository, chunks, verifies, records, threads, sound } = self;
         let store = repository.store();
         let listing = list_packs(store)?;
-        if findings.tells_packs {
-            let total = total_len(listing.iter().map(|(_, len)| *len));
-            findings.progress.begin(Phase::Check, verifies.then_some(total));
-        }
+        let total = total_len(listing.iter().map(|(_, len)| *len));
+        let begin = || findings.progress.begin(Phase::Check, verifies.then_some(total));
+        let task = findings.tells_packs.then(begin);
         let is_near = chunks.groups().in_flight() <= 1;
         let asked = threads.requests.map(self.jobs(listing)?.map(Ok), move |job| match job {
             // What is near is read where it is needed.
@@ -125,7 +124,7 @@ impl<'scope> Packs<'_, 'scope> {
             Job::Pack(pack) => {
                 let read = asked.unwrap_or_else(|| read(repository, &pack, verifies));
                 let found = look_twice(repository, chunks, &pack, read, verifies);
-                Ok(Looked::Pack(pack.id, pack.again, pack.claim.map(|claim| claim.segment), found))
+                Ok(Looked::Pack(pack, found))
             }
             Job::Missing(id) => Ok(Looked::Missing(id)),
             Job::Damaged(segment, error) => Ok(Looked::Damaged(segment, error)),
@@ -135,33 +134,32 @@ impl<'scope> Packs<'_, 'scope> {
             match looked? {
                 Looked::Damaged(segment, error) => {
                     wrong.insert(segment);
-                    findings.pack_problem(&Key::Index(segment).to_string(), message(&error));
+                    findings.pack_error(&Key::Index(segment).to_string(), &error);
                 }
                 Looked::Missing(id) => {
                     findings.report.missing_packs += 1;
                     let pack = Key::Pack(id).to_string();
-                    findings.pack_problem(&pack, format!("{pack} is missing"));
+                    let text = format!("{pack} is missing");
+                    findings.pack_problem(Cause::Missing, &pack, text);
                 }
-                Looked::Pack(id, again, segment, found) => {
-                    let is_wrong = found.mismatch.is_some();
-                    wrong.extend(segment.filter(|_| is_wrong));
+                Looked::Pack(pack, found) => {
+                    let claim = pack.claim.as_ref().filter(|_| found.mismatch.is_some());
+                    wrong.extend(claim.map(|claim| claim.segment));
                     for record in &found.sound {
                         sound.set(*record);
                     }
+                    let id = pack.id;
                     let damage = found.confirmed.and_then(|place| found.errors.get(place));
                     if let Some(damage) =
                         damage.filter(|_| records && !chunks.index().is_damaged(&id))
                     {
                         record(store, repository.metadata(), id, damage, findings.progress);
                     }
-                    findings.pack(id, again, found);
+                    findings.pack(&pack, found, task.as_deref());
                 }
             }
         }
         findings.report.damaged_segments = wrong.len() as u64;
-        if findings.tells_packs {
-            findings.progress.end();
-        }
         Ok(())
     }
 
@@ -204,20 +202,22 @@ impl<'scope> Packs<'_, 'scope> {
 }
 
 impl Findings<'_> {
-    fn pack(&mut self, id: PackId, again: bool, found: Found) {
-        let pack = Key::Pack(id).to_string();
+    fn pack(&mut self, job: &PackJob, found: Found, task: Option<&dyn Task>) {
+        let pack = Key::Pack(job.id).to_string();
         let Found { len, errors, mismatch, .. } = found;
         if let Some(text) = mismatch {
-            self.pack_problem(&pack, text);
+            self.pack_problem(Cause::Damaged, &pack, text);
         }
-        if again {
+        if job.again {
             return;
+        }
+        if let Some(task) = task {
+            task.advance(job.len);
         }
         self.report.pack_count += 1;
         self.report.pack_bytes = self.report.pack_bytes.saturating_add(len);
-        self.progress.advance(len);
         self.report.damaged_packs += u64::from(!errors.is_empty());
-        errors.iter().for_each(|error| self.pack_problem(&pack, message(error)));
+        errors.iter().for_each(|error| self.pack_error(&pack, error));
     }
 }
 

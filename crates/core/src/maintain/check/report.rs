@@ -1,6 +1,7 @@
 //! What a check finds, and how it is told.
 
-use crate::progress::{Problem, ProblemKind, Progress};
+use crate::error::{Cause, Error, message};
+use crate::progress::{Problem, Progress};
 
 /// What was checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,15 +45,18 @@ pub(super) struct Findings<'r> {
 
 impl Findings<'_> {
     /// What is wrong with an object. There is no hint: a check is what to do.
-    pub(super) fn problem(&mut self, subject: &str, text: String) {
+    pub(super) fn problem(&mut self, cause: Cause, subject: &str, text: String) {
         self.report.problem_count += 1;
-        let (kind, subject) = (ProblemKind::Loss, Some(subject.to_owned()));
-        self.progress.problem(&Problem { kind, subject, text, hint: None });
+        self.progress.problem(&Problem::new(cause, Some(subject.to_owned()), text));
     }
 
-    pub(super) fn pack_problem(&mut self, subject: &str, text: String) {
+    pub(super) fn pack_problem(&mut self, cause: Cause, subject: &str, text: String) {
         if self.tells_packs {
-            self.problem(subject, text);
+            self.problem(cause, subject, text);
         }
+    }
+
+    pub(super) fn pack_error(&mut self, subject: &str, error: &Error) {
+        self.pack_problem(error.cause(), subject, message(error));
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn copy(
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<(HashSet<PackId>, u64)> {
-    problems.progress.begin(Phase::Repack, Some(plan.repack_len()));
+    let task = problems.progress.begin(Phase::Repack, Some(plan.copied_len()));
     let before = Listing::read(repository.store())?;
     // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
     let mut index = Index::empty(repository.id());
@@ -42,28 +42,30 @@ pub(super) fn copy(
             let wanted =
                 wanted.map(|group| Wanted { pack: group.pack, group: group.row, by: group });
             let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {
-                (wanted.pack.id, read_live(groups, wanted.by, bytes))
+                (wanted.by, read_live(groups, wanted.by, bytes))
             });
             for read in read {
-                match read? {
-                    (_, Ok(Live::Whole(group))) => writer.keep_group(group)?,
-                    (_, Ok(Live::Some(codec, chunks))) => {
+                let (group, live) = read?;
+                match live {
+                    Ok(Live::Whole(group)) => writer.keep_group(group)?,
+                    Ok(Live::Some(codec, chunks)) => {
                         let compression = compression.unwrap_or_else(|| Compression::like(codec));
                         for (id, bytes) in chunks {
                             writer.keep(id, &bytes, compression)?;
                         }
                     }
-                    (pack, Err(error)) => {
-                        problems.report(Problem::of(&error));
-                        kept.insert(pack);
+                    Err(error) => {
+                        problems.report(Problem::from(&error));
+                        kept.insert(group.pack.id);
                     }
                 }
+                task.advance(group.live_len());
             }
             Ok(kept)
         })
     })?;
     repository.store().sync()?;
-    problems.progress.end();
+    drop(task);
     // Nobody else is here. What the old packs held is about to be deleted: a file system that says it wrote may not have.
     let found = Listing::read(repository.store())?.len_beyond(&before);
     if found != written.pack_bytes {

@@ -11,9 +11,10 @@ use garret_format::{ChunkId, PackId};
 
 use super::problems::Problems;
 use crate::error::{Error, Result};
+use crate::limits::total_len;
 use crate::objects::index::{Index, Location};
 use crate::pipeline::with_workers;
-use crate::progress::Problem;
+use crate::progress::{Phase, Problem};
 use crate::read::chunks::Chunks;
 use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::Repository;
@@ -60,9 +61,9 @@ impl GcPlan {
         self.drop.iter().copied().chain(repacked.filter(|row| !kept.contains(&row.id)))
     }
 
-    /// Bytes of chunks in the packs that are repacked, those that nobody needs included.
-    pub(super) fn repack_len(&self) -> u64 {
-        self.repack.iter().map(|pack| pack.plain_len).sum()
+    /// Bytes of chunks that are copied.
+    pub(super) fn copied_len(&self) -> u64 {
+        total_len(self.groups.iter().map(GroupUse::live_len))
     }
 
     /// About how many bytes of packs it gives back: those it drops, and what nobody needs of those it repacks.
@@ -103,6 +104,14 @@ pub(super) struct ChunkUse {
     pub(super) live: bool,
 }
 
+impl GroupUse {
+    /// Bytes of the chunks that are needed.
+    pub(super) fn live_len(&self) -> u64 {
+        let live = self.chunks.iter().filter(|chunk| chunk.live);
+        total_len(live.map(|chunk| u64::from(chunk.len)))
+    }
+}
+
 impl PackUse {
     /// About how many bytes of the file nobody needs.
     fn dead_bytes(&self) -> u64 {
@@ -130,7 +139,9 @@ pub(super) fn plan(
     let index = chunks.index();
     let marks = Marks::new(index);
     let without: HashSet<&String> = without.iter().collect();
-    let names = repository.archive_names()?.into_iter().filter(|name| !without.contains(name));
+    let mut names = repository.archive_names()?;
+    names.retain(|name| !without.contains(name));
+    let task = problems.progress.begin(Phase::Mark, Some(names.len() as u64));
     // Marking waits for recipes more than it computes.
     let threads = threads.max(chunks.groups().in_flight());
     let lost = with_workers(threads, |workers| {
@@ -142,17 +153,19 @@ pub(super) fn plan(
             Ok((missing.errors, marked))
         };
         let mut lost = None;
-        for marked in workers.map(names.map(Ok), mark) {
+        for marked in workers.map(names.into_iter().map(Ok), mark) {
             let (missing, marked) = marked?;
             for error in missing {
-                problems.report(Problem::of(&error));
+                problems.report(Problem::from(&error));
                 lost.get_or_insert(error);
             }
             // After what was found missing before it.
             marked?;
+            task.advance(1);
         }
         Ok(lost)
     })?;
+    drop(task);
     if let Some(error) = lost {
         return Err(error);
     }
@@ -199,7 +212,7 @@ fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_
             }
             None => {
                 index.copies(&id).for_each(|copy| _ = marks.set(copy.record));
-                damaged.iter().for_each(|(_, error)| problems.report(Problem::of(error)));
+                damaged.iter().for_each(|(_, error)| problems.report(Problem::from(error)));
             }
         }
     }
