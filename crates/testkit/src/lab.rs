@@ -28,6 +28,7 @@ pub const PASSPHRASE: &[u8] = b"correct horse";
 pub struct Recorder {
     problems: Mutex<Vec<String>>,
     notes: Mutex<Vec<String>>,
+    notices: Mutex<Vec<String>>,
 }
 
 impl Recorder {
@@ -40,11 +41,20 @@ impl Recorder {
     pub fn notes(&self) -> Vec<String> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// The notices given so far.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Progress for Recorder {
     fn note(&self, text: &str) {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
+
+    fn notice(&self, text: &str) {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
     }
 
     fn problem(&self, problem: &Problem) {
