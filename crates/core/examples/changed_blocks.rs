@@ -57,7 +57,7 @@ impl Progress for Notices {
     }
 }
 
-fn change(word: &String) -> Result<Range<u64>, Box<dyn Error>> {
+fn change(word: &str) -> Result<Range<u64>, Box<dyn Error>> {
     let (offset, len) = word.split_once(':').ok_or("a change is OFFSET:LENGTH")?;
     let (offset, len): (u64, u64) = (offset.parse()?, len.parse()?);
     Ok(offset..offset.checked_add(len).ok_or("a change ends behind every image")?)
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: changed_blocks REPOSITORY IMAGE NAME BASE OFFSET:LENGTH...".into());
     };
     let image = RawFile::open(Path::new(image), true)?;
-    let changes = changes.iter().map(change).collect::<Result<_, _>>()?;
+    let changes = changes.iter().map(|word| change(word)).collect::<Result<_, _>>()?;
     let locked = garret_core::open(LocalStore::open(place.as_ref())?)?;
     let keys = locked.unlock(Secret::None)?;
     let mut writer = locked.with(keys).writer(&Silent)?;

@@ -160,7 +160,7 @@ pub(crate) enum StretchBody {
 /// Divides a source into windows, from its map of holes and of what is as in its base.
 pub(crate) struct SourceWindows<'p> {
     source: Arc<dyn Source>,
-    base: Option<BaseFile<'p>>,
+    base: Option<Box<BaseFile<'p>>>,
     lookahead: usize,
     at: u64,
     /// Where the section that `at` is in ends, and all behind it.
@@ -194,7 +194,7 @@ impl<'p> SourceWindows<'p> {
 
     /// The same, with what the source is the same as.
     pub(crate) fn with_base(self, base: BaseFile<'p>) -> Self {
-        SourceWindows { base: Some(base), ..self }
+        SourceWindows { base: Some(Box::new(base)), ..self }
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Stretch>, SourceError> {
