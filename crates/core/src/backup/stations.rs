@@ -1,8 +1,8 @@
 //! The stations of the workers: a window is read and scanned, cut, and its chunks get their names.
 //!
 //! In: steps with windows. Out: steps with named chunks. One job takes a window through all three, while it is in the cache
-//! of one core; only the cut waits for that of the step before. What is as in a base has no work but there: it is taken if the
-//! stitcher stands as it stood when the base was cut, which nobody knows before, and else read in the cut, while others wait.
+//! of one core; only the cut waits for that of the step before. What is as in a base has no work but there: it is taken if
+//! the stitcher stands as it stood when the base was cut, which nobody knows before, and else read in the cut, while others wait.
 
 use garret_chunker::{Piece, Scan, Segment, Stitcher};
 use garret_format::ChunkId;
