@@ -2,7 +2,8 @@
 //!
 //! In: steps with windows. Out: steps with named chunks. One job takes a window through all three, while it is in the cache
 //! of one core; only the cut waits for that of the step before. What is as in a base has no work but there: it is taken if
-//! the stitcher stands as it stood when the base was cut, which nobody knows before, and else read in the cut, while others wait.
+//! the stitcher stands as it stood when the base was cut, which nobody knows before; else it is read in the cut, while others
+//! wait.
 
 use garret_chunker::{Piece, Scan, Segment, Stitcher};
 use garret_format::ChunkId;
