@@ -57,7 +57,10 @@ pub(crate) enum Marks {
 /// The serial part: carries the position from segment to segment. Costs next to nothing, except
 /// that the FastCDC cutter cuts again at a segment's start until it meets the scan's cuts (one or
 /// two chunks; all of the segment in periodic data, where the two may never meet).
-#[derive(Clone, Debug, Default)]
+///
+/// Where two stitchers are equal, and so are the segments before them, their pieces are the same, and
+/// they are equal again behind them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stitcher {
     /// Bytes of the coming segments that the last chunk covers.
     reached: usize,
@@ -69,6 +72,17 @@ impl Stitcher {
     /// A stitcher at the start of a stream.
     pub fn new() -> Stitcher {
         Stitcher::default()
+    }
+
+    /// A stitcher in the middle of a stream, at the place in it where a segment may start: in a chunk,
+    /// or at its end, of which `reached` bytes are still to come.
+    pub fn in_chunk(reached: usize) -> Stitcher {
+        Stitcher { reached, in_zero: false }
+    }
+
+    /// The same in a zero run, or at its end.
+    pub fn in_zero_run() -> Stitcher {
+        Stitcher { reached: 0, in_zero: true }
     }
 
     /// Appends the pieces that start in this segment's own part to `pieces`. Returns the offset in

@@ -150,6 +150,44 @@ proptest! {
         prop_assert_eq!(pieces_by_segments(&cutter, &stream, &handing), expected);
     }
 
+    /// A stitcher that is put where another one would stand is equal to it, and gives what it gives.
+    #[test]
+    fn a_stitcher_can_be_put_at_any_page(
+        parts in parts(),
+        cutter in any_cutter(),
+        place in any::<prop::sample::Index>(),
+    ) {
+        let stream = build(&parts);
+        let at = place.index(stream.len() / PAGE + 1) * PAGE;
+        let (mut put, mut rest, mut end) = (Stitcher::new(), Vec::new(), 0);
+        for piece in reference::pieces(&cutter, &stream) {
+            let start = end;
+            end += piece_len(&piece);
+            if start >= at {
+                rest.push(piece);
+            } else if end >= at {
+                put = match piece {
+                    Piece::Zero(_) => Stitcher::in_zero_run(),
+                    Piece::Chunk(_) => Stitcher::in_chunk(end - at),
+                };
+                let zeros = Piece::Zero((end - at) as u64);
+                rest.extend((matches!(piece, Piece::Zero(_)) && end > at).then_some(zeros));
+            }
+        }
+        let stitch = |stitcher: &mut Stitcher, own: Range<usize>| {
+            let end = stream.len().min(own.end + cutter.lookahead());
+            let (bytes, last) = (&stream[own.start..end], end == stream.len());
+            let segment = Segment { bytes, own: own.len(), last, known_zero: &[] };
+            let mut pieces = Vec::new();
+            stitcher.stitch(&cutter, &segment, &cutter.scan(&segment), &mut pieces);
+            pieces
+        };
+        let mut other = Stitcher::new();
+        stitch(&mut other, 0..at);
+        prop_assert_eq!(&other, &put);
+        prop_assert_eq!(stitch(&mut put, at..stream.len()), rest);
+    }
+
     /// A caller that breaks every rule gets nonsense, but no panic, and pieces that still cover.
     #[test]
     fn no_segment_panics(

@@ -11,10 +11,12 @@
 //! cache of one core; only the cut waits for that of the step before. The set of chunks depends on the content, the
 //! repository's sizes and keys, never on the number of threads.
 
+mod base;
 mod collect;
 pub(crate) mod cutters;
 mod divide;
 mod elsewhere;
+mod given;
 mod links;
 pub(crate) mod options;
 mod overlap;
@@ -26,10 +28,11 @@ mod sample;
 mod stat;
 mod stations;
 mod step;
+mod total;
 mod walk;
 mod window;
 
-use garret_format::archive::{Archive, is_safe_path};
+use garret_format::archive::Archive;
 use garret_format::recipe::{CutterKind, Node, Recipe};
 
 use crate::buffers::BufferPool;
@@ -48,6 +51,7 @@ use options::{BackupOptions, Input};
 use plan::Plan;
 use previous::Previous;
 use stations::{Tools, into_chunks};
+use total::total_len;
 use walk::absolute_path;
 
 /// What a backup did.
@@ -59,6 +63,8 @@ pub struct BackupReport {
     pub written: Written,
     /// Bytes of files that were taken from the previous archive without being read.
     pub untouched_bytes: u64,
+    /// Bytes of sources that were taken from the recipes of their bases without being read.
+    pub same_bytes: u64,
     /// Bytes known to be zero from maps of holes, not read.
     pub hole_bytes: u64,
 }
@@ -132,10 +138,11 @@ fn backup(
     let cutters = Cutters::new(repository.config(), repository.keys())?;
     let tools = Tools { cutters, hasher: repository.hasher(), buffers: BufferPool::default() };
     let target = repository.target(index);
-    let task = progress.begin(Phase::Backup, plan::total_len(&inputs, options));
+    let task = progress.begin(Phase::Backup, total_len(&inputs, options));
     let (collected, written) = with_threads(options.threads, 1, |threads| {
         write_chunks(target, options.compression, threads, |writer| {
-            let plan = Plan::new(inputs, &tools, previous, options, (progress, &*task));
+            let told = (progress, &*task);
+            let plan = Plan::new(repository, inputs, &tools, previous, options, told);
             let hashed =
                 threads.workers.map_in_turn(plan, |step, turn| Ok(into_chunks(step, turn, &tools)));
             let mut collector = Collector::new(&tools.cutters, progress, &*task);
@@ -162,6 +169,7 @@ fn backup(
         archive,
         written,
         untouched_bytes: collected.untouched_bytes,
+        same_bytes: collected.same_bytes,
         hole_bytes: collected.hole_bytes,
     };
     Ok((report, collected.elsewhere))
@@ -173,11 +181,10 @@ fn backup(
 /// `BadOption` if the archive could be made but never be read again.
 fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive> {
     for input in inputs {
-        if let Input::Stream { name, .. } = input
-            && !is_safe_path(name)
-        {
-            let name = String::from_utf8_lossy(name);
-            return Err(Error::BadOption(format!("{name:?} cannot be the path of a file")));
+        match input {
+            Input::Path(_) => {}
+            Input::Stream { name, .. } => given::check(name, 0)?,
+            Input::Source { item, source, .. } => given::check(&item.path, source.len())?,
         }
     }
     let start = now();
@@ -208,6 +215,7 @@ fn sources(inputs: &[Input], options: &BackupOptions) -> Vec<Vec<u8>> {
     let source = |input: &Input| match input {
         Input::Path(path) => absolute_path(&options.base, path),
         Input::Stream { name, .. } => name.clone(),
+        Input::Source { item, .. } => item.path.clone(),
     };
     inputs.iter().map(source).collect()
 }

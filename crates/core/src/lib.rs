@@ -38,7 +38,11 @@
 //!
 //! What a session may do is its type: [`Repository`] reads, [`Writer`] adds, [`Checker`] checks, [`Exclusive`] deletes. The
 //! library prints nothing, reads no environment and no home directory; it reports through [`Progress`]. `examples/` of this
-//! crate has a backup of one image, reading a range of a stored image, and a list with a prune.
+//! crate has a backup of one image, one of an image with a map of what changed in it, reading a range of a stored image, and
+//! a list with a prune.
+//!
+//! What is backed up need not be a file here: [`Input::Source`] takes any [`image::Source`], and what that says to be as in
+//! an older archive ([`image::Extent::Same`], [`Base`]) is not read.
 //!
 //! # How it is built
 //!
@@ -100,7 +104,7 @@ pub use garret_image as image;
 
 pub use backup::BackupReport;
 pub use backup::cutters::CutterChoice;
-pub use backup::options::{BackupOptions, Input, ReadErrors};
+pub use backup::options::{BackupOptions, Base, Input, ReadErrors, SourceItem};
 pub use compare::diff::{Change, Contents, DiffReport, Difference, kind_name};
 pub use compare::info::FileInfo;
 pub use error::{Cause, Error, Hint, Result, message};

@@ -4,6 +4,10 @@
 /// costs little, small enough that two per thread stay in a last-level cache.
 pub(crate) const WINDOW_LEN: usize = 4 << 20;
 
+/// Bytes of a stream that are taken from the recipe of its base at a time, or read if they cannot be. A window is longer than
+/// the cuts behind a change take to meet those of the base; a recipe has some 13 chunks for so many bytes.
+pub(crate) const SAME_LEN: usize = 1 << 20;
+
 /// Longest file `config`, key slot: far above their fixed lengths, so that a newer version still gets a clear message.
 pub(crate) const SMALL_OBJECT_LEN_MAX: u64 = 4096;
 

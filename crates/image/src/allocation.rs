@@ -172,6 +172,23 @@ impl AllocationMap {
             None
         })
     }
+
+    /// `range` as extents, in order. What lies past the map is a hole.
+    pub fn extents(&self, range: Range<u64>) -> impl Iterator<Item = Extent> + '_ {
+        let Range { mut start, end } = range;
+        let mut data = self.data_ranges(range).peekable();
+        std::iter::from_fn(move || {
+            let offset = start;
+            let next = data.peek().cloned().unwrap_or(end..end);
+            if offset < next.start {
+                start = next.start;
+                return Some(Extent::Hole { offset, len: next.start - offset });
+            }
+            data.next();
+            start = next.end;
+            (offset < next.end).then(|| Extent::Data { offset, len: next.end - offset })
+        })
+    }
 }
 
 #[cfg(test)]
@@ -293,6 +310,14 @@ mod tests {
                 let inside = (start..start + len).contains(&(at as u64));
                 prop_assert_eq!(found[at], inside && *bit);
             }
+            let (mut at, mut data) = (start, Vec::new());
+            for extent in map.extents(start..start + len) {
+                prop_assert_eq!(extent.offset(), at, "without gaps");
+                at += extent.len();
+                data.extend((!extent.is_hole()).then_some(extent.offset()..at));
+            }
+            prop_assert_eq!(at, start + len);
+            prop_assert!(data.into_iter().eq(map.data_ranges(start..start + len)));
         }
     }
 }

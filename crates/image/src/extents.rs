@@ -1,7 +1,8 @@
 //! Extents of streams that are put together from pieces of a file.
 //!
 //! In: the extents of the file. Out: an extent cursor that asks the file system once per extent
-//! instead of once per piece, and [`joined`], which makes extents as long as they can be.
+//! instead of once per piece, and [`joined`], which makes extents as long as they can be. What is the
+//! same as at its place in a base becomes data: it has another place in what is put together.
 
 use crate::{Extent, Source, SourceError};
 

@@ -24,20 +24,30 @@ pub enum Extent {
         /// Bytes in the piece.
         len: u64,
     },
+    /// Bytes that are at the same place of a base that both sides know, holes and all: an older state
+    /// of the stream. They can be read like any other; who has no base takes them for data.
+    Same {
+        /// First byte of the piece, here and in the base.
+        offset: u64,
+        /// Bytes in the piece.
+        len: u64,
+    },
 }
 
 impl Extent {
     /// First byte of the piece.
     pub fn offset(&self) -> u64 {
         match *self {
-            Extent::Data { offset, .. } | Extent::Hole { offset, .. } => offset,
+            Extent::Data { offset, .. }
+            | Extent::Hole { offset, .. }
+            | Extent::Same { offset, .. } => offset,
         }
     }
 
     /// Bytes in the piece.
     pub fn len(&self) -> u64 {
         match *self {
-            Extent::Data { len, .. } | Extent::Hole { len, .. } => len,
+            Extent::Data { len, .. } | Extent::Hole { len, .. } | Extent::Same { len, .. } => len,
         }
     }
 
@@ -49,6 +59,11 @@ impl Extent {
     /// Whether the piece is a hole.
     pub fn is_hole(&self) -> bool {
         matches!(self, Extent::Hole { .. })
+    }
+
+    /// Whether the piece is as in a base.
+    pub fn is_same(&self) -> bool {
+        matches!(self, Extent::Same { .. })
     }
 }
 
@@ -75,7 +90,8 @@ pub trait Source: Send + Sync {
     /// beyond the end.
     ///
     /// Found when asked, so the memory is bounded whatever the number of pieces. Neighbours of the
-    /// same kind can occur when the file changes meanwhile.
+    /// same kind can occur when the file changes meanwhile. What it is must be true: a [hole](Extent::Hole)
+    /// is taken for zeros and what is [the same](Extent::Same) for that of the base, and neither is read.
     fn extent_at(&self, offset: u64) -> Result<Extent, SourceError>;
 
     /// Fills `buf` with the bytes from `offset` on.

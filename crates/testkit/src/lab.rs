@@ -27,6 +27,7 @@ pub const PASSPHRASE: &[u8] = b"correct horse";
 #[derive(Debug, Default)]
 pub struct Recorder {
     problems: Mutex<Vec<Problem>>,
+    notices: Mutex<Vec<String>>,
     tasks: Mutex<Vec<TaskSeen>>,
 }
 
@@ -52,6 +53,11 @@ impl Recorder {
     /// The problems reported so far.
     pub fn heard(&self) -> Vec<Problem> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The notices given so far.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The tasks so far, in the order in which they began.
@@ -97,6 +103,10 @@ impl Progress for Recorder {
         let mut tasks = self.seen();
         tasks.push(TaskSeen { phase, total, count: 0, ended: 0 });
         Box::new(Recorded { recorder: self, place: tasks.len() - 1 })
+    }
+
+    fn notice(&self, text: &str) {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
     }
 
     fn problem(&self, problem: &Problem) {

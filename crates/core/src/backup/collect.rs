@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use garret_format::archive::{Content, Item, ItemKind, PROBLEM_LEN_MAX, PROBLEMS_MAX};
-use garret_format::recipe::Recipe;
+use garret_format::recipe::{Entry, Recipe};
 
 use super::elsewhere::{Elsewhere, remember};
 use super::reading::Reading;
@@ -29,6 +29,7 @@ pub(super) struct Collected {
     /// The first of the problems in words, as an archive has them.
     pub(super) problems: Vec<String>,
     pub(super) untouched_bytes: u64,
+    pub(super) same_bytes: u64,
     pub(super) hole_bytes: u64,
     /// Files that disks in the archive need besides their images.
     pub(super) elsewhere: Vec<Elsewhere>,
@@ -55,6 +56,7 @@ struct Counts {
     file_count: u64,
     problem_count: u64,
     untouched_bytes: u64,
+    same_bytes: u64,
     hole_bytes: u64,
 }
 
@@ -113,6 +115,7 @@ impl<'c> Collector<'c> {
                     open.recipe.zero(len, writer)?;
                 }
             }
+            Body::Same(same) => self.same(&same.known.entries, writer)?,
             Body::Window(Ok(hashed)) => self.window(&hashed, writer)?,
             Body::Window(Err(error)) => {
                 if let Some(open) = &mut self.open {
@@ -160,6 +163,22 @@ impl<'c> Collector<'c> {
                     open.len += len as u64;
                     open.recipe.chunk(*id, len as u32, writer)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a base has: its chunks are in the repository.
+    fn same(&mut self, entries: &[Entry], writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
+        let Some(open) = self.open.as_mut().filter(|open| open.failed.is_none()) else {
+            return Ok(());
+        };
+        for entry in entries {
+            open.len += entry.len();
+            grow(&mut self.counts.same_bytes, entry.len());
+            match *entry {
+                Entry::Zero { len } => open.recipe.zero(len, writer)?,
+                Entry::Chunk { id, len } => open.recipe.chunk(id, len, writer)?,
             }
         }
         Ok(())
@@ -261,6 +280,7 @@ impl<'c> Collector<'c> {
             problem_count: counts.problem_count,
             problems: self.problems,
             untouched_bytes: counts.untouched_bytes,
+            same_bytes: counts.same_bytes,
             hole_bytes: counts.hole_bytes,
             elsewhere: self.elsewhere,
         })

@@ -143,11 +143,8 @@ impl Source for Settled {
 
     fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
         let len = self.len() - offset;
-        Ok(match self.allocation.data_ranges(offset..self.len()).next() {
-            Some(data) if data.start == offset => Extent::Data { offset, len: data.end - offset },
-            Some(data) => Extent::Hole { offset, len: data.start - offset },
-            None => Extent::Hole { offset, len },
-        })
+        let first = self.allocation.extents(offset..self.len()).next();
+        Ok(first.unwrap_or(Extent::Hole { offset, len }))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {

@@ -44,7 +44,7 @@ impl Places {
     pub(super) fn new(inputs: &[Input], options: &BackupOptions) -> Self {
         let place = |input: &Input| match input {
             Input::Path(path) => Some((absolute_path(&options.base, path), stored_path(path))),
-            Input::Stream { .. } => None,
+            Input::Stream { .. } | Input::Source { .. } => None,
         };
         let inputs = inputs.iter().filter_map(place).collect();
         Places { base: options.base.clone(), inputs }

@@ -3,6 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use garret_format::archive::Time;
+use garret_image::Source;
 
 use super::cutters::CutterChoice;
 use crate::objects::group::Compression;
@@ -19,6 +23,60 @@ pub enum Input {
         /// Its content.
         reader: Box<dyn Read + Send>,
     },
+    /// What somebody else reads: a disk of a running machine, a snapshot, an image on a server. Stored as a file whose
+    /// content is the stream, whatever is in it: a qcow2 image too is taken as it is, and read in its own order.
+    Source {
+        /// The file it is stored as.
+        item: SourceItem,
+        /// Its content. What it says to be `Same` is as in `base`, is believed, and is not read where the repository has it;
+        /// what it says can be read all the same.
+        source: Arc<dyn Source>,
+        /// What `Same` refers to. Without one everything is read.
+        base: Option<Base>,
+    },
+}
+
+/// The file that an [`Input::Source`] is stored as, as far as there is anything to say.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SourceItem {
+    /// Relative path in the archive.
+    pub path: Vec<u8>,
+    /// Permission bits; those above 0o7777 do not count. Read and write for the owner, unless it is told.
+    pub mode: u32,
+    /// The owner; root.
+    pub uid: u32,
+    /// The group; root.
+    pub gid: u32,
+    /// When it was changed last; now, if nobody knows.
+    pub mtime: Option<Time>,
+}
+
+impl SourceItem {
+    /// A file of this path, of which nothing else is known.
+    pub fn new(path: impl Into<Vec<u8>>) -> Self {
+        SourceItem { path: path.into(), mode: 0o600, uid: 0, gid: 0, mtime: None }
+    }
+}
+
+/// A file in an archive that a later state of it is compared with: by whoever made the map of changes, which is since then.
+/// Never "the last archive": another one may have come between.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Base {
+    /// The name of the archive.
+    pub archive: String,
+    /// Its fingerprint, if that was noted: an archive may be removed, and another one get its name.
+    pub fingerprint: Option<[u8; 32]>,
+    /// The path of the file in it.
+    pub path: Vec<u8>,
+}
+
+impl Base {
+    /// The file `path` of the archive of that name.
+    pub fn new(archive: impl Into<String>, path: impl Into<Vec<u8>>) -> Self {
+        Base { archive: archive.into(), fingerprint: None, path: path.into() }
+    }
 }
 
 impl std::fmt::Debug for Input {
@@ -26,6 +84,9 @@ impl std::fmt::Debug for Input {
         match self {
             Input::Path(path) => f.debug_tuple("Path").field(path).finish(),
             Input::Stream { .. } => f.write_str("Stream"),
+            Input::Source { item, base, .. } => {
+                f.debug_struct("Source").field("item", item).field("base", base).finish()
+            }
         }
     }
 }

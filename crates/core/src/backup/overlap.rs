@@ -55,7 +55,7 @@ impl Overlap {
             if let Some(outermost) = outer.first() {
                 overlap.shared.insert(path.clone());
                 let is_there = match input {
-                    Input::Stream { .. } => true,
+                    Input::Stream { .. } | Input::Source { .. } => true,
                     Input::Path(named) => overlap.look(path, named, rules),
                 };
                 if is_there {
@@ -98,7 +98,7 @@ impl Overlap {
         self.claim(stored, Some(*identity))
     }
 
-    /// What becomes of a pipe of this name.
+    /// What becomes of a pipe, or a source that is no file, of this name.
     pub(super) fn judge_pipe(&mut self, name: &[u8]) -> Verdict {
         match self.above.contains(name) {
             true => Verdict::Taken("a path below it was named".to_owned()),
@@ -125,6 +125,7 @@ fn stored(input: &Input) -> Vec<u8> {
     match input {
         Input::Path(path) => stored_path(path),
         Input::Stream { name, .. } => name.clone(),
+        Input::Source { item, .. } => item.path.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The plan of a backup: which stretches of which streams are read, in what order. Made while the rest of the chain works.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,32 @@ use garret_format::archive::{Device, FLAGS, Identity, Item, ItemKind, XATTRS_LEN
 use garret_format::recipe::CutterKind;
 use garret_image::{Extra, Kind, Metadata, RawFile, Source, SourceError};
 
+use super::base::BaseFile;
 use super::divide::{Choice, Divided, Part, choose, divide};
 use super::elsewhere::Places;
+use super::given::{self, Given};
 use super::links::Links;
-use super::options::{BackupOptions, Input};
+use super::options::{BackupOptions, Base, Input, SourceItem};
 use super::overlap::{Overlap, Verdict};
 use super::pipe::{Head, PIPE, piped};
 use super::previous::Previous;
 use super::reading::Reading;
 use super::stat::{identity, nothing, time};
 use super::stations::Tools;
-use super::step::{Body, Draft, End, Planned, Step};
-use crate::backup::walk::{Found, Rules, Walk, stored_path};
-use crate::backup::window::{SourceWindows, StreamWindows, Stretch, StretchBody, Window};
+use super::step::{Body, Draft, End, Planned, Same, Step};
+use crate::backup::walk::{Found, Rules, Walk};
+use crate::backup::window::{SourceWindows, StreamWindows, StretchBody, Window, Windows};
 use crate::buffers::BufferPool;
 use crate::error::{Cause, Error, Result};
 use crate::progress::{Note, Problem, Progress, Task};
+use crate::repository::Repository;
 
 /// Items without a stream that go down the chain together: one step for each would cost more than the item.
 const TOGETHER: usize = 256;
 
 /// Gives the steps of all inputs.
 pub(super) struct Plan<'p> {
+    repository: &'p Repository,
     inputs: VecDeque<Input>,
     /// The walk of the input that is being walked, which was named so.
     walk: Option<(Walk<'p>, PathBuf)>,
@@ -39,7 +43,7 @@ pub(super) struct Plan<'p> {
     places: Places,
     /// What was found since the last step.
     ready: Vec<Planned>,
-    open: Option<Open>,
+    open: Option<Open<'p>>,
     /// What is wrong with a stream. It ends the backup: the part that came must not look like all there was.
     broken: Option<Error>,
     links: Links,
@@ -53,23 +57,18 @@ pub(super) struct Plan<'p> {
 }
 
 /// The item whose stream is being given.
-struct Open {
+struct Open<'p> {
     begin: Option<Box<Draft>>,
     /// What is left of the stream.
-    parts: VecDeque<(CutterKind, Windows)>,
+    parts: VecDeque<(CutterKind, Windows<'p>)>,
     end: End,
-}
-
-enum Windows {
-    Source(SourceWindows),
-    /// What comes out of a pipe, and what errors call it.
-    Stream(StreamWindows, PathBuf),
 }
 
 type PlannedStep = Step<(Window, CutterKind)>;
 
 impl<'p> Plan<'p> {
     pub(super) fn new(
+        repository: &'p Repository,
         inputs: Vec<Input>,
         tools: &'p Tools<'_>,
         previous: Previous,
@@ -77,6 +76,7 @@ impl<'p> Plan<'p> {
         (progress, task): (&'p dyn Progress, &'p dyn Task),
     ) -> Self {
         Plan {
+            repository,
             overlap: Overlap::new(&inputs, &rules(options)),
             places: Places::new(&inputs, options),
             inputs: inputs.into(),
@@ -118,6 +118,9 @@ impl<'p> Plan<'p> {
                         if open.end.layout.is_empty() { stretch.len } else { stretch.data };
                     step.body = match stretch.body {
                         StretchBody::Window(window) => Body::Window(Ok((window, *cutter))),
+                        StretchBody::Same(known, window) => {
+                            Body::Same(Box::new(Same { known, window, cutter: *cutter }))
+                        }
                         StretchBody::Hole => Body::Hole(stretch.len),
                     };
                 }
@@ -165,18 +168,26 @@ impl<'p> Plan<'p> {
             Some(Input::Path(path)) => {
                 self.walk = Some((Walk::new(&path, rules(self.options)), path));
             }
-            Some(Input::Stream { name, reader }) => match self.overlap.judge_pipe(&name) {
-                Verdict::Taken(why) => {
-                    let what = format!("not stored as {}: {why}", lossy(&name));
-                    let problem = Problem::loss(Cause::Taken, PIPE, what);
-                    self.ready.push(Planned::Problem(problem));
-                }
-                Verdict::New | Verdict::Again => {
+            Some(Input::Stream { name, reader }) => {
+                if self.is_free(&name, PIPE) {
                     self.start_stream(piped(name), Path::new(PIPE), reader);
                 }
-            },
+            }
+            Some(Input::Source { item, source, base }) => {
+                if self.is_free(&item.path, "a source") {
+                    self.start_source(item, source, base.as_ref());
+                }
+            }
         }
         true
+    }
+
+    /// Whether what is no file, and errors call `subject`, can have that path in the archive.
+    fn is_free(&mut self, path: &[u8], subject: &str) -> bool {
+        let Verdict::Taken(why) = self.overlap.judge_pipe(path) else { return true };
+        let what = format!("not stored as {}: {why}", lossy(path));
+        self.ready.push(Planned::Problem(Problem::loss(Cause::Taken, subject, what)));
+        false
     }
 
     /// Starts one object of a tree, unless its path in the archive is taken.
@@ -259,6 +270,7 @@ impl<'p> Plan<'p> {
         if !is_device {
             self.add_extra(&mut item, file.extra(XATTRS_LEN_MAX));
         }
+        let file: Arc<dyn Source> = Arc::new(file);
         let reading = Arc::new(Reading::new(file, self.options.read_errors));
         let divided = match divide(reading.clone(), &found.path, self.options.cutter) {
             Ok(divided) => divided,
@@ -373,8 +385,33 @@ impl<'p> Plan<'p> {
         self.open = Some(Open { begin, parts, end: End::default() });
     }
 
-    fn item(&self, metadata: &Metadata, path: Vec<u8>, kind: ItemKind) -> Item {
+    /// Starts what somebody else reads: the stream as it is, whatever is in it, so that its places are those of its base.
+    fn start_source(&mut self, source: SourceItem, stream: Arc<dyn Source>, base: Option<&Base>) {
+        let name = lossy(&source.path);
+        let given: Arc<dyn Source> = Arc::new(Given::new(stream, &source.path));
+        let reading = Arc::new(Reading::new(given, self.options.read_errors));
+        let choice = choose(&*reading, Path::new(&name), self.options.cutter);
+        let Choice { cutter, starts, why, .. } = &choice;
+        self.note(Path::new(&name), &Note::Read { cutter: *cutter, sections: starts.len(), why });
+        let base = BaseFile::open(self.repository, base, &choice, name, self.progress);
+        let windows = SourceWindows::new(reading.clone(), &choice.starts, self.lookahead);
+        let windows = Windows::Source(windows.with_base(base));
+        let mut item = given::item(source);
+        (item.user, item.group) = self.owner(item.uid, item.gid);
+        let begin = Some(Box::new(Draft { item, cutter: choice.cutter }));
+        let parts = VecDeque::from([(choice.cutter, windows)]);
+        let end = End { reading: Some(reading), ..End::default() };
+        self.open = Some(Open { begin, parts, end });
+    }
+
+    /// The names of an owner and a group, as far as they have some.
+    fn owner(&self, uid: u32, gid: u32) -> (String, String) {
         let name = |names: &HashMap<u32, String>, id| names.get(&id).cloned().unwrap_or_default();
+        (name(&self.options.users, uid), name(&self.options.groups, gid))
+    }
+
+    fn item(&self, metadata: &Metadata, path: Vec<u8>, kind: ItemKind) -> Item {
+        let (user, group) = self.owner(metadata.uid, metadata.gid);
         let size = match kind {
             ItemKind::File(_) => metadata.size,
             _ => 0,
@@ -385,8 +422,8 @@ impl<'p> Plan<'p> {
             mode: metadata.mode,
             uid: metadata.uid,
             gid: metadata.gid,
-            user: name(&self.options.users, metadata.uid),
-            group: name(&self.options.groups, metadata.gid),
+            user,
+            group,
             size,
             mtime: time(metadata.mtime),
             identity: identity(metadata),
@@ -422,23 +459,9 @@ impl Iterator for Plan<'_> {
     }
 }
 
-impl Windows {
-    /// The next stretch, and whether it is the last.
-    fn next(&mut self, buffers: &BufferPool) -> (Result<Option<Stretch>, SourceError>, bool) {
-        match self {
-            Windows::Source(windows) => (windows.next(), windows.is_at_end()),
-            Windows::Stream(windows, path) => {
-                let stretch = windows.next(buffers);
-                let stretch = stretch.map_err(|error| SourceError::new(path, "read", error));
-                (stretch, windows.is_at_end())
-            }
-        }
-    }
-}
-
 impl End {
     /// Takes over what is known when a part is at its end.
-    fn learn(&mut self, ended: Windows) {
+    fn learn(&mut self, ended: Windows<'_>) {
         if let Windows::Source(windows) = ended {
             self.allocation.get_or_insert_with(|| Arc::new(windows.allocation));
         }
@@ -451,7 +474,7 @@ fn device(metadata: &Metadata) -> Device {
 }
 
 /// What a walk passes over.
-fn rules(options: &BackupOptions) -> Rules<'_> {
+pub(super) fn rules(options: &BackupOptions) -> Rules<'_> {
     Rules {
         skip: Some(&options.skip),
         exclude: Some(&options.exclude),
@@ -462,22 +485,4 @@ fn rules(options: &BackupOptions) -> Rules<'_> {
 
 fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
-}
-
-/// The sum of the lengths of the inputs, if all of them are files or devices; of what is read once only, once.
-pub(super) fn total_len(inputs: &[Input], options: &BackupOptions) -> Option<u64> {
-    let (mut sum, mut paths, mut linked) = (0u64, HashSet::new(), HashSet::new());
-    for input in inputs {
-        let Input::Path(path) = input else { return None };
-        let stored = stored_path(path);
-        if Walk::new(path, rules(options)).is_excluded(&stored) || !paths.insert(stored) {
-            continue;
-        }
-        let file = RawFile::open(path, true).ok()?;
-        let Metadata { dev, ino, nlink, .. } = *file.metadata();
-        if nlink <= 1 || linked.insert((dev, ino)) {
-            sum = sum.saturating_add(file.len());
-        }
-    }
-    Some(sum)
 }

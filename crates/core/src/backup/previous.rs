@@ -131,7 +131,7 @@ fn is_settled(item: &Item, start: Time) -> bool {
 fn is_same(item: &Item, inputs: &[Input]) -> bool {
     let found = inputs.iter().find_map(|input| match input {
         Input::Path(path) => below(path, &item.path),
-        Input::Stream { .. } => None,
+        Input::Stream { .. } | Input::Source { .. } => None,
     });
     let stat = found.and_then(|path| At::path(&path).stat(true).ok());
     stat.is_some_and(|metadata| looks(item, &metadata))

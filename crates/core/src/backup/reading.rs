@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use garret_format::archive::UNREADABLE_MAX;
-use garret_image::{Extent, RawFile, Slot, Source, SourceError};
+use garret_image::{Extent, Slot, Source, SourceError};
 
 use super::options::ReadErrors;
 use crate::error::Hint;
@@ -23,7 +23,7 @@ const STEPS: [u64; 2] = [64 << 10, SECTOR];
 const SECTOR: u64 = 4 << 10;
 
 /// The file. May be read from any number of threads.
-pub(super) struct Reading<S = RawFile> {
+pub(super) struct Reading<S = Arc<dyn Source>> {
     file: S,
     errors: ReadErrors,
     /// Whether anything could not be read. Read without the lock by every read.

@@ -1,7 +1,9 @@
 //! The stations of the workers: a window is read and scanned, cut, and its chunks get their names.
 //!
 //! In: steps with windows. Out: steps with named chunks. One job takes a window through all three, while it is in the cache
-//! of one core; only the cut waits for that of the step before.
+//! of one core; only the cut waits for that of the step before. What is as in a base has no work but there: it is taken if
+//! the stitcher stands as it stood when the base was cut, which nobody knows before; else it is read in the cut, while others
+//! wait.
 
 use garret_chunker::{Piece, Scan, Segment, Stitcher};
 use garret_format::ChunkId;
@@ -9,7 +11,7 @@ use garret_format::recipe::CutterKind;
 use garret_image::SourceError;
 
 use super::cutters::Cutters;
-use super::step::{Body, Step};
+use super::step::{Body, Same, Step};
 use super::window::{Loaded, Window};
 use crate::buffers::{Buffer, BufferPool};
 use crate::keys::chunk::ChunkHasher;
@@ -79,6 +81,10 @@ fn cut(mut step: Step<Scanned>, cutting: &mut Cutting, tools: &Tools<'_>) -> Ste
         // The recipe takes the run from the step; only the stitcher must know of it.
         cutting.stitcher.skip_zero(len, &mut Vec::new());
     }
+    step.body = match step.body {
+        Body::Same(same) => cutting.same(same, tools),
+        other => other,
+    };
     step.map(|Scanned { loaded, cutter, scan }| {
         let mut pieces = Vec::new();
         let cutter = tools.cutters.get(cutter);
@@ -86,6 +92,17 @@ fn cut(mut step: Step<Scanned>, cutting: &mut Cutting, tools: &Tools<'_>) -> Ste
         cutting.ended = loaded.short;
         Ok(Cut { buffer: loaded.buffer, start, pieces })
     })
+}
+
+impl Cutting {
+    /// Takes what the base has, if it is what cutting would give.
+    fn same(&mut self, same: Box<Same>, tools: &Tools<'_>) -> Body<Scanned> {
+        if self.stitcher == same.known.before {
+            self.stitcher = same.known.after.clone();
+            return Body::Same(same);
+        }
+        Body::Window(scan((same.window, same.cutter), tools))
+    }
 }
 
 /// A window that is cut.

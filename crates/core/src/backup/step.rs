@@ -8,8 +8,10 @@ use garret_format::archive::Item;
 use garret_format::recipe::CutterKind;
 use garret_image::{AllocationMap, SourceError};
 
+use super::base::Known;
 use super::elsewhere::Elsewhere;
 use super::reading::Reading;
+use super::window::Window;
 use crate::progress::Problem;
 
 /// A stretch of one stream on its way down the chain. The first one of a stream brings the item it belongs to, and what came
@@ -28,10 +30,19 @@ pub(super) struct Step<W> {
 pub(super) enum Body<W> {
     /// Bytes that are read, scanned, cut and hashed; or that could not be read.
     Window(Result<W, SourceError>),
-    /// Whole windows of hole.
+    /// As in a base. The cut makes a window of it, read then and there, if the stitcher stands in another way than there.
+    Same(Box<Same>),
+    /// Whole windows of zeros that are not read.
     Hole(u64),
     /// No content.
     Nothing,
+}
+
+/// A stretch that is as in a base, and the window that it is otherwise.
+pub(super) struct Same {
+    pub(super) known: Known,
+    pub(super) window: Window,
+    pub(super) cutter: CutterKind,
 }
 
 /// What the plan found that has no stream of its own.
@@ -48,6 +59,7 @@ impl<W> Step<W> {
     pub(super) fn map<V>(self, work: impl FnOnce(W) -> Result<V, SourceError>) -> Step<V> {
         let body = match self.body {
             Body::Window(window) => Body::Window(window.and_then(work)),
+            Body::Same(same) => Body::Same(same),
             Body::Hole(len) => Body::Hole(len),
             Body::Nothing => Body::Nothing,
         };

@@ -3,17 +3,23 @@
 //! A window is the bytes that pieces may start in plus a lookahead in which they end, so each chunk lies whole in one
 //! buffer. Windows that are all hole are not read, nor are holes inside a window. A stream may consist of sections, each cut
 //! as a stream of its own: windows begin where a section does, and neither they nor the lookahead reach beyond its end.
+//!
+//! A window of which every byte, with the lookahead, is as in a base is given with what the base has in it, and need not be
+//! read. Where such windows are to follow, the one that is read before them ends as far behind the last change as the
+//! lookahead reaches: by then the cuts have nearly always met those of the base.
 
 use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use garret_chunker::{PAGE, ZERO_RUN_PAGES};
 use garret_image::{AllocationMap, Extent, Slot, Source, SourceError};
 
+use crate::backup::base::{BaseFile, Known};
 use crate::buffers::{Buffer, BufferPool};
-use crate::limits::WINDOW_LEN;
+use crate::limits::{SAME_LEN, WINDOW_LEN};
 
 /// Holes that the scan is told about instead of being given zeros.
 const KNOWN_ZERO_LEN: usize = ZERO_RUN_PAGES * PAGE;
@@ -145,13 +151,16 @@ pub(crate) struct Stretch {
 pub(crate) enum StretchBody {
     /// To be read.
     Window(Window),
-    /// Whole windows of hole.
+    /// As in the base; to be read if the stitcher does not stand before it as it stood there.
+    Same(Known, Window),
+    /// Whole windows of zeros that are not read.
     Hole,
 }
 
-/// Divides a source into windows, from its map of holes.
-pub(crate) struct SourceWindows {
+/// Divides a source into windows, from its map of holes and of what is as in its base.
+pub(crate) struct SourceWindows<'p> {
     source: Arc<dyn Source>,
+    base: Option<Box<BaseFile<'p>>>,
     lookahead: usize,
     at: u64,
     /// Where the section that `at` is in ends, and all behind it.
@@ -166,12 +175,13 @@ pub(crate) struct SourceWindows {
     pub(crate) allocation: AllocationMap,
 }
 
-impl SourceWindows {
+impl<'p> SourceWindows<'p> {
     /// The windows of `source`, whose sections start at `starts`: ascending, below its length, the first at 0.
     pub(crate) fn new(source: Arc<dyn Source>, starts: &[u64], lookahead: usize) -> Self {
         let ends = starts.iter().skip(1).copied().chain([source.len()]).collect();
         SourceWindows {
             source,
+            base: None,
             lookahead,
             at: 0,
             ends,
@@ -182,35 +192,93 @@ impl SourceWindows {
         }
     }
 
+    /// The same, with what the source is the same as.
+    pub(crate) fn with_base(self, base: BaseFile<'p>) -> Self {
+        SourceWindows { base: Some(Box::new(base)), ..self }
+    }
+
     pub(crate) fn next(&mut self) -> Result<Option<Stretch>, SourceError> {
         let Some(&section_end) = self.ends.front().filter(|end| self.at < **end) else {
             return Ok(None);
         };
-        let own_end = section_end.min(self.at + WINDOW_LEN as u64);
-        let end = section_end.min(own_end + self.lookahead as u64);
-        self.find_extents(end)?;
+        self.find_extents(section_end.min(self.at + (WINDOW_LEN + self.lookahead) as u64))?;
         // The source may have become shorter: what was a hole may be no file any more.
         let source_end = self.source.end();
         if self.at >= source_end {
             return Ok(None);
         }
-        if let Some(Extent::Hole { offset, len }) = self.extents.front() {
-            let hole_end = (offset + len).min(section_end).min(source_end);
-            let windows = (hole_end - self.at) / WINDOW_LEN as u64;
-            if windows > 0 {
-                let len = windows * WINDOW_LEN as u64;
-                return Ok(Some(self.step(len, 0, StretchBody::Hole)));
-            }
+        let zeros_to = self.zeros_to().min(section_end).min(source_end);
+        let windows = zeros_to.saturating_sub(self.at) / WINDOW_LEN as u64;
+        if windows > 0 {
+            let len = windows * WINDOW_LEN as u64;
+            return Ok(Some(self.step(len, 0, StretchBody::Hole)));
         }
+        let same = self.extents.front().copied();
+        if let Some(end) = same.and_then(|same| self.same_to(same, self.at, section_end)) {
+            let (window, data) = self.window(end, section_end);
+            let known = self.base.as_mut().and_then(|base| base.known(self.at..end, self.fresh));
+            let body = match known {
+                Some(known) => StretchBody::Same(known, window),
+                None => StretchBody::Window(window),
+            };
+            return Ok(Some(self.step(end - self.at, data, body)));
+        }
+        let end = self.read_to(section_end);
+        let (window, data) = self.window(end, section_end);
+        Ok(Some(self.step(end - self.at, data, StretchBody::Window(window))))
+    }
+
+    /// Where the zeros end that begin at the current place and are known.
+    fn zeros_to(&mut self) -> u64 {
+        match self.extents.front() {
+            Some(Extent::Hole { offset, len }) => offset + len,
+            Some(Extent::Same { offset, len }) => {
+                let end = self.base.as_mut().and_then(|base| base.zeros_to(self.at));
+                end.map_or(self.at, |end| end.min(offset + len))
+            }
+            _ => self.at,
+        }
+    }
+
+    /// Where a window from `at` on ends, if every byte of it and of its lookahead is as in the base because of `extent`.
+    fn same_to(&self, extent: Extent, at: u64, section_end: u64) -> Option<u64> {
+        let (Extent::Same { offset, len }, Some(base)) = (extent, &self.base) else { return None };
+        let end = (offset + len).min(section_end);
+        let len = end.saturating_sub(at);
+        // The end of a stream has nothing behind it, but then there must be nothing in the base either.
+        let is_end = end == section_end && (end < self.source.len() || end == base.len());
+        let own = match is_end {
+            true => len,
+            false => len.saturating_sub(self.lookahead as u64) / PAGE as u64 * PAGE as u64,
+        };
+        let own = own.min(SAME_LEN as u64);
+        (own > 0).then_some(at + own)
+    }
+
+    /// Where a window that is read ends: with the section, at its full length, or so far behind the start of what is as in
+    /// the base that the cuts should have met.
+    fn read_to(&self, section_end: u64) -> u64 {
+        let end = section_end.min(self.at + WINDOW_LEN as u64);
+        let later = self.extents.iter().filter(|extent| extent.offset() > self.at);
+        let meets = later.copied().find_map(|extent| {
+            let len = extent.offset() + self.lookahead as u64 - self.at;
+            let meets = self.at + len.next_multiple_of(PAGE as u64);
+            let is_followed = meets < end && self.same_to(extent, meets, section_end).is_some();
+            is_followed.then_some(meets)
+        });
+        meets.unwrap_or(end)
+    }
+
+    /// The window from the current place to `own_end`, and how many of its bytes are not in holes.
+    fn window(&self, own_end: u64, section_end: u64) -> (Window, u64) {
+        let end = section_end.min(own_end + self.lookahead as u64);
         let holes = self.holes(end);
         let own = (own_end - self.at) as usize;
         let in_holes: usize =
             holes.iter().map(|hole| hole.end.min(own).saturating_sub(hole.start)).sum();
         let (source, offset, len) = (self.source.clone(), self.at, (end - self.at) as usize);
         let load = Load::Later { source, offset, len, holes };
-        let window = Window { own, last: end == section_end, load };
-        let data = (own - in_holes) as u64;
-        Ok(Some(self.step(own as u64, data, StretchBody::Window(window))))
+        (Window { own, last: end == section_end, load }, (own - in_holes) as u64)
     }
 
     /// Whether the last stretch was given.
@@ -233,9 +301,22 @@ impl SourceWindows {
     fn find_extents(&mut self, end: u64) -> Result<(), SourceError> {
         while self.known_to < end {
             let extent = self.source.extent_at(self.known_to)?;
-            self.allocation.push(extent);
-            self.known_to = extent.offset() + extent.len();
-            self.extents.push_back(extent);
+            let extent = match &mut self.base {
+                Some(base) => base.clip(extent),
+                None => extent,
+            };
+            let range = extent.offset()..extent.offset() + extent.len();
+            self.known_to = range.end;
+            match &self.base {
+                Some(base) if extent.is_same() => {
+                    base.extents(range).for_each(|extent| self.allocation.push(extent));
+                }
+                _ => self.allocation.push(extent),
+            }
+            match self.extents.back_mut() {
+                Some(Extent::Same { len, .. }) if extent.is_same() => *len += extent.len(),
+                _ => self.extents.push_back(extent),
+            }
         }
         while self.extents.front().is_some_and(|extent| extent.offset() + extent.len() <= self.at) {
             self.extents.pop_front();
@@ -339,6 +420,31 @@ impl StreamWindows {
             self.ends.pop_front();
         }
         Ok(Some(stretch))
+    }
+}
+
+/// The windows of either.
+pub(crate) enum Windows<'p> {
+    /// Of what can be read at any place.
+    Source(SourceWindows<'p>),
+    /// What comes out of a pipe, and what errors call it.
+    Stream(StreamWindows, PathBuf),
+}
+
+impl Windows<'_> {
+    /// The next stretch, and whether it is the last.
+    pub(crate) fn next(
+        &mut self,
+        buffers: &BufferPool,
+    ) -> (Result<Option<Stretch>, SourceError>, bool) {
+        match self {
+            Windows::Source(windows) => (windows.next(), windows.is_at_end()),
+            Windows::Stream(windows, path) => {
+                let stretch = windows.next(buffers);
+                let stretch = stretch.map_err(|error| SourceError::new(path, "read", error));
+                (stretch, windows.is_at_end())
+            }
+        }
     }
 }
 

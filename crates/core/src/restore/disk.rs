@@ -80,8 +80,8 @@ pub(super) fn stretches(
                     return Some(Err(Error::not_restored((&error).into(), message(&error))));
                 }
                 Ok(Extent::Hole { offset, len }) if !with_zeros => at = offset + len,
-                Ok(Extent::Data { offset, len } | Extent::Hole { offset, len }) => {
-                    let len = len.min(FILE_READ_LEN as u64);
+                Ok(extent) => {
+                    let (offset, len) = (extent.offset(), extent.len().min(FILE_READ_LEN as u64));
                     at = offset + len;
                     return Some(Ok((offset, len as usize)));
                 }

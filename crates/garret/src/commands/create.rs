@@ -152,7 +152,7 @@ struct Totals {
 
 /// The same for programs: times as RFC 3339 has them, lengths in bytes.
 fn json(report: &BackupReport, totals: &Totals) -> String {
-    let BackupReport { archive, written, untouched_bytes, hole_bytes } = report;
+    let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = report;
     let body = &archive.archive;
     let time = |time: garret_format::archive::Time| {
         let nanos = i32::try_from(time.nanos).unwrap_or(0);
@@ -184,7 +184,7 @@ fn json(report: &BackupReport, totals: &Totals) -> String {
 }
 
 fn stats(report: &BackupReport, totals: &Totals) -> String {
-    let BackupReport { archive, written, untouched_bytes, hole_bytes } = report;
+    let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = report;
     let Totals { seconds, original: all, stored } = *totals;
     let body = &archive.archive;
     let fingerprint = garret_format::ChunkId::from_bytes(archive.fingerprint);

@@ -111,6 +111,7 @@ impl<'a> Follower<'a> {
         self.at += len;
         let window = match body {
             StretchBody::Window(window) => window,
+            StretchBody::Same(..) => panic!("there is no base"),
             StretchBody::Hole => {
                 assert!(len > 0 && len.is_multiple_of(WINDOW_LEN as u64));
                 return std::iter::once(start..start + len).collect();
