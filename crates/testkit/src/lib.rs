@@ -7,6 +7,7 @@
 //! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
 //! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
+//! program   a program in a directory of its own: what it is given, what it says
 //! store_suite              the contract of `garret_core::Store`, clause by clause
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
@@ -17,6 +18,7 @@ mod forge;
 mod images;
 mod lab;
 mod power;
+pub mod program;
 mod suite;
 mod through;
 
@@ -25,7 +27,8 @@ pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{
     Forge, ForgedGroup, PackBox, footer, leaf, nonce, plain_entry, plain_id, plain_item,
 };
-pub use images::{Image, Random, data_map};
+pub use garret_random::Random;
+pub use images::{Image, data_map};
 pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, check_options};
 pub use power::PowerStore;
 pub use suite::store_suite;
