@@ -196,5 +196,6 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Mark => "Marking",
         Phase::Repack => "Repacking",
         Phase::Index => "Reading the index",
+        _ => "Working",
     }
 }

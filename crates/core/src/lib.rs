@@ -4,8 +4,8 @@
 //!
 //! ```
 //! use garret_core::{
-//!     BackupOptions, Destination, InitOptions, Input, KDF_DEFAULT, KeyMode, LocalStore, RestoreOptions, Secret,
-//!     Selection, Sharing, Silent,
+//!     BackupOptions, Destination, InitOptions, Input, KeyMode, LocalStore, RestoreOptions, Secret, Selection,
+//!     Sharing, Silent,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,8 +15,7 @@
 //! # std::fs::write(&image, "a disk")?;
 //! // Once: make a repository.
 //! let store = LocalStore::create(&place, Sharing::Private)?;
-//! let options =
-//!     InitOptions { mode: KeyMode::None, passphrase: Default::default(), kdf: KDF_DEFAULT, now: 0 };
+//! let options = InitOptions::new(KeyMode::None, Default::default(), 0);
 //! garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
 //!
 //! // Every night: open it to write, and make an archive.
@@ -39,6 +38,9 @@
 //! What a session may do is its type: [`Repository`] reads, [`Writer`] adds, [`Checker`] checks, [`Exclusive`] deletes. The
 //! library prints nothing, reads no environment and no home directory; it reports through [`Progress`]. `examples/` of this
 //! crate has a backup of one image, reading a range of a stored image, and a list with a prune.
+//!
+//! Options, reports and choices may get more fields and variants in any version: options are made by `default` or `new`, and
+//! their fields set.
 //!
 //! # How it is built
 //!

@@ -11,6 +11,7 @@ use crate::error::{Error, Hint, message};
 
 /// How much a [`Problem`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProblemKind {
     /// Something is missing or damaged: what was done is not complete.
     Loss,
@@ -63,6 +64,7 @@ impl Problem {
 
 /// What an operation is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// Reading what is backed up.
     Backup,
