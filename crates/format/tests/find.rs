@@ -36,6 +36,8 @@ fn check(ids: &[Id], absent: &[Id]) {
     for id in sorted.iter().copied().chain(neighbours).chain(absent.iter().copied()) {
         let found = tables.find(&ChunkId::from_bytes(id));
         assert_eq!(found, map.get(&id).copied(), "{:?}", ChunkId::from_bytes(id));
+        let again = found.map(|(place, _)| (place, tables.record(place).unwrap()));
+        assert_eq!(again, found, "{:?}", ChunkId::from_bytes(id));
     }
 }
 
