@@ -15,7 +15,7 @@ use std::process::Command;
 
 use criterion::BatchSize::LargeInput;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use garret_benches::Random;
+use garret_benches::{Random, text};
 use garret_chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Segment, Sizes, Stitcher};
 use garret_core::bench::{Boxes, SyntheticIndex, chunk_id};
 use garret_format::ChunkId;
@@ -74,7 +74,7 @@ fn hash(criterion: &mut Criterion) {
 /// One group, there and back.
 fn compression(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("group 1 MiB");
-    let plain = Random::new(3).text(GROUP_LEN);
+    let plain = text(&mut Random::new(3), GROUP_LEN);
     group.throughput(Throughput::Bytes(GROUP_LEN as u64));
     let mut out = vec![0; zstd::zstd_safe::compress_bound(GROUP_LEN)];
     let len = zstd::bulk::compress_to_buffer(&plain, &mut out, 3).expect("it has room");
@@ -187,7 +187,7 @@ fn restore(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("restore 64 MiB");
     let (mut lab, _) = Lab::memory(KeyMode::None);
     lab.threads = 1;
-    let bytes = Random::new(8).text(RESTORE_LEN);
+    let bytes = text(&mut Random::new(8), RESTORE_LEN);
     lab.backup_bytes("a", &bytes).expect("a backup in memory");
     let directory = tempfile::tempdir().expect("a temporary directory");
     group.throughput(Throughput::Bytes(RESTORE_LEN as u64)).sample_size(20);

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use garret_core::{
-    BackupOptions, InitOptions, Input, KDF_DEFAULT, KeyMode, LocalStore, Secret, Sharing, Silent,
+    BackupOptions, InitOptions, Input, KeyMode, LocalStore, Secret, Sharing, Silent,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,17 +22,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: many_archives REPO FILE COUNT".into());
     };
     let store = LocalStore::create(place.as_ref(), Sharing::Private)?;
-    let options = InitOptions {
-        mode: KeyMode::None,
-        passphrase: Default::default(),
-        kdf: KDF_DEFAULT,
-        now: 0,
-    };
+    let options = InitOptions::new(KeyMode::None, Default::default(), 0);
     garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
     let locked = garret_core::open(LocalStore::open(place.as_ref())?)?;
     let keys = locked.unlock(Secret::None)?;
     let mut writer = locked.with(keys).writer(&Silent)?;
-    let options = BackupOptions { threads: 2, base: "/".into(), ..BackupOptions::default() };
+    let mut options = BackupOptions::default();
+    options.threads = 2;
+    options.base = "/".into();
     let started = Instant::now();
     for number in 0..count.parse()? {
         let inputs = vec![Input::Path(PathBuf::from(file))];

@@ -5,8 +5,9 @@
 //! [`garret_chunker::reference::pieces`] gives for the whole stream. Memory is bounded by
 //! [`BUFFER_LEN`]; no I/O, no threads.
 
-mod random;
 mod stream;
+mod text;
 
-pub use random::Random;
+pub use garret_random::Random;
 pub use stream::{BUFFER_LEN, StreamReference};
+pub use text::text;

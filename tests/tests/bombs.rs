@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use garret_core::{AllocationMode, Key, LocalStore, MemoryStore, RestoreOptions};
+use garret_core::{AllocationMode, Key, LocalStore, MemoryStore};
 use garret_format::archive::{Content, Item, ItemKind, Side};
 use garret_format::config::KeyMode;
 use garret_format::index::{GroupRow, PackRow, Record, encode_segment};
@@ -376,8 +376,8 @@ fn sides(ground: &Ground, tally: &mut Tally) {
                 let store = MemoryStore::from_objects(objects);
                 let lab = ground.lab.with_store(move || Box::new(store.clone()));
                 let temp = tempfile::tempdir().unwrap();
-                let exact =
-                    RestoreOptions { allocation: AllocationMode::Exact, ..lab.restore_options() };
+                let mut exact = lab.restore_options();
+                exact.allocation = AllocationMode::Exact;
                 let what = format!("{part} of {what}, {len}");
                 let problems = tally.measure(&what, || {
                     drop(lab.check_reporting(true));

@@ -59,7 +59,8 @@ fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
     assert_eq!(repository.archive_names().unwrap(), ["both", "small"]);
     let archives =
         ["both", "small"].map(|name| repository.archive(name).unwrap()).into_iter().collect();
-    let rules = KeepRules { daily: 1, ..KeepRules::default() };
+    let mut rules = KeepRules::default();
+    rules.daily = 1;
     let now = repository.archive("small").unwrap().archive.end;
     let plan = garret_core::plan_prune(archives, &rules, now, &|_| 0).unwrap();
     assert_eq!(plan.iter().filter(|decision| decision.kept.is_some()).count(), 1);

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use garret_core::{
-    AllocationMode, Cause, Input, Note, Problem, ProblemKind, Progress, RestoreOptions,
-};
+use garret_core::{AllocationMode, Cause, Input, Note, Problem, ProblemKind, Progress};
 use garret_format::archive::Archive;
 use garret_format::config::KeyMode;
 use garret_testkit::{Image, Lab, Random};
@@ -96,7 +94,8 @@ fn a_file_that_gets_shorter_is_stored_as_long_as_it_was_read() {
             // Its holes are those of what is left.
             let to = temp.path().join("to");
             let allocation = AllocationMode::Exact;
-            let options = RestoreOptions { allocation, ..lab.restore_options() };
+            let mut options = lab.restore_options();
+            options.allocation = allocation;
             let restored = lab.restore_to("a", &to, &options).unwrap();
             assert_eq!(restored.problems, [""; 0], "{what}");
         }

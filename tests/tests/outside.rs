@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use garret_core::{Destination, Key, MemoryStore, RestoreOptions, Selection};
+use garret_core::{Destination, Key, MemoryStore, Selection};
 use garret_format::archive::{Content, Item, ItemKind, Side};
 use garret_format::config::KeyMode;
 use garret_format::recipe::Entry;
@@ -129,7 +129,8 @@ fn no_list_of_items_leads_out_of_the_directory() {
             fs::create_dir(&target).unwrap();
             // What somebody else made there before.
             symlink("../outside", target.join("made")).unwrap();
-            let options = RestoreOptions { owners, ..lab.restore_options() };
+            let mut options = lab.restore_options();
+            options.owners = owners;
             let restored = lab.restore_to("bad", &target, &options);
             assert!(look(&outside) == before, "{what}: {restored:?}");
             refused += restored.as_ref().map_or(1, |done| done.report.problem_count);

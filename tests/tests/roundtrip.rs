@@ -5,9 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use garret_core::{
-    AllocationMode, Compression, CutterChoice, Destination, Input, RestoreOptions, Selection,
-};
+use garret_core::{AllocationMode, Compression, CutterChoice, Destination, Input, Selection};
 use garret_format::config::KeyMode;
 use garret_format::recipe::CutterKind;
 use garret_testkit::{Image, Lab, Random, data_map};
@@ -139,14 +137,16 @@ fn stored(path: &Path) -> &Path {
 /// Exactly the source's holes come back, or none, as asked.
 fn check_allocation(lab: &Lab, night: usize, source: &Path, target: &Path) {
     let name = format!("files/{night}");
-    let exact = RestoreOptions { allocation: AllocationMode::Exact, ..lab.restore_options() };
+    let mut exact = lab.restore_options();
+    exact.allocation = AllocationMode::Exact;
     assert_eq!(lab.restore_to(&name, target, &exact).unwrap().problems, [""; 0]);
     for entry in fs::read_dir(source).unwrap() {
         let path = entry.unwrap().path();
         let restored = target.join(stored(&path));
         assert_eq!(data_map(&restored), data_map(&path), "{name}: {}", path.display());
     }
-    let full = RestoreOptions { allocation: AllocationMode::Full, ..lab.restore_options() };
+    let mut full = lab.restore_options();
+    full.allocation = AllocationMode::Full;
     lab.restore_to(&name, target, &full).unwrap();
     for entry in fs::read_dir(source).unwrap() {
         let path = entry.unwrap().path();
@@ -199,7 +199,8 @@ fn large_holes_are_not_read_and_come_back() {
         let windows = (hole.end / (4 * MIB)) * 4 * MIB - hole.start.next_multiple_of(4 * MIB);
         assert!(report.hole_bytes >= windows as u64, "{hole:?}: {} not read", report.hole_bytes);
         assert!(lab.restore_bytes("x").unwrap() == image.bytes, "{hole:?}");
-        let exact = RestoreOptions { allocation: AllocationMode::Exact, ..lab.restore_options() };
+        let mut exact = lab.restore_options();
+        exact.allocation = AllocationMode::Exact;
         let target = dir.path().join("target");
         assert_eq!(lab.restore_to("x", &target, &exact).unwrap().problems, [""; 0]);
         let restored = target.join(stored(&source));

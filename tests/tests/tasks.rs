@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use garret_core::{
-    Area, Cause, Destination, GcOptions, Input, Key, MemoryStore, Phase, Progress, RestoreOptions,
-    Result, Selection, Store, StoreErrorKind,
+    Area, Cause, Destination, GcOptions, Input, Key, MemoryStore, Phase, Progress, Result,
+    Selection, Store, StoreErrorKind,
 };
 use garret_format::config::KeyMode;
 use garret_testkit::{Fault, FaultStore, Image, Lab, Recorder, TaskSeen, check_options};
@@ -77,7 +77,8 @@ fn life(lab: &Lab, dir: &Path, seen: &mut Vec<TaskSeen>) -> Result<()> {
         heard(seen, |progress| {
             let repository = lab.reader()?;
             let archive = repository.archive(name)?;
-            let options = RestoreOptions { strip, ..lab.restore_options() };
+            let mut options = lab.restore_options();
+            options.strip = strip;
             let mut selection = Selection::new(paths);
             repository.restore(&archive, &mut selection, destination, &options, progress)?;
             Ok(())

@@ -50,6 +50,7 @@ fn shipped(text: &str) -> &str {
 fn is_test(path: &str) -> bool {
     path.starts_with("tests/")
         || path.contains("/tests")
+        || path.starts_with("crates/random/")
         || path.starts_with("crates/testkit/")
         || path.starts_with("benches/")
         || path.starts_with("fuzz/")
@@ -176,7 +177,7 @@ fn links_in_the_documents_lead_somewhere() {
 }
 
 /// Which of our crates each crate may use.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("chunker", &[]),
     ("format", &[]),
     ("image", &[]),
@@ -184,7 +185,8 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("cli", &["core", "format"]),
     ("garret", &["cli", "core", "format"]),
     ("zgarret", &["cli", "core", "format"]),
-    ("testkit", &["core", "format", "chunker", "image"]),
+    ("random", &[]),
+    ("testkit", &["random", "core", "format", "chunker", "image"]),
 ];
 
 #[test]
@@ -208,6 +210,38 @@ fn crates_use_only_the_crates_below_them() {
         }
     }
     none("not allowed", found);
+}
+
+/// What others must match in full: should it grow, each of them has to decide before it compiles.
+const CLOSED: [&str; 5] = ["Area", "Destination", "Difference", "Key", "LockMode"];
+
+/// Options, reports and choices of the library may grow without breaking whoever uses it.
+#[test]
+fn what_may_grow_says_so() {
+    let (mut found, mut closed) = (Vec::new(), BTreeSet::new());
+    for (path, text) in files("crates/core/src", &["rs"]) {
+        let lines: Vec<&str> = shipped(&text).lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let name = |rest: &str| rest.split([' ', '<']).next().unwrap().to_owned();
+            let choice = line.strip_prefix("pub enum ").map(name);
+            let fields =
+                line.strip_prefix("pub struct ").filter(|rest| rest.ends_with('{')).map(name);
+            let may_grow = |name: &String| {
+                ["Options", "Report", "Rules"].iter().any(|end| name.ends_with(end))
+            };
+            let Some(name) = choice.or(fields.filter(may_grow)) else { continue };
+            let attributes = lines[..at].iter().rev().take_while(|line| line.starts_with('#'));
+            if attributes.copied().any(|line| line == "#[non_exhaustive]") {
+                continue;
+            }
+            match CLOSED.iter().find(|one| **one == name) {
+                Some(one) => drop(closed.insert(*one)),
+                None => found.push(format!("{path}: {name}")),
+            }
+        }
+    }
+    none("#[non_exhaustive] is missing", found);
+    assert_eq!(closed, BTreeSet::from(CLOSED), "these are closed");
 }
 
 /// The rows of the core's modules, lowest first, from the last drawing in the documentation of its `lib.rs`.

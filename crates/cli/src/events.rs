@@ -43,8 +43,9 @@ pub(crate) fn note(path: &[u8], note: &Note<'_>) {
 /// Something went wrong with one thing.
 pub(crate) fn problem(problem: &Problem) {
     let kind = match problem.kind {
-        ProblemKind::Loss => "loss",
         ProblemKind::Warning => "warning",
+        // What is new is no less.
+        _ => "loss",
     };
     write(why(event("problem").with("kind", kind), Some(problem)));
 }

@@ -23,16 +23,15 @@ pub fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
         let metadata = path.metadata().ok()?;
         Some((metadata.dev(), metadata.ino()))
     };
-    Ok(BackupOptions {
-        base,
-        host: host(),
-        user: user_in(&users),
-        command: std::env::args_os().map(OsString::into_vec).collect(),
-        groups: names(Path::new("/etc/group")),
-        users,
-        skip: skip.filter_map(identity).collect::<HashSet<_>>(),
-        ..BackupOptions::default()
-    })
+    let mut options = BackupOptions::default();
+    options.base = base;
+    options.host = host();
+    options.user = user_in(&users);
+    options.command = std::env::args_os().map(OsString::into_vec).collect();
+    options.groups = names(Path::new("/etc/group"));
+    options.users = users;
+    options.skip = skip.filter_map(identity).collect::<HashSet<_>>();
+    Ok(options)
 }
 
 /// Whether a place, which need not exist, is a directory or in it, through whatever links.

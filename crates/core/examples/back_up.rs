@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use garret_core::{
-    BackupOptions, InitOptions, Input, KDF_DEFAULT, KeyMode, LocalStore, Secret, Sharing, Silent,
+    BackupOptions, InitOptions, Input, KeyMode, LocalStore, Secret, Sharing, Silent,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,17 +24,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let store = LocalStore::create(place, Sharing::Private)?;
         // A real one has a passphrase: `KeyMode::Passphrase`, and the bytes of it.
         let passphrase = Default::default();
-        let options = InitOptions { mode: KeyMode::None, passphrase, kdf: KDF_DEFAULT, now };
+        let options = InitOptions::new(KeyMode::None, passphrase, now);
         garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
     }
     let locked = garret_core::open(LocalStore::open(place)?)?;
     let keys = locked.unlock(Secret::None)?;
     let mut writer = locked.with(keys).writer(&Silent)?;
-    let options = BackupOptions {
-        threads: std::thread::available_parallelism()?.get(),
-        base: std::env::current_dir()?,
-        ..BackupOptions::default()
-    };
+    let mut options = BackupOptions::default();
+    options.threads = std::thread::available_parallelism()?.get();
+    options.base = std::env::current_dir()?;
     let report = writer.backup(name, vec![Input::Path(image.into())], &options, &Silent)?;
     let archive = &report.archive.archive;
     println!("{} bytes in {} files", archive.original_len, archive.file_count);

@@ -45,11 +45,12 @@ fn unlocked(place: &str) -> Result<Unlocked, Box<dyn Error>> {
 fn decide(repository: &Repository) -> Result<Vec<String>, Box<dyn Error>> {
     let names = repository.archive_names()?;
     let archives = names.iter().map(|name| repository.archive(name)).collect::<Result<_, _>>()?;
-    let rules = KeepRules { daily: 7, ..KeepRules::default() };
+    let mut rules = KeepRules::default();
+    rules.daily = 7;
     let secs = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().try_into()?;
     // Days are those of UTC here.
     let plan = plan_prune(archives, &rules, Time { secs, nanos: 0 }, &|_| 0)?;
-    for Decision { archive, kept } in &plan {
+    for Decision { archive, kept, .. } in &plan {
         let why = kept.map_or("goes".to_owned(), |kept| format!("stays: {kept}"));
         println!("{}: {why}", archive.name);
     }

@@ -56,6 +56,7 @@ use walk::absolute_path;
 
 /// What a backup did.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// The archive as it was published.
     pub archive: NamedArchive,

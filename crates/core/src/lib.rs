@@ -4,8 +4,8 @@
 //!
 //! ```
 //! use garret_core::{
-//!     BackupOptions, Destination, InitOptions, Input, KDF_DEFAULT, KeyMode, LocalStore, RestoreOptions, Secret,
-//!     Selection, Sharing, Silent,
+//!     BackupOptions, Destination, InitOptions, Input, KeyMode, LocalStore, RestoreOptions, Secret, Selection,
+//!     Sharing, Silent,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,8 +15,7 @@
 //! # std::fs::write(&image, "a disk")?;
 //! // Once: make a repository.
 //! let store = LocalStore::create(&place, Sharing::Private)?;
-//! let options =
-//!     InitOptions { mode: KeyMode::None, passphrase: Default::default(), kdf: KDF_DEFAULT, now: 0 };
+//! let options = InitOptions::new(KeyMode::None, Default::default(), 0);
 //! garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
 //!
 //! // Every night: open it to write, and make an archive.
@@ -43,6 +42,9 @@
 //!
 //! What is backed up need not be a file here: [`Input::Source`] takes any [`image::Source`], and what that says to be as in
 //! an older archive ([`image::Extent::Same`], [`Base`]) is not read.
+//!
+//! Options, reports and choices may get more fields and variants in any version: options are made by `default` or `new`, and
+//! their fields set.
 //!
 //! # How it is built
 //!

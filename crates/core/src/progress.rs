@@ -14,6 +14,7 @@ use crate::error::{Cause, Error, Hint, message};
 
 /// How much a [`Problem`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProblemKind {
     /// Something is missing or damaged: what was done is not complete.
     Loss,

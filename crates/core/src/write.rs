@@ -29,6 +29,7 @@ use packs::PackWriter;
 
 /// What was new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Written {
     /// New chunks of streams.
     pub chunk_count: u64,

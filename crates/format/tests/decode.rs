@@ -388,6 +388,10 @@ proptest! {
         let bytes = item.encode();
         let (len, record) = bytes.split_at(4);
         prop_assert_eq!(len, (record.len() as u32).to_le_bytes());
+        if let ItemKind::File(content) = &item.kind {
+            let lens = content.unreadable.iter().map(|range| range.end.abs_diff(range.start));
+            prop_assert_eq!(content.unreadable_len(), lens.sum::<u64>());
+        }
         prop_assert_eq!(Item::decode(record), Ok(item));
         only_whole(record, Item::decode);
     }
@@ -447,6 +451,19 @@ fn an_object_of_another_kind_or_version_is_refused_by_its_name() {
         assert_eq!(kind_of(6, b'K'), BadMagic);
         assert_eq!(kind_of(7, 2), UnsupportedVersion(2));
     }
+}
+
+#[test]
+fn errors_name_the_object_that_is_wrong() {
+    let named = |error: DecodeError, name: &str| {
+        assert!(error.to_string().starts_with(&format!("{name} at offset 0: ")), "{error}");
+    };
+    named(Config::decode(b"").unwrap_err(), "config");
+    named(Slot::decode(b"").unwrap_err(), "key slot");
+    named(Envelope::decode(b"", Kind::Pack).unwrap_err(), "pack");
+    named(Envelope::decode(b"", Kind::Index).unwrap_err(), "index segment");
+    named(Envelope::decode(b"", Kind::Archive).unwrap_err(), "archive");
+    named(Envelope::decode(b"", Kind::LocalIndex).unwrap_err(), "local index");
 }
 
 #[test]

@@ -38,7 +38,10 @@ fn check(ids: &[Id], absent: &[Id]) {
     for id in sorted.iter().copied().chain(neighbours).chain(absent.iter().copied()) {
         let found: Vec<_> = tables.copies(&ChunkId::from_bytes(id)).collect();
         assert_eq!(found, map.get(&id).cloned().unwrap_or_default(), "{id:?}");
-        assert_eq!(tables.find(&ChunkId::from_bytes(id)), found.first().copied());
+        let first = tables.find(&ChunkId::from_bytes(id));
+        assert_eq!(first, found.first().copied());
+        let again = first.map(|(place, _)| (place, tables.record(place).unwrap()));
+        assert_eq!(again, first, "{id:?}");
     }
 }
 

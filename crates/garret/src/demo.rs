@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use garret_core::{
-    AllocationMode, BackupOptions, Cause, Destination, Form, InitOptions, Input, KDF_DEFAULT,
-    LocalStore, Problem, RestoreOptions, Secret, Selection, Sharing, Unlocked,
+    AllocationMode, BackupOptions, Cause, Destination, Form, InitOptions, Input, LocalStore,
+    Problem, RestoreOptions, Secret, Selection, Sharing, Unlocked,
 };
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
@@ -49,12 +49,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let place = place.map_err(|error| failed(&parent, &error))?;
     ui.print(&format!("garret demo in {}\n\n", place.path().display()))?;
     let images = if samples { sample_images(&place, ui)? } else { images };
+    let mut options = surroundings::backup_options(place.path())?;
+    options.threads = args.threads.count();
     let tour = Tour {
         store: make_repository(&place.path().join("repository"))?,
-        options: BackupOptions {
-            threads: args.threads.count(),
-            ..surroundings::backup_options(place.path())?
-        },
+        options,
         images,
         place,
         ui,
@@ -135,12 +134,8 @@ fn totals(images: &[Image]) -> (u64, u64) {
 fn make_repository(path: &Path) -> Result<PathBuf, Failure> {
     let store = LocalStore::create(path, Sharing::Private).map_err(garret_core::Error::from)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let options = InitOptions {
-        mode: KeyMode::None,
-        passphrase: Default::default(),
-        kdf: KDF_DEFAULT,
-        now: i64::try_from(now).unwrap_or(i64::MAX),
-    };
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let options = InitOptions::new(KeyMode::None, Default::default(), now);
     garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
     Ok(path.to_owned())
 }
@@ -198,12 +193,10 @@ impl Tour<'_> {
         let wanted = repository.items(&archive).next().transpose()?.map(|item| item.path);
         let wanted = wanted.unwrap_or_default();
         let root = self.place.path().join("restored");
-        let options = RestoreOptions {
-            allocation: AllocationMode::Sparse,
-            form: Form::Stored,
-            threads: self.options.threads,
-            ..RestoreOptions::default()
-        };
+        let mut options = RestoreOptions::default();
+        options.allocation = AllocationMode::Sparse;
+        options.form = Form::Stored;
+        options.threads = self.options.threads;
         let mut selection = Selection::new([wanted.clone()]);
         let destination = Destination::Directory(root.clone());
         repository.restore(&archive, &mut selection, destination, &options, self.ui)?;

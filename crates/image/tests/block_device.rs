@@ -33,7 +33,7 @@ impl Drop for Loop {
 #[test]
 fn a_block_device_is_one_extent_of_its_capacity() {
     let dir = disk_dir();
-    let bytes = common::Random(4).bytes(3 << 20);
+    let bytes = common::Random::new(4).bytes_without_zero(3 << 20);
     let device = Loop::attach(&write_file(dir.path(), "disk", &bytes));
     let link = dir.path().join("lv");
     std::os::unix::fs::symlink(&device.0, &link).unwrap();
@@ -58,8 +58,8 @@ fn a_block_device_is_one_extent_of_its_capacity() {
 #[test]
 fn a_device_gets_every_byte_that_is_given_and_no_other() {
     let dir = disk_dir();
-    let mut random = common::Random(5);
-    let mut model = random.bytes(3 << 20);
+    let mut random = common::Random::new(5);
+    let mut model = random.bytes_without_zero(3 << 20);
     let device = Loop::attach(&write_file(dir.path(), "disk", &model));
     let len = (2 << 20) + 77;
     let sink = DeviceSink::open(&device.0, len, false).unwrap();
@@ -75,7 +75,7 @@ fn a_device_gets_every_byte_that_is_given_and_no_other() {
             to.fill(0);
             sink.write_zero(start, end - start).unwrap();
         } else {
-            to.copy_from_slice(&random.bytes(to.len()));
+            to.copy_from_slice(&random.bytes_without_zero(to.len()));
             sink.write_at(start, to).unwrap();
         }
     }
@@ -89,7 +89,7 @@ fn a_device_gets_every_byte_that_is_given_and_no_other() {
 #[test]
 fn a_device_that_is_none_too_small_or_in_use_is_not_opened_for_writing() {
     let dir = disk_dir();
-    let file = write_file(dir.path(), "disk", &common::Random(6).bytes(1 << 20));
+    let file = write_file(dir.path(), "disk", &common::Random::new(6).bytes_without_zero(1 << 20));
     let device = Loop::attach(&file);
     let kind = |path: &Path, len| DeviceSink::open(path, len, false).unwrap_err().kind();
     assert_eq!(kind(&file, 1), SinkErrorKind::Refused);

@@ -43,7 +43,7 @@ fn random_cases(seeds: std::ops::Range<u64>) {
     let (mut plain, mut compressed, mut cut) = (0, 0, 0);
     let mut kinds = BTreeMap::new();
     for seed in seeds {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut image = random_image(dir.path(), seed, &mut random);
         let raw = image.raw().expect("QEMU reads what it wrote");
         check(&image.path, &raw, &mut random);
@@ -90,7 +90,7 @@ fn random_images_more() {
 
 /// A file with data everywhere in random order, some of it zeros.
 fn filled(dir: &Path, name: &str, cluster: u64, options: &str) -> Image {
-    let mut random = Random(cluster);
+    let mut random = Random::new(cluster);
     let image = Image::new(dir.join(name), options, cluster, 5 << 20);
     let commands: Vec<String> = (0..40)
         .map(|_| {
@@ -106,7 +106,7 @@ fn filled(dir: &Path, name: &str, cluster: u64, options: &str) -> Image {
 #[test]
 fn converted_and_compressed_images_have_the_same_guest() {
     let dir = disk_dir();
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let image = filled(dir.path(), "a.qcow2", 65536, "");
     let raw = image.raw().unwrap();
     let of = |args: &[&str], random: &mut Random| {
@@ -140,18 +140,18 @@ fn converted_and_compressed_images_have_the_same_guest() {
 fn an_internal_snapshot_shares_its_clusters_with_the_guest_once() {
     let dir = disk_dir();
     let image = filled(dir.path(), "a.qcow2", 4096, "");
-    let before = check(&image.path, &image.raw().unwrap(), &mut Random(1));
+    let before = check(&image.path, &image.raw().unwrap(), &mut Random::new(1));
     image.img(&["snapshot", "-c", "one"]);
-    let shared = check(&image.path, &image.raw().unwrap(), &mut Random(1));
+    let shared = check(&image.path, &image.raw().unwrap(), &mut Random::new(1));
     assert_eq!(shared.snapshot_count, 1);
     let runs = |map: &Map| map.layout.pieces(Part::Guest, 0..u64::MAX).collect::<Vec<_>>();
     assert_eq!(runs(&shared), runs(&before), "a snapshot moves nothing");
     image.io(&["write -P 9 0 5M".to_owned()]);
-    let rewritten = check(&image.path, &image.raw().unwrap(), &mut Random(1));
+    let rewritten = check(&image.path, &image.raw().unwrap(), &mut Random::new(1));
     assert_eq!(rewritten.layout.data_len(), 5 << 20);
     assert!(rewritten.layout.len(Part::Residue) > before.layout.data_len(), "what it kept");
     image.img(&["snapshot", "-a", "one"]);
-    let back = check(&image.path, &image.raw().unwrap(), &mut Random(1));
+    let back = check(&image.path, &image.raw().unwrap(), &mut Random::new(1));
     assert_eq!(runs(&back), runs(&before));
 }
 
@@ -161,10 +161,10 @@ fn preallocated_clusters_of_zeros_are_holes_of_the_guest() {
     for kind in ["metadata", "falloc", "full"] {
         let options = format!(",preallocation={kind}");
         let image = Image::new(dir.path().join(kind), &options, 65536, 4 << 20);
-        let map = check(&image.path, &vec![0; 4 << 20], &mut Random(2));
+        let map = check(&image.path, &vec![0; 4 << 20], &mut Random::new(2));
         assert!(map.layout.data_len() == 4 << 20 || kind != "metadata", "{kind}");
         image.io(&["write -z 0 4M".to_owned()]);
-        let map = check(&image.path, &vec![0; 4 << 20], &mut Random(2));
+        let map = check(&image.path, &vec![0; 4 << 20], &mut Random::new(2));
         assert_eq!(map.layout.data_len(), 0, "{kind}: zero flags, with or without a place");
     }
 }
@@ -173,7 +173,7 @@ fn preallocated_clusters_of_zeros_are_holes_of_the_guest() {
 fn a_disk_of_zero_bytes_is_all_residue() {
     let dir = disk_dir();
     let image = Image::new(dir.path().join("z"), "", 65536, 0);
-    let map = check(&image.path, &[], &mut Random(3));
+    let map = check(&image.path, &[], &mut Random::new(3));
     assert_eq!(map.layout.len(Part::Residue), map.layout.file_len());
 }
 
@@ -184,7 +184,7 @@ fn a_resized_image_has_room_in_its_l1_table() {
     for size in ["64M", "1M", "9M"] {
         run("qemu-img", &["resize", "-q", "--shrink", path_str(&image.path), size]);
         image.size = image.raw().unwrap().len() as u64;
-        check(&image.path, &image.raw().unwrap(), &mut Random(4));
+        check(&image.path, &image.raw().unwrap(), &mut Random::new(4));
     }
 }
 

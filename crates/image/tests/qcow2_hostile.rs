@@ -87,7 +87,7 @@ fn every_crafted_file_is_opaque_or_byte_for_byte_in_little_memory() {
             let line = doubt.to_string();
             assert!(!line.contains('\n') && line.len() < 120, "{line}");
         }
-        divide(file.clone(), &bytes, &mut Random(1));
+        divide(file.clone(), &bytes, &mut Random::new(1));
         let ((), held) = most_held(|| view_all(file));
         assert!(held < LIMIT, "{name}: {held} bytes");
     }
@@ -132,10 +132,10 @@ fn mutate(bytes: &mut [u8], random: &mut Random) {
         let at = if random.below(2) == 0 { at } else { at - at % 8 };
         match random.below(4) {
             0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = random.next() as u8,
+            1 => bytes[at] = random.word() as u8,
             2 => bytes[at] = 0,
             _ => {
-                let from = random.below(bytes.len() as u64) as usize / 8 * 8;
+                let from = random.below(bytes.len()) / 8 * 8;
                 let len = 8.min(bytes.len() - from.max(at));
                 bytes.copy_within(from..from + len, at);
             }
@@ -165,8 +165,8 @@ fn damaged_images_are_opaque_or_byte_for_byte_in_little_memory() {
     let mut counts = [0; 2];
     let rounds = std::env::var("GARRET_QCOW2_ROUNDS").map_or(2000, |text| text.parse().unwrap());
     for seed in 0..rounds {
-        let mut random = Random(seed);
-        let mut bytes = originals[random.below(originals.len() as u64) as usize].clone();
+        let mut random = Random::new(seed);
+        let mut bytes = originals[random.below(originals.len())].clone();
         mutate(&mut bytes, &mut random);
         let file: Arc<dyn Source> = Arc::new(Memory::new(bytes.clone()));
         let (outcome, held) = most_held(|| parse(&*file).unwrap());
@@ -291,10 +291,10 @@ fn nothing_but_the_given_file_is_opened() {
 fn the_sound_image_is_read_whole() {
     let bytes = sound().bytes;
     let file: Arc<dyn Source> = Arc::new(Memory::new(bytes.clone()));
-    let (map, guest) = divide(file.clone(), &bytes, &mut Random(1)).unwrap();
+    let (map, guest) = divide(file.clone(), &bytes, &mut Random::new(1)).unwrap();
     assert_eq!(map.layout.data_len(), 10 * 4096);
     assert_eq!((map.compressed_count, map.has_backing), (1, false));
-    let view = read_all(&raw_view(file, Path::new("x")).unwrap(), &mut Random(1));
+    let view = read_all(&raw_view(file, Path::new("x")).unwrap(), &mut Random::new(1));
     let packed = 101 * 4096..102 * 4096;
     assert!(view[packed.clone()] == packed_plain());
     assert!(guest[packed.clone()].iter().all(|byte| *byte == 0));
@@ -341,13 +341,13 @@ fn the_names_of_other_files_are_those_of_the_header_and_bounded_whatever_it_says
     assert_eq!(too_long, Others::default());
     let dir = disk_dir();
     let mut all: Vec<Vec<u8>> = hostile(dir.path()).into_iter().map(|craft| craft.bytes).collect();
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     all.extend((0..2000).map(|_| {
         let mut craft = sound();
         data(&mut craft);
         for _ in 0..random.below(6) + 1 {
-            let (at, len) = (8 + random.below(140), random.below(8) as usize + 1);
-            let bytes = random.bytes(len);
+            let (at, len) = (8 + random.below(140), random.below(8) + 1);
+            let bytes = random.bytes_without_zero(len);
             craft.put(at, &bytes);
         }
         craft.bytes

@@ -18,7 +18,7 @@ use garret_image::{
 fn check_sparse_files(dir: &Path, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let path = dir.join(format!("{seed}"));
-        let bytes = sparse_file(&path, &mut Random(seed));
+        let bytes = sparse_file(&path, &mut Random::new(seed));
         let source = open(&path);
         let found = extents(&source);
         assert_eq!(found, oracle(&path), "seed {seed}");
@@ -80,7 +80,7 @@ fn a_file_system_that_knows_no_holes_gives_one_extent() {
 #[test]
 fn a_file_cut_short_while_it_is_read_yields_zeros_and_says_changed() {
     for dir in [disk_dir(), tmpfs_dir()] {
-        let path = write_file(dir.path(), "f", &Random(1).bytes(1_000_000));
+        let path = write_file(dir.path(), "f", &Random::new(1).bytes_without_zero(1_000_000));
         let source = open(&path);
         let mut walk = Extents::new(&source);
         File::options().write(true).open(&path).unwrap().set_len(10_001).unwrap();
@@ -134,7 +134,7 @@ fn a_file_punched_and_filled_during_the_walk_yields_ordered_extents_that_end() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut random = Random(5);
+            let mut random = Random::new(5);
             let flags =
                 rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
             while !stop.load(Ordering::Relaxed) {
@@ -211,7 +211,7 @@ fn reading_leaves_the_page_cache_as_it_was() {
     // passes for cached. Ordinary read-ahead leaves over four fifths behind.
     const TOLERANCE: u64 = LEN as u64 / 8;
     let dir = disk_dir();
-    let bytes = Random(3).bytes(LEN);
+    let bytes = Random::new(3).bytes_without_zero(LEN);
     let path = write_file(dir.path(), "f", &bytes);
     for piece in [4 << 20, 1 << 20, 100_000, 5_000] {
         drop_cache(&path);
@@ -249,7 +249,7 @@ fn reading_leaves_the_page_cache_as_it_was() {
 fn a_part_that_lies_in_any_order_is_read_right_and_leaves_the_page_cache_as_it_was() {
     const CLUSTER: u64 = 4096 * 5;
     let dir = disk_dir();
-    let bytes = Random(3).bytes(800 * CLUSTER as usize);
+    let bytes = Random::new(3).bytes_without_zero(800 * CLUSTER as usize);
     let path = write_file(dir.path(), "f", &bytes);
     // Pairs of clusters, anywhere; every fifth pair is not in the part.
     let runs = (0..400).filter(|at| at % 5 != 0).map(|at| Piece {

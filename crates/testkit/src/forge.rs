@@ -6,7 +6,7 @@ use std::ops::Range;
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
-use garret_format::archive::{Archive, Item, ItemKind};
+use garret_format::archive::{Archive, Identity, Item, ItemKind, Time};
 use garret_format::config::{Config, Seal};
 use garret_format::object::{Envelope, Kind, NONCE_LEN, TAG_LEN, VERSION};
 use garret_format::pack::{
@@ -261,26 +261,22 @@ pub fn plain_item(path: &[u8], kind: ItemKind) -> Item {
         ItemKind::File(content) => content.recipe.len(),
         _ => 0,
     };
-    let (uid, gid, flags, mtime, identity) = Default::default();
-    let (user, group, xattrs) = Default::default();
-    let (changed, linked, followed) = Default::default();
-    let (path, mode) = (path.to_vec(), 0o644);
     Item {
-        path,
-        kind,
-        mode,
-        uid,
-        gid,
-        user,
-        group,
+        path: path.to_vec(),
+        mode: 0o644,
         size,
-        mtime,
-        identity,
-        flags,
-        xattrs,
-        changed,
-        linked,
-        followed,
+        kind,
+        uid: 0,
+        gid: 0,
+        flags: 0,
+        user: String::new(),
+        group: String::new(),
+        mtime: Time::default(),
+        identity: Identity::default(),
+        xattrs: Vec::new(),
+        changed: false,
+        linked: false,
+        followed: false,
     }
 }
 

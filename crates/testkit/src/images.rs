@@ -7,64 +7,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use garret_random::Random;
 use rustix::fs::SeekFrom;
 
 /// Bytes in a page of a guest.
 const PAGE: usize = 4096;
-
-/// Deterministic numbers: splitmix64.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Numbers that follow from `seed`.
-    pub fn new(seed: u64) -> Self {
-        Random(seed)
-    }
-
-    /// The next number.
-    pub fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`, which is at least one.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.word() % end as u64) as usize
-    }
-
-    /// Bytes of no pattern.
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> =
-            (0..len.div_ceil(8)).flat_map(|_| self.word().to_le_bytes()).collect();
-        bytes.truncate(len);
-        bytes
-    }
-
-    /// Bytes that compress like text.
-    pub fn text(&mut self, len: usize) -> Vec<u8> {
-        const WORDS: [&str; 8] = [
-            "error ",
-            "INFO: ",
-            "kernel[1]: ",
-            "eth0 ",
-            "2026-11-23T",
-            "started.\n",
-            "/usr/lib/",
-            "0x7f",
-        ];
-        let mut bytes = Vec::with_capacity(len + 16);
-        while bytes.len() < len {
-            bytes.extend_from_slice(WORDS[self.below(8)].as_bytes());
-            bytes.push(b'0' + self.below(10) as u8);
-        }
-        bytes.truncate(len);
-        bytes
-    }
-}
 
 /// An image in memory: its content, and which zeros are holes when it is written sparse.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -171,12 +171,8 @@ impl Lab {
     /// A new repository in the store that `store` gives, again and again.
     pub fn over(store: impl Fn() -> Box<dyn Store> + Send + Sync + 'static, mode: KeyMode) -> Self {
         let mut key_file = Vec::new();
-        let options = InitOptions {
-            mode,
-            passphrase: PASSPHRASE.to_vec().into(),
-            kdf: CHEAP_KDF,
-            now: 1_790_000_000,
-        };
+        let mut options = InitOptions::new(mode, PASSPHRASE.to_vec().into(), 1_790_000_000);
+        options.kdf = CHEAP_KDF;
         let made = garret_core::init(&*store(), &options, &mut |_, bytes| {
             key_file = bytes.to_vec();
             Ok(())
@@ -272,15 +268,14 @@ impl Lab {
 
     /// The options of a backup.
     pub fn options(&self) -> BackupOptions {
-        BackupOptions {
-            cutter: self.cutter,
-            compression: self.compression,
-            threads: self.threads,
-            base: PathBuf::from("/"),
-            host: "lab".to_owned(),
-            skip_sample: self.skip_sample,
-            ..BackupOptions::default()
-        }
+        let mut options = BackupOptions::default();
+        options.cutter = self.cutter;
+        options.compression = self.compression;
+        options.threads = self.threads;
+        options.base = PathBuf::from("/");
+        options.host = "lab".to_owned();
+        options.skip_sample = self.skip_sample;
+        options
     }
 
     /// Makes an archive of `inputs`, and gives the problems.
@@ -353,12 +348,11 @@ impl Lab {
 
     /// Sparse, without owners.
     pub fn restore_options(&self) -> RestoreOptions {
-        RestoreOptions {
-            allocation: garret_core::AllocationMode::Sparse,
-            form: garret_core::Form::Stored,
-            threads: self.threads,
-            ..RestoreOptions::default()
-        }
+        let mut options = RestoreOptions::default();
+        options.allocation = garret_core::AllocationMode::Sparse;
+        options.form = garret_core::Form::Stored;
+        options.threads = self.threads;
+        options
     }
 
     /// Removes an archive.

@@ -9,6 +9,7 @@
 //! TestClock time that passes only when somebody sleeps
 //! World     sequences of steps with faults, power cuts and damage, against a model
 //! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
+//! program   a program in a directory of its own: what it is given, what it says
 //! store_suite              the contract of `garret_core::Store`, clause by clause
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
@@ -20,6 +21,7 @@ mod forge;
 mod images;
 mod lab;
 mod power;
+pub mod program;
 mod suite;
 mod through;
 mod world;
@@ -30,7 +32,8 @@ pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{
     Forge, ForgedGroup, PackBox, footer, leaf, nonce, plain_entry, plain_id, plain_item,
 };
-pub use images::{Image, Random, data_map};
+pub use garret_random::Random;
+pub use images::{Image, data_map};
 pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, TaskSeen, check_options};
 pub use power::PowerStore;
 pub use suite::store_suite;

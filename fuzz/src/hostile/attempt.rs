@@ -107,7 +107,8 @@ impl Subject<'_> {
         let mut repository = self.unlocked()?.exclusive(&Silent)?;
         let names = repository.archive_names()?;
         let archives = names.iter().filter_map(|name| repository.archive(name).ok()).collect();
-        let rules = KeepRules { daily: 1, ..KeepRules::default() };
+        let mut rules = KeepRules::default();
+        rules.daily = 1;
         let now = Time { secs: 1_790_000_000, nanos: 0 };
         let plan = garret_core::plan_prune(archives, &rules, now, &|_| 0)?;
         let drop: Vec<String> = plan
@@ -123,14 +124,18 @@ impl Subject<'_> {
 
     fn add(&self) -> Result<()> {
         let mut repository = self.unlocked()?.writer(&Silent)?;
-        let options = BackupOptions { threads: 1, base: "/".into(), ..BackupOptions::default() };
+        let mut options = BackupOptions::default();
+        options.threads = 1;
+        options.base = "/".into();
         let input = Input::Stream { name: b"image".to_vec(), reader: Box::new(Cursor::new(NEW.1)) };
         repository.backup(NEW.0, vec![input], &options, &Silent).map(drop)
     }
 }
 
 fn options() -> RestoreOptions {
-    RestoreOptions { threads: 1, ..RestoreOptions::default() }
+    let mut options = RestoreOptions::default();
+    options.threads = 1;
+    options
 }
 
 /// Takes bytes up to a bound.

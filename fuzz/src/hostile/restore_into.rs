@@ -50,14 +50,12 @@ pub fn restore_into(bytes: &[u8]) {
     let form = input.pick(&[Form::Stored, Form::Raw]);
     let allocation =
         input.pick(&[AllocationMode::Sparse, AllocationMode::Exact, AllocationMode::Full]);
-    let options = RestoreOptions {
-        form,
-        allocation,
-        threads: 1,
-        owners: input.below(2) == 0,
-        strip: input.below(8).saturating_sub(5),
-        ..RestoreOptions::default()
-    };
+    let mut options = RestoreOptions::default();
+    options.form = form;
+    options.allocation = allocation;
+    options.threads = 1;
+    options.owners = input.below(2) == 0;
+    options.strip = input.below(8).saturating_sub(5);
     let file = (input.below(4) == 0).then(|| input.pick(&["a", "b", "c", "c.raw"]));
     let metadata = input.pick(&[FileMetadata::OfItem, FileMetadata::OfPlace { mode: 0o600 }]);
     let store = archive(input, allocation != AllocationMode::Sparse);

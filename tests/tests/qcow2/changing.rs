@@ -70,7 +70,7 @@ fn image(dir: &Path) -> PathBuf {
     let path = dir.join("vm.qcow2");
     let image = Image::new(path, ",preallocation=metadata", 65536, 12 << 20);
     let noise = dir.join("noise");
-    fs::write(&noise, Random(1).bytes(3_000_017)).unwrap();
+    fs::write(&noise, Random::new(1).bytes_without_zero(3_000_017)).unwrap();
     let write = |at: &u64| format!("write -q -s {} {at}k 1900k", path_str(&noise));
     image.io(&[64, 4000, 8000].iter().map(write).collect::<Vec<_>>());
     image.img(&["snapshot", "-c", "s"]);
@@ -86,7 +86,7 @@ fn open(path: &Path) -> File {
 }
 
 fn overwrite(path: &Path, at: u64, len: u64) {
-    open(path).write_all_at(&Random(at).bytes(len as usize), at).unwrap();
+    open(path).write_all_at(&Random::new(at).bytes_without_zero(len as usize), at).unwrap();
 }
 
 /// Data where the file system has none.
@@ -209,7 +209,7 @@ fn a_file_that_somebody_keeps_writing_to_is_stored_and_comes_back() {
         let stop = AtomicBool::new(false);
         let keep_writing = || {
             let len = fs::metadata(&path).unwrap().len();
-            let mut random = Random(round as u64);
+            let mut random = Random::new(round as u64);
             for _ in 0..20_000 {
                 if stop.load(Ordering::Relaxed) {
                     break;

@@ -34,8 +34,8 @@ fn convert(from: &Path, to: PathBuf, args: &[&str]) -> PathBuf {
 fn written(dir: &Path, random: &mut Random) -> Image {
     let image = Image::new(dir.join("disk.qcow2"), "", 65536, DISK);
     let disk = [
-        Disk::generate(random.next(), SLICES / 2 * SLICE).bytes,
-        Disk::noise(random.next(), SLICES / 2 * SLICE).bytes,
+        Disk::generate(random.word(), SLICES / 2 * SLICE).bytes,
+        Disk::noise(random.word(), SLICES / 2 * SLICE).bytes,
     ]
     .concat();
     let mut order: Vec<usize> = (0..SLICES).filter(|at| at % 7 != 3).collect();
@@ -53,7 +53,7 @@ fn written(dir: &Path, random: &mut Random) -> Image {
 #[test]
 fn other_forms_of_a_disk_add_nothing_but_what_is_not_the_disk() {
     let dir = disk_dir();
-    let image = written(dir.path(), &mut Random(1));
+    let image = written(dir.path(), &mut Random::new(1));
     let (lab, _) = lab(2);
     let first = put(&lab, "qcow2", &image.path);
     assert!(first.chunk_bytes > DISK / 3, "{first:?}");
@@ -87,7 +87,7 @@ fn other_forms_of_a_disk_add_nothing_but_what_is_not_the_disk() {
 #[test]
 fn a_night_of_a_guest_costs_what_it_costs_on_a_raw_disk() {
     let dir = disk_dir();
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let image = written(dir.path(), &mut random);
     let ((qcow2, _), (raw, _)) = (lab(2), lab(2));
     for night in 0..4 {
@@ -103,7 +103,7 @@ fn a_night_of_a_guest_costs_what_it_costs_on_a_raw_disk() {
         assert!(of_qcow2 <= of_raw * 102 / 100 + residue, "{name}: {of_qcow2} and {of_raw}");
         assert!(night == 0 || (0 < of_raw && of_raw < DISK / 2), "{name}: {of_raw} of {DISK}");
         let noise = dir.path().join(format!("noise-{night}"));
-        fs::write(&noise, random.bytes(1 << 20)).unwrap();
+        fs::write(&noise, random.bytes_without_zero(1 << 20)).unwrap();
         let write = |_| {
             let (at, len) = (random.below(DISK / 4096 - 8) * 4096, (random.below(8) + 1) * 4096);
             format!("write -q -s {} {at} {len}", path_str(&noise))
@@ -116,7 +116,7 @@ fn a_night_of_a_guest_costs_what_it_costs_on_a_raw_disk() {
 fn partitioned(partitions: &[(u32, &[u8])]) -> Vec<u8> {
     let entry = |(start, bytes): &(u32, &[u8])| (*start, (bytes.len() / 512) as u32);
     let mut disk = mbr(&partitions.iter().map(entry).collect::<Vec<_>>()).to_vec();
-    disk.extend(Random(7).bytes(20_000));
+    disk.extend(Random::new(7).bytes_without_zero(20_000));
     for (start, bytes) in partitions {
         let start = *start as usize * 512;
         assert!(disk.len() <= start, "partitions do not overlap");

@@ -82,16 +82,16 @@ fn every_crafted_file_is_stored_and_comes_back() {
 
 #[test]
 fn every_damaged_file_is_stored_and_comes_back() {
-    let mut random = Random(20);
+    let mut random = Random::new(20);
     let damaged = |number| {
         let mut craft = Craft { name: format!("damaged {number}"), ..sound() };
         for _ in 0..random.below(3) + 1 {
             // The header, the L1 and the L2 tables.
-            let place = [0, 3, 4, 5][random.below(4) as usize] * 4096 + random.below(120);
+            let place = [0, 3, 4, 5][random.below(4)] * 4096 + random.below(120);
             let at = place as usize;
             match random.below(3) {
                 0 => craft.bytes[at] ^= 1 << random.below(8),
-                1 => craft.bytes[at] = random.next() as u8,
+                1 => craft.bytes[at] = random.word() as u8,
                 _ => craft.bytes.copy_within(4 * 4096 + 8..4 * 4096 + 24, at),
             }
         }

@@ -17,7 +17,7 @@ use super::{files, info, items, lab, options, restore, restored, stream, with_ra
 /// A disk of 1 MiB of which no two clusters lie together in the file: its layout does not fit into an item.
 fn scattered(dir: &Path, name: &str, seed: u64) -> (PathBuf, Craft, Vec<u8>) {
     let disk = Disk::noise(seed, 1 << 20).bytes;
-    let craft = fragmented(&disk, &mut Random(seed));
+    let craft = fragmented(&disk, &mut Random::new(seed));
     let path = dir.join(name);
     fs::write(&path, &craft.bytes).unwrap();
     (path, craft, disk)

@@ -38,7 +38,10 @@ fn lab(threads: usize) -> (Lab, MemoryStore) {
 }
 
 fn options(lab: &Lab, allocation: AllocationMode, form: Form) -> RestoreOptions {
-    RestoreOptions { allocation, form, ..lab.restore_options() }
+    let mut options = lab.restore_options();
+    options.allocation = allocation;
+    options.form = form;
+    options
 }
 
 /// As `lab.backup_path`, heard by `progress`.

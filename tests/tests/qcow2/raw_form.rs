@@ -15,7 +15,7 @@ use super::{files, lab, options, restored, stream, with_raw};
 fn image(path: PathBuf, compressed: bool) -> Image {
     let image = Image::new(path, "", 65536, 6 << 20);
     let noise = image.path.with_extension("noise");
-    fs::write(&noise, Random(3).bytes(1_000_003)).unwrap();
+    fs::write(&noise, Random::new(3).bytes_without_zero(1_000_003)).unwrap();
     let mut commands = vec![format!("write -q -s {} 300k 2M", path_str(&noise))];
     commands.extend(compressed.then(|| "write -q -c -P 7 4M 1M".to_owned()));
     image.io(&commands);
@@ -85,7 +85,7 @@ fn a_disk_is_taken_out_without_reading_its_snapshots() {
     let image = Image::new(dir.path().join("vm.qcow2"), "", 65536, 8 << 20);
     let noise = dir.path().join("noise");
     let write = |seed, at| {
-        fs::write(&noise, Random(seed).bytes(8 << 20)).unwrap();
+        fs::write(&noise, Random::new(seed).bytes_without_zero(8 << 20)).unwrap();
         image.io(&[format!("write -q -s {} {at}", path_str(&noise))]);
     };
     write(1, "0 8M");

@@ -26,7 +26,7 @@ struct Stored {
 
 /// An image, the same disturbed, and the same cut short, in a directory of their own.
 fn three_files(dir: &Path, seed: u64, kinds: &mut BTreeMap<&str, u64>) -> Vec<Stored> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut image = random_image(dir, seed, &mut random);
     let source = dir.join("source");
     fs::create_dir(&source).unwrap();
@@ -109,6 +109,7 @@ fn check_files(lab: &Lab, stored: &[Stored], dir: &Path) {
                 AllocationMode::Sparse => data_pages(&file.bytes),
                 AllocationMode::Exact => file.data.clone(),
                 AllocationMode::Full => whole(file.bytes.len()),
+                other => panic!("{other:?} is new here"),
             };
             assert_eq!(data_map(&path), data, "{allocation:?} {}", path.display());
         }

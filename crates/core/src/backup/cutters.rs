@@ -9,6 +9,7 @@ use crate::keys::{Keys, Purpose};
 
 /// How a cutter is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CutterChoice {
     /// `page` for disk images, `fastcdc` for everything else.
     #[default]

@@ -13,6 +13,7 @@ use crate::objects::group::Compression;
 use crate::pattern::Patterns;
 
 /// What to back up.
+#[non_exhaustive]
 pub enum Input {
     /// A file, block device or directory, or anything else with a name.
     Path(PathBuf),
@@ -93,6 +94,7 @@ impl std::fmt::Debug for Input {
 
 /// What becomes of a file of which something cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReadErrors {
     /// It is not stored.
     #[default]
@@ -103,6 +105,7 @@ pub enum ReadErrors {
 
 /// How to back up.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct BackupOptions {
     /// Which cutter.
     pub cutter: CutterChoice,

@@ -91,6 +91,7 @@ pub struct Contents {
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DiffReport {
     /// What differs, by path.
     pub changes: Vec<Change>,

@@ -26,6 +26,7 @@ use crate::repository::Repository;
 
 /// A stored file or image, in numbers of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileInfo {
     /// What it is, in words.
     pub format: String,

@@ -25,6 +25,7 @@ const CLOCKS_SECS: i64 = 86_400;
 
 /// How many of each kind to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KeepRules {
     /// Everything younger than this many seconds.
     pub within_secs: Option<u64>,
@@ -74,6 +75,7 @@ impl KeepRules {
 
 /// Why an archive stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeptBy {
     /// By a rule.
     Rule {
@@ -103,6 +105,7 @@ impl std::fmt::Display for KeptBy {
 
 /// What will happen to an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// The archive.
     pub archive: NamedArchive,

@@ -15,6 +15,7 @@ use crate::keys::chunk::{ChunkHasher, KeptChunk, VerifiedChunk};
 
 /// How new groups are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// Not at all.
     None,

@@ -12,7 +12,7 @@ use garret_format::{ConfigHash, KeyId, RepositoryId};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
-use crate::keys::{Keys, MasterKey, create_slot, open_slot, random, wipe_stack};
+use crate::keys::{KDF_DEFAULT, Keys, MasterKey, create_slot, open_slot, random, wipe_stack};
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SLOTS_READ_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 
@@ -49,6 +49,7 @@ pub struct Identity {
 
 /// What opens a repository.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Secret<'a> {
     /// Nothing: an unencrypted repository.
     None,
@@ -67,6 +68,7 @@ pub enum Secret<'a> {
 
 /// What init decides.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct InitOptions {
     /// How the repository is protected.
     pub mode: KeyMode,
@@ -76,6 +78,13 @@ pub struct InitOptions {
     pub kdf: Kdf,
     /// When, in seconds since 1970.
     pub now: i64,
+}
+
+impl InitOptions {
+    /// With [`KDF_DEFAULT`].
+    pub fn new(mode: KeyMode, passphrase: Zeroizing<Vec<u8>>, now: i64) -> Self {
+        InitOptions { mode, passphrase, kdf: KDF_DEFAULT, now }
+    }
 }
 
 /// The repository in a store, its keys not known yet. [`Locked::find`] for a store that is boxed already.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AllocationMode {
     /// Every zero page.
     #[default]
@@ -18,6 +19,7 @@ pub enum AllocationMode {
 
 /// What disk images in a format of their own come back as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// The file, byte for byte.
     #[default]
@@ -47,6 +49,7 @@ pub enum Destination<'a> {
 
 /// What a file gets besides its content when it goes to a place that need not be its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileMetadata {
     /// What its item has.
     OfItem,
@@ -59,6 +62,7 @@ pub enum FileMetadata {
 
 /// How to restore.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RestoreOptions {
     /// Which zeros become holes. `Exact` is `Sparse` for a disk in another form than it was stored in.
     pub allocation: AllocationMode,
@@ -80,6 +84,7 @@ pub struct RestoreOptions {
 
 /// What a restore did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RestoreReport {
     /// Files restored.
     pub file_count: u64,

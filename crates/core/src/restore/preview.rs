@@ -28,6 +28,7 @@ use crate::select::Selection;
 
 /// What a restore would meet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Preview {
     /// Bytes of disk that it takes at most. What it replaces is given back only then, and is not counted.
     pub needed: u64,

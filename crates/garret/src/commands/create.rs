@@ -3,9 +3,7 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use garret_core::{
-    BackupOptions, BackupReport, Compression, Error, ReadErrors, StoreError, StoreErrorKind,
-};
+use garret_core::{BackupReport, Compression, Error, ReadErrors, StoreError, StoreErrorKind};
 
 use crate::archives;
 use crate::excludes::Excludes;
@@ -103,18 +101,16 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = args.inputs.open()?;
     let exclude = args.excludes.patterns()?;
     let mut repository = session::writer(&path, ui)?;
-    let mut options = BackupOptions {
-        cutter: args.cutter.into(),
-        compression: args.compression,
-        threads: args.threads.count(),
-        read_errors: args.read_errors.into(),
-        exclude,
-        exclude_caches: args.exclude_caches,
-        one_file_system: args.do_not_cross_mountpoints,
-        read_special: args.read_special,
-        refuse_empty,
-        ..surroundings::backup_options(&path)?
-    };
+    let mut options = surroundings::backup_options(&path)?;
+    options.cutter = args.cutter.into();
+    options.compression = args.compression;
+    options.threads = args.threads.count();
+    options.read_errors = args.read_errors.into();
+    options.exclude = exclude;
+    options.exclude_caches = args.exclude_caches;
+    options.one_file_system = args.do_not_cross_mountpoints;
+    options.read_special = args.read_special;
+    options.refuse_empty = refuse_empty;
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }

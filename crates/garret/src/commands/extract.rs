@@ -157,23 +157,23 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 fn options(args: &Args) -> RestoreOptions {
     let [users, groups] =
         if args.numeric_owner { Default::default() } else { surroundings::numbers() };
-    RestoreOptions {
-        allocation: match args.allocation {
-            None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
-            Some(AllocationName::Exact) => AllocationMode::Exact,
-            Some(AllocationName::Full) => AllocationMode::Full,
-        },
-        form: match args.form {
-            None => Form::Stored,
-            Some(FormName::Raw) => Form::Raw,
-        },
-        threads: args.threads.count(),
-        owners: rustix::process::geteuid().is_root(),
-        users,
-        groups,
-        strip: args.strip_components,
-        replace_used: args.force,
-    }
+    let mut options = RestoreOptions::default();
+    options.allocation = match args.allocation {
+        None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
+        Some(AllocationName::Exact) => AllocationMode::Exact,
+        Some(AllocationName::Full) => AllocationMode::Full,
+    };
+    options.form = match args.form {
+        None => Form::Stored,
+        Some(FormName::Raw) => Form::Raw,
+    };
+    options.threads = args.threads.count();
+    options.owners = rustix::process::geteuid().is_root();
+    options.users = users;
+    options.groups = groups;
+    options.strip = args.strip_components;
+    options.replace_used = args.force;
+    options
 }
 
 /// Refuses a place in the repository: what is written there can damage all that is in it.
@@ -233,7 +233,7 @@ const NEWER_SHOWN: usize = 10;
 
 /// Ends a restore before it begins if there is no room for it, or if newer files would be replaced and the user says no.
 fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failure> {
-    let Preview { needed, free, newer } = preview;
+    let Preview { needed, free, newer, .. } = preview;
     if needed > free && !ignore_space {
         return Err(Failure::Fatal(format!(
             "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with \

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use garret_core::{Error, InitOptions, KDF_DEFAULT, Sharing};
+use garret_core::{Error, InitOptions, Sharing};
 use garret_format::config::KeyMode;
 
 use crate::location;
@@ -80,12 +80,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let store = session::create(&path, sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let options = InitOptions {
-        mode,
-        passphrase,
-        kdf: KDF_DEFAULT,
-        now: i64::try_from(now).unwrap_or(i64::MAX),
-    };
+    let options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));
     let mut key_file = None;
     let made = garret_core::init(&store, &options, &mut |id, bytes| {
         let at = secrets::key_path(id).map_err(|failure| match failure {

@@ -70,15 +70,14 @@ fn interval(text: &str) -> Result<u64, String> {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
     let path = location::repository(&args.repository)?;
-    let rules = KeepRules {
-        within_secs: args.keep_within,
-        hourly: args.keep_hourly,
-        daily: args.keep_daily,
-        weekly: args.keep_weekly,
-        monthly: args.keep_monthly,
-        yearly: args.keep_yearly,
-        force: args.force,
-    };
+    let mut rules = KeepRules::default();
+    rules.within_secs = args.keep_within;
+    rules.hourly = args.keep_hourly;
+    rules.daily = args.keep_daily;
+    rules.weekly = args.keep_weekly;
+    rules.monthly = args.keep_monthly;
+    rules.yearly = args.keep_yearly;
+    rules.force = args.force;
     rules.check().map_err(|error| Failure::Fatal(format!("{error}: {RULES}")))?;
     if args.dry_run {
         let repository = session::reader(&path, ui)?;

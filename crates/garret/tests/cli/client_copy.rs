@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use garret_format::config::KeyMode;
 
-use super::{Dir, MIB, PASSPHRASE, files_below, noise, packs, tool};
+use super::{Dir, MIB, PASSPHRASE, files_below, fill_noise, packs, tool};
 
 const UNLOCK: [(&str, &str); 1] = [("GARRET_PASSPHRASE", PASSPHRASE)];
 const NOBODY: u32 = 65534;
@@ -26,7 +26,7 @@ impl Victim {
         }
         for (name, seed) in [("big", 1), ("other", 2)] {
             let mut bytes = vec![0; MIB];
-            noise(&mut bytes, seed);
+            fill_noise(&mut bytes, seed);
             dir.write(name, &bytes);
         }
         Victim { dir, mode }

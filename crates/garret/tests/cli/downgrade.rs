@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
-use garret_core::{InitOptions, KDF_DEFAULT, LocalStore, Sharing};
+use garret_core::{InitOptions, LocalStore, Sharing};
 use garret_format::config::{Config, KeyMode, Seal};
 
 use super::attic::{on_a_terminal, on_a_terminal_with};
@@ -39,12 +39,7 @@ fn used(mode: KeyMode) -> Dir {
 
 fn plain_repository(dir: &Dir, name: &str) {
     let store = LocalStore::create(&dir.path(name), Sharing::Private).unwrap();
-    let options = InitOptions {
-        mode: KeyMode::None,
-        passphrase: Default::default(),
-        kdf: KDF_DEFAULT,
-        now: 1_790_000_000,
-    };
+    let options = InitOptions::new(KeyMode::None, Default::default(), 1_790_000_000);
     garret_core::init(&store, &options, &mut |_, _| Ok(())).unwrap();
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Dir, MIB, noise, tool};
+use super::{Dir, MIB, fill_noise, tool};
 
 /// A file system of 8 MiB, unmounted in the end.
 struct SmallDisk(PathBuf);
@@ -25,7 +25,7 @@ impl Drop for SmallDisk {
 
 fn big(dir: &Dir) -> Vec<u8> {
     let mut bytes = vec![0; 12 * MIB];
-    noise(&mut bytes, 9);
+    fill_noise(&mut bytes, 9);
     dir.write("big", &bytes);
     bytes
 }

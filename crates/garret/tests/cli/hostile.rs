@@ -13,32 +13,6 @@ use super::{CLOSING, Dir, Ran, files_below};
 #[path = "../../../image/tests/common/craft.rs"]
 mod craft;
 
-/// Numbers for the crafted images, by the seed (splitmix64).
-struct Random(u64);
-
-#[allow(dead_code, reason = "what the image crate's tests have")]
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        (1..items.len()).rev().for_each(|at| items.swap(at, self.below(at as u64 + 1) as usize));
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| (self.next() % 255) as u8 + 1).collect()
-    }
-}
-
 impl Dir {
     /// Runs the program, and gives what it opened or tried to, and how often. It starts nothing, calls nobody, and opens
     /// nothing but what is below these names of the directory and what programs open when they start.

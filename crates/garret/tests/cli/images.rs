@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
-use super::{CLOSING, Dir, MIB, files_below, noise};
+use super::{CLOSING, Dir, MIB, files_below, fill_noise};
 
 const CLUSTER: u64 = 65536;
 /// What `unknown` says of its image.
@@ -63,7 +63,7 @@ impl Dir {
     /// A disk whose only partition starts at sector 63.
     fn partitioned(&self, name: &str) -> Vec<u8> {
         let mut bytes = vec![0; 2 * MIB];
-        noise(&mut bytes[63 * 512..MIB], 63);
+        fill_noise(&mut bytes[63 * 512..MIB], 63);
         bytes[446..462].copy_from_slice(b"\x80\0\0\0\x83\0\0\0\x3f\0\0\0\0\x08\0\0");
         bytes[510..512].copy_from_slice(b"\x55\xaa");
         self.write(name, &bytes);
@@ -425,7 +425,7 @@ fn info_of_an_overlay_counts_as_zero_only_what_the_overlay_zeroes() {
     dir.convert(&[], "disk.raw", "base");
     for seed in 0..8u64 {
         let mut bytes = [0; 12 * 4 * 8];
-        noise(&mut bytes, seed);
+        fill_noise(&mut bytes, seed);
         let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word) as usize);
         let mut below = |end: usize| words.next().unwrap() % end;
         let name = format!("over{seed}");

@@ -10,7 +10,7 @@ use garret_format::config::KeyMode;
 use garret_format::object::HEADER_LEN;
 use garret_format::pack::{PACK_HEADER_LEN, TRAILER_LEN};
 
-use super::{Dir, MIB, PASSPHRASE, files_below, noise, packs};
+use super::{Dir, MIB, PASSPHRASE, files_below, fill_noise, packs};
 
 const CANARIES: usize = 1000;
 const CANARY_LEN: usize = 32;
@@ -40,10 +40,10 @@ impl Needles {
 
     /// The pieces that are in these bytes.
     fn found_in(&self, bytes: &[u8]) -> HashSet<u64> {
-        let windows = bytes.array_windows::<8>();
+        let windows = bytes.windows(8);
         let begins = windows
             .filter(|window| self.starts[usize::from(u16::from_le_bytes([window[0], window[1]]))]);
-        let words = begins.map(|window| u64::from_le_bytes(*window));
+        let words = begins.map(|window| u64::from_le_bytes(window.try_into().unwrap()));
         words.filter(|word| self.pieces.contains(word)).collect()
     }
 
@@ -61,14 +61,14 @@ impl Needles {
 
 fn canary(number: usize) -> [u8; CANARY_LEN] {
     let mut bytes = [0; CANARY_LEN];
-    noise(&mut bytes, 0xca_0000 + number as u64);
+    fill_noise(&mut bytes, 0xca_0000 + number as u64);
     bytes
 }
 
 /// An image of text, noise and zeros with a canary every few KiB, most of which will be in chunks that compress.
 fn image() -> Vec<u8> {
     let mut bytes = vec![0; 5 * MIB];
-    noise(&mut bytes[..2 * MIB], 27);
+    fill_noise(&mut bytes[..2 * MIB], 27);
     let text = b"a line as there are many in any log that anybody keeps\n";
     let text: Vec<u8> = text.iter().copied().cycle().take(2 * MIB).collect();
     bytes[2 * MIB..4 * MIB].copy_from_slice(&text);

@@ -1,11 +1,11 @@
 //! File systems that cannot do everything, and limits on what may be written.
 
-use super::{Dir, MIB, noise};
+use super::{Dir, MIB, fill_noise};
 
 /// A big file that does not compress.
 fn big(dir: &Dir) -> Vec<u8> {
     let mut bytes = vec![0; 4 * MIB];
-    noise(&mut bytes, 1);
+    fill_noise(&mut bytes, 1);
     dir.write("big", &bytes);
     bytes
 }

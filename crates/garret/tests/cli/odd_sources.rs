@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, symlink};
 
 use serde_json::Value;
 
-use super::{CLOSING, Dir, Loop, Ran, noise, tool};
+use super::{CLOSING, Dir, Loop, Ran, fill_noise, tool};
 
 fn names(dir: &Dir, archive: &str) -> String {
     dir.run(&["list", "--short", archive]).succeeds()
@@ -96,7 +96,7 @@ fn what_stands_in_the_way_of_a_named_path_is_a_problem() {
 /// A device of 2 MiB of which what is behind `good` cannot be read.
 fn dying(dir: &Dir, name: &str, good: u64) -> (Loop, Vec<u8>) {
     let mut bytes = vec![0; 2 << 20];
-    noise(&mut bytes, 5);
+    fill_noise(&mut bytes, 5);
     let path = dir.write(name, &bytes);
     let device = Loop::over(&path);
     fs::File::options().write(true).open(path).unwrap().set_len(good).unwrap();

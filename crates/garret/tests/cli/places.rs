@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::attic::on_a_terminal;
-use super::{CLOSING, Dir, Loop, MIB, noise, tool};
+use super::{CLOSING, Dir, Loop, MIB, fill_noise, tool};
 
 /// An archive `repo::a` of `vm.raw`, of 3 MiB, and `notes`.
 fn with_archive() -> Dir {
     let dir = Dir::with_repository();
     let mut bytes = vec![0; 3 * MIB];
-    noise(&mut bytes[..MIB], 1);
+    fill_noise(&mut bytes[..MIB], 1);
     dir.write("vm.raw", &bytes);
     dir.write("notes", b"some notes");
     dir.run(&["create", "repo::a", "vm.raw", "notes"]).silent();

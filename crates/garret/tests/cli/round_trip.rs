@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use garret_format::config::KeyMode;
 
-use super::{Dir, Loop, MIB, noise};
+use super::{Dir, Loop, MIB, fill_noise};
 
 const UNLOCK: [(&str, &str); 1] = [("GARRET_PASSPHRASE", super::PASSPHRASE)];
 
@@ -52,7 +52,7 @@ fn a_tree_comes_back_with_its_links_modes_and_times() {
 fn standard_input_comes_back_on_standard_output() {
     let dir = Dir::with_repository();
     let mut dump = vec![0; 3 * MIB];
-    noise(&mut dump[MIB..], 2);
+    fill_noise(&mut dump[MIB..], 2);
     dir.run_with(&[], &dump, &["create", "repo::a", "-"]).silent();
     dir.run_with(&[], &dump, &["create", "repo::b", "--stdin-name", "/db/dump.sql", "-"]).silent();
     let ran = dir.run(&["extract", "--stdout", "repo::a"]);

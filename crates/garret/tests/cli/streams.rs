@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Dir, MIB, PASSPHRASE, Ran, noise, tool};
+use super::{Dir, MIB, PASSPHRASE, Ran, fill_noise, tool};
 
 impl Dir {
     /// A line of a shell in which `garret` is the program.
@@ -38,7 +38,7 @@ impl Dir {
 fn the_output_of_a_command_is_stored_whole_and_under_its_name() {
     let dir = Dir::with_repository();
     let mut bytes = vec![0; 9 * MIB + 5];
-    noise(&mut bytes, 1);
+    fill_noise(&mut bytes, 1);
     dir.write("dump", &bytes);
     dir.write("file", b"a file");
     dir.run(&["create", "--from-command", "cat dump", "repo::a"]).silent();

@@ -1,6 +1,6 @@
 //! What the commands print, word for word but for times, ids and what depends on the machine.
 
-use super::{Dir, MIB, noise};
+use super::{Dir, MIB, fill_noise};
 
 const RULE: &str = "------------------------------------------------------------------------------";
 
@@ -50,7 +50,7 @@ fn is_id(word: &str) -> bool {
 fn one_archive() -> (Dir, String) {
     let dir = Dir::with_repository();
     let mut bytes = vec![0; MIB];
-    noise(&mut bytes, 1);
+    fill_noise(&mut bytes, 1);
     let path = dir.write("vm.img", &bytes);
     std::fs::File::options().write(true).open(path).unwrap().set_len(2 * MIB as u64).unwrap();
     let create = ["create", "--stats", "--compression", "none", "repo::night-1", "vm.img"];

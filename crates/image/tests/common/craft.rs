@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::Random;
+use garret_random::Random;
 
 pub const CLUSTER: u64 = 4096;
 const L1: u64 = 3 * CLUSTER;
@@ -71,7 +71,7 @@ pub fn sound() -> Craft {
     craft.be64(OTHER_L2 + 8 * 511, COPIED | (DATA + 9 * CLUSTER));
     craft.be64(L2 + 8 * 100, 1);
     craft.be64(L2 + 8 * 101, COMPRESSED | 7 << 58 | PACKED);
-    let data = Random(99).bytes((10 * CLUSTER) as usize);
+    let data = Random::new(99).bytes_without_zero((10 * CLUSTER) as usize);
     craft.put(DATA, &data);
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Default::default());
     std::io::Write::write_all(&mut encoder, &packed_plain()).unwrap();
@@ -322,7 +322,7 @@ fn extended_entries(all: &mut Collection) {
         c.be64(40, 3 * BIG);
         c.be64(48, BIG);
         c.be64(3 * BIG, COPIED | (4 * BIG));
-        c.put(6 * BIG, &Random(5).bytes(2 * BIG as usize));
+        c.put(6 * BIG, &Random::new(5).bytes_without_zero(2 * BIG as usize));
     };
     let cases = [
         ("subclusters", Some(false), COPIED | (6 * BIG), 0x0000_ff00_00ff_00ff),

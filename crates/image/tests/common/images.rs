@@ -139,7 +139,7 @@ pub fn convert(path: &Path) -> Option<Vec<u8>> {
 }
 
 fn pick<'a>(random: &mut Random, from: &[&'a str]) -> &'a str {
-    from[random.below(from.len() as u64) as usize]
+    from[random.below(from.len())]
 }
 
 /// Options of a new image, among all that qemu-img has.
@@ -226,10 +226,10 @@ pub fn random_image(dir: &Path, seed: u64, random: &mut Random) -> Image {
     let bits = 9 + (seed % 13) as u32;
     let v2 = random.below(4) == 0;
     let extended = !v2 && bits >= 14 && random.below(2) == 0;
-    let size = (random.below(6 << 20) + 1).next_multiple_of(512);
+    let size = (random.below(6 << 20) + 1_u64).next_multiple_of(512);
     let backing = (random.below(6) == 0).then(|| {
         let path = dir.join(format!("{seed}.backing"));
-        std::fs::write(&path, random.bytes(100_000)).unwrap();
+        std::fs::write(&path, random.bytes_without_zero(100_000)).unwrap();
         path
     });
     let options = options(random, v2, extended, backing.as_deref());
@@ -239,7 +239,7 @@ pub fn random_image(dir: &Path, seed: u64, random: &mut Random) -> Image {
     image.done.extend(KINDS.iter().filter(|kind| kind.starts_with("pre")).find(is_preallocated));
     let single_refcounts = format!("{options},").contains("bits=1,");
     let noise = dir.join("noise");
-    std::fs::write(&noise, random.bytes(70_001)).unwrap();
+    std::fs::write(&noise, random.bytes_without_zero(70_001)).unwrap();
     if random.below(4) == 0 {
         partition(random, &mut image);
     }
@@ -280,7 +280,7 @@ pub fn disturb(image: &mut Image, random: &mut Random) {
     if random.below(2) == 0 {
         let len = std::fs::metadata(&image.path).unwrap().len();
         let garbage = random.below(100_000) as usize;
-        image.patch(len, &random.bytes(garbage));
+        image.patch(len, &random.bytes_without_zero(garbage));
         image.done.insert("trailing bytes");
     }
 }

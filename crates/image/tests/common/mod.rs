@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use garret_image::{AllocationMap, Extent, Extents, RawFile, Source};
+pub use garret_random::Random;
 
 /// A directory on the file system of the workspace's target directory: never tmpfs, which has
 /// neither RWF_NOWAIT nor a page cache that can be dropped.
@@ -24,32 +25,6 @@ pub fn tmpfs_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").expect("/dev/shm is a tmpfs")
 }
 
-/// Deterministic numbers (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        (1..items.len()).rev().for_each(|at| items.swap(at, self.below(at as u64 + 1) as usize));
-    }
-
-    /// Bytes without a single zero.
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| (self.next() % 255) as u8 + 1).collect()
-    }
-}
-
 /// A file of holes, data and zeros that are stored, of a length that is no multiple of anything.
 pub fn sparse_file(path: &Path, random: &mut Random) -> Vec<u8> {
     let len = random.below(3_000_000);
@@ -58,7 +33,8 @@ pub fn sparse_file(path: &Path, random: &mut Random) -> Vec<u8> {
     for _ in 0..random.below(20) {
         let offset = random.below(len.max(1));
         let room = usize::try_from((len - offset).min(random.below(200_000))).unwrap();
-        let bytes = if random.below(3) == 0 { vec![0; room] } else { random.bytes(room) };
+        let bytes =
+            if random.below(3) == 0 { vec![0; room] } else { random.bytes_without_zero(room) };
         file.write_all_at(&bytes, offset).unwrap();
     }
     for _ in 0..random.below(8) {

@@ -56,11 +56,9 @@ impl<'a> Backup<'a> {
             sandbox::confine(path);
         }
         let repository = context.writer(path)?;
-        let options = BackupOptions {
-            compression: context.line.storable.compression(),
-            threads: context.line.runtime.threads(),
-            ..surroundings::backup_options(path)?
-        };
+        let mut options = surroundings::backup_options(path)?;
+        options.compression = context.line.storable.compression();
+        options.threads = context.line.runtime.threads();
         Ok(Backup { repository, options, context })
     }
 

@@ -64,15 +64,14 @@ pub(super) fn run(
         Direction::Export => (first, second),
         Direction::Import => (second, first),
     };
+    let mut options = surroundings::backup_options(&to.0)?;
+    options.compression = context.line.storable.compression();
+    options.threads = context.line.runtime.threads();
     let mut copy = Copy {
         source: context
             .open(&from.0, from.1, Use::Reads, |unlocked| unlocked.reader(context.ui))?,
         from: from.0,
-        options: BackupOptions {
-            compression: context.line.storable.compression(),
-            threads: context.line.runtime.threads(),
-            ..surroundings::backup_options(&to.0)?
-        },
+        options,
         destination: context
             .open(&to.0, to.1, Use::Writes, |unlocked| unlocked.writer(context.ui))?,
         to: to.0,
@@ -123,12 +122,10 @@ impl Copy<'_> {
             }
         };
         let Copy { source, destination, options, ui, .. } = self;
-        let options = BackupOptions {
-            host: archive.archive.host.clone(),
-            user: archive.archive.user.clone(),
-            command: archive.archive.command.clone(),
-            ..options.clone()
-        };
+        let mut options = options.clone();
+        options.host = archive.archive.host.clone();
+        options.user = archive.archive.user.clone();
+        options.command = archive.archive.command.clone();
         let (sender, receiver) = sync_channel(PARTS_WAITING);
         let reader = Box::new(Incoming::new(receiver));
         let input = Input::Stream { name: item.path.clone(), reader };

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use garret_cli::failure::Failure;
 use garret_cli::secrets::{self, Passphrase};
 use garret_cli::state;
-use garret_core::{InitOptions, KDF_DEFAULT, LocalStore, Progress, Sharing, StoreErrorKind};
+use garret_core::{InitOptions, LocalStore, Progress, Sharing, StoreErrorKind};
 use garret_format::config::KeyMode;
 
 use super::context::{Context, wrong_use};
@@ -33,12 +33,9 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         _ => Failure::Engine(error.into()),
     })?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let options = InitOptions {
-        mode: if phrase.is_some() { KeyMode::Passphrase } else { KeyMode::None },
-        passphrase: phrase.unwrap_or_default(),
-        kdf: KDF_DEFAULT,
-        now: i64::try_from(now).unwrap_or(i64::MAX),
-    };
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let mode = if phrase.is_some() { KeyMode::Passphrase } else { KeyMode::None };
+    let options = InitOptions::new(mode, phrase.unwrap_or_default(), now);
     let made = garret_core::init(&store, &options, &mut |_, _| Ok(()));
     if made.is_err() {
         // All that is in it was made here; init can be tried again.

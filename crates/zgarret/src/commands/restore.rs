@@ -67,13 +67,12 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
 
 /// How contents are read wherever they go.
 pub(super) fn options(threads: usize) -> RestoreOptions {
-    RestoreOptions {
-        allocation: AllocationMode::Sparse,
-        form: Form::Stored,
-        threads,
-        owners: rustix::process::geteuid().is_root(),
-        ..RestoreOptions::default()
-    }
+    let mut options = RestoreOptions::default();
+    options.allocation = AllocationMode::Sparse;
+    options.form = Form::Stored;
+    options.threads = threads;
+    options.owners = rustix::process::geteuid().is_root();
+    options
 }
 
 /// Where the data goes.

@@ -8,7 +8,7 @@ use super::{Dir, PLAIN};
 fn what_was_encrypted_is_not_written_to_in_the_clear() {
     let dir = Dir::new();
     dir.write("pw", b"secret\n");
-    dir.cheap_repository("repo", b"secret");
+    dir.cheap_repository("repo", "secret");
     dir.feed(b"x", &["--password-file", "pw", "backup", "repo/backups/a"]).silent();
     dir.run(&[PLAIN, "init", "from"]).silent();
     dir.feed(b"canary", &["backup", "from/backups/c"]).silent();

@@ -17,9 +17,9 @@ fn init_refuses_what_is_there_and_what_cannot_be() {
         ("full/file", "Can't create directory full/file"),
         ("none/repo", "Can't create directory none/repo"),
     ] {
-        dir.run(&[PLAIN, "init", path]).refused(line);
+        dir.run(&[PLAIN, "init", path]).fails_saying(line);
     }
-    dir.run(&["init", "new"]).refused("Specify either --password-file or --non-encrypted");
+    dir.run(&["init", "new"]).fails_saying("Specify either --password-file or --non-encrypted");
     assert!(!dir.path("new").exists() && !dir.path("none").exists());
     dir.run(&["init", "empty", PLAIN]).silent();
 }
@@ -32,10 +32,10 @@ fn a_path_outside_of_backups_is_refused() {
     for path in ["repo/a", "a", "repo/backups", "repo/backups/", "/", "repo/backups/.."] {
         let line = format!("The path must be within the backups/ dir: {path}");
         for arguments in [&["backup", path][..], &["restore", path], &["inspect", path]] {
-            dir.feed(b"x", arguments).refused(&line);
+            dir.feed(b"x", arguments).fails_saying(&line);
         }
-        dir.run(&["restore", path, "out"]).refused(&line);
-        dir.run(&["backup", "file", path]).refused(&line);
+        dir.run(&["restore", path, "out"]).fails_saying(&line);
+        dir.run(&["backup", "file", path]).fails_saying(&line);
     }
     assert!(!dir.path("out").exists());
 }
@@ -49,19 +49,20 @@ fn a_directory_that_is_not_there_is_named() {
     {
         let line = format!("Can't real path of {parent}");
         for command in ["backup", "restore", "inspect"] {
-            dir.feed(b"x", &[command, path]).refused(&line);
+            dir.feed(b"x", &[command, path]).fails_saying(&line);
         }
     }
     // Only a backup that is made brings its directories.
     for command in ["restore", "inspect"] {
-        dir.run(&[command, "repo/backups/sub/a"]).refused("Can't real path of repo/backups/sub");
+        dir.run(&[command, "repo/backups/sub/a"])
+            .fails_saying("Can't real path of repo/backups/sub");
     }
     dir.feed(b"x", &["backup", "repo/backups/sub/../a"])
-        .refused("Can't real path of repo/backups/sub/..");
+        .fails_saying("Can't real path of repo/backups/sub/..");
     for arguments in
         [&["gc", "none"][..], &["info", "none"], &["passwd", "none"], &["config", "none"]]
     {
-        dir.run(arguments).refused("Can't real path of none");
+        dir.run(arguments).fails_saying("Can't real path of none");
     }
     assert_eq!(fs::read_dir(dir.path("repo/backups")).unwrap().count(), 0);
 }
@@ -73,18 +74,18 @@ fn what_is_no_repository_is_named() {
     let place = dir.temp.path().canonicalize().unwrap();
     let none =
         format!("{}/empty is not a valid repository: it has no file config", place.display());
-    dir.run(&["gc", "empty"]).refused(&none);
-    dir.feed(b"x", &["backup", "empty/backups/a"]).refused(&none);
+    dir.run(&["gc", "empty"]).fails_saying(&none);
+    dir.feed(b"x", &["backup", "empty/backups/a"]).fails_saying(&none);
     dir.write("file", b"x");
     let file = format!("{}/file is not a valid repository: it is a file", place.display());
-    dir.run(&["info", "file"]).refused(&file);
+    dir.run(&["info", "file"]).fails_saying(&file);
     dir.write("old/info", b"x");
     fs::create_dir(dir.path("old/bundles")).unwrap();
     let old = format!(
         "{}/old is a repository of zbackup, whose format is another: make a new one with zgarret init",
         place.display()
     );
-    dir.run(&["gc", "old"]).refused(&old);
+    dir.run(&["gc", "old"]).fails_saying(&old);
 }
 
 #[test]
@@ -93,19 +94,19 @@ fn a_backup_that_is_there_or_not_is_named_before_anything_is_read() {
     dir.feed(b"first", &["backup", "repo/backups/a"]).silent();
     dir.write("file", b"second");
     let line = "Won't overwrite existing file repo/backups/a";
-    dir.feed(b"second", &["backup", "repo/backups/a"]).refused(line);
-    dir.run(&["backup", "file", "repo/backups/a"]).refused(line);
+    dir.feed(b"second", &["backup", "repo/backups/a"]).fails_saying(line);
+    dir.run(&["backup", "file", "repo/backups/a"]).fails_saying(line);
     // Standard input stays open: a program that read it would wait for ever.
     let script = "mkfifo pipe; exec 3<> pipe; timeout 20 zbackup backup repo/backups/a <&3";
-    dir.shell(ours(), script).refused(line);
+    dir.shell(ours(), script).fails_saying(line);
     assert_eq!(dir.restored("repo/backups/a"), b"first");
     let missing = "Can't open file repo/backups/none";
-    dir.run(&["restore", "repo/backups/none"]).refused(missing);
-    dir.run(&["restore", "repo/backups/none", "out"]).refused(missing);
-    dir.run(&["inspect", "repo/backups/none"]).refused(missing);
+    dir.run(&["restore", "repo/backups/none"]).fails_saying(missing);
+    dir.run(&["restore", "repo/backups/none", "out"]).fails_saying(missing);
+    dir.run(&["inspect", "repo/backups/none"]).fails_saying(missing);
     assert!(!dir.path("out").exists());
     dir.run(&["backup", "none", "repo/backups/b"])
-        .refused("Can't open none: No such file or directory");
+        .fails_saying("Can't open none: No such file or directory");
     assert_eq!(dir.archives("repo"), ["a"]);
 }
 
@@ -152,12 +153,13 @@ fn values_out_of_bounds_are_named() {
         (&["--frob"], "Error: unknown command line option: --frob"),
         (&["--threads=8"], "Error: unknown command line option: --threads=8"),
     ] {
-        dir.run(&[flags, &["--silent", "gc", "repo"]].concat()).refused(line);
+        dir.run(&[flags, &["--silent", "gc", "repo"]].concat()).fails_saying(line);
     }
-    dir.run(&["gc", "repo", "--threads"]).refused("Error: unknown command line option: --threads");
-    dir.run(&["frob", "repo"]).refused("Error: unknown command line option: frob");
+    dir.run(&["gc", "repo", "--threads"])
+        .fails_saying("Error: unknown command line option: --threads");
+    dir.run(&["frob", "repo"]).fails_saying("Error: unknown command line option: frob");
     dir.run(&["nbd", "repo/backups/a", "/dev/nbd0"])
-        .refused("nbd is not there yet: restore to a file or block device instead");
+        .fails_saying("nbd is not there yet: restore to a file or block device instead");
 }
 
 #[test]
@@ -187,13 +189,13 @@ fn the_wrong_number_of_words_shows_how_a_command_is_used() {
         (&["config", "frob", "repo"], "Usage: zgarret config [show|edit|set|reset] <storage path>"),
         (&["info"], "Usage: zgarret info <storage path>"),
     ] {
-        dir.run(arguments).refused(line);
+        dir.run(arguments).fails_saying(line);
     }
     let usage = "Usage 1: your_backup_command | zgarret backup <backup file name>\n\
                  Usage 2: zgarret backup <file> <backup file name>\n\
                  Usage 3: zgarret backup <directory> <backup subdirectory>";
-    dir.run(&["backup"]).refused(usage);
-    dir.run(&["backup", "a", "b", "c"]).refused(usage);
+    dir.run(&["backup"]).fails_saying(usage);
+    dir.run(&["backup", "a", "b", "c"]).fails_saying(usage);
 }
 
 #[test]
@@ -203,11 +205,11 @@ fn an_output_that_cannot_be_is_named_and_the_repository_is_none() {
     fs::create_dir(dir.path("directory")).unwrap();
     for output in ["none/out", "directory", "", ".."] {
         let line = format!("Can't open file {output}");
-        dir.run(&["restore", "repo/backups/a", output]).refused(&line);
+        dir.run(&["restore", "repo/backups/a", output]).fails_saying(&line);
     }
     for output in ["repo/backups/a", "repo/backups/b", "repo/config"] {
         let line = format!("Won't write into the repository: {output}");
-        dir.run(&["restore", "repo/backups/a", output]).refused(&line);
+        dir.run(&["restore", "repo/backups/a", output]).fails_saying(&line);
     }
     assert_eq!(dir.restored("repo/backups/a"), b"content");
 }
@@ -219,8 +221,8 @@ fn an_output_that_takes_no_more_is_an_error_to_the_last_byte() {
         let path = format!("repo/backups/{name}");
         dir.feed(&super::noise(len, 1), &["backup", &path]).silent();
         let line = "Error writing to standard output";
-        dir.shell(ours(), &format!("zbackup restore {path} > /dev/full")).refused(line);
-        dir.run(&["restore", &path, "/dev/full"]).refused("Error writing to /dev/full");
+        dir.shell(ours(), &format!("zbackup restore {path} > /dev/full")).fails_saying(line);
+        dir.run(&["restore", &path, "/dev/full"]).fails_saying("Error writing to /dev/full");
         let script = format!("zbackup restore {path} | true; exit ${{PIPESTATUS[0]}}");
         let ran = dir.shell(ours(), &script);
         assert!(ran.code == Some(0) || (ran.code, ran.stderr.as_str()) == (Some(1), ""));

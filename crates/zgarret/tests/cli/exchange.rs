@@ -58,12 +58,12 @@ fn what_is_there_is_left_and_what_is_known_is_not_stored_again() {
 #[test]
 fn passwords_go_by_the_order_of_the_repositories() {
     let dir = two();
-    dir.cheap_repository("locked", b"secret");
+    dir.cheap_repository("locked", "secret");
     dir.write("pw", b"secret\n");
     let flags = ["--silent", "--exchange", "backups"];
     let run = |words: &[&str]| dir.run(&[&flags[..], words].concat());
     let wrong = "Invalid password specified";
-    run(&["--password-file", "pw", PLAIN, "export", "repo", "locked"]).refused(wrong);
+    run(&["--password-file", "pw", PLAIN, "export", "repo", "locked"]).fails_saying(wrong);
     run(&[PLAIN, "--password-file", "pw", "export", "repo", "locked"]).silent();
     dir.run(&[PLAIN, "init", "back"]).silent();
     run(&["import", PLAIN, "back", "--password-file", "pw", "locked"]).silent();
@@ -73,17 +73,18 @@ fn passwords_go_by_the_order_of_the_repositories() {
 #[test]
 fn what_cannot_be_exchanged_is_refused() {
     let dir = two();
-    dir.run(&["export", "repo", "other"]).refused("Specify any --exchange flag");
+    dir.run(&["export", "repo", "other"]).fails_saying("Specify any --exchange flag");
     let flags = ["-O", "exchange=bundles", "-O", "exchange=indexes"];
-    dir.run(&[&flags[..], &["export", "repo", "other"]].concat()).refused(
+    dir.run(&[&flags[..], &["export", "repo", "other"]].concat()).fails_saying(
         "Nothing to exchange without backups: bundles and indexes come with the backups that need them",
     );
     let twice = "Specify password flag (--non-encrypted or --password-file) for import/export/passwd \
                  operation twice (first for source and second for destination)";
     for passwords in [&[PLAIN][..], &[PLAIN, PLAIN, PLAIN]] {
-        dir.run(&[passwords, &ALL, &["export", "repo", "other"]].concat()).refused(twice);
+        dir.run(&[passwords, &ALL, &["export", "repo", "other"]].concat()).fails_saying(twice);
     }
-    dir.run(&[&ALL[..], &["export", "repo", "none"]].concat()).refused("Can't real path of none");
+    dir.run(&[&ALL[..], &["export", "repo", "none"]].concat())
+        .fails_saying("Can't real path of none");
     assert_eq!(dir.archives("other"), [""; 0]);
 }
 

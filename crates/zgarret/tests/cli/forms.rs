@@ -187,7 +187,7 @@ fn a_directory_becomes_one_backup_for_each_regular_file() {
     let taken = names.map(|name| format!("Won't overwrite existing file repo/backups/{name}\n"));
     assert_eq!((ran.code, ran.stderr), (Some(1), taken.concat()));
     dir.run(&["backup", "images", "repo"])
-        .refused("The path must be within the backups/ dir: repo");
+        .fails_saying("The path must be within the backups/ dir: repo");
 }
 
 #[test]

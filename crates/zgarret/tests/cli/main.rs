@@ -16,27 +16,33 @@ mod texts;
 mod twin;
 
 use std::fs;
-use std::io::Write;
+use std::ops::Deref;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
-use garret_core::{InitOptions, Input, LocalStore, Secret, Sharing, Silent, Unlocked};
+use garret_core::{Input, LocalStore, Secret, Silent, Unlocked};
 use garret_format::config::KeyMode;
-use garret_format::slot::Kdf;
-use tempfile::TempDir;
+use garret_testkit::program;
+use garret_testkit::program::{Ran, noise, tool};
 
 const MIB: usize = 1 << 20;
 const PLAIN: &str = "--non-encrypted";
 
-/// A directory of one test, in which the program runs.
-struct Dir {
-    temp: TempDir,
+/// A directory of one test, in which `zgarret` runs.
+struct Dir(program::Dir);
+
+impl Deref for Dir {
+    type Target = program::Dir;
+
+    fn deref(&self) -> &program::Dir {
+        &self.0
+    }
 }
 
 impl Dir {
     fn new() -> Self {
-        Dir { temp: TempDir::new().unwrap() }
+        Dir(program::Dir::new(env!("CARGO_BIN_EXE_zgarret")))
     }
 
     /// A directory with an unencrypted repository `repo` in it.
@@ -46,53 +52,18 @@ impl Dir {
         dir
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.temp.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap()
-    }
-
-    /// A repository that costs no seconds to unlock: only its KDF differs from those of `init`. The client knows it.
-    fn cheap_repository(&self, name: &str, passphrase: &[u8]) {
-        let store = LocalStore::create(&self.path(name), Sharing::Private).unwrap();
-        let kdf = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
-        let passphrase = passphrase.to_vec();
-        let mode = KeyMode::Passphrase;
-        let options = InitOptions { mode, passphrase: passphrase.into(), kdf, now: 1_790_000_000 };
-        let made = garret_core::init(&store, &options, &mut |_, _| Ok(()));
-        let (identity, keys) = made.unwrap();
-        garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name))
-            .unwrap();
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        self.run_with(&[], b"", arguments)
+    /// A repository that costs no seconds to unlock, and that the client knows.
+    fn cheap_repository(&self, name: &str, passphrase: &str) {
+        let keep = garret_cli::secrets::write_key_file;
+        let (identity, keys) = self.0.cheap_repository(name, KeyMode::Passphrase, passphrase, keep);
+        let remembered =
+            garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name));
+        remembered.unwrap();
     }
 
     /// Backs up bytes from standard input.
     fn feed(&self, stdin: &[u8], arguments: &[&str]) -> Ran {
         self.run_with(&[], stdin, arguments)
-    }
-
-    fn run_with(&self, environment: &[(&str, &str)], stdin: &[u8], arguments: &[&str]) -> Ran {
-        let mut command = self.command(env!("CARGO_BIN_EXE_zgarret"));
-        command.args(arguments).envs(environment.iter().copied());
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        let mut pipe = child.stdin.take().unwrap();
-        let stdin = stdin.to_vec();
-        let feeder = std::thread::spawn(move || drop(pipe.write_all(&stdin)));
-        let output = child.wait_with_output().unwrap();
-        feeder.join().unwrap();
-        Ran::new(&arguments.join(" "), output)
     }
 
     /// Runs a script of the shell in which `zbackup` is the program `zbackup`, and the library of shell tools works as ever.
@@ -102,21 +73,10 @@ impl Dir {
             fs::create_dir(&bin).unwrap();
             symlink(zbackup, bin.join("zbackup")).unwrap();
         }
-        let mut command = self.command("/bin/bash");
+        let mut command = self.other("/bin/bash");
         command.env("PATH", format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", bin.display()));
         let output = command.args(["-c", script]).stdin(Stdio::null()).output().unwrap();
-        Ran::new(script, output)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.temp.path()).env_clear();
-        command.env("HOME", self.path("home")).env("TZ", "UTC");
-        command.env("GARRET_CACHE_DIR", self.path("cache"));
-        command.env("GARRET_KEYS_DIR", self.path("keys"));
-        command.env("GARRET_STATE_DIR", self.path("state"));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        Ran::of(script, output)
     }
 
     /// The repository as the library and so `garret` see it.
@@ -135,11 +95,9 @@ impl Dir {
     fn create(&self, repository: &str, archive: &str, paths: &[&str]) {
         let mut repository = self.unlocked(repository).writer(&Silent).unwrap();
         let inputs = paths.iter().map(|path| Input::Path(self.path(path))).collect();
-        let options = garret_core::BackupOptions {
-            threads: 1,
-            base: self.temp.path().to_owned(),
-            ..garret_core::BackupOptions::default()
-        };
+        let mut options = garret_core::BackupOptions::default();
+        options.threads = 1;
+        options.base = self.temp.path().to_owned();
         repository.backup(archive, inputs, &options, &Silent).unwrap();
     }
 
@@ -152,92 +110,16 @@ impl Dir {
     }
 }
 
-/// What a run said and how it ended.
-struct Ran {
-    what: String,
-    code: Option<i32>,
-    stdout: Vec<u8>,
-    stderr: String,
-}
-
-impl Ran {
-    fn new(what: &str, output: Output) -> Self {
-        Ran {
-            what: what.to_owned(),
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    /// It was fine and had nothing to complain about. Gives stdout.
-    #[track_caller]
-    fn succeeds(self) -> String {
-        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{}", self.what);
-        String::from_utf8(self.stdout).unwrap()
-    }
-
-    /// It was fine and said nothing at all.
-    #[track_caller]
-    fn silent(self) {
-        assert_eq!(self.succeeds(), "");
-    }
-
-    /// It ended with 1, said exactly `line` on stderr, and printed nothing.
-    #[track_caller]
-    fn refused(self, line: &str) {
-        assert_eq!(self.stderr, format!("{line}\n"), "{}", self.what);
-        assert_eq!((self.code, self.stdout.as_slice()), (Some(1), &b""[..]), "{}", self.what);
-    }
-
-    /// It was fine and said exactly `text` on stderr, nothing on stdout.
-    #[track_caller]
-    fn notes(self, text: &str) {
-        assert_eq!(self.stderr, text, "{}", self.what);
-        assert_eq!((self.code, self.stdout.as_slice()), (Some(0), &b""[..]), "{}", self.what);
-    }
-}
-
-/// Bytes that do not compress, the same for the same seed.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
 /// The files of a tree, relative to it and sorted.
 fn files_below(root: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            match path.symlink_metadata().unwrap().is_dir() {
-                true => open.push(path),
-                false => found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
-            }
-        }
-    }
-    found.sort();
-    found
+    let inside = |path: &Path| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    program::files_below(root).iter().map(|path| inside(path)).collect()
 }
 
 /// Bytes of the packs of a repository.
 fn pack_bytes(repository: &Path) -> u64 {
     let packs = repository.join("packs");
     files_below(&packs).iter().map(|name| packs.join(name).metadata().unwrap().len()).sum()
-}
-
-/// Runs a tool that the test cannot do without.
-#[track_caller]
-fn tool(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("this test needs {program}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn ours() -> &'static Path {

@@ -6,7 +6,7 @@ const INVALID: &str = "Invalid password specified";
 
 fn locked() -> Dir {
     let dir = Dir::new();
-    dir.cheap_repository("repo", b"secret");
+    dir.cheap_repository("repo", "secret");
     dir.write("pw", b"secret\n");
     dir.write("bare", b"secret");
     dir.write("two", b"secret\n\n");
@@ -21,11 +21,11 @@ fn one_trailing_newline_is_no_part_of_the_password() {
     let stdout = dir.run(&["restore", "repo/backups/a", "--password-file", "bare"]).succeeds();
     assert_eq!(stdout, "x");
     for file in ["two", "wrong"] {
-        dir.run(&["--password-file", file, "gc", "repo"]).refused(INVALID);
+        dir.run(&["--password-file", file, "gc", "repo"]).fails_saying(INVALID);
     }
-    dir.run(&[PLAIN, "gc", "repo"]).refused(INVALID);
+    dir.run(&[PLAIN, "gc", "repo"]).fails_saying(INVALID);
     dir.run(&["--password-file", "none", "gc", "repo"])
-        .refused("Can't open none: No such file or directory");
+        .fails_saying("Can't open none: No such file or directory");
 }
 
 #[test]
@@ -33,9 +33,9 @@ fn without_a_flag_the_environment_is_asked_and_no_pipe() {
     let dir = locked();
     let known = [("GARRET_PASSPHRASE", "secret")];
     dir.run_with(&known, b"x", &["backup", "repo/backups/a"]).silent();
-    dir.run_with(&[("GARRET_PASSPHRASE", "no")], b"", &["gc", "repo"]).refused(INVALID);
+    dir.run_with(&[("GARRET_PASSPHRASE", "no")], b"", &["gc", "repo"]).fails_saying(INVALID);
     // A flag is nearer than the environment.
-    dir.run_with(&known, b"", &["--password-file", "wrong", "gc", "repo"]).refused(INVALID);
+    dir.run_with(&known, b"", &["--password-file", "wrong", "gc", "repo"]).fails_saying(INVALID);
     let ran = dir.feed(b"secret\n", &["backup", "repo/backups/b"]);
     assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 1));
     assert!(ran.stderr.contains("set GARRET_PASSPHRASE"), "{}", ran.stderr);
@@ -49,11 +49,11 @@ fn an_empty_password_makes_no_repository() {
     let empty = "The password must not be empty: --non-encrypted makes a repository without one";
     for (name, content) in [("empty", &b""[..]), ("newline", b"\n")] {
         dir.write(name, content);
-        dir.run(&["--password-file", name, "init", "repo"]).refused(empty);
+        dir.run(&["--password-file", name, "init", "repo"]).fails_saying(empty);
     }
-    dir.run_with(&[("GARRET_PASSPHRASE", "")], b"", &["init", "repo"]).refused(empty);
+    dir.run_with(&[("GARRET_PASSPHRASE", "")], b"", &["init", "repo"]).fails_saying(empty);
     dir.run(&["--password-file", "none", "init", "repo"])
-        .refused("Can't open none: No such file or directory");
+        .fails_saying("Can't open none: No such file or directory");
     assert!(!dir.path("repo").exists());
 }
 
@@ -79,11 +79,12 @@ fn init_and_passwd_make_the_passwords_that_open() {
     let passwd = |first, second| {
         dir.run(&["--password-file", first, "passwd", "--password-file", second, "repo"])
     };
-    passwd("new", "old").refused(INVALID);
-    passwd("old", "empty")
-        .refused("The password must not be empty: --non-encrypted makes a repository without one");
+    passwd("new", "old").fails_saying(INVALID);
+    passwd("old", "empty").fails_saying(
+        "The password must not be empty: --non-encrypted makes a repository without one",
+    );
     passwd("old", "new").silent();
-    dir.run(&["--password-file", "old", "gc", "repo"]).refused(INVALID);
+    dir.run(&["--password-file", "old", "gc", "repo"]).fails_saying(INVALID);
     let ran = dir.run(&["--password-file", "new", "restore", "repo/backups/a"]);
     assert_eq!(ran.succeeds(), "x");
 }
@@ -98,12 +99,13 @@ fn passwd_does_not_change_whether_there_is_encryption() {
              import/export operations. Current repo type: {current}."
         )
     };
-    dir.run(&["--password-file", "pw", PLAIN, "passwd", "repo"]).refused(&other("encrypted"));
-    dir.run(&[PLAIN, PLAIN, "passwd", "repo"]).refused(&other("encrypted"));
-    dir.run(&[PLAIN, "--password-file", "pw", "passwd", "plain"]).refused(&other("non-encrypted"));
+    dir.run(&["--password-file", "pw", PLAIN, "passwd", "repo"]).fails_saying(&other("encrypted"));
+    dir.run(&[PLAIN, PLAIN, "passwd", "repo"]).fails_saying(&other("encrypted"));
+    dir.run(&[PLAIN, "--password-file", "pw", "passwd", "plain"])
+        .fails_saying(&other("non-encrypted"));
     dir.run(&[PLAIN, PLAIN, "passwd", "plain"])
-        .refused("the repository is not encrypted: there is no passphrase to change");
-    dir.run(&["--password-file", "pw", "passwd", "repo"]).refused(
+        .fails_saying("the repository is not encrypted: there is no passphrase to change");
+    dir.run(&["--password-file", "pw", "passwd", "repo"]).fails_saying(
         "Specify password flag (--non-encrypted or --password-file) for import/export/passwd operation twice \
          (first for source and second for destination)",
     );

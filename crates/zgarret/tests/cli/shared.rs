@@ -34,9 +34,9 @@ fn an_archive_of_several_files_is_refused_with_what_to_do() {
             "{path} holds {count} files: garret extract {}::{name} restores them",
             repository.display()
         );
-        dir.run(&["restore", &path]).refused(&line);
-        dir.run(&["restore", &path, "out"]).refused(&line);
-        dir.run(&["inspect", &path]).refused(&line);
+        dir.run(&["restore", &path]).fails_saying(&line);
+        dir.run(&["restore", &path, "out"]).fails_saying(&line);
+        dir.run(&["inspect", &path]).fails_saying(&line);
     }
     assert!(!dir.path("out").exists());
 }

@@ -17,21 +17,21 @@ fn the_output_of_a_command_becomes_a_backup_if_it_ends_well() {
         ("printf x; kill -9 $$", "signal 9"),
     ] {
         let said = format!("the command \"{line}\" failed ({why}): no archive was made");
-        dir.run(&["--from-command", line, "backup", "repo/backups/b"]).refused(&said);
+        dir.run(&["--from-command", line, "backup", "repo/backups/b"]).fails_saying(&said);
         assert!(!dir.path("repo/backups/b").exists());
     }
     let touch = ["--from-command", "touch ran; echo x"];
     let taken = "Won't overwrite existing file repo/backups/empty";
-    dir.run(&[&touch[..], &["backup", "repo/backups/empty"]].concat()).refused(taken);
+    dir.run(&[&touch[..], &["backup", "repo/backups/empty"]].concat()).fails_saying(taken);
     let usage = "Usage 1: your_backup_command | zgarret backup <backup file name>\n\
                  Usage 2: zgarret backup <file> <backup file name>\n\
                  Usage 3: zgarret backup <directory> <backup subdirectory>";
-    dir.run(&[&touch[..], &["backup", "dump", "repo/backups/c"]].concat()).refused(usage);
+    dir.run(&[&touch[..], &["backup", "dump", "repo/backups/c"]].concat()).fails_saying(usage);
     let other = "--from-command is for backup <backup file name>";
-    dir.run(&[&touch[..], &["gc", "repo"]].concat()).refused(other);
+    dir.run(&[&touch[..], &["gc", "repo"]].concat()).fails_saying(other);
     assert!(!dir.path("ran").exists());
     let unknown = "Error: unknown command line option: --from-command";
-    dir.run(&["backup", "repo/backups/c", "--from-command"]).refused(unknown);
+    dir.run(&["backup", "repo/backups/c", "--from-command"]).fails_saying(unknown);
 }
 
 #[test]
@@ -40,15 +40,15 @@ fn a_closed_descriptor_is_refused_and_an_empty_one_is_read() {
     dir.feed(b"content", &["backup", "repo/backups/a"]).silent();
     let script = |line: &str| dir.shell(ours(), line);
     let stdin = "Won't read data from a closed standard input";
-    script("zbackup backup repo/backups/b <&-").refused(stdin);
-    script("zbackup backup none/backups/b <&-").refused(stdin);
+    script("zbackup backup repo/backups/b <&-").fails_saying(stdin);
+    script("zbackup backup none/backups/b <&-").fails_saying(stdin);
     script("zbackup restore repo/backups/a >&-")
-        .refused("Won't write data to a closed standard output");
+        .fails_saying("Won't write data to a closed standard output");
     script("zbackup restore repo/backups/a > /dev/null").silent();
     script("zbackup backup repo/backups/c < /dev/null").silent();
     assert_eq!(dir.restored("repo/backups/c"), b"");
     script("zbackup backup repo/backups/d < .")
-        .refused("standard input: cannot read: Is a directory (os error 21)");
+        .fails_saying("standard input: cannot read: Is a directory (os error 21)");
     assert_eq!(dir.archives("repo"), ["a", "c"]);
     dir.run(&[PLAIN, "gc", "repo"]).silent();
 }

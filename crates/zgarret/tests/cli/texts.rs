@@ -143,9 +143,9 @@ fn config_is_shown_on_stdout_and_never_changed() {
             "lzma.compression_level is not stored in a repository: give it to each command that writes",
         ),
     ] {
-        dir.run(&["config", "set", "-o", option, "repo"]).refused(line);
+        dir.run(&["config", "set", "-o", option, "repo"]).fails_saying(line);
     }
-    dir.run(&["config", "edit", "repo"]).refused(
+    dir.run(&["config", "edit", "repo"]).fails_saying(
         "Nothing to edit: the sizes are fixed at init, compression is given to each command that writes",
     );
     assert_eq!(dir.run(&["config", "repo"]).succeeds(), text);

@@ -5,45 +5,27 @@ use std::collections::{HashMap, HashSet};
 use garret_format::index::COPIES_MAX;
 use garret_format::pack::{Footer, FooterGroup};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
+use garret_random::Random;
 
 use super::*;
 
 const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
 const KEY: Option<&[u8; 32]> = Some(&[8; 32]);
 
-/// Deterministic numbers: splitmix64.
-struct Random(u64);
+fn id(random: &mut Random) -> [u8; 32] {
+    random.bytes(32).try_into().unwrap()
+}
 
-impl Random {
-    fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+/// Ids as hashes make them, or as somebody who wants the index to be slow or wrong would.
+fn chunk(random: &mut Random, hostile: bool) -> ChunkId {
+    let mut id = id(random);
+    match (hostile, random.below(4)) {
+        (false, _) | (_, 3) => {}
+        (_, 0) => id[..8].fill(0x55),
+        (_, 1) => id[..31].fill(0xff),
+        _ => id[1..].fill(0),
     }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.word() % end
-    }
-
-    fn id(&mut self) -> [u8; 32] {
-        let mut id = [0; 32];
-        id.as_chunks_mut::<8>().0.iter_mut().for_each(|part| *part = self.word().to_le_bytes());
-        id
-    }
-
-    /// Ids as hashes make them, or as somebody who wants the index to be slow or wrong would.
-    fn chunk(&mut self, hostile: bool) -> ChunkId {
-        let mut id = self.id();
-        match (hostile, self.below(4)) {
-            (false, _) | (_, 3) => {}
-            (_, 0) => id[..8].fill(0x55),
-            (_, 1) => id[..31].fill(0xff),
-            _ => id[1..].fill(0),
-        }
-        ChunkId::from_bytes(id)
-    }
+    ChunkId::from_bytes(id)
 }
 
 /// A pack of random chunks, some of which `known` has already.
@@ -54,14 +36,14 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
         for _ in 0..1 + random.below(60) {
             let again = !known.is_empty() && random.below(8) == 0;
             let id = match again {
-                true => known[random.below(known.len() as u64) as usize],
-                false => random.chunk(hostile),
+                true => known[random.below(known.len())],
+                false => chunk(random, hostile),
             };
             chunks.push((id, 1 + random.below(4000) as u32));
         }
         footer.groups.push(FooterGroup { body_len: 1000 + random.below(9000) as u32, chunks });
     }
-    let row = PackRow { id: PackId::from_bytes(random.id()), salt: [1; 16], len: 1 << 20 };
+    let row = PackRow { id: PackId::from_bytes(id(random)), salt: [1; 16], len: 1 << 20 };
     (row, footer)
 }
 
@@ -102,7 +84,7 @@ fn agree(index: &Index, model: &Model, random: &mut Random, hostile: bool, when:
         assert_eq!(tables.record(record).unwrap().id, *id, "{when}");
     }
     for _ in 0..200 {
-        let id = random.chunk(hostile);
+        let id = chunk(random, hostile);
         assert_eq!(index.find(&id).is_some(), model.contains_key(&id), "{when}: {id}");
     }
 }
@@ -116,7 +98,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             true => Cache::in_directory(dir.path(), REPOSITORY, KEY),
             false => Cache::in_memory(),
         };
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut index = with(Vec::new(), cache());
         let (mut model, mut known) = (Model::new(), Vec::new());
         for session in 0..30 {
@@ -128,7 +110,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             }
             known = model.keys().copied().collect();
             known.sort_unstable();
-            let source = (random.below(6) > 0).then(|| SegmentId::from_bytes(random.id()));
+            let source = (random.below(6) > 0).then(|| SegmentId::from_bytes(id(&mut random)));
             index.add(&rows.sorted().encode(), source).unwrap();
             let when = format!("seed {seed}, session {session}");
             let merged =
@@ -152,7 +134,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
 #[test]
 fn rows_of_packs_that_are_gone_are_left_out_and_the_others_stay() {
     for seed in 0..50 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut rows = Rows::default();
         let mut packs = Vec::new();
         for _ in 0..6 {
@@ -204,7 +186,7 @@ fn segments_of_one_chunk_and_of_none_work() {
 #[test]
 fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
-    let (row, footer) = pack(&mut Random(1), false, &[]);
+    let (row, footer) = pack(&mut Random::new(1), false, &[]);
     let mut rows = Rows::default();
     rows.push(row, &footer);
     let cache = Cache::in_directory(dir.path(), REPOSITORY, KEY);
@@ -237,7 +219,7 @@ fn a_copy_in_files_is_used_by_one_process_and_damage_is_dropped() {
 #[test]
 fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     let cache = || Cache::in_directory(dir.path(), REPOSITORY, KEY);
     let index = |packs: &[(PackRow, Footer)]| {
         let mut rows = Rows::default();

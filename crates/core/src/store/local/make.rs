@@ -21,6 +21,7 @@ const DIRECTORIES: [&str; 6] = ["keys", "packs", "index", "backups", "damaged", 
 
 /// Who may use a repository beside whoever made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sharing {
     /// Nobody: files have mode 0600, directories 0700.
     #[default]
