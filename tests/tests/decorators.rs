@@ -19,6 +19,29 @@ use garret_format::config::KeyMode;
 use garret_testkit::{Fault, FaultStore, Image, Lab, TestClock, Verb, through};
 use proptest::prelude::*;
 
+fn retry_options(tries: u32, time: Duration, pause: Duration, pause_max: Duration) -> RetryOptions {
+    let mut options = RetryOptions::default();
+    (options.tries, options.time) = (tries, time);
+    (options.pause, options.pause_max) = (pause, pause_max);
+    options
+}
+
+fn tries(tries: u32) -> RetryOptions {
+    let mut options = RetryOptions::default();
+    options.tries = tries;
+    options
+}
+
+fn limit_options(
+    in_flight: Option<NonZero<usize>>,
+    up: Option<NonZero<u64>>,
+    down: Option<NonZero<u64>>,
+) -> LimitOptions {
+    let mut options = LimitOptions::default();
+    (options.in_flight, options.up, options.down) = (in_flight, up, down);
+    options
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A store whose operations fail, in memory, and one before it that asks again.
@@ -108,7 +131,7 @@ proptest! {
         let (plain, below) = (MemoryStore::new(), MemoryStore::new());
         let faulty = FaultStore::new(below.clone());
         faulty.arm_at_random(seed);
-        let options = RetryOptions { tries: 100, time: 1000 * SECOND, pause: SECOND, pause_max: SECOND };
+        let options = retry_options(100, 1000 * SECOND, SECOND, SECOND);
         let retry = Retry::new(faulty, options).with_clock(Arc::new(TestClock::new()));
         for (number, operation) in operations.iter().enumerate() {
             let (wanted, got) =
@@ -141,8 +164,7 @@ proptest! {
 
 #[test]
 fn an_error_says_how_often_it_was_tried_and_pauses_grow_to_their_bound() {
-    let options =
-        RetryOptions { tries: 7, time: 1000 * SECOND, pause: SECOND, pause_max: 8 * SECOND };
+    let options = retry_options(7, 1000 * SECOND, SECOND, 8 * SECOND);
     let (retry, store, clock) = asked_again(options);
     store.arm(transient(0, Fault::FOR_GOOD));
     let error = retry.len(&Key::Config).unwrap_err();
@@ -160,15 +182,13 @@ fn an_error_says_how_often_it_was_tried_and_pauses_grow_to_their_bound() {
 
 #[test]
 fn no_try_begins_when_the_time_is_over() {
-    let options =
-        RetryOptions { tries: u32::MAX, time: 30 * SECOND, pause: SECOND, pause_max: 4 * SECOND };
+    let options = retry_options(u32::MAX, 30 * SECOND, SECOND, 4 * SECOND);
     let (retry, store, clock) = asked_again(options);
     store.arm(transient(0, Fault::FOR_GOOD));
     retry.list(Area::Packs).unwrap_err();
     let spent = clock.now();
     assert!(spent <= 30 * SECOND && spent > 25 * SECOND, "{spent:?}");
-    let longest =
-        RetryOptions { tries: 3, time: Duration::MAX, pause: Duration::MAX, pause_max: SECOND };
+    let longest = retry_options(3, Duration::MAX, Duration::MAX, SECOND);
     let (retry, store, clock) = asked_again(longest);
     store.arm(transient(0, 2));
     retry.list(Area::Packs).unwrap();
@@ -206,7 +226,7 @@ fn a_slow_operation_is_tried_again_too() {
 /// A restore of a million files from a server that is gone ends.
 #[test]
 fn a_store_that_is_gone_costs_the_time_of_one_operation_until_it_answers() {
-    let (retry, store, clock) = asked_again(RetryOptions { tries: 5, ..RetryOptions::default() });
+    let (retry, store, clock) = asked_again(tries(5));
     store.arm(transient(0, 7));
     retry.len(&Key::Config).unwrap_err();
     assert_eq!((store.count(), clock.slept().len()), (5, 4));
@@ -286,7 +306,7 @@ fn a_lock_is_asked_for_again_while_there_is_patience() {
     let lock = |times, patience| {
         let inner = MemoryStore::new();
         let store = Unreachable { inner, clock: clock.clone(), times: AtomicUsize::new(times) };
-        let options = RetryOptions { tries: 1000, time: SECOND, pause: SECOND, pause_max: SECOND };
+        let options = retry_options(1000, SECOND, SECOND, SECOND);
         let retry = Retry::new(store, options).with_clock(clock.clone());
         let (began, mut told) = (clock.now(), 0);
         let taken = retry.lock(LockMode::Shared, patience, &mut |_| told += 1);
@@ -324,7 +344,7 @@ fn a_night_over_a_bad_line_ends_well() {
         let faulty = FaultStore::new(MemoryStore::new());
         let inside = faulty.clone();
         let clock = Arc::new(TestClock::new());
-        let options = RetryOptions { tries: 100, ..RetryOptions::default() };
+        let options = tries(100);
         let mut lab = Lab::over(
             move || Box::new(Retry::new(inside.clone(), options).with_clock(clock.clone())),
             KeyMode::None,
@@ -374,7 +394,7 @@ fn so_many_requests_are_under_way_and_no_more() {
     inner.put(&Key::Config, &[b"x"]).unwrap();
     let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let crowd = Crowd { inner, inside, most: most.clone(), together: Barrier::new(3) };
-    let options = LimitOptions { in_flight: NonZero::new(3), up: None, down: None };
+    let options = limit_options(NonZero::new(3), None, None);
     let store = Limit::new(crowd, options);
     assert_eq!(store.properties().in_flight, 3);
     std::thread::scope(|scope| {
@@ -395,7 +415,7 @@ proptest! {
         (up, down) in (1..1_000_000u64, 1..1_000_000u64),
     ) {
         let clock = Arc::new(TestClock::new());
-        let options = LimitOptions { in_flight: None, up: NonZero::new(up), down: NonZero::new(down) };
+        let options = limit_options(None, NonZero::new(up), NonZero::new(down));
         let store = Limit::new(MemoryStore::new(), options).with_clock(clock.clone());
         let bytes = vec![1; 50_000];
         let mut sent = 0;
@@ -427,7 +447,7 @@ proptest! {
 #[test]
 fn what_was_not_used_is_not_saved_up_and_what_does_not_come_is_not_paid_for() {
     let clock = Arc::new(TestClock::new());
-    let options = LimitOptions { in_flight: None, up: None, down: NonZero::new(1000) };
+    let options = limit_options(None, None, NonZero::new(1000));
     let store = Limit::new(MemoryStore::new(), options).with_clock(clock.clone());
     store.put(&Key::Config, &[&[1; 2000]]).unwrap();
     assert_eq!(clock.now(), Duration::ZERO);
@@ -447,7 +467,7 @@ fn what_was_not_used_is_not_saved_up_and_what_does_not_come_is_not_paid_for() {
 
 #[test]
 fn who_waits_for_a_lock_keeps_nobody_from_the_store() {
-    let options = LimitOptions { in_flight: NonZero::new(1), up: None, down: None };
+    let options = limit_options(NonZero::new(1), None, None);
     let store = Limit::new(MemoryStore::new(), options);
     store.put(&Key::Config, &[b"x"]).unwrap();
     let held = store.lock(LockMode::Exclusive, Duration::ZERO, &mut |_| {}).unwrap();

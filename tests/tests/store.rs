@@ -40,7 +40,8 @@ fn the_stores_that_fail_keep_the_contract_until_they_do() {
 
 #[test]
 fn a_store_behind_a_bad_line_keeps_the_contract_when_it_is_asked_again() {
-    let options = RetryOptions { tries: 50, ..RetryOptions::default() };
+    let mut options = RetryOptions::default();
+    options.tries = 50;
     let seed = std::cell::Cell::new(0);
     let behind = |store: FaultStore| {
         seed.set(seed.get() + 1);
@@ -56,11 +57,13 @@ fn a_store_behind_a_bad_line_keeps_the_contract_when_it_is_asked_again() {
 fn a_store_that_is_asked_for_less_keeps_the_contract() {
     let (rate, clock) = (NonZero::new(100_000), Arc::new(TestClock::new()));
     for in_flight in [None, NonZero::new(1), NonZero::new(3)] {
-        let options = LimitOptions { in_flight, up: rate, down: rate };
+        let mut options = LimitOptions::default();
+        (options.in_flight, options.up, options.down) = (in_flight, rate, rate);
         let before = |store| Limit::new(store, options).with_clock(clock.clone());
         store_suite(&|| Box::new(before(MemoryStore::new())));
     }
-    let options = LimitOptions { in_flight: NonZero::new(2), up: None, down: None };
+    let mut options = LimitOptions::default();
+    options.in_flight = NonZero::new(2);
     let dir = tempfile::tempdir().unwrap();
     in_directories(dir.path(), |store| {
         Box::new(Retry::new(Limit::new(store, options), RetryOptions::default()))

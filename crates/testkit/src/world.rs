@@ -130,7 +130,8 @@ impl World {
     fn over(power: PowerStore, lab: impl FnOnce(Opener) -> Lab) -> Self {
         let fault = Arc::new(Mutex::new(FaultStore::new(power.clone())));
         let (inside, clock) = (fault.clone(), Arc::new(TestClock::new()));
-        let options = RetryOptions { tries: 3, ..RetryOptions::default() };
+        let mut options = RetryOptions::default();
+        options.tries = 3;
         let open = move || {
             let store = locked(&inside).clone();
             Box::new(Retry::new(store, options).with_clock(clock.clone())) as Box<dyn Store>

@@ -1,8 +1,8 @@
 //! Single chunks by id: where they are, and their content.
 //!
 //! In: ids. Out: bytes that were checked against them. Promises: one [`Chunks`] sees one state of the index, whatever else
-//! happens to the repository meanwhile; it is cheap to clone. A chunk that lies in several packs is had from whichever holds it
-//! intact, and the damage of the others is told of.
+//! happens to the repository meanwhile; it is cheap to clone. A chunk that lies in several packs is had from whichever holds
+//! it intact, and the damage of the others is told of.
 
 use std::sync::Arc;
 
@@ -72,8 +72,8 @@ impl Chunks {
         self.verified(&group, location, id).map(drop)
     }
 
-    /// Another copy of a chunk that could not be had at `damaged`: a group that holds it, where it verifies, and its place. The
-    /// damage is remembered, to be told of.
+    /// Another copy of a chunk that could not be had at `damaged`: a group that holds it, where it verifies, and its place.
+    /// The damage is remembered, to be told of.
     pub(crate) fn other_copy(
         &self,
         id: &ChunkId,

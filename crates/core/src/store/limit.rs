@@ -14,6 +14,7 @@ use super::{Area, Clock, Guard, Key, LockMode, Properties, Store, StoreError, Sy
 
 /// What is limited; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LimitOptions {
     /// Most requests under way.
     pub in_flight: Option<NonZeroUsize>,
@@ -32,7 +33,8 @@ pub struct LimitOptions {
 /// use garret_core::{Limit, LimitOptions, MemoryStore};
 ///
 /// // Any store in the place of this one; at most 20 MB/s up.
-/// let options = LimitOptions { up: std::num::NonZero::new(20_000_000), ..Default::default() };
+/// let mut options = LimitOptions::default();
+/// options.up = std::num::NonZero::new(20_000_000);
 /// let store = Limit::new(MemoryStore::new(), options);
 /// ```
 pub struct Limit<S> {

@@ -18,6 +18,7 @@ use super::{
 
 /// How often and how long a store is asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryOptions {
     /// Most tries of one operation, the first included.
     pub tries: u32,

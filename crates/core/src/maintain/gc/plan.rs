@@ -177,8 +177,8 @@ pub(super) fn plan(
     Ok(GcPlan { drop: drop.into_iter().map(|pack| pack.row).collect(), repack, groups })
 }
 
-/// Of a chunk that lies in several packs one copy stays, and only one that was read and is intact: the others go. All stay if none
-/// is, for whoever can mend them.
+/// Of a chunk that lies in several packs one copy stays, and only one that was read and is intact: the others go. All stay if
+/// none is, for whoever can mend them.
 fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_>) {
     let index = chunks.index();
     let mut several: Vec<(usize, u32, u64)> = Vec::new();
