@@ -10,7 +10,7 @@ use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
-use crate::keys::seal::{Content, Nonce, Sealer};
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::keys::{Keys, MasterKey, Purpose};
 use crate::objects::group::{Compression, GroupBuilder};
 use crate::objects::index::{Cache, Index, IndexSource, Rows};
@@ -56,12 +56,12 @@ impl Boxes {
 
     /// Seals in place: `bytes` grow by the tag.
     pub fn seal(&self, bytes: &mut Vec<u8>) {
-        self.sealer.seal(Content::GroupBody, &self.nonce, &[], bytes);
+        self.sealer.seal(BoxKind::GroupBody, &self.nonce, &[], bytes);
     }
 
     /// Opens in place; whether the box was sound.
     pub fn open(&self, bytes: &mut Vec<u8>) -> bool {
-        self.sealer.open(Content::GroupBody, &self.nonce, &[], bytes).is_some()
+        self.sealer.open(BoxKind::GroupBody, &self.nonce, &[], bytes).is_some()
     }
 
     /// The way of a pack's groups, uncompressed and sealed one after the other, into a store in memory; gives its length.

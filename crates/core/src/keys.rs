@@ -86,21 +86,21 @@ const PURPOSES: [(Purpose, &str); 5] = [
 #[derive(Clone)]
 pub struct Keys {
     /// None in an unencrypted repository.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<LockedPage>>,
     /// Which master key they follow from; no secret.
     id: Option<KeyId>,
 }
 
 /// A page of memory that is neither swapped nor dumped, as far as the limits of the process allow.
-struct Place(MmapMut);
+struct LockedPage(MmapMut);
 
-impl Place {
+impl LockedPage {
     /// With the key of each purpose, written to where it stays by `fill`.
     fn filled(fill: impl Fn(&str, &mut [u8])) -> Result<Self> {
         let len = PURPOSES.len() * 32;
         let page = MmapMut::map_anon(len)
             .map_err(|source| Error::System { what: "making room for keys", source })?;
-        let mut place = Place(page);
+        let mut place = LockedPage(page);
         // Who may lock no memory, or has a kernel without that advice, still gets his backup: docs/security.md says so.
         let _swapped = place.0.lock();
         let _dumped = place.0.advise(Advice::DontDump);
@@ -111,7 +111,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LockedPage {
     fn drop(&mut self) {
         self.0.zeroize();
     }
@@ -128,14 +128,14 @@ impl Keys {
     /// # Errors
     /// `System` if there is no memory for them.
     pub fn derive(master: &MasterKey) -> Result<Self> {
-        let place = Place::filled(|context, key| master.derive(context, key))?;
+        let place = LockedPage::filled(|context, key| master.derive(context, key))?;
         Ok(Keys { place: Some(Arc::new(place)), id: Some(master.id()) })
     }
 
     /// One key for everything, which is known.
     #[cfg(test)]
     pub(crate) fn fixed(key: [u8; 32]) -> Self {
-        let place = Place::filled(|_, place| place.copy_from_slice(&key)).unwrap();
+        let place = LockedPage::filled(|_, place| place.copy_from_slice(&key)).unwrap();
         Keys { place: Some(Arc::new(place)), id: None }
     }
 

@@ -32,7 +32,7 @@ use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::groups::Groups;
 use crate::store::{Area, Store};
-use crate::write::Target;
+use crate::write::ChunkTarget;
 
 pub use archives::Items;
 pub use locked::{Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
@@ -151,8 +151,8 @@ impl Repository {
     }
 
     /// Where new chunks go that `index` does not have; it grows by them.
-    pub(crate) fn target<'r>(&'r self, index: &'r mut Index) -> Target<'r> {
-        Target {
+    pub(crate) fn target<'r>(&'r self, index: &'r mut Index) -> ChunkTarget<'r> {
+        ChunkTarget {
             store: self.store(),
             data: &self.shared.data,
             metadata: self.metadata(),

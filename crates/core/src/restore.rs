@@ -32,7 +32,7 @@ use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
 use crate::repository::Repository;
 use crate::select::Selection;
-use links::{Links, Made, Wanted};
+use links::{LinkedFiles, Made, Wanted};
 use options::{Destination, Form, RestoreOptions, RestoreReport};
 use session::{Session, stripped};
 
@@ -89,7 +89,7 @@ impl Repository {
             return Some(archive.archive.original_len);
         }
         self.settle(&[archive], selection);
-        let mut links = Links::default();
+        let mut links = LinkedFiles::default();
         let lens =
             self.items(archive).flatten().map(|item| match stripped(&item.path, options.strip) {
                 Some(path) if selection.selects(&item.path) => match links.wanted(item, path) {

@@ -46,7 +46,7 @@ pub struct Written {
 }
 
 /// The parts of an open repository that writing needs.
-pub(crate) struct Target<'r> {
+pub(crate) struct ChunkTarget<'r> {
     pub(crate) store: &'r dyn Store,
     pub(crate) data: &'r Sealer,
     pub(crate) metadata: &'r Sealer,
@@ -58,7 +58,7 @@ pub(crate) struct Target<'r> {
 
 /// Runs `body` with a writer; returns when everything it was given is stored. If storing fails, that error wins.
 pub(crate) fn write_chunks<'scope, R>(
-    target: Target<'scope>,
+    target: ChunkTarget<'scope>,
     compression: Compression,
     threads: Threads<'_, 'scope>,
     body: impl FnOnce(&mut ChunkWriter<'_, 'scope>) -> Result<R>,

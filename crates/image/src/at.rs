@@ -156,7 +156,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::{Kind, Time};
+    use crate::{FileKind, Time};
 
     #[test]
     fn nothing_is_followed_unless_asked() {
@@ -167,7 +167,7 @@ mod tests {
         let open = At::path(&home).list(false).unwrap();
         assert_eq!(open.names, ["link"]);
         for at in [At::path(&link), At::inside(open.directory.as_fd(), &link)] {
-            assert_eq!(at.stat(false).unwrap().kind, Kind::Symlink);
+            assert_eq!(at.stat(false).unwrap().kind, FileKind::Symlink);
             assert_eq!(at.read_link().unwrap(), "no/such\u{e9}".as_bytes());
             assert!(at.stat(true).is_err() && at.list(false).is_err());
         }

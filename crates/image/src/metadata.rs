@@ -10,7 +10,7 @@ use crate::{At, SourceError};
 
 /// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     Regular,
     /// A directory.
@@ -27,32 +27,32 @@ pub enum Kind {
     Socket,
 }
 
-impl Kind {
+impl FileKind {
     /// The kind in the words of an error message, with its article.
     pub fn describe(self) -> &'static str {
         match self {
-            Kind::Regular => "a regular file",
-            Kind::Directory => "a directory",
-            Kind::Symlink => "a symbolic link",
-            Kind::Block => "a block device",
-            Kind::Character => "a character device",
-            Kind::Fifo => "a named pipe",
-            Kind::Socket => "a socket",
+            FileKind::Regular => "a regular file",
+            FileKind::Directory => "a directory",
+            FileKind::Symlink => "a symbolic link",
+            FileKind::Block => "a block device",
+            FileKind::Character => "a character device",
+            FileKind::Fifo => "a named pipe",
+            FileKind::Socket => "a socket",
         }
     }
 }
 
-impl From<FileType> for Kind {
-    fn from(file_type: FileType) -> Kind {
+impl From<FileType> for FileKind {
+    fn from(file_type: FileType) -> FileKind {
         match file_type {
-            FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Symlink,
-            FileType::BlockDevice => Kind::Block,
-            FileType::CharacterDevice => Kind::Character,
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
+            FileType::Directory => FileKind::Directory,
+            FileType::Symlink => FileKind::Symlink,
+            FileType::BlockDevice => FileKind::Block,
+            FileType::CharacterDevice => FileKind::Character,
+            FileType::Fifo => FileKind::Fifo,
+            FileType::Socket => FileKind::Socket,
             // Linux has exactly the seven kinds.
-            FileType::RegularFile | FileType::Unknown => Kind::Regular,
+            FileType::RegularFile | FileType::Unknown => FileKind::Regular,
         }
     }
 }
@@ -76,7 +76,7 @@ impl Time {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
     /// The kind of file.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Permission bits, set-id bits and the sticky bit: at most 0o7777.
     pub mode: u32,
     /// Owner.

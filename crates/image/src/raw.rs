@@ -40,7 +40,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{Advice, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::{At, Extent, Extra, Kind, LOOKS_MAX, Metadata, PAGE_BYTES, Slot, Source, SourceError};
+use crate::{
+    At, Extent, Extra, FileKind, LOOKS_MAX, Metadata, PAGE_BYTES, Slot, Source, SourceError,
+};
 
 /// One FADV_WILLNEED: the kernel cuts a longer one off at the read-ahead window of the device,
 /// silently. 128 KiB is the smallest window in common use.
@@ -98,7 +100,7 @@ impl RawFile {
     ) -> Result<RawFile, SourceError> {
         let (path, fail) = (at.shown(), |error: io::Error| at.error("open", error));
         let (file, mut metadata) = open_known(at, follow, seen)?;
-        if metadata.kind == Kind::Block {
+        if metadata.kind == FileKind::Block {
             metadata.size =
                 rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| fail(e.into()))?;
         }
@@ -271,7 +273,7 @@ impl Source for RawFile {
             return Ok(true);
         }
         // What is made up was read at once, and its times say nothing of it.
-        if self.metadata.kind == Kind::Block || self.made_up.is_some() {
+        if self.metadata.kind == FileKind::Block || self.made_up.is_some() {
             return Ok(false);
         }
         let stat = rustix::fs::fstat(&self.file)
@@ -286,7 +288,7 @@ impl Source for RawFile {
 /// zeros, which may be holes.
 fn read_made_up(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<u8>>> {
     let Metadata { kind, size, blocks, .. } = *metadata;
-    if kind != Kind::Regular || blocks > 0 || size > UNSTORED_BYTES_MAX {
+    if kind != FileKind::Regular || blocks > 0 || size > UNSTORED_BYTES_MAX {
         return Ok(None);
     }
     let mut bytes = vec![0; PAGE_BYTES as usize];
@@ -331,9 +333,9 @@ fn open_known(
 }
 
 /// Only what has a length and can be read at any place is a source.
-fn check_kind(kind: Kind) -> io::Result<()> {
+fn check_kind(kind: FileKind) -> io::Result<()> {
     match kind {
-        Kind::Regular | Kind::Block => Ok(()),
+        FileKind::Regular | FileKind::Block => Ok(()),
         other => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!("is {}, not a regular file or block device", other.describe()),
@@ -356,7 +358,7 @@ impl RawFile {
         let hole = |end: u64| Extent::Hole { offset, len: end - offset };
         let data = |end: u64| Extent::Data { offset, len: end - offset };
         // A block device answers SEEK_DATA with EINVAL or, on newer kernels, with "all is data".
-        if self.metadata.kind != Kind::Regular || self.made_up.is_some() {
+        if self.metadata.kind != FileKind::Regular || self.made_up.is_some() {
             return Ok(data(len));
         }
         match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {

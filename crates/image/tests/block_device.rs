@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use common::{disk_dir, extents, path_str, run, write_file};
 use garret_image::{
-    Detected, DeviceSink, Extent, Kind, RawFile, Sink, SinkErrorKind, Source, detect,
+    Detected, DeviceSink, Extent, FileKind, RawFile, Sink, SinkErrorKind, Source, detect,
 };
 
 /// A loop device, detached on drop.
@@ -40,7 +40,7 @@ fn a_block_device_is_one_extent_of_its_capacity() {
 
     assert!(RawFile::open(&link, false).is_err());
     let source = RawFile::open(&link, true).unwrap();
-    assert_eq!(source.metadata().kind, Kind::Block);
+    assert_eq!(source.metadata().kind, FileKind::Block);
     assert_eq!((source.len(), source.metadata().size), (3 << 20, 3 << 20));
     assert_eq!(extents(&source), [Extent::Data { offset: 0, len: 3 << 20 }]);
     let mut read = vec![0; (3 << 20) + 7];

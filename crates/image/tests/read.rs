@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Random, disk_dir, extents, open, oracle, sparse_file, tmpfs_dir, write_file};
 use garret_image::{
-    Extent, Extents, Kind, Layout, Lens, Part, PartSource, Piece, RawFile, Source, SourceErrorKind,
-    lstat,
+    Extent, Extents, FileKind, Layout, Lens, Part, PartSource, Piece, RawFile, Source,
+    SourceErrorKind, lstat,
 };
 
 fn check_sparse_files(dir: &Path, seeds: std::ops::Range<u64>) {
@@ -179,7 +179,7 @@ fn only_files_and_block_devices_are_opened_and_a_pipe_does_not_hang() {
     write_file(dir.path(), "target", b"abc");
     assert_eq!(RawFile::open(&link, false).unwrap_err().kind(), SourceErrorKind::NotSupported);
     let source = RawFile::open(&link, true).unwrap();
-    assert_eq!((source.len(), source.metadata().kind), (3, Kind::Regular));
+    assert_eq!((source.len(), source.metadata().kind), (3, FileKind::Regular));
     assert_eq!(*source.metadata(), lstat(&dir.path().join("target")).unwrap());
 }
 

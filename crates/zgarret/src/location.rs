@@ -1,6 +1,6 @@
 //! From the path of a backup to the repository it is in and its name there.
 //!
-//! In: words of the command line. Out: a [`Place`], or zbackup's line about what is wrong. zbackup's rule: the real path of
+//! In: words of the command line. Out: a [`BackupPath`], or zbackup's line about what is wrong. zbackup's rule: the real path of
 //! the directory that holds the backup, cut at a trailing `/backups`, else at the last `/backups/`; what is cut off names
 //! the backup.
 
@@ -15,7 +15,7 @@ const AREA: &[u8] = b"/backups";
 
 /// A backup, there or not.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct BackupPath {
     /// The directory of the repository.
     pub(crate) repository: PathBuf,
     /// The archive's name.
@@ -31,7 +31,7 @@ pub(crate) enum Parents {
     MayBeMissing,
 }
 
-impl Place {
+impl BackupPath {
     /// An error of the core about this archive, in zbackup's words where it has some.
     pub(crate) fn failure(&self, error: Error) -> Failure {
         match error {
@@ -58,7 +58,7 @@ impl Place {
 }
 
 /// The backup at `text`.
-pub(crate) fn backup(text: &OsStr, parents: Parents) -> Result<Place, Failure> {
+pub(crate) fn backup(text: &OsStr, parents: Parents) -> Result<BackupPath, Failure> {
     let given = Path::new(text);
     let (Some(parent), Some(file)) = (given.parent(), given.file_name()) else {
         return Err(outside(given));
@@ -69,7 +69,7 @@ pub(crate) fn backup(text: &OsStr, parents: Parents) -> Result<Place, Failure> {
 }
 
 /// The backup of `file` when a directory is backed up to `text`, which is `backups/` or a directory in it.
-pub(crate) fn below(text: &OsStr, file: &[u8]) -> Result<Place, Failure> {
+pub(crate) fn below(text: &OsStr, file: &[u8]) -> Result<BackupPath, Failure> {
     let given = Path::new(text);
     let real = real(given, Parents::MayBeMissing)?;
     let (repository, directory) = split(&real).ok_or_else(|| outside(given))?;
@@ -100,14 +100,14 @@ fn place(
     directory: &[u8],
     file: &[u8],
     given: &Path,
-) -> Result<Place, Failure> {
+) -> Result<BackupPath, Failure> {
     let name = match directory {
         [] => file.to_vec(),
         directory => [directory, file].join(&b'/'),
     };
     let repository = self::repository(repository.as_os_str())?;
     match String::from_utf8(name) {
-        Ok(name) => Ok(Place { repository, name, given: given.to_owned() }),
+        Ok(name) => Ok(BackupPath { repository, name, given: given.to_owned() }),
         Err(error) => {
             let name = String::from_utf8_lossy(error.as_bytes()).into_owned();
             Err(Error::BadName { name, why: "it is not UTF-8" }.into())

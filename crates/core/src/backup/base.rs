@@ -40,13 +40,13 @@ pub(crate) struct Known {
 pub(crate) struct BaseFile<'p> {
     /// What the source is stored as.
     name: String,
-    found: Result<Found, String>,
+    found: Result<UsableBase, String>,
     told: bool,
     progress: &'p dyn Progress,
 }
 
 /// A base that can be used.
-struct Found {
+struct UsableBase {
     chunks: Chunks,
     recipe: Recipe,
     entries: RecipeReader<Chunks>,
@@ -129,7 +129,7 @@ impl<'p> BaseFile<'p> {
     }
 }
 
-impl Found {
+impl UsableBase {
     fn rewind(&mut self) {
         self.entries = RecipeReader::new(self.chunks.clone(), &self.recipe, self.name.as_str());
     }
@@ -182,7 +182,7 @@ fn stitcher_in(entry: &Entry, rest: u64) -> Stitcher {
 }
 
 /// Finds a base; or says why it cannot be used.
-fn find(repository: &Repository, base: &Base, cut: &Choice) -> Result<Found, String> {
+fn find(repository: &Repository, base: &Base, cut: &Choice) -> Result<UsableBase, String> {
     let name = format!("{} of archive {}", String::from_utf8_lossy(&base.path), base.archive);
     let said = |error: Error| message(&error);
     let archive = repository.archive(&base.archive).map_err(said)?;
@@ -203,7 +203,7 @@ fn find(repository: &Repository, base: &Base, cut: &Choice) -> Result<Found, Str
     let allocation = allocation(content, item.size, &chunks).map_err(said)?;
     let recipe = content.recipe.clone();
     let entries = RecipeReader::new(chunks.clone(), &recipe, name.as_str());
-    let mut found = Found { chunks, recipe, entries, allocation, name, len: item.size };
+    let mut found = UsableBase { chunks, recipe, entries, allocation, name, len: item.size };
     match is_cut_so(repository, &item, &mut found, cut).map_err(said)? {
         true => Ok(found),
         false => Err(format!("{} was cut in another way", found.name)),
@@ -230,7 +230,7 @@ fn allocation(content: &Content, len: u64, chunks: &Chunks) -> Result<Allocation
 fn is_cut_so(
     repository: &Repository,
     item: &Item,
-    found: &mut Found,
+    found: &mut UsableBase,
     cut: &Choice,
 ) -> Result<bool> {
     if found.recipe.cutter != cut.cutter {

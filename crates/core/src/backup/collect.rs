@@ -42,7 +42,7 @@ pub(super) struct Collector<'c> {
     task: &'c dyn Task,
     items: StreamWriter<'c>,
     item_count: u64,
-    open: Option<Open>,
+    open: Option<OpenRecipe>,
     /// Files that could not be read, of those that later items may be other names of.
     failed: HashSet<Vec<u8>>,
     problems: Vec<String>,
@@ -61,7 +61,7 @@ struct Counts {
 }
 
 /// The stream that is being collected.
-struct Open {
+struct OpenRecipe {
     item: Item,
     recipe: RecipeWriter,
     len: u64,
@@ -104,7 +104,7 @@ impl<'c> Collector<'c> {
         if let Some(draft) = step.begin {
             let Draft { item, cutter } = *draft;
             let recipe = RecipeWriter::new(cutter);
-            self.open = Some(Open { item, recipe, len: 0, failed: None });
+            self.open = Some(OpenRecipe { item, recipe, len: 0, failed: None });
         }
         self.task.advance(step.advance);
         match step.body {
@@ -186,7 +186,7 @@ impl<'c> Collector<'c> {
 
     fn end(&mut self, end: End, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        let Open { mut item, recipe, len, failed } = open;
+        let OpenRecipe { mut item, recipe, len, failed } = open;
         let End { layout, allocation, reading } = end;
         let loss = reading.as_ref().and_then(|reading| reading.loss());
         if let Some(problem) = loss.or(failed) {

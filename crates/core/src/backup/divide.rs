@@ -23,7 +23,7 @@ const IMAGE_LEN_MIN: u64 = 64 << 10;
 /// A file on its way into a stream.
 pub(super) struct Divided {
     /// What its stream consists of, one behind the other; at least one part.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<StreamPart>,
     /// Where the stream lies in the file, encoded; empty if it is the file.
     pub(super) layout: Vec<u8>,
     /// Which parts of the file are holes, if it had to be asked before the file is read.
@@ -35,7 +35,7 @@ pub(super) struct Divided {
 }
 
 /// A part of a stream.
-pub(super) struct Part {
+pub(super) struct StreamPart {
     pub(super) source: Arc<dyn Source>,
     /// Where its sections start; the first at 0.
     pub(super) starts: Vec<u64>,
@@ -95,7 +95,7 @@ pub(super) fn divide(
         None => as_it_is,
     };
     let Choice { cutter, starts, why, .. } = choice;
-    let parts = vec![Part { source: file, starts, cutter }];
+    let parts = vec![StreamPart { source: file, starts, cutter }];
     Ok(Divided { parts, layout: Vec::new(), allocation: None, is_qcow2, why })
 }
 
@@ -117,9 +117,9 @@ fn guest_order(file: &Arc<Reading>) -> Result<Result<Divided, Why>, SourceError>
     let part = |part| Arc::new(PartSource::new(settled(), layout.clone(), part));
     let guest = part(garret_image::Part::Guest);
     let choice = Choice::new(CutterKind::Page, section_starts(&*guest), Why::GuestOrder);
-    let guest = Part { source: guest, starts: choice.starts, cutter: choice.cutter };
+    let guest = StreamPart { source: guest, starts: choice.starts, cutter: choice.cutter };
     let residue = part(garret_image::Part::Residue);
-    let residue = Part { source: residue, starts: vec![0], cutter: CutterKind::Fastcdc };
+    let residue = StreamPart { source: residue, starts: vec![0], cutter: CutterKind::Fastcdc };
     Ok(Ok(Divided {
         parts: vec![guest, residue],
         layout: encoded,

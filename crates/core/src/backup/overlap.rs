@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use garret_image::{Kind, lstat};
+use garret_image::{FileKind, lstat};
 
 use super::options::Input;
 use crate::backup::walk::{Found, Rules, Walk, stored_path};
@@ -86,12 +86,13 @@ impl Overlap {
             return Verdict::New;
         }
         let Found { stored, identity, metadata, named, .. } = found;
-        let is_directory = metadata.kind == Kind::Directory;
+        let is_directory = metadata.kind == FileKind::Directory;
         if self.above.contains(stored) && !is_directory {
             let what = metadata.kind.describe();
             return Verdict::Taken(format!("it is {what}, and a path below it was named"));
         }
-        let stands_for_another = matches!(metadata.kind, Kind::Symlink | Kind::Block | Kind::Fifo);
+        let stands_for_another =
+            matches!(metadata.kind, FileKind::Symlink | FileKind::Block | FileKind::Fifo);
         if !named && stands_for_another && self.named.get(stored) == Some(identity) {
             return Verdict::Again;
         }

@@ -37,9 +37,9 @@ pub(super) fn piped(path: Vec<u8>) -> Item {
 
 /// The first bytes of a pipe, for `detect`: a window, or all there are. What lies behind a window cannot be read, and nobody
 /// knows how long it is.
-pub(super) struct Head<'a>(pub(super) &'a [u8]);
+pub(super) struct PipeHead<'a>(pub(super) &'a [u8]);
 
-impl Source for Head<'_> {
+impl Source for PipeHead<'_> {
     fn len(&self) -> u64 {
         if self.0.len() < WINDOW_LEN { self.0.len() as u64 } else { STREAM_LEN_MAX }
     }

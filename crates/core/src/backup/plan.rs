@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use garret_format::archive::{Device, FLAGS, Identity, Item, ItemKind, XATTRS_LEN_MAX};
 use garret_format::recipe::CutterKind;
-use garret_image::{Extra, Kind, Metadata, RawFile, Source, SourceError};
+use garret_image::{Extra, FileKind, Metadata, RawFile, Source, SourceError};
 
 use super::base::BaseFile;
-use super::divide::{Choice, Divided, Part, choose, divide};
+use super::divide::{Choice, Divided, StreamPart, choose, divide};
 use super::elsewhere::Places;
 use super::given::{self, Given};
 use super::links::Links;
 use super::options::{BackupOptions, Base, Input, SourceItem};
 use super::overlap::{Overlap, Verdict};
-use super::pipe::{Head, PIPE, piped};
+use super::pipe::{PIPE, PipeHead, piped};
 use super::previous::Previous;
 use super::reading::Reading;
 use super::stat::{identity, nothing, time};
@@ -43,7 +43,7 @@ pub(super) struct Plan<'p> {
     places: Places,
     /// What was found since the last step.
     ready: Vec<Planned>,
-    open: Option<Open<'p>>,
+    open: Option<OpenStream<'p>>,
     /// What is wrong with a stream. It ends the backup: the part that came must not look like all there was.
     broken: Option<Error>,
     links: Links,
@@ -57,7 +57,7 @@ pub(super) struct Plan<'p> {
 }
 
 /// The item whose stream is being given.
-struct Open<'p> {
+struct OpenStream<'p> {
     begin: Option<Box<Draft>>,
     /// What is left of the stream.
     parts: VecDeque<(CutterKind, Windows<'p>)>,
@@ -211,25 +211,25 @@ impl<'p> Plan<'p> {
     fn start(&mut self, found: Found) -> Result<(), SourceError> {
         let metadata = &found.metadata;
         let kind = match metadata.kind {
-            Kind::Directory if found.stored.is_empty() => return Ok(()),
-            Kind::Directory => ItemKind::Directory,
-            Kind::Symlink => ItemKind::Symlink(found.at().read_link()?),
-            Kind::Regular => return self.start_file(found),
-            Kind::Block if found.named => return self.start_file(found),
-            Kind::Fifo if found.named && self.options.read_special => {
+            FileKind::Directory if found.stored.is_empty() => return Ok(()),
+            FileKind::Directory => ItemKind::Directory,
+            FileKind::Symlink => ItemKind::Symlink(found.at().read_link()?),
+            FileKind::Regular => return self.start_file(found),
+            FileKind::Block if found.named => return self.start_file(found),
+            FileKind::Fifo if found.named && self.options.read_special => {
                 return self.start_pipe(found);
             }
-            Kind::Block => ItemKind::BlockDevice(device(metadata)),
-            Kind::Character => ItemKind::CharacterDevice(device(metadata)),
-            Kind::Fifo => ItemKind::Fifo,
-            Kind::Socket if found.named => {
+            FileKind::Block => ItemKind::BlockDevice(device(metadata)),
+            FileKind::Character => ItemKind::CharacterDevice(device(metadata)),
+            FileKind::Fifo => ItemKind::Fifo,
+            FileKind::Socket if found.named => {
                 let what = "it is a socket: not stored";
                 let problem = Problem::loss(Cause::Unsupported, found.path.display(), what);
                 self.ready.push(Planned::Problem(problem));
                 return Ok(());
             }
             // As every other program: a server makes its own again.
-            Kind::Socket => return Ok(()),
+            FileKind::Socket => return Ok(()),
         };
         self.note(&found.path, &Note::Stored);
         if let Some(item) = self.link(&found) {
@@ -239,7 +239,7 @@ impl<'p> Plan<'p> {
         let extra = match (&found.directory, metadata.kind) {
             (Some(directory), _) => Extra::of_file(directory, &found.path, XATTRS_LEN_MAX),
             // One that cannot be read: the walk says so.
-            (None, Kind::Directory) => Ok(Extra::default()),
+            (None, FileKind::Directory) => Ok(Extra::default()),
             (None, _) => Extra::of_place(found.at(), XATTRS_LEN_MAX),
         };
         let mut item = self.item(metadata, found.stored, kind);
@@ -256,7 +256,7 @@ impl<'p> Plan<'p> {
             self.push(item);
             return Ok(());
         }
-        let is_device = found.metadata.kind == Kind::Block;
+        let is_device = found.metadata.kind == FileKind::Block;
         if !is_device && let Some(before) = self.previous.untouched(&found.stored, &found.metadata)
         {
             self.reuse(found, before);
@@ -291,14 +291,14 @@ impl<'p> Plan<'p> {
         if is_qcow2 {
             self.look_elsewhere(&*reading, &found.path, &item.path);
         }
-        let windows = |part: Part| {
+        let windows = |part: StreamPart| {
             let windows = SourceWindows::new(part.source, &part.starts, self.lookahead);
             (part.cutter, Windows::Source(windows))
         };
         let end = End { layout, allocation, reading: Some(reading) };
         let parts = parts.into_iter().map(windows).collect();
         let begin = Some(Box::new(Draft { item, cutter }));
-        self.open = Some(Open { begin, parts, end });
+        self.open = Some(OpenStream { begin, parts, end });
         Ok(())
     }
 
@@ -375,14 +375,14 @@ impl<'p> Plan<'p> {
             }
         };
         let Choice { cutter, starts, why, .. } =
-            choose(&Head(head), Path::new(""), self.options.cutter);
+            choose(&PipeHead(head), Path::new(""), self.options.cutter);
         self.note(path, &Note::Read { cutter, sections: starts.len(), why: &why });
         let stored = Path::new(OsStr::from_bytes(&item.path));
-        self.look_elsewhere(&Head(head), stored, &item.path);
+        self.look_elsewhere(&PipeHead(head), stored, &item.path);
         windows.set_starts(&starts);
         let begin = Some(Box::new(Draft { item, cutter }));
         let parts = VecDeque::from([(cutter, Windows::Stream(windows, path.to_owned()))]);
-        self.open = Some(Open { begin, parts, end: End::default() });
+        self.open = Some(OpenStream { begin, parts, end: End::default() });
     }
 
     /// Starts what somebody else reads: the stream as it is, whatever is in it, so that its places are those of its base.
@@ -401,7 +401,7 @@ impl<'p> Plan<'p> {
         let begin = Some(Box::new(Draft { item, cutter: choice.cutter }));
         let parts = VecDeque::from([(choice.cutter, windows)]);
         let end = End { reading: Some(reading), ..End::default() };
-        self.open = Some(Open { begin, parts, end });
+        self.open = Some(OpenStream { begin, parts, end });
     }
 
     /// The names of an owner and a group, as far as they have some.
@@ -430,7 +430,7 @@ impl<'p> Plan<'p> {
             flags: 0,
             xattrs: Vec::new(),
             changed: false,
-            linked: metadata.kind != Kind::Directory && metadata.nlink > 1,
+            linked: metadata.kind != FileKind::Directory && metadata.nlink > 1,
             followed: false,
         }
     }

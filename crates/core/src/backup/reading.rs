@@ -28,12 +28,12 @@ pub(super) struct Reading<S = Arc<dyn Source>> {
     errors: ReadErrors,
     /// Whether anything could not be read. Read without the lock by every read.
     failed: AtomicBool,
-    found: Mutex<Found>,
+    found: Mutex<Unreadable>,
 }
 
 /// What was met so far.
 #[derive(Default)]
-struct Found {
+struct Unreadable {
     /// The error that lies nearest to the start of the file, and its place.
     first: Option<(u64, Problem)>,
     count: u64,
@@ -82,7 +82,7 @@ impl<S: Source> Reading<S> {
         self.failed.load(Ordering::Acquire)
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
+    fn found(&self) -> MutexGuard<'_, Unreadable> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,7 +144,7 @@ impl<S: Source> Reading<S> {
     }
 }
 
-impl Found {
+impl Unreadable {
     /// Whether all of the range is known not to be readable.
     fn covers(&self, range: &Range<u64>) -> bool {
         // Ranges that were joined hold bytes that can be read.

@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use garret_image::{At, Kind, LOOKS_MAX, Listing, Metadata, SourceError};
+use garret_image::{At, FileKind, LOOKS_MAX, Listing, Metadata, SourceError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -206,7 +206,7 @@ impl<'a> Walk<'a> {
             let mut metadata = at.stat(false)?;
             let identity = (metadata.dev, metadata.ino);
             // An image or a volume behind a named link is meant, not the link.
-            let followed = named && metadata.kind == Kind::Symlink;
+            let followed = named && metadata.kind == FileKind::Symlink;
             if followed {
                 metadata = at.stat(true)?;
             }
@@ -214,7 +214,7 @@ impl<'a> Walk<'a> {
                 return Ok(None);
             }
             let mut listing = None;
-            if metadata.kind == Kind::Directory {
+            if metadata.kind == FileKind::Directory {
                 let identity = (metadata.dev, metadata.ino);
                 if self.rules.skip.is_some_and(|skip| skip.contains(&identity)) {
                     return Ok(None);

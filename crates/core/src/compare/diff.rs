@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use garret_format::archive::{Device, Item, ItemKind};
-use garret_image::{At, Kind, Metadata, RawFile, Source, SourceError, lstat};
+use garret_image::{At, FileKind, Metadata, RawFile, Source, SourceError, lstat};
 
 use crate::error::{Cause, Error, Result, message};
 use crate::limits::{FILE_READ_LEN, total_len};
@@ -286,10 +286,10 @@ impl Comparer<'_> {
             Err(error) => return Err(error.into()),
         };
         match (&item.kind, found.kind) {
-            (ItemKind::Symlink(from), Kind::Symlink) => {
+            (ItemKind::Symlink(from), FileKind::Symlink) => {
                 Ok(other_target(from, &At::path(path).read_link()?))
             }
-            (ItemKind::File(_), Kind::Regular | Kind::Block) => {
+            (ItemKind::File(_), FileKind::Regular | FileKind::Block) => {
                 let Some(stored) = StoredFile::open(&self.chunks, item)? else {
                     return Ok(None);
                 };
@@ -319,11 +319,11 @@ impl Comparer<'_> {
         let windows =
             (0..count).map(|number| Ok(number * WINDOW..shared.min((number + 1) * WINDOW)));
         let threads = if count > 1 { self.threads } else { 1 };
-        let mut found = Found::default();
+        let mut found = FoundRanges::default();
         with_workers(threads, |workers| {
             let compared = workers.map(windows, move |window| {
                 let len = window.end - window.start;
-                let mut part = Found::default();
+                let mut part = FoundRanges::default();
                 for range in unlike(window)? {
                     part.compare(one, two, range)?;
                 }
@@ -403,14 +403,14 @@ fn describe(kind: &ItemKind) -> String {
 fn describe_found(item: &ItemKind, found: &Metadata) -> String {
     let (major, minor) = found.device;
     let kind = match found.kind {
-        Kind::Block if matches!(item, ItemKind::File(_)) => return "file".to_owned(),
-        Kind::Regular => return "file".to_owned(),
-        Kind::Directory => ItemKind::Directory,
-        Kind::Symlink => ItemKind::Symlink(Vec::new()),
-        Kind::Fifo => ItemKind::Fifo,
-        Kind::Block => ItemKind::BlockDevice(Device { major, minor }),
-        Kind::Character => ItemKind::CharacterDevice(Device { major, minor }),
-        Kind::Socket => return "socket".to_owned(),
+        FileKind::Block if matches!(item, ItemKind::File(_)) => return "file".to_owned(),
+        FileKind::Regular => return "file".to_owned(),
+        FileKind::Directory => ItemKind::Directory,
+        FileKind::Symlink => ItemKind::Symlink(Vec::new()),
+        FileKind::Fifo => ItemKind::Fifo,
+        FileKind::Block => ItemKind::BlockDevice(Device { major, minor }),
+        FileKind::Character => ItemKind::CharacterDevice(Device { major, minor }),
+        FileKind::Socket => return "socket".to_owned(),
     };
     describe(&kind)
 }
@@ -420,20 +420,20 @@ fn stat(path: &Path) -> Result<Metadata, SourceError> {
 }
 
 /// Differences found so far, in the order of the file.
-struct Found {
+struct FoundRanges {
     bytes: u64,
     ranges: Vec<Range<u64>>,
     /// What [`GAP`] is in this file.
     gap: u64,
 }
 
-impl Default for Found {
+impl Default for FoundRanges {
     fn default() -> Self {
-        Found { bytes: 0, ranges: Vec::new(), gap: GAP }
+        FoundRanges { bytes: 0, ranges: Vec::new(), gap: GAP }
     }
 }
 
-impl Found {
+impl FoundRanges {
     /// Compares a range of two sources.
     fn compare(&mut self, one: &dyn Source, two: &dyn Source, range: Range<u64>) -> Result<()> {
         let read = |source: &dyn Source| -> Result<Vec<u8>, Error> {
@@ -460,7 +460,7 @@ impl Found {
         }
     }
 
-    fn append(&mut self, later: Found) {
+    fn append(&mut self, later: FoundRanges) {
         self.bytes += later.bytes;
         later.ranges.into_iter().for_each(|range| self.cover(range));
     }
@@ -484,10 +484,10 @@ mod tests {
 
     #[test]
     fn differences_that_lie_near_are_one_range_and_every_byte_counts_once() {
-        let mut found = Found::default();
+        let mut found = FoundRanges::default();
         [0..1, 4096..4097, 8193..8194].into_iter().for_each(|range| found.add(range));
         assert_eq!((found.bytes, &found.ranges[..]), (3, &[0..4097, 8193..8194][..]));
-        let mut later = Found::default();
+        let mut later = FoundRanges::default();
         later.add(8200..8300);
         found.append(later);
         found.add(9000..9000);
@@ -496,7 +496,7 @@ mod tests {
 
     #[test]
     fn the_number_of_ranges_has_a_bound_and_they_still_cover_everything() {
-        let mut found = Found::default();
+        let mut found = FoundRanges::default();
         let starts = (0..3 * RANGES_MAX as u64).map(|number| number * 10_000);
         starts.clone().for_each(|start| found.add(start..start + 1));
         assert_eq!(found.bytes, 3 * RANGES_MAX as u64);

@@ -15,7 +15,7 @@ use crate::keys::{Keys, Purpose, random};
 /// What a box holds: the first byte of its associated data, so that no box passes for one of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Content {
+pub(crate) enum BoxKind {
     FrameHeader = b'h',
     GroupBody = b'g',
     PackFooter = b'f',
@@ -43,7 +43,7 @@ impl Sealer {
     }
 
     /// Seals `bytes` in place and appends the tag. `place` is bound to the box: it opens only with the same.
-    pub(crate) fn seal(&self, content: Content, nonce: &Nonce, place: &[u8], bytes: &mut Vec<u8>) {
+    pub(crate) fn seal(&self, content: BoxKind, nonce: &Nonce, place: &[u8], bytes: &mut Vec<u8>) {
         let bound = self.bound(content, place);
         let tag = match self.cipher() {
             Some(cipher) => cipher
@@ -58,7 +58,7 @@ impl Sealer {
     /// Opens `bytes` in place and drops the tag; `None` if the box is not what was sealed as this content at this place.
     pub(crate) fn open(
         &self,
-        content: Content,
+        content: BoxKind,
         nonce: &Nonce,
         place: &[u8],
         bytes: &mut Vec<u8>,
@@ -77,7 +77,7 @@ impl Sealer {
         Some(())
     }
 
-    fn bound(&self, content: Content, place: &[u8]) -> Vec<u8> {
+    fn bound(&self, content: BoxKind, place: &[u8]) -> Vec<u8> {
         let mut bound = Vec::with_capacity(2 + RepositoryId::LEN + place.len());
         bound.extend([content as u8, VERSION]);
         bound.extend(self.repository.as_bytes());
@@ -138,24 +138,24 @@ mod tests {
         for keys in [Keys::none(), Keys::fixed([3; 32])] {
             let sealer = Sealer::new(repository, Purpose::Data, &keys);
             let mut sealed = b"content".to_vec();
-            sealer.seal(Content::Index, &Nonce::counted(&salt, 1), b"here", &mut sealed);
+            sealer.seal(BoxKind::Index, &Nonce::counted(&salt, 1), b"here", &mut sealed);
             let open = |sealer: &Sealer, content, counter, place: &[u8], mut bytes: Vec<u8>| {
                 sealer
                     .open(content, &Nonce::counted(&salt, counter), place, &mut bytes)
                     .map(|()| bytes)
             };
-            let opened = open(&sealer, Content::Index, 1, b"here", sealed.clone());
+            let opened = open(&sealer, BoxKind::Index, 1, b"here", sealed.clone());
             assert_eq!(opened.as_deref(), Some(&b"content"[..]));
-            assert_eq!(open(&sealer, Content::Archive, 1, b"here", sealed.clone()), None);
-            assert_eq!(open(&sealer, Content::Index, 2, b"here", sealed.clone()), None);
-            assert_eq!(open(&sealer, Content::Index, 1, b"there", sealed.clone()), None);
+            assert_eq!(open(&sealer, BoxKind::Archive, 1, b"here", sealed.clone()), None);
+            assert_eq!(open(&sealer, BoxKind::Index, 2, b"here", sealed.clone()), None);
+            assert_eq!(open(&sealer, BoxKind::Index, 1, b"there", sealed.clone()), None);
             let other = Sealer::new(RepositoryId::from_bytes([9; 32]), Purpose::Data, &keys);
-            assert_eq!(open(&other, Content::Index, 1, b"here", sealed.clone()), None);
+            assert_eq!(open(&other, BoxKind::Index, 1, b"here", sealed.clone()), None);
             for place in 0..sealed.len() {
                 let mut flipped = sealed.clone();
                 flipped[place] ^= 1;
                 assert_eq!(
-                    open(&sealer, Content::Index, 1, b"here", flipped),
+                    open(&sealer, BoxKind::Index, 1, b"here", flipped),
                     None,
                     "byte {place}"
                 );
@@ -163,12 +163,12 @@ mod tests {
         }
     }
 
-    const CONTENTS: [Content; 5] = [
-        Content::FrameHeader,
-        Content::GroupBody,
-        Content::PackFooter,
-        Content::Index,
-        Content::Archive,
+    const CONTENTS: [BoxKind; 5] = [
+        BoxKind::FrameHeader,
+        BoxKind::GroupBody,
+        BoxKind::PackFooter,
+        BoxKind::Index,
+        BoxKind::Archive,
     ];
 
     /// Type confusion (T23), whatever key, nonce and place are the same.
@@ -222,7 +222,7 @@ mod tests {
         ] {
             let sealer = Sealer::new(RepositoryId::from_bytes([0x11; 32]), Purpose::Data, &keys);
             let mut bytes = b"content".to_vec();
-            sealer.seal(Content::Index, &nonce, b"here", &mut bytes);
+            sealer.seal(BoxKind::Index, &nonce, b"here", &mut bytes);
             assert_eq!(bytes, hex(&expected));
         }
     }

@@ -9,7 +9,7 @@ use garret_format::archive::{Archive, Time, name_fault, new_name_fault};
 use garret_format::object::{Envelope, Kind};
 
 use crate::error::{Error, Result};
-use crate::keys::seal::{Content, Nonce, Sealer};
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 
@@ -72,7 +72,7 @@ pub(crate) fn load(store: &dyn Store, metadata: &Sealer, name: &str) -> Result<N
         .map_err(|error| Error::decode(&object, 0, error))?;
     let mut body = envelope.sealed;
     metadata
-        .open(Content::Archive, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
+        .open(BoxKind::Archive, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
         .ok_or_else(|| Error::unsealed(&object, 0))?;
     let archive = Archive::decode(&body).map_err(|error| Error::decode(&object, 0, error))?;
     let fingerprint = *blake3::hash(&bytes).as_bytes();
@@ -103,7 +103,7 @@ fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {
 pub(crate) fn publish(store: &dyn Store, metadata: &Sealer, archive: &Archive) -> Result<[u8; 32]> {
     let nonce = Nonce::random()?;
     let mut sealed = archive.encode();
-    metadata.seal(Content::Archive, &nonce, &[], &mut sealed);
+    metadata.seal(BoxKind::Archive, &nonce, &[], &mut sealed);
     let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Archive);
     store.sync()?;
     match store.put_new(&Key::Archive(archive.name.clone()), &bytes) {

@@ -12,7 +12,7 @@ use garret_format::damage::{DAMAGE_LEN_MAX, DamageRecord};
 use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
 
 use crate::error::{Error, Result, message};
-use crate::keys::seal::{Content, Nonce, Sealer};
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::objects::archive::now;
 use crate::progress::{Problem, Progress};
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
@@ -50,7 +50,7 @@ pub(crate) fn record(
 fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> Result<()> {
     let nonce = Nonce::random()?;
     let mut sealed = DamageRecord { pack, found: now(), what: message(error) }.encode();
-    metadata.seal(Content::Damage, &nonce, &[], &mut sealed);
+    metadata.seal(BoxKind::Damage, &nonce, &[], &mut sealed);
     let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Damage);
     store.put(&Key::Damage(pack), &[&bytes])?;
     Ok(store.sync()?)
@@ -81,7 +81,7 @@ fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageReco
         Envelope::decode(&bytes, Kind::Damage).map_err(|error| Error::decode(&object, 0, error))?;
     let mut body = envelope.sealed;
     metadata
-        .open(Content::Damage, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
+        .open(BoxKind::Damage, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
         .ok_or_else(|| Error::unsealed(&object, 0))?;
     let record = DamageRecord::decode(&body).map_err(|error| Error::decode(&object, 0, error))?;
     match record.pack == pack {

@@ -188,12 +188,12 @@ fn failed(source: io::Error) -> Error {
 #[derive(Debug)]
 pub(crate) struct OpenGroup {
     bytes: Vec<u8>,
-    parts: Vec<Part>,
+    parts: Vec<ChunkPlace>,
 }
 
 /// Where a chunk lies in its group.
 #[derive(Debug)]
-struct Part {
+struct ChunkPlace {
     start: u32,
     len: u32,
     name: KeptChunk,
@@ -218,7 +218,7 @@ impl OpenGroup {
         let parts = lens.iter().scan(0u32, |at, len| {
             let start = *at;
             *at = at.saturating_add(*len);
-            Some(Part { start, len: *len, name: KeptChunk::default() })
+            Some(ChunkPlace { start, len: *len, name: KeptChunk::default() })
         });
         Ok(OpenGroup { parts: parts.collect(), bytes })
     }
@@ -242,10 +242,10 @@ impl OpenGroup {
 
     /// Bytes of memory.
     pub(crate) fn weight(&self) -> u64 {
-        (self.bytes.capacity() + self.parts.capacity() * size_of::<Part>()) as u64
+        (self.bytes.capacity() + self.parts.capacity() * size_of::<ChunkPlace>()) as u64
     }
 
-    fn bytes_of(&self, part: &Part) -> Option<&[u8]> {
+    fn bytes_of(&self, part: &ChunkPlace) -> Option<&[u8]> {
         let start = part.start as usize;
         self.bytes.get(start..start.checked_add(part.len as usize)?)
     }

@@ -19,7 +19,7 @@ use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
-use crate::keys::seal::{Content, Nonce, Sealer};
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, total_len};
 use crate::objects::damage;
 use crate::objects::pack::PackReader;
@@ -397,7 +397,7 @@ pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Ro
     let mut tables = envelope.sealed;
     source
         .metadata
-        .open(Content::Index, &Nonce::from_bytes(envelope.nonce), &[], &mut tables)
+        .open(BoxKind::Index, &Nonce::from_bytes(envelope.nonce), &[], &mut tables)
         .ok_or_else(|| Error::unsealed(&object, 0))?;
     let tables = Tables::decode(&tables, source.packs.group_len_max)
         .map_err(|error| Error::decode(&object, 0, error))?;
@@ -413,7 +413,7 @@ pub(crate) fn store_segment(
     let tables = encode_segment(&rows.packs, &rows.groups, &rows.records);
     let nonce = Nonce::random()?;
     let mut sealed = tables.clone();
-    metadata.seal(Content::Index, &nonce, &[], &mut sealed);
+    metadata.seal(BoxKind::Index, &nonce, &[], &mut sealed);
     let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Index);
     let id = SegmentId::from_bytes(*blake3::hash(&bytes).as_bytes());
     store.sync()?;

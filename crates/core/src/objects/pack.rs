@@ -21,7 +21,7 @@ use garret_format::{ChunkId, PackId};
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::random;
-use crate::keys::seal::{Content, Nonce, Sealer};
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::objects::group::{CompressedGroup, OpenGroup};
 use crate::store::{Key, Store, StoreErrorKind};
 
@@ -31,7 +31,7 @@ const FOOTER_READ_LEN: u64 = 64 << 10;
 
 /// Where a group will lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct GroupPlace {
     salt: [u8; SALT_LEN],
     offset: u64,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct PackPlan {
     limit: u64,
-    next: Place,
+    next: GroupPlace,
     chunk_count: u32,
 }
 
@@ -50,12 +50,12 @@ impl PackPlan {
         Ok(PackPlan { limit: u64::from(limit), next: Self::start()?, chunk_count: 0 })
     }
 
-    fn start() -> Result<Place> {
-        Ok(Place { salt: random()?, offset: PACK_HEADER_LEN as u64 })
+    fn start() -> Result<GroupPlace> {
+        Ok(GroupPlace { salt: random()?, offset: PACK_HEADER_LEN as u64 })
     }
 
     /// The place of the next group.
-    pub(crate) fn place(&mut self, frame: &Frame) -> Result<Place> {
+    pub(crate) fn place(&mut self, frame: &Frame) -> Result<GroupPlace> {
         if self.next.offset >= self.limit || self.chunk_count >= PACK_CHUNKS_END {
             self.next = Self::start()?;
             self.chunk_count = 0;
@@ -70,22 +70,22 @@ impl PackPlan {
 /// A group as it will lie in the pack.
 #[derive(Debug)]
 pub(crate) struct SealedGroup {
-    place: Place,
+    place: GroupPlace,
     bytes: Vec<u8>,
     listed: FooterGroup,
 }
 
 impl CompressedGroup {
     /// Seals the group for its place.
-    pub(crate) fn seal(self, sealer: &Sealer, place: Place) -> SealedGroup {
+    pub(crate) fn seal(self, sealer: &Sealer, place: GroupPlace) -> SealedGroup {
         let header = self.frame.encode();
         let mut bytes = Vec::with_capacity(self.frame.sealed_len() as usize);
         bytes.extend_from_slice(&header);
         let nonce = Nonce::counted(&place.salt, place.offset);
-        sealer.seal(Content::FrameHeader, &nonce, &[], &mut bytes);
+        sealer.seal(BoxKind::FrameHeader, &nonce, &[], &mut bytes);
         let mut body = self.body;
         let nonce = Nonce::counted(&place.salt, place.offset + SEALED_FRAME_LEN as u64);
-        sealer.seal(Content::GroupBody, &nonce, &header, &mut body);
+        sealer.seal(BoxKind::GroupBody, &nonce, &header, &mut body);
         bytes.extend_from_slice(&body);
         let listed = FooterGroup { body_len: self.frame.body_len, chunks: self.chunks };
         SealedGroup { place, bytes, listed }
@@ -151,7 +151,7 @@ impl PackBuilder {
     pub(crate) fn finish(mut self) -> FinishedPack {
         let mut footer = self.footer.encode();
         let nonce = Nonce::counted(&self.salt, self.len);
-        self.sealer.seal(Content::PackFooter, &nonce, &[], &mut footer);
+        self.sealer.seal(BoxKind::PackFooter, &nonce, &[], &mut footer);
         let trailer = encode_trailer(footer.len() as u32);
         self.append(footer);
         self.append(trailer.to_vec());
@@ -223,7 +223,7 @@ impl PackReader<'_> {
         let mut body = body.to_vec();
         let nonce = Nonce::counted(salt, body_at);
         self.sealer
-            .open(Content::GroupBody, &nonce, &header, &mut body)
+            .open(BoxKind::GroupBody, &nonce, &header, &mut body)
             .ok_or_else(|| Error::unsealed(&object, body_at))?;
         Ok((frame, body))
     }
@@ -238,7 +238,7 @@ impl PackReader<'_> {
         let broken = || Error::unsealed(object, offset);
         let mut header = bytes.get(..SEALED_FRAME_LEN).ok_or_else(broken)?.to_vec();
         let nonce = Nonce::counted(salt, offset);
-        self.sealer.open(Content::FrameHeader, &nonce, &[], &mut header).ok_or_else(broken)?;
+        self.sealer.open(BoxKind::FrameHeader, &nonce, &[], &mut header).ok_or_else(broken)?;
         let frame = Frame::decode(&header, self.group_len_max)
             .map_err(|error| Error::decode(object, offset, error))?;
         Ok((frame, header))
@@ -276,7 +276,7 @@ impl PackReader<'_> {
             None => self.store.get(&key, footer_at..footer_at + u64::from(footer_len))?,
         };
         self.sealer
-            .open(Content::PackFooter, &Nonce::counted(&salt, footer_at), &[], &mut footer)
+            .open(BoxKind::PackFooter, &Nonce::counted(&salt, footer_at), &[], &mut footer)
             .ok_or_else(|| Error::unsealed(&object, footer_at))?;
         let footer = Footer::decode(&footer, self.group_len_max)
             .map_err(|error| Error::decode(&object, footer_at, error))?;

@@ -11,11 +11,11 @@ use garret_image::FileId;
 
 /// What was found of files that have several names, by the path that the archive has the content under.
 #[derive(Default)]
-pub(super) struct Links {
-    known: HashMap<Vec<u8>, Known>,
+pub(super) struct LinkedFiles {
+    known: HashMap<Vec<u8>, FirstName>,
 }
 
-enum Known {
+enum FirstName {
     /// Not selected: kept for a later name that is.
     Waiting(Box<Item>),
     /// Restored, or being restored.
@@ -50,11 +50,11 @@ pub(super) enum Wanted {
     Missing(Vec<u8>),
 }
 
-impl Links {
+impl LinkedFiles {
     /// Takes an item that is not restored.
     pub(super) fn pass_over(&mut self, item: Item) {
         if item.linked {
-            self.known.insert(item.path.clone(), Known::Waiting(Box::new(item)));
+            self.known.insert(item.path.clone(), FirstName::Waiting(Box::new(item)));
         }
     }
 
@@ -66,12 +66,12 @@ impl Links {
         };
         match self.known.remove(&first) {
             None => Wanted::Missing(first),
-            Some(Known::Waiting(mut kept)) => {
+            Some(FirstName::Waiting(mut kept)) => {
                 kept.path = path;
                 Wanted::Whole(kept, first)
             }
-            Some(Known::Made(made)) => {
-                self.known.insert(first, Known::Made(made.clone()));
+            Some(FirstName::Made(made)) => {
+                self.known.insert(first, FirstName::Made(made.clone()));
                 Wanted::Link(made)
             }
         }
@@ -79,6 +79,6 @@ impl Links {
 
     /// Remembers what became of what the archive has under `stored`.
     pub(super) fn made(&mut self, stored: Vec<u8>, made: Made) {
-        self.known.insert(stored, Known::Made(made));
+        self.known.insert(stored, FirstName::Made(made));
     }
 }

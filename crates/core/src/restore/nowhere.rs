@@ -7,7 +7,7 @@ use garret_format::archive::ItemKind;
 use super::links::Made;
 use super::options::RestoreReport;
 use super::session::{Met, Session, lossy};
-use super::target::{Place, Target};
+use super::target::{Output, Target};
 use crate::error::Result;
 use crate::objects::items::ItemReader;
 use crate::read::chunks::Chunks;
@@ -31,7 +31,7 @@ impl Session<'_, '_, '_> {
                     Ok(layout) => (layout, None),
                     Err(error) => (None, Some(error)),
                 };
-                let target = Arc::new(Target::new(&name, layout, Place::Nowhere));
+                let target = Arc::new(Target::new(&name, layout, Output::Nowhere));
                 error.iter().for_each(|error| target.fail(None, error));
                 let path = item.path.clone();
                 session.plan_file(target, *item, path)?;

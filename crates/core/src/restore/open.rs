@@ -12,7 +12,7 @@ use garret_image::{Allocation, AllocationMap, Layout, Source};
 use super::disk::{self, Disk, View};
 use super::options::{AllocationMode, Form};
 use super::session::{Session, not_restored};
-use super::target::{Place, Target};
+use super::target::{Output, Target};
 use crate::buffers::BufferPool;
 use crate::error::{Cause, Error, Result};
 use crate::objects::stream::read_side;
@@ -91,7 +91,7 @@ impl Session<'_, '_, '_> {
     pub(super) fn begin(
         &mut self,
         shape: Shape,
-        place: Place,
+        place: Output,
         item: &Item,
         name: &str,
     ) -> Result<Option<Arc<Target>>> {
@@ -117,7 +117,7 @@ impl Session<'_, '_, '_> {
     }
 
     /// Writes a disk of which parts have to be inflated, and completes it.
-    fn copy(&mut self, view: Arc<View>, place: Place, item: &Item, name: &str) -> Result<()> {
+    fn copy(&mut self, view: Arc<View>, place: Output, item: &Item, name: &str) -> Result<()> {
         let len = view.len();
         let with_zeros = self.options.allocation == AllocationMode::Full || place.needs_zeros();
         let place = Arc::new(place);

@@ -20,14 +20,14 @@ pub(super) const FILES_MAX: usize = 256;
 /// What is to be read, and where it goes.
 #[derive(Default)]
 pub(super) struct ReadPlan {
-    groups: Vec<Wanted<Vec<Piece>>>,
+    groups: Vec<Wanted<Vec<PlannedChunk>>>,
     known: HashMap<(PackId, u32), usize>,
     entries: usize,
     bytes: u64,
 }
 
 /// A chunk of a group, and a place where it goes.
-pub(super) struct Piece {
+pub(super) struct PlannedChunk {
     id: ChunkId,
     /// Place in the group.
     location: Location,
@@ -59,7 +59,7 @@ impl ReadPlan {
                 self.groups.len() - 1
             });
         if let Some(group) = self.groups.get_mut(place) {
-            group.by.push(Piece { id, location, target: target.clone(), offset });
+            group.by.push(PlannedChunk { id, location, target: target.clone(), offset });
         }
         self.entries += 1;
         self.bytes += len;
@@ -72,15 +72,19 @@ impl ReadPlan {
     }
 
     /// The groups, in the order in which they were first needed; the plan is empty then.
-    pub(super) fn take(&mut self) -> Vec<Wanted<Vec<Piece>>> {
+    pub(super) fn take(&mut self) -> Vec<Wanted<Vec<PlannedChunk>>> {
         std::mem::take(self).groups
     }
 }
 
 /// Writes what is needed of a group to its places, each chunk checked against its id; returns the bytes written. A chunk that
 /// cannot be had here is had from another copy. What goes wrong is remembered by the targets it concerns.
-pub(super) fn write_group(chunks: &Chunks, group: Result<Arc<OpenGroup>>, pieces: &[Piece]) -> u64 {
-    let write = |piece: &Piece| match &group {
+pub(super) fn write_group(
+    chunks: &Chunks,
+    group: Result<Arc<OpenGroup>>,
+    pieces: &[PlannedChunk],
+) -> u64 {
+    let write = |piece: &PlannedChunk| match &group {
         Ok(group) => match chunks.verified(group, &piece.location, &piece.id) {
             Ok(chunk) => piece.write(chunk),
             Err(error) => piece.write_from_elsewhere(chunks, &error),
@@ -90,7 +94,7 @@ pub(super) fn write_group(chunks: &Chunks, group: Result<Arc<OpenGroup>>, pieces
     pieces.iter().map(write).sum()
 }
 
-impl Piece {
+impl PlannedChunk {
     /// Writes the chunk to its place; returns the bytes written.
     fn write(&self, chunk: VerifiedChunk<'_>) -> u64 {
         self.target.write(self.offset, chunk).unwrap_or_else(|error| self.fail(&error))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use garret_format::archive::{Content, Item, ItemKind};
 use garret_format::recipe::Entry;
-use garret_image::{AllocationMap, Kind, Metadata, SinkError, Source};
+use garret_image::{AllocationMap, FileKind, Metadata, SinkError, Source};
 
 use super::disk::{self, Disk, View};
 use super::open::RAW_SUFFIX;
@@ -140,7 +140,7 @@ fn is_newer(place: &Path, item: &Item, follows: bool) -> bool {
     };
     found.is_some_and(|found| {
         let (there, stored) = (found.mtime, item.mtime);
-        found.kind == Kind::Regular && (there.secs, there.nanos) > (stored.secs, stored.nanos)
+        found.kind == FileKind::Regular && (there.secs, there.nanos) > (stored.secs, stored.nanos)
     })
 }
 

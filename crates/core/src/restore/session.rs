@@ -11,7 +11,7 @@ use garret_format::archive::{Item, ItemKind};
 use garret_format::recipe::Entry;
 use garret_image::{Attributes, SourceError, Time, Unset};
 
-use super::links::{Links, Made, Wanted};
+use super::links::{LinkedFiles, Made, Wanted};
 use super::options::{RestoreOptions, RestoreReport};
 use super::plan::{FILES_MAX, ReadPlan, write_group};
 use super::target::Target;
@@ -95,7 +95,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         strip: usize,
         take: &mut dyn FnMut(&mut Self, Met) -> Result<Option<Made>>,
     ) -> Result<()> {
-        let mut links = Links::default();
+        let mut links = LinkedFiles::default();
         for item in items {
             let item = item?;
             let path = stripped(&item.path, strip);

@@ -16,7 +16,7 @@ use super::disk::Disk;
 use super::links::Made;
 use super::options::{FileMetadata, Form, RestoreOptions, RestoreReport};
 use super::session::{Met, Session, lossy, not_restored};
-use super::target::{Place, Target};
+use super::target::{Output, Target};
 use crate::buffers::{Buffer, BufferPool};
 use crate::error::{Error, Result, message};
 use crate::limits::FILE_READ_LEN;
@@ -58,7 +58,7 @@ impl<'scope> Session<'_, '_, 'scope> {
         let allocation = self.allocation(&shape, &content, &name)?;
         let sink = root.file(at, shape.len, allocation)?;
         let mut session = self.with(&options);
-        let target = session.begin(shape, Place::File(sink), &item, &name)?;
+        let target = session.begin(shape, Output::File(sink), &item, &name)?;
         session.write_one(target, item)
     }
 
@@ -74,7 +74,7 @@ impl<'scope> Session<'_, '_, 'scope> {
         };
         let name = lossy(&item.path);
         let shape = self.shape(&item, &content, &name).map_err(named(&name))?;
-        let place = Place::Device(DeviceSink::open(path, shape.len, self.options.replace_used)?);
+        let place = Output::Device(DeviceSink::open(path, shape.len, self.options.replace_used)?);
         let target = self.begin(shape, place, &item, &name)?;
         self.write_one(target, item)
     }

@@ -12,7 +12,7 @@ pub(super) struct Target {
     name: String,
     /// Where the stream lies in the file; `None` if it is the file.
     layout: Option<Layout>,
-    place: Place,
+    place: Output,
     failure: Mutex<Option<Failure>>,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Target {
 type Failure = (String, Cause, Option<Hint>);
 
 /// Where bytes go.
-pub(super) enum Place {
+pub(super) enum Output {
     /// A file, which gets its name when it is complete.
     File(FileSink),
     /// A block device, written in place.
@@ -29,41 +29,41 @@ pub(super) enum Place {
     Nowhere,
 }
 
-impl Place {
+impl Output {
     /// What is written to, if anything is.
     pub(super) fn sink(&self) -> Option<&dyn Sink> {
         match self {
-            Place::File(sink) => Some(sink),
-            Place::Device(sink) => Some(sink),
-            Place::Nowhere => None,
+            Output::File(sink) => Some(sink),
+            Output::Device(sink) => Some(sink),
+            Output::Nowhere => None,
         }
     }
 
     /// Whether it holds other bytes than zeros before it is written to.
     pub(super) fn needs_zeros(&self) -> bool {
-        matches!(self, Place::Device(_))
+        matches!(self, Output::Device(_))
     }
 
     /// What tells a file from all others.
     pub(super) fn id(&self) -> Result<Option<FileId>> {
         match self {
-            Place::File(sink) => Ok(Some(sink.id()?)),
-            Place::Device(_) | Place::Nowhere => Ok(None),
+            Output::File(sink) => Ok(Some(sink.id()?)),
+            Output::Device(_) | Output::Nowhere => Ok(None),
         }
     }
 
     /// Completes it.
     pub(super) fn finish(self, attributes: &Attributes<'_>) -> Result<Unset> {
         match self {
-            Place::File(sink) => Ok(sink.finish(attributes)?),
-            Place::Device(sink) => Ok(sink.finish().map(|()| None)?),
-            Place::Nowhere => Ok(None),
+            Output::File(sink) => Ok(sink.finish(attributes)?),
+            Output::Device(sink) => Ok(sink.finish().map(|()| None)?),
+            Output::Nowhere => Ok(None),
         }
     }
 }
 
 impl Target {
-    pub(super) fn new(name: &str, layout: Option<Layout>, place: Place) -> Self {
+    pub(super) fn new(name: &str, layout: Option<Layout>, place: Output) -> Self {
         Target { name: name.to_owned(), layout, place, failure: Mutex::default() }
     }
 
@@ -80,8 +80,8 @@ impl Target {
     /// Memory that it holds, in the entries of a plan.
     pub(super) fn entries(&self) -> usize {
         let holes = match &self.place {
-            Place::File(sink) => sink.hole_count(),
-            Place::Device(_) | Place::Nowhere => 0,
+            Output::File(sink) => sink.hole_count(),
+            Output::Device(_) | Output::Nowhere => 0,
         };
         self.layout.as_ref().map_or(0, Layout::run_count) + holes
     }
@@ -89,7 +89,7 @@ impl Target {
     /// Whether this stretch of the stream is wanted: any byte of it has a place, or all are only verified.
     pub(super) fn wants(&self, offset: u64, len: u64) -> bool {
         let pieces = |layout: &Layout| layout.stream_pieces(offset..offset + len).next().is_some();
-        matches!(self.place, Place::Nowhere) || self.layout.as_ref().is_none_or(pieces)
+        matches!(self.place, Output::Nowhere) || self.layout.as_ref().is_none_or(pieces)
     }
 
     /// Writes a chunk that lies at `offset` of the stream to its places; gives the bytes that had one.

@@ -13,7 +13,7 @@ use garret_image::{FileId, Node, Root, Unset};
 use super::links::Made;
 use super::options::RestoreReport;
 use super::session::{Met, Session, lossy, missing};
-use super::target::{Place, Target};
+use super::target::{Output, Target};
 use crate::error::Result;
 use crate::objects::items::ItemReader;
 use crate::read::chunks::Chunks;
@@ -92,7 +92,7 @@ impl Session<'_, '_, '_> {
         let allocation = self.allocation(&shape, content, name)?;
         let (suffix, path) = (shape.suffix, [&item.path, shape.suffix].concat());
         let at = garret_image::Place { path: &path, followed: item.followed && suffix.is_empty() };
-        let place = Place::File(root.file(at, shape.len, allocation)?);
+        let place = Output::File(root.file(at, shape.len, allocation)?);
         self.claim(&path)?;
         let id = if item.linked { place.id()? } else { None };
         Ok(Begun { suffix, id, target: self.begin(shape, place, item, name)? })

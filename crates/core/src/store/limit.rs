@@ -40,7 +40,7 @@ pub struct LimitOptions {
 pub struct Limit<S> {
     inner: S,
     clock: Arc<dyn Clock>,
-    places: Option<Places>,
+    places: Option<Permits>,
     up: Option<Bucket>,
     down: Option<Bucket>,
 }
@@ -52,29 +52,29 @@ impl<S: fmt::Debug> fmt::Debug for Limit<S> {
 }
 
 /// Requests that may begin.
-struct Places {
+struct Permits {
     count: NonZeroUsize,
     free: Mutex<usize>,
     left: Condvar,
 }
 
 /// A request under way.
-struct Place<'a>(&'a Places);
+struct Permit<'a>(&'a Permits);
 
-impl Places {
+impl Permits {
     fn free(&self) -> MutexGuard<'_, usize> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a place.
-    fn take(&self) -> Place<'_> {
+    fn take(&self) -> Permit<'_> {
         let waited = self.left.wait_while(self.free(), |free| *free == 0);
         *waited.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Place(self)
+        Permit(self)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         *self.0.free() += 1;
         self.0.left.notify_one();
@@ -104,7 +104,7 @@ impl Bucket {
 impl<S: Store> Limit<S> {
     /// The store `inner`, asked for no more than `options` say.
     pub fn new(inner: S, options: LimitOptions) -> Self {
-        let places = |count: NonZeroUsize| Places {
+        let places = |count: NonZeroUsize| Permits {
             count,
             free: Mutex::new(count.get()),
             left: Condvar::new(),
@@ -135,7 +135,7 @@ impl<S: Store> Limit<S> {
 
     /// Makes a request when there is a place for it.
     fn request<T>(&self, request: impl FnOnce(&S) -> T) -> T {
-        let _place = self.places.as_ref().map(Places::take);
+        let _place = self.places.as_ref().map(Permits::take);
         request(&self.inner)
     }
 }

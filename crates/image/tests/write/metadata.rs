@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use garret_image::{Allocation, At, Attributes, Extra, Kind, Place, Root, Sink, Time, lstat};
+use garret_image::{Allocation, At, Attributes, Extra, FileKind, Place, Root, Sink, Time, lstat};
 
 use super::common::{self, disk_dir, names, path_str};
 use super::{ANY, TIME, plain};
@@ -49,7 +49,7 @@ fn trees_links_and_metadata_are_as_asked_for() {
 
     assert_eq!(At::path(&at("a/b/link")).read_link().unwrap(), b"other");
     let link = lstat(&at("a/b/link")).unwrap();
-    assert_eq!((link.kind, link.mtime), (Kind::Symlink, TIME));
+    assert_eq!((link.kind, link.mtime), (FileKind::Symlink, TIME));
     let directory = lstat(&at("a/b")).unwrap();
     assert_eq!((directory.mode, directory.mtime.secs), (0o555, -5));
     let file = lstat(&at("x/y/f")).unwrap();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use garret_image::{
-    Allocation, At, Extra, FileId, FileSink, Kind, Node, Place, Root, Sink, SinkError,
+    Allocation, At, Extra, FileId, FileKind, FileSink, Node, Place, Root, Sink, SinkError,
     SinkErrorKind, lstat,
 };
 
@@ -92,7 +92,7 @@ fn a_link_at_the_name_is_replaced_and_its_target_left_alone() {
     sink.write_at(0, b"new").unwrap();
     sink.finish(&plain(0o600, None, TIME)).unwrap();
     assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
-    assert_eq!(lstat(&root.path().join("f")).unwrap().kind, Kind::Regular);
+    assert_eq!(lstat(&root.path().join("f")).unwrap().kind, FileKind::Regular);
     assert_eq!(
         At::path(&root.path().join("f.part")).read_link().unwrap(),
         path_str(&victim).as_bytes()
@@ -149,23 +149,23 @@ fn special_files_take_the_place_of_anything_but_directories_and_the_other_way_ro
     let kind = || lstat(&dir.path().join("p")).unwrap().kind;
     root.node(Node::Fifo, b"p", &plain(0o666, None, TIME)).unwrap();
     let found = lstat(&dir.path().join("p")).unwrap();
-    assert_eq!((found.kind, found.mode, found.mtime), (Kind::Fifo, 0o666, TIME));
+    assert_eq!((found.kind, found.mode, found.mtime), (FileKind::Fifo, 0o666, TIME));
     root.symlink(b"p", b"p", &ANY).unwrap();
-    assert_eq!(kind(), Kind::Symlink);
+    assert_eq!(kind(), FileKind::Symlink);
     root.node(Node::Fifo, b"p", &ANY).unwrap();
     root.file(Place::at(b"p"), 0, Allocation::Sparse).unwrap().finish(&ANY).unwrap();
-    assert_eq!(kind(), Kind::Regular);
+    assert_eq!(kind(), FileKind::Regular);
     assert_eq!(root.directory(Place::at(b"p")).unwrap_err().kind(), SinkErrorKind::Refused);
     if rustix::process::geteuid().is_root() {
         let node = Node::Character { major: 1, minor: 3 };
         root.node(node, b"p", &plain(0o640, Some((1, 2)), TIME)).unwrap();
         let found = lstat(&dir.path().join("p")).unwrap();
-        assert_eq!((found.kind, found.device, found.mode), (Kind::Character, (1, 3), 0o640));
+        assert_eq!((found.kind, found.device, found.mode), (FileKind::Character, (1, 3), 0o640));
         assert_eq!((found.uid, found.gid, found.mtime), (1, 2, TIME));
         let node = Node::Block { major: 259, minor: 70_000 };
         root.node(node, b"p", &ANY).unwrap();
         let found = lstat(&dir.path().join("p")).unwrap();
-        assert_eq!((found.kind, found.device), (Kind::Block, (259, 70_000)));
+        assert_eq!((found.kind, found.device), (FileKind::Block, (259, 70_000)));
     }
 }
 
@@ -188,7 +188,7 @@ fn hard_links_are_names_of_one_file_and_lead_nowhere_else() {
     let (link, _) = root.symlink(b"../victim", b"link", &ANY).unwrap();
     symlink("..", root.path().join("up")).unwrap();
     root.link(b"link", link, b"other").unwrap();
-    assert_eq!(lstat(&root.path().join("other")).unwrap().kind, Kind::Symlink);
+    assert_eq!(lstat(&root.path().join("other")).unwrap().kind, FileKind::Symlink);
     for (first, path) in [(&b"../victim"[..], &b"x"[..]), (b"up/victim", b"x"), (b"other", b"up/x")]
     {
         assert_eq!(root.link(first, id, path).unwrap_err().kind(), SinkErrorKind::Refused);
@@ -250,9 +250,11 @@ fn a_link_that_was_named_is_followed_again_if_nobody_else_can_change_it() {
         assert_eq!(std::fs::read(at(path)).unwrap(), b"new", "{path}");
     }
     assert_eq!(lstat(&at("pool/images")).unwrap().mode, 0o750);
-    for (name, kind) in
-        [("images", Kind::Symlink), ("vm.raw", Kind::Symlink), ("dangling", Kind::Regular)]
-    {
+    for (name, kind) in [
+        ("images", FileKind::Symlink),
+        ("vm.raw", FileKind::Symlink),
+        ("dangling", FileKind::Regular),
+    ] {
         assert_eq!(lstat(&at("out").join(name)).unwrap().kind, kind, "{name}");
     }
     assert_eq!(names(&at("pool")), ["images", "vm.raw"]);

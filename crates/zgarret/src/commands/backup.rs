@@ -17,7 +17,7 @@ use garret_cli::{sandbox, surroundings};
 use garret_core::{BackupOptions, Error, Input, Progress, Writer};
 
 use super::context::{Context, report, wrong_use};
-use crate::location::{self, Parents, Place, reason};
+use crate::location::{self, BackupPath, Parents, reason};
 
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
     let command = &context.line.from_command;
@@ -62,7 +62,7 @@ impl<'a> Backup<'a> {
         Ok(Backup { repository, options, context })
     }
 
-    fn back_up(&mut self, place: &Place, input: Input) -> Result<(), Failure> {
+    fn back_up(&mut self, place: &BackupPath, input: Input) -> Result<(), Failure> {
         let Backup { repository, options, context } = self;
         repository.backup(&place.name, vec![input], options, context.ui).map(drop).map_err(
             |error| match error {
@@ -75,7 +75,7 @@ impl<'a> Backup<'a> {
 }
 
 /// The place of a backup that is to be made.
-fn free_place(to: &OsStr) -> Result<Place, Failure> {
+fn free_place(to: &OsStr) -> Result<BackupPath, Failure> {
     let place = location::backup(to, Parents::MayBeMissing)?;
     if place.is_taken() { Err(place.exists()) } else { Ok(place) }
 }
@@ -100,7 +100,7 @@ fn output_of(context: &Context<'_>, line: &OsStr, to: &OsStr) -> Result<(), Fail
 }
 
 /// A stream has no name of its own: it is called as the backup is.
-fn stream(place: &Place, reader: impl Read + Send + 'static) -> Input {
+fn stream(place: &BackupPath, reader: impl Read + Send + 'static) -> Input {
     let name = place.given.file_name().unwrap_or_default().as_bytes().to_vec();
     Input::Stream { name, reader: Box::new(reader) }
 }

@@ -11,7 +11,7 @@ use garret_core::{Error, Exclusive, NamedArchive, Repository, Unlocked, Writer};
 use garret_format::archive::{Item, ItemKind};
 
 use crate::args::Line;
-use crate::location::Place;
+use crate::location::BackupPath;
 use crate::password::{self, Password};
 use crate::usage;
 
@@ -85,7 +85,7 @@ pub(super) fn report(failure: Failure, ui: &Ui) {
 /// An archive that holds exactly one file, and that file; zbackup's are all like that.
 pub(super) fn single(
     repository: &Repository,
-    place: &Place,
+    place: &BackupPath,
 ) -> Result<(NamedArchive, Item), Failure> {
     let archive = repository.archive(&place.name).map_err(|error| place.failure(error))?;
     match only_file(repository, &archive)? {

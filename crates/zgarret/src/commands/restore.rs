@@ -19,7 +19,7 @@ use garret_core::{
 use rustix::fs::Mode;
 
 use super::context::{Context, single, wrong_use};
-use crate::location::{self, Parents, Place};
+use crate::location::{self, BackupPath, Parents};
 
 /// What a new file may be, before the mask of this process.
 const NEW_MODE: u32 = 0o666;
@@ -97,7 +97,7 @@ impl Output {
     }
 
     /// What is at `path` or will be.
-    fn at(path: &Path, from: &Place) -> Result<Self, Failure> {
+    fn at(path: &Path, from: &BackupPath) -> Result<Self, Failure> {
         let cannot = || Failure::Fatal(format!("Can't open file {}", path.display()));
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));

@@ -168,7 +168,7 @@ fn the_first_error_ends_a_file_and_the_nearest_to_its_start_is_told_with_a_count
 
 #[test]
 fn the_number_of_ranges_has_a_bound_and_they_still_cover_everything() {
-    let mut found = Found::default();
+    let mut found = Unreadable::default();
     let sectors = (0..2 * UNREADABLE_MAX as u64 + 10).map(|number| 2 * number * SECTOR);
     for start in sectors.clone() {
         found.add(start..start + SECTOR);

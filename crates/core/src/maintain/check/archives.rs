@@ -22,7 +22,7 @@ use crate::repository::Repository;
 
 /// What was found out about an archive.
 #[derive(Default)]
-struct Found {
+struct ArchiveFindings {
     /// How many chunks files need and cannot have, by path; the list of files itself has the empty path.
     lacking: BTreeMap<Vec<u8>, u64>,
     /// Why not all of it could be looked at.
@@ -50,9 +50,9 @@ pub(super) fn check<'scope>(
 }
 
 impl Findings<'_> {
-    fn archive(&mut self, name: String, found: Found) {
+    fn archive(&mut self, name: String, found: ArchiveFindings) {
         self.report.archive_count += 1;
-        let Found { lacking, error } = found;
+        let ArchiveFindings { lacking, error } = found;
         let is_listed = error.is_none() && !lacking.contains_key(&b""[..]);
         if !is_listed || !lacking.is_empty() {
             let file_count = is_listed.then_some(lacking.len() as u64);
@@ -87,8 +87,8 @@ pub(super) struct Looker<'c> {
 }
 
 impl Looker<'_> {
-    fn archive(&self, name: &str) -> Found {
-        let mut found = Found::default();
+    fn archive(&self, name: &str) -> ArchiveFindings {
+        let mut found = ArchiveFindings::default();
         found.error = self.look(name, &mut found.lacking).err();
         found
     }

@@ -47,7 +47,7 @@ enum Job {
 
 /// The same when it was looked at.
 enum Looked {
-    Pack(PackJob, Found),
+    Pack(PackJob, PackFindings),
     Missing(PackId),
     Damaged(SegmentId, Error),
 }
@@ -89,7 +89,7 @@ struct Read {
 
 /// What was found out about one pack.
 #[derive(Default)]
-struct Found {
+struct PackFindings {
     len: u64,
     /// What is wrong with it.
     errors: Vec<Error>,
@@ -202,9 +202,9 @@ impl<'scope> Packs<'_, 'scope> {
 }
 
 impl Findings<'_> {
-    fn pack(&mut self, job: &PackJob, found: Found, task: Option<&dyn Task>) {
+    fn pack(&mut self, job: &PackJob, found: PackFindings, task: Option<&dyn Task>) {
         let pack = Key::Pack(job.id).to_string();
-        let Found { len, errors, mismatch, .. } = found;
+        let PackFindings { len, errors, mismatch, .. } = found;
         if let Some(text) = mismatch {
             self.pack_problem(Cause::Damaged, &pack, text);
         }
@@ -237,7 +237,7 @@ fn look_twice(
     job: &PackJob,
     first: Read,
     verifies: bool,
-) -> Found {
+) -> PackFindings {
     let found = look_at(repository, chunks, job, first);
     if found.errors.is_empty() || job.again {
         return found;
@@ -255,11 +255,11 @@ fn look_twice(
     second
 }
 
-fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) -> Found {
-    let mut found = Found { len: job.len, ..Found::default() };
+fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) -> PackFindings {
+    let mut found = PackFindings { len: job.len, ..PackFindings::default() };
     let (pack, footer) = match read.footer {
         Ok(whole) => whole,
-        Err(_) if repository.packs().is_foreign(job.id) => return Found::default(),
+        Err(_) if repository.packs().is_foreign(job.id) => return PackFindings::default(),
         Err(error) => {
             found.errors.push(error);
             found.sound = readable(repository, chunks, job);

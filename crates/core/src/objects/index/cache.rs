@@ -33,7 +33,7 @@ pub(crate) struct Noted {
 
 /// A place for segments.
 pub(crate) struct Cache {
-    place: Option<Place>,
+    place: Option<CacheDirectory>,
 }
 
 impl Cache {
@@ -50,7 +50,7 @@ impl Cache {
         repository: RepositoryId,
         key: Option<&[u8; 32]>,
     ) -> Self {
-        Cache { place: Place::open(root, repository, key).ok() }
+        Cache { place: CacheDirectory::open(root, repository, key).ok() }
     }
 
     /// Every segment that is there and was made with the key.
@@ -150,14 +150,14 @@ fn note_name(job: &[u8; 32]) -> String {
 }
 
 /// A directory that is held open, and what tells our files in it from others.
-struct Place {
+struct CacheDirectory {
     directory: OwnedFd,
     key: Option<Zeroizing<[u8; 32]>>,
     /// Keeps others from reading or merging the same files at the same time; the kernel releases it.
     _lock: File,
 }
 
-impl Place {
+impl CacheDirectory {
     fn open(root: &Path, repository: RepositoryId, key: Option<&[u8; 32]>) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -176,7 +176,7 @@ impl Place {
         let mode = Mode::RUSR | Mode::WUSR;
         let lock = File::from(rustix::fs::openat(&directory, "lock", flags, mode)?);
         lock.try_lock()?;
-        Ok(Place { directory, key: key.copied().map(Zeroizing::new), _lock: lock })
+        Ok(CacheDirectory { directory, key: key.copied().map(Zeroizing::new), _lock: lock })
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
