@@ -148,3 +148,35 @@ fn a_forged_or_damaged_record_counts_for_nothing() {
         assert!(made.written.chunk_count == 0, "nothing is stored again because of it");
     }
 }
+
+/// A list of files that is damaged in its middle: every file that stands before that is restored.
+#[test]
+fn what_stands_before_a_damaged_part_of_the_list_is_restored() {
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let home = tempfile::tempdir().unwrap();
+    let tree = home.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    // So many that their list takes more than one group.
+    for number in 0..9000 {
+        let name = format!("{number:05}-{}", "x".repeat(120));
+        std::fs::write(tree.join(name), number.to_string()).unwrap();
+    }
+    lab.backup_path("tree", &tree).unwrap();
+    let (key, len) = store.list(Area::Packs).unwrap().pop().unwrap();
+    let mut bytes = store.get(&key, 0..len).unwrap();
+    let footer = u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap()) as usize;
+    // The last bytes before the footer are those of the last group.
+    let last = bytes.len() - footer - 100;
+    bytes[last] ^= 1;
+    store.put(&key, &[&bytes]).unwrap();
+    let repository = lab.reader().unwrap();
+    let archive = repository.archive("tree").unwrap();
+    let files = repository.items(&archive).map_while(Result::ok);
+    let listed = files.filter(|item| item.path.contains(&b'-')).count();
+    assert!((1..9000).contains(&listed), "{listed} files stand before the damage");
+    let to = home.path().join("to");
+    std::fs::create_dir(&to).unwrap();
+    assert!(lab.restore_to("tree", &to, &lab.restore_options()).is_err());
+    let restored = std::fs::read_dir(to.join(tree.strip_prefix("/").unwrap())).unwrap();
+    assert_eq!(restored.count(), listed);
+}

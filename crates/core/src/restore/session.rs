@@ -97,7 +97,11 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
     ) -> Result<()> {
         let mut links = LinkedFiles::default();
         for item in items {
-            let item = item?;
+            let item = match item {
+                Ok(item) => item,
+                // What stands before the damage is whole, and was asked for.
+                Err(error) => return self.complete().and(Err(error)),
+            };
             let path = stripped(&item.path, strip);
             let (true, Some(path)) = (selection.selects(&item.path), path) else {
                 links.pass_over(item);
