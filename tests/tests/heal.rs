@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use garret_core::{Area, Input, Key, MemoryStore, Store, StoreError};
 use garret_format::config::KeyMode;
-use garret_testkit::{Image, Lab};
+use garret_testkit::{Image, Lab, Recorder};
 
 fn content() -> Vec<u8> {
     Image::noise(7, 3_000_000).bytes
@@ -98,6 +98,66 @@ fn what_is_not_there_any_more_stays_lost_and_nothing_else_suffers() {
     assert!(lab.restore_bytes("start").unwrap() == content()[..900_000]);
 }
 
+#[test]
+fn known_damage_is_told_until_it_is_mended_and_forgotten_when_the_pack_is_back() {
+    let (lab, store) = lab(KeyMode::Passphrase);
+    let (damaged, whole) = rot(&store);
+    lab.check_reporting(true).unwrap();
+    let (report, problems) = lab.check_reporting(false).unwrap();
+    assert_eq!(report.damaged_packs, 1);
+    assert!(problems.iter().any(|line| line.contains(&damaged.to_string())), "{problems:?}");
+    // As from a mirror.
+    store.put(&damaged, &[&whole]).unwrap();
+    assert_eq!(lab.check_reporting(true).unwrap().1, [""; 0]);
+    assert_eq!(records(&store), [""; 0]);
+    lab.check();
+    assert_eq!(lab.backup_bytes("new", &content()).unwrap().written.chunk_count, 0);
+}
+
+/// What the index lists is a pack, also when nothing is left of its first bytes.
+#[test]
+fn a_pack_that_does_not_begin_as_one_is_damaged_and_heals() {
+    let (lab, store) = lab(KeyMode::Passphrase);
+    let (damaged, mut bytes) = rot(&store);
+    bytes[..4096].fill(0x5a);
+    store.put(&damaged, &[&bytes]).unwrap();
+    let (report, _) = lab.check_reporting(true).unwrap();
+    assert_eq!((report.damaged_packs, report.incomplete.len()), (1, 1));
+    assert_eq!(records(&store).len(), 1);
+    lab.backup_bytes("new", &content()).unwrap();
+    is_healed(&lab, &store, &damaged, &["old", "new"]);
+}
+
+/// A chunk that every night stores again because the pack of the night before is damaged, and those packs stay, for something
+/// in each is lost: the copy that is intact is the one that counts, however many there are.
+#[test]
+fn the_intact_copy_is_kept_among_many() {
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let common = Image::noise(1, 200_000).bytes;
+    let night = |number: u64| [common.clone(), Image::noise(number, 3_000_000).bytes].concat();
+    for number in 10..17 {
+        let before = store.list(Area::Packs).unwrap();
+        lab.backup_bytes(&format!("night-{number}"), &night(number)).unwrap();
+        let new = store.list(Area::Packs).unwrap();
+        let (key, len) = new.into_iter().find(|pack| !before.contains(pack)).unwrap();
+        if number < 16 {
+            let mut bytes = store.get(&key, 0..len).unwrap();
+            bytes[200] ^= 1;
+            store.put(&key, &[&bytes]).unwrap();
+            lab.check_reporting(true).unwrap();
+        }
+        lab.gc_reporting().unwrap();
+        assert!(number < 16 || lab.restore_bytes("night-16").unwrap() == night(16));
+    }
+    for number in 10..16 {
+        lab.delete(&format!("night-{number}")).unwrap();
+        lab.gc_reporting().unwrap();
+        assert!(lab.restore_bytes("night-16").unwrap() == night(16), "{number}");
+    }
+    lab.gc().unwrap();
+    lab.check();
+}
+
 /// A store that gives one wrong bit, the first time that a whole pack is read.
 #[derive(Clone)]
 struct ErrsOnce {
@@ -141,12 +201,17 @@ fn a_forged_or_damaged_record_counts_for_nothing() {
     let forged = other_store.get(&theirs, 0..len).unwrap();
     for bytes in [forged, b"garretD\x01".to_vec(), Vec::new()] {
         store.put(&Key::Damage(pack), &[&bytes]).unwrap();
-        let (_, problems) = lab.check_reporting(false).unwrap();
-        assert!(problems.iter().any(|line| line.contains("damaged/")), "{problems:?}");
+        let told = Recorder::default();
+        lab.reader_reporting(&told).unwrap();
+        let notices = told.notices();
+        assert!(notices.iter().any(|line| line.contains("damaged/")), "{notices:?}");
         let name = format!("again-{}", bytes.len());
         let (made, _) = lab.backup_inputs(&name, vec![input()]).unwrap();
         assert!(made.written.chunk_count == 0, "nothing is stored again because of it");
+        lab.check();
     }
+    lab.gc().unwrap();
+    assert_eq!(records(&store), [""; 0], "gc cleans up");
 }
 
 /// A list of files that is damaged in its middle: every file that stands before that is restored.

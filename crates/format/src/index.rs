@@ -9,9 +9,9 @@ use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 /// Chunks at which a segment in a repository is full: bounds what a client holds in memory to seal or open one (12 MiB).
 pub const SEGMENT_CHUNKS_MAX: usize = 1 << 18;
-/// Records that a segment has of one chunk at most: more copies than that help nobody, and a forged segment must not make a
-/// lookup long.
-pub const COPIES_MAX: usize = 4;
+/// Records that a segment has of one chunk at most: a forged segment must not make a lookup long. Far more than a repository
+/// has, for which are listed is not chosen, and the one that is left out may be the intact one.
+pub const COPIES_MAX: usize = 64;
 /// Length in bytes of the counts in front of the tables.
 pub const COUNTS_LEN: usize = 16;
 /// Length in bytes of a row of the pack table.

@@ -48,15 +48,16 @@ pub(super) fn take(
             continue;
         }
         let mut problem = Problem::from(&finding.error);
-        if finding.is_damage {
-            record(repository.store(), repository.metadata(), pack, &finding.error, progress);
-        } else {
+        if !finding.is_damage {
             problem.text.push_str("; the index says of it what is not so");
         }
         problem
             .text
             .push_str("; what this pack should hold is stored again where it is still there");
         progress.problem(&problem);
+        if finding.is_damage {
+            record(repository.store(), repository.metadata(), pack, &finding.error, progress);
+        }
     }
     Ok(())
 }

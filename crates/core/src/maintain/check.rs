@@ -81,7 +81,8 @@ impl Checker {
                 repository: self,
                 chunks: &chunks,
                 verifies: options.verify_data,
-                records: options.record_damage,
+                // A newer garret may have said that nothing is to be added.
+                records: options.record_damage && self.config().features.write == 0,
                 threads,
                 sound: &sound,
             };

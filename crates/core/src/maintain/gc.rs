@@ -22,7 +22,7 @@ use garret_format::PackId;
 use garret_format::index::PackRow;
 
 use crate::error::Result;
-use crate::objects::damage::forget_gone;
+use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
 use crate::progress::Progress;
 use crate::repository::{Exclusive, Repository};
@@ -89,7 +89,7 @@ impl Exclusive {
             report = collected?;
             reopened?;
         }
-        forget_gone(self.store())?;
+        forget_records(self.store(), self.metadata())?;
         self.tell(progress);
         Ok(report)
     }
@@ -105,7 +105,7 @@ fn collect(
     let (kept, repacked_bytes) =
         copy::copy(repository, plan, options.compression, options.threads, problems)?;
     let doomed: HashMap<PackId, PackRow> = plan.doomed(&kept).map(|row| (row.id, row)).collect();
-    swap::swap(repository, &doomed)?;
+    swap::swap(repository, &doomed, &plan.superseded)?;
     delete::packs(repository, doomed.keys())?;
     Ok(GcReport {
         deleted_pack_count: doomed.len() as u64,

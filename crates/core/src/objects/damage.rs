@@ -10,29 +10,34 @@ use std::collections::HashSet;
 use garret_format::PackId;
 use garret_format::damage::{DAMAGE_LEN_MAX, DamageRecord};
 use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result, message};
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::objects::archive::now;
-use crate::progress::{Problem, Progress};
+use crate::progress::Progress;
 use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
 
 /// Longest file of a record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + PackId::LEN + 12 + 4) as u64 + DAMAGE_LEN_MAX as u64;
 
-/// Whether an error says that a pack is not what was written, or that its disk does not give it.
+/// Whether an error says that a pack is not what was written, or that its disk does not give it. Not that this program has
+/// no file descriptor left, or no memory.
 pub(crate) fn is_damage(error: &Error) -> bool {
     match error {
         Error::Corrupt { .. } => true,
         Error::Store(error) => {
-            matches!(error.kind, StoreErrorKind::WrongLength | StoreErrorKind::Other)
+            let broken = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA, Errno::REMOTEIO];
+            let errno = error.source.raw_os_error().map(Errno::from_raw_os_error);
+            error.kind == StoreErrorKind::WrongLength
+                || errno.is_some_and(|errno| broken.contains(&errno))
         }
         _ => false,
     }
 }
 
-/// Records that a pack is damaged, and how that showed; durable when it returns. Where that cannot be written it is told of:
-/// a check of a repository that is only read is a check all the same, and a backup may go on.
+/// Records that a pack is damaged, and how that showed; durable when it returns. Where that cannot be written it is told
+/// of: a check of a repository that is only read is a check all the same, and a backup may go on.
 pub(crate) fn record(
     store: &dyn Store,
     metadata: &Sealer,
@@ -56,21 +61,34 @@ fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> R
     Ok(store.sync()?)
 }
 
-/// The packs that are recorded as damaged. A record that is itself damaged, or forged, is a problem and counts for nothing.
+/// The packs that are recorded as damaged. A record that is itself damaged, or forged, counts for nothing, and is told of;
+/// so is a list of records that cannot be had, for nobody needs it to read.
 pub(crate) fn load(
     store: &dyn Store,
     metadata: &Sealer,
     progress: &dyn Progress,
-) -> Result<HashSet<PackId>> {
-    let mut damaged = HashSet::new();
-    for (key, _) in store.list(Area::Damage)? {
+) -> HashSet<PackId> {
+    let listed = store.list(Area::Damage).unwrap_or_else(|error| {
+        let why = message(&error);
+        progress.notice(&format!("{why}; packs that are recorded as damaged are not known"));
+        Vec::new()
+    });
+    let (mut damaged, mut bad) = (HashSet::new(), Vec::new());
+    for (key, _) in listed {
         let Key::Damage(pack) = key else { continue };
         match open(store, metadata, pack) {
             Ok(record) => drop(damaged.insert(record.pack)),
-            Err(error) => progress.problem(&Problem::from(&error)),
+            Err(error) => bad.push(error),
         }
     }
-    Ok(damaged)
+    if let Some(first) = bad.first() {
+        let more = match bad.len() {
+            1 => String::new(),
+            count => format!(" (and {} more like it)", count - 1),
+        };
+        progress.notice(&format!("{}{more}: passed over", message(first)));
+    }
+    damaged
 }
 
 fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageRecord> {
@@ -90,17 +108,50 @@ fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageReco
     }
 }
 
-/// Removes the records of packs that are gone. Only for the holder of the exclusive lock.
-pub(crate) fn forget_gone(store: &dyn Store) -> Result<()> {
-    let recorded = store.list(Area::Damage)?;
+/// Removes the record of a pack that was read and is intact: it was put back, or only the way to it was broken.
+pub(crate) fn forget(store: &dyn Store, pack: PackId, progress: &dyn Progress) -> Result<()> {
+    store.delete(&Key::Damage(pack))?;
+    store.sync()?;
+    let pack = Key::Pack(pack);
+    progress.notice(&format!("{pack} was recorded as damaged and is intact: it counts again"));
+    Ok(())
+}
+
+/// Removes the records of packs that are gone, and those that are damaged themselves. Only for the holder of the exclusive
+/// lock.
+pub(crate) fn forget_records(store: &dyn Store, metadata: &Sealer) -> Result<()> {
+    let Ok(recorded) = store.list(Area::Damage) else { return Ok(()) };
     if recorded.is_empty() {
         return Ok(());
     }
     let there: HashSet<PackId> = list_packs(store)?.into_iter().map(|(id, _)| id).collect();
     for (key, _) in recorded {
-        if matches!(key, Key::Damage(pack) if !there.contains(&pack)) {
+        let Key::Damage(pack) = key else { continue };
+        let is_bad = || matches!(open(store, metadata, pack), Err(Error::Corrupt { .. }));
+        if !there.contains(&pack) || is_bad() {
             store.delete(&key)?;
         }
     }
     Ok(store.sync()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_program_without_file_descriptors_is_no_damage_of_a_pack() {
+        let of = |errno: Errno| {
+            let source = io::Error::from_raw_os_error(errno.raw_os_error());
+            is_damage(&Error::Store(StoreError::new("read", "packs/ab", source)))
+        };
+        assert!(of(Errno::IO) && of(Errno::BADMSG) && of(Errno::UCLEAN));
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::TIMEDOUT] {
+            assert!(!of(errno), "{errno:?}");
+        }
+        assert!(is_damage(&Error::misnamed("packs/ab")));
+    }
 }

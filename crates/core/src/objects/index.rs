@@ -84,7 +84,7 @@ impl Index {
         progress: &dyn Progress,
     ) -> Result<()> {
         let store = source.packs.store;
-        self.damaged = Arc::new(damage::load(store, source.metadata, progress)?);
+        self.damaged = Arc::new(damage::load(store, source.metadata, progress));
         let stored = Listing::read(store)?;
         let mut listed: HashSet<SegmentId> = HashSet::new();
         for (key, _) in store.list(Area::Index)? {

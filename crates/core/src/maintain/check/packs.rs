@@ -12,7 +12,7 @@ use garret_format::{ChunkId, PackId, SegmentId};
 use super::report::Findings;
 use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
-use crate::objects::damage::{is_damage, record};
+use crate::objects::damage::{forget, is_damage, record};
 use crate::objects::index::{Location, Rows, read_segment};
 use crate::objects::pack::listed;
 use crate::pipeline::Threads;
@@ -148,14 +148,20 @@ impl<'scope> Packs<'_, 'scope> {
                     for record in &found.sound {
                         sound.set(*record);
                     }
-                    let id = pack.id;
+                    let (id, again) = (pack.id, pack.again);
+                    let is_recorded = chunks.index().is_damaged(&id);
+                    let is_intact = found.errors.is_empty();
                     let damage = found.confirmed.and_then(|place| found.errors.get(place));
-                    if let Some(damage) =
-                        damage.filter(|_| records && !chunks.index().is_damaged(&id))
-                    {
+                    let damage = damage.filter(|_| records && !is_recorded);
+                    if let Some(damage) = damage {
                         record(store, repository.metadata(), id, damage, findings.progress);
                     }
                     findings.pack(&pack, found, task.as_deref());
+                    match is_recorded && is_intact && !again {
+                        true if verifies && records => forget(store, id, findings.progress)?,
+                        true => findings.known(id),
+                        false => {}
+                    }
                 }
             }
         }
@@ -202,6 +208,14 @@ impl<'scope> Packs<'_, 'scope> {
 }
 
 impl Findings<'_> {
+    /// A pack in which nothing wrong was met this time, and that is recorded as damaged.
+    fn known(&mut self, id: PackId) {
+        self.report.damaged_packs += 1;
+        let pack = Key::Pack(id).to_string();
+        let text = format!("{pack} was found damaged before, and is recorded as such in damaged/");
+        self.pack_problem(Cause::Damaged, &pack, text);
+    }
+
     fn pack(&mut self, job: &PackJob, found: PackFindings, task: Option<&dyn Task>) {
         let pack = Key::Pack(job.id).to_string();
         let PackFindings { len, errors, mismatch, .. } = found;
@@ -259,7 +273,10 @@ fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) 
     let mut found = PackFindings { len: job.len, ..PackFindings::default() };
     let (pack, footer) = match read.footer {
         Ok(whole) => whole,
-        Err(_) if repository.packs().is_foreign(job.id) => return PackFindings::default(),
+        // What the index lists is a pack, whatever is left of its first bytes.
+        Err(_) if job.claim.is_none() && repository.packs().is_foreign(job.id) => {
+            return PackFindings::default();
+        }
         Err(error) => {
             found.errors.push(error);
             found.sound = readable(repository, chunks, job);

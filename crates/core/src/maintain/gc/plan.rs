@@ -35,6 +35,8 @@ pub struct GcPlan {
     repack: Vec<PackUse>,
     /// The groups of those of which something is needed.
     pub(super) groups: Vec<GroupUse>,
+    /// Copies of chunks, by the pack, that need not be listed any more: another one was read and is intact.
+    pub(super) superseded: HashSet<(ChunkId, PackId)>,
 }
 
 impl std::fmt::Display for GcPlan {
@@ -169,17 +171,22 @@ pub(super) fn plan(
     if let Some(error) = lost {
         return Err(error);
     }
-    keep_intact_copies(&chunks, &marks, problems);
+    let superseded = keep_intact_copies(&chunks, &marks, problems);
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     let repack = choose(used, repository.config().pack_len);
     let groups = group_uses(index, &marks, &repack);
-    Ok(GcPlan { drop: drop.into_iter().map(|pack| pack.row).collect(), repack, groups })
+    let drop = drop.into_iter().map(|pack| pack.row).collect();
+    Ok(GcPlan { drop, repack, groups, superseded })
 }
 
-/// Of a chunk that lies in several packs one copy stays, and only one that was read and is intact: the others go. All stay if
-/// none is, for whoever can mend them.
-fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_>) {
+/// Of a chunk that lies in several packs one copy stays, and only one that was read and is intact: the others go, and are
+/// returned. All stay if none is, for whoever can mend them.
+fn keep_intact_copies(
+    chunks: &Chunks,
+    marks: &Marks,
+    problems: &mut Problems<'_>,
+) -> HashSet<(ChunkId, PackId)> {
     let index = chunks.index();
     let mut several: Vec<(usize, u32, u64)> = Vec::new();
     for (segment, tables) in index.tables().enumerate() {
@@ -193,6 +200,7 @@ fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_
     // Group after group, so that each is read once.
     several.sort_unstable();
     let tables: Vec<Tables<'_>> = index.tables().collect();
+    let (mut superseded, mut told) = (HashSet::new(), HashSet::new());
     for (segment, _, place) in several {
         let record = tables.get(segment).and_then(|tables| tables.record(place));
         let Some(Record { id, .. }) = record else { continue };
@@ -208,14 +216,20 @@ fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_
         match intact {
             Some(intact) => {
                 marks.set(intact.record);
+                let others = index.copies(&id).map(|copy| copy.pack.id);
+                let others = others.filter(|pack| *pack != intact.pack.id);
+                superseded.extend(others.map(|pack| (id, pack)));
                 damaged.iter().for_each(|(pack, error)| chunks.groups().bypassed(*pack, error));
             }
             None => {
                 index.copies(&id).for_each(|copy| _ = marks.set(copy.record));
-                damaged.iter().for_each(|(_, error)| problems.report(Problem::from(error)));
+                for (_, error) in damaged.iter().filter(|(pack, _)| told.insert(*pack)) {
+                    problems.report(Problem::from(error));
+                }
             }
         }
     }
+    superseded
 }
 
 /// The packs worth copying what is needed out of: the most wasteful until little waste is left, and small ones when there
@@ -295,7 +309,10 @@ struct Missing<'m> {
 impl Visitor for Missing<'_> {
     fn chunk(&mut self, path: &[u8], id: &ChunkId, location: Option<&Location>) {
         if location.is_none() {
-            let needed_by = format!("backups/{}: {}", self.archive, String::from_utf8_lossy(path));
+            let needed_by = match path {
+                [] => format!("backups/{}", self.archive),
+                path => format!("backups/{}: {}", self.archive, String::from_utf8_lossy(path)),
+            };
             self.errors.push(Error::MissingChunk { id: *id, needed_by });
         }
     }

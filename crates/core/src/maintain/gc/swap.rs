@@ -1,12 +1,12 @@
 //! Third station of gc: an index that does not list what is about to go.
 //!
-//! In: the doomed packs. Out: new segments in place of those that listed one, and of small ones. Promises: a segment goes
-//! only when what lists its other packs is durable.
+//! In: the doomed packs, and copies of chunks that need not be listed. Out: new segments in place of those that listed one,
+//! and of small ones. Promises: a segment goes only when what lists its other packs is durable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use garret_format::PackId;
 use garret_format::index::{PackRow, SEGMENT_CHUNKS_MAX};
+use garret_format::{ChunkId, PackId};
 
 use crate::error::{Error, Result};
 use crate::objects::index::{Listing, Rows, read_segment, store_segment};
@@ -14,23 +14,27 @@ use crate::repository::Repository;
 use crate::store::{Area, Key};
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
-pub(super) fn swap(repository: &Repository, doomed: &HashMap<PackId, PackRow>) -> Result<()> {
+pub(super) fn swap(
+    repository: &Repository,
+    doomed: &HashMap<PackId, PackRow>,
+    superseded: &HashSet<(ChunkId, PackId)>,
+) -> Result<()> {
     let stored = Listing::read(repository.store())?;
     let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains_key(&pack.id);
     let mut old = Vec::new();
     let mut new = Segments { repository, rows: Rows::default() };
     for unstored in repository.index().unstored() {
-        new.push(unstored.keep_packs(survives))?;
+        new.push(unstored.keep_packs(survives).without(superseded))?;
     }
     for (key, _) in repository.store().list(Area::Index)? {
         let Key::Index(id) = key else { continue };
         match read_segment(&repository.index_source(), id) {
             Ok(segment) => {
                 let full = segment.records.len() >= SEGMENT_CHUNKS_MAX / 2;
-                if full && segment.packs.iter().all(survives) {
+                if full && segment.packs.iter().all(survives) && !segment.lists_any(superseded) {
                     continue;
                 }
-                new.push(segment.keep_packs(survives))?;
+                new.push(segment.keep_packs(survives).without(superseded))?;
             }
             // Its packs are known from their footers.
             Err(Error::Corrupt { .. }) => {}

@@ -1,11 +1,12 @@
 //! Rows of the index on their way into a segment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use garret_format::index::{
     COPIES_MAX, GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment,
 };
 use garret_format::pack::Footer;
+use garret_format::{ChunkId, PackId};
 
 use crate::objects::pack::listed;
 
@@ -69,6 +70,26 @@ impl Rows {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         encode_segment(&self.packs, &self.groups, &self.records)
+    }
+
+    /// Whether any of these copies of chunks is listed.
+    pub(crate) fn lists_any(&self, copies: &HashSet<(ChunkId, PackId)>) -> bool {
+        !copies.is_empty() && self.records.iter().any(|record| self.is_one_of(record, copies))
+    }
+
+    /// All but these copies of chunks.
+    pub(crate) fn without(mut self, copies: &HashSet<(ChunkId, PackId)>) -> Self {
+        let mut records = std::mem::take(&mut self.records);
+        if !copies.is_empty() {
+            records.retain(|record| !self.is_one_of(record, copies));
+        }
+        Rows { records, ..self }
+    }
+
+    fn is_one_of(&self, record: &Record, copies: &HashSet<(ChunkId, PackId)>) -> bool {
+        let group = self.groups.get(record.group as usize);
+        let pack = group.and_then(|group| self.packs.get(group.pack as usize));
+        pack.is_some_and(|pack| copies.contains(&(record.id, pack.id)))
     }
 
     /// Only what lies in the packs that `keep` is true of.
