@@ -1,7 +1,7 @@
 //! From the path of a backup to the repository it is in and its name there.
 //!
-//! In: words of the command line. Out: a [`BackupPath`], or zbackup's line about what is wrong. zbackup's rule: the real path of
-//! the directory that holds the backup, cut at a trailing `/backups`, else at the last `/backups/`; what is cut off names
+//! In: words of the command line. Out: a [`BackupPath`], or zbackup's line about what is wrong. zbackup's rule: the real path
+//! of the directory that holds the backup, cut at a trailing `/backups`, else at the last `/backups/`; what is cut off names
 //! the backup.
 
 use std::ffi::{OsStr, OsString};
