@@ -108,13 +108,22 @@ fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageReco
     }
 }
 
-/// Removes the record of a pack that was read and is intact: it was put back, or only the way to it was broken.
-pub(crate) fn forget(store: &dyn Store, pack: PackId, progress: &dyn Progress) -> Result<()> {
-    store.delete(&Key::Damage(pack))?;
-    store.sync()?;
+/// Removes the record of a pack that was read and is intact: it was put back, or only the way to it was broken. Where that
+/// cannot be done, the pack goes on to be stored again.
+pub(crate) fn forget(store: &dyn Store, pack: PackId, progress: &dyn Progress) {
+    let key = Key::Damage(pack);
     let pack = Key::Pack(pack);
-    progress.notice(&format!("{pack} was recorded as damaged and is intact: it counts again"));
-    Ok(())
+    match store.delete(&key).and_then(|()| store.sync()) {
+        Ok(()) => {
+            progress
+                .notice(&format!("{pack} was recorded as damaged and is intact: it counts again"));
+        }
+        Err(error) => {
+            let why = message(&error);
+            progress
+                .notice(&format!("{pack} is intact, but the record of its damage stays: {why}"));
+        }
+    }
 }
 
 /// Removes the records of packs that are gone, and those that are damaged themselves. Only for the holder of the exclusive

@@ -158,7 +158,7 @@ impl<'scope> Packs<'_, 'scope> {
                     }
                     findings.pack(&pack, found, task.as_deref());
                     match is_recorded && is_intact && !again {
-                        true if verifies && records => forget(store, id, findings.progress)?,
+                        true if verifies && records => forget(store, id, findings.progress),
                         true => findings.known(id),
                         false => {}
                     }
