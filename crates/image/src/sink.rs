@@ -210,6 +210,11 @@ impl FileSink {
         Ok(unset_at(unset, &path))
     }
 
+    /// It will be NAME and `suffix`: what it holds is not what NAME stands for.
+    pub fn append_to_name(&mut self, suffix: &str) {
+        self.staged.append_to_name(suffix);
+    }
+
     fn check(&self, offset: u64, len: u64) -> Result<Range<u64>, SinkError> {
         range_within(self.staged.path(), self.len, offset, len)
     }

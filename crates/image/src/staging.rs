@@ -361,6 +361,12 @@ impl Staged {
         self
     }
 
+    /// It will be NAME and `suffix`.
+    pub(crate) fn append_to_name(&mut self, suffix: &str) {
+        self.name.push(suffix);
+        self.path.as_mut_os_string().push(suffix);
+    }
+
     /// NAME in full.
     pub(crate) fn path(&self) -> &Path {
         &self.path

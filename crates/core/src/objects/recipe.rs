@@ -135,6 +135,8 @@ pub(crate) struct RecipeReader<N> {
     open: Vec<OpenNode>,
     /// Where in the stream that begins.
     at: u64,
+    /// What was open when a node could not be read, and the bytes of the stream below that node.
+    unread: Option<(Vec<OpenNode>, u64)>,
 }
 
 enum OpenNode {
@@ -155,7 +157,7 @@ impl<N: NodeSource> RecipeReader<N> {
     /// The entries of `recipe`; errors name `needed_by`.
     pub(crate) fn new(nodes: N, recipe: &Recipe, needed_by: impl Into<Arc<str>>) -> Self {
         let open = vec![OpenNode::new(recipe.root.clone())];
-        RecipeReader { nodes, needed_by: needed_by.into(), open, at: 0 }
+        RecipeReader { nodes, needed_by: needed_by.into(), open, at: 0, unread: None }
     }
 
     /// The entry that holds byte `offset` of the stream, and where it starts. What lies before is passed over, nodes without
@@ -194,7 +196,16 @@ impl<N: NodeSource> RecipeReader<N> {
         }
     }
 
-    /// Opens a child of the innermost node. After an error nothing more comes.
+    /// Goes on behind the node that could not be read: how many bytes of the stream are passed over with it. None if the
+    /// last thing that came was no error.
+    pub(crate) fn pass_over(&mut self) -> Option<u64> {
+        let (open, span) = self.unread.take()?;
+        self.open = open;
+        self.at += span;
+        Some(span)
+    }
+
+    /// Opens a child of the innermost node. After an error nothing more comes, unless it is passed over.
     fn descend(&mut self, level: u8, child: &Child) -> Result<()> {
         match read_child(&self.nodes, level, child, &self.needed_by) {
             Ok(node) => {
@@ -202,7 +213,7 @@ impl<N: NodeSource> RecipeReader<N> {
                 Ok(())
             }
             Err(error) => {
-                self.open.clear();
+                self.unread = Some((std::mem::take(&mut self.open), child.span));
                 Err(error)
             }
         }

@@ -31,7 +31,8 @@ impl Session<'_, '_, '_> {
                     Ok(layout) => (layout, None),
                     Err(error) => (None, Some(error)),
                 };
-                let target = Arc::new(Target::new(&name, layout, Output::Nowhere));
+                let target =
+                    Arc::new(Target::new(&name, layout, Output::Nowhere, session.options.salvage));
                 error.iter().for_each(|error| target.fail(None, error));
                 let path = item.path.clone();
                 session.plan_file(target, *item, path)?;

@@ -96,16 +96,18 @@ impl Session<'_, '_, '_> {
         name: &str,
     ) -> Result<Option<Arc<Target>>> {
         match shape.way {
-            Way::Stream(layout) => Ok(Some(Arc::new(Target::new(name, layout, place)))),
+            Way::Stream(layout) => {
+                Ok(Some(Arc::new(Target::new(name, layout, place, self.options.salvage))))
+            }
             Way::Packed(view) => self.copy(view, place, item, name).map(|()| None),
         }
     }
 
-    /// A disk gets a name that another file of the archive may have, and so does whatever loses leading parts of its path:
-    /// neither takes the place of the other.
+    /// A disk gets a name that another file of the archive may have, and so does what is left of a damaged file, and whatever
+    /// loses leading parts of its path: neither takes the place of the other.
     pub(super) fn claim(&mut self, path: &[u8]) -> Result<()> {
         let is_new = self.options.form == Form::Raw && path.ends_with(RAW_SUFFIX);
-        let is_contested = is_new || self.options.strip > 0;
+        let is_contested = is_new || self.options.strip > 0 || self.options.salvage;
         let is_free = !is_contested || self.claimed.insert(path.to_vec());
         match is_free {
             true => Ok(()),

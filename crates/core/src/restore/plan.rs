@@ -97,21 +97,24 @@ pub(super) fn write_group(
 impl PlannedChunk {
     /// Writes the chunk to its place; returns the bytes written.
     fn write(&self, chunk: VerifiedChunk<'_>) -> u64 {
-        self.target.write(self.offset, chunk).unwrap_or_else(|error| self.fail(&error))
+        self.target.write(self.offset, chunk).unwrap_or_else(|error| {
+            self.target.fail(Some((self.offset, u64::from(self.location.len))), &error);
+            0
+        })
     }
 
     fn write_from_elsewhere(&self, chunks: &Chunks, error: &Error) -> u64 {
         let Some((group, location)) = chunks.other_copy(&self.id, &self.location, error) else {
-            return self.fail(error);
+            return self.lose(error);
         };
         match chunks.verified(&group, &location, &self.id) {
             Ok(chunk) => self.write(chunk),
-            Err(error) => self.fail(&error),
+            Err(error) => self.lose(&error),
         }
     }
 
-    fn fail(&self, error: &Error) -> u64 {
-        self.target.fail(Some((self.offset, u64::from(self.location.len))), error);
+    fn lose(&self, error: &Error) -> u64 {
+        self.target.lose(self.offset, u64::from(self.location.len), error);
         0
     }
 }

@@ -14,7 +14,7 @@ use garret_image::{Attributes, SourceError, Time, Unset};
 use super::links::{LinkedFiles, Made, Wanted};
 use super::options::{RestoreOptions, RestoreReport};
 use super::plan::{FILES_MAX, ReadPlan, write_group};
-use super::target::Target;
+use super::target::{DAMAGED_SUFFIX, Finished, Loss, Target};
 use crate::error::{Cause, Error, Result};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::RecipeReader;
@@ -23,6 +23,9 @@ use crate::progress::{Note, Problem, Progress, Task};
 use crate::read::chunks::Chunks;
 use crate::read::file::unreadable;
 use crate::select::Selection;
+
+/// Lost stretches of a file that one line tells.
+const RANGES_SHOWN: usize = 1000;
 
 /// A restore that is going on.
 pub(super) struct Session<'a, 'w, 'scope> {
@@ -141,17 +144,21 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         let ItemKind::File(content) = &item.kind else { return Ok(()) };
         let mut at = 0;
         self.plan.hold(target.entries());
-        for entry in RecipeReader::new(self.chunks.clone(), &content.recipe, target.name()) {
-            let planned = entry.and_then(|entry| {
-                self.plan_entry(&target, at, &entry)?;
-                Ok(entry.len())
-            });
-            match planned {
-                Ok(len) => at += len,
-                Err(error) => {
-                    target.fail(None, &error);
-                    break;
+        let mut entries = RecipeReader::new(self.chunks.clone(), &content.recipe, target.name());
+        while let Some(entry) = entries.next() {
+            at += match entry {
+                Ok(entry) => {
+                    self.plan_entry(&target, at, &entry);
+                    entry.len()
                 }
+                Err(error) => {
+                    let span = entries.pass_over().unwrap_or_default();
+                    target.lose(at, span, &error);
+                    span
+                }
+            };
+            if target.has_failed() {
+                break;
             }
             if self.plan.is_full() {
                 self.complete()?;
@@ -161,16 +168,18 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         Ok(())
     }
 
-    fn plan_entry(&mut self, target: &Arc<Target>, at: u64, entry: &Entry) -> Result<()> {
+    fn plan_entry(&mut self, target: &Arc<Target>, at: u64, entry: &Entry) {
+        let len = entry.len();
         match *entry {
-            Entry::Zero { len } => {
-                self.task.advance(target.zero(at, len)?);
-                Ok(())
+            Entry::Zero { .. } => match target.zero(at, len) {
+                Ok(written) => self.task.advance(written),
+                Err(error) => target.fail(Some((at, len)), &error),
+            },
+            Entry::Chunk { id, .. } if target.wants(at, len) => {
+                let planned = self.plan.add(&self.chunks, target, at, id, len);
+                planned.unwrap_or_else(|error| target.lose(at, len, &error));
             }
-            Entry::Chunk { id, len } if target.wants(at, u64::from(len)) => {
-                self.plan.add(&self.chunks, target, at, id, u64::from(len))
-            }
-            Entry::Chunk { .. } => Ok(()),
+            Entry::Chunk { .. } => {}
         }
     }
 
@@ -188,8 +197,20 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
     fn finish_files(&mut self) {
         for OpenFile { item, path, target } in std::mem::take(&mut self.files) {
             let len = target.file_len().unwrap_or(item.size);
+            if target.is_damaged()
+                && let Err(error) = self.claim(&[&path, DAMAGED_SUFFIX.as_bytes()].concat())
+            {
+                target.fail_for(&error);
+            }
             match Target::finish(target, &self.attributes(&item)) {
-                Ok(unset) => self.restored(&item, &lossy(&item.path), len, unset),
+                Ok(Finished { unset, loss: None }) => {
+                    self.restored(&item, &lossy(&item.path), len, unset);
+                }
+                Ok(Finished { unset, loss: Some(loss) }) => {
+                    self.salvaged(&lossy(&path), &loss);
+                    self.unset(&lossy(&path), unset);
+                    self.failed.insert(path);
+                }
                 Err(error) => {
                     self.problem(&lossy(&item.path), &error);
                     self.failed.insert(path);
@@ -230,6 +251,28 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
             let what = format!("restored, but without some of its attributes: {why}");
             self.progress.problem(&Problem::warning((&error).into(), name, what));
         }
+    }
+
+    /// Says what of a file is lost, and where the rest is.
+    fn salvaged(&mut self, name: &str, loss: &Loss) {
+        self.report.problem_count += 1;
+        let Loss { why, cause, hint, ranges, is_kept } = loss;
+        let lost: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let shown = ranges.iter().take(RANGES_SHOWN);
+        let shown: Vec<String> =
+            shown.map(|range| format!("{} to {}", range.start, range.end)).collect();
+        let more = match ranges.len().saturating_sub(RANGES_SHOWN) {
+            0 => String::new(),
+            count => format!(" and {count} more stretches"),
+        };
+        let shown = shown.join(", ");
+        let rest = match is_kept {
+            true => format!("; {name}{DAMAGED_SUFFIX} has the rest, and zeros there"),
+            false => String::new(),
+        };
+        let text = format!("not restored: {why}; {lost} bytes are lost: {shown}{more}{rest}");
+        let hint = *hint;
+        self.progress.problem(&Problem { hint, ..Problem::loss(*cause, name.to_owned(), text) });
     }
 
     pub(super) fn problem(&mut self, name: &str, error: &Error) {

@@ -69,6 +69,7 @@ impl<'scope> Session<'_, '_, 'scope> {
         selection: &mut Selection,
         path: &Path,
     ) -> Result<RestoreReport> {
+        self.refuse_salvage()?;
         let Some((item, content)) = self.only_file(items, selection)? else {
             return Ok(self.report);
         };
@@ -95,6 +96,7 @@ impl<'scope> Session<'_, '_, 'scope> {
         selection: &mut Selection,
         out: &mut (dyn Write + Send),
     ) -> Result<RestoreReport> {
+        self.refuse_salvage()?;
         if let Some((item, _)) = self.only_file(items, selection)?
             && let Some(stored) = StoredFile::open(&self.chunks, &item)?
         {
@@ -111,6 +113,15 @@ impl<'scope> Session<'_, '_, 'scope> {
         }
         out.flush().map_err(stream_error)?;
         Ok(self.report)
+    }
+
+    /// For where there is no other name that could say that something is missing.
+    fn refuse_salvage(&self) -> Result<()> {
+        let text = "what is left of a damaged file is restored to a directory or a file only";
+        match self.options.salvage {
+            true => Err(Error::BadOption(text.to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Writes one file in order. A stream cannot be taken back, so the first error ends it.

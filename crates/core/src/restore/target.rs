@@ -1,23 +1,56 @@
 //! What verified chunks are written to. The only way in takes a [`VerifiedChunk`], so other bytes cannot reach a disk.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use garret_image::{Attributes, DeviceSink, FileId, FileSink, Layout, Piece, Sink, Unset};
 
 use crate::error::{Cause, Error, Hint, Result};
 use crate::keys::chunk::VerifiedChunk;
 
-/// A file, a device, or nothing; and the first thing that went wrong with it.
+/// What stands behind the name of a file of which only a part could be restored.
+pub(super) const DAMAGED_SUFFIX: &str = ".damaged";
+
+/// A file, a device, or nothing; and what went wrong with it.
 pub(super) struct Target {
     name: String,
     /// Where the stream lies in the file; `None` if it is the file.
     layout: Option<Layout>,
     place: Output,
-    failure: Mutex<Option<Failure>>,
+    /// Whether what is lost may be left out.
+    salvage: bool,
+    trouble: Mutex<Trouble>,
 }
 
-/// What went wrong: in words, for programs, and what can be done.
-type Failure = (String, Cause, Option<Hint>);
+/// What went wrong.
+#[derive(Default)]
+struct Trouble {
+    /// The first of it: in words, for programs, and what can be done.
+    first: Option<(String, Cause, Option<Hint>)>,
+    /// Whether there can be no file at all.
+    is_fatal: bool,
+    /// Bytes of the file that cannot be had.
+    lost: Vec<Range<u64>>,
+}
+
+/// A file that is in its place.
+pub(super) struct Finished {
+    pub(super) unset: Unset,
+    /// What of it could not be had, and is zero.
+    pub(super) loss: Option<Loss>,
+}
+
+/// What a file lacks.
+pub(super) struct Loss {
+    /// Why, for the first of it.
+    pub(super) why: String,
+    pub(super) cause: Cause,
+    pub(super) hint: Option<Hint>,
+    /// Stretches of the file, in bytes, in order.
+    pub(super) ranges: Vec<Range<u64>>,
+    /// Whether the rest is in a file.
+    pub(super) is_kept: bool,
+}
 
 /// Where bytes go.
 pub(super) enum Output {
@@ -52,6 +85,17 @@ impl Output {
         }
     }
 
+    /// What is written is not all there should be: a file gets another name. Says whether it is one.
+    fn call_damaged(&mut self) -> bool {
+        match self {
+            Output::File(sink) => {
+                sink.append_to_name(DAMAGED_SUFFIX);
+                true
+            }
+            Output::Device(_) | Output::Nowhere => false,
+        }
+    }
+
     /// Completes it.
     pub(super) fn finish(self, attributes: &Attributes<'_>) -> Result<Unset> {
         match self {
@@ -63,8 +107,8 @@ impl Output {
 }
 
 impl Target {
-    pub(super) fn new(name: &str, layout: Option<Layout>, place: Output) -> Self {
-        Target { name: name.to_owned(), layout, place, failure: Mutex::default() }
+    pub(super) fn new(name: &str, layout: Option<Layout>, place: Output, salvage: bool) -> Self {
+        Target { name: name.to_owned(), layout, place, salvage, trouble: Mutex::default() }
     }
 
     /// What errors call it.
@@ -132,29 +176,86 @@ impl Target {
         Ok(placed)
     }
 
-    /// Remembers the first thing that went wrong, and where in the target (start and length in bytes); the target will not
-    /// be finished.
+    /// Bytes of the stream, from `offset` on, cannot be had. If what is lost may be left out the file is made without them.
+    pub(super) fn lose(&self, offset: u64, len: u64, error: &Error) {
+        let mut trouble = self.note(Some((offset, len)), error);
+        match &self.layout {
+            _ if !self.salvage => trouble.is_fatal = true,
+            None => trouble.lost.push(offset..offset + len),
+            Some(layout) => {
+                let pieces = layout.stream_pieces(offset..offset + len);
+                trouble.lost.extend(pieces.map(|at| at.file_offset..at.file_offset + at.len));
+            }
+        }
+    }
+
+    /// The file cannot be made, whatever is left of it. `range` is where in the stream that showed: start and length in bytes.
     pub(super) fn fail(&self, range: Option<(u64, u64)>, error: &Error) {
+        self.note(range, error).is_fatal = true;
+    }
+
+    /// The same for a reason that hides what went wrong before.
+    pub(super) fn fail_for(&self, error: &Error) {
+        let mut trouble = self.trouble();
+        *trouble = Trouble::default();
+        drop(trouble);
+        self.fail(None, error);
+    }
+
+    /// Whether there can be a file, but not all of it.
+    pub(super) fn is_damaged(&self) -> bool {
+        let trouble = self.trouble();
+        trouble.first.is_some() && !trouble.is_fatal
+    }
+
+    /// Whether there can be no file at all.
+    pub(super) fn has_failed(&self) -> bool {
+        self.trouble().is_fatal
+    }
+
+    fn note(&self, range: Option<(u64, u64)>, error: &Error) -> MutexGuard<'_, Trouble> {
         let range = range
             .map_or(String::new(), |(start, len)| format!("bytes {start} to {}: ", start + len));
-        let text = format!("{range}{}", crate::error::message(error));
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert((text, error.cause(), error.hint()));
+        let mut trouble = self.trouble();
+        trouble.first.get_or_insert_with(|| {
+            (format!("{range}{}", crate::error::message(error)), error.cause(), error.hint())
+        });
+        trouble
     }
 
-    /// What went wrong, if anything did.
-    fn failure(&self) -> Option<Failure> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Completes a file or device, unless something went wrong with it: then nothing of it stays.
-    pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<Unset> {
-        if let Some((why, cause, hint)) = target.failure() {
-            return Err(Error::NotRestored { why, cause, hint });
-        }
-        match Arc::try_unwrap(target).map(|target| target.place) {
-            Ok(place) => place.finish(attributes),
-            Err(_) => Err(Error::not_restored(Cause::Other, "a part of it is still planned")),
-        }
+    /// Completes a file or device, unless it cannot be: then nothing of it stays.
+    pub(super) fn finish(target: Arc<Self>, attributes: &Attributes<'_>) -> Result<Finished> {
+        let target = Arc::try_unwrap(target)
+            .map_err(|_| Error::not_restored(Cause::Other, "a part of it is still planned"))?;
+        let trouble = target.trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut place = target.place;
+        let loss = match trouble.first {
+            Some((why, cause, hint)) if trouble.is_fatal => {
+                return Err(Error::NotRestored { why, cause, hint });
+            }
+            Some((why, cause, hint)) => {
+                let is_kept = place.call_damaged();
+                Some(Loss { why, cause, hint, ranges: joined(trouble.lost), is_kept })
+            }
+            None => None,
+        };
+        Ok(Finished { unset: place.finish(attributes)?, loss })
     }
+}
+
+/// The same stretches in order, those that touch as one.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, range| {
+        let touches = next.start <= range.end;
+        if touches {
+            range.end = range.end.max(next.end);
+        }
+        touches
+    });
+    ranges
 }

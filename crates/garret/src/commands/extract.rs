@@ -57,6 +57,9 @@ pub(crate) struct Args {
     #[arg(short = 'n', long)]
     #[arg(conflicts_with_all = ["destination", "output", "to_device", "allocation", "stdout"])]
     dry_run: bool,
+    /// Of damaged files restore what is left, as NAME.damaged, with zeros for what is lost
+    #[arg(long, conflicts_with_all = ["to_device", "stdout"])]
+    salvage: bool,
     /// Replace images that a virtual machine has open
     #[arg(long)]
     force: bool,
@@ -173,6 +176,7 @@ fn options(args: &Args) -> RestoreOptions {
     options.groups = groups;
     options.strip = args.strip_components;
     options.replace_used = args.force;
+    options.salvage = args.salvage;
     options
 }
 
