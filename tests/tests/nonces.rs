@@ -82,6 +82,7 @@ impl Nonces {
             }
             Key::Index(_) => self.envelope(Kind::Index, bytes, &what),
             Key::Archive(_) => self.envelope(Kind::Archive, bytes, &what),
+            Key::Quarantine(_) => {}
             Key::Damage(_) => self.envelope(Kind::Damage, bytes, &what),
         }
     }

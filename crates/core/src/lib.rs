@@ -67,7 +67,7 @@
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, prune, gc), compare (diff, compare, info)   operations: they never call each other
+//! backup, restore, maintain (check, prune, gc, repair), compare (diff, compare, info)   operations: they call no other
 //! ```
 //!
 //! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):
@@ -120,6 +120,7 @@ pub use maintain::check::{CheckOptions, CheckedPacks};
 pub use maintain::gc::plan::GcPlan;
 pub use maintain::gc::{GcOptions, GcReport};
 pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
+pub use maintain::repair::RepairReport;
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;
 pub use pattern::Patterns;

@@ -3,3 +3,4 @@
 pub(crate) mod check;
 pub(crate) mod gc;
 pub(crate) mod prune;
+pub(crate) mod repair;

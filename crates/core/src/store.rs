@@ -52,6 +52,8 @@ pub enum Key {
     Archive(String),
     /// The record that a pack is damaged.
     Damage(PackId),
+    /// A damaged pack that a repair took away, as far as it could be read.
+    Quarantine(PackId),
 }
 
 impl fmt::Display for Key {
@@ -66,6 +68,7 @@ impl fmt::Display for Key {
             Key::Index(id) => write!(f, "index/{id}"),
             Key::Archive(name) => write!(f, "backups/{name}"),
             Key::Damage(id) => write!(f, "damaged/{id}"),
+            Key::Quarantine(id) => write!(f, "quarantine/{id}"),
         }
     }
 }
@@ -83,6 +86,8 @@ pub enum Area {
     Archives,
     /// Records of damaged packs.
     Damage,
+    /// Damaged packs that repairs took away.
+    Quarantine,
 }
 
 /// Who else may hold the lock.

@@ -74,7 +74,9 @@ pub(crate) enum Command {
     ///
     /// Without options: the length and contents of every pack against the index, and every chunk that archives need against
     /// what the packs hold. --verify-data also reads, decrypts and hashes every byte. Nothing that is there is changed. A
-    /// damaged pack is noted in damaged/, so that the next create stores again what it holds.
+    /// damaged pack is noted in damaged/, so that the next create stores again what it holds. --repair reads every byte too,
+    /// stores again what is intact in damaged packs, moves these to quarantine/, and makes a damaged index anew. It removes
+    /// no archive: what is lost is named, and the next create of the same files mends it.
     Check(check::Args),
     /// Change the passphrase of a repository or of its key file
     ChangePassphrase(change_passphrase::Args),

@@ -40,6 +40,7 @@ fn keys() -> Vec<Key> {
         Key::Pack(PackId::from_bytes([0; 32])),
         Key::Index(SegmentId::from_bytes([3; 32])),
         Key::Damage(PackId::from_bytes([0xab; 32])),
+        Key::Quarantine(PackId::from_bytes([0xab; 32])),
         archive("plain"),
         archive("vm/2026-11-23 03:00"),
         archive("vm/deep/er"),
@@ -133,6 +134,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Key::Index(_) => area == Area::Index,
         Key::Archive(_) => area == Area::Archives,
         Key::Damage(_) => area == Area::Damage,
+        Key::Quarantine(_) => area == Area::Quarantine,
     };
     let mut expected = keys();
     for key in &expected {
@@ -143,11 +145,15 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Index(_) => Kind::Index,
             Key::Archive(_) => Kind::Archive,
             Key::Damage(_) => Kind::Damage,
+            // Whatever is left of one.
+            Key::Quarantine(_) => Kind::Archive,
         };
         store.put(key, &[&kind.header(), &vec![1; key.to_string().len()]]).unwrap();
     }
+    let areas =
+        [Area::Slots, Area::Packs, Area::Index, Area::Archives, Area::Damage, Area::Quarantine];
     loop {
-        for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives, Area::Damage] {
+        for area in areas {
             let mut listed = store.list(area).unwrap();
             listed.sort();
             let wanted = expected.iter().filter(|key| in_area(area, key));

@@ -110,6 +110,16 @@ impl std::fmt::Debug for CheckedPacks {
 }
 
 impl CheckedPacks {
+    /// The chunks that it went by.
+    pub(super) fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// The records of their index that are right.
+    pub(super) fn sound(&self) -> &Marks {
+        &self.sound
+    }
+
     /// What was found so far.
     pub fn report(&self) -> &CheckReport {
         &self.report

@@ -10,16 +10,15 @@
 //! Nothing is deleted before what replaces it is durable, and a segment that lists a pack goes before the pack: a crash at
 //! any moment leaves packs that the next gc drops, never a gap.
 
-mod copy;
-mod delete;
+pub(super) mod copy;
+pub(super) mod delete;
 pub(crate) mod plan;
-mod problems;
-mod swap;
+pub(super) mod problems;
+pub(super) mod swap;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use garret_format::PackId;
-use garret_format::index::PackRow;
 
 use crate::error::Result;
 use crate::objects::damage::forget_records;
@@ -73,10 +72,10 @@ impl Exclusive {
     /// Gives back the space of what no archive needs.
     ///
     /// # Errors
-    /// An archive whose structure cannot be read: what it needs is unknown. `MissingChunk`: what an archive needs may lie
-    /// where nobody finds it just now (in a pack whose footer is damaged, behind a flipped bit of the index). Nothing is
-    /// deleted then; removing the archives that were named, or backing up their sources again, lets gc go on. `Doubtful` if
-    /// something that is listed nowhere may be an archive.
+    /// An archive whose structure cannot be read: what it needs is unknown. `MissingChunk` while a pack is damaged or
+    /// missing: what an archive needs may lie where nobody finds it just now. Nothing is deleted then; a repair, removing
+    /// the archives that were named, or backing up their sources again, lets gc go on. A chunk that is missing while all
+    /// packs are there and sound is a problem. `Doubtful` if something that is listed nowhere may be an archive.
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
         self.store().sweep()?;
         let mut problems = Problems { progress, count: 0 };
@@ -103,13 +102,13 @@ fn collect(
     problems: &mut Problems<'_>,
 ) -> Result<GcReport> {
     let (kept, repacked_bytes) =
-        copy::copy(repository, plan, options.compression, options.threads, problems)?;
-    let doomed: HashMap<PackId, PackRow> = plan.doomed(&kept).map(|row| (row.id, row)).collect();
+        copy::copy(repository, &plan.groups, options.compression, options.threads, problems)?;
+    let doomed: HashSet<PackId> = plan.doomed(&kept).map(|row| row.id).collect();
     swap::swap(repository, &doomed, &plan.superseded)?;
-    delete::packs(repository, doomed.keys())?;
+    delete::packs(repository, doomed.iter())?;
     Ok(GcReport {
         deleted_pack_count: doomed.len() as u64,
-        deleted_pack_bytes: doomed.values().map(|row| u64::from(row.len)).sum(),
+        deleted_pack_bytes: plan.doomed(&kept).map(|row| u64::from(row.len)).sum(),
         repacked_bytes,
         problem_count: problems.count,
     })

@@ -60,6 +60,8 @@ pub(crate) struct Index {
     repository: RepositoryId,
     /// Packs that are recorded as damaged: what they hold is read if it is intact, and counts as absent for whoever stores.
     damaged: Arc<HashSet<PackId>>,
+    /// Whether what is not listed is nowhere.
+    is_whole: bool,
 }
 
 impl Index {
@@ -72,7 +74,8 @@ impl Index {
         let segments = cache.load(source.repository).into_iter().map(Arc::new).collect();
         let cache = Arc::new(cache);
         let damaged = Arc::default();
-        let mut index = Index { segments, cache, repository: source.repository, damaged };
+        let repository = source.repository;
+        let mut index = Index { segments, cache, repository, damaged, is_whole: false };
         index.update(source, progress)?;
         Ok(index)
     }
@@ -85,6 +88,7 @@ impl Index {
     ) -> Result<()> {
         let store = source.packs.store;
         self.damaged = Arc::new(damage::load(store, source.metadata, progress));
+        self.is_whole = self.damaged.is_empty();
         let stored = Listing::read(store)?;
         let mut listed: HashSet<SegmentId> = HashSet::new();
         for (key, _) in store.list(Area::Index)? {
@@ -118,7 +122,7 @@ impl Index {
     /// An index that knows nothing, in memory.
     pub(crate) fn empty(repository: RepositoryId) -> Self {
         let cache = Arc::new(Cache::in_memory());
-        Index { segments: Vec::new(), cache, repository, damaged: Arc::default() }
+        Index { segments: Vec::new(), cache, repository, damaged: Arc::default(), is_whole: true }
     }
 
     /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
@@ -144,6 +148,7 @@ impl Index {
                 Ok(rows) => {
                     let other = rows.packs.iter().filter(|pack| !stored.has(pack));
                     otherwise.extend(other.map(|pack| pack.id));
+                    self.is_whole &= rows.packs.iter().all(|pack| stored.has(pack));
                     let rows = rows.keep_packs(|pack| stored.has(pack));
                     rows.packs.iter().for_each(|pack| {
                         missing.remove(&pack.id);
@@ -182,7 +187,9 @@ impl Index {
                 continue;
             }
             let len = stored.lens.get(&id).copied().unwrap_or(0);
-            let read = source.packs.footer(id, len).or_else(|error| match error {
+            let footer = source.packs.footer(id, len);
+            self.is_whole &= footer.is_ok();
+            let read = footer.or_else(|error| match error {
                 // Storage that fails now may show the footer later: the pack stays unknown until then.
                 Error::Store(error) if error.kind != StoreErrorKind::WrongLength => {
                     Err(error.into())
@@ -268,6 +275,12 @@ impl Index {
         }
     }
 
+    /// Whether everything is listed that the packs hold: no pack is known to be damaged, none had to be read without its
+    /// footer, none is listed that is not there. What is not found then is nowhere.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// Whether a pack is known to be damaged.
     pub(crate) fn is_damaged(&self, pack: &PackId) -> bool {
         // Most repositories have none.
@@ -276,6 +289,7 @@ impl Index {
 
     /// From now on a pack is known to be damaged; whether it was not before.
     pub(crate) fn set_damaged(&mut self, pack: PackId) -> bool {
+        self.is_whole = false;
         Arc::make_mut(&mut self.damaged).insert(pack)
     }
 

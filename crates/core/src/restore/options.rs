@@ -72,8 +72,8 @@ pub struct RestoreOptions {
     pub threads: usize,
     /// Whether to restore owners: only root can.
     pub owners: bool,
-    /// Whether of a damaged file what is left is restored, under its name and `.damaged`, with zeros in place of the rest. Not
-    /// to a device or a stream, which have no other name.
+    /// Whether of a damaged file what is left is restored, under its name and `.damaged`, with zeros in place of the rest.
+    /// Not to a device or a stream, which have no other name.
     pub salvage: bool,
     /// Whether an image may be replaced that a virtual machine has open, known by the locks that QEMU holds.
     pub replace_used: bool,

@@ -189,7 +189,8 @@ impl Target {
         }
     }
 
-    /// The file cannot be made, whatever is left of it. `range` is where in the stream that showed: start and length in bytes.
+    /// The file cannot be made, whatever is left of it. `range` is where in the stream that showed: start and length in
+    /// bytes.
     pub(super) fn fail(&self, range: Option<(u64, u64)>, error: &Error) {
         self.note(range, error).is_fatal = true;
     }

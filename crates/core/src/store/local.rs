@@ -1,7 +1,7 @@
 //! A repository in a directory of a local file system.
 //!
 //! ```text
-//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  damaged/PACK  tmp/
+//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  damaged/PACK  quarantine/PACK  tmp/
 //! ```
 //!
 //! A put writes `tmp/RANDOM`, syncs its data and renames it to its place; `sync` then syncs the directories that were
@@ -271,11 +271,14 @@ impl Store for LocalStore {
             Area::Damage => self.list_ids(Path::new("damaged"), &mut keys, |name| {
                 PackId::from_hex(name).map(Key::Damage)
             }),
+            Area::Quarantine => self.list_ids(Path::new("quarantine"), &mut keys, |name| {
+                PackId::from_hex(name).map(Key::Quarantine)
+            }),
         };
         listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
         match area {
             Area::Slots => self.pass_over_foreign(Kind::Slot, &mut keys),
-            Area::Packs => {}
+            Area::Packs | Area::Quarantine => {}
             Area::Index => self.pass_over_foreign(Kind::Index, &mut keys),
             Area::Archives => self.pass_over_foreign(Kind::Archive, &mut keys),
             Area::Damage => self.pass_over_foreign(Kind::Damage, &mut keys),

@@ -94,6 +94,7 @@ impl Store for MemoryStore {
                     | (Area::Index, Key::Index(_))
                     | (Area::Archives, Key::Archive(_))
                     | (Area::Damage, Key::Damage(_))
+                    | (Area::Quarantine, Key::Quarantine(_))
             )
         };
         let objects = self.map();

@@ -1,14 +1,15 @@
 //! `garret check`: checks a repository. Findings go to stderr, attic's texts about the passes to stdout.
 
 use std::ffi::OsString;
+use std::path::Path;
 
-use garret_core::{CheckOptions, CheckReport, Incomplete};
+use garret_core::{CheckOptions, CheckReport, Incomplete, Progress, RepairReport};
 
 use crate::location;
 use garret_cli::args::{LockWait, Threads, Verbose};
 use garret_cli::failure::Failure;
-use garret_cli::session;
 use garret_cli::ui::Ui;
+use garret_cli::{render, session};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -22,8 +23,8 @@ pub(crate) struct Args {
     /// Read, decrypt and verify every byte
     #[arg(long)]
     verify_data: bool,
-    /// Refused: create and prune mend what check finds
-    #[arg(long)]
+    /// Read every byte, store again what is intact in damaged packs, and move these to quarantine/
+    #[arg(long, conflicts_with_all = ["repository_only", "archives_only"])]
     repair: bool,
     #[command(flatten)]
     threads: Threads,
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
     let path = location::repository(&args.repository)?;
     if args.repair {
-        return Err(Failure::Fatal(REPAIR.to_owned()));
+        return repair(&path, args.threads.count(), ui);
     }
     let (repository, is_trusted) = session::checker(&path, ui)?;
     let mut options = CheckOptions::default();
@@ -70,6 +71,46 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         false => checked.report().clone(),
     };
     if report.problem_count > 0 {
+        ui.complain(&closing(&report, &options));
+    }
+    Ok(())
+}
+
+/// Mends what can be mended, and says what archives lack then.
+fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
+    let mut repository = session::exclusive(path, ui)?;
+    ui.print("Starting repository repair...\n")?;
+    let repaired = repository.repair(threads, ui)?;
+    let RepairReport { quarantined_packs, quarantined_bytes, saved_bytes, made_index, .. } =
+        repaired;
+    if made_index {
+        ui.notice("the index was made anew from the packs");
+    }
+    if quarantined_packs > 0 {
+        ui.notice(&format!(
+            "{} ({}) went to quarantine/, and {} of what is intact in them were stored again: remove that directory when \
+             everything is as you want it",
+            plural(quarantined_packs, "damaged pack"),
+            render::size(quarantined_bytes),
+            render::size(saved_bytes)
+        ));
+    }
+    if ui.problem_count() == 0 {
+        ui.print("Repository repair complete, no problems found.\n")?;
+    } else {
+        ui.print("Repository repair complete.\n")?;
+    }
+    let mut options = CheckOptions::default();
+    options.archives = true;
+    options.threads = threads;
+    ui.print("Starting archive consistency check...\n")?;
+    let before = ui.problem_count();
+    let report = repository.check(&options, ui)?;
+    if ui.problem_count() == before {
+        ui.print("Archive consistency check complete, no problems found.\n")?;
+    } else {
+        // Every byte was read a moment ago.
+        options.verify_data = true;
         ui.complain(&closing(&report, &options));
     }
     Ok(())
@@ -124,28 +165,23 @@ const NAMES_SHOWN: usize = 10;
 fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
     let is_lost = !report.incomplete.is_empty();
     if report.damaged_segments > 0 {
-        "remove what is in index/ while no program is running, which is made again from the packs, and run garret \
-         check again"
+        "run garret check --repair, which makes the index anew from the packs"
     } else if !options.archives || !options.verify_data && report.damaged_packs > 0 {
         "run garret check --verify-data to see which files are concerned"
-    } else if is_lost && report.damaged_packs > 0 {
+    } else if is_lost && report.damaged_packs + report.missing_packs > 0 {
         "to mend them, run garret create of the same files: it stores again what these still have; garret prune then \
-         drops the damaged packs, and archives that stay damaged can be deleted"
+         drops the damaged packs; if some stay damaged, garret check --repair sets the packs aside so that prune goes on, \
+         and garret extract --salvage restores what is left of a file"
     } else if is_lost {
-        "to mend them, run garret create of the same files: it stores again what these still have; archives that \
-         stay damaged can be deleted"
+        "to mend them, run garret create of the same files: it stores again what these still have; of what stays \
+         damaged, garret extract --salvage restores what is left; such archives can be deleted"
     } else if report.damaged_packs > 0 {
         "run garret prune, which drops the damaged packs"
     } else {
-        "remove what is in index/ while no program is running: it is made again from the packs"
+        "run garret check --repair, which makes the index anew from the packs"
     }
 }
 
 fn plural(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
-
-/// Why there is no repair, and what there is instead.
-const REPAIR: &str = "check --repair is not supported, and nothing was changed: run check --verify-data, create archives of \
-                      the same files, which stores again what is damaged, then prune, which drops the damaged packs, and \
-                      delete archives that stay damaged";

@@ -61,7 +61,8 @@ fn a_flipped_byte_of_data_costs_the_files_that_need_it_and_no_other() {
         [
             "garret: 1 of 2 packs damaged; 2 of 2 archives cannot be restored whole: one (1 file), two (1 file); \
              to mend them, run garret create of the same files: it stores again what these still have; garret prune \
-             then drops the damaged packs, and archives that stay damaged can be deleted",
+             then drops the damaged packs; if some stay damaged, garret check --repair sets the packs aside so that \
+             prune goes on, and garret extract --salvage restores what is left of a file",
             super::CLOSING
         ]
     );
@@ -231,14 +232,72 @@ fn a_lost_pack_is_made_up_for_and_its_place_in_the_index_is_too() {
         dir.run(&["extract", "-n", archive]).silent();
     }
     let line = closing(&dir, &[]);
-    assert!(
-        line.contains("every archive can be restored whole; remove what is in index/"),
-        "{line}"
-    );
-    for segment in super::files_below(&dir.path("repo/index")) {
-        fs::remove_file(segment).unwrap();
-    }
+    let mended = "every archive can be restored whole; run garret check --repair, which makes the index anew";
+    assert!(line.contains(mended), "{line}");
+    dir.run(&["check", "--repair", "repo"]).reports("is missing");
     dir.run(&["check", "--verify-data", "repo"]).succeeds();
+}
+
+/// What a person sees of a repair: what was wrong, where it went, what is lost, what to do; and then how it heals.
+#[test]
+fn a_repair_says_what_it_did_and_prune_and_create_go_on() {
+    let dir = two_archives();
+    let pack = pack_of_one(&dir);
+    dir.image("three.img", 3);
+    dir.run(&["create", "repo::three", "three.img"]).silent();
+    flip(&pack, 500_000);
+    let ran = dir.run(&["check", "--repair", "repo"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for told in [
+        "1 damaged pack (",
+        ") went to quarantine/, and ",
+        "backups/one: one.img: ",
+        "backups/two: one.img: ",
+        "2 of 3 archives cannot be restored whole: one (1 file), two (1 file); the other 1 can",
+        "garret extract --salvage restores what is left",
+    ] {
+        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    }
+    assert!(!pack.exists());
+    assert!(dir.path("repo/quarantine").join(pack.file_name().unwrap()).exists());
+    let before = packs(&dir.path("repo")).len();
+    let ran = dir.run(&["delete", "repo::three"]);
+    assert!(ran.stderr.contains("one.img"), "the loss is told of: {}", ran.stderr);
+    assert!(packs(&dir.path("repo")).len() < before, "and space is given back");
+    assert_eq!(dir.archives("repo"), ["one", "two"]);
+    dir.run(&["create", "repo::again", "one.img"]).silent();
+    dir.run(&["check", "--verify-data", "repo"]).succeeds();
+    dir.run(&["extract", "-n", "repo::two"]).silent();
+    let ran = dir.run(&["check", "--repair", "repo"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "nothing is left to do");
+    dir.run(&["delete", "repo"]).code.unwrap();
+}
+
+#[test]
+fn what_is_left_of_a_damaged_file_is_restored_when_it_is_asked_for() {
+    let dir = two_archives();
+    flip(&pack_of_one(&dir), 500_000);
+    let ran = dir.run(&["extract", "--salvage", "repo::one", "--destination", "to"]);
+    assert!(
+        ran.stderr.contains("; one.img.damaged has the rest, and zeros there"),
+        "{}",
+        ran.stderr
+    );
+    let line = ran.stderr.lines().find(|line| line.contains("one.img: not restored: ")).unwrap();
+    let (_, ranges) = line.split_once(" bytes are lost: ").unwrap();
+    let checked = dir.run(&["check", "--verify-data", "repo"]);
+    let line = checked.stderr.lines().find(|line| line.contains("backups/one: one.img")).unwrap();
+    let (_, named) = line.split_once(": bytes ").unwrap();
+    assert!(ranges.starts_with(&format!("{named}; ")), "check names the same: {named} / {ranges}");
+    let mut expected = dir.read("one.img");
+    for range in named.split(", ") {
+        let (start, end) = range.split_once(" to ").unwrap();
+        expected[start.parse().unwrap()..end.parse().unwrap()].fill(0);
+    }
+    assert!(dir.read("to/one.img.damaged") == expected);
+    assert!(!dir.path("to/one.img").exists());
+    let ran = dir.run(&["extract", "--salvage", "--stdout", "repo::one"]);
+    assert_eq!(ran.code, Some(2), "a stream has no other name: {}", ran.stderr);
 }
 
 #[test]
@@ -251,18 +310,17 @@ fn an_archive_that_cannot_be_read_is_counted_too() {
 }
 
 #[test]
-fn a_damaged_index_is_removed_and_made_again() {
+fn a_damaged_index_is_made_again_by_a_repair() {
     let dir = two_archives();
     for segment in super::files_below(&dir.path("repo/index")) {
         flip(&segment, 70);
     }
     let line = closing(&dir, &[]);
-    let advice = "every archive can be restored whole; remove what is in index/ while no program is running, which is \
-                  made again from the packs, and run garret check again";
+    let advice = "every archive can be restored whole; run garret check --repair, which makes the index anew from the packs";
     assert!(line.ends_with(advice), "{line}");
-    for segment in super::files_below(&dir.path("repo/index")) {
-        fs::remove_file(segment).unwrap();
-    }
+    let ran = dir.run(&["check", "--repair", "repo"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the index was made anew from the packs"), "{}", ran.stderr);
     dir.run(&["check", "--verify-data", "repo"]).succeeds();
 }
 

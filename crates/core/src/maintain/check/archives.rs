@@ -5,10 +5,11 @@
 //! with the number of archives.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use garret_format::ChunkId;
-use garret_format::archive::ItemKind;
-use garret_format::recipe::{Entry, Node, Recipe};
+use garret_format::archive::{Content, Item, ItemKind};
+use garret_format::recipe::{Child, Entry, Node, Recipe};
 
 use super::report::{Findings, Incomplete};
 use crate::error::{Cause, Error, Result, message};
@@ -17,14 +18,81 @@ use crate::objects::recipe::read_child;
 use crate::pipeline::Workers;
 use crate::progress::Phase;
 use crate::read::chunks::Chunks;
+use crate::read::file::read_layout;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
+
+/// Stretches that one file's line tells, and that are kept of a node: a forged node may name another any number of times.
+const RANGES_MAX: usize = 1000;
+
+/// What a stream needs and cannot have.
+#[derive(Clone, Default)]
+struct Lack {
+    chunks: u64,
+    bytes: u64,
+    /// Where, in bytes, in order; what is below a node that cannot be read as a whole.
+    ranges: Vec<Range<u64>>,
+    /// Further stretches.
+    more: u64,
+    /// Why, if more is wrong than that chunks are not there.
+    error: Option<String>,
+}
+
+impl Lack {
+    /// Bytes `at` to `at + len` cannot be had.
+    fn range(&mut self, at: u64, len: u64) {
+        self.bytes = self.bytes.saturating_add(len);
+        let end = at.saturating_add(len);
+        let has_room = self.ranges.len() < RANGES_MAX;
+        match self.ranges.last_mut() {
+            Some(last) if last.end == at => last.end = end,
+            _ if has_room => self.ranges.push(at..end),
+            _ => self.more = self.more.saturating_add(1),
+        }
+    }
+
+    /// What is lacking below a node that begins at `at`.
+    fn below(&mut self, at: u64, below: &Lack) {
+        self.chunks = self.chunks.saturating_add(below.chunks);
+        let before = self.bytes;
+        for range in &below.ranges {
+            self.range(at.saturating_add(range.start), range.end - range.start);
+        }
+        self.bytes = before.saturating_add(below.bytes);
+        self.more = self.more.saturating_add(below.more);
+        if self.error.is_none() {
+            self.error.clone_from(&below.error);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunks == 0
+    }
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.chunks {
+            1 => f.write_str("1 chunk is missing or damaged")?,
+            count => write!(f, "{count} chunks are missing or damaged")?,
+        }
+        for (place, range) in self.ranges.iter().enumerate() {
+            let before = if place == 0 { ": bytes" } else { "," };
+            write!(f, "{before} {} to {}", range.start, range.end)?;
+        }
+        match self.more {
+            0 => {}
+            more => write!(f, " and {more} more stretches")?,
+        }
+        self.error.as_ref().map_or(Ok(()), |error| write!(f, " ({error})"))
+    }
+}
 
 /// What was found out about an archive.
 #[derive(Default)]
 struct ArchiveFindings {
-    /// How many chunks files need and cannot have, by path; the list of files itself has the empty path.
-    lacking: BTreeMap<Vec<u8>, u64>,
+    /// What files lack, by path; the list of files itself has the empty path.
+    lacking: BTreeMap<Vec<u8>, Lack>,
     /// Why not all of it could be looked at.
     error: Option<Error>,
 }
@@ -58,14 +126,10 @@ impl Findings<'_> {
             let file_count = is_listed.then_some(lacking.len() as u64);
             self.report.incomplete.push(Incomplete { name: name.clone(), file_count });
         }
-        for (path, count) in lacking {
+        for (path, lack) in lacking {
             let path = String::from_utf8_lossy(&path).into_owned();
             let what = if path.is_empty() { "its list of files".to_owned() } else { path };
-            let chunks = match count {
-                1 => "1 chunk is".to_owned(),
-                count => format!("{count} chunks are"),
-            };
-            let text = format!("backups/{name}: {what}: {chunks} missing or damaged");
+            let text = format!("backups/{name}: {what}: {lack}");
             self.problem(Cause::Damaged, &format!("backups/{name}"), text);
         }
         if let Some(error) = error {
@@ -93,74 +157,126 @@ impl Looker<'_> {
         found
     }
 
-    fn look(&self, name: &str, lacking: &mut BTreeMap<Vec<u8>, u64>) -> Result<()> {
+    fn look(&self, name: &str, lacking: &mut BTreeMap<Vec<u8>, Lack>) -> Result<()> {
         let archive = self.repository.archive(name)?;
         let object = archive.object();
         let mut broken = HashMap::new();
-        let mut recipe = |recipe: &Recipe, path: &[u8], needed_by: &str| {
-            let mut lacks = 0;
-            let looked = self.node(&recipe.root, needed_by, &mut broken, &mut lacks);
-            // Also what was met before an error.
-            if lacks > 0 {
-                let count = lacking.entry(path.to_vec()).or_default();
-                *count = count.saturating_add(lacks);
-            }
-            looked
+        let mut lack = |recipe: &Recipe, needed_by: &str| {
+            let mut lack = Lack::default();
+            self.node(&recipe.root, needed_by, &mut broken, &mut lack);
+            lack
         };
-        recipe(&archive.archive.items, &[], &object)?;
+        let list = lack(&archive.archive.items, &object);
+        if !list.is_empty() {
+            // The stretches are of the list, which nobody sees.
+            lacking.insert(Vec::new(), Lack { ranges: Vec::new(), more: 0, ..list });
+        }
         for item in ItemReader::new(self.chunks, &archive) {
             let item = item?;
             let ItemKind::File(content) = &item.kind else { continue };
             let name = format!("{object}: {}", String::from_utf8_lossy(&item.path));
-            content.recipes().try_for_each(|one| recipe(one, &item.path, &name))?;
+            let mut file = self.in_file(lack(&content.recipe, &name), &item, content, &name);
+            let sides = content.recipes().filter(|recipe| !std::ptr::eq(*recipe, &content.recipe));
+            for side in sides {
+                let side = lack(side, &name);
+                // How the file is divided or where its holes are: no part of it can do without.
+                file.chunks = file.chunks.saturating_add(side.chunks);
+                file.error = file.error.or(side.error);
+            }
+            if !file.is_empty() {
+                lacking.insert(item.path, file);
+            }
         }
         Ok(())
     }
 
-    /// Adds the chunks of a node, and of what is below it, that are not there. As deep as nodes have levels, which is at most
-    /// `LEVEL_MAX`. What was looked through is not looked through again: a forged node may name another any number of times.
+    /// What a stream lacks, in places of the file that it is.
+    fn in_file(&self, lack: Lack, item: &Item, content: &Content, name: &str) -> Lack {
+        if lack.is_empty() {
+            return lack;
+        }
+        let Ok(layout) = read_layout(content, item.size, self.chunks, name) else {
+            return Lack { ranges: Vec::new(), more: 0, ..lack };
+        };
+        let Some(layout) = layout else { return lack };
+        let mut pieces: Vec<Range<u64>> = lack
+            .ranges
+            .iter()
+            .flat_map(|range| layout.stream_pieces(range.clone()))
+            .map(|piece| piece.file_offset..piece.file_offset + piece.len)
+            .collect();
+        pieces.sort_unstable_by_key(|range| range.start);
+        let mut placed = Lack { ranges: Vec::new(), bytes: 0, ..lack };
+        pieces.iter().for_each(|range| placed.range(range.start, range.end - range.start));
+        placed
+    }
+
+    /// Adds what of a node, and of what is below it, is not there. As deep as nodes have levels, which is at most
+    /// `LEVEL_MAX`. What was looked through is not looked through again: a forged node may name another any number of
+    /// times.
     fn node(
         &self,
         node: &Node,
         needed_by: &str,
-        broken: &mut HashMap<(usize, u64), u64>,
-        lacks: &mut u64,
-    ) -> Result<()> {
+        broken: &mut HashMap<(usize, u64), Lack>,
+        lack: &mut Lack,
+    ) {
+        let mut at = 0_u64;
         match node {
             Node::Leaf(entries) => {
-                let is_lacking = |entry: &&Entry| match entry {
-                    Entry::Chunk { id, .. } => !self.is_sound(id),
-                    Entry::Zero { .. } => false,
-                };
-                let count = entries.iter().filter(is_lacking).count() as u64;
-                *lacks = lacks.saturating_add(count);
+                for entry in entries {
+                    if let Entry::Chunk { id, len } = entry
+                        && !self.is_sound(id)
+                    {
+                        lack.chunks = lack.chunks.saturating_add(1);
+                        lack.range(at, u64::from(*len));
+                    }
+                    at = at.saturating_add(entry.len());
+                }
             }
             Node::Inner { level, children } => {
                 for child in children {
-                    // What is known of a node is noted at the first of its copies.
-                    let first = self.chunks.index().find(&child.id);
-                    let record = first.map(|location| location.record);
-                    let is_sound = self.is_sound(&child.id);
-                    if is_sound && record.is_some_and(|record| self.whole.is_set(record)) {
-                        continue;
-                    }
-                    if let Some(known) = record.and_then(|record| broken.get(&record)) {
-                        *lacks = lacks.saturating_add(*known);
-                        continue;
-                    }
-                    let before = *lacks;
-                    *lacks = lacks.saturating_add(u64::from(!is_sound));
-                    let below = read_child(self.chunks, *level, child, needed_by)?;
-                    self.node(&below, needed_by, broken, lacks)?;
-                    match (record, *lacks - before) {
-                        (Some(record), 0) => drop(self.whole.set(record)),
-                        (Some(record), count) => drop(broken.insert(record, count)),
-                        (None, _) => {}
-                    }
+                    let below = self.child(*level, child, needed_by, broken);
+                    below.iter().for_each(|below| lack.below(at, below));
+                    at = at.saturating_add(child.span);
                 }
             }
         }
-        Ok(())
+    }
+
+    /// What is lacking of a child of a node; nothing if all is there.
+    fn child(
+        &self,
+        level: u8,
+        child: &Child,
+        needed_by: &str,
+        broken: &mut HashMap<(usize, u64), Lack>,
+    ) -> Option<Lack> {
+        // What is known of a node is noted at the first of its copies.
+        let first = self.chunks.index().find(&child.id);
+        let record = first.map(|location| location.record);
+        let is_sound = self.is_sound(&child.id);
+        if is_sound && record.is_some_and(|record| self.whole.is_set(record)) {
+            return None;
+        }
+        if let Some(known) = record.and_then(|record| broken.get(&record)) {
+            return Some(known.clone());
+        }
+        let mut lack = Lack { chunks: u64::from(!is_sound), ..Lack::default() };
+        match read_child(self.chunks, level, child, needed_by) {
+            Ok(below) => self.node(&below, needed_by, broken, &mut lack),
+            Err(error) => {
+                lack.chunks = lack.chunks.max(1);
+                lack.range(0, child.span);
+                lack.error = is_sound.then(|| message(&error));
+            }
+        }
+        match (record, lack.is_empty()) {
+            (Some(record), true) => drop(self.whole.set(record)),
+            (Some(record), false) => drop(broken.insert(record, lack.clone())),
+            (None, _) => {}
+        }
+        (!lack.is_empty()).then_some(lack)
     }
 
     /// Whether a copy of the chunk is right.

@@ -1,16 +1,17 @@
 //! Second station of gc: what is needed of packs that go, into new ones.
 //!
-//! In: the plan. Out: new packs, durable, listed by new segments; the packs that must stay. Promises: every chunk is checked
-//! against its id on the way, and the new packs are seen in the store before this returns.
+//! In: the groups of which something is needed. Out: new packs, durable, listed by new segments; the packs that must stay.
+//! Promises: every chunk is checked against its id on the way, and the new packs are seen in the store before this returns.
 
 use std::collections::HashSet;
 
 use garret_format::pack::Codec;
 use garret_format::{ChunkId, PackId};
 
-use super::plan::{ChunkUse, GcPlan, GroupUse};
+use super::plan::{ChunkUse, GroupUse};
 use super::problems::Problems;
 use crate::error::{Error, Result};
+use crate::limits::total_len;
 use crate::objects::group::{CompressedGroup, Compression, OpenGroup};
 use crate::objects::index::{Index, Listing};
 use crate::pipeline::with_threads;
@@ -22,14 +23,16 @@ use crate::write::write_chunks;
 
 /// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
 /// bytes of the new packs.
-pub(super) fn copy(
+pub(in crate::maintain) fn copy(
     repository: &Repository,
-    plan: &GcPlan,
+    wanted: &[GroupUse],
     compression: Option<Compression>,
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<(HashSet<PackId>, u64)> {
-    let task = problems.progress.begin(Phase::Repack, Some(plan.copied_len()));
+    let task = problems
+        .progress
+        .begin(Phase::Repack, Some(total_len(wanted.iter().map(GroupUse::live_len))));
     let before = Listing::read(repository.store())?;
     // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
     let mut index = Index::empty(repository.id());
@@ -38,7 +41,7 @@ pub(super) fn copy(
     let (kept, written) = with_threads(threads, groups.in_flight(), |threads| {
         write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
             let mut kept = HashSet::new();
-            let wanted = plan.groups.iter();
+            let wanted = wanted.iter();
             let wanted =
                 wanted.map(|group| Wanted { pack: group.pack, group: group.row, by: group });
             let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {

@@ -25,7 +25,7 @@ impl Exclusive {
 }
 
 /// Removes packs that no segment of the index lists any more.
-pub(super) fn packs<'p>(
+pub(in crate::maintain) fn packs<'p>(
     repository: &Repository,
     doomed: impl Iterator<Item = &'p PackId>,
 ) -> Result<()> {

@@ -63,11 +63,6 @@ impl GcPlan {
         self.drop.iter().copied().chain(repacked.filter(|row| !kept.contains(&row.id)))
     }
 
-    /// Bytes of chunks that are copied.
-    pub(super) fn copied_len(&self) -> u64 {
-        total_len(self.groups.iter().map(GroupUse::live_len))
-    }
-
     /// About how many bytes of packs it gives back: those it drops, and what nobody needs of those it repacks.
     pub fn freed_bytes(&self) -> u64 {
         let dropped: u64 = self.drop.iter().map(|row| u64::from(row.len)).sum();
@@ -90,14 +85,14 @@ struct PackUse {
 
 /// Which chunks of a group are needed.
 #[derive(Clone, Debug)]
-pub(super) struct GroupUse {
+pub(in crate::maintain) struct GroupUse {
     pub(super) pack: PackRow,
     pub(super) row: GroupRow,
     pub(super) chunks: Vec<ChunkUse>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct ChunkUse {
+pub(in crate::maintain) struct ChunkUse {
     pub(super) id: ChunkId,
     /// Place in the group, in bytes.
     pub(super) offset: u32,
@@ -108,7 +103,7 @@ pub(super) struct ChunkUse {
 
 impl GroupUse {
     /// Bytes of the chunks that are needed.
-    pub(super) fn live_len(&self) -> u64 {
+    pub(in crate::maintain) fn live_len(&self) -> u64 {
         let live = self.chunks.iter().filter(|chunk| chunk.live);
         total_len(live.map(|chunk| u64::from(chunk.len)))
     }
@@ -168,14 +163,16 @@ pub(super) fn plan(
         Ok(lost)
     })?;
     drop(task);
-    if let Some(error) = lost {
+    // Where all packs show what they hold nothing is lost by going on; the archive lacks what it lacked.
+    if let Some(error) = lost.filter(|_| !index.is_whole()) {
         return Err(error);
     }
     let superseded = keep_intact_copies(&chunks, &marks, problems);
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     let repack = choose(used, repository.config().pack_len);
-    let groups = group_uses(index, &marks, &repack);
+    let wanted = repack.iter().map(|pack| pack.row.id).collect();
+    let groups = group_uses(index, &marks, &wanted);
     let drop = drop.into_iter().map(|pack| pack.row).collect();
     Ok(GcPlan { drop, repack, groups, superseded })
 }
@@ -274,9 +271,12 @@ fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
     packs.into_values().collect()
 }
 
-/// The groups of these packs of which something is needed, in the order of the packs and of the places in them.
-fn group_uses(index: &Index, marks: &Marks, packs: &[PackUse]) -> Vec<GroupUse> {
-    let wanted: HashSet<PackId> = packs.iter().map(|pack| pack.row.id).collect();
+/// The groups of these packs of which something is marked, in the order of the packs and of the places in them.
+pub(in crate::maintain) fn group_uses(
+    index: &Index,
+    marks: &Marks,
+    wanted: &HashSet<PackId>,
+) -> Vec<GroupUse> {
     let mut found = Vec::new();
     for (segment, tables) in index.tables().enumerate() {
         let mut groups: HashMap<u32, GroupUse> = HashMap::new();

@@ -1,15 +1,15 @@
-//! What goes wrong while a gc goes on.
+//! What goes wrong while a gc or a repair goes on.
 
 use crate::progress::{Problem, Progress};
 
 /// Passes on what goes wrong, and counts it.
-pub(super) struct Problems<'p> {
-    pub(super) progress: &'p dyn Progress,
-    pub(super) count: u64,
+pub(in crate::maintain) struct Problems<'p> {
+    pub(in crate::maintain) progress: &'p dyn Progress,
+    pub(in crate::maintain) count: u64,
 }
 
 impl Problems<'_> {
-    pub(super) fn report(&mut self, problem: Problem) {
+    pub(in crate::maintain) fn report(&mut self, problem: Problem) {
         self.count += 1;
         self.progress.problem(&problem);
     }

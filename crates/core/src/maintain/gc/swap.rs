@@ -3,7 +3,7 @@
 //! In: the doomed packs, and copies of chunks that need not be listed. Out: new segments in place of those that listed one,
 //! and of small ones. Promises: a segment goes only when what lists its other packs is durable.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use garret_format::index::{PackRow, SEGMENT_CHUNKS_MAX};
 use garret_format::{ChunkId, PackId};
@@ -14,13 +14,13 @@ use crate::repository::Repository;
 use crate::store::{Area, Key};
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
-pub(super) fn swap(
+pub(in crate::maintain) fn swap(
     repository: &Repository,
-    doomed: &HashMap<PackId, PackRow>,
+    doomed: &HashSet<PackId>,
     superseded: &HashSet<(ChunkId, PackId)>,
 ) -> Result<()> {
     let stored = Listing::read(repository.store())?;
-    let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains_key(&pack.id);
+    let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains(&pack.id);
     let mut old = Vec::new();
     let mut new = Segments { repository, rows: Rows::default() };
     for unstored in repository.index().unstored() {

@@ -17,7 +17,8 @@ const README: &str = "This is a garret backup repository: see `garret help`. Do 
                       except that files in backups/ may be renamed or removed.\n";
 
 /// The directories of a repository.
-const DIRECTORIES: [&str; 6] = ["keys", "packs", "index", "backups", "damaged", "tmp"];
+const DIRECTORIES: [&str; 7] =
+    ["keys", "packs", "index", "backups", "damaged", "quarantine", "tmp"];
 
 /// Who may use a repository beside whoever made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +141,9 @@ impl LocalStore {
     fn remove_content(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
         self.sync()?;
-        for area in [Area::Slots, Area::Index, Area::Archives, Area::Damage, Area::Packs] {
+        for area in
+            [Area::Slots, Area::Index, Area::Archives, Area::Damage, Area::Quarantine, Area::Packs]
+        {
             for (key, _) in self.list(area)? {
                 self.delete(&key)?;
             }

@@ -1,0 +1,191 @@
+//! Repair: takes damaged packs out of the repository when what is intact in them is stored again, and makes an index that
+//! lists what there is.
+//!
+//! ```text
+//! check       every byte                                        -> damaged packs, recorded; the records that are right
+//! copy        what is intact in damaged packs and nowhere else  -> new packs
+//! quarantine  damaged packs, as far as they can be read         -> quarantine/
+//! swap        a new index, in place of one that lists them
+//! delete      the damaged packs, and their records
+//! ```
+//!
+//! Nothing is deleted before what replaces it is durable, nothing at all of an archive: what is lost is stored again by the
+//! next backup that meets it, and every archive that needs it is whole then. A crash at any moment leaves what the next
+//! repair goes on with: a pack is damaged until it is gone, and to set it aside twice is to set it aside once. Runs with the
+//! repository's exclusive lock.
+
+use std::collections::{HashMap, HashSet};
+
+use garret_format::PackId;
+
+use super::check::{CheckOptions, CheckedPacks};
+use super::gc::problems::Problems;
+use super::gc::{copy, delete, plan, swap};
+use crate::error::{Error, Result};
+use crate::objects::damage::{self, forget_records, is_damage};
+use crate::progress::Progress;
+use crate::read::mark::Marks;
+use crate::repository::{Exclusive, Repository};
+use crate::store::{Area, Key, Store, list_packs};
+
+/// A damaged pack that cannot be read in one piece is read in pieces of so many bytes; what cannot be read then is zeros in
+/// its copy. A disk that lost a sector of 4 KiB gives the rest.
+const PIECE_LEN: u64 = 4096;
+/// The longest file that is set aside, far more than any pack has: what is longer is in memory too long to be read for this.
+const SET_ASIDE_MAX: u64 = 1 << 30;
+
+/// What a repair did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// Packs that were taken away, and are in quarantine.
+    pub quarantined_packs: u64,
+    /// Their bytes.
+    pub quarantined_bytes: u64,
+    /// Bytes of the new packs that hold what was intact in them.
+    pub saved_bytes: u64,
+    /// Whether segments of the index were damaged, so that all of it was made anew.
+    pub made_index: bool,
+}
+
+impl Exclusive {
+    /// Checks every byte, and takes damaged packs away. What is wrong is told as by a check; afterwards a check finds no
+    /// damaged pack, and names what archives lack.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written. What was damaged before is there still, in its place or in quarantine.
+    pub fn repair(&mut self, threads: usize, progress: &dyn Progress) -> Result<RepairReport> {
+        self.store().sweep()?;
+        let options = CheckOptions {
+            packs: true,
+            archives: false,
+            verify_data: true,
+            record_damage: true,
+            threads,
+        };
+        let checked = self.check_packs(&options, progress)?;
+        let made_index = checked.report().damaged_segments > 0;
+        let is_index_wrong = made_index || checked.report().missing_packs > 0;
+        let damaged = damaged(self, progress)?;
+        if damaged.is_empty() && !is_index_wrong {
+            // One that broke off may have left those of packs that it took away.
+            forget_records(self.store(), self.metadata())?;
+            return Ok(RepairReport::default());
+        }
+        let mut problems = Problems { progress, count: 0 };
+        let done = take_away(self, &checked, damaged, made_index, threads, &mut problems);
+        // It holds what the index was.
+        drop(checked);
+        // Also when it was cut short: packs that the index knows may be gone.
+        let reopened = self.reopen_index(progress);
+        let report = RepairReport { made_index, ..done? };
+        reopened?;
+        if made_index {
+            // There is none now; what was read of footers becomes one.
+            swap::swap(self, &HashSet::new(), &HashSet::new())?;
+            self.reopen_index(progress)?;
+        }
+        forget_records(self.store(), self.metadata())?;
+        self.tell(progress);
+        Ok(report)
+    }
+}
+
+/// The packs that are recorded as damaged and are there, with their lengths in bytes.
+fn damaged(repository: &Repository, progress: &dyn Progress) -> Result<HashMap<PackId, u64>> {
+    let recorded = damage::load(repository.store(), repository.metadata(), progress);
+    let there = list_packs(repository.store())?;
+    Ok(there.into_iter().filter(|(id, _)| recorded.contains(id)).collect())
+}
+
+fn take_away(
+    repository: &Repository,
+    checked: &CheckedPacks,
+    mut damaged: HashMap<PackId, u64>,
+    forgets_index: bool,
+    threads: usize,
+    problems: &mut Problems<'_>,
+) -> Result<RepairReport> {
+    let store = repository.store();
+    let (kept, saved_bytes) = save(repository, checked, &damaged, threads, problems)?;
+    damaged.retain(|id, _| !kept.contains(id));
+    for (id, len) in &damaged {
+        set_aside(store, *id, *len)?;
+    }
+    store.sync()?;
+    match forgets_index {
+        // After what they alone knew of damaged packs was used. The index follows from the packs that stay.
+        true => forget_index(store)?,
+        false => swap::swap(repository, &damaged.keys().copied().collect(), &HashSet::new())?,
+    }
+    delete::packs(repository, damaged.keys())?;
+    Ok(RepairReport {
+        quarantined_packs: damaged.len() as u64,
+        quarantined_bytes: damaged.values().sum(),
+        saved_bytes,
+        made_index: false,
+    })
+}
+
+/// Copies what the check found intact in damaged packs, and in no other, into new ones. Gives the packs of which something
+/// cannot be read now, and the bytes of the new ones.
+fn save(
+    repository: &Repository,
+    checked: &CheckedPacks,
+    damaged: &HashMap<PackId, u64>,
+    threads: usize,
+    problems: &mut Problems<'_>,
+) -> Result<(HashSet<PackId>, u64)> {
+    let (index, sound) = (checked.chunks().index(), checked.sound());
+    let wanted = Marks::new(index);
+    for (segment, tables) in index.tables().enumerate() {
+        for (place, record) in tables.records().enumerate() {
+            let at = (segment, place as u64);
+            let pack = tables.group(record.group).and_then(|group| tables.pack(group.pack));
+            if !sound.is_set(at) || !pack.is_some_and(|pack| damaged.contains_key(&pack.id)) {
+                continue;
+            }
+            let is_safe = index.copies(&record.id).any(|copy| {
+                let is_elsewhere = !damaged.contains_key(&copy.pack.id);
+                wanted.is_set(copy.record) || (is_elsewhere && sound.is_set(copy.record))
+            });
+            if !is_safe {
+                wanted.set(at);
+            }
+        }
+    }
+    let groups = plan::group_uses(index, &wanted, &damaged.keys().copied().collect());
+    match groups.is_empty() {
+        true => Ok(Default::default()),
+        false => copy::copy(repository, &groups, None, threads, problems),
+    }
+}
+
+/// Puts a copy of a damaged pack into quarantine.
+fn set_aside(store: &dyn Store, id: PackId, len: u64) -> Result<()> {
+    let key = Key::Pack(id);
+    if len > SET_ASIDE_MAX {
+        let what = format!("it has {len} bytes, more than any pack: move it away by hand");
+        return Err(Error::Corrupt { object: key.to_string(), offset: 0, what });
+    }
+    let bytes = store.get(&key, 0..len).map_err(Error::from).or_else(|error| {
+        if !is_damage(&error) {
+            return Err(error);
+        }
+        let mut bytes = Vec::with_capacity(len as usize);
+        for start in (0..len).step_by(PIECE_LEN as usize) {
+            let end = (start + PIECE_LEN).min(len);
+            let piece = store.get(&key, start..end);
+            bytes.extend(piece.unwrap_or_else(|_| vec![0; (end - start) as usize]));
+        }
+        Ok(bytes)
+    })?;
+    Ok(store.put(&Key::Quarantine(id), &[&bytes])?)
+}
+
+fn forget_index(store: &dyn Store) -> Result<()> {
+    for (key, _) in store.list(Area::Index)? {
+        store.delete(&key)?;
+    }
+    Ok(store.sync()?)
+}
