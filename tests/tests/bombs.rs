@@ -28,6 +28,9 @@ const MIB: usize = 1 << 20;
 /// What one bomb may take.
 const EXTRA_MAX: usize = 64 * MIB;
 const NANOS_MAX: u64 = 1_000_000_000;
+/// What the longest map beside an item may take: 256 MiB as it is stored and 24 bytes for each of 2^24 runs, and half as much
+/// again while it grows.
+const SIDE_COST_MAX: usize = 1024 * MIB;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -76,6 +79,18 @@ fn nanos() -> u64 {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
+/// What `work` gives, and what it took: memory, and nanoseconds of this thread.
+fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, u64) {
+    // Resets the mark of the most memory that was resident (proc(5)).
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    let (held, resident, started) = (HELD.load(Ordering::Relaxed), status("VmRSS"), nanos());
+    PEAK.store(held, Ordering::Relaxed);
+    let result = work();
+    let time = nanos() - started;
+    let asked = PEAK.load(Ordering::Relaxed) - held;
+    (result, asked.max(status("VmHWM").saturating_sub(resident)), time)
+}
+
 /// The most that went off at once, by name.
 #[derive(Default)]
 struct Tally {
@@ -88,14 +103,7 @@ struct Tally {
 impl Tally {
     /// Runs everything that reads the bomb, alone in the process, and gives what that gives.
     fn measure<T>(&mut self, what: &str, work: impl FnOnce() -> T) -> T {
-        // Resets the mark of the most memory that was resident (proc(5)).
-        fs::write("/proc/self/clear_refs", "5").unwrap();
-        let (held, resident, started) = (HELD.load(Ordering::Relaxed), status("VmRSS"), nanos());
-        PEAK.store(held, Ordering::Relaxed);
-        let result = work();
-        let time = nanos() - started;
-        let asked = PEAK.load(Ordering::Relaxed) - held;
-        let memory = asked.max(status("VmHWM").saturating_sub(resident));
+        let (result, memory, time) = measured(work);
         if memory > EXTRA_MAX || time > NANOS_MAX {
             self.wrong.push(format!("{what}: {} MiB, {} ms", memory / MIB, time / 1_000_000));
         }
@@ -392,6 +400,50 @@ fn sides(ground: &Ground, tally: &mut Tally) {
     }
 }
 
+/// Maps of as many bytes as one may have, of runs of one byte: what one costs is bounded too, and as little for several files
+/// as for one.
+fn sides_at_the_bound(ground: &Ground) {
+    let none = || Side::Inline(vec![]);
+    // 2^40 bytes of the guest, in units of one; then each run leaves out a byte on both sides.
+    let start = vec![0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 0];
+    let (ones, runs) = (vec![1; MIB], [1, 2, 1].repeat(MIB / 4));
+    let holes = leaf(vec![plain_entry(&ones); 256]);
+    let entries = [vec![plain_entry(&start)], vec![plain_entry(&runs); 341]].concat();
+    let (holes, layout) = (Side::Stream(holes), Side::Stream(leaf(entries)));
+    for (count, layout, allocation, why) in [
+        (1, none(), holes.clone(), "too many holes"),
+        (4, none(), holes, "too many holes"),
+        (1, layout.clone(), none(), "layout has more than 16777216 runs"),
+        (4, layout, none(), "layout has more than 16777216 runs"),
+    ] {
+        let records = (0..count).flat_map(|number| {
+            let recipe = leaf(vec![Entry::Zero { len: 256 << 20 }]);
+            let (layout, allocation) = (layout.clone(), allocation.clone());
+            let content = Content { recipe, layout, allocation, unreadable: Vec::new() };
+            let path = format!("{number}");
+            Item { size: 256 << 20, ..plain_item(path.as_bytes(), ItemKind::File(content)) }
+                .encode()
+        });
+        let records: Vec<u8> = records.collect();
+        let chunks = [ones.clone(), start.clone(), runs.clone(), records.clone()];
+        let mut objects = ground.objects.clone();
+        objects.extend([ground.forge.pack_of(&chunks)]);
+        objects.extend([ground.archive(leaf(vec![plain_entry(&records)]))]);
+        let store = MemoryStore::from_objects(objects);
+        let lab = ground.lab.with_store(move || Box::new(store.clone()));
+        let temp = tempfile::tempdir().unwrap();
+        let mut exact = lab.restore_options();
+        exact.allocation = AllocationMode::Exact;
+        let restore = || lab.restore_to("bomb", temp.path(), &exact).unwrap().problems;
+        let (problems, memory, time) = measured(restore);
+        let said = format!("{count} with {why}: {} MiB, {} ms", memory / MIB, time / 1_000_000);
+        println!("{said}");
+        assert_eq!(problems.len(), count, "{problems:?}");
+        assert!(problems.iter().all(|text| text.contains(why)), "{problems:?}");
+        assert!(memory < SIDE_COST_MAX, "{said}");
+    }
+}
+
 /// Files that are longer than any of their kind, sparse: refused by their length.
 fn long_files(tally: &mut Tally) {
     let temp = tempfile::tempdir().unwrap();
@@ -438,5 +490,6 @@ fn bombs_are_refused_at_little_cost() {
     lists(&ground, &mut tally);
     sides(&ground, &mut tally);
     long_files(&mut tally);
+    sides_at_the_bound(&ground);
     tally.report();
 }

@@ -9,10 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use garret_core::{Destination, Key, MemoryStore, Selection};
+use garret_core::{Destination, Error, FileMetadata, Key, MemoryStore, Selection};
 use garret_format::archive::{Content, Item, ItemKind, Side};
 use garret_format::config::KeyMode;
 use garret_format::recipe::Entry;
@@ -149,6 +151,22 @@ fn no_list_of_items_leads_out_of_the_directory() {
     assert!(made >= 30 && refused >= 30, "{made} made and {refused} refused are no test");
 }
 
+/// Restores one file to a place of the user's choice; how many problems there were.
+fn restore_single(
+    lab: &Lab,
+    archive: &str,
+    selection: &mut Selection,
+    path: PathBuf,
+) -> Result<u64, Error> {
+    let repository = lab.reader()?;
+    let archive = repository.archive(archive)?;
+    let destination = Destination::File { path, metadata: FileMetadata::OfItem };
+    let options = lab.restore_options();
+    let report =
+        repository.restore(&archive, selection, destination, &options, &garret_core::Silent)?;
+    Ok(report.problem_count)
+}
+
 /// A chunk is lost: whatever was at the name stays, with its bytes, and nothing is left beside it.
 #[test]
 fn what_cannot_be_restored_whole_replaces_nothing() {
@@ -179,19 +197,105 @@ fn what_cannot_be_restored_whole_replaces_nothing() {
     let single = temp.path().join("single");
     fs::create_dir(&single).unwrap();
     fs::write(single.join("out"), b"what was there").unwrap();
-    let repository = lab.reader().unwrap();
-    let archive = repository.archive("a").unwrap();
-    let metadata = garret_core::FileMetadata::OfItem;
-    let destination = Destination::File { path: single.join("out"), metadata };
-    let options = lab.restore_options();
-    let done = repository.restore(
-        &archive,
-        &mut Selection::default(),
-        destination,
-        &options,
-        &garret_core::Silent,
-    );
-    assert!(done.is_err() || done.unwrap().problem_count > 0);
+    let done = restore_single(&lab, "a", &mut Selection::default(), single.join("out"));
+    assert!(done.is_err() || done.unwrap() > 0);
     assert_eq!(fs::read(single.join("out")).unwrap(), b"what was there");
     assert_eq!(names(&single), 1);
+}
+
+/// Sets the flag in the end, also when the test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the owner of the destination does to names in it, by turns and without end: a directory, a file, the place of a
+/// single file and whatever directory files are built in are exchanged for links and directories of his, and back.
+fn exchange_names(target: &Path, traps: &Path, done: &AtomicBool) {
+    use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};
+    // He may change nothing behind his own links.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let open = |path: &Path| openat(CWD, path, flags, Mode::empty());
+    let (top, traps) = (open(target).unwrap(), open(traps).unwrap());
+    let is_built_in = |name: &String| name.starts_with(".garret-restore-");
+    for round in 0.. {
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        // They may not be there at this moment.
+        let exchange = |parent: &OwnedFd, name: &str, trap: &str| {
+            let _missed = renameat_with(parent, name, &traps, trap, RenameFlags::EXCHANGE);
+        };
+        if let Ok(below) = open(&target.join("d")) {
+            ["below", "f3", "p"].iter().for_each(|name| exchange(&below, name, name));
+        }
+        ["d", "single"].iter().for_each(|name| exchange(&top, name, name));
+        let names = fs::read_dir(target).unwrap().flatten();
+        let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        if let Some(building) = names.find(is_built_in) {
+            exchange(&top, &building, ["directory", "link"][round % 2]);
+        }
+    }
+}
+
+/// Root restores into the directory of somebody who knows no moment and exchanges names all the time: nothing outside of it
+/// gets bytes, names, owners, modes or times. `GARRET_RACES` is how many rounds there are.
+#[test]
+fn a_restore_to_where_names_are_exchanged_all_the_time_changes_nothing_elsewhere() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    let (outside, target, traps) = (at("outside"), at("to"), at("traps"));
+    fs::create_dir_all(outside.join("below")).unwrap();
+    let mut items = vec![directory("d"), directory("d/below")];
+    for name in (0..20).map(|number| format!("f{number}")) {
+        items.extend([file(&format!("d/below/{name}")), file(&format!("d/{name}"))]);
+        fs::write(outside.join(&name), "precious").unwrap();
+        fs::write(outside.join("below").join(&name), "precious").unwrap();
+    }
+    items.extend([fifo("d/p"), link("d/l", "f1"), hard_link("d/h", "d/f3"), directory("d/empty")]);
+    items.sort_by(|one, other| one.path.cmp(&other.path));
+    let before = look(&outside);
+    let lab = archive_of(&items);
+    let rounds = std::env::var("GARRET_RACES").map_or(12, |rounds| rounds.parse().unwrap());
+    let (mut whole, mut refused) = (0, 0);
+    for round in 0..rounds {
+        for directory in [&target, &traps.join("directory")] {
+            fs::create_dir_all(directory).unwrap();
+            fs::set_permissions(directory, PermissionsExt::from_mode(0o777)).unwrap();
+            chown(directory, Some(65534), Some(65534)).unwrap();
+        }
+        for (trap, to) in [
+            ("d", ""),
+            ("below", "below"),
+            ("f3", "f3"),
+            ("p", "f4"),
+            ("single", "f5"),
+            ("link", ""),
+        ] {
+            symlink(outside.join(to), traps.join(trap)).unwrap();
+            lchown(traps.join(trap), Some(65534), Some(65534)).unwrap();
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| exchange_names(&target, &traps, &done));
+            let _done = Done(&done);
+            let mut options = lab.restore_options();
+            options.owners = true;
+            let tree = lab.restore_to("bad", &target, &options);
+            let is_whole = tree.is_ok_and(|done| done.problems.is_empty());
+            let mut one = Selection::new([b"d/f5".to_vec()]);
+            let single = restore_single(&lab, "bad", &mut one, target.join("single"));
+            for is_whole in [is_whole, single.is_ok_and(|problems| problems == 0)] {
+                *(if is_whole { &mut whole } else { &mut refused }) += 1;
+            }
+        });
+        assert!(look(&outside) == before, "round {round}");
+        [&target, &traps].into_iter().for_each(|one| fs::remove_dir_all(one).unwrap());
+    }
+    println!(
+        "{rounds} rounds: {whole} restores that nobody disturbed, {refused} that told of something"
+    );
 }

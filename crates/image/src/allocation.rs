@@ -4,7 +4,8 @@
 //! and the answer "which parts of this range were data". It lies beside the recipe, because equal
 //! content shall give equal chunks and recipes however its zeros were allocated.
 //!
-//! Memory: 16 bytes per hole, so per pair of a data run and a hole. Encoded, a pair takes 2 to 20
+//! Memory: 16 bytes per hole, so per pair of a data run and a hole, and at most 256 MiB: of a file with more than
+//! [`HOLES_MAX`] holes, which a file system can make up, the further ones count as data. Encoded, a pair takes 2 to 20
 //! bytes, so decoding allocates at most 8 times the length of its input.
 //!
 //! Encoding: lengths of runs as canonical LEB128 varints, alternating data, hole, data, ...,
@@ -16,6 +17,9 @@ use std::ops::Range;
 
 use crate::varint::{push_varint, take_varint};
 use crate::{Extent, Extents, Source, SourceError};
+
+/// Most holes of a map.
+pub const HOLES_MAX: usize = 1 << 24;
 
 /// A run-length map of the data and holes of a stream; see the file's documentation for its cost.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -89,7 +93,7 @@ impl AllocationMap {
     }
 
     /// Appends the next extent. Neighbours of the same kind become one run; an extent of length
-    /// zero changes nothing.
+    /// zero changes nothing. A hole that is one too many is data, as far as the map goes.
     ///
     /// # Panics
     /// If the extent does not start where the one before ended: the caller left something out.
@@ -97,8 +101,10 @@ impl AllocationMap {
         assert_eq!(extent.offset(), self.len, "extents are pushed in order and without gaps");
         let end = self.len.checked_add(extent.len()).expect("streams end below 2^64");
         if extent.is_hole() && end > self.len {
+            let is_full = self.holes.len() == HOLES_MAX;
             match self.holes.last_mut() {
                 Some(last) if last.end == self.len => last.end = end,
+                _ if is_full => {}
                 _ => self.holes.push(Hole { start: self.len, end }),
             }
         }
@@ -135,6 +141,9 @@ impl AllocationMap {
             }
             if run > len - map.len {
                 return Err(fail("runs exceed the length of the stream"));
+            }
+            if hole && map.holes.len() == HOLES_MAX {
+                return Err(fail("it has too many holes"));
             }
             let offset = map.len;
             map.push(if hole {
@@ -237,6 +246,22 @@ mod tests {
         let over = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 3];
         assert_eq!(refused(&over, u64::MAX), "number exceeds 64 bits");
         assert_eq!(refused(&[0x80; 11], u64::MAX), "number exceeds 64 bits");
+    }
+
+    #[test]
+    fn holes_beyond_the_bound_are_data_and_no_map_has_them() {
+        let most = [1, 1].repeat(HOLES_MAX);
+        let len = most.len() as u64;
+        let mut map = AllocationMap::decode(&most, len).unwrap();
+        let more = [&most[..], &[1, 1]].concat();
+        let refused = AllocationMap::decode(&more, len + 2).unwrap_err();
+        assert_eq!((refused.what, refused.offset), ("it has too many holes", most.len() + 1));
+        map.push(Extent::Hole { offset: len, len: 3 });
+        map.push(Extent::Data { offset: len + 3, len: 1 });
+        map.push(Extent::Hole { offset: len + 4, len: 1 });
+        assert_eq!((map.hole_count(), map.hole_len()), (HOLES_MAX, HOLES_MAX as u64 + 3));
+        assert!(map.data_ranges(len..len + 9).eq(std::iter::once(len + 3..len + 5)));
+        assert_eq!(AllocationMap::decode(&map.encode(), len + 5).unwrap(), map);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
 use super::{Area, Guard, Key, LockMode, Store, StoreError};
-use beneath::{Beneath, permit, remove_file, rename_new};
+use beneath::{Beneath, Identity, identity, permit, remove_file, rename_new};
 
 pub use make::Sharing;
 
@@ -169,7 +169,8 @@ impl LocalStore {
         let directory = self.make_directory(Path::new(TMP))?;
         let mode = self.permissions()?.file;
         let mut file = create(&directory, &name, mode)?;
-        let staged = Staged { directory, name };
+        let identity = identity(&file)?;
+        let staged = Staged { directory, name, identity };
         for part in parts {
             file.write_all(part)?;
         }
@@ -179,15 +180,39 @@ impl LocalStore {
 
     /// Puts an object into its place, replacing another or not.
     fn place_object(&self, key: &Key, parts: &[&[u8]], replace: bool) -> io::Result<()> {
-        let staged = self.stage(parts)?;
+        self.settle(self.stage(parts)?, key, parts, replace)
+    }
+
+    /// Gives a temporary file the name of an object.
+    fn settle(&self, staged: Staged, key: &Key, parts: &[&[u8]], replace: bool) -> io::Result<()> {
         let path = path_of(key);
         let (above, name) = split(&path);
         let directory = self.make_directory(above)?;
-        match replace {
-            true => rustix::fs::renameat(&staged.directory, &staged.name, &directory, name)?,
-            false => rename_new((&staged.directory, &staged.name), (&directory, name))?,
+        let moved = match replace {
+            true => rustix::fs::renameat(&staged.directory, &staged.name, &directory, name),
+            false => rename_new((&staged.directory, &staged.name), (&directory, name)),
+        };
+        match moved {
+            // Over a network an answer may be lost and the call be made again: it was done, and now it cannot be.
+            Err(Errno::EXIST | Errno::NOENT) if self.has_moved(&staged, &path, parts) => {}
+            moved => moved?,
         }
         self.touch(above, directory)
+    }
+
+    /// Whether what has this name is the temporary file, whole: not only by its number, which some file systems give twice.
+    fn has_moved(&self, staged: &Staged, path: &Path, parts: &[&[u8]]) -> bool {
+        let looked = || {
+            let mut file = self.beneath.file(path, OFlags::RDONLY)?;
+            let mut bytes = Vec::new();
+            let is_same = identity(&file)? == staged.identity;
+            if is_same {
+                let len: usize = parts.iter().map(|part| part.len()).sum();
+                (&mut file).take(len as u64 + 1).read_to_end(&mut bytes)?;
+            }
+            Ok::<_, io::Error>(is_same && bytes == parts.concat())
+        };
+        looked().is_ok_and(|is_ours| is_ours)
     }
 
     /// The entries of a directory; none if it is missing.
@@ -333,7 +358,12 @@ impl Store for LocalStore {
                 return Ok(());
             }
             let directory = self.beneath.directory(tmp)?;
-            left.iter().try_for_each(|(name, _)| remove_file(&directory, name))
+            let remove = |name| match remove_file(&directory, name) {
+                // As when something is deleted: a call that is made again finds nothing.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+            left.iter().try_for_each(|(name, _)| remove(name))
         };
         sweep().map_err(|source| StoreError::new("clean", self.root.join(TMP).display(), source))
     }
@@ -412,6 +442,7 @@ impl Store for LocalStore {
 struct Staged {
     directory: OwnedFd,
     name: OsString,
+    identity: Identity,
 }
 
 impl Drop for Staged {
@@ -420,3 +451,6 @@ impl Drop for Staged {
         let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
     }
 }
+
+#[cfg(test)]
+mod tests;

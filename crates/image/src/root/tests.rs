@@ -21,12 +21,14 @@ fn what_is_not_what_was_made_a_moment_ago_is_not_changed() {
     // A file where a pipe was made; a pipe that has another name too, in a place that we know nothing of.
     for put in [FileType::RegularFile, FileType::Fifo] {
         make(put, &victim);
+        let before = fs::symlink_metadata(&victim).unwrap();
         let made = root.special(b"pipe", FileType::Fifo, &attributes, |staging, entry| {
             rustix::fs::linkat(CWD, &victim, staging, entry, AtFlags::empty())
         });
         assert_eq!(made.unwrap_err().kind(), SinkErrorKind::Refused);
         let kept = fs::symlink_metadata(&victim).unwrap();
         assert_eq!((kept.uid(), kept.permissions().mode() & 0o7777), (0, 0o600));
+        assert_eq!((kept.mtime(), kept.mtime_nsec()), (before.mtime(), before.mtime_nsec()));
         assert!(!dir.path().join("pipe").exists());
         fs::remove_file(&victim).unwrap();
     }

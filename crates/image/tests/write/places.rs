@@ -84,6 +84,7 @@ fn a_symbolic_link_or_file_in_the_place_of_a_parent_is_refused_by_name() {
 fn a_link_at_the_name_is_replaced_and_its_target_left_alone() {
     let dir = disk_dir();
     let victim = common::write_file(dir.path(), "victim", b"precious");
+    let before = lstat(&victim).unwrap();
     let root = Root::open(&dir.path().join("out")).unwrap();
     symlink(&victim, root.path().join("f")).unwrap();
     // A name that another program might take for a temporary one.
@@ -92,6 +93,7 @@ fn a_link_at_the_name_is_replaced_and_its_target_left_alone() {
     sink.write_at(0, b"new").unwrap();
     sink.finish(&plain(0o600, None, TIME)).unwrap();
     assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    assert_eq!(lstat(&victim).unwrap(), before);
     assert_eq!(lstat(&root.path().join("f")).unwrap().kind, FileKind::Regular);
     assert_eq!(
         At::path(&root.path().join("f.part")).read_link().unwrap(),
@@ -209,9 +211,19 @@ fn a_directory_that_was_exchanged_keeps_what_it_is() {
     std::fs::rename(dir.path().join("d"), dir.path().join("e")).unwrap();
     std::fs::create_dir(dir.path().join("d")).unwrap();
     std::fs::set_permissions(dir.path().join("d"), PermissionsExt::from_mode(0o700)).unwrap();
-    let error = root.finish_directory(b"d", id, &plain(0o777, None, TIME)).unwrap_err();
-    assert_eq!(error.kind(), SinkErrorKind::Refused, "{error:?}");
-    assert_eq!(lstat(&dir.path().join("d")).unwrap().mode, 0o700);
+    let before = lstat(&dir.path().join("d")).unwrap();
+    let finish = || root.finish_directory(b"d", id, &plain(0o777, None, TIME)).unwrap_err();
+    assert_eq!(finish().kind(), SinkErrorKind::Refused);
+    assert_eq!(lstat(&dir.path().join("d")).unwrap(), before);
+    // A link to it, and to the very directory that was made.
+    std::fs::rename(dir.path().join("d"), dir.path().join("other")).unwrap();
+    for target in ["other", "e"] {
+        symlink(target, dir.path().join("d")).unwrap();
+        let before = lstat(&dir.path().join(target)).unwrap();
+        assert_eq!(finish().kind(), SinkErrorKind::Refused);
+        assert_eq!(lstat(&dir.path().join(target)).unwrap(), before);
+        std::fs::remove_file(dir.path().join("d")).unwrap();
+    }
     let sink = root.file(Place::at(b"f"), 0, Allocation::Sparse).unwrap();
     let id = sink.id().unwrap();
     sink.finish(&ANY).unwrap();

@@ -183,6 +183,9 @@ impl CacheDirectory {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.directory)? {
             names.extend(entry?.file_name().to_str().ok().map(str::to_owned));
+            if names.len() > NAMES_MAX {
+                return Err(io::Error::other("it has more entries than any copy"));
+            }
         }
         Ok(names)
     }
@@ -258,6 +261,10 @@ impl CacheDirectory {
         Ok(hasher.finalize())
     }
 }
+
+/// Names that are looked at: there are some dozen files, and who can write there, or has a file system of his own there, may
+/// make names up without end.
+pub(super) const NAMES_MAX: usize = 1 << 16;
 
 /// Through no link, and without waiting for the other end of a pipe.
 const NEVER_ELSEWHERE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);

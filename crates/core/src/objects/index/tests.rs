@@ -259,3 +259,40 @@ fn a_note_of_completeness_holds_while_no_pack_is_lost_and_no_byte_of_it_is_wrong
     std::fs::write(&note, &bytes).unwrap();
     assert!(index.is_complete(&job, &[3; 32]));
 }
+
+/// A directory with one segment in it, and where that lies.
+fn one_segment() -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let (row, footer) = pack(&mut Random::new(1), false, &[]);
+    let mut rows = Rows::default();
+    rows.push(row, &footer);
+    let mut index = with(Vec::new(), Cache::in_directory(dir.path(), REPOSITORY, KEY));
+    index.add(&rows.sorted().encode(), Some(SegmentId::from_bytes([3; 32]))).unwrap();
+    let name = index.segments[0].name.clone().unwrap();
+    let path = dir.path().join(REPOSITORY.to_string()).join(name);
+    (dir, path)
+}
+
+/// Whoever can write there, or carries the file system, makes up names without end.
+#[test]
+fn a_copy_among_more_names_than_any_has_is_not_used() {
+    let (dir, path) = one_segment();
+    let load = || Cache::in_directory(dir.path(), REPOSITORY, KEY).load(REPOSITORY).len();
+    assert_eq!(load(), 1);
+    for number in 0..cache::NAMES_MAX {
+        std::fs::File::create(path.with_file_name(number.to_string())).unwrap();
+    }
+    assert_eq!(load(), 0);
+}
+
+/// Who cuts it while it is mapped ends the program.
+#[test]
+fn a_copy_that_others_can_write_to_is_not_mapped() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, count) in [(0o600, 1), (0o644, 1), (0o620, 0), (0o602, 0)] {
+        let (dir, path) = one_segment();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        let loaded = Cache::in_directory(dir.path(), REPOSITORY, KEY).load(REPOSITORY).len();
+        assert_eq!(loaded, count, "{mode:o}");
+    }
+}

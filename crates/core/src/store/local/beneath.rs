@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -187,44 +187,22 @@ pub(super) fn permit(made: impl AsFd, mode: RawMode) {
 pub(super) fn rename_new(
     (from, old): (impl AsFd, &OsStr),
     (to, new): (impl AsFd, &OsStr),
-) -> io::Result<()> {
+) -> rustix::io::Result<()> {
     let flags = rustix::fs::RenameFlags::NOREPLACE;
     match rustix::fs::renameat_with(&from, old, &to, new, flags) {
         // File systems without the flag: a hard link is as exclusive.
-        Err(Errno::INVAL | Errno::NOSYS) => link_new((&from, old), (&to, new)),
-        result => Ok(result?),
-    }
-}
-
-/// Gives a file a second name unless that exists. Over a network an answer may be lost and the call be made again: the name
-/// exists then, and it is that of this file.
-fn link_new((from, old): (impl AsFd, &OsStr), (to, new): (impl AsFd, &OsStr)) -> io::Result<()> {
-    let found = |directory: BorrowedFd<'_>, name| {
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-        stat.map(|stat| (stat.st_dev, stat.st_ino))
-    };
-    match rustix::fs::linkat(&from, old, &to, new, AtFlags::empty()) {
-        Err(Errno::EXIST) if found(from.as_fd(), old)? == found(to.as_fd(), new)? => Ok(()),
-        result => Ok(result?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_that_was_made_already_is_ours_and_another_file_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["ours", "other"] {
-            std::fs::write(dir.path().join(name), "same").unwrap();
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rustix::fs::linkat(&from, old, &to, new, AtFlags::empty())
         }
-        std::fs::hard_link(dir.path().join("ours"), dir.path().join("made")).unwrap();
-        let beneath = Beneath::open(dir.path()).unwrap();
-        let at = |name| (&beneath.root, OsStr::new(name));
-        link_new(at("ours"), at("made")).unwrap();
-        let refused = link_new(at("ours"), at("other")).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
-        link_new(at("ours"), at("new")).unwrap();
+        result => result,
     }
+}
+
+/// What tells one file from all others while it exists.
+pub(super) type Identity = (u64, u64);
+
+/// That of an open file.
+pub(super) fn identity(file: impl AsFd) -> io::Result<Identity> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok((stat.st_dev, stat.st_ino))
 }

@@ -5,13 +5,12 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::beneath::Beneath;
+use super::beneath::{Beneath, Identity, identity};
 use crate::store::{Guard, LockMode};
 
 /// First and longest time between two attempts.
@@ -35,19 +34,29 @@ pub(super) fn take(
     patience: Duration,
     waiting: &mut dyn FnMut(&str),
 ) -> io::Result<LocalGuard> {
+    take_file(&|| open(beneath), mode, patience, waiting)
+}
+
+/// The same of the file that `open` opens, whichever it is at that moment.
+fn take_file(
+    open: &dyn Fn() -> io::Result<File>,
+    mode: LockMode,
+    patience: Duration,
+    waiting: &mut dyn FnMut(&str),
+) -> io::Result<LocalGuard> {
     let started = Instant::now();
     let mut pause = PAUSES.0;
     let mut told = false;
     let mut looks = 0;
     loop {
-        let file = open(beneath)?;
+        let file = open()?;
         let tried = match mode {
             LockMode::Shared => file.try_lock_shared(),
             LockMode::Exclusive => file.try_lock(),
         };
         let is_held = match tried {
             // Whoever put another file there may hold a lock on that one.
-            Ok(()) if identity(&file)? == identity(&open(beneath)?)? => {
+            Ok(()) if identity(&file)? == identity(&open()?)? => {
                 return Ok(LocalGuard { _file: file });
             }
             // The lock is free, only not there any more.
@@ -82,11 +91,6 @@ fn open(beneath: &Beneath) -> io::Result<File> {
     }
 }
 
-fn identity(file: &File) -> io::Result<(u64, u64)> {
-    let metadata = file.metadata()?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
 fn busy(file: &File, patience: Duration) -> io::Error {
     let since = match patience.as_secs() {
         0 => String::new(),
@@ -114,7 +118,7 @@ fn holder(file: &File) -> String {
 
 /// The processes that hold a lock on the file of this device and inode, from lines as
 /// `1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF`; those that wait have `->` after the number.
-fn pids(locks: &str, (device, inode): (u64, u64)) -> Vec<u32> {
+fn pids(locks: &str, (device, inode): Identity) -> Vec<u32> {
     let wanted =
         format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
     let pid = |line: &str| {
@@ -150,6 +154,25 @@ mod tests {
         assert_eq!(identity(&got._file).unwrap(), identity(&there).unwrap());
         let second = take(&beneath, LockMode::Shared, Duration::ZERO, &mut |_| {});
         assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+    }
+
+    /// Whoever owns the directory does that between any two looks: nobody is let in, and nobody waits for ever.
+    #[test]
+    fn a_file_that_is_another_one_at_every_look_is_given_up() {
+        for patience in [Duration::ZERO, Duration::from_millis(50)] {
+            // Each of them open until the end, so that none has the number of another.
+            let looks = std::cell::RefCell::new(Vec::new());
+            let open = || {
+                let file = tempfile::tempfile()?;
+                looks.borrow_mut().push(file.try_clone()?);
+                Ok(file)
+            };
+            let mut never = |_: &str| unreachable!("nobody holds it");
+            let taken = take_file(&open, LockMode::Exclusive, patience, &mut never);
+            let error = taken.err().expect("it is never the same file");
+            assert_eq!(error.to_string(), "it is another file whenever it is opened");
+            assert!(looks.borrow().len() >= 2 * LOOKS_MAX as usize);
+        }
     }
 
     #[test]
