@@ -58,8 +58,8 @@ pub fn advice(hint: Option<Hint>) -> &'static str {
     }
 }
 
-/// Why a backup made no archive: if there was no room, with what to do, where `collect` is what frees room.
-pub fn no_archive(error: garret_core::Error, collect: &str) -> Failure {
+/// Why something was not done: if there was no room, in which words, and that `collect` is to be run when there is some.
+pub fn full(error: garret_core::Error, undone: &str, collect: &str) -> Failure {
     let garret_core::Error::Store(StoreError { kind: StoreErrorKind::NoSpace, source, .. }) =
         &error
     else {
@@ -71,7 +71,7 @@ pub fn no_archive(error: garret_core::Error, collect: &str) -> Failure {
         _ => "disk full",
     };
     let message = garret_core::message(&error);
-    let text = format!("{message}: {full}, no archive made; make room, then run {collect}");
+    let text = format!("{message}: {full}, {undone}; make room, then run {collect}");
     Failure::Because(Cause::Full, text)
 }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Nothing is deleted before what replaces it is durable, and a segment that lists a pack goes before the pack: a crash at
-//! any moment leaves packs that the next gc drops, never a gap.
+//! any moment leaves packs that the next gc drops, never a gap. On a full disk it goes round again as long as it makes room.
 
 pub(super) mod copy;
 pub(super) mod delete;
@@ -19,8 +19,10 @@ pub(super) mod swap;
 use std::collections::HashSet;
 
 use garret_format::PackId;
+use garret_format::index::PackRow;
 
-use crate::error::Result;
+use crate::error::{Cause, Error, Result};
+use crate::limits::total_len;
 use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
 use crate::progress::Progress;
@@ -79,37 +81,81 @@ impl Exclusive {
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
         self.store().sweep()?;
         let mut problems = Problems { progress, count: 0 };
-        let plan = plan::plan(self, &[], options.threads, &mut problems)?;
-        let mut report = GcReport { problem_count: problems.count, ..GcReport::default() };
-        if !plan.is_empty() {
+        let mut report = GcReport::default();
+        let mut is_full = false;
+        loop {
+            let mut plan = plan::plan(self, &[], options.threads, &mut problems)?;
+            if plan.is_empty() {
+                break;
+            }
+            if is_full {
+                // The smallest step that makes room, in all the room that there is.
+                plan.keep_cheapest();
+                swap::forget(self.store())?;
+            }
             let collected = collect(self, &plan, options, &mut problems);
             // Also when it was cut short: packs that the index knows may be gone.
             let reopened = self.reopen_index(progress);
-            report = collected?;
+            let Collected { deleted, repacked_bytes, forgot_index, full } = collected?;
             reopened?;
+            if forgot_index || is_full {
+                swap::remake(self, progress)?;
+            }
+            report.deleted_pack_count += deleted.len() as u64;
+            report.deleted_pack_bytes += total_len(deleted.iter().map(|row| u64::from(row.len)));
+            report.repacked_bytes += repacked_bytes;
+            // Every two rounds delete a pack at least, so there is a last one.
+            match (is_full, full) {
+                (false, None) => break,
+                (true, Some(error)) if deleted.is_empty() => return Err(error),
+                (_, full) => is_full = full.is_some(),
+            }
         }
+        report.problem_count = problems.count;
         forget_records(self.store(), self.metadata())?;
         self.tell(progress);
         Ok(report)
     }
 }
 
-/// Does what the plan says.
+/// What one round did.
+struct Collected {
+    deleted: Vec<PackRow>,
+    /// Bytes of the packs written to replace some of them.
+    repacked_bytes: u64,
+    /// Whether the index is to be made anew: there was no room for another beside it.
+    forgot_index: bool,
+    /// Why nothing was repacked, if there was no room for that: there may be now.
+    full: Option<Error>,
+}
+
+/// Does what the plan says. On a full disk what needs no room comes first: packs of which nobody needs anything go before
+/// others are repacked, and the index before them, if there is no room for another. It follows from the packs.
 fn collect(
     repository: &Repository,
     plan: &GcPlan,
     options: &GcOptions,
     problems: &mut Problems<'_>,
-) -> Result<GcReport> {
-    let (kept, repacked_bytes) =
-        copy::copy(repository, &plan.groups, options.compression, options.threads, problems)?;
-    let doomed: HashSet<PackId> = plan.doomed(&kept).map(|row| row.id).collect();
-    swap::swap(repository, &doomed, &plan.superseded)?;
-    delete::packs(repository, doomed.iter())?;
-    Ok(GcReport {
-        deleted_pack_count: doomed.len() as u64,
-        deleted_pack_bytes: plan.doomed(&kept).map(|row| u64::from(row.len)).sum(),
-        repacked_bytes,
-        problem_count: problems.count,
-    })
+) -> Result<Collected> {
+    let GcOptions { compression, threads } = *options;
+    let copied = copy::copy(repository, &plan.groups, compression, threads, problems);
+    let (kept, repacked_bytes, full) = match copied {
+        Ok((kept, bytes)) => (kept, bytes, None),
+        Err(error) if error.cause() == Cause::Full => (plan.repacked(), 0, Some(error)),
+        Err(error) => return Err(error),
+    };
+    let deleted: Vec<PackRow> = plan.doomed(&kept).collect();
+    let mut forgot_index = false;
+    if !deleted.is_empty() || full.is_none() {
+        let doomed: HashSet<PackId> = deleted.iter().map(|row| row.id).collect();
+        match swap::swap(repository, &doomed, &plan.superseded) {
+            Err(error) if error.cause() == Cause::Full && !deleted.is_empty() => {
+                swap::forget(repository.store())?;
+                forgot_index = true;
+            }
+            swapped => swapped?,
+        }
+        delete::packs(repository, doomed.iter())?;
+    }
+    Ok(Collected { deleted, repacked_bytes, forgot_index, full })
 }

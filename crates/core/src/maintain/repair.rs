@@ -26,7 +26,7 @@ use crate::objects::damage::{self, forget_records, is_damage};
 use crate::progress::Progress;
 use crate::read::mark::Marks;
 use crate::repository::{Exclusive, Repository};
-use crate::store::{Area, Key, Store, list_packs};
+use crate::store::{Key, Store, list_packs};
 
 /// A damaged pack that cannot be read in one piece is read in pieces of so many bytes; what cannot be read then is zeros in
 /// its copy. A disk that lost a sector of 4 KiB gives the rest.
@@ -81,9 +81,7 @@ impl Exclusive {
         let report = RepairReport { made_index, ..done? };
         reopened?;
         if made_index {
-            // There is none now; what was read of footers becomes one.
-            swap::swap(self, &HashSet::new(), &HashSet::new())?;
-            self.reopen_index(progress)?;
+            swap::remake(self, progress)?;
         }
         forget_records(self.store(), self.metadata())?;
         self.tell(progress);
@@ -115,7 +113,7 @@ fn take_away(
     store.sync()?;
     match forgets_index {
         // After what they alone knew of damaged packs was used. The index follows from the packs that stay.
-        true => forget_index(store)?,
+        true => swap::forget(store)?,
         false => swap::swap(repository, &damaged.keys().copied().collect(), &HashSet::new())?,
     }
     delete::packs(repository, damaged.keys())?;
@@ -181,11 +179,4 @@ fn set_aside(store: &dyn Store, id: PackId, len: u64) -> Result<()> {
         Ok(bytes)
     })?;
     Ok(store.put(&Key::Quarantine(id), &[&bytes])?)
-}
-
-fn forget_index(store: &dyn Store) -> Result<()> {
-    for (key, _) in store.list(Area::Index)? {
-        store.delete(&key)?;
-    }
-    Ok(store.sync()?)
 }

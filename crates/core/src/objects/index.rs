@@ -20,7 +20,7 @@ use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
-use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, total_len};
+use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX};
 use crate::objects::damage;
 use crate::objects::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
@@ -359,10 +359,9 @@ impl Listing {
         Ok(Listing { lens: list_packs(store)?.into_iter().collect() })
     }
 
-    /// Bytes of the packs that an earlier listing does not have.
-    pub(crate) fn len_beyond(&self, earlier: &Listing) -> u64 {
-        let new = self.lens.iter().filter(|(id, _)| !earlier.lens.contains_key(id));
-        total_len(new.map(|(_, len)| *len))
+    /// The packs that an earlier listing does not have, and their lengths in bytes.
+    pub(crate) fn beyond(&self, earlier: &Listing) -> impl Iterator<Item = (&PackId, &u64)> {
+        self.lens.iter().filter(|(id, _)| !earlier.lens.contains_key(id))
     }
 
     /// Whether the pack is there in the length that it was written in.

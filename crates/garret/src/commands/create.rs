@@ -117,7 +117,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let made = repository.backup(&name, inputs, &options, ui);
     let report = made.map_err(|error| match error {
         Error::Store(StoreError { kind: StoreErrorKind::NoSpace, .. }) => {
-            failure::no_archive(error, "garret prune")
+            failure::full(error, "no archive made", "garret prune")
         }
         Error::Store(_) | Error::ArchiveExists(_) => {
             archives::in_the_way(&repository, &name, error)

@@ -9,7 +9,7 @@ use garret_core::{Area, Error, Exclusive, GcOptions, LocalStore, LockMode, Repos
 use crate::archives;
 use crate::location;
 use garret_cli::args::{LockWait, Threads, Verbose};
-use garret_cli::failure::Failure;
+use garret_cli::failure::{self, Failure};
 use garret_cli::ui::Ui;
 use garret_cli::{overview, render, session};
 
@@ -135,6 +135,9 @@ pub(super) fn remove(
     Ok(Some(Freed { original_len, stored_len: before.saturating_sub(after) }))
 }
 
+/// What a full disk keeps a gc from: it needs room for what it copies out of a pack, and drops what needs none.
+const FULL: &str = "what could go without room is gone";
+
 /// What to say when archives are gone and the rest failed: what is not in the listing any more was deleted.
 fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure {
     let Ok(left) = repository.archive_names() else { return error.into() };
@@ -142,11 +145,16 @@ fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure
     let gone: Vec<&str> =
         names.iter().filter(|name| !left.contains(*name)).map(String::as_str).collect();
     let (archives, its) = match gone.as_slice() {
-        [] => return error.into(),
+        [] => return failure::full(error, FULL, "garret prune"),
         [_] => ("archive", "its"),
         _ => ("archives", "their"),
     };
-    let (cause, error) = (error.cause(), garret_cli::failure::say(&error));
+    let cause = error.cause();
+    let error = match failure::full(error, FULL, "garret prune") {
+        Failure::Because(_, text) => text,
+        Failure::Engine(error) => failure::say(&error),
+        other => return other,
+    };
     let gone = gone.join(", ");
     let text = format!("Deleted {archives} {gone}; {its} space is not freed: {error}");
     Failure::Because(cause, text)

@@ -53,6 +53,49 @@ fn a_full_repository_makes_no_archive_and_loses_none() {
     drop(disk);
 }
 
+/// What is deleted gives its space back though not a byte is free; what needs room says so and what to do.
+#[test]
+fn a_disk_without_a_free_byte_is_emptied_by_deleting() {
+    let dir = Dir::new();
+    let disk = SmallDisk::at(dir.path("disk"));
+    dir.run(&["init", "disk/repo"]).succeeds();
+    let mut bytes = vec![0; 3 * MIB];
+    for (number, name) in ["one", "two"].into_iter().enumerate() {
+        fill_noise(&mut bytes, number as u64);
+        dir.write(name, &bytes);
+        dir.run(&["create", &format!("disk/repo::{name}"), name]).silent();
+    }
+    let fill = || {
+        let mut file =
+            fs::File::options().append(true).create(true).open(dir.path("disk/other")).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    };
+    fill();
+    dir.run(&["delete", "disk/repo::one"]).silent();
+    assert_eq!(super::packs(&dir.path("disk/repo")).len(), 1);
+    dir.run(&["check", "--verify-data", "disk/repo"]).succeeds();
+    fs::remove_file(dir.path("disk/other")).unwrap();
+    // Of this pack half is needed.
+    fill_noise(&mut bytes, 9);
+    dir.write("three", &bytes[..2 * MIB]);
+    dir.write("four", &bytes[..MIB]);
+    dir.run(&["create", "disk/repo::three", "three"]).silent();
+    dir.run(&["create", "disk/repo::four", "four"]).silent();
+    fill();
+    let ran = dir.run(&["delete", "disk/repo::three"]);
+    let told = "Deleted archive three; its space is not freed: ";
+    let advice = "disk full, what could go without room is gone; make room, then run garret prune";
+    ran.refused(1, told);
+    let ran = dir.run(&["prune", "--keep-within", "1d", "disk/repo"]);
+    ran.refused(1, advice);
+    dir.run(&["check", "--verify-data", "disk/repo"]).succeeds();
+    fs::remove_file(dir.path("disk/other")).unwrap();
+    dir.run(&["prune", "--keep-daily", "1", "disk/repo"]).silent();
+    dir.run(&["check", "--verify-data", "disk/repo"]).succeeds();
+    dir.run(&["extract", "-n", "disk/repo::four"]).silent();
+    drop(disk);
+}
+
 #[test]
 fn a_full_destination_keeps_what_was_there_and_gets_nothing_half_written() {
     let dir = Dir::with_repository();

@@ -67,7 +67,7 @@ impl<'a> Backup<'a> {
         repository.backup(&place.name, vec![input], options, context.ui).map(drop).map_err(
             |error| match error {
                 Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
-                Error::Store(_) => failure::no_archive(error, "zgarret gc"),
+                Error::Store(_) => failure::full(error, "no archive made", "zgarret gc"),
                 error => place.failure(error),
             },
         )

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use garret_cli::failure::Failure;
+use garret_cli::failure::{self, Failure};
 use garret_core::GcOptions;
 
 use super::context::{Context, action, wrong_use};
@@ -19,6 +19,8 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let mut options = GcOptions::default();
     options.compression = Some(line.storable.compression());
     options.threads = line.runtime.threads();
-    repository.gc(&options, *ui)?;
-    Ok(())
+    match repository.gc(&options, *ui) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(failure::full(error, "what could go without room is gone", "zgarret gc")),
+    }
 }

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use garret_format::pack::Codec;
 use garret_format::{ChunkId, PackId};
 
+use super::delete;
 use super::plan::{ChunkUse, GroupUse};
 use super::problems::Problems;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::group::{CompressedGroup, Compression, OpenGroup};
 use crate::objects::index::{Index, Listing};
@@ -18,7 +19,7 @@ use crate::pipeline::with_threads;
 use crate::progress::{Phase, Problem};
 use crate::read::groups::{Groups, Wanted};
 use crate::repository::Repository;
-use crate::store::Key;
+use crate::store::{Area, Key};
 use crate::write::write_chunks;
 
 /// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
@@ -30,15 +31,15 @@ pub(in crate::maintain) fn copy(
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<(HashSet<PackId>, u64)> {
-    let task = problems
-        .progress
-        .begin(Phase::Repack, Some(total_len(wanted.iter().map(GroupUse::live_len))));
     let before = Listing::read(repository.store())?;
+    let segments = repository.store().list(Area::Index)?;
+    let mut left = total_len(wanted.iter().map(GroupUse::live_len));
+    let task = problems.progress.begin(Phase::Repack, Some(left));
     // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
     let mut index = Index::empty(repository.id());
     let target = repository.target(&mut index);
     let groups = repository.chunks().groups().clone();
-    let (kept, written) = with_threads(threads, groups.in_flight(), |threads| {
+    let copied = with_threads(threads, groups.in_flight(), |threads| {
         write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
             let mut kept = HashSet::new();
             let wanted = wanted.iter();
@@ -63,14 +64,29 @@ pub(in crate::maintain) fn copy(
                     }
                 }
                 task.advance(group.live_len());
+                left -= group.live_len();
             }
             Ok(kept)
         })
-    })?;
-    repository.store().sync()?;
+    });
+    let copied = copied.and_then(|copied| {
+        repository.store().sync()?;
+        Ok(copied)
+    });
+    let (kept, written) = match copied {
+        Err(error) if error.cause() == Cause::Full => {
+            // Whoever goes on from here plans anew.
+            task.advance(left);
+            take_back(repository, &before, &segments)?;
+            return Err(error);
+        }
+        copied => copied?,
+    };
     drop(task);
     // Nobody else is here. What the old packs held is about to be deleted: a file system that says it wrote may not have.
-    let found = Listing::read(repository.store())?.len_beyond(&before);
+    let listing = Listing::read(repository.store())?;
+    let found = listing.beyond(&before);
+    let found = total_len(found.map(|(_, len)| *len));
     if found != written.pack_bytes {
         return Err(Error::Corrupt {
             object: "packs".to_owned(),
@@ -79,6 +95,20 @@ pub(in crate::maintain) fn copy(
         });
     }
     Ok((kept, written.pack_bytes))
+}
+
+/// Removes what was written since: it takes the room that a smaller step needs. Nobody else is here, so all of it is ours.
+fn take_back(repository: &Repository, packs: &Listing, segments: &[(Key, u64)]) -> Result<()> {
+    let store = repository.store();
+    for (key, len) in store.list(Area::Index)? {
+        if !segments.contains(&(key.clone(), len)) {
+            store.delete(&key)?;
+        }
+    }
+    // Before the packs that they list.
+    store.sync()?;
+    let new = Listing::read(store)?;
+    delete::packs(repository, new.beyond(packs).map(|(id, _)| id))
 }
 
 /// The needed part of a group.

@@ -63,6 +63,18 @@ impl GcPlan {
         self.drop.iter().copied().chain(repacked.filter(|row| !kept.contains(&row.id)))
     }
 
+    /// The packs that are repacked.
+    pub(super) fn repacked(&self) -> HashSet<PackId> {
+        self.repack.iter().map(|pack| pack.row.id).collect()
+    }
+
+    /// Repacks only the pack of which the least has to be copied; what is dropped is dropped.
+    pub(super) fn keep_cheapest(&mut self) {
+        let cheapest = self.repack.iter().min_by_key(|pack| (pack.live_len, pack.row.id)).copied();
+        self.repack = cheapest.into_iter().collect();
+        self.groups.retain(|group| cheapest.is_some_and(|pack| pack.row.id == group.pack.id));
+    }
+
     /// About how many bytes of packs it gives back: those it drops, and what nobody needs of those it repacks.
     pub fn freed_bytes(&self) -> u64 {
         let dropped: u64 = self.drop.iter().map(|row| u64::from(row.len)).sum();

@@ -8,10 +8,11 @@ use std::collections::HashSet;
 use garret_format::index::{PackRow, SEGMENT_CHUNKS_MAX};
 use garret_format::{ChunkId, PackId};
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result, message};
 use crate::objects::index::{Listing, Rows, read_segment, store_segment};
-use crate::repository::Repository;
-use crate::store::{Area, Key};
+use crate::progress::Progress;
+use crate::repository::{Exclusive, Repository};
+use crate::store::{Area, Key, Store};
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
 pub(in crate::maintain) fn swap(
@@ -48,6 +49,29 @@ pub(in crate::maintain) fn swap(
         repository.store().delete(&key)?;
     }
     Ok(repository.store().sync()?)
+}
+
+/// Removes the index. It follows from the packs.
+pub(in crate::maintain) fn forget(store: &dyn Store) -> Result<()> {
+    for (key, _) in store.list(Area::Index)? {
+        store.delete(&key)?;
+    }
+    Ok(store.sync()?)
+}
+
+/// Stores the index that was read from packs when there was none. Where there is no room even for that, it is read from them
+/// again each time.
+pub(in crate::maintain) fn remake(session: &mut Exclusive, progress: &dyn Progress) -> Result<()> {
+    match swap(session, &HashSet::new(), &HashSet::new()) {
+        Err(error) if error.cause() == Cause::Full => {
+            let why = message(&error);
+            progress.notice(&format!(
+                "{why}: until there is room, what is in packs is looked up in each of them"
+            ));
+        }
+        swapped => swapped?,
+    }
+    session.reopen_index(progress)
 }
 
 /// Collects rows and stores a segment whenever there are enough for one.

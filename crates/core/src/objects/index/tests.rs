@@ -49,7 +49,7 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
 
 fn with(segments: Vec<Arc<Segment>>, cache: Cache) -> Index {
     let (cache, damaged) = (Arc::new(cache), Arc::default());
-    Index { segments, cache, repository: REPOSITORY, damaged }
+    Index { segments, cache, repository: REPOSITORY, damaged, is_whole: true }
 }
 
 /// Everywhere a chunk was put: pack, group offset, offset in the group, length.

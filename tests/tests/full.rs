@@ -1,0 +1,164 @@
+//! A disk without a free byte: what is deleted gives its space back all the same, a pack at a time if there is no other
+//! way, and nothing that is needed is lost; also when it breaks off.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which say their counts"
+)]
+
+use std::collections::BTreeMap;
+use std::io;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use garret_core::{Cause, Compression, Key, MemoryStore, Store, StoreError};
+use garret_format::config::KeyMode;
+use garret_testkit::{Fault, FaultStore, Image, Lab, Random};
+
+/// A store on a disk of blocks.
+#[derive(Clone)]
+struct SmallDisk {
+    inner: MemoryStore,
+    blocks: Arc<AtomicU64>,
+}
+
+const BLOCK_LEN: u64 = 4096;
+
+fn blocks(len: u64) -> u64 {
+    len.div_ceil(BLOCK_LEN)
+}
+
+impl SmallDisk {
+    fn used(&self) -> u64 {
+        self.inner.objects().values().map(|bytes| blocks(bytes.len() as u64)).sum()
+    }
+
+    fn fits(&self, len: usize, key: &Key) -> Result<(), StoreError> {
+        match self.used() + blocks(len as u64) <= self.blocks.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(StoreError::new("write", key, io::ErrorKind::StorageFull.into())),
+        }
+    }
+}
+
+impl Store for SmallDisk {
+    garret_testkit::through!(inner: get, len, list, delete, adopt, sync, sweep, lock, pass_over);
+    garret_testkit::through!(inner: doubtful, notices, place);
+
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        self.fits(parts.iter().map(|part| part.len()).sum(), key)?;
+        self.inner.put(key, parts)
+    }
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.fits(bytes.len(), key)?;
+        self.inner.put_new(key, bytes)
+    }
+}
+
+/// A repository that fills its disk, and what its archives hold.
+struct Filled {
+    lab: Lab,
+    disk: SmallDisk,
+    contents: BTreeMap<String, Vec<u8>>,
+}
+
+fn filled(seed: u64) -> Filled {
+    let mut random = Random::new(seed);
+    let (lab, inner) = Lab::memory(KeyMode::None);
+    let disk = SmallDisk { inner, blocks: Arc::new(AtomicU64::new(u64::MAX)) };
+    let shared = disk.clone();
+    let mut lab = lab.with_store(move || Box::new(shared.clone()));
+    lab.compression = Compression::None;
+    let mut image = Image::noise(seed, 1_500_000 + random.below(1_500_000));
+    let mut contents = BTreeMap::new();
+    for night in 0..4 + random.below(4) as u64 {
+        for _ in 0..random.below(12) {
+            image.mutate(random.below(1 << 30) as u64);
+        }
+        let name = format!("n{night}");
+        lab.backup_bytes(&name, &image.bytes).unwrap();
+        contents.insert(name, image.bytes.clone());
+    }
+    disk.blocks.store(disk.used(), Ordering::Relaxed);
+    Filled { lab, disk, contents }
+}
+
+impl Filled {
+    /// Deletes some archives at random, one at least; one is left at least.
+    fn delete_some(&mut self, random: &mut Random) {
+        let names: Vec<String> = self.contents.keys().cloned().collect();
+        for (place, name) in names.iter().enumerate() {
+            let is_doomed = place == 0 || random.below(2) == 0;
+            if is_doomed && self.contents.len() > 1 {
+                self.lab.delete(name).unwrap();
+                self.contents.remove(name);
+            }
+        }
+    }
+
+    fn nothing_is_lost(&self, when: &str) {
+        for (name, bytes) in &self.contents {
+            assert!(self.lab.restore_bytes(name).unwrap() == *bytes, "{when}: {name}");
+        }
+        self.lab.check();
+    }
+
+    /// Bytes of packs that a gc would give back if there were room for it.
+    fn dead(&self) -> u64 {
+        let plan = self.lab.reader().unwrap().plan_gc(&[], 1, &garret_core::Silent).unwrap();
+        plan.freed_bytes()
+    }
+}
+
+#[test]
+fn what_is_deleted_gives_its_space_back_without_a_free_byte() {
+    let (mut freed, mut dead, mut refused) = (0, 0, 0);
+    for seed in 0..30 {
+        let mut filled = filled(seed);
+        filled.delete_some(&mut Random::new(seed));
+        let (before, wanted) = (filled.disk.used(), filled.dead());
+        match filled.lab.gc_reporting() {
+            Ok((_, problems)) => assert_eq!(problems, [""; 0], "seed {seed}"),
+            Err(error) => {
+                assert_eq!(error.cause(), Cause::Full, "seed {seed}: {error}");
+                refused += 1;
+            }
+        }
+        filled.nothing_is_lost(&format!("seed {seed}"));
+        assert!(filled.disk.used() <= before, "seed {seed}: it is not fuller than before");
+        freed += (before - filled.disk.used()) * BLOCK_LEN;
+        dead += wanted;
+        // With room everything goes.
+        filled.disk.blocks.store(u64::MAX, Ordering::Relaxed);
+        filled.lab.gc().unwrap();
+        filled.nothing_is_lost(&format!("seed {seed}, with room"));
+    }
+    println!("{freed} of {dead} dead bytes given back, {refused} of 30 had no room for all of it");
+    assert!(freed * 100 >= dead * 85 && refused <= 10, "{freed} of {dead}, {refused}");
+}
+
+#[test]
+fn a_gc_on_a_full_disk_that_breaks_off_loses_nothing() {
+    for seed in [1, 4] {
+        let mut after = 0;
+        loop {
+            let mut filled = filled(seed);
+            filled.delete_some(&mut Random::new(seed));
+            let store = FaultStore::new(filled.disk.clone());
+            let inside = store.clone();
+            let lab = filled.lab.with_store(move || Box::new(inside.clone()));
+            let kind = garret_core::StoreErrorKind::Other;
+            store.arm(Fault { verbs: Vec::new(), after, times: Fault::FOR_GOOD, kind });
+            let broken = lab.gc_reporting();
+            let is_through = store.fired() == 0;
+            filled.nothing_is_lost(&format!("seed {seed}, operation {after}"));
+            drop(broken);
+            if is_through {
+                break;
+            }
+            after += 3;
+        }
+    }
+}
