@@ -25,8 +25,9 @@ Exit codes:
   2  the command was used wrongly
 
 Environment:
-  GARRET_PASSPHRASE          the passphrase; without it the terminal is asked
-  GARRET_NEW_PASSPHRASE      the new passphrase of change-passphrase
+  GARRET_PASSPHRASE          the passphrase; --passphrase-file comes before it
+  GARRET_PASSCOMMAND         a command that prints it; without both the terminal is asked
+  GARRET_NEW_PASSPHRASE      the new passphrase of change-passphrase and of key
   GARRET_KEYS_DIR            where key files are; default ~/.config/garret/keys
   GARRET_CACHE_DIR           the client's copy of indexes; default ~/.cache/garret
   GARRET_STATE_DIR           what is known of the repositories used; default ~/.local/state/garret
@@ -143,13 +144,25 @@ mod tests {
             "delete -v -s repo::a",
             "check --repa -v repo",
             "change-passphrase -v repo",
+            "key list -v repo",
+            "key add --label x repo --key-file f",
+            "key remove repo x --lock-wait 1",
+            "key export --paper repo",
             "help --usage-only create",
             "mount -f -o allow_other repo::a /mnt",
             "serve --restrict-to-path /srv",
         ] {
             assert!(read(line).is_ok(), "{line}: {}", read(line).unwrap_err());
         }
-        for line in ["-v create repo::a x", "create repo::a", "check", "prune --keep 7 repo"] {
+        for line in [
+            "-v create repo::a x",
+            "create repo::a",
+            "check",
+            "prune --keep 7 repo",
+            "key",
+            "key list",
+            "key export repo",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
     }

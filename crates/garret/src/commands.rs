@@ -1,6 +1,5 @@
 //! One module per command: its arguments, and from there one library call and its rendering.
 
-mod change_passphrase;
 mod check;
 mod compare;
 mod create;
@@ -10,6 +9,7 @@ mod extract;
 mod help;
 mod info;
 mod init;
+mod key;
 mod later;
 mod list;
 mod prune;
@@ -77,7 +77,14 @@ pub(crate) enum Command {
     /// damaged pack is noted in damaged/, so that the next create stores again what it holds.
     Check(check::Args),
     /// Change the passphrase of a repository or of its key file
-    ChangePassphrase(change_passphrase::Args),
+    ///
+    /// The same as `key change`: other passphrases of the repository stay what they are.
+    ChangePassphrase(key::ChangePassphrase),
+    /// Show and change what opens a repository
+    ///
+    /// A repository has up to 16 keys, each with a passphrase of its own, and any number of key files. They all open the same
+    /// master key, so who has had access once may have kept it: a key that is removed opens copies made before.
+    Key(key::Args),
     /// Show what changed from one archive to another
     ///
     /// One line for each path: added, removed or changed, how many bytes, and where. Contents are read only where the
@@ -114,7 +121,8 @@ impl Command {
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
             Command::Check(args) => check::run(&args, ui),
-            Command::ChangePassphrase(args) => change_passphrase::run(&args, ui),
+            Command::ChangePassphrase(args) => key::change_passphrase(&args, ui),
+            Command::Key(args) => key::run(args, ui),
             Command::Diff(args) => diff::run(&args, ui),
             Command::Compare(args) => compare::run(&args, ui),
             Command::Mount(_) => {

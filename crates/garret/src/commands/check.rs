@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use garret_core::{CheckOptions, CheckReport, Incomplete};
 
 use crate::location;
-use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::session;
 use garret_cli::ui::Ui;
@@ -31,6 +31,8 @@ pub(crate) struct Args {
     lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
@@ -38,6 +40,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     let path = location::repository(&args.repository)?;
     if args.repair {

@@ -103,8 +103,9 @@ fn passwd_does_not_change_whether_there_is_encryption() {
     dir.run(&[PLAIN, PLAIN, "passwd", "repo"]).fails_saying(&other("encrypted"));
     dir.run(&[PLAIN, "--password-file", "pw", "passwd", "plain"])
         .fails_saying(&other("non-encrypted"));
-    dir.run(&[PLAIN, PLAIN, "passwd", "plain"])
-        .fails_saying("the repository is not encrypted: there is no passphrase to change");
+    dir.run(&[PLAIN, PLAIN, "passwd", "plain"]).fails_saying(
+        "the repository is not encrypted: it has no keys and no passphrase to change",
+    );
     dir.run(&["--password-file", "pw", "passwd", "repo"]).fails_saying(
         "Specify password flag (--non-encrypted or --password-file) for import/export/passwd operation twice \
          (first for source and second for destination)",
