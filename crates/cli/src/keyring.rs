@@ -48,8 +48,13 @@ impl<'a> Keyring<'a> {
     /// # Errors
     /// It cannot be stored, or there are too many.
     pub fn add(&self, passphrase: &[u8], label: Label) -> Result<(), Failure> {
-        self.locked.add_key(&self.opened, &self.new_key(passphrase, label), self.ui)?;
-        self.remember(&self.opened)
+        let new = self.new_key(passphrase, label);
+        let added = self.locked.add_key(&self.opened, &new, self.ui)?;
+        // The passphrase that was just given is the one that this client uses; without one, the new one is.
+        match self.opened.slot() {
+            Some(_) => self.remember(&self.opened),
+            None => self.remember(&added),
+        }
     }
 
     /// Puts another passphrase in the place of the one that opened: in the repository, or in the key file, whose path it

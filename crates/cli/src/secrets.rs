@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use garret_core::{Error, Keys, Locked, Opened, Secret, message};
+use garret_core::{Cause, Error, Keys, Locked, Opened, Secret, message};
 use garret_format::config::KeyMode;
 use zeroize::Zeroizing;
 
@@ -77,7 +77,10 @@ pub fn given(ui: &Ui) -> Result<Option<Passphrase>, Failure> {
 
 /// What a command prints. The command is not shown: there may be secrets in it.
 fn from_command(command: OsString) -> Result<Passphrase, Failure> {
-    let failed = |why: &str| Failure::Fatal(format!("the command in {PASSCOMMAND} failed: {why}"));
+    let failed = |why: &str| {
+        let text = format!("the command in {PASSCOMMAND} failed: {why}");
+        Failure::Because(Cause::Passphrase, text)
+    };
     let printed = pipes::output_of(&command, PASSPHRASE_LEN_MAX).map_err(|why| failed(&why))?;
     match line(printed) {
         empty if empty.is_empty() => Err(failed("it printed no passphrase")),

@@ -204,6 +204,10 @@ mod tests {
                 assert!(is_same || read.map_or(true, |group| group.corrected.is_some()), "{text}");
             }
         }
+        for text in ["\u{202e}".repeat(10), "\u{e9}".repeat(10), "?".repeat(10)] {
+            assert_eq!(read_group(9, &text).err(), Some(GroupFault::Mistyped), "{text:?}");
+        }
+        assert_eq!(read_group(0, &"0".repeat(1 << 20)).err(), Some(GroupFault::Length(1 << 20)));
         for (number, group) in (1..).zip(groups()) {
             let other = if number == 8 { 1 } else { number + 1 };
             assert_eq!(read_group(other, &group).err(), Some(GroupFault::Mistyped), "{group}");

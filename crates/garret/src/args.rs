@@ -51,8 +51,10 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, bool), clap::E
     if words.is_empty() {
         words.push("--help".into());
     }
+    let is_key = words.iter().find(|word| *word != LOG_JSON).is_some_and(|word| word == "key");
     let line = std::iter::once("garret".into()).chain(words);
-    let Cli { command, log_json } = Cli::try_parse_from(line).map_err(suggest)?;
+    let suggested = |error| suggest(error, is_key);
+    let Cli { command, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
     Ok((command, log_json))
 }
 
@@ -70,17 +72,29 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("init-repo", "init"),
 ];
 
+/// The same of what is done with keys.
+const KEYS_ELSEWHERE: [(&str, &str); 6] = [
+    ("ls", "list"),
+    ("rm", "remove"),
+    ("delete", "remove"),
+    ("passwd", "change"),
+    ("change-passphrase", "change"),
+    ("new", "add"),
+];
+
 /// For a command that there is not, the one that was meant and no other: what clap finds similar is often the opposite.
-fn suggest(mut error: clap::Error) -> clap::Error {
+fn suggest(mut error: clap::Error, is_key: bool) -> clap::Error {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
     let definition = definition();
-    let names: Vec<&str> = definition
-        .get_subcommands()
-        .flat_map(clap::Command::get_name_and_visible_aliases)
-        .collect();
-    let known = ELSEWHERE.iter().find(|(other, _)| other == word).map(|(_, ours)| *ours);
+    let (above, elsewhere) = match definition.find_subcommand("key").filter(|_| is_key) {
+        Some(key) => (key, &KEYS_ELSEWHERE[..]),
+        None => (&definition, &ELSEWHERE[..]),
+    };
+    let names: Vec<&str> =
+        above.get_subcommands().flat_map(clap::Command::get_name_and_visible_aliases).collect();
+    let known = elsewhere.iter().find(|(other, _)| other == word).map(|(_, ours)| *ours);
     let meant = known.or_else(|| nearest(word.as_bytes(), names));
     error.remove(ContextKind::SuggestedSubcommand);
     if let Some(meant) = meant {

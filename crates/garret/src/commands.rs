@@ -72,9 +72,10 @@ pub(crate) enum Command {
     Prune(prune::Args),
     /// Check a repository
     ///
-    /// Without options: the length and contents of every pack against the index, and every chunk that archives need against
-    /// what the packs hold. --verify-data also reads, decrypts and hashes every byte. Nothing that is there is changed. A
-    /// damaged pack is noted in damaged/, so that the next create stores again what it holds.
+    /// Without options: the length and contents of every pack against the index, every chunk that archives need against what
+    /// the packs hold, and whether the keys in keys/ are intact. --verify-data also reads, decrypts and hashes every byte.
+    /// Nothing that is there is changed. A damaged pack is noted in damaged/, so that the next create stores again what it
+    /// holds.
     Check(check::Args),
     /// Change the passphrase of a repository or of its key file
     ///

@@ -49,7 +49,7 @@ pub struct Identity {
 }
 
 /// What opens a repository.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Secret<'a> {
     /// Nothing: an unencrypted repository.
@@ -67,8 +67,19 @@ pub enum Secret<'a> {
     },
 }
 
+impl std::fmt::Debug for Secret<'_> {
+    /// Which kind it is, and nothing of it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Secret::None => "None",
+            Secret::Passphrase(_) => "Passphrase(..)",
+            Secret::Keyfile { .. } => "Keyfile(..)",
+        })
+    }
+}
+
 /// What init decides.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct InitOptions {
     /// How the repository is protected.
@@ -81,6 +92,15 @@ pub struct InitOptions {
     pub label: Label,
     /// When, in seconds since 1970.
     pub now: i64,
+}
+
+impl std::fmt::Debug for InitOptions {
+    /// Without the passphrase.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("InitOptions");
+        shown.field("mode", &self.mode).field("kdf", &self.kdf).field("label", &self.label);
+        shown.field("now", &self.now).finish_non_exhaustive()
+    }
 }
 
 impl InitOptions {

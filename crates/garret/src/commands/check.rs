@@ -1,6 +1,7 @@
 //! `garret check`: checks a repository. Findings go to stderr, attic's texts about the passes to stdout.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use garret_core::{CheckOptions, CheckReport, Incomplete};
 
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     options.threads = args.threads.count();
     if options.packs {
         ui.print("Starting repository check...\n")?;
+        keys(&path, ui)?;
     }
     let checked = repository.check_packs(&options, ui)?;
     if options.packs && ui.problem_count() == 0 {
@@ -75,6 +77,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if report.problem_count > 0 {
         ui.complain(&closing(&report, &options));
     }
+    Ok(())
+}
+
+/// A key that nobody uses is needed on the day on which the others are lost: its damage is to be known before.
+fn keys(path: &Path, ui: &Ui) -> Result<(), Failure> {
+    let slots = session::find(path)?.slots()?;
+    slots
+        .iter()
+        .filter_map(|(_, slot)| slot.as_ref().err())
+        .for_each(|error| ui.report(&error.into()));
     Ok(())
 }
 

@@ -47,7 +47,7 @@ enum Action {
     /// Remove a key
     ///
     /// The passphrase that is given, or the key file, must be one that stays. Who has a copy of the repository from before,
-    /// and the passphrase of the removed key, keeps access.
+    /// and the passphrase of the removed key, keeps access. Waits until nobody else uses the repository.
     Remove(Remove),
     /// Change a passphrase: that of the key which is opened with the old one
     Change(Change),
@@ -258,10 +258,10 @@ fn add(args: Add, ui: &Ui) -> Result<(), Failure> {
         let new = keyring.new_key(&passphrase, label);
         key_file::write_new(file, &keyring.locked.key_file(&keyring.opened, &new)?)?;
         key_file::tell_of(file, ui);
-        let place = key_file::key_path(keyring.locked.id())?;
-        let (file, name) = (file.display(), place.file_name().unwrap_or_default().display());
+        let (file, id) = (file.display(), keyring.locked.id());
         ui.print(&format!(
-            "Key file: {file}\nOn the machine that is to use it, it is {name} in the directory for key files.\n"
+            "Key file: {file}\nOn the machine that is to use it, it is {id}.key in the directory for key files \
+             (GARRET_KEYS_DIR).\n"
         ))
     })
 }

@@ -82,6 +82,20 @@ fn keys_are_added_listed_changed_and_removed() {
 }
 
 #[test]
+fn words_of_other_programs_lead_to_ours() {
+    let dir = Dir::new();
+    for (word, ours) in [("rm", "remove"), ("passwd", "change"), ("lst", "list")] {
+        let ran = dir.run(&["key", word, "repo"]);
+        assert_eq!(ran.code, Some(2));
+        assert!(
+            ran.stderr.contains(&format!("a similar subcommand exists: '{ours}'")),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
 fn a_label_is_short_text_and_shown_as_nothing_else_than_it_is() {
     let dir = with_keys(KeyMode::Passphrase);
     for bad in ["a\nb", "\u{202e}x", &"x".repeat(65)] {
@@ -113,6 +127,13 @@ fn a_wrong_passphrase_a_damaged_key_and_another_repository_are_three_messages() 
     dir.run_with(&WITH, b"", &["list", "repo"]).refused(1, &damaged);
     let ran = dir.run(&["key", "list", "repo"]);
     assert!(ran.reports(&damaged).ends_with("  cannot be used\n"));
+    // A spare one is not opened by anybody until it is needed.
+    let spare = dir.write(&format!("repo/keys/{}", "ab".repeat(16)), &bytes);
+    fs::write(&slot, &sound).unwrap();
+    let checked = dir.run_with(&WITH, b"", &["check", "repo"]).reports("is damaged at offset 312");
+    assert!(!checked.contains("Repository check complete"), "{checked}");
+    dir.run_with(&WITH, b"", &["check", "--archives-only", "repo"]).succeeds();
+    fs::remove_file(spare).unwrap();
     fs::copy(files_below(&dir.path("other/keys")).remove(0), &slot).unwrap();
     dir.run_with(&WITH, b"", &["list", "repo"])
         .refused(1, &format!("{name} belongs to another repository"));
@@ -246,7 +267,7 @@ fn a_paper_opens_when_all_keys_are_lost() {
         String::from_utf8(group).unwrap()
     };
     import(&typed(&|lines| drop(lines.pop()))).refused(1, "standard input has 7 groups");
-    import(&typed(&|lines| lines[2].truncate(lines[2].len() - 1)))
+    import(&typed(&|lines| lines[2].truncate("3: ABCDE FGHJ".len())))
         .refused(1, "group 3 has 9 characters, and should have 10");
     import(&typed(&|lines| lines.swap(2, 5)))
         .refused(1, "group 3 is mistyped in more than one place");
