@@ -2,10 +2,10 @@
 //!
 //! In: the key directory (`GARRET_KEYS_DIR`, `ATTIC_KEYS_DIR`), paths. Out: secrets. Promises: one that others can write to
 //! is refused, and one that they can read or exchange is told of; what is read leaves no copy behind; a file that is written
-//! is on disk, whole, before anything depends on it.
+//! is on disk, whole and read back, before anything depends on it.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -185,7 +185,7 @@ fn wrote(path: &Path, written: io::Result<()>) -> garret_core::Result<()> {
     written.map_err(|error| StoreError::new("write key file", path.display(), error).into())
 }
 
-/// Writes a file that only this user can read: beside its place, synced, renamed, its directory synced.
+/// Writes a file that only this user can read: beside its place, synced, read back, renamed, its directory synced.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     put_private(path, bytes, |file, path| file.persist(path))
 }
@@ -204,6 +204,10 @@ fn put_private(
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_data()?;
+    file.rewind()?;
+    if *read_secret(&mut file, bytes.len())? != bytes {
+        return Err(io::Error::other("what was read back is not what was written"));
+    }
     name(file, path)?;
     match File::open(directory)?.sync_all() {
         // The file system has no such call for directories.

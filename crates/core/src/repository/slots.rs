@@ -55,6 +55,14 @@ impl Opened {
         &self.label
     }
 
+    /// That this is the key which was opened.
+    fn is(&self, master: &MasterKey, object: &str) -> Result<()> {
+        match master.id() == self.master.id() {
+            true => Ok(()),
+            false => Err(Error::OtherKey { object: object.to_owned() }),
+        }
+    }
+
     // Not inlined: what it leaves lies below the stack of its caller, who wipes that.
     #[inline(never)]
     fn derive(&self) -> Result<Keys> {
@@ -170,14 +178,19 @@ impl Locked {
         Ok(self.store.sync()?)
     }
 
-    /// The bytes of a key file; the caller stores it.
+    /// The bytes of a key file, which were opened once; the caller stores it.
     ///
     /// # Errors
     /// No random bytes, or no memory for the KDF.
     pub fn key_file(&self, opened: &Opened, new: &NewKey<'_>) -> Result<Zeroizing<Vec<u8>>> {
-        let slot = create_slot(&opened.master, self.id(), &self.config_bytes, new);
+        let object = "the new key file";
+        let slot = create_slot(&opened.master, self.id(), &self.config_bytes, new)?;
+        let bytes = slot.encode();
+        let slot = Slot::decode(&bytes).map_err(|error| Error::decode_key(object, error))?;
+        let master = self.open_slot(&slot, new.passphrase, object);
         wipe_stack();
-        Ok(slot?.encode())
+        opened.is(&master?, object)?;
+        Ok(bytes)
     }
 
     /// The lines of a paper that opens the repository, without any slot and for ever.
@@ -214,10 +227,8 @@ impl Locked {
         let stored = self.read_slot(slot.id)?;
         let master = self.open_slot(&stored, new.passphrase, &key.to_string())?;
         wipe_stack();
-        match master.id() == opened.master.id() {
-            true => Ok(Opened { master, slot: Some(slot.id), label: stored.label.clone() }),
-            false => Err(Error::OtherKey { object: key.to_string() }),
-        }
+        opened.is(&master, &key.to_string())?;
+        Ok(Opened { master, slot: Some(slot.id), label: stored.label.clone() })
     }
 
     /// Tries the slots: the one that opened before, then the cheapest first.
