@@ -18,7 +18,7 @@ use garret_core::{Key, Locked, MemoryStore, Store, StoreError, StoreErrorKind};
 use garret_format::config::KeyMode;
 use garret_format::object::{Envelope, Kind};
 use garret_format::slot::Slot;
-use garret_testkit::{CHEAP_KDF, Fault, FaultStore, Forge, Lab, PASSPHRASE, Random, Verb};
+use garret_testkit::{Fault, FaultStore, Forge, Lab, PASSPHRASE, Random, Verb};
 
 /// What was handed to the storage, in order.
 type Tape = Arc<Mutex<Vec<(Key, Vec<u8>)>>>;
@@ -163,7 +163,7 @@ impl Life {
                 tape: self.tape.clone(),
             }));
             let locked = locked.unwrap().expecting(lab.keys.id());
-            locked.change_passphrase(PASSPHRASE, PASSPHRASE, CHEAP_KDF).unwrap();
+            garret_testkit::change_key(&locked, PASSPHRASE).unwrap();
         }
         if names.len() > 4 {
             let deleted = names[..3].iter().try_for_each(|name| lab.delete(name));

@@ -2,6 +2,7 @@
 //!
 //! In: words of the command line. Out: what the library wants, or what is wrong with them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use garret_core::{Compression, CutterChoice};
@@ -37,6 +38,21 @@ impl LockWait {
     /// Has repositories opened with this patience from now on.
     pub fn tell(self, ui: &Ui) {
         ui.set_patience(Duration::from_secs(self.lock_wait));
+    }
+}
+
+/// Where the passphrase is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PassphraseFile {
+    /// Take the passphrase from this file, without the newline at its end
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl PassphraseFile {
+    /// Has repositories opened with it from now on.
+    pub fn tell(&self, ui: &Ui) {
+        ui.set_passphrase_file(self.passphrase_file.clone());
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! args: kinds of values     session: path -> repository, known by state, unlocked by secrets, its index in cache
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
-//! prompt: the terminal is asked for a passphrase
+//! key_file: files with secrets      prompt: the terminal is asked for a passphrase      keyring: keys are changed
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
 //! render, overview: numbers, times, tables -> text
@@ -21,6 +21,8 @@ pub mod cache;
 mod events;
 pub mod exit;
 pub mod failure;
+pub mod key_file;
+pub mod keyring;
 pub mod overview;
 pub mod pipes;
 mod prompt;

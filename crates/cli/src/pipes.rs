@@ -14,10 +14,14 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 use rustix::process::{Pid, Signal, kill_process};
 
+use zeroize::Zeroizing;
+
 use crate::failure::Failure;
+use crate::key_file::read_secret;
 
 /// What a command that is run has no business with.
-const SECRETS: [&str; 3] = ["GARRET_PASSPHRASE", "GARRET_NEW_PASSPHRASE", "ATTIC_PASSPHRASE"];
+const SECRETS: [&str; 4] =
+    ["GARRET_PASSPHRASE", "GARRET_PASSCOMMAND", "GARRET_NEW_PASSPHRASE", "ATTIC_PASSPHRASE"];
 
 /// Why a descriptor is no place for data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +144,28 @@ impl Drop for Producer {
             end_all(&child);
             let _gone = child.wait();
         }
+    }
+}
+
+/// All that a command prints, at most `len_max` bytes, if it goes well: run by sh, with nothing to read and without our
+/// passphrases; what it says on stderr is seen.
+///
+/// # Errors
+/// What went wrong, without the command.
+pub(crate) fn output_of(line: &OsStr, len_max: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut command = Command::new(SH);
+    command.arg("-c").arg(line).stdin(Stdio::null()).stdout(Stdio::piped());
+    for name in SECRETS {
+        command.env_remove(name);
+    }
+    let mut child = command.spawn().map_err(|error| format!("{SH}: {error}"))?;
+    // Taken, so that it is closed before we wait: who prints too much ends then.
+    let printed = child.stdout.take().map(|stdout| read_secret(stdout, len_max));
+    let status = child.wait().map_err(|error| error.to_string())?;
+    match printed {
+        Some(Ok(printed)) if status.success() => Ok(printed),
+        Some(Err(error)) => Err(error.to_string()),
+        _ => Err(ending(status)),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Asking the terminal for a passphrase.
+//! Asking the terminal for a passphrase, or another secret.
 //!
-//! In: what to ask. Out: the line that was typed, without its end. Promises: what is typed is not shown; however the program
-//! ends or is stopped meanwhile by a signal that it can see, the terminal shows again what is typed; the line is wiped from
-//! memory when it is dropped.
+//! In: what to ask. Out: the line that was typed, without its end. Promises: what is typed is shown only if asked for;
+//! however the program ends or is stopped meanwhile by a signal that it can see, the terminal shows again what is typed; the
+//! line is wiped from memory when it is dropped.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,14 +22,23 @@ const LINE_LEN_MAX: usize = 4096;
 const ENDING: [Signal; 5] =
     [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGTERM, Signal::SIGHUP];
 
+/// What is seen of what is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// Nothing.
+    Hidden,
+    /// All of it.
+    Shown,
+}
+
 /// Asks the controlling terminal for a line.
 ///
 /// # Errors
 /// There is no such terminal, or it ends before the line does.
-pub(crate) fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn ask(prompt: &str, typed: Typed) -> io::Result<Zeroizing<Vec<u8>>> {
     let terminal = File::options().read(true).write(true).open("/dev/tty")?;
     loop {
-        if let Some(line) = Quiet::new(&terminal)?.line(prompt)? {
+        if let Some(line) = Quiet::new(&terminal, typed)?.line(prompt)? {
             return Ok(line);
         }
         // Only after a signal that stopped the program and one that let it go on.
@@ -46,7 +55,7 @@ struct Quiet<'a> {
 }
 
 impl<'a> Quiet<'a> {
-    fn new(terminal: &'a File) -> io::Result<Self> {
+    fn new(terminal: &'a File, typed: Typed) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let already = SigSet::thread_get_mask()?;
         let held_back: SigSet =
@@ -56,8 +65,8 @@ impl<'a> Quiet<'a> {
         held_back.thread_block()?;
         let quiet = Quiet { terminal, before, pending, held_back };
         let mut modes = quiet.before.clone();
-        modes.local_modes.remove(LocalModes::ECHO);
         modes.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON);
+        modes.local_modes.set(LocalModes::ECHO, typed == Typed::Shown);
         tcsetattr(terminal, OptionalActions::Now, &modes)?;
         Ok(quiet)
     }

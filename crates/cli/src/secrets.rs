@@ -1,44 +1,121 @@
-//! Passphrases and key files.
+//! Passphrases: where they come from, and what they open.
 //!
-//! In: `GARRET_PASSPHRASE`, `ATTIC_PASSPHRASE`, `GARRET_NEW_PASSPHRASE`, the terminal, the key directory (`GARRET_KEYS_DIR`,
-//! `ATTIC_KEYS_DIR`). Out: keys.
-//! Promises: nothing is asked without a terminal and nothing more than three times; a wrong passphrase in the environment
-//! ends the command at once; passphrases are wiped from memory; a key file is on disk, whole, before anything depends on it.
+//! In: `--passphrase-file`, `GARRET_PASSPHRASE`, `GARRET_PASSCOMMAND`, `ATTIC_PASSPHRASE`, `GARRET_NEW_PASSPHRASE`, the
+//! terminal, key files. Out: keys.
+//! Promises: nothing is asked without a terminal and nothing more than three times; a wrong passphrase that was given ends
+//! the command at once; no command is run and no file read for a repository that needs no passphrase; passphrases are wiped
+//! from memory.
 
 use std::env;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, IsTerminal, Read, Write};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use garret_core::{Keys, Locked, Secret, StoreError};
-use garret_format::RepositoryId;
+use garret_core::{Cause, Error, Keys, Locked, Opened, Secret, message};
 use garret_format::config::KeyMode;
-use garret_format::slot::SLOT_LEN;
 use zeroize::Zeroizing;
 
-use crate::cache::{absolute, variable};
 use crate::failure::Failure;
-use crate::prompt;
-use crate::trust::{WRITABLE, is_settled, is_trusted};
+use crate::key_file::{self, SecretFile};
+use crate::pipes;
+use crate::prompt::{self, Typed};
 use crate::ui::Ui;
 
 /// How often the terminal is asked.
 const ATTEMPTS: u32 = 3;
 
+/// The longest passphrase in a file or from a command, in bytes: whoever gives an image by mistake shall hear so.
+pub const PASSPHRASE_LEN_MAX: usize = 64 << 10;
+
+/// What a passphrase for an existing key is looked for in, after the file that was named.
+const PASSPHRASE: &str = "GARRET_PASSPHRASE";
+const PASSCOMMAND: &str = "GARRET_PASSCOMMAND";
+const OF_ATTIC: &str = "ATTIC_PASSPHRASE";
+
 /// A passphrase that is wiped when dropped.
 pub type Passphrase = Zeroizing<Vec<u8>>;
 
+/// Whether a passphrase is given and not empty, as far as can be told without reading a file or running a command.
+pub fn is_given(ui: &Ui) -> bool {
+    let has = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_set = env::var_os(PASSPHRASE).is_some();
+    ui.passphrase_file().is_some()
+        || has(PASSPHRASE)
+        || !is_set && (has(PASSCOMMAND) || has(OF_ATTIC))
+}
+
+/// Whether one is given, empty or not, in a way that attic does not have.
+pub fn is_given_to_garret(ui: &Ui) -> bool {
+    let has_command = env::var_os(PASSCOMMAND).is_some_and(|value| !value.is_empty());
+    ui.passphrase_file().is_some() || env::var_os(PASSPHRASE).is_some() || has_command
+}
+
+/// The passphrase that is given: in the file that was named, else in the environment, else by the command there.
+///
+/// # Errors
+/// The file cannot be read, or is open to others; the command failed; there is none in them.
+pub fn given(ui: &Ui) -> Result<Option<Passphrase>, Failure> {
+    if let Some(path) = ui.passphrase_file() {
+        let file = SecretFile::read(&path, "passphrase file", PASSPHRASE_LEN_MAX)?;
+        file.tell(ui);
+        return match line(file.bytes) {
+            empty if empty.is_empty() => {
+                Err(Failure::Fatal(format!("{}: there is no passphrase in it", path.display())))
+            }
+            passphrase => Ok(Some(passphrase)),
+        };
+    }
+    if let Some(passphrase) = from_environment(PASSPHRASE) {
+        return Ok(Some(passphrase));
+    }
+    match env::var_os(PASSCOMMAND).filter(|command| !command.is_empty()) {
+        Some(command) => from_command(command).map(Some),
+        None => Ok(from_environment(OF_ATTIC)),
+    }
+}
+
+/// What a command prints. The command is not shown: there may be secrets in it.
+fn from_command(command: OsString) -> Result<Passphrase, Failure> {
+    let failed = |why: &str| {
+        let text = format!("the command in {PASSCOMMAND} failed: {why}");
+        Failure::Because(Cause::Passphrase, text)
+    };
+    let printed = pipes::output_of(&command, PASSPHRASE_LEN_MAX).map_err(|why| failed(&why))?;
+    match line(printed) {
+        empty if empty.is_empty() => Err(failed("it printed no passphrase")),
+        passphrase => Ok(passphrase),
+    }
+}
+
+/// Without the newline that ends it.
+fn line(mut bytes: Passphrase) -> Passphrase {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    bytes
+}
+
+/// A passphrase in the environment, empty or not.
+fn from_environment(variable: &str) -> Option<Passphrase> {
+    Some(Zeroizing::new(env::var_os(variable)?.into_vec()))
+}
+
 /// The keys of a repository.
+///
+/// # Errors
+/// Nothing that is given opens it.
 pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
     match locked.key_mode() {
         KeyMode::None => Ok(locked.unlock(Secret::None)?),
-        KeyMode::Passphrase | KeyMode::Keyfile => Ok(passphrase_and_keys(locked, path, ui)?.1),
+        KeyMode::Passphrase | KeyMode::Keyfile => Ok(open(locked, path, ui)?.keys()?),
     }
 }
 
 /// The keys that a passphrase from elsewhere opens; an unencrypted repository needs none.
+///
+/// # Errors
+/// It opens nothing.
 pub fn unlock_with(
     locked: &Locked,
     path: &Path,
@@ -47,95 +124,145 @@ pub fn unlock_with(
 ) -> Result<Keys, Failure> {
     match locked.key_mode() {
         KeyMode::None => Ok(locked.unlock(Secret::None)?),
-        KeyMode::Passphrase => Ok(locked.unlock(Secret::Passphrase(passphrase))?),
-        KeyMode::Keyfile => {
-            let file = read_key_file(locked.id(), path)?;
-            file.tell(ui);
-            let shown = file.path.display().to_string();
-            Ok(locked.unlock(Secret::Keyfile { path: &shown, bytes: &file.bytes, passphrase })?)
+        KeyMode::Passphrase | KeyMode::Keyfile => {
+            Ok(open_with(locked, path, passphrase, ui)?.keys()?)
         }
     }
 }
 
-/// The passphrase that opens a repository, and what it opens.
-pub fn passphrase_and_keys(
+/// Opens an encrypted repository with a passphrase from elsewhere.
+///
+/// # Errors
+/// It opens nothing.
+pub fn open_with(
     locked: &Locked,
     path: &Path,
+    passphrase: &[u8],
     ui: &Ui,
-) -> Result<(Passphrase, Keys), Failure> {
-    if locked.key_mode() == KeyMode::Passphrase {
-        return attempt(path, false, ui, |passphrase| {
-            locked.unlock(Secret::Passphrase(passphrase))
-        });
-    }
-    let file = read_key_file(locked.id(), path)?;
-    file.tell(ui);
-    let shown = file.path.display().to_string();
-    attempt(path, true, ui, |passphrase| {
-        locked.unlock(Secret::Keyfile { path: &shown, bytes: &file.bytes, passphrase })
-    })
+) -> Result<Opened, Failure> {
+    Ok(Ways::find(locked, path, ui)?.open(passphrase)?)
 }
 
-/// Tries the passphrase of the environment; or none, if that may be; or what the terminal says.
-fn attempt(
-    path: &Path,
-    blank: bool,
-    ui: &Ui,
-    open: impl Fn(&[u8]) -> garret_core::Result<Keys>,
-) -> Result<(Passphrase, Keys), Failure> {
-    if let Some(passphrase) = from_environment(&["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"]) {
-        let keys = open(&passphrase)?;
-        return Ok((passphrase, keys));
+/// Opens an encrypted repository: by a key file that needs no passphrase, else with the passphrase that is given, else with
+/// what the terminal says.
+///
+/// # Errors
+/// Nothing of that opens it.
+pub fn open(locked: &Locked, path: &Path, ui: &Ui) -> Result<Opened, Failure> {
+    if locked.key_mode() == KeyMode::None {
+        return Err(Error::NoPassphrase.into());
     }
-    if blank {
-        match open(&[]) {
-            Err(garret_core::Error::WrongPassphrase) => {}
-            opened => return Ok((Passphrase::default(), opened?)),
+    let ways = Ways::find(locked, path, ui)?;
+    if ways.key_file.is_some() {
+        match ways.open(&[]) {
+            Err(Error::WrongPassphrase) => {}
+            Err(_) if ways.has_slots => {}
+            opened => return Ok(opened?),
         }
+    }
+    if let Some(passphrase) = given(ui)? {
+        return Ok(ways.open(&passphrase)?);
     }
     let prompt = format!("Enter passphrase for {}: ", path.display());
     let needed = || {
         Failure::Fatal(format!(
-            "{} needs a passphrase and there is no terminal to ask: set GARRET_PASSPHRASE",
+            "{} needs a passphrase and there is no terminal to ask: set {PASSPHRASE}",
             path.display()
         ))
     };
     for left in (0..ATTEMPTS).rev() {
-        let passphrase = ask(&prompt)?.ok_or_else(needed)?;
-        match open(&passphrase) {
-            Err(garret_core::Error::WrongPassphrase) if left > 0 => {
-                ui.complain("wrong passphrase, try again")
-            }
-            opened => return Ok((passphrase, opened?)),
+        let passphrase = ask(&prompt, Typed::Hidden)?.ok_or_else(needed)?;
+        match ways.open(&passphrase) {
+            Err(Error::WrongPassphrase) if left > 0 => ui.complain("wrong passphrase, try again"),
+            opened => return Ok(opened?),
         }
     }
-    Err(garret_core::Error::WrongPassphrase.into())
+    Err(Error::WrongPassphrase.into())
 }
 
-/// A passphrase for a new key: from one of `variables`, or asked twice.
-pub fn new_passphrase(variables: &[&str], blank: bool, ui: &Ui) -> Result<Passphrase, Failure> {
-    if let Some(passphrase) = from_environment(variables) {
+/// What a passphrase may open: the key file, and slots in the repository.
+struct Ways<'a> {
+    locked: &'a Locked,
+    key_file: Option<SecretFile>,
+    has_slots: bool,
+    ui: &'a Ui,
+}
+
+impl<'a> Ways<'a> {
+    fn find(locked: &'a Locked, path: &Path, ui: &'a Ui) -> Result<Self, Failure> {
+        let key_file = key_file::find(locked)?;
+        if let Some(file) = &key_file {
+            file.tell(ui);
+        }
+        let has_slots = locked.has_slots()?;
+        if key_file.is_none() && !has_slots && locked.key_mode() == KeyMode::Keyfile {
+            return Err(key_file::missing(path));
+        }
+        Ok(Ways { locked, key_file, has_slots, ui })
+    }
+
+    /// The key file first: it is tried once, and slots each.
+    fn open(&self, passphrase: &[u8]) -> garret_core::Result<Opened> {
+        let by_slot = || self.locked.open(Secret::Passphrase(passphrase));
+        let Some(file) = &self.key_file else { return by_slot() };
+        let path = &file.path.display().to_string();
+        match self.locked.open(Secret::Keyfile { path, bytes: &file.bytes, passphrase }) {
+            Ok(opened) => Ok(opened),
+            Err(error) if passphrase.is_empty() || !self.has_slots => Err(error),
+            Err(Error::WrongPassphrase) => by_slot(),
+            Err(error) => {
+                let opened = by_slot();
+                match &opened {
+                    Ok(_) => self.ui.complain(&format!("Warning: {}", message(&error))),
+                    Err(_) => return Err(error),
+                }
+                opened
+            }
+        }
+    }
+}
+
+/// The new passphrase of a key: from the environment, or asked for.
+///
+/// # Errors
+/// As of [`new_passphrase`].
+pub fn next_passphrase(blank: bool, ui: &Ui) -> Result<Passphrase, Failure> {
+    const VARIABLE: &str = "GARRET_NEW_PASSPHRASE";
+    new_passphrase(from_environment(VARIABLE), VARIABLE, blank, ui)
+}
+
+/// A passphrase for a new key: the one that is given, else asked for twice; `variable` is named where nobody can be asked.
+///
+/// # Errors
+/// It is empty, and may not be; nobody can be asked.
+pub fn new_passphrase(
+    given: Option<Passphrase>,
+    variable: &str,
+    blank: bool,
+    ui: &Ui,
+) -> Result<Passphrase, Failure> {
+    if let Some(passphrase) = given {
         return match passphrase.is_empty() && !blank {
             true => Err(Failure::Fatal("the passphrase must not be empty".to_owned())),
             false => Ok(passphrase),
         };
     }
     let needed = || {
-        let first = variables.first().copied().unwrap_or_default();
         let empty = if blank { " (empty for none)" } else { "" };
         Failure::Fatal(format!(
-            "a passphrase is needed and there is no terminal to ask: set {first}{empty}"
+            "a passphrase is needed and there is no terminal to ask: set {variable}{empty}"
         ))
     };
     let prompt = match blank {
         true => "Enter new passphrase (blank for none): ",
         false => "Enter new passphrase: ",
     };
+    let ask = |prompt: &str| ask(prompt, Typed::Hidden)?.ok_or_else(needed);
     for left in (0..ATTEMPTS).rev() {
-        let first = ask(prompt)?.ok_or_else(needed)?;
+        let first = ask(prompt)?;
         let wrong = if first.is_empty() && !blank {
             "the passphrase must not be empty"
-        } else if ask("Enter same passphrase again: ")?.ok_or_else(needed)? != first {
+        } else if ask("Enter same passphrase again: ")? != first {
             "the passphrases are not the same"
         } else {
             return Ok(first);
@@ -148,171 +275,22 @@ pub fn new_passphrase(variables: &[&str], blank: bool, ui: &Ui) -> Result<Passph
     Err(needed())
 }
 
-/// The first of these variables that is set, empty or not.
-pub fn from_environment(variables: &[&str]) -> Option<Passphrase> {
-    let value = variables.iter().find_map(env::var_os)?;
-    Some(Zeroizing::new(value.into_vec()))
+/// Asks the terminal for a secret that is shown while it is typed, because nobody types it blindly; `None` without one.
+///
+/// # Errors
+/// The terminal cannot be read.
+pub fn ask_shown(prompt: &str) -> Result<Option<Passphrase>, Failure> {
+    ask(prompt, Typed::Shown)
 }
 
 /// Asks the terminal; `None` without one. A controlling terminal alone is not enough: with stdin and stderr both
 /// redirected somebody runs a script and is not looking.
-fn ask(prompt: &str) -> Result<Option<Passphrase>, Failure> {
+fn ask(prompt: &str, typed: Typed) -> Result<Option<Passphrase>, Failure> {
     if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
         return Ok(None);
     }
-    match prompt::ask(prompt) {
+    match prompt::ask(prompt, typed) {
         Ok(line) => Ok(Some(line)),
-        Err(error) => Err(Failure::Fatal(format!("cannot read the passphrase: {error}"))),
-    }
-}
-
-/// Where key files are.
-fn key_directory() -> Result<PathBuf, Failure> {
-    variable("GARRET_KEYS_DIR")
-        .or_else(|| variable("ATTIC_KEYS_DIR"))
-        .or_else(|| absolute("XDG_CONFIG_HOME").map(|path| path.join("garret/keys")))
-        .or_else(|| absolute("HOME").map(|path| path.join(".config/garret/keys")))
-        .ok_or_else(|| Failure::Fatal("set GARRET_KEYS_DIR: HOME is not set either".to_owned()))
-}
-
-/// Where the key file of a repository is, or will be.
-pub fn key_path(id: RepositoryId) -> Result<PathBuf, Failure> {
-    Ok(key_directory()?.join(format!("{id}.key")))
-}
-
-/// A key file. Without a passphrase it is the key, so its bytes are wiped.
-pub struct KeyFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it says.
-    pub bytes: Zeroizing<Vec<u8>>,
-    /// Who else could have it, in words.
-    doubt: Option<String>,
-}
-
-impl KeyFile {
-    /// Says who else could have it, if somebody could.
-    pub fn tell(&self, ui: &Ui) {
-        if let Some(doubt) = &self.doubt {
-            ui.complain(&format!("Warning: {}: {doubt}", self.path.display()));
-        }
-    }
-}
-
-/// The key file of the repository at `path`.
-///
-/// # Errors
-/// That there is none, that it cannot be read, or that others can write to it.
-pub fn read_key_file(id: RepositoryId, path: &Path) -> Result<KeyFile, Failure> {
-    let key_path = key_path(id)?;
-    let read = || -> io::Result<_> {
-        // Looked at first, for opening a device can do something; again when open, and not waiting, for it may be another
-        // one then.
-        let is_file = |metadata: fs::Metadata| match metadata.is_file() {
-            true => Ok(metadata),
-            false => Err(io::Error::other("it is not a file")),
-        };
-        is_file(key_path.metadata()?)?;
-        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let file = File::options().read(true).custom_flags(nonblocking).open(&key_path)?;
-        let metadata = is_file(file.metadata()?)?;
-        Ok((read_secret(file, SLOT_LEN)?, metadata))
-    };
-    let (bytes, metadata) = read().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            let directory = key_path.parent().unwrap_or(&key_path).display();
-            Failure::Fatal(format!(
-                "No key file for repository {} found in {directory}.",
-                path.display()
-            ))
-        }
-        _ => fatal(StoreError::new("read", key_path.display(), error)),
-    })?;
-    let mode = metadata.mode() & 0o777;
-    if mode & WRITABLE != 0 {
-        return Err(Failure::Fatal(format!(
-            "{}: others can write to this key file (mode {mode:o}); if it is still yours, `chmod 600` it",
-            key_path.display()
-        )));
-    }
-    let doubt = doubt(&key_path, &metadata);
-    Ok(KeyFile { path: key_path, bytes, doubt })
-}
-
-/// Who but this user and root could have a key file, or put another one in its place.
-fn doubt(path: &Path, metadata: &fs::Metadata) -> Option<String> {
-    let mode = metadata.mode() & 0o777;
-    if !is_trusted(metadata.uid()) {
-        Some(format!("this key file belongs to user {}, who can exchange it", metadata.uid()))
-    } else if mode & READABLE != 0 {
-        Some(format!("others can read this key file (mode {mode:o}); `chmod 600` it"))
-    } else if !is_settled(path) {
-        Some("others can exchange this key file: a directory that leads there is theirs or open to them".to_owned())
-    } else {
-        None
-    }
-}
-
-/// Says of a key file that was just written who else could have it, if somebody could.
-pub fn tell_of_key_file(path: &Path, ui: &Ui) {
-    if let Some(doubt) = path.metadata().ok().and_then(|metadata| doubt(path, &metadata)) {
-        ui.complain(&format!("Warning: {}: {doubt}", path.display()));
-    }
-}
-
-/// Permissions of group and others.
-const READABLE: u32 = 0o044;
-
-/// All of a file of at most `len_max` bytes, where no copy is left behind: the room for it is there before it is read.
-///
-/// # Errors
-/// That it cannot be read or is longer.
-pub fn read_secret(file: impl Read, len_max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(vec![0; len_max + 1]);
-    let mut file = file.take(bytes.len() as u64);
-    let mut len = 0;
-    while let Some(room) = bytes.get_mut(len..).filter(|room| !room.is_empty()) {
-        match file.read(room) {
-            Ok(0) => break,
-            Ok(read) => len += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    if len > len_max {
-        let text = format!("it is longer than {len_max} bytes");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    bytes.truncate(len);
-    Ok(bytes)
-}
-
-fn fatal(error: StoreError) -> Failure {
-    garret_core::Error::from(error).into()
-}
-
-/// Writes a key file that only this user can read. It is whole and synced when this returns.
-pub fn write_key_file(path: &Path, bytes: &[u8]) -> garret_core::Result<()> {
-    write_private(path, bytes)
-        .map_err(|error| StoreError::new("write key file", path.display(), error).into())
-}
-
-/// Writes a file that only this user can read: beside its place, synced, renamed, its directory synced.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // The crate makes it with mode 0600 and removes it unless it is renamed.
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_data()?;
-    file.persist(path)?;
-    match File::open(directory)?.sync_all() {
-        // The file system has no such call for directories.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
-        {
-            Ok(())
-        }
-        result => result,
+        Err(error) => Err(Failure::Fatal(format!("cannot read from the terminal: {error}"))),
     }
 }

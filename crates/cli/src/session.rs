@@ -10,7 +10,7 @@ use garret_core::{
 use crate::failure::Failure;
 use crate::state::{self, Admitted, Expected, Use};
 use crate::ui::Ui;
-use crate::{cache, secrets};
+use crate::{cache, sandbox, secrets};
 
 /// Bytes of opened groups that a command keeps: it reads in order, and what it reads again are recipes and lists of files.
 const KEPT_LEN: u64 = 8 << 20;
@@ -29,8 +29,8 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
         return Err(Error::NotARepository { path: path.display().to_string(), why }.into());
     }
     let locked = Locked::find(Box::new(LocalStore::open(path).map_err(Error::from)?))?;
-    let known = state::known_key(locked.id());
-    Ok(locked.expecting(known))
+    let (key, slot) = state::known_key(locked.id());
+    Ok(locked.expecting(key).trying_first(slot))
 }
 
 /// The repository at `path`, to be read.
@@ -41,6 +41,15 @@ pub fn reader(path: &Path, ui: &Ui) -> Result<Repository, Failure> {
 /// The same, to add archives.
 pub fn writer(path: &Path, ui: &Ui) -> Result<Writer, Failure> {
     open(path, Use::Writes, ui, |unlocked, _| unlocked.writer(ui))
+}
+
+/// The same, and from before its index is opened the program is confined to that: not earlier, for what gives the passphrase
+/// may be a command.
+pub fn confined_writer(path: &Path, ui: &Ui) -> Result<Writer, Failure> {
+    open(path, Use::Writes, ui, |unlocked, _| {
+        sandbox::confine(path);
+        unlocked.writer(ui)
+    })
 }
 
 /// The same, to be checked; and whether nothing speaks against it, so that what is found may be noted there.
@@ -65,7 +74,7 @@ fn open<S>(
     open: impl FnOnce(Unlocked, bool) -> garret_core::Result<S>,
 ) -> Result<S, Failure> {
     let locked = find(path)?;
-    let admitted = state::admit(&locked, path, usage, Expected::by_environment(), ui)?;
+    let admitted = state::admit(&locked, path, usage, Expected::by_what_is_given(ui), ui)?;
     let keys = secrets::unlock(&locked, path, ui)?;
     enter(locked, keys, admitted, path, ui, open)
 }

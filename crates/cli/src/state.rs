@@ -3,8 +3,9 @@
 //!
 //! In: `GARRET_STATE_DIR`, `XDG_STATE_HOME`, `HOME`; a repository that was found; the variables
 //! `..._UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK`. Out: whether it may be used; a file `ID.json` for each repository, with its
-//! mode, the hash of its config, the id of its key and where it was seen. Promises: what writes is refused before it writes,
-//! what reads goes on after one line; what was warned of is not remembered as known; a file is replaced whole.
+//! mode, the hash of its config, the ids of its key and of the slot that opened, and where it was seen. Promises: what
+//! writes is refused before it writes, what reads goes on after one line; what was warned of is not remembered as known; a
+//! file is replaced whole.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -13,12 +14,13 @@ use std::path::{Path, PathBuf};
 
 use garret_core::{Identity, Keys, Locked};
 use garret_format::config::KeyMode;
-use garret_format::{ConfigHash, KeyId, RepositoryId};
+use garret_format::{ConfigHash, KeyId, RepositoryId, SlotId};
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
+use crate::key_file;
 use crate::secrets;
 use crate::trust::{is_private, is_private_place};
 use crate::ui::Ui;
@@ -41,11 +43,11 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// Encrypted if a passphrase is in the environment.
-    pub fn by_environment() -> Self {
-        match secrets::from_environment(&["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"]) {
-            Some(passphrase) if !passphrase.is_empty() => Expected::Encrypted,
-            _ => Expected::Any,
+    /// Encrypted if a passphrase is given, on the command line or in the environment.
+    pub fn by_what_is_given(ui: &Ui) -> Self {
+        match secrets::is_given(ui) {
+            true => Expected::Encrypted,
+            false => Expected::Any,
         }
     }
 }
@@ -142,7 +144,7 @@ fn against(
     }
     let is_plain = locked.key_mode() == KeyMode::None;
     if is_plain
-        && let Ok(key) = secrets::key_path(id)
+        && let Ok(key) = key_file::key_path(id)
         && key.symlink_metadata().is_ok()
     {
         let key = key.display();
@@ -216,9 +218,11 @@ pub fn remember_in(
     path: &Path,
 ) -> Result<(), Failure> {
     let places = locations(path);
-    let mut record = Record::new(directory, identity);
+    let mut record = Record::new(directory, identity, keys.slot());
     if let Some(known) = Record::load(directory, identity.id)? {
-        if known.locations.ends_with(&places) && known.says(identity) {
+        // What was opened otherwise this time will be opened by a slot again.
+        record.slot = record.slot.or(known.slot);
+        if known.locations.ends_with(&places) && known.says(identity) && known.slot == record.slot {
             return Ok(());
         }
         record.locations = known.locations;
@@ -227,7 +231,7 @@ pub fn remember_in(
     record.locations.extend(places);
     let surplus = record.locations.len().saturating_sub(LOCATIONS_MAX);
     record.locations.drain(..surplus);
-    secrets::write_private(&record.path, record.encode(keys).as_bytes())
+    key_file::write_private(&record.path, record.encode(keys).as_bytes())
         .map_err(|error| Failure::Fatal(format!("{}: {error}", directory.display())))
 }
 
@@ -252,10 +256,11 @@ pub fn confirm(admitted: Admitted, keys: &Keys, ui: &Ui) -> Result<Admitted, Fai
     }
 }
 
-/// The key that a repository had when this client used it, if it did.
-pub(crate) fn known_key(id: RepositoryId) -> Option<KeyId> {
+/// The key that a repository had when this client used it, if it did, and the slot that opened it.
+pub(crate) fn known_key(id: RepositoryId) -> (Option<KeyId>, Option<SlotId>) {
     // One that cannot be read is for `admit` to speak of.
-    Record::load(&directory()?, id).ok()??.key_id
+    let known = directory().and_then(|directory| Record::load(&directory, id).ok()?);
+    known.map_or((None, None), |known| (known.key_id, known.slot))
 }
 
 /// Where the files are.
@@ -292,6 +297,8 @@ struct Record {
     mode: KeyMode,
     config_hash: ConfigHash,
     key_id: Option<KeyId>,
+    /// The slot in the repository that opened it last.
+    slot: Option<SlotId>,
     /// Where it was seen, the last place last.
     locations: Vec<String>,
     /// What authenticates all this, if it is of an encrypted repository.
@@ -302,10 +309,10 @@ const MODES: [(KeyMode, &str); 3] =
     [(KeyMode::None, "none"), (KeyMode::Passphrase, "passphrase"), (KeyMode::Keyfile, "keyfile")];
 
 impl Record {
-    fn new(directory: &Path, identity: &Identity) -> Self {
+    fn new(directory: &Path, identity: &Identity, slot: Option<SlotId>) -> Self {
         let Identity { id, mode, config_hash, key_id } = *identity;
         let path = directory.join(format!("{id}.json"));
-        Record { path, id, mode, config_hash, key_id, locations: Vec::new(), seal: None }
+        Record { path, id, mode, config_hash, key_id, slot, locations: Vec::new(), seal: None }
     }
 
     fn says(&self, identity: &Identity) -> bool {
@@ -373,6 +380,10 @@ impl Record {
                 Value::Null => None,
                 key => Some(KeyId::from_hex(key.as_str()?)?),
             },
+            slot: match value.get("slot")? {
+                Value::Null => None,
+                slot => Some(SlotId::from_hex(slot.as_str()?)?),
+            },
             locations: locations
                 .map(|path| path.as_str().map(str::to_owned))
                 .collect::<Option<_>>()?,
@@ -410,6 +421,7 @@ impl Record {
             "mode": mode,
             "config": self.config_hash.to_string(),
             "key": self.key_id.map(|id| id.to_string()),
+            "slot": self.slot.map(|id| id.to_string()),
             "locations": self.locations,
         })
     }

@@ -6,6 +6,7 @@
 //! line whatever the names in it hold.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,6 +27,7 @@ pub struct Ui {
     verbose: AtomicBool,
     problem_count: AtomicU64,
     patience: Mutex<Duration>,
+    passphrase_file: Mutex<Option<PathBuf>>,
     bars: Bars,
     /// Whether everything but results is told in JSON.
     json: bool,
@@ -52,6 +54,7 @@ impl Ui {
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
+            passphrase_file: Mutex::new(None),
             bars: Bars::default(),
             json: false,
             task_count: AtomicU64::new(0),
@@ -82,6 +85,16 @@ impl Ui {
     /// How long to wait for other programs that use the repository.
     pub fn patience(&self) -> Duration {
         *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The passphrase is in this file from now on.
+    pub fn set_passphrase_file(&self, path: Option<PathBuf>) {
+        *self.passphrase_file.lock().unwrap_or_else(PoisonError::into_inner) = path;
+    }
+
+    /// The file that the user says the passphrase is in.
+    pub fn passphrase_file(&self) -> Option<PathBuf> {
+        self.passphrase_file.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many problems were reported.

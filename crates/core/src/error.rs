@@ -172,9 +172,23 @@ pub enum Error {
         /// The key slot or key file.
         object: String,
     },
-    /// The mode of the repository has no passphrase.
-    #[error("the repository is not encrypted: there is no passphrase to change")]
+    /// The mode of the repository has no keys.
+    #[error("the repository is not encrypted: it has no keys and no passphrase to change")]
     NoPassphrase,
+    /// A key is not removed with itself alone.
+    #[error(
+        "{object} is the key that was opened: it can be removed with the passphrase or key file of one that stays"
+    )]
+    KeyInUse {
+        /// The key slot.
+        object: String,
+    },
+    /// More keys would not be tried.
+    #[error("keys/ holds {count} keys, and of more not all would be tried: remove one first")]
+    NoRoomForKeys {
+        /// How many there are.
+        count: usize,
+    },
     /// An archive of that name is there.
     #[error("Archive {0} already exists: choose another name")]
     ArchiveExists(String),
@@ -252,6 +266,7 @@ impl Error {
             Error::WrongPassphrase => Cause::Passphrase,
             Error::WrongKey { .. } | Error::OtherKey { .. } => Cause::Keys,
             Error::ManySlots { .. } | Error::CheapSlot { .. } => Cause::Keys,
+            Error::KeyInUse { .. } | Error::NoRoomForKeys { .. } => Cause::Refused,
             Error::Unsupported { .. } => Cause::Unsupported,
             Error::Doubtful(_) => Cause::Refused,
             Error::BadName { .. } | Error::BadOption(_) | Error::NoPassphrase => Cause::Invalid,
@@ -280,6 +295,7 @@ impl Error {
             Error::NotARepository { path, .. } | Error::Lock { place: path, .. } => Some(path),
             Error::Unsupported { object, .. } | Error::WrongKey { object } => Some(object),
             Error::OtherKey { object } | Error::CheapSlot { object } => Some(object),
+            Error::KeyInUse { object } => Some(object),
             Error::BadName { name, .. } | Error::EmptyStream(name) => Some(name),
             Error::Source(error) => error.path().to_str(),
             Error::Sink(error) => error.path().to_str(),

@@ -8,6 +8,7 @@
 //! because XChaCha20-Poly1305 alone would open one slot under several keys. docs/security.md gives the whole scheme.
 
 pub(crate) mod chunk;
+pub(crate) mod paper;
 pub(crate) mod seal;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
 use garret_chunker::PUBLIC_PAGE_KEY;
 use garret_format::config::{Config, Seal};
-use garret_format::slot::{Kdf, Slot};
+use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::{KeyId, RepositoryId, SlotId};
 use memmap2::{Advice, MmapMut};
 use zeroize::{Zeroize, Zeroizing};
@@ -89,6 +90,8 @@ pub struct Keys {
     place: Option<Arc<LockedPage>>,
     /// Which master key they follow from; no secret.
     id: Option<KeyId>,
+    /// Which slot of the repository opened; no secret.
+    slot: Option<SlotId>,
 }
 
 /// A page of memory that is neither swapped nor dumped, as far as the limits of the process allow.
@@ -120,7 +123,7 @@ impl Drop for LockedPage {
 impl Keys {
     /// The keys of an unencrypted repository: none.
     pub fn none() -> Self {
-        Keys { place: None, id: None }
+        Keys { place: None, id: None, slot: None }
     }
 
     /// The keys that follow from the master key.
@@ -129,14 +132,14 @@ impl Keys {
     /// `System` if there is no memory for them.
     pub fn derive(master: &MasterKey) -> Result<Self> {
         let place = LockedPage::filled(|context, key| master.derive(context, key))?;
-        Ok(Keys { place: Some(Arc::new(place)), id: Some(master.id()) })
+        Ok(Keys { place: Some(Arc::new(place)), id: Some(master.id()), slot: None })
     }
 
     /// One key for everything, which is known.
     #[cfg(test)]
     pub(crate) fn fixed(key: [u8; 32]) -> Self {
         let place = LockedPage::filled(|_, place| place.copy_from_slice(&key)).unwrap();
-        Keys { place: Some(Arc::new(place)), id: None }
+        Keys { place: Some(Arc::new(place)), id: None, slot: None }
     }
 
     /// The key for a purpose; none in an unencrypted repository.
@@ -160,6 +163,14 @@ impl Keys {
 
     /// What authenticates text that the client keeps of the repository; none in an unencrypted one.
     pub fn authenticate(&self, text: &[u8]) -> Option<blake3::Hash> {
+        let tag = self.tag(text);
+        wipe_stack();
+        tag
+    }
+
+    // Not inlined: what it leaves lies below the stack of its caller, who wipes that.
+    #[inline(never)]
+    fn tag(&self, text: &[u8]) -> Option<blake3::Hash> {
         let mut key = Zeroizing::new([0; 32]);
         blake3::Hasher::new_derive_key("garret v1 state file")
             .update(self.get(Purpose::Client)?)
@@ -173,27 +184,69 @@ impl Keys {
         self.id
     }
 
+    /// Which slot of the repository opened, if it was one of those: the one to be tried first the next time.
+    pub fn slot(&self) -> Option<SlotId> {
+        self.slot
+    }
+
+    /// The same keys, found by this slot.
+    pub(crate) fn found_by(self, slot: Option<SlotId>) -> Self {
+        Keys { slot, ..self }
+    }
+
     /// Whether these are the kind of keys that `config` calls for.
     pub(crate) fn fit(&self, config: &Config) -> bool {
         self.place.is_some() == (config.seal != Seal::None)
     }
 }
 
-/// Wraps `master` in a new slot under `passphrase`; an empty passphrase is only for key files.
-pub fn create_slot(
+/// A way to the master key that is to be made.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct NewKey<'a> {
+    /// What will open it; an empty one is only for key files.
+    pub passphrase: &'a [u8],
+    /// How the passphrase is made into a key.
+    pub kdf: Kdf,
+    /// What the user calls it.
+    pub label: Label,
+    /// When, in seconds since 1970.
+    pub now: i64,
+}
+
+impl<'a> NewKey<'a> {
+    /// With [`KDF_DEFAULT`] and without a label.
+    pub fn new(passphrase: &'a [u8], now: i64) -> Self {
+        NewKey { passphrase, kdf: KDF_DEFAULT, label: Label::default(), now }
+    }
+}
+
+impl std::fmt::Debug for NewKey<'_> {
+    /// Without what opens it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("NewKey");
+        shown.field("kdf", &self.kdf).field("label", &self.label).field("now", &self.now);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Wraps `master` in a new slot.
+pub(crate) fn create_slot(
     master: &MasterKey,
     repository: RepositoryId,
     config_bytes: &[u8],
-    passphrase: &[u8],
-    kdf: Kdf,
+    new: &NewKey<'_>,
 ) -> Result<Slot> {
+    let passphrase = new.passphrase;
     let mut slot = Slot {
         id: SlotId::from_bytes(random()?),
         repository,
         config_hash: *blake3::hash(config_bytes).as_bytes(),
-        kdf: if passphrase.is_empty() { Kdf::Blank } else { kdf },
+        kdf: if passphrase.is_empty() { Kdf::Blank } else { new.kdf },
         salt: random()?,
         nonce: random()?,
+        created: new.now,
+        label: new.label.clone(),
         wrapped: [0; 48],
         commitment: [0; 32],
     };
@@ -214,7 +267,7 @@ pub fn create_slot(
 /// # Errors
 /// `WrongPassphrase`, or `WrongKey` when the slot is of another repository or the configuration is not the one it was made
 /// for.
-pub fn open_slot(
+pub(crate) fn open_slot(
     slot: &Slot,
     config: &Config,
     config_bytes: &[u8],
@@ -223,6 +276,10 @@ pub fn open_slot(
 ) -> Result<MasterKey> {
     if slot.repository != config.repository || blake3::hash(config_bytes) != slot.config_hash {
         return Err(Error::WrongKey { object: object.to_owned() });
+    }
+    if passphrase.is_empty() && slot.kdf != Kdf::Blank {
+        // None is made like that: no need to try.
+        return Err(Error::WrongPassphrase);
     }
     let wrapping = wrapping_key(slot, passphrase)?;
     let bound = slot.bound();
@@ -305,21 +362,28 @@ mod tests {
         }
     }
 
+    fn cheap_slot(master: &MasterKey, config: &Config, passphrase: &[u8]) -> Slot {
+        let new = NewKey { kdf: CHEAP, ..NewKey::new(passphrase, 0) };
+        create_slot(master, config.repository, &config.encode(), &new).unwrap()
+    }
+
     #[test]
     fn a_slot_opens_with_its_passphrase_and_its_config_only() {
         let (config, master) = (config(), MasterKey::random().unwrap());
         let bytes = config.encode();
         for passphrase in [&b"correct horse"[..], b""] {
-            let slot = create_slot(&master, config.repository, &bytes, passphrase, CHEAP).unwrap();
+            let slot = cheap_slot(&master, &config, passphrase);
             let opened = open_slot(&slot, &config, &bytes, passphrase, "slot").unwrap();
             assert_eq!(opened.0, master.0);
             let altered = Config { chunk_max: 1 << 19, ..config.clone() };
             let error = open_slot(&slot, &altered, &altered.encode(), passphrase, "slot");
             assert!(matches!(error, Err(Error::WrongKey { .. })));
         }
-        let slot = create_slot(&master, config.repository, &bytes, b"right", CHEAP).unwrap();
-        let error = open_slot(&slot, &config, &bytes, b"wrong", "slot");
-        assert!(matches!(error, Err(Error::WrongPassphrase)));
+        let slot = cheap_slot(&master, &config, b"right");
+        for wrong in [&b"wrong"[..], b""] {
+            let error = open_slot(&slot, &config, &bytes, wrong, "slot");
+            assert!(matches!(error, Err(Error::WrongPassphrase)));
+        }
     }
 
     #[test]
@@ -359,8 +423,7 @@ mod tests {
     fn a_wrapping_key_is_argon2id_of_passphrase_and_salt() {
         let master = MasterKey::blank();
         let config = config();
-        let mut slot =
-            create_slot(&master, config.repository, &config.encode(), b"x", CHEAP).unwrap();
+        let mut slot = cheap_slot(&master, &config, b"x");
         slot.salt = [0x33; 32];
         slot.kdf = Kdf::Argon2id { memory_kib: 64, passes: 3, lanes: 4 };
         let expected = "65e40dfa82f8f807328467fb3e4e932295b59fd9f73029318cf45025d8b49a7c";

@@ -113,7 +113,7 @@ pub use error::{Cause, Error, Hint, Result, message};
 pub use garret_format::archive::{Archive, Item, ItemKind};
 pub use garret_format::config::KeyMode;
 pub use garret_format::{ChunkId, RepositoryId};
-pub use keys::{KDF_DEFAULT, Keys, MasterKey};
+pub use keys::{KDF_DEFAULT, Keys, NewKey};
 pub use limits::{KEPT_LEN_DEFAULT, total_len};
 pub use maintain::check::report::{CheckReport, Incomplete};
 pub use maintain::check::{CheckOptions, CheckedPacks};
@@ -127,8 +127,8 @@ pub use pattern::Patterns;
 pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};
 pub use read::file::StoredFile;
 pub use repository::{
-    Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Repository,
-    Secret, Unlocked, Writer, init, open,
+    Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened,
+    Repository, Secret, Unlocked, Writer, init, open,
 };
 pub use restore::options::{
     AllocationMode, Destination, FileMetadata, Form, RestoreOptions, RestoreReport,

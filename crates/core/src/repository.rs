@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! open(store) -> Locked --unlock--> Keys        the configuration is read, a program asks for a passphrase
+//!                Locked --open--> Opened         the same, to add, change or remove keys
 //!                Locked::with(keys) -> Unlocked  where the copy of the index lies, how long to wait
 //!                                      |-- reader()    -> Repository   reads; cheap to clone
 //!                                      |-- writer()    -> Writer       adds archives; others may do the same
@@ -15,6 +16,7 @@
 mod archives;
 mod locked;
 mod sessions;
+mod slots;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -37,6 +39,7 @@ use crate::write::ChunkTarget;
 pub use archives::Items;
 pub use locked::{Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
 pub use sessions::{Checker, Exclusive, Unlocked, Writer};
+pub use slots::Opened;
 
 /// An open repository, to be read. Clones are the same repository; any number of threads may use it.
 #[derive(Clone)]

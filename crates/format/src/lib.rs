@@ -8,7 +8,7 @@
 //! config   what never changes           slot     the master key, wrapped
 //! pack     groups of chunks, footer     index    chunk -> pack, group, place
 //! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
-//! damage   a pack that is damaged
+//! damage   a pack that is damaged       paper    the master key, to be written down
 //! ```
 
 #![warn(clippy::indexing_slicing)]
@@ -21,6 +21,7 @@ pub mod id;
 pub mod index;
 pub mod object;
 pub mod pack;
+pub mod paper;
 pub mod recipe;
 pub mod slot;
 pub mod wire;

@@ -9,32 +9,60 @@ use garret_format::archive::{
 };
 use garret_format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use garret_format::slot::{Kdf, Slot};
+use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::{ChunkId, RepositoryId, SlotId};
 
 const ID: ChunkId = ChunkId::from_bytes([7; 32]);
 
+fn slot_with(kdf: Kdf) -> Slot {
+    Slot {
+        id: SlotId::from_bytes([1; 16]),
+        repository: RepositoryId::from_bytes([2; 32]),
+        config_hash: [3; 32],
+        kdf,
+        salt: [4; 32],
+        nonce: [5; 24],
+        created: 0,
+        label: Label::default(),
+        wrapped: [6; 48],
+        commitment: [7; 32],
+    }
+}
+
 #[test]
 fn key_slots_ask_for_bounded_work() {
-    let takes = |kdf| {
-        let slot = Slot {
-            id: SlotId::from_bytes([1; 16]),
-            repository: RepositoryId::from_bytes([2; 32]),
-            config_hash: [3; 32],
-            kdf,
-            salt: [4; 32],
-            nonce: [5; 24],
-            wrapped: [6; 48],
-            commitment: [7; 32],
-        };
-        Slot::decode(&slot.encode()).is_ok()
-    };
+    let takes = |kdf| Slot::decode(&slot_with(kdf).encode()).is_ok();
     let argon2 = |memory_kib, passes, lanes| Kdf::Argon2id { memory_kib, passes, lanes };
     assert!(takes(Kdf::Blank) && takes(argon2(8, 1, 1)) && takes(argon2(1 << 20, 4, 64)));
     assert!(takes(argon2(512, 1, 64)) && !takes(argon2(511, 1, 64)) && !takes(argon2(7, 1, 1)));
-    assert!(!takes(argon2((1 << 20) + 1, 1, 1)));
+    assert!(!takes(argon2((1 << 20) + 1, 1, 1)) && !takes(argon2(1 << 31, 1, 1)));
     assert!(!takes(argon2(1024, 0, 1)) && !takes(argon2(1024, 5, 1)));
     assert!(!takes(argon2(1024, 1, 0)) && !takes(argon2(1024, 1, 65)));
+}
+
+#[test]
+fn labels_of_slots_are_short_text_without_control_characters() {
+    let longest = "\u{e9}".repeat(32);
+    assert!(
+        ["", "laptop", "of \u{5e3} and x", &longest].iter().all(|text| Label::new(text).is_ok())
+    );
+    for bad in ["a\nb", "\0", "\u{1b}[2J", "\u{202e}x", &format!("{longest}x")] {
+        assert!(Label::new(bad).is_err(), "{bad:?}");
+    }
+    let slot = |label: &[u8]| {
+        let mut bytes = slot_with(Kdf::Blank).encode();
+        bytes[168..232].fill(0);
+        bytes[168..168 + label.len()].copy_from_slice(label);
+        let checksum = *blake3::hash(&bytes[..312]).as_bytes();
+        bytes[312..].copy_from_slice(&checksum[..8]);
+        Slot::decode(&bytes).map(|slot| slot.label.as_str().to_owned())
+    };
+    assert_eq!(slot(longest.as_bytes()).unwrap(), longest);
+    // What a writer keeps out is read, and shown as an escape.
+    assert_eq!(slot("\u{202e}x".as_bytes()).unwrap(), "\u{202e}x");
+    for bad in [&b"a\0b"[..], b"a\nb", b"\xff", b"\0b"] {
+        assert!(slot(bad).is_err(), "{bad:?}");
+    }
 }
 
 #[test]

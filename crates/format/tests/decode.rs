@@ -20,7 +20,7 @@ use garret_format::pack::{
     decode_trailer, encode_lens, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use garret_format::slot::{Kdf, Slot};
+use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SlotId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -56,19 +56,25 @@ fn slot() -> impl Strategy<Value = Slot> {
         }),
     ];
     let arrays = any::<([u8; 16], [u8; 32], [u8; 32], [u8; 32], [u8; 24], [u8; 32])>();
-    (kdf, arrays, vec(any::<u8>(), 48)).prop_map(|(kdf, arrays, wrapped)| {
-        let (id, repository, config_hash, salt, nonce, commitment) = arrays;
-        Slot {
-            id: SlotId::from_bytes(id),
-            repository: RepositoryId::from_bytes(repository),
-            config_hash,
-            kdf,
-            salt,
-            nonce,
-            wrapped: wrapped.try_into().unwrap(),
-            commitment,
-        }
-    })
+    let label = "[a-z \u{e9}]{0,20}".prop_map(|text| Label::new(&text).unwrap());
+    let words = (any::<i64>(), label);
+    (kdf, arrays, words, vec(any::<u8>(), 48)).prop_map(
+        |(kdf, arrays, (created, label), wrapped)| {
+            let (id, repository, config_hash, salt, nonce, commitment) = arrays;
+            Slot {
+                id: SlotId::from_bytes(id),
+                repository: RepositoryId::from_bytes(repository),
+                config_hash,
+                kdf,
+                salt,
+                nonce,
+                created,
+                label,
+                wrapped: wrapped.try_into().unwrap(),
+                commitment,
+            }
+        },
+    )
 }
 
 fn chunk_id() -> impl Strategy<Value = ChunkId> {

@@ -25,8 +25,9 @@ Exit codes:
   2  the command was used wrongly
 
 Environment:
-  GARRET_PASSPHRASE          the passphrase; without it the terminal is asked
-  GARRET_NEW_PASSPHRASE      the new passphrase of change-passphrase
+  GARRET_PASSPHRASE          the passphrase; --passphrase-file comes before it
+  GARRET_PASSCOMMAND         a command that prints it; without both the terminal is asked
+  GARRET_NEW_PASSPHRASE      the new passphrase of change-passphrase and of key
   GARRET_KEYS_DIR            where key files are; default ~/.config/garret/keys
   GARRET_CACHE_DIR           the client's copy of indexes; default ~/.cache/garret
   GARRET_STATE_DIR           what is known of the repositories used; default ~/.local/state/garret
@@ -50,8 +51,10 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, bool), clap::E
     if words.is_empty() {
         words.push("--help".into());
     }
+    let is_key = words.iter().find(|word| *word != LOG_JSON).is_some_and(|word| word == "key");
     let line = std::iter::once("garret".into()).chain(words);
-    let Cli { command, log_json } = Cli::try_parse_from(line).map_err(suggest)?;
+    let suggested = |error| suggest(error, is_key);
+    let Cli { command, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
     Ok((command, log_json))
 }
 
@@ -69,17 +72,29 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("init-repo", "init"),
 ];
 
+/// The same of what is done with keys.
+const KEYS_ELSEWHERE: [(&str, &str); 6] = [
+    ("ls", "list"),
+    ("rm", "remove"),
+    ("delete", "remove"),
+    ("passwd", "change"),
+    ("change-passphrase", "change"),
+    ("new", "add"),
+];
+
 /// For a command that there is not, the one that was meant and no other: what clap finds similar is often the opposite.
-fn suggest(mut error: clap::Error) -> clap::Error {
+fn suggest(mut error: clap::Error, is_key: bool) -> clap::Error {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
     let definition = definition();
-    let names: Vec<&str> = definition
-        .get_subcommands()
-        .flat_map(clap::Command::get_name_and_visible_aliases)
-        .collect();
-    let known = ELSEWHERE.iter().find(|(other, _)| other == word).map(|(_, ours)| *ours);
+    let (above, elsewhere) = match definition.find_subcommand("key").filter(|_| is_key) {
+        Some(key) => (key, &KEYS_ELSEWHERE[..]),
+        None => (&definition, &ELSEWHERE[..]),
+    };
+    let names: Vec<&str> =
+        above.get_subcommands().flat_map(clap::Command::get_name_and_visible_aliases).collect();
+    let known = elsewhere.iter().find(|(other, _)| other == word).map(|(_, ours)| *ours);
     let meant = known.or_else(|| nearest(word.as_bytes(), names));
     error.remove(ContextKind::SuggestedSubcommand);
     if let Some(meant) = meant {
@@ -143,13 +158,25 @@ mod tests {
             "delete -v -s repo::a",
             "check --repa -v repo",
             "change-passphrase -v repo",
+            "key list -v repo",
+            "key add --label x repo --key-file f",
+            "key remove repo x --lock-wait 1",
+            "key export --paper repo",
             "help --usage-only create",
             "mount -f -o allow_other repo::a /mnt",
             "serve --restrict-to-path /srv",
         ] {
             assert!(read(line).is_ok(), "{line}: {}", read(line).unwrap_err());
         }
-        for line in ["-v create repo::a x", "create repo::a", "check", "prune --keep 7 repo"] {
+        for line in [
+            "-v create repo::a x",
+            "create repo::a",
+            "check",
+            "prune --keep 7 repo",
+            "key",
+            "key list",
+            "key export repo",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
     }

@@ -1,6 +1,5 @@
 //! One module per command: its arguments, and from there one library call and its rendering.
 
-mod change_passphrase;
 mod check;
 mod compare;
 mod create;
@@ -10,6 +9,7 @@ mod extract;
 mod help;
 mod info;
 mod init;
+mod key;
 mod later;
 mod list;
 mod prune;
@@ -72,14 +72,22 @@ pub(crate) enum Command {
     Prune(prune::Args),
     /// Check a repository
     ///
-    /// Without options: the length and contents of every pack against the index, and every chunk that archives need against
-    /// what the packs hold. --verify-data also reads, decrypts and hashes every byte. Nothing that is there is changed. A
-    /// damaged pack is noted in damaged/, so that the next create stores again what it holds. --repair reads every byte too,
-    /// stores again what is intact in damaged packs, moves these to quarantine/, and makes a damaged index anew. It removes
-    /// no archive: what is lost is named, and the next create of the same files mends it.
+    /// Without options: the length and contents of every pack against the index, every chunk that archives need against what
+    /// the packs hold, and whether the keys in keys/ are intact. --verify-data also reads, decrypts and hashes every byte.
+    /// Nothing that is there is changed. A damaged pack is noted in damaged/, so that the next create stores again what it
+    /// holds. --repair reads every byte too, stores again what is intact in damaged packs, moves these to quarantine/, and
+    /// makes a damaged index anew. It removes no archive: what is lost is named, and the next create of the same files mends
+    /// it.
     Check(check::Args),
     /// Change the passphrase of a repository or of its key file
-    ChangePassphrase(change_passphrase::Args),
+    ///
+    /// The same as `key change`: other passphrases of the repository stay what they are.
+    ChangePassphrase(key::ChangePassphrase),
+    /// Show and change what opens a repository
+    ///
+    /// A repository has up to 16 keys, each with a passphrase of its own, and any number of key files. They all open the same
+    /// master key, so who has had access once may have kept it: a key that is removed opens copies made before.
+    Key(key::Args),
     /// Show what changed from one archive to another
     ///
     /// One line for each path: added, removed or changed, how many bytes, and where. Contents are read only where the
@@ -116,7 +124,8 @@ impl Command {
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
             Command::Check(args) => check::run(&args, ui),
-            Command::ChangePassphrase(args) => change_passphrase::run(&args, ui),
+            Command::ChangePassphrase(args) => key::change_passphrase(&args, ui),
+            Command::Key(args) => key::run(args, ui),
             Command::Diff(args) => diff::run(&args, ui),
             Command::Compare(args) => compare::run(&args, ui),
             Command::Mount(_) => {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use garret_core::{
     BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, Compression, CutterChoice,
     Destination, Exclusive, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked,
-    MemoryStore, Phase, Problem, Progress, Repository, RestoreOptions, RestoreReport, Result,
-    Secret, Selection, Sharing, Store, Task, Unlocked, Writer,
+    MemoryStore, NewKey, Phase, Problem, Progress, Repository, RestoreOptions, RestoreReport,
+    Result, Secret, Selection, Sharing, Store, Task, Unlocked, Writer,
 };
 use garret_format::archive::ItemKind;
 use garret_format::config::KeyMode;
@@ -22,6 +22,19 @@ pub const CHEAP_KDF: Kdf = Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
 
 /// Opens every repository of a lab that has a passphrase.
 pub const PASSPHRASE: &[u8] = b"correct horse";
+
+/// A key of the same passphrase in the place of the one that it opens.
+pub fn change_key(locked: &Locked, passphrase: &[u8]) -> Result<()> {
+    let opened = locked.open(Secret::Passphrase(passphrase))?;
+    locked.change_key(&opened, &cheap_key(passphrase), &garret_core::Silent).map(drop)
+}
+
+/// What is to be a key that costs microseconds.
+pub fn cheap_key(passphrase: &[u8]) -> NewKey<'_> {
+    let mut new = NewKey::new(passphrase, 1_790_000_000);
+    new.kdf = CHEAP_KDF;
+    new
+}
 
 /// Remembers what an operation reported. Dropped, it makes sure that every task has ended.
 #[derive(Debug, Default)]

@@ -34,7 +34,9 @@ pub use forge::{
 };
 pub use garret_random::Random;
 pub use images::{Image, data_map};
-pub use lab::{CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, TaskSeen, check_options};
+pub use lab::{
+    CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, TaskSeen, change_key, cheap_key, check_options,
+};
 pub use power::PowerStore;
 pub use suite::store_suite;
 pub use world::{Step, Trouble, World};

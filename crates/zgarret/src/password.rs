@@ -7,7 +7,8 @@ use std::fs::File;
 use std::path::Path;
 
 use garret_cli::failure::Failure;
-use garret_cli::secrets::{self, Passphrase};
+use garret_cli::key_file::read_secret;
+use garret_cli::secrets::{self, PASSPHRASE_LEN_MAX, Passphrase};
 use garret_cli::state::Expected;
 use garret_cli::ui::Ui;
 use garret_core::{Error, Keys, Locked, Progress};
@@ -15,12 +16,6 @@ use garret_format::config::KeyMode;
 
 use crate::args::PasswordFlag;
 use crate::location::reason;
-
-/// Where passphrases are looked for when no flag gives one.
-pub(crate) const VARIABLES: [&str; 2] = ["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"];
-
-/// The longest passphrase in a file, in bytes: whoever gives an image by mistake shall hear so.
-const PHRASE_LEN_MAX: usize = 64 << 10;
 
 /// What a password flag says.
 pub(crate) enum Password {
@@ -34,7 +29,7 @@ impl Password {
     /// Reads the file that a flag names.
     pub(crate) fn read(flag: &PasswordFlag) -> Result<Self, Failure> {
         let PasswordFlag::File(path) = flag else { return Ok(Password::None) };
-        let read = File::open(path).and_then(|file| secrets::read_secret(file, PHRASE_LEN_MAX));
+        let read = File::open(path).and_then(|file| read_secret(file, PASSPHRASE_LEN_MAX));
         let mut bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -68,9 +63,9 @@ pub(crate) fn pair(
 }
 
 /// What the flag says of a repository, else the environment.
-pub(crate) fn expected(password: Option<&Password>) -> Expected {
+pub(crate) fn expected(password: Option<&Password>, ui: &Ui) -> Expected {
     match password {
-        None => Expected::by_environment(),
+        None => Expected::by_what_is_given(ui),
         Some(Password::None) => Expected::Any,
         Some(Password::Phrase(_)) => Expected::Encrypted,
     }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use garret_core::{Compression, Key, Locked, MemoryStore, Secret};
 use garret_format::RepositoryId;
 use garret_format::config::{Config, KeyMode};
-use garret_testkit::{CHEAP_KDF, Forge, Lab, PASSPHRASE, Random};
+use garret_testkit::{Forge, Lab, PASSPHRASE, Random};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 type Contents = BTreeMap<String, Vec<u8>>;
@@ -109,7 +109,7 @@ impl World {
         let forge = Forge::unlock(&config, &before[&slots(&before)[0]], PASSPHRASE);
         contents.extend(fill(&lab, 2, &NAMES[2..]));
         let locked = Locked::find(Box::new(store.clone())).unwrap().expecting(lab.keys.id());
-        locked.change_passphrase(PASSPHRASE, PASSPHRASE, CHEAP_KDF).unwrap();
+        garret_testkit::change_key(&locked, PASSPHRASE).unwrap();
         // The same master key over another id: what a copied repository with a config of its own is.
         let id = RepositoryId::from_bytes(SIBLING);
         let other = Config { repository: id, ..Config::decode(&config).unwrap() };

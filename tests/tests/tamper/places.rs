@@ -189,7 +189,7 @@ fn configs_and_slots(world: &World) -> Vec<Case> {
         ("larger chunks", Config { chunk_max: 1 << 19, ..config.clone() }, OTHER_KEY),
         ("another date", Config { created: 1, ..config.clone() }, OTHER_KEY),
         ("no encryption", none, BROKEN),
-        ("a key file", keyfile, NOT_ITS_PASSPHRASE),
+        ("a key file", keyfile, OTHER_KEY),
         ("no seal", Config { seal: Seal::None, ..config.clone() }, OUT_OF_BOUNDS),
         ("no key", Config { key_mode: KeyMode::None, ..config.clone() }, OUT_OF_BOUNDS),
     ] {
@@ -217,7 +217,7 @@ fn configs_and_slots(world: &World) -> Vec<Case> {
         objects.insert(slot.clone(), world.stranger[&strange].clone());
         objects.insert(Key::Config, world.stranger[&Key::Config].clone());
     });
-    // Of the slot: its id, the KDF, memory, salt, nonce, wrapped key, commitment.
+    // Of the slot: its id, the KDF, memory, salt, nonce, date, label, wrapped key, commitment.
     for (place, texts) in [
         (8, NOT_ITS_PASSPHRASE),
         (24, OTHER_KEY),
@@ -227,13 +227,15 @@ fn configs_and_slots(world: &World) -> Vec<Case> {
         (104, NOT_ITS_PASSPHRASE),
         (136, NOT_ITS_PASSPHRASE),
         (160, NOT_ITS_PASSPHRASE),
-        (208, NOT_ITS_PASSPHRASE),
+        (168, OUT_OF_BOUNDS),
+        (232, NOT_ITS_PASSPHRASE),
+        (280, NOT_ITS_PASSPHRASE),
     ] {
         family.add(format!("byte {place} of the slot"), End::Refused(texts), |objects| {
             let bytes = objects.get_mut(&slot).unwrap();
             bytes[place] ^= 1;
-            let checksum = *blake3::hash(&bytes[..240]).as_bytes();
-            bytes[240..].copy_from_slice(&checksum[..8]);
+            let checksum = *blake3::hash(&bytes[..312]).as_bytes();
+            bytes[312..].copy_from_slice(&checksum[..8]);
         });
     }
     family.cases

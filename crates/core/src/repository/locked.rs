@@ -1,20 +1,20 @@
-//! A repository that is not open yet: made by [`init`], found by [`Locked::find`], its keys found by [`Locked::unlock`].
+//! A repository that is not open yet: made by [`init`], found by [`Locked::find`]. Its keys are found in `slots`.
 //!
-//! In: a store, a passphrase or key file, what the client knows of the repository. Out: keys. Promises: no slot makes us
-//! spend more than its bounds allow, whoever wrote it; a passphrase is changed so that at every moment one of the two opens.
+//! In: a store, what the client knows of the repository. Out: what is known without a key.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use garret_format::config::{Config, Features, KeyMode, Seal};
-use garret_format::slot::{Kdf, Slot};
-use garret_format::{ConfigHash, KeyId, RepositoryId};
+use garret_format::slot::{Kdf, Label};
+use garret_format::{ConfigHash, KeyId, RepositoryId, SlotId};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
-use crate::keys::{KDF_DEFAULT, Keys, MasterKey, create_slot, open_slot, random, wipe_stack};
-use crate::limits::{KDF_FLOOR, SLOTS_MAX, SLOTS_READ_MAX, SMALL_OBJECT_LEN_MAX};
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
+use crate::limits::SMALL_OBJECT_LEN_MAX;
+use crate::progress::Progress;
+use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind, get_whole};
 
 /// How long opening a repository waits for other programs, unless it is told: the longest gc or night is over by then.
 pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,9 +23,10 @@ pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Locked {
     pub(super) store: Arc<dyn Store>,
     pub(super) patience: Duration,
-    expected: Option<KeyId>,
+    pub(super) expected: Option<KeyId>,
+    pub(super) first: Option<SlotId>,
     pub(super) config: Config,
-    config_bytes: Vec<u8>,
+    pub(super) config_bytes: Vec<u8>,
 }
 
 impl std::fmt::Debug for Locked {
@@ -39,7 +40,7 @@ impl std::fmt::Debug for Locked {
 pub struct Identity {
     /// Its name, which is no secret.
     pub id: RepositoryId,
-    /// Where its key is.
+    /// Where its first key was put.
     pub mode: KeyMode,
     /// The hash of its file `config`.
     pub config_hash: ConfigHash,
@@ -48,7 +49,7 @@ pub struct Identity {
 }
 
 /// What opens a repository.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Secret<'a> {
     /// Nothing: an unencrypted repository.
@@ -66,8 +67,19 @@ pub enum Secret<'a> {
     },
 }
 
+impl std::fmt::Debug for Secret<'_> {
+    /// Which kind it is, and nothing of it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Secret::None => "None",
+            Secret::Passphrase(_) => "Passphrase(..)",
+            Secret::Keyfile { .. } => "Keyfile(..)",
+        })
+    }
+}
+
 /// What init decides.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct InitOptions {
     /// How the repository is protected.
@@ -76,14 +88,25 @@ pub struct InitOptions {
     pub passphrase: Zeroizing<Vec<u8>>,
     /// How the passphrase is made into a key.
     pub kdf: Kdf,
+    /// What the user calls the first key.
+    pub label: Label,
     /// When, in seconds since 1970.
     pub now: i64,
 }
 
+impl std::fmt::Debug for InitOptions {
+    /// Without the passphrase.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("InitOptions");
+        shown.field("mode", &self.mode).field("kdf", &self.kdf).field("label", &self.label);
+        shown.field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
 impl InitOptions {
-    /// With [`KDF_DEFAULT`].
+    /// With [`KDF_DEFAULT`] and without a label.
     pub fn new(mode: KeyMode, passphrase: Zeroizing<Vec<u8>>, now: i64) -> Self {
-        InitOptions { mode, passphrase, kdf: KDF_DEFAULT, now }
+        InitOptions { mode, passphrase, kdf: KDF_DEFAULT, label: Label::default(), now }
     }
 }
 
@@ -119,14 +142,18 @@ pub fn init(
     if options.mode != KeyMode::None {
         let master = MasterKey::random()?;
         keys = Keys::derive(&master)?;
-        let passphrase = &options.passphrase;
-        let slot = create_slot(&master, config.repository, &bytes, passphrase, options.kdf)?;
+        let (passphrase, kdf, now) = (&options.passphrase, options.kdf, options.now);
+        let new = NewKey { kdf, label: options.label.clone(), ..NewKey::new(passphrase, now) };
+        let slot = create_slot(&master, config.repository, &bytes, &new)?;
         match options.mode {
             KeyMode::Keyfile => keep(config.repository, &slot.encode())?,
             _ if passphrase.is_empty() => {
                 return Err(Error::BadOption("the passphrase must not be empty".to_owned()));
             }
-            _ => store.put_new(&Key::Slot(slot.id), &slot.encode())?,
+            _ => {
+                store.put_new(&Key::Slot(slot.id), &slot.encode())?;
+                keys = keys.found_by(Some(slot.id));
+            }
         }
     }
     store.sync()?;
@@ -161,7 +188,8 @@ impl Locked {
             }
             _ => Error::decode("config", 0, error),
         })?;
-        Ok(Locked { store, patience: LOCK_WAIT_DEFAULT, expected: None, config, config_bytes })
+        let patience = LOCK_WAIT_DEFAULT;
+        Ok(Locked { store, patience, expected: None, first: None, config, config_bytes })
     }
 
     /// Opening it will wait for other programs as long as this, and then fail; not at all if it is zero.
@@ -173,6 +201,11 @@ impl Locked {
     /// whatever they cost. Otherwise those that are cheap to guess are refused.
     pub fn expecting(self, expected: Option<KeyId>) -> Self {
         Locked { expected, ..self }
+    }
+
+    /// The slot that opened it when it was used before: it is tried first.
+    pub fn trying_first(self, first: Option<SlotId>) -> Self {
+        Locked { first, ..self }
     }
 
     /// The repository's name in caches and of key files.
@@ -196,141 +229,42 @@ impl Locked {
         Ok(!self.store.list(Area::Slots)?.is_empty())
     }
 
-    /// Where its key is.
+    /// Where its first key was put. There may be more, in either place.
     pub fn key_mode(&self) -> KeyMode {
         self.config.key_mode
     }
 
-    /// Finds the keys.
-    ///
-    /// # Errors
-    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none, `ManySlots` if not all were tried; `WrongKey`,
-    /// `OtherKey`, `CheapSlot`, `Corrupt` if a slot is not this repository's, not to be tried or damaged, and no other opens.
-    pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
-        let keys = self.find_keys(secret);
-        wipe_stack();
-        keys
-    }
-
-    // Not inlined: what it leaves lies below the stack of its caller, who wipes that.
-    #[inline(never)]
-    fn find_keys(&self, secret: Secret<'_>) -> Result<Keys> {
-        match (self.config.key_mode, secret) {
-            (KeyMode::None, _) => Ok(Keys::none()),
-            (KeyMode::Keyfile, Secret::Keyfile { path, bytes, passphrase }) => {
-                let slot = Slot::decode(bytes).map_err(|error| Error::decode_key(path, error))?;
-                let master = self.open_slot(&slot, passphrase, path)?;
-                Keys::derive(&master)
-            }
-            (KeyMode::Passphrase, Secret::Passphrase(passphrase)) => {
-                let (_, master) = self.find_slot(passphrase)?;
-                Keys::derive(&master)
-            }
-            _ => Err(Error::WrongPassphrase),
-        }
-    }
-
-    /// Replaces the slot that `old` opens by one under `new`. The new one is stored, read again and opened before the old one
-    /// goes, so at every moment one of the two opens.
-    pub fn change_passphrase(&self, old: &[u8], new: &[u8], kdf: Kdf) -> Result<()> {
-        if self.config.key_mode != KeyMode::Passphrase {
-            return Err(Error::NoPassphrase);
-        }
-        if new.is_empty() {
-            return Err(Error::BadOption("the passphrase must not be empty".to_owned()));
-        }
-        let (old_slot, master) = self.find_slot(old)?;
-        let slot = create_slot(&master, self.config.repository, &self.config_bytes, new, kdf)?;
-        let key = Key::Slot(slot.id);
-        self.store.put_new(&key, &slot.encode())?;
-        self.store.sync()?;
-        let stored = self.read_slot(&key)?;
-        self.open_slot(&stored, new, &key.to_string())?;
-        self.store.delete(&Key::Slot(old_slot.id))?;
-        Ok(self.store.sync()?)
-    }
-
-    /// The key file under another passphrase; the caller stores it.
-    pub fn rewrap_keyfile(
+    /// Takes the lock, to write.
+    pub(super) fn lock_to_write(
         &self,
-        path: &str,
-        bytes: &[u8],
-        old: &[u8],
-        new: &[u8],
-        kdf: Kdf,
-    ) -> Result<Zeroizing<Vec<u8>>> {
-        let slot = Slot::decode(bytes).map_err(|error| Error::decode_key(path, error))?;
-        let master = self.open_slot(&slot, old, path)?;
-        let slot = create_slot(&master, self.config.repository, &self.config_bytes, new, kdf)?;
-        Ok(slot.encode())
+        mode: LockMode,
+        progress: &dyn Progress,
+    ) -> Result<Box<dyn Guard>> {
+        self.permit(self.config.features.write)?;
+        self.lock("write", mode, progress)
     }
 
-    /// Tries the slots, the cheapest first.
-    fn find_slot(&self, passphrase: &[u8]) -> Result<(Slot, MasterKey)> {
-        let keys = self.store.list(Area::Slots)?;
-        let count = keys.len();
-        let mut worst = match count {
-            0 => Error::NoSlots,
-            _ => Error::WrongPassphrase,
-        };
-        let mut slots = Vec::new();
-        for (key, _) in keys.into_iter().take(SLOTS_READ_MAX) {
-            match self.read_slot(&key) {
-                Ok(slot) if self.expected.is_none() && is_cheap(&slot) => {
-                    worst = Error::CheapSlot { object: key.to_string() };
-                }
-                Ok(slot) => slots.push((key, slot)),
-                Err(error) => worst = error,
-            }
-        }
-        if slots.len() > SLOTS_MAX || count > SLOTS_READ_MAX {
-            worst = Error::ManySlots { count, tried: slots.len().min(SLOTS_MAX) };
-        }
-        slots.sort_by_key(|(_, slot)| cost(slot));
-        for (key, slot) in slots.into_iter().take(SLOTS_MAX) {
-            match self.open_slot(&slot, passphrase, &key.to_string()) {
-                Ok(master) => return Ok((slot, master)),
-                Err(Error::WrongPassphrase) => {}
-                Err(error) => worst = error,
-            }
-        }
-        Err(worst)
+    /// Takes the lock; who is waited for is said.
+    pub(super) fn lock(
+        &self,
+        kind: &'static str,
+        mode: LockMode,
+        progress: &dyn Progress,
+    ) -> Result<Box<dyn Guard>> {
+        let place = self.store.place();
+        let mut waiting =
+            |who: &str| progress.notice(&format!("waiting for {who} to finish with {place}"));
+        let lock = self.store.lock(mode, self.patience, &mut waiting);
+        lock.map_err(|source| Error::Lock { kind, place: place.clone(), source })
     }
 
-    fn read_slot(&self, key: &Key) -> Result<Slot> {
-        let bytes = get_whole(&*self.store, key, SMALL_OBJECT_LEN_MAX)?;
-        let slot =
-            Slot::decode(&bytes).map_err(|error| Error::decode_key(&key.to_string(), error))?;
-        match slot.kdf {
-            // A slot without passphrase in the repository would open to anybody.
-            Kdf::Blank => Err(Error::WrongKey { object: key.to_string() }),
-            Kdf::Argon2id { .. } => Ok(slot),
+    /// That this garret knows all of these features, which what is going to be done needs: it knows none.
+    pub(super) fn permit(&self, features: u32) -> Result<()> {
+        if features == 0 {
+            return Ok(());
         }
-    }
-
-    fn open_slot(&self, slot: &Slot, passphrase: &[u8], object: &str) -> Result<MasterKey> {
-        let master = open_slot(slot, &self.config, &self.config_bytes, passphrase, object)?;
-        match self.expected.is_none_or(|expected| expected == master.id()) {
-            true => Ok(master),
-            false => Err(Error::OtherKey { object: object.to_owned() }),
-        }
+        let kind = garret_format::DecodeErrorKind::UnsupportedFeatures(features);
+        let error = garret_format::DecodeError { what: "config", offset: 40, kind };
+        Err(Error::decode("config", 0, error))
     }
 }
-
-/// Memory times passes of a guess.
-fn cost(slot: &Slot) -> u64 {
-    match slot.kdf {
-        Kdf::Blank => 0,
-        Kdf::Argon2id { memory_kib, passes, .. } => u64::from(memory_kib) * u64::from(passes),
-    }
-}
-
-/// Whether a guess costs less than with any slot that garret makes.
-fn is_cheap(slot: &Slot) -> bool {
-    let (memory_floor, passes_floor) = KDF_FLOOR;
-    let Kdf::Argon2id { memory_kib, passes, .. } = slot.kdf else { return true };
-    memory_kib < memory_floor || passes < passes_floor
-}
-
-#[cfg(test)]
-mod tests;

@@ -18,7 +18,7 @@ use crate::objects::index::{Cache, Index, IndexSource};
 use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::groups::Groups;
-use crate::store::{Area, Guard, LockMode};
+use crate::store::{Area, LockMode};
 
 /// A repository and its keys: what is left to say before it is open.
 pub struct Unlocked {
@@ -172,21 +172,12 @@ impl Unlocked {
         progress: &dyn Progress,
     ) -> Result<Repository> {
         let Unlocked { locked, keys, cache, kept_len } = self;
-        let Locked { store, patience, config, .. } = locked;
-        if !keys.fit(&config) {
+        if !keys.fit(&locked.config) {
             return Err(Error::WrongPassphrase);
         }
-        if features != 0 {
-            let kind = garret_format::DecodeErrorKind::UnsupportedFeatures(features);
-            let error = garret_format::DecodeError { what: "config", offset: 40, kind };
-            return Err(Error::decode("config", 0, error));
-        }
-        let place = store.place();
-        let mut waiting =
-            |who: &str| progress.notice(&format!("waiting for {who} to finish with {place}"));
-        let lock: Box<dyn Guard> = store
-            .lock(mode, patience, &mut waiting)
-            .map_err(|source| Error::Lock { kind, place: place.clone(), source })?;
+        locked.permit(features)?;
+        let lock = locked.lock(kind, mode, progress)?;
+        let Locked { store, config, .. } = locked;
         let data = Sealer::new(config.repository, Purpose::Data, &keys);
         let metadata = Sealer::new(config.repository, Purpose::Metadata, &keys);
         let hasher = ChunkHasher::new(&keys);

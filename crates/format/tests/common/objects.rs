@@ -15,7 +15,7 @@ use garret_format::pack::{
     encode_lens, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
-use garret_format::slot::{Kdf, Slot};
+use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
 
 /// The id of a chunk in an unencrypted repository.
@@ -74,6 +74,8 @@ pub(super) fn slot() -> Slot {
         kdf: Kdf::Argon2id { memory_kib: 256 << 10, passes: 3, lanes: 4 },
         salt: [0x33; 32],
         nonce: [0x44; 24],
+        created: 1_795_392_000,
+        label: Label::new("laptop").unwrap(),
         wrapped: [0x77; 48],
         commitment: [0x88; 32],
     }

@@ -99,6 +99,8 @@ fn files() -> Vec<Sample> {
                 (12, "256 MiB, 3 passes, 4 lanes"),
                 (32, "salt"),
                 (24, "nonce"),
+                (8, "created 2026-11-23T00:00:00Z"),
+                (64, "label: laptop, then zeros"),
                 (48, "wrapped master key (here: not a real one)"),
                 (32, "commitment (here: not a real one)"),
                 (8, "first 8 bytes of BLAKE3 of all before"),

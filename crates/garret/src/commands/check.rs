@@ -6,7 +6,7 @@ use std::path::Path;
 use garret_core::{CheckOptions, CheckReport, Incomplete, Progress, RepairReport};
 
 use crate::location;
-use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
@@ -32,6 +32,8 @@ pub(crate) struct Args {
     lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
@@ -39,6 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     let path = location::repository(&args.repository)?;
     if args.repair {
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     options.threads = args.threads.count();
     if options.packs {
         ui.print("Starting repository check...\n")?;
+        keys(&path, ui)?;
     }
     let checked = repository.check_packs(&options, ui)?;
     if options.packs && ui.problem_count() == 0 {
@@ -80,6 +84,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
     let mut repository = session::exclusive(path, ui)?;
     ui.print("Starting repository repair...\n")?;
+    keys(path, ui)?;
     let repaired = repository.repair(threads, ui)?;
     let RepairReport { quarantined_packs, quarantined_bytes, saved_bytes, made_index, .. } =
         repaired;
@@ -113,6 +118,16 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
         options.verify_data = true;
         ui.complain(&closing(&report, &options));
     }
+    Ok(())
+}
+
+/// A key that nobody uses is needed on the day on which the others are lost: its damage is to be known before.
+fn keys(path: &Path, ui: &Ui) -> Result<(), Failure> {
+    let slots = session::find(path)?.slots()?;
+    slots
+        .iter()
+        .filter_map(|(_, slot)| slot.as_ref().err())
+        .for_each(|error| ui.report(&error.into()));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::diff;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::record::Record;
 use garret_cli::session;
@@ -28,6 +28,8 @@ pub(crate) struct Args {
     lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// The archive
     #[arg(value_name = "REPO::NAME")]
     archive: OsString,
@@ -38,6 +40,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.archive, &args.paths)?;
     let repository = session::reader(&path, ui)?;

@@ -9,12 +9,12 @@ use crate::archives;
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
 use crate::location;
-use garret_cli::args::{self, CutterName, LockWait, Threads};
+use garret_cli::args::{self, CutterName, LockWait, PassphraseFile, Threads};
 use garret_cli::failure::{self, Failure};
 use garret_cli::pipes::producer_failure;
 use garret_cli::render;
 use garret_cli::ui::Ui;
-use garret_cli::{sandbox, session, surroundings};
+use garret_cli::{session, surroundings};
 
 const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
        garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
@@ -78,6 +78,8 @@ pub(crate) struct Args {
     threads: Threads,
     #[command(flatten)]
     lock_wait: LockWait,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// Show each file and how it is cut
     #[arg(short, long)]
     verbose: bool,
@@ -92,15 +94,16 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     ui.set_verbose(args.verbose);
     args.lock_wait.tell(ui);
+    args.passphrase.tell(ui);
     let (path, name) = location::new_archive(&args.archive, args.inputs.paths())?;
     let refuse_empty = args.inputs.refuse_empty();
     let command = args.inputs.command();
-    if command.is_none() {
-        sandbox::confine(&path);
-    }
     let inputs = args.inputs.open()?;
     let exclude = args.excludes.patterns()?;
-    let mut repository = session::writer(&path, ui)?;
+    let mut repository = match command {
+        None => session::confined_writer(&path, ui)?,
+        Some(_) => session::writer(&path, ui)?,
+    };
     let mut options = surroundings::backup_options(&path)?;
     options.cutter = args.cutter.into();
     options.compression = args.compression;

@@ -8,7 +8,7 @@ use garret_core::{Area, Error, Exclusive, GcOptions, LocalStore, LockMode, Repos
 
 use crate::archives;
 use crate::location;
-use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::{self, Failure};
 use garret_cli::ui::Ui;
 use garret_cli::{overview, render, session};
@@ -25,6 +25,8 @@ pub(crate) struct Args {
     lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// The archives, all of one repository; or a repository
     #[arg(value_name = "REPO[::NAME]", required = true)]
     archives: Vec<OsString>,
@@ -32,6 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     if let [only] = args.archives.as_slice()
         && let (path, None) = location::either(only)?

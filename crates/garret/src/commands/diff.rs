@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
 use garret_cli::ui::Ui;
@@ -29,6 +29,8 @@ pub(crate) struct Args {
     lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// The first archive
     #[arg(value_name = "REPO::NAME")]
     from: OsString,
@@ -42,6 +44,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     let (path, name) = location::archive(&args.from, std::slice::from_ref(&args.to))?;
     let second = location::archive_in(&path, &args.to)?;

@@ -13,7 +13,7 @@ use garret_core::{
 use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
 use crate::location;
-use garret_cli::args::{LockWait, Threads};
+use garret_cli::args::{LockWait, PassphraseFile, Threads};
 use garret_cli::failure::Failure;
 use garret_cli::pipes::{self, Unfit};
 use garret_cli::ui::Ui;
@@ -84,6 +84,8 @@ pub(crate) struct Args {
     threads: Threads,
     #[command(flatten)]
     lock_wait: LockWait,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// Show each path
     #[arg(short, long, conflicts_with = "stdout")]
     verbose: bool,
@@ -98,6 +100,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     ui.set_verbose(args.verbose);
     args.lock_wait.tell(ui);
+    args.passphrase.tell(ui);
     if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (args.form, args.allocation) {
         let why = "--allocation exact is about files as they were; leave out --as".to_owned();
         return Err(Failure::Usage(why));

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     usage_only: bool,
     /// A command, or patterns
     #[arg(value_name = "TOPIC")]
-    topic: Option<String>,
+    topic: Vec<String>,
 }
 
 const PATTERNS: &str = "\
@@ -45,28 +45,43 @@ Examples:
 
 /// `all` is the definition of the whole program.
 pub(crate) fn run(args: &Args, all: clap::Command, ui: &Ui) -> Result<(), Failure> {
-    let Some(topic) = &args.topic else {
-        return ui.print(&shown(all, &["garret", "--help"]));
-    };
-    let Some(command) = all.find_subcommand(topic).cloned() else {
-        return match topic.as_str() {
-            "patterns" => ui.print(PATTERNS),
-            _ => Err(Failure::Usage(format!("No help available on {topic}"))),
+    let mut found = Some(&all);
+    for word in &args.topic {
+        found = found.and_then(|command| command.find_subcommand(word));
+    }
+    let Some(command) = found else {
+        return match args.topic.as_slice() {
+            [topic] if topic == "patterns" => ui.print(PATTERNS),
+            topic => Err(Failure::Usage(format!("No help available on {}", topic.join(" ")))),
         };
     };
-    if args.epilog_only {
+    if args.epilog_only && !args.topic.is_empty() {
         let text = command.get_long_about().or(command.get_about());
         return ui.print(&format!("{}\n", text.cloned().unwrap_or_default()));
     }
-    let brief = |command: clap::Command| match args.usage_only {
-        true => command.long_about(Resettable::Reset),
-        false => command,
+    let shown = match args.usage_only && !args.topic.is_empty() {
+        true => brief(all, &args.topic),
+        false => all,
     };
-    ui.print(&shown(all.mut_subcommand(command.get_name(), brief), &["garret", topic, "--help"]))
+    let words = args.topic.iter().map(String::as_str);
+    ui.print(&shown_help(shown, words))
+}
+
+/// The program, in which this command says no more than how it is used.
+fn brief(program: clap::Command, topic: &[String]) -> clap::Command {
+    match topic {
+        [] => program.long_about(Resettable::Reset),
+        [first, rest @ ..] => match program.find_subcommand(first).map(|c| c.get_name().to_owned())
+        {
+            Some(name) => program.mut_subcommand(name, |command| brief(command, rest)),
+            None => program,
+        },
+    }
 }
 
 /// What the program answers to a call for help.
-fn shown(program: clap::Command, line: &[&str]) -> String {
+fn shown_help<'w>(program: clap::Command, words: impl Iterator<Item = &'w str>) -> String {
+    let line = std::iter::once("garret").chain(words).chain(["--help"]);
     match program.try_get_matches_from(line) {
         Err(help) => help.render().to_string(),
         Ok(_) => String::new(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::archives;
 use crate::location;
-use garret_cli::args::{LockWait, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record, Template};
 use garret_cli::ui::Ui;
@@ -39,6 +39,8 @@ pub(crate) struct Args {
     lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
@@ -49,6 +51,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     let (path, name) = match &args.path {
         Some(file) => location::archive(&args.location, std::slice::from_ref(file))

@@ -9,10 +9,10 @@ use garret_core::{Error, InitOptions, Sharing};
 use garret_format::config::KeyMode;
 
 use crate::location;
-use garret_cli::args::Verbose;
+use garret_cli::args::{PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
-use garret_cli::{secrets, session, state};
+use garret_cli::{key_file, secrets, session, state};
 
 /// How the repository is protected.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -37,7 +37,7 @@ enum SharedName {
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How the repository is protected [default: passphrase if GARRET_PASSPHRASE is set, else none]
+    /// How the repository is protected [default: passphrase if one is given, but in ATTIC_PASSPHRASE, else none]
     #[arg(short, long, value_name = "MODE")]
     encryption: Option<Encryption>,
     /// Who may use the repository beside you [default: nobody]
@@ -48,6 +48,8 @@ pub(crate) struct Args {
     parents: bool,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// A new or empty directory
     #[arg(value_name = "REPO")]
     repository: OsString,
@@ -55,22 +57,21 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     let path = location::repository(&args.repository)?;
-    let is_given = secrets::from_environment(&["GARRET_PASSPHRASE"]).is_some();
     let (mode, name) = match args.encryption {
         Some(Encryption::Passphrase) => (KeyMode::Passphrase, "passphrase"),
-        None if is_given => (KeyMode::Passphrase, "passphrase"),
+        None if secrets::is_given_to_garret(ui) => (KeyMode::Passphrase, "passphrase"),
         Some(Encryption::Keyfile) => (KeyMode::Keyfile, "keyfile"),
         Some(Encryption::None) | None => (KeyMode::None, "none"),
     };
     // Before anything is made: without a passphrase there is to be no half of a repository.
     let passphrase = match mode {
         KeyMode::None => secrets::Passphrase::default(),
-        _ => secrets::new_passphrase(
-            &["GARRET_PASSPHRASE", "ATTIC_PASSPHRASE"],
-            mode == KeyMode::Keyfile,
-            ui,
-        )?,
+        _ => {
+            let (given, blank) = (secrets::given(ui)?, mode == KeyMode::Keyfile);
+            secrets::new_passphrase(given, "GARRET_PASSPHRASE", blank, ui)?
+        }
     };
     prepare_parent(&path, args.parents)?;
     let sharing = match args.shared {
@@ -81,17 +82,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let store = session::create(&path, sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));
-    let mut key_file = None;
+    let mut made_at = None;
     let made = garret_core::init(&store, &options, &mut |id, bytes| {
-        let at = secrets::key_path(id).map_err(|failure| match failure {
+        let at = key_file::key_path(id).map_err(|failure| match failure {
             Failure::Engine(error) => error,
             Failure::Fatal(text) | Failure::Because(_, text) | Failure::Usage(text) => {
                 Error::BadOption(text)
             }
             Failure::NobodyReads(_) => Error::BadOption("the output was closed".to_owned()),
         })?;
-        secrets::write_key_file(&at, bytes)?;
-        key_file = Some(at);
+        key_file::write(&at, bytes)?;
+        made_at = Some(at);
         Ok(())
     });
     if made.is_err() {
@@ -100,12 +101,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let (identity, keys) = made?;
     state::remember(&identity, &keys, &path, state::Use::Writes, ui);
-    if let Some(at) = &key_file {
-        secrets::tell_of_key_file(at, ui);
+    if let Some(at) = &made_at {
+        key_file::tell_of(at, ui);
     }
     let shown = path.display();
     let made = format!("Encryption: {name}\nRepository id: {}\n", identity.id);
-    let advice = advice(key_file.as_deref(), mode);
+    let advice = advice(made_at.as_deref(), mode);
     ui.print(&format!("Initializing repository at \"{shown}\"\n{made}{advice}"))
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{LockWait, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record, Template};
 use garret_cli::ui::Ui;
@@ -43,6 +43,8 @@ pub(crate) struct Args {
     lock_wait: LockWait,
     #[command(flatten)]
     verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
@@ -53,6 +55,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
+    args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     let (path, name) = match args.paths.as_slice() {
         [] => location::either(&args.location)?,

@@ -8,7 +8,7 @@ use garret_format::archive::Time;
 
 use super::delete::{self, Freed};
 use crate::location;
-use garret_cli::args::{LockWait, Threads, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session, surroundings};
@@ -22,6 +22,8 @@ pub(crate) struct Args {
     dry_run: bool,
     #[command(flatten)]
     lock_wait: LockWait,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
     #[command(flatten)]
     verbose: Verbose,
     /// Show what is kept, by which rule, and what is deleted
@@ -69,6 +71,7 @@ fn interval(text: &str) -> Result<u64, String> {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
+    args.passphrase.tell(ui);
     let path = location::repository(&args.repository)?;
     let mut rules = KeepRules::default();
     rules.within_secs = args.keep_within;

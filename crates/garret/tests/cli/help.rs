@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "init",
     "create",
     "extract",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 16] = [
     "prune",
     "check",
     "change-passphrase",
+    "key",
     "diff",
     "compare",
     "mount",
@@ -63,6 +64,20 @@ fn the_help_of_every_command_is_as_it_was() {
     let listed = shown.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let listed = listed.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     assert_eq!(listed.count(), COMMANDS.len() - 1, "{shown}");
+}
+
+#[test]
+fn the_help_of_what_is_done_with_keys_is_as_it_was() {
+    let dir = Dir::new();
+    let mut all = String::new();
+    for name in ["list", "add", "remove", "change", "export", "import"] {
+        let help = dir.run(&["help", "key", name]).succeeds();
+        assert_eq!(help, dir.run(&["key", name, "--help"]).succeeds(), "{name}");
+        assert_eq!(help.lines().find(|line| line.len() > 100), None, "{name}");
+        all += &format!("{help}\n");
+    }
+    is_snapshot("key-actions", all.trim_end());
+    dir.run(&["help", "key", "nothing"]).refused(2, "No help available on key nothing");
 }
 
 #[test]

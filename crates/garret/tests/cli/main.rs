@@ -20,6 +20,7 @@ mod hostile;
 mod images;
 mod init;
 mod json;
+mod keys;
 mod layouts;
 mod leaks;
 mod links;
@@ -89,7 +90,7 @@ impl Dir {
 
     /// A repository that costs no seconds to unlock, and that the client knows.
     fn cheap_repository(&self, name: &str, mode: KeyMode) {
-        let keep = garret_cli::secrets::write_key_file;
+        let keep = garret_cli::key_file::write;
         let (identity, keys) = self.0.cheap_repository(name, mode, PASSPHRASE, keep);
         let remembered =
             garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name));

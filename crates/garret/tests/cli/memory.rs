@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -170,6 +170,29 @@ fn a_passphrase_is_nowhere_but_in_the_environment() {
     File::open(waiting.proc("cmdline")).unwrap().read_to_end(&mut words).unwrap();
     assert!(!words.windows(PASSPHRASE.len()).any(|part| part == PASSPHRASE.as_bytes()));
     waiting.end();
+}
+
+/// What gives the passphrase may be a command, and the program is confined all the same, from when it has run.
+#[test]
+fn a_passphrase_of_a_command_or_a_file_is_nowhere_and_a_backup_is_confined_behind_it() {
+    let dir = Dir::new();
+    dir.cheap_repository("repo", KeyMode::Passphrase);
+    let phrase = dir.write("phrase", PASSPHRASE.as_bytes());
+    fs::set_permissions(phrase, fs::Permissions::from_mode(0o600)).unwrap();
+    for (command, arguments) in [
+        ("cat phrase", &["create", "repo::a", "phrase"][..]),
+        ("false", &["create", "--passphrase-file", "phrase", "repo::b", "phrase"]),
+    ] {
+        let mut program = dir.command(arguments);
+        program.env("GARRET_PASSCOMMAND", command).env("PATH", "/usr/bin:/bin");
+        let waiting = Waiting::start(&dir.path("repo/config"), program);
+        let memory = waiting.memory();
+        let hits = found(&memory, PASSPHRASE.as_bytes());
+        assert!(hits.is_empty(), "{arguments:?}: {hits:#?}");
+        let status = fs::read_to_string(waiting.proc("status")).unwrap();
+        assert!(status.contains("\nSeccomp:\t2\n"), "{arguments:?}: {status}");
+        waiting.end();
+    }
 }
 
 /// What the kernel lets nobody but root see belongs to root, whoever runs the program; the same decides whether a core is

@@ -157,7 +157,7 @@ fn a_key_file_that_others_can_write_is_refused_and_one_that_they_can_read_is_tol
     fs::remove_file(&key).unwrap();
     fs::write(&key, vec![7; 1 << 20]).unwrap();
     chmod(0o600);
-    dir.run(&["list", "repo"]).refused(1, "it is longer than 248 bytes");
+    dir.run(&["list", "repo"]).refused(1, "it is longer than 320 bytes");
     for bytes in [&b""[..], b"no key"] {
         fs::write(&key, bytes).unwrap();
         let ran = dir.run(&["list", "repo"]);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use garret_cli::failure::{self, Failure};
 use garret_cli::pipes::{self, Producer, Unfit, producer_failure};
-use garret_cli::{sandbox, surroundings};
+use garret_cli::surroundings;
 use garret_core::{BackupOptions, Error, Input, Progress, Writer};
 
 use super::context::{Context, report, wrong_use};
@@ -51,9 +51,6 @@ impl<'a> Backup<'a> {
             context
                 .ui
                 .notice(&format!("note: {name} has no effect: the format has sizes of its own"));
-        }
-        if context.line.from_command.is_none() {
-            sandbox::confine(path);
         }
         let repository = context.writer(path)?;
         let mut options = surroundings::backup_options(path)?;

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use garret_cli::failure::Failure;
-use garret_cli::session;
 use garret_cli::state::{self, Use};
 use garret_cli::ui::Ui;
+use garret_cli::{sandbox, session};
 use garret_core::{Error, Exclusive, NamedArchive, Repository, Unlocked, Writer};
 use garret_format::archive::{Item, ItemKind};
 
@@ -49,9 +49,15 @@ impl Context<'_> {
         self.open(path, self.passwords.first(), Use::Reads, |unlocked| unlocked.reader(self.ui))
     }
 
-    /// The same, to add archives.
+    /// The same, to add archives; if no command is to be started any more, confined to that. Not earlier: what gives the
+    /// passphrase may be one.
     pub(super) fn writer(&self, path: &Path) -> Result<Writer, Failure> {
-        self.open(path, self.passwords.first(), Use::Writes, |unlocked| unlocked.writer(self.ui))
+        self.open(path, self.passwords.first(), Use::Writes, |unlocked| {
+            if self.line.from_command.is_none() {
+                sandbox::confine(path);
+            }
+            unlocked.writer(self.ui)
+        })
     }
 
     /// The same, to delete.
@@ -68,7 +74,7 @@ impl Context<'_> {
         open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
     ) -> Result<S, Failure> {
         let locked = session::find(path)?;
-        let expected = password::expected(password);
+        let expected = password::expected(password, self.ui);
         let admitted = state::admit(&locked, path, usage, expected, self.ui)?;
         let keys = password::unlock(&locked, path, password, self.ui)?;
         session::enter(locked, keys, admitted, path, self.ui, |unlocked, _| open(unlocked))

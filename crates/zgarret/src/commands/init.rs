@@ -11,7 +11,7 @@ use garret_core::{InitOptions, LocalStore, Progress, Sharing, StoreErrorKind};
 use garret_format::config::KeyMode;
 
 use super::context::{Context, wrong_use};
-use crate::password::{Password, VARIABLES};
+use crate::password::Password;
 
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
     let [path] = words else { return Err(wrong_use("init")) };
@@ -51,7 +51,7 @@ fn phrase(context: &Context<'_>) -> Result<Option<Passphrase>, Failure> {
     let phrase = match context.passwords.first() {
         Some(Password::None) => return Ok(None),
         Some(Password::Phrase(phrase)) => phrase.clone(),
-        None => secrets::from_environment(&VARIABLES).ok_or_else(|| {
+        None => secrets::given(context.ui)?.ok_or_else(|| {
             Failure::Fatal("Specify either --password-file or --non-encrypted".to_owned())
         })?,
     };

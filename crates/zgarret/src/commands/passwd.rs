@@ -1,13 +1,12 @@
 //! `zgarret passwd`: a new passphrase. The old one first, as everywhere in zbackup.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use garret_cli::failure::Failure;
-use garret_cli::secrets::{self, Passphrase};
-use garret_cli::session;
-use garret_cli::state::{self, Expected, Use};
-use garret_core::{Error, KDF_DEFAULT, Locked};
+use garret_cli::keyring::Keyring;
+use garret_cli::secrets;
+use garret_cli::state::Use;
+use garret_core::Error;
 use garret_format::config::KeyMode;
 
 use super::context::{Context, wrong_use};
@@ -19,41 +18,29 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let (old, new) = password::pair(&context.passwords)?;
     let [path] = words else { return Err(wrong_use("passwd")) };
     let path = location::repository(path)?;
-    let locked = session::find(&path)?;
-    let _writes = state::admit(&locked, &path, Use::Writes, Expected::Any, context.ui)?;
-    let mode = locked.key_mode();
-    let (old, new) = match (mode, old, new) {
-        (KeyMode::None, None | Some(Password::None), None | Some(Password::None)) => {
-            return Err(Error::NoPassphrase.into());
-        }
-        (KeyMode::None, ..) => return Err(other_type("non-encrypted")),
-        (_, Some(Password::Phrase(old)), Some(Password::Phrase(new))) => {
-            if mode == KeyMode::Keyfile {
-                secrets::read_key_file(locked.id(), &path)?.tell(context.ui);
+    let ui = context.ui;
+    let keyring =
+        Keyring::open(&path, Use::Writes, ui, |locked| match (locked.key_mode(), old, new) {
+            (KeyMode::None, None | Some(Password::None), None | Some(Password::None)) => {
+                Err(Error::NoPassphrase.into())
             }
-            (old.clone(), new.clone())
-        }
-        (_, None, None) => {
-            let (old, _) = secrets::passphrase_and_keys(&locked, &path, context.ui)?;
-            let blank = mode == KeyMode::Keyfile;
-            (old, secrets::new_passphrase(&["GARRET_NEW_PASSPHRASE"], blank, context.ui)?)
-        }
-        _ => return Err(other_type("encrypted")),
+            (KeyMode::None, ..) => Err(other_type("non-encrypted")),
+            (_, Some(Password::Phrase(old)), Some(Password::Phrase(_))) => {
+                secrets::open_with(locked, &path, old, ui)
+            }
+            (_, None, None) => secrets::open(locked, &path, ui),
+            _ => Err(other_type("encrypted")),
+        })?;
+    // Only a key file needs no passphrase.
+    let blank = keyring.opened.slot().is_none();
+    let new = match new {
+        Some(Password::Phrase(new)) => new.clone(),
+        _ => secrets::next_passphrase(blank, ui)?,
     };
-    change(&locked, &path, &old, &new)
-}
-
-fn change(locked: &Locked, path: &Path, old: &Passphrase, new: &Passphrase) -> Result<(), Failure> {
-    if locked.key_mode() == KeyMode::Passphrase {
-        return match new.is_empty() {
-            true => Err(init::empty()),
-            false => Ok(locked.change_passphrase(old, new, KDF_DEFAULT)?),
-        };
+    match new.is_empty() && !blank {
+        true => Err(init::empty()),
+        false => keyring.change(&new, None).map(drop),
     }
-    let file = secrets::read_key_file(locked.id(), path)?;
-    let shown = file.path.display().to_string();
-    let rewrapped = locked.rewrap_keyfile(&shown, &file.bytes, old, new, KDF_DEFAULT)?;
-    Ok(secrets::write_key_file(&file.path, &rewrapped)?)
 }
 
 fn other_type(current: &str) -> Failure {

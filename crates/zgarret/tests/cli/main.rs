@@ -54,7 +54,7 @@ impl Dir {
 
     /// A repository that costs no seconds to unlock, and that the client knows.
     fn cheap_repository(&self, name: &str, passphrase: &str) {
-        let keep = garret_cli::secrets::write_key_file;
+        let keep = garret_cli::key_file::write;
         let (identity, keys) = self.0.cheap_repository(name, KeyMode::Passphrase, passphrase, keep);
         let remembered =
             garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name));

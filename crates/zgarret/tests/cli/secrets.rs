@@ -44,6 +44,21 @@ fn without_a_flag_the_environment_is_asked_and_no_pipe() {
 }
 
 #[test]
+fn a_command_in_the_environment_gives_the_password() {
+    let dir = locked();
+    let command = |line| [("GARRET_PASSCOMMAND", line)];
+    // Also where nothing may be started any more, and without what is to be stored.
+    dir.run_with(&command("cat >&2; echo secret"), b"x", &["backup", "repo/backups/a"]).silent();
+    assert_eq!(
+        dir.run_with(&command("echo secret"), b"", &["restore", "repo/backups/a"]).succeeds(),
+        "x"
+    );
+    dir.run_with(&command("exit 2"), b"", &["gc", "repo"])
+        .fails_saying("the command in GARRET_PASSCOMMAND failed: exit status 2");
+    dir.run_with(&command("echo no"), b"", &["gc", "repo"]).fails_saying(INVALID);
+}
+
+#[test]
 fn an_empty_password_makes_no_repository() {
     let dir = Dir::new();
     let empty = "The password must not be empty: --non-encrypted makes a repository without one";
@@ -103,8 +118,9 @@ fn passwd_does_not_change_whether_there_is_encryption() {
     dir.run(&[PLAIN, PLAIN, "passwd", "repo"]).fails_saying(&other("encrypted"));
     dir.run(&[PLAIN, "--password-file", "pw", "passwd", "plain"])
         .fails_saying(&other("non-encrypted"));
-    dir.run(&[PLAIN, PLAIN, "passwd", "plain"])
-        .fails_saying("the repository is not encrypted: there is no passphrase to change");
+    dir.run(&[PLAIN, PLAIN, "passwd", "plain"]).fails_saying(
+        "the repository is not encrypted: it has no keys and no passphrase to change",
+    );
     dir.run(&["--password-file", "pw", "passwd", "repo"]).fails_saying(
         "Specify password flag (--non-encrypted or --password-file) for import/export/passwd operation twice \
          (first for source and second for destination)",
