@@ -33,6 +33,11 @@ pub fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
     if bytes == 0 { "-".to_owned() } else { format!("{:.2}", seconds * 1e9 / bytes as f64) }
 }
 
+/// So many of something: `1 pack`, `2 packs`.
+pub fn plural(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A row of three sizes under their header.
 pub fn size_row(label: &str, original: &str, compressed: &str, stored: &str) -> String {
     format!("{label:<15} {original:>20} {compressed:>20} {stored:>20}\n")

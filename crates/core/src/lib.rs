@@ -67,7 +67,7 @@
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, prune, gc, repair), compare (diff, compare, info)   operations: they call no other
+//! backup, restore, maintain (check, scrub, prune, gc, repair), compare (diff, compare, info)   operations: they call no other
 //! ```
 //!
 //! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):
@@ -121,6 +121,7 @@ pub use maintain::gc::plan::GcPlan;
 pub use maintain::gc::{GcOptions, GcReport};
 pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use maintain::repair::RepairReport;
+pub use maintain::scrub::{Part, ScrubOptions, ScrubReport};
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;
 pub use pattern::Patterns;

@@ -4,3 +4,4 @@ pub(crate) mod check;
 pub(crate) mod gc;
 pub(crate) mod prune;
 pub(crate) mod repair;
+pub(crate) mod scrub;

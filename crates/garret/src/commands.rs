@@ -13,6 +13,7 @@ mod key;
 mod later;
 mod list;
 mod prune;
+mod scrub;
 
 use crate::demo;
 use garret_cli::failure::Failure;
@@ -79,6 +80,15 @@ pub(crate) enum Command {
     /// makes a damaged index anew. It removes no archive: what is lost is named, and the next create of the same files mends
     /// it.
     Check(check::Args),
+    /// Read the files of a repository where they are stored, without its key
+    ///
+    /// Packs and segments of the index are named by the hash of their bytes: each is read, and compared with its name. That
+    /// finds what a disk lost or changed, needs no passphrase and writes nothing, so the host that has the storage can do it.
+    /// What is in the files, archives and key slots are for `check`, which needs the key.
+    ///
+    /// --part 3/7 reads the third of seven equal parts: with another part each night everything is read once a week. The
+    /// exit code is 1 if anything is damaged.
+    Scrub(scrub::Args),
     /// Change the passphrase of a repository or of its key file
     ///
     /// The same as `key change`: other passphrases of the repository stay what they are.
@@ -124,6 +134,7 @@ impl Command {
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
             Command::Check(args) => check::run(&args, ui),
+            Command::Scrub(args) => scrub::run(&args, ui),
             Command::ChangePassphrase(args) => key::change_passphrase(&args, ui),
             Command::Key(args) => key::run(args, ui),
             Command::Diff(args) => diff::run(&args, ui),

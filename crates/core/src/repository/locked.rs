@@ -224,6 +224,10 @@ impl Locked {
         Identity { id, mode, config_hash, key_id: keys.id() }
     }
 
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// Whether there are key slots in the repository: none without encryption has any.
     pub fn has_slots(&self) -> Result<bool> {
         Ok(!self.store.list(Area::Slots)?.is_empty())
@@ -245,7 +249,7 @@ impl Locked {
     }
 
     /// Takes the lock; who is waited for is said.
-    pub(super) fn lock(
+    pub(crate) fn lock(
         &self,
         kind: &'static str,
         mode: LockMode,

@@ -8,6 +8,7 @@ use garret_core::{CheckOptions, CheckReport, Incomplete, Progress, RepairReport}
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
+use garret_cli::render::plural;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
 
@@ -195,8 +196,4 @@ fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
     } else {
         "run garret check --repair, which makes the index anew from the packs"
     }
-}
-
-fn plural(count: u64, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

@@ -17,6 +17,7 @@ const COMMANDS: [&str; 17] = [
     "delete",
     "prune",
     "check",
+    "scrub",
     "change-passphrase",
     "key",
     "diff",

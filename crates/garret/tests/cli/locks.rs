@@ -28,6 +28,7 @@ fn who_will_not_wait_is_told_who_is_there() {
         &["info", "repo"],
         &["extract", "-n", "repo::a"],
         &["check", "repo"],
+        &["scrub", "repo"],
         &["diff", "repo::a", "a"],
         &["compare", "repo::a"],
         &["create", "repo::b", "file"],

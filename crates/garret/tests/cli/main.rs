@@ -32,6 +32,7 @@ mod odd_sources;
 mod places;
 mod refusals;
 mod round_trip;
+mod scrub;
 mod secrets;
 mod shared;
 mod streams;
