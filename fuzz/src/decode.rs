@@ -5,6 +5,7 @@
 
 use garret_format::archive::{Archive, Item};
 use garret_format::config::{Config, GROUP_LEN_MAX};
+use garret_format::damage::DamageRecord;
 use garret_format::index::{COPIES_MAX, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{
@@ -13,6 +14,7 @@ use garret_format::pack::{
 };
 use garret_format::recipe::{Node, Recipe};
 use garret_format::slot::Slot;
+use garret_format::verified::{decode_verified, encode_verified};
 use garret_format::wire::{Reader, Writer};
 
 /// A target: its name, and what it does.
@@ -70,12 +72,18 @@ pub fn pack(bytes: &[u8]) {
     }
 }
 
-/// Tables, as a client's file has them (unchecked rows) and as a segment (checked); and envelopes.
+/// Tables, as a client's file has them (unchecked rows) and as a segment (checked); envelopes, and what small ones hold.
 pub fn index(bytes: &[u8]) {
-    for kind in [Kind::Index, Kind::Archive, Kind::Damage] {
+    for kind in [Kind::Index, Kind::Archive, Kind::Damage, Kind::Verified] {
         if let Ok(envelope) = Envelope::decode(bytes, kind) {
             assert_eq!(envelope.encode(kind), bytes);
         }
+    }
+    if let Ok(record) = DamageRecord::decode(bytes) {
+        assert_eq!(record.encode(), bytes);
+    }
+    if let Ok(rows) = decode_verified(bytes) {
+        assert_eq!(encode_verified(&rows), bytes);
     }
     if let Ok((tables, _)) = Tables::open(bytes) {
         for record in tables.records() {

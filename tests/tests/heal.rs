@@ -185,7 +185,7 @@ fn a_second_reading_decides() {
     let lab = lab.with_store(move || Box::new(once.clone()));
     let (report, problems) = lab.check_reporting(true).unwrap();
     assert_eq!(report.incomplete, []);
-    assert!(problems.iter().any(|line| line.contains("second reading")), "{problems:?}");
+    assert!(problems.iter().any(|line| line.contains("the same twice")), "{problems:?}");
     assert_eq!(records(&store), [""; 0], "it is told of, and not recorded");
 }
 

@@ -84,6 +84,7 @@ impl Nonces {
             Key::Archive(_) => self.envelope(Kind::Archive, bytes, &what),
             Key::Quarantine(_) => {}
             Key::Damage(_) => self.envelope(Kind::Damage, bytes, &what),
+            Key::Verified => self.envelope(Kind::Verified, bytes, &what),
         }
     }
 

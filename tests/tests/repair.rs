@@ -49,6 +49,7 @@ impl Victim {
                 self.store.delete(&key).unwrap();
             }
         }
+        self.store.delete(&Key::Verified).unwrap();
         objects.iter().for_each(|(key, bytes)| self.store.put(key, &[bytes]).unwrap());
     }
 
@@ -179,7 +180,10 @@ fn a_repair_loses_nothing_names_what_is_lost_and_a_backup_heals_it() {
             let before = victim.store.objects();
             let again = repair(&victim.lab).unwrap();
             assert_eq!(again.problems(), [""; 0], "{when}: a second one finds nothing to do");
-            assert!(victim.store.objects() == before, "{when}: nor does it anything");
+            let mut after = victim.store.objects();
+            // What it has read is noted again.
+            after.insert(Key::Verified, before[&Key::Verified].clone());
+            assert!(after == before, "{when}: nor does it anything");
             lossy += u32::from(whole.len() < victim.contents.len());
             victim.heals(&when);
         }

@@ -173,7 +173,7 @@ fn a_disk_that_does_not_give_a_file_is_told_of() {
         faults.arm(Fault { verbs, after: 5, times, kind });
         let report = locked.scrub(&ScrubOptions::default(), &recorder).unwrap();
         assert_eq!(report.damaged_packs + report.damaged_segments, 1);
-        let told = "a second reading found nothing wrong";
+        let told = "do not give the same twice";
         assert_eq!(recorder.problems()[0].contains(told), times == 1, "{:?}", recorder.problems());
     }
 }

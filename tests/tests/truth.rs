@@ -121,6 +121,7 @@ fn kind_of(key: &Key) -> &'static str {
         Key::Pack(_) => "pack",
         Key::Index(_) => "index",
         Key::Archive(_) => "archive",
+        Key::Verified => "record of verified packs",
         Key::Damage(_) | Key::Quarantine(_) => "about damage",
     }
 }

@@ -56,6 +56,22 @@ impl PassphraseFile {
     }
 }
 
+/// A time such as `90s`, `30m`, `2h` or `1d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 60 * 60), ("d", 24 * 60 * 60)];
+    let seconds = units.iter().find_map(|(unit, seconds)| {
+        let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(u64::from(count) * seconds)
+    });
+    match seconds {
+        Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        _ => {
+            Err("it is a number of seconds, minutes, hours or days, as in 90s, 30m, 2h, 1d"
+                .to_owned())
+        }
+    }
+}
+
 /// Threads that do the work.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Threads {
@@ -122,6 +138,18 @@ impl From<CutterName> for CutterChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        for (text, seconds) in [("1s", 1), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert!(duration("4294967295d").is_ok());
+        for bad in ["", "m", "0s", "10", "-1m", "1.5h", "1w", "4294967296s", "1h30m"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn compression_is_a_codec_and_perhaps_a_level() {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use garret_core::Repository;
+use garret_core::{Repository, VerifiedReport};
 use garret_format::archive::Time;
 use garret_format::config::KeyMode;
 
@@ -24,10 +24,27 @@ pub fn repository(repository: &Repository, path: &Path, ui: &Ui) -> Result<Strin
     let mut text = format!("Repository: {}\n", path.display());
     text += &format!("Repository id: {}\n", repository.id());
     text += &format!("Encryption: {mode}\nCreated: {created}\n");
-    text += &format!("Number of archives: {}\n\n", repository.archive_names()?.len());
+    text += &format!("Number of archives: {}\n", repository.archive_names()?.len());
+    text += &format!("{}\n\n", verified(&repository.verified(ui)?));
     text += &render::size_header();
     text += &all_archives(repository, ui)?;
     Ok(text)
+}
+
+/// How much of a repository was read whole, and since when.
+pub fn verified(report: &VerifiedReport) -> String {
+    let VerifiedReport { pack_count: all, never_count: never, recent_count: recent, .. } = *report;
+    let packs = render::plural(all, "pack");
+    let Some(oldest) = report.oldest else { return format!("Verified: none of {packs}") };
+    let since = render::date(oldest);
+    match never {
+        0 if recent == all => format!("Verified: all {packs} since {since}"),
+        0 => format!("Verified: all {packs} since {since}, {recent} of them in the last 30 days"),
+        never => format!(
+            "Verified: {} of {packs} since {since}, {recent} of them in the last 30 days; {never} never",
+            all - never
+        ),
+    }
 }
 
 /// The row of the whole repository. What an archive alone takes is not known: chunks of several archives are compressed

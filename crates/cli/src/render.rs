@@ -33,6 +33,12 @@ pub fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
     if bytes == 0 { "-".to_owned() } else { format!("{:.2}", seconds * 1e9 / bytes as f64) }
 }
 
+/// The date of a moment, in UTC: days are counted by it.
+pub fn date(seconds: i64) -> String {
+    let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    moment.strftime("%Y-%m-%d").to_string()
+}
+
 /// So many of something: `1 pack`, `2 packs`.
 pub fn plural(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })

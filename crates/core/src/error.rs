@@ -385,6 +385,10 @@ fn nowhere(id: &ChunkId, needed_by: &str) -> String {
     )
 }
 
+/// What is wrong if one reading found damage and another did not.
+pub(crate) const UNSTEADY: &str =
+    "one reading found damage and another none: disk or memory do not give the same twice";
+
 /// The whole message of an error: itself and its causes, on one line. `Display` of an error gives itself alone.
 pub fn message(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -63,11 +63,11 @@
 //! ```text
 //! store       where objects are: the contract, a directory, memory; retries and limits before another store
 //! keys        from a passphrase to keys; boxes, ids of chunks
-//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage
+//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage, verified
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, repair), compare (diff, compare, info)   operations: they call no other
+//! backup, restore, maintain (check, scrub, prune, gc, repair), compare (diff, compare, info)   operations, for themselves
 //! ```
 //!
 //! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):
@@ -122,6 +122,7 @@ pub use maintain::gc::{GcOptions, GcReport};
 pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use maintain::repair::RepairReport;
 pub use maintain::scrub::{Part, ScrubOptions, ScrubReport};
+pub use maintain::verified::VerifiedReport;
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;
 pub use pattern::Patterns;

@@ -5,3 +5,4 @@ pub(crate) mod gc;
 pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod scrub;
+pub(crate) mod verified;

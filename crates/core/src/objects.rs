@@ -5,8 +5,8 @@
 //!          cut        nodes    |  chunks       |
 //! ```
 //!
-//! Damage records stand beside that. Streams and recipes name chunks; where those are stored and read is said by the traits
-//! in `recipe`.
+//! Damage records and the record of verified packs stand beside that. Streams and recipes name chunks; where those are
+//! stored and read is said by the traits in `recipe`.
 
 pub(crate) mod archive;
 pub(crate) mod damage;
@@ -16,3 +16,4 @@ pub(crate) mod items;
 pub(crate) mod pack;
 pub(crate) mod recipe;
 pub(crate) mod stream;
+pub(crate) mod verified;

@@ -33,7 +33,7 @@ use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::groups::Groups;
-use crate::store::{Area, Store};
+use crate::store::{Area, Clock, Store};
 use crate::write::ChunkTarget;
 
 pub use archives::Items;
@@ -56,6 +56,7 @@ struct Shared {
     metadata: Sealer,
     hasher: ChunkHasher,
     groups: Arc<Groups>,
+    clock: Arc<dyn Clock>,
     /// Replaced as a whole: who reads goes on with the one that he began with.
     index: RwLock<Arc<Index>>,
 }
@@ -118,6 +119,15 @@ impl Repository {
 
     pub(crate) fn packs(&self) -> PackReader<'_> {
         self.shared.groups.packs()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    /// Days since 1970-01-01; none before.
+    pub(crate) fn today(&self) -> u32 {
+        u32::try_from(self.clock().date().div_euclid(24 * 60 * 60)).unwrap_or(0)
     }
 
     /// The index as it is now.

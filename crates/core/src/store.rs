@@ -54,6 +54,8 @@ pub enum Key {
     Damage(PackId),
     /// A damaged pack that a repair took away, as far as it could be read.
     Quarantine(PackId),
+    /// The record of verified packs.
+    Verified,
 }
 
 impl fmt::Display for Key {
@@ -69,6 +71,7 @@ impl fmt::Display for Key {
             Key::Archive(name) => write!(f, "backups/{name}"),
             Key::Damage(id) => write!(f, "damaged/{id}"),
             Key::Quarantine(id) => write!(f, "quarantine/{id}"),
+            Key::Verified => f.write_str("verified"),
         }
     }
 }

@@ -8,7 +8,8 @@
 //! config   what never changes           slot     the master key, wrapped
 //! pack     groups of chunks, footer     index    chunk -> pack, group, place
 //! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
-//! damage   a pack that is damaged       paper    the master key, to be written down
+//! damage   a pack that is damaged       verified   packs that were read, and when
+//! paper    the master key, to be written down
 //! ```
 
 #![warn(clippy::indexing_slicing)]
@@ -24,6 +25,7 @@ pub mod pack;
 pub mod paper;
 pub mod recipe;
 pub mod slot;
+pub mod verified;
 pub mod wire;
 
 pub use id::{ChunkId, ConfigHash, KeyId, PackId, RepositoryId, SegmentId, SlotId};

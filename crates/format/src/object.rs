@@ -33,6 +33,8 @@ pub enum Kind {
     Archive = b'A',
     /// Damage record.
     Damage = b'D',
+    /// The record of verified packs.
+    Verified = b'V',
     /// The client's own copy of the index; never stored in a repository.
     LocalIndex = b'L',
 }
@@ -47,6 +49,7 @@ impl Kind {
             Kind::Index => "index segment",
             Kind::Archive => "archive",
             Kind::Damage => "damage record",
+            Kind::Verified => "record of verified packs",
             Kind::LocalIndex => "local index",
         }
     }
@@ -87,7 +90,7 @@ impl Kind {
     }
 }
 
-/// A file that is one sealed box: index segment, archive, damage record.
+/// A file that is one sealed box: index segment, archive, damage record, record of verified packs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The nonce of the box.
@@ -121,13 +124,14 @@ impl Envelope {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 8] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
         Kind::Index,
         Kind::Archive,
         Kind::Damage,
+        Kind::Verified,
         Kind::LocalIndex,
     ];
 

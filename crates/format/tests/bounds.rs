@@ -10,6 +10,7 @@ use garret_format::archive::{
 use garret_format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::verified::{VERIFIED_MAX, VerifiedPack, decode_verified, encode_verified};
 use garret_format::{ChunkId, RepositoryId, SlotId};
 
 const ID: ChunkId = ChunkId::from_bytes([7; 32]);
@@ -63,6 +64,19 @@ fn labels_of_slots_are_short_text_without_control_characters() {
     for bad in [&b"a\0b"[..], b"a\nb", b"\xff", b"\0b"] {
         assert!(slot(bad).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_record_of_verified_packs_has_so_many_rows() {
+    let mut rows = vec![VerifiedPack { pack: [7; 8], day: 20_783 }; VERIFIED_MAX];
+    assert_eq!(decode_verified(&encode_verified(&rows)).as_ref(), Ok(&rows));
+    rows.push(VerifiedPack { pack: [8; 8], day: u32::MAX });
+    assert!(decode_verified(&encode_verified(&rows)).is_err());
+    let bytes = encode_verified(&rows[..3]);
+    for len in 0..bytes.len() {
+        assert!(decode_verified(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    assert!(decode_verified(&[&bytes[..], &[0]].concat()).is_err());
 }
 
 #[test]

@@ -63,13 +63,7 @@ fn relative(names: &[String], name: &str) -> Option<String> {
 /// The archive that was made last; if something is missing in that one, a note says which is the last that is complete. One
 /// that cannot be read is reported: it may be the one.
 fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
-    let mut archives = Vec::new();
-    for name in repository.archive_names()? {
-        match repository.archive(&name) {
-            Ok(found) => archives.push(found),
-            Err(error) => ui.report(&(&error).into()),
-        }
-    }
+    let archives = readable(repository, ui)?;
     let complete = archives.iter().filter(|found| found.archive.is_complete());
     let complete = complete.max_by_key(|found| found.archive.end).map(|found| found.name.clone());
     let none = || Failure::Fatal(format!("Archive {LATEST} does not exist: there is no archive"));
@@ -82,6 +76,30 @@ fn newest(repository: &Repository, ui: &Ui) -> Result<NamedArchive, Failure> {
         ui.notice(&format!("note: the latest archive, {name}, is not complete; {last}"));
     }
     Ok(newest)
+}
+
+/// So many archives that were made last, the newest first. Those that cannot be read are reported: they may be among them.
+pub(crate) fn newest_of(
+    repository: &Repository,
+    count: usize,
+    ui: &Ui,
+) -> Result<Vec<NamedArchive>, Failure> {
+    let mut archives = readable(repository, ui)?;
+    archives.sort_by_key(|found| std::cmp::Reverse(found.archive.end));
+    archives.truncate(count);
+    Ok(archives)
+}
+
+/// The archives that can be read. The others are reported.
+fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
+    let mut archives = Vec::new();
+    for name in repository.archive_names()? {
+        match repository.archive(&name) {
+            Ok(found) => archives.push(found),
+            Err(error) => ui.report(&(&error).into()),
+        }
+    }
+    Ok(archives)
 }
 
 /// There is no archive `name` among `names`.

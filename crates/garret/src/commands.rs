@@ -58,7 +58,8 @@ pub(crate) enum Command {
     ///
     /// --format and --json have the names that `list` explains for archives; a file has path, format, size, disk_size,
     /// allocated, zero, backing, unreadable, residue, new; a repository has location, id, encryption, created, archives,
-    /// original_size, stored_size. A PATH is what it is in `extract`, of one file, and REPO::latest too.
+    /// packs, verified_packs, recently_verified_packs (in the last 30 days), verified_since, original_size, stored_size. A
+    /// PATH is what it is in `extract`, of one file, and REPO::latest too.
     Info(info::Args),
     /// Delete archives and give back their space
     ///
@@ -71,7 +72,7 @@ pub(crate) enum Command {
     /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
     /// Space is given back in any case, also that of what interrupted runs left.
     Prune(prune::Args),
-    /// Check a repository
+    /// Check a repository, or some of its archives
     ///
     /// Without options: the length and contents of every pack against the index, every chunk that archives need against what
     /// the packs hold, and whether the keys in keys/ are intact. --verify-data also reads, decrypts and hashes every byte.
@@ -79,6 +80,12 @@ pub(crate) enum Command {
     /// holds. --repair reads every byte too, stores again what is intact in damaged packs, moves these to quarantine/, and
     /// makes a damaged index anew. It removes no archive: what is lost is named, and the next create of the same files mends
     /// it.
+    ///
+    /// --max-duration 30m ends the reading of every byte after that time; the next run goes on with what was verified longest
+    /// ago, whichever client it is of. `info REPO` shows how far that is.
+    ///
+    /// REPO::NAME, with a PATH in it or without, and --newest N check these archives only: with --verify-data all that they
+    /// need is read, as for a restore.
     Check(check::Args),
     /// Read the files of a repository where they are stored, without its key
     ///

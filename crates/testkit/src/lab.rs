@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
-    BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, Compression, CutterChoice,
-    Destination, Exclusive, GcOptions, GcReport, InitOptions, Input, Keys, LocalStore, Locked,
-    MemoryStore, NewKey, Phase, Problem, Progress, Repository, RestoreOptions, RestoreReport,
-    Result, Secret, Selection, Sharing, Store, Task, Unlocked, Writer,
+    BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, Clock, Compression,
+    CutterChoice, Destination, Exclusive, GcOptions, GcReport, InitOptions, Input, Keys,
+    LocalStore, Locked, MemoryStore, NewKey, Phase, Problem, Progress, Repository, RestoreOptions,
+    RestoreReport, Result, Secret, Selection, Sharing, Store, SystemClock, Task, Unlocked, Writer,
 };
 use garret_format::archive::ItemKind;
 use garret_format::config::KeyMode;
@@ -167,6 +167,8 @@ pub struct Lab {
     pub compression: Compression,
     /// Which cutter.
     pub cutter: CutterChoice,
+    /// What time it is for checks.
+    pub clock: Arc<dyn Clock>,
     /// Whether backups go by what the index says, without a sample of what is stored.
     pub skip_sample: bool,
 }
@@ -176,7 +178,7 @@ pub fn check_options(verify_data: bool, threads: usize) -> CheckOptions {
     let mut options = CheckOptions::default();
     (options.packs, options.archives) = (true, true);
     (options.verify_data, options.threads) = (verify_data, threads);
-    options.record_damage = true;
+    options.records = true;
     options
 }
 
@@ -214,6 +216,7 @@ impl Lab {
             threads: 1,
             compression: Compression::default(),
             cutter: CutterChoice::Auto,
+            clock: Arc::new(SystemClock::new()),
             skip_sample: false,
         }
     }
@@ -245,7 +248,8 @@ impl Lab {
     /// The repository, to be opened.
     pub fn unlocked(&self) -> Result<Unlocked> {
         let locked = Locked::find((self.store)())?;
-        Ok(locked.with(self.keys.clone()).cache(self.cache.as_deref()))
+        let unlocked = locked.with(self.keys.clone()).clock(Arc::clone(&self.clock));
+        Ok(unlocked.cache(self.cache.as_deref()))
     }
 
     /// The same, waiting for nobody.

@@ -41,6 +41,7 @@ fn keys() -> Vec<Key> {
         Key::Index(SegmentId::from_bytes([3; 32])),
         Key::Damage(PackId::from_bytes([0xab; 32])),
         Key::Quarantine(PackId::from_bytes([0xab; 32])),
+        Key::Verified,
         archive("plain"),
         archive("vm/2026-11-23 03:00"),
         archive("vm/deep/er"),
@@ -128,7 +129,7 @@ fn absent_objects_are_not_found(store: &dyn Store) {
 
 fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
     let in_area = |area, key: &Key| match key {
-        Key::Config => false,
+        Key::Config | Key::Verified => false,
         Key::Slot(_) => area == Area::Slots,
         Key::Pack(_) => area == Area::Packs,
         Key::Index(_) => area == Area::Index,
@@ -145,6 +146,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Index(_) => Kind::Index,
             Key::Archive(_) => Kind::Archive,
             Key::Damage(_) => Kind::Damage,
+            Key::Verified => Kind::Verified,
             // Whatever is left of one.
             Key::Quarantine(_) => Kind::Archive,
         };

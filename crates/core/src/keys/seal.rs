@@ -22,6 +22,7 @@ pub(crate) enum BoxKind {
     Index = b'I',
     Archive = b'A',
     Damage = b'D',
+    Verified = b'V',
 }
 
 /// Seals and opens boxes of one repository with the key of one purpose.

@@ -1,7 +1,8 @@
 //! Check: reads the repository and says what is wrong with it. Changes nothing that is there; a pack that two readings found
-//! damaged is recorded as such, so that the next backup stores again what it holds.
+//! damaged is recorded as such, so that the next backup stores again what it holds, and one that was read whole as verified.
 //!
 //! ```text
+//! slice     with `max_duration`: every byte of packs, those verified longest ago first -> which to look at closely
 //! packs     segments of the index, packs -> footers, with `verify_data` every byte -> which records are right
 //! archives  every node and chunk that an archive needs -> is its record right?     -> which archives are whole
 //! ```
@@ -17,16 +18,21 @@
 mod archives;
 mod packs;
 pub(crate) mod report;
+mod verify;
 
-use crate::error::Result;
+use std::time::Duration;
+
+use crate::error::{Result, message};
 use crate::limits::PACKS_IN_FLIGHT_MAX;
+use crate::objects::verified;
 use crate::pipeline::{with_threads, with_workers};
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::{Checker, Repository};
+use crate::select::Selection;
 use archives::Looker;
-use packs::Packs;
+use packs::{Packs, Verified};
 use report::{CheckReport, Findings};
 
 /// What to check.
@@ -39,11 +45,18 @@ pub struct CheckOptions {
     pub archives: bool,
     /// Whether every byte of every pack is read.
     pub verify_data: bool,
-    /// Whether packs that two readings found damaged are recorded as such in the repository.
-    pub record_damage: bool,
+    /// After this time of reading every byte no further pack is begun; the rest of the check goes as without `verify_data`.
+    /// Packs that were verified longest ago, or never, come first, and at least one is read. Those that are known to be
+    /// damaged are read each time, whatever time it takes.
+    pub max_duration: Option<Duration>,
+    /// Whether it is recorded in the repository which packs two readings found damaged, and which were verified.
+    pub records: bool,
     /// Threads; 0 is 1.
     pub threads: usize,
 }
+
+/// What who has asked for a slice should know.
+const NOT_NOTED: &str = "which packs were verified is not noted in the repository, so the next check begins with the same";
 
 impl Checker {
     /// Checks what the options say.
@@ -76,20 +89,45 @@ impl Checker {
             true => chunks.groups().in_flight().min(PACKS_IN_FLIGHT_MAX),
             false => chunks.groups().in_flight(),
         };
+        let slice = options.max_duration.filter(|_| options.verify_data);
+        // A newer garret may have said that nothing is to be added.
+        let records = options.records && self.config().features.write == 0;
+        let mut verified = Verified::default();
         with_threads(options.threads, in_flight, |threads| {
             let packs = Packs {
                 repository: self,
                 chunks: &chunks,
                 verifies: options.verify_data,
-                // A newer garret may have said that nothing is to be added.
-                records: options.record_damage && self.config().features.write == 0,
+                slice,
+                records,
                 threads,
                 sound: &sound,
             };
-            packs.check(&mut findings)
+            packs.read_slice(&findings, &mut verified)?;
+            packs.check(&mut findings, &mut verified)
         })?;
+        match records {
+            true => self.note_verified(&verified, slice.is_some(), progress),
+            false if slice.is_some() => progress.notice(NOT_NOTED),
+            false => {}
+        }
+        findings.report.verified_packs = verified.intact.len() as u64;
         let (report, threads) = (findings.report, options.threads);
         Ok(CheckedPacks { repository: Repository::clone(self), chunks, sound, threads, report })
+    }
+
+    /// Notes which packs were read, for the next slice. Where that cannot be, who has asked for a slice should know.
+    fn note_verified(&self, verified: &Verified, is_slice: bool, progress: &dyn Progress) {
+        let Verified { intact, damaged } = verified;
+        if intact.is_empty() && damaged.is_empty() {
+            return;
+        }
+        let day = self.today();
+        let noted = verified::note(self.store(), self.metadata(), intact, damaged, day);
+        if let (Err(error), true) = (noted, is_slice) {
+            let why = message(&error);
+            progress.notice(&format!("{NOT_NOTED}: {why}"));
+        }
     }
 }
 
@@ -130,14 +168,28 @@ impl CheckedPacks {
     /// # Errors
     /// As of [`Checker::check`].
     pub fn check_archives(self, progress: &dyn Progress) -> Result<CheckReport> {
+        let names = self.repository.archive_names()?;
+        self.check_some(names, &Selection::default(), progress)
+    }
+
+    /// The same for the archives of these names, and what is selected in them.
+    ///
+    /// # Errors
+    /// As of [`Checker::check`].
+    pub fn check_some(
+        self,
+        names: Vec<String>,
+        selection: &Selection,
+        progress: &dyn Progress,
+    ) -> Result<CheckReport> {
         let CheckedPacks { repository, chunks, sound, threads, report } = self;
         let whole = Marks::new(chunks.index());
-        let looker =
-            Looker { repository: &repository, chunks: &chunks, sound: &sound, whole: &whole };
+        let (repository, chunks) = (&repository, &chunks);
+        let looker = Looker { repository, chunks, selection, sound: &sound, whole: &whole };
         let mut findings = Findings { progress, tells_packs: false, report };
         // Looking waits for recipes more than it computes.
         let threads = threads.max(chunks.groups().in_flight());
-        with_workers(threads, |workers| archives::check(looker, workers, &mut findings))?;
+        with_workers(threads, |workers| archives::check(names, looker, workers, &mut findings))?;
         Ok(findings.report)
     }
 }

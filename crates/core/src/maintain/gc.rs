@@ -25,6 +25,7 @@ use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
+use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
 use crate::repository::{Exclusive, Repository};
 
@@ -113,6 +114,7 @@ impl Exclusive {
         }
         report.problem_count = problems.count;
         forget_records(self.store(), self.metadata())?;
+        forget_gone(self.store(), self.metadata())?;
         self.tell(progress);
         Ok(report)
     }

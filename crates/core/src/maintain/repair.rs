@@ -23,6 +23,7 @@ use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
 use crate::error::{Error, Result};
 use crate::objects::damage::{self, forget_records, is_damage};
+use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
 use crate::read::mark::Marks;
 use crate::repository::{Exclusive, Repository};
@@ -60,7 +61,8 @@ impl Exclusive {
             packs: true,
             archives: false,
             verify_data: true,
-            record_damage: true,
+            records: true,
+            max_duration: None,
             threads,
         };
         let checked = self.check_packs(&options, progress)?;
@@ -84,6 +86,7 @@ impl Exclusive {
             swap::remake(self, progress)?;
         }
         forget_records(self.store(), self.metadata())?;
+        forget_gone(self.store(), self.metadata())?;
         self.tell(progress);
         Ok(report)
     }

@@ -8,7 +8,7 @@
 use blake3::Hasher;
 use garret_format::PackId;
 
-use crate::error::{Error, Result, message};
+use crate::error::{Error, Result, UNSTEADY, message};
 use crate::limits::{RUN_LEN_MAX, total_len};
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
@@ -129,10 +129,7 @@ fn look_twice(store: &dyn Store, key: &Key, len: u64) -> Option<Problem> {
     let first = look_at(store, key, len).err()?;
     let text = match look_at(store, key, len) {
         Err(error) => message(&error),
-        Ok(()) => format!(
-            "{}; a second reading found nothing wrong: disk or memory do not give the same twice",
-            message(&first)
-        ),
+        Ok(()) => format!("{}; {UNSTEADY}", message(&first)),
     };
     Some(Problem::new(first.cause(), Some(object), text))
 }

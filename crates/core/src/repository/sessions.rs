@@ -18,7 +18,7 @@ use crate::objects::index::{Cache, Index, IndexSource};
 use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::groups::Groups;
-use crate::store::{Area, LockMode};
+use crate::store::{Area, Clock, LockMode, SystemClock};
 
 /// A repository and its keys: what is left to say before it is open.
 pub struct Unlocked {
@@ -26,6 +26,7 @@ pub struct Unlocked {
     keys: Keys,
     cache: Option<PathBuf>,
     kept_len: u64,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Unlocked {
@@ -104,7 +105,8 @@ impl Deref for Exclusive {
 impl Locked {
     /// The repository with its keys, to be opened.
     pub fn with(self, keys: Keys) -> Unlocked {
-        Unlocked { locked: self, keys, cache: None, kept_len: KEPT_LEN_DEFAULT }
+        let clock = Arc::new(SystemClock::new());
+        Unlocked { locked: self, keys, cache: None, kept_len: KEPT_LEN_DEFAULT, clock }
     }
 }
 
@@ -122,6 +124,13 @@ impl Unlocked {
     #[must_use]
     pub fn keep(mut self, bytes: u64) -> Self {
         self.kept_len = bytes;
+        self
+    }
+
+    /// Goes by another clock than the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -171,7 +180,7 @@ impl Unlocked {
         believes_copy: bool,
         progress: &dyn Progress,
     ) -> Result<Repository> {
-        let Unlocked { locked, keys, cache, kept_len } = self;
+        let Unlocked { locked, keys, cache, kept_len, clock } = self;
         if !keys.fit(&locked.config) {
             return Err(Error::WrongPassphrase);
         }
@@ -197,7 +206,7 @@ impl Unlocked {
         let (boxes, names) = (data.clone(), hasher.clone());
         let groups = Groups::new(store.clone(), lock, boxes, names, config.group_len, kept_len);
         let (groups, index) = (Arc::new(groups), RwLock::new(Arc::new(index)));
-        let shared = Shared { store, config, keys, data, metadata, hasher, groups, index };
+        let shared = Shared { store, config, keys, data, metadata, hasher, groups, clock, index };
         let repository = Repository { shared: Arc::new(shared) };
         repository.tell(progress);
         Ok(repository)

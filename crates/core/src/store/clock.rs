@@ -1,11 +1,13 @@
-//! Time, for stores that wait: the machine's, or that of a test, which passes without waiting.
+//! Time, for what waits or ends in time: the machine's, or that of a test, which passes without waiting.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Measures time and lets it pass.
 pub trait Clock: Send + Sync {
     /// The time since a moment that stays the same. It never goes back.
     fn now(&self) -> Duration;
+    /// Seconds since 1970-01-01 by the calendar. It may go back.
+    fn date(&self) -> i64;
     /// Returns when `time` has passed.
     fn sleep(&self, time: Duration);
 }
@@ -32,6 +34,11 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn date(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     }
 
     fn sleep(&self, time: Duration) {

@@ -16,6 +16,7 @@ use garret_format::pack::{
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::verified::{VerifiedPack, short_id};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
 
 /// The id of a chunk in an unencrypted repository.
@@ -184,6 +185,11 @@ pub(super) fn segment() -> Envelope {
 pub(super) fn damage() -> DamageRecord {
     let found = Time { secs: 1_795_456_800, nanos: 0 };
     DamageRecord { pack: pack_row().id, found, what: "the seal is broken".to_owned() }
+}
+
+pub(super) fn verified() -> Vec<VerifiedPack> {
+    let other = VerifiedPack { pack: *b"another ", day: 20_780 };
+    vec![other, VerifiedPack { pack: short_id(&pack_row().id), day: 20_783 }]
 }
 
 pub(super) fn segment_id() -> SegmentId {

@@ -19,11 +19,12 @@ use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{Footer, Frame, decode_body, decode_trailer, encode_trailer};
 use garret_format::recipe::Node;
 use garret_format::slot::Slot;
+use garret_format::verified::{decode_verified, encode_verified};
 
 use objects::{
     archive, body, check_local_index, check_pack, config, damage, derived_keys, device, footer,
     frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row, records,
-    segment, slot, tables,
+    segment, slot, tables, verified,
 };
 
 /// One example of docs/format.md.
@@ -367,6 +368,18 @@ fn trees() -> Vec<Sample> {
                 (22, "\"the seal is broken\""),
             ],
             check: |bytes| assert_eq!(DamageRecord::decode(bytes), Ok(damage())),
+        },
+        Sample {
+            name: "verified",
+            bytes: encode_verified(&verified()),
+            fields: vec![
+                (4, "2 rows"),
+                (8, "some other pack, read before"),
+                (4, "on 2026-11-23"),
+                (8, "the pack above"),
+                (4, "on 2026-11-26"),
+            ],
+            check: |bytes| assert_eq!(decode_verified(bytes), Ok(verified())),
         },
     ]
 }

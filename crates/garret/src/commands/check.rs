@@ -1,16 +1,23 @@
 //! `garret check`: checks a repository. Findings go to stderr, attic's texts about the passes to stdout.
 
-use std::ffi::OsString;
-use std::path::Path;
+mod chosen;
+mod verdict;
 
-use garret_core::{CheckOptions, CheckReport, Incomplete, Progress, RepairReport};
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use garret_core::{CheckOptions, Progress, RepairReport};
 
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use chosen::Chosen;
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose, duration};
 use garret_cli::failure::Failure;
 use garret_cli::render::plural;
 use garret_cli::ui::Ui;
-use garret_cli::{render, session};
+use garret_cli::{overview, render, session};
+use verdict::closing;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -24,8 +31,14 @@ pub(crate) struct Args {
     /// Read, decrypt and verify every byte
     #[arg(long)]
     verify_data: bool,
+    /// With --verify-data: end the reading after this time, as 30m or 2h; the next run goes on
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "verify_data")]
+    max_duration: Option<Duration>,
+    /// Check only the N newest archives
+    #[arg(long, value_name = "N", conflicts_with_all = ["repository_only", "max_duration"])]
+    newest: Option<NonZeroUsize>,
     /// Read every byte, store again what is intact in damaged packs, and move these to quarantine/
-    #[arg(long, conflicts_with_all = ["repository_only", "archives_only"])]
+    #[arg(long, conflicts_with_all = ["repository_only", "archives_only", "max_duration", "newest"])]
     repair: bool,
     #[command(flatten)]
     threads: Threads,
@@ -35,25 +48,49 @@ pub(crate) struct Args {
     verbose: Verbose,
     #[command(flatten)]
     passphrase: PassphraseFile,
-    /// The repository
-    #[arg(value_name = "REPO")]
-    repository: OsString,
+    /// The repository, or one archive
+    #[arg(value_name = "REPO[::NAME]")]
+    location: OsString,
+    /// Only this file of the archive
+    #[arg(value_name = "PATH")]
+    path: Option<OsString>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
-    let path = location::repository(&args.repository)?;
+    let (path, name) = match &args.path {
+        Some(file) => location::archive(&args.location, std::slice::from_ref(file))
+            .map(|(path, name)| (path, Some(name)))?,
+        None => location::either(&args.location)?,
+    };
+    let is_whole =
+        args.repair || args.repository_only || args.max_duration.is_some() || args.newest.is_some();
+    if name.is_some() && is_whole {
+        // Which is said of the location, as of any that should be a repository.
+        location::repository(&args.location)?;
+    }
     if args.repair {
         return repair(&path, args.threads.count(), ui);
+    }
+    if name.is_some() || args.newest.is_some() {
+        let chosen = Chosen {
+            name: name.as_deref(),
+            newest: args.newest.map_or(0, usize::from),
+            file: args.path.as_deref(),
+            verify_data: args.verify_data,
+            threads: args.threads.count(),
+        };
+        return chosen.check(&path, ui);
     }
     let (repository, is_trusted) = session::checker(&path, ui)?;
     let mut options = CheckOptions::default();
     options.packs = !args.archives_only;
     options.archives = !args.repository_only;
     options.verify_data = args.verify_data;
-    options.record_damage = is_trusted;
+    options.records = is_trusted;
+    options.max_duration = args.max_duration;
     options.threads = args.threads.count();
     if options.packs {
         ui.print("Starting repository check...\n")?;
@@ -77,6 +114,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     if report.problem_count > 0 {
         ui.complain(&closing(&report, &options));
+    }
+    if args.max_duration.is_some() {
+        ui.print(&format!("{}\n", overview::verified(&repository.verified(ui)?)))?;
     }
     Ok(())
 }
@@ -130,70 +170,4 @@ fn keys(path: &Path, ui: &Ui) -> Result<(), Failure> {
         .filter_map(|(_, slot)| slot.as_ref().err())
         .for_each(|error| ui.report(&error.into()));
     Ok(())
-}
-
-/// What is damaged, what of it cannot be restored and what can, and what to do: on one line.
-fn closing(report: &CheckReport, options: &CheckOptions) -> String {
-    let mut parts = Vec::new();
-    let packs = report.pack_count + report.missing_packs;
-    for (count, what) in [
-        (report.damaged_packs, format!("of {} damaged", plural(packs, "pack"))),
-        (report.missing_packs, format!("of {} missing", plural(packs, "pack"))),
-        (report.damaged_segments, "of the index's segments damaged".to_owned()),
-    ] {
-        parts.extend((count > 0).then(|| format!("{count} {what}")));
-    }
-    if options.archives {
-        parts.push(restorable(report));
-    }
-    parts.push(advice(report, options).to_owned());
-    parts.join("; ")
-}
-
-/// Which archives are whole.
-fn restorable(report: &CheckReport) -> String {
-    let CheckReport { archive_count: all, incomplete, .. } = report;
-    let one = |archive: &Incomplete| match archive.file_count {
-        Some(count) => format!("{} ({})", archive.name, plural(count, "file")),
-        None => format!("{} (not all of it can be looked at)", archive.name),
-    };
-    let mut names: Vec<String> = incomplete.iter().take(NAMES_SHOWN).map(one).collect();
-    names.extend((incomplete.len() > NAMES_SHOWN).then(|| "...".to_owned()));
-    let lost = incomplete.len() as u64;
-    let others = match all.saturating_sub(lost) {
-        0 => String::new(),
-        whole => format!("; the other {whole} can"),
-    };
-    match lost {
-        0 => "every archive can be restored whole".to_owned(),
-        _ => format!(
-            "{lost} of {} cannot be restored whole: {}{others}",
-            plural(*all, "archive"),
-            names.join(", ")
-        ),
-    }
-}
-
-/// How many archives the last line names.
-const NAMES_SHOWN: usize = 10;
-
-/// What to run next.
-fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
-    let is_lost = !report.incomplete.is_empty();
-    if report.damaged_segments > 0 {
-        "run garret check --repair, which makes the index anew from the packs"
-    } else if !options.archives || !options.verify_data && report.damaged_packs > 0 {
-        "run garret check --verify-data to see which files are concerned"
-    } else if is_lost && report.damaged_packs + report.missing_packs > 0 {
-        "to mend them, run garret create of the same files: it stores again what these still have; garret prune then \
-         drops the damaged packs; if some stay damaged, garret check --repair sets the packs aside so that prune goes on, \
-         and garret extract --salvage restores what is left of a file"
-    } else if is_lost {
-        "to mend them, run garret create of the same files: it stores again what these still have; of what stays \
-         damaged, garret extract --salvage restores what is left; such archives can be deleted"
-    } else if report.damaged_packs > 0 {
-        "run garret prune, which drops the damaged packs"
-    } else {
-        "run garret check --repair, which makes the index anew from the packs"
-    }
 }

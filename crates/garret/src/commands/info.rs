@@ -185,10 +185,15 @@ fn range(range: &Range<u64>) -> Value {
     json!({ "start": range.start, "end": range.end })
 }
 
-/// A record with how many archives the repository has, and how long they and it are.
+/// A record with how many archives and packs the repository has, which of them were verified, and how long all is.
 fn sizes(record: Record, repository: &Repository, ui: &Ui) -> Result<Record, Failure> {
+    let verified = repository.verified(ui)?;
     Ok(record
         .with("archives", repository.archive_names()?.len())
+        .with("packs", verified.pack_count)
+        .with("verified_packs", verified.pack_count - verified.never_count)
+        .with("recently_verified_packs", verified.recent_count)
+        .with("verified_since", verified.oldest.map(render::date))
         .with("original_size", session::original_len(repository, ui)?)
         .with("stored_size", repository.stored_len()?))
 }

@@ -82,7 +82,9 @@ fn a_repair_of_what_is_sound_changes_nothing_and_asks_nothing() {
              Starting archive consistency check...\nArchive consistency check complete, no problems found.\n"
         );
     }
-    assert_eq!(super::files_below(&dir.path("repo")), before);
+    let mut after = super::files_below(&dir.path("repo"));
+    after.retain(|path| !path.ends_with("repo/verified"));
+    assert_eq!(after, before);
 }
 
 /// The table of attic's fatal messages, as far as they can occur here: each begins with attic's words.

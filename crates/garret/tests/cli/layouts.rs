@@ -112,8 +112,19 @@ fn info_has_the_same_names() {
     let info = json(&dir, &["info", "--json", "repo::night"]);
     has_names(&info, &["repository", "archive"]);
     has_names(&info["archive"], &ARCHIVE);
-    let repository =
-        ["location", "id", "encryption", "created", "archives", "original_size", "stored_size"];
+    let repository = [
+        "location",
+        "id",
+        "encryption",
+        "created",
+        "archives",
+        "packs",
+        "verified_packs",
+        "recently_verified_packs",
+        "verified_since",
+        "original_size",
+        "stored_size",
+    ];
     has_names(&info["repository"], &repository);
     assert_eq!(json(&dir, &["info", "--json", "repo"])["repository"], info["repository"]);
     assert_eq!(info["repository"]["archives"], 1);

@@ -35,6 +35,7 @@ mod round_trip;
 mod scrub;
 mod secrets;
 mod shared;
+mod slices;
 mod streams;
 mod surprises;
 mod texts;

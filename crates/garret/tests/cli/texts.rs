@@ -129,7 +129,8 @@ fn info_has_attic_s_labels() {
     let info = mask(&dir.run(&["info", "repo"]).succeeds());
     assert_eq!(
         info,
-        "Repository: repo\nRepository id: ID\nEncryption: none\nCreated: TIME\nNumber of archives: 1\n\n\
+        "Repository: repo\nRepository id: ID\nEncryption: none\nCreated: TIME\nNumber of archives: 1\n\
+         Verified: none of 1 pack\n\n\
          \x20                      Original size      Compressed size    Deduplicated size\n\
          All archives:                2.10 MB                    -                 SIZE\n"
     );

@@ -21,6 +21,7 @@ use crate::read::chunks::Chunks;
 use crate::read::file::read_layout;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
+use crate::select::Selection;
 
 /// Stretches that one file's line tells, and that are kept of a node: a forged node may name another any number of times.
 const RANGES_MAX: usize = 1000;
@@ -97,13 +98,13 @@ struct ArchiveFindings {
     error: Option<Error>,
 }
 
-/// Checks every archive, and reports by name.
+/// Checks archives, and reports by name.
 pub(super) fn check<'scope>(
+    names: Vec<String>,
     looker: Looker<'scope>,
     workers: Workers<'_, 'scope>,
     findings: &mut Findings<'_>,
 ) -> Result<()> {
-    let names = looker.repository.archive_names()?;
     let task = findings.progress.begin(Phase::Mark, Some(names.len() as u64));
     let found = workers.map(names.into_iter().map(Ok), move |name: String| {
         let found = looker.archive(&name);
@@ -144,6 +145,8 @@ impl Findings<'_> {
 pub(super) struct Looker<'c> {
     pub(super) repository: &'c Repository,
     pub(super) chunks: &'c Chunks,
+    /// Which items of each archive.
+    pub(super) selection: &'c Selection,
     /// The records that are right.
     pub(super) sound: &'c Marks,
     /// Nodes below which everything is there.
@@ -171,9 +174,14 @@ impl Looker<'_> {
             // The stretches are of the list, which nobody sees.
             lacking.insert(Vec::new(), Lack { ranges: Vec::new(), more: 0, ..list });
         }
+        let mut wanted = self.selection.clone();
+        self.repository.settle(&[&archive], &mut wanted);
         for item in ItemReader::new(self.chunks, &archive) {
             let item = item?;
             let ItemKind::File(content) = &item.kind else { continue };
+            if !wanted.selects(&item.path) {
+                continue;
+            }
             let name = format!("{object}: {}", String::from_utf8_lossy(&item.path));
             let mut file = self.in_file(lack(&content.recipe, &name), &item, content, &name);
             let sides = content.recipes().filter(|recipe| !std::ptr::eq(*recipe, &content.recipe));

@@ -4,17 +4,20 @@
 //! right. Packs of all segments are asked for in a row, with as many requests under way as the store wants.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
-use garret_format::index::{GroupRow, PackRow};
+use garret_format::index::PackRow;
 use garret_format::pack::Footer;
 use garret_format::{ChunkId, PackId, SegmentId};
 
 use super::report::Findings;
-use crate::error::{Cause, Error, Result};
+use super::verify::verify_pack;
+use crate::error::{Cause, Error, Result, UNSTEADY};
 use crate::limits::total_len;
 use crate::objects::damage::{forget, is_damage, record};
 use crate::objects::index::{Location, Rows, read_segment};
 use crate::objects::pack::listed;
+use crate::objects::verified;
 use crate::pipeline::Threads;
 use crate::progress::{Phase, Task};
 use crate::read::chunks::Chunks;
@@ -29,7 +32,9 @@ pub(super) struct Packs<'a, 'scope> {
     pub(super) chunks: &'scope Chunks,
     /// Whether every byte is read.
     pub(super) verifies: bool,
-    /// Whether damaged packs are recorded.
+    /// For how long, if not of every pack.
+    pub(super) slice: Option<Duration>,
+    /// Whether it is recorded which packs are damaged.
     pub(super) records: bool,
     pub(super) threads: Threads<'a, 'scope>,
     /// The records of the index that are right: they are added here.
@@ -61,6 +66,10 @@ struct PackJob {
     claim: Option<Claim>,
     /// Whether it was looked at for another segment already.
     again: bool,
+    /// Whether every byte is read.
+    verifies: bool,
+    /// Whether something was found wrong with it a moment ago.
+    is_suspect: bool,
 }
 
 /// What a segment of the index says of one pack.
@@ -87,10 +96,31 @@ struct Read {
     bytes: Option<Result<Vec<u8>, StoreError>>,
 }
 
+/// Packs of which every byte was read.
+#[derive(Default)]
+pub(super) struct Verified {
+    /// Those that are as they were written, in the order in which they were read.
+    pub(super) intact: Vec<PackId>,
+    /// The others.
+    pub(super) damaged: HashSet<PackId>,
+}
+
+impl Verified {
+    fn count(&mut self, id: PackId, found: &PackFindings) {
+        match found.errors.is_empty() {
+            true if found.is_read => self.intact.push(id),
+            true => {}
+            false => drop(self.damaged.insert(id)),
+        }
+    }
+}
+
 /// What was found out about one pack.
 #[derive(Default)]
 struct PackFindings {
     len: u64,
+    /// Whether every byte was read, or should have been.
+    is_read: bool,
     /// What is wrong with it.
     errors: Vec<Error>,
     /// What is said of it that is not so.
@@ -102,35 +132,47 @@ struct PackFindings {
 }
 
 impl<'scope> Packs<'_, 'scope> {
-    /// Every segment of the index with the packs that it lists, then the packs that none lists.
-    pub(super) fn check(self, findings: &mut Findings<'_>) -> Result<()> {
-        let Packs { repository, chunks, verifies, records, threads, sound } = self;
+    /// Reads every byte of packs for so long, those first that were verified longest ago. What is wrong with one is told of
+    /// by [`check`](Self::check), which looks at it closely.
+    pub(super) fn read_slice(self, findings: &Findings<'_>, verified: &mut Verified) -> Result<()> {
+        let Some(duration) = self.slice else { return Ok(()) };
+        let Packs { repository, chunks, .. } = self;
+        let (store, metadata) = (repository.store(), repository.metadata());
+        let rows = verified::load_or_tell(store, metadata, findings.progress);
+        let mut packs = list_packs(store)?;
+        // These are read in any case.
+        packs.retain(|(id, _)| !chunks.index().is_damaged(id));
+        verified::sort(&mut packs, &rows);
+        let task = findings.progress.begin(Phase::Check, None);
+        let (clock, mut is_first) = (repository.clock(), true);
+        let end = clock.now().saturating_add(duration);
+        let is_time = move |_: &_| std::mem::take(&mut is_first) || clock.now() < end;
+        let jobs = packs.into_iter().take_while(is_time).map(|(id, len)| {
+            let (claim, again, verifies, is_suspect) = (None, false, true, false);
+            Job::Pack(PackJob { id, len, claim, again, verifies, is_suspect })
+        });
+        for looked in self.look(jobs) {
+            if let Looked::Pack(pack, found) = looked? {
+                verified.count(pack.id, &found);
+                task.advance(pack.len);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every segment of the index with the packs that it lists, then the packs that none lists. With a slice every byte is
+    /// read of those that were found damaged in it or before.
+    pub(super) fn check(self, findings: &mut Findings<'_>, verified: &mut Verified) -> Result<()> {
+        let Packs { repository, chunks, records, sound, .. } = self;
         let store = repository.store();
         let listing = list_packs(store)?;
         let total = total_len(listing.iter().map(|(_, len)| *len));
-        let begin = || findings.progress.begin(Phase::Check, verifies.then_some(total));
+        let reads_all = self.verifies && self.slice.is_none();
+        let begin = || findings.progress.begin(Phase::Check, reads_all.then_some(total));
         let task = findings.tells_packs.then(begin);
-        let is_near = chunks.groups().in_flight() <= 1;
-        let asked = threads.requests.map(self.jobs(listing)?.map(Ok), move |job| match job {
-            // What is near is read where it is needed.
-            Job::Pack(pack) if is_near => Ok((Job::Pack(pack), None)),
-            Job::Pack(pack) => {
-                let read = read(repository, &pack, verifies);
-                Ok((Job::Pack(pack), Some(read)))
-            }
-            other => Ok((other, None)),
-        });
-        let looked = threads.workers.map(asked, move |(job, asked)| match job {
-            Job::Pack(pack) => {
-                let read = asked.unwrap_or_else(|| read(repository, &pack, verifies));
-                let found = look_twice(repository, chunks, &pack, read, verifies);
-                Ok(Looked::Pack(pack, found))
-            }
-            Job::Missing(id) => Ok(Looked::Missing(id)),
-            Job::Damaged(segment, error) => Ok(Looked::Damaged(segment, error)),
-        });
+        let suspects = verified.damaged.clone();
         let mut wrong = HashSet::new();
-        for looked in looked {
+        for looked in self.look(self.jobs(listing, suspects)?) {
             match looked? {
                 Looked::Damaged(segment, error) => {
                     wrong.insert(segment);
@@ -156,9 +198,12 @@ impl<'scope> Packs<'_, 'scope> {
                     if let Some(damage) = damage {
                         record(store, repository.metadata(), id, damage, findings.progress);
                     }
+                    if pack.verifies && !again {
+                        verified.count(id, &found);
+                    }
                     findings.pack(&pack, found, task.as_deref());
                     match is_recorded && is_intact && !again {
-                        true if verifies && records => forget(store, id, findings.progress),
+                        true if pack.verifies && records => forget(store, id, findings.progress),
                         true => findings.known(id),
                         false => {}
                     }
@@ -169,10 +214,44 @@ impl<'scope> Packs<'_, 'scope> {
         Ok(())
     }
 
+    /// Looks at what there is to be looked at, in order.
+    fn look(self, jobs: impl Iterator<Item = Job>) -> impl Iterator<Item = Result<Looked>> {
+        let Packs { repository, chunks, threads, .. } = self;
+        let is_near = chunks.groups().in_flight() <= 1;
+        let asked = threads.requests.map(jobs.map(Ok), move |job| match job {
+            // What is near is read where it is needed.
+            Job::Pack(pack) if is_near => Ok((Job::Pack(pack), None)),
+            Job::Pack(pack) => {
+                let read = read(repository, &pack);
+                Ok((Job::Pack(pack), Some(read)))
+            }
+            other => Ok((other, None)),
+        });
+        threads.workers.map(asked, move |(job, asked)| match job {
+            Job::Pack(pack) => {
+                let read = asked.unwrap_or_else(|| read(repository, &pack));
+                let found = look_twice(repository, chunks, &pack, read);
+                Ok(Looked::Pack(pack, found))
+            }
+            Job::Missing(id) => Ok(Looked::Missing(id)),
+            Job::Damaged(segment, error) => Ok(Looked::Damaged(segment, error)),
+        })
+    }
+
     /// What is to be looked at, a segment of the index after the other; what one says is in memory while its packs are looked
     /// at.
-    fn jobs(self, listing: Vec<(PackId, u64)>) -> Result<impl Iterator<Item = Job> + use<'scope>> {
-        let repository = self.repository;
+    fn jobs(
+        self,
+        listing: Vec<(PackId, u64)>,
+        suspects: HashSet<PackId>,
+    ) -> Result<impl Iterator<Item = Job> + use<'scope>> {
+        let Packs { repository, chunks, verifies, slice, .. } = self;
+        let job = move |id, len, claim, again| {
+            let is_suspect = suspects.contains(&id);
+            let is_wanted = slice.is_none() || is_suspect || chunks.index().is_damaged(&id);
+            let verifies = verifies && is_wanted;
+            Job::Pack(PackJob { id, len, claim, again, verifies, is_suspect })
+        };
         let mut segments = repository.store().list(Area::Index)?.into_iter();
         let stored: HashMap<PackId, u64> = listing.iter().copied().collect();
         let (mut seen, mut missing) = (HashSet::new(), HashSet::new());
@@ -184,7 +263,7 @@ impl<'scope> Packs<'_, 'scope> {
                 }
                 let Some((key, _)) = segments.next() else {
                     let (id, len) = rest.find(|(id, _)| !seen.contains(id))?;
-                    return Some(Job::Pack(PackJob { id, len, claim: None, again: false }));
+                    return Some(job(id, len, None, false));
                 };
                 let Key::Index(segment) = key else { continue };
                 match read_segment(&repository.index_source(), segment) {
@@ -194,7 +273,7 @@ impl<'scope> Packs<'_, 'scope> {
                             match stored.get(&id) {
                                 Some(len) => {
                                     let (again, claim) = (!seen.insert(id), Some(claim));
-                                    Some(Job::Pack(PackJob { id, len: *len, claim, again }))
+                                    Some(job(id, *len, claim, again))
                                 }
                                 None => missing.insert(id).then_some(Job::Missing(id)),
                             }
@@ -236,10 +315,10 @@ impl Findings<'_> {
 }
 
 /// Asks the store for what is needed of a pack.
-fn read(repository: &Repository, job: &PackJob, verifies: bool) -> Read {
+fn read(repository: &Repository, job: &PackJob) -> Read {
     let footer = repository.packs().footer(job.id, job.len);
     // Not before: a footer bounds what may be asked for.
-    let is_wanted = verifies && !job.again && footer.is_ok();
+    let is_wanted = job.verifies && !job.again && footer.is_ok();
     let bytes = is_wanted.then(|| repository.store().get(&Key::Pack(job.id), 0..job.len));
     Read { footer, bytes }
 }
@@ -250,23 +329,24 @@ fn look_twice(
     chunks: &Chunks,
     job: &PackJob,
     first: Read,
-    verifies: bool,
 ) -> PackFindings {
-    let found = look_at(repository, chunks, job, first);
-    if found.errors.is_empty() || job.again {
+    let mut found = look_at(repository, chunks, job, first);
+    let is_well = found.errors.is_empty();
+    if job.again || is_well && !job.is_suspect {
         return found;
     }
-    let mut second = look_at(repository, chunks, job, read(repository, job, verifies));
-    if second.errors.is_empty() {
-        let what =
-            "a second reading found nothing wrong: disk or memory do not give the same twice";
-        let object = Key::Pack(job.id).to_string();
+    if !is_well {
+        let mut second = look_at(repository, chunks, job, read(repository, job));
+        if !second.errors.is_empty() {
+            second.confirmed = second.errors.iter().position(is_damage);
+            return second;
+        }
         second.errors = found.errors;
-        second.errors.push(Error::Corrupt { object, offset: 0, what: what.to_owned() });
-        return second;
+        found = second;
     }
-    second.confirmed = second.errors.iter().position(is_damage);
-    second
+    let object = Key::Pack(job.id).to_string();
+    found.errors.push(Error::Corrupt { object, offset: 0, what: UNSTEADY.to_owned() });
+    found
 }
 
 fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) -> PackFindings {
@@ -286,6 +366,7 @@ fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) 
     let mut there = all(&footer);
     found.mismatch = mismatch(chunks, job, &pack, &there);
     if let Some(bytes) = read.bytes {
+        found.is_read = true;
         let damaged = verify_pack(repository, &pack, &footer, bytes, &mut found.errors);
         there.retain(|listed| !damaged.contains(&listed.id));
     }
@@ -374,51 +455,4 @@ fn mismatch(chunks: &Chunks, job: &PackJob, pack: &PackRow, there: &[Listed]) ->
         0 => None,
         count => Some(format!("{segment}: does not agree with {key} about {count} chunks")),
     }
-}
-
-/// Every byte: the hash of the file is its name, every group opens, every chunk has its id. Gives the chunks that do not.
-fn verify_pack(
-    repository: &Repository,
-    pack: &PackRow,
-    footer: &Footer,
-    bytes: Result<Vec<u8>, StoreError>,
-    errors: &mut Vec<Error>,
-) -> HashSet<ChunkId> {
-    let key = Key::Pack(pack.id);
-    match &bytes {
-        Ok(bytes) if blake3::hash(bytes) == *pack.id.as_bytes() => {}
-        Ok(_) => errors.push(Error::misnamed(&key.to_string())),
-        Err(_) => {}
-    }
-    // What cannot be read in one piece is read group by group.
-    let bytes = bytes.map_err(|error| errors.push(error.into())).ok();
-    let mut damaged = HashSet::new();
-    for (offset, sealed_len, chunks) in listed(footer) {
-        let row = GroupRow { pack: 0, offset, sealed_len };
-        let range = offset as usize..(offset as usize).saturating_add(sealed_len as usize);
-        let group = match repository.packs().group(
-            pack,
-            &row,
-            bytes.as_ref().and_then(|bytes| bytes.get(range)),
-        ) {
-            Ok(group) => group,
-            Err(error) => {
-                errors.push(error);
-                damaged.extend(chunks.iter().map(|(id, _)| *id));
-                continue;
-            }
-        };
-        let mut contents = group.chunks();
-        for (id, _) in chunks {
-            if contents.next().and_then(|bytes| repository.hasher().verify(id, bytes)).is_none() {
-                errors.push(Error::Corrupt {
-                    object: key.to_string(),
-                    offset: u64::from(offset),
-                    what: format!("the group does not hold chunk {id}"),
-                });
-                damaged.insert(*id);
-            }
-        }
-    }
-    damaged
 }

@@ -11,6 +11,8 @@ pub struct CheckReport {
     pub pack_count: u64,
     /// Their bytes.
     pub pack_bytes: u64,
+    /// Packs of which every byte was read, and found as it was written.
+    pub verified_packs: u64,
     /// Archives.
     pub archive_count: u64,
     /// Problems found, each reported.

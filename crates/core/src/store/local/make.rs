@@ -141,6 +141,7 @@ impl LocalStore {
     fn remove_content(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
         self.sync()?;
+        self.delete(&Key::Verified)?;
         for area in
             [Area::Slots, Area::Index, Area::Archives, Area::Damage, Area::Quarantine, Area::Packs]
         {

@@ -1,0 +1,129 @@
+//! `garret check` of some archives, or of one file: whether these can be restored.
+//!
+//! In: which archives. Out: what they lack. With `--verify-data` they are restored to nowhere, so what is read is what they
+//! need, to the byte.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use garret_core::{
+    CheckOptions, Destination, NamedArchive, Phase, Problem, Progress, Repository, RestoreOptions,
+    Selection, Task,
+};
+
+use super::verdict::{closing, of_archives};
+use crate::archives;
+use garret_cli::failure::Failure;
+use garret_cli::render::plural;
+use garret_cli::session;
+use garret_cli::ui::Ui;
+
+/// What to do where reading archives found something.
+const ADVICE: &str = "run garret check --verify-data of the whole repository, which notes damaged packs, so that the next \
+                      garret create of the same files stores again what they held";
+
+/// What is to be said where packs are damaged and nothing of them was read.
+const DOUBT: &str = "note: packs of this repository are damaged; --verify-data finds out whether these archives need what is \
+                     lost of them";
+
+/// What is to be checked.
+pub(super) struct Chosen<'a> {
+    /// The one archive of this name.
+    pub(super) name: Option<&'a str>,
+    /// Without a name: so many, the newest.
+    pub(super) newest: usize,
+    /// Only this file.
+    pub(super) file: Option<&'a OsStr>,
+    /// Whether every byte is read.
+    pub(super) verify_data: bool,
+    pub(super) threads: usize,
+}
+
+impl Chosen<'_> {
+    /// Checks that in the repository at `path`.
+    pub(super) fn check(&self, path: &Path, ui: &Ui) -> Result<(), Failure> {
+        let (repository, is_trusted) = session::checker(path, ui)?;
+        let archives = match self.name {
+            Some(name) => vec![archives::find(&repository, name, ui)?],
+            None => archives::newest_of(&repository, self.newest, ui)?,
+        };
+        let mut selection = Selection::default();
+        if let (Some(word), Some(archive)) = (self.file, archives.first()) {
+            selection = Selection::new([archives::one_file(&repository, archive, word)?]);
+        }
+        ui.print("Starting archive consistency check...\n")?;
+        let said = match self.verify_data {
+            true => self.read(&repository, &archives, &selection, ui),
+            false => {
+                let mut options = CheckOptions::default();
+                (options.archives, options.records) = (true, is_trusted);
+                options.threads = self.threads;
+                let names = archives.into_iter().map(|archive| archive.name).collect();
+                let checked = repository.check_packs(&options, ui)?;
+                let report = checked.check_some(names, &selection, ui)?;
+                match report.problem_count {
+                    0 => (report.damaged_packs > 0).then(|| DOUBT.to_owned()),
+                    _ => Some(closing(&report, &options)),
+                }
+            }
+        };
+        if ui.problem_count() == 0 && said.is_none() {
+            ui.print("Archive consistency check complete, no problems found.\n")?;
+        }
+        said.iter().for_each(|line| ui.complain(line));
+        Ok(())
+    }
+
+    /// Reads all that the archives need. The line that ends it, if anything cannot be had.
+    fn read(
+        &self,
+        repository: &Repository,
+        archives: &[NamedArchive],
+        selection: &Selection,
+        ui: &Ui,
+    ) -> Option<String> {
+        let mut options = RestoreOptions::default();
+        options.threads = self.threads;
+        let mut lost = Vec::new();
+        for archive in archives {
+            let (to, mut selection) = (Destination::Nowhere, selection.clone());
+            let progress = InArchive { name: &archive.name, ui };
+            match repository.restore(archive, &mut selection, to, &options, &progress) {
+                Ok(report) if report.problem_count == 0 => {}
+                Ok(report) => {
+                    let files = plural(report.problem_count, "file");
+                    lost.push(format!("{} ({files})", archive.name));
+                }
+                Err(error) => {
+                    ui.report(&(&error).into());
+                    lost.push(format!("{} (not all of it can be looked at)", archive.name));
+                }
+            }
+        }
+        let said = || format!("{}; {ADVICE}", of_archives(archives.len() as u64, &lost));
+        (!lost.is_empty()).then(said)
+    }
+}
+
+/// Passes on what is wrong with an archive, with its name: of several, each may have the file. What to do is said at the end.
+struct InArchive<'a> {
+    name: &'a str,
+    ui: &'a Ui,
+}
+
+impl Progress for InArchive<'_> {
+    fn begin(&self, phase: Phase, total: Option<u64>) -> Box<dyn Task + '_> {
+        self.ui.begin(phase, total)
+    }
+
+    fn notice(&self, text: &str) {
+        self.ui.notice(text);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        let mut problem = problem.clone();
+        problem.text = format!("backups/{}: {}", self.name, problem.text);
+        problem.hint = None;
+        self.ui.problem(&problem);
+    }
+}
