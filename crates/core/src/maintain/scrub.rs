@@ -41,8 +41,8 @@ impl Part {
 
     /// Whether what has this name is in it. By the first 64 bits, so the parts of a few thousand are equal to a hair.
     fn holds(self, name: &[u8; PackId::LEN]) -> bool {
-        let first = name.iter().take(8).fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
-        first * u128::from(self.count) >> 64 == u128::from(self.number - 1)
+        let first = name.iter().take(8).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
+        (first * u128::from(self.count)) >> 64 == u128::from(self.number - 1)
     }
 }
 

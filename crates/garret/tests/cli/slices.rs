@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::SystemTime;
 
 use garret_format::config::KeyMode;
@@ -22,13 +22,13 @@ fn three_archives() -> Dir {
     dir
 }
 
-fn made(path: &PathBuf) -> SystemTime {
+fn made(path: &Path) -> SystemTime {
     path.metadata().unwrap().modified().unwrap()
 }
 
 /// Changes a byte of the pack that archive `one` brought.
 fn ruin_pack_of_one(dir: &Dir) {
-    let pack = packs(&dir.path("repo")).into_iter().min_by_key(made).unwrap();
+    let pack = packs(&dir.path("repo")).into_iter().min_by_key(|path| made(path)).unwrap();
     let file = fs::File::options().read(true).write(true).open(pack).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, 500_000).unwrap();
@@ -93,7 +93,7 @@ fn one_archive_is_checked_by_what_it_needs_and_nothing_else() {
         let expected = "Starting archive consistency check...\nArchive consistency check complete, no problems found.\n";
         assert_eq!(said, expected, "{arguments:?}");
     }
-    let pack_of_three = packs(&dir.path("repo")).into_iter().max_by_key(made).unwrap();
+    let pack_of_three = packs(&dir.path("repo")).into_iter().max_by_key(|path| made(path)).unwrap();
     ruin_pack_of_one(&dir);
     for fine in [
         &["check", "--verify-data", "repo::three"][..],
