@@ -290,13 +290,36 @@ fn two_checks_at_once_read_some_twice_and_lose_nothing() {
     assert_eq!(victim.slice(3), order[4..].iter().chain(&order[3..4]).cloned().collect::<Vec<_>>());
 }
 
+/// A store that has no room for the record.
+#[derive(Clone)]
+struct Full {
+    inner: MemoryStore,
+}
+
+impl Store for Full {
+    garret_testkit::through!(inner: put_new, get, len, list, delete, adopt, sync, sweep);
+    garret_testkit::through!(inner: lock, pass_over, notices, place);
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        match key {
+            Key::Verified => {
+                Err(StoreError::new("write", key, std::io::ErrorKind::StorageFull.into()))
+            }
+            _ => self.inner.put(key, parts),
+        }
+    }
+}
+
 #[test]
 fn gc_drops_the_rows_of_packs_that_are_gone() {
     let victim = Victim::new(KeyMode::Passphrase, 4);
     victim.slice(100);
     let len = || victim.store.len(&Key::Verified).unwrap();
     let before = len();
+    let full = Full { inner: victim.store.clone() };
+    let poor = victim.lab.with_store(move || Box::new(full.clone()));
     victim.lab.delete("2").unwrap();
+    poor.gc().unwrap();
+    assert_eq!(len(), before, "without room they stay, and gc has done its work");
     victim.lab.gc().unwrap();
     let gone = 4 - victim.packs().len() as u64;
     assert!(gone > 0);

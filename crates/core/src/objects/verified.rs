@@ -12,7 +12,7 @@ use garret_format::verified::{
     VERIFIED_MAX, VERIFIED_ROW_LEN, VerifiedPack, decode_verified, encode_verified, short_id,
 };
 
-use crate::error::{Error, Result, message};
+use crate::error::{Cause, Error, Result, message};
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::objects::damage::is_damage;
 use crate::progress::Progress;
@@ -78,7 +78,8 @@ pub(crate) fn note(
     write(store, metadata, rows)
 }
 
-/// Drops the rows of packs that are gone. Only for the holder of the exclusive lock.
+/// Drops the rows of packs that are gone, if there is room to say so: they do no harm. Only for the holder of the exclusive
+/// lock.
 pub(crate) fn forget_gone(store: &dyn Store, metadata: &Sealer) -> Result<()> {
     let Ok(mut rows) = load(store, metadata) else { return Ok(()) };
     if rows.is_empty() {
@@ -90,7 +91,10 @@ pub(crate) fn forget_gone(store: &dyn Store, metadata: &Sealer) -> Result<()> {
     if rows.len() == before {
         return Ok(());
     }
-    write(store, metadata, rows)
+    match write(store, metadata, rows) {
+        Err(error) if error.cause() == Cause::Full => Ok(()),
+        written => written,
+    }
 }
 
 fn write(store: &dyn Store, metadata: &Sealer, mut rows: Vec<VerifiedPack>) -> Result<()> {
