@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use garret_core::{
-    Area, CheckReport, Clock, Key, MemoryStore, Result, Silent, Store, StoreError, StoreErrorKind,
+    Area, CheckReport, Clock, Destination, Key, MemoryStore, Result, Selection, Silent, Store,
+    StoreError, StoreErrorKind,
 };
 use garret_format::config::KeyMode;
 use garret_testkit::{Fault, FaultStore, Image, Lab, Recorder, TestClock, Verb, check_options};
@@ -24,12 +25,17 @@ struct Slow {
     inner: MemoryStore,
     clock: Arc<TestClock>,
     read: Arc<Mutex<Vec<Key>>>,
+    /// Of which packs anything was read.
+    touched: Arc<Mutex<BTreeSet<Key>>>,
 }
 
 impl Store for Slow {
     garret_testkit::through!(inner: put, put_new, len, list, delete, adopt, sync, sweep);
     garret_testkit::through!(inner: lock, pass_over, notices, place);
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        if matches!(key, Key::Pack(_)) {
+            self.touched.lock().unwrap().insert(key.clone());
+        }
         if matches!(key, Key::Pack(_)) && range == (0..self.inner.len(key)?) {
             self.clock.sleep(Duration::from_secs(1));
             self.read.lock().unwrap().push(key.clone());
@@ -55,7 +61,8 @@ impl Victim {
         }
         let clock = Arc::new(TestClock::new());
         clock.set_date(TODAY);
-        let slow = Slow { inner: store.clone(), clock: clock.clone(), read: Arc::default() };
+        let (read, touched) = Default::default();
+        let slow = Slow { inner: store.clone(), clock: clock.clone(), read, touched };
         let opened = slow.clone();
         let mut lab = lab.with_store(move || Box::new(opened.clone()));
         lab.clock = clock;
@@ -270,6 +277,28 @@ impl Store for Shared {
         }
         Ok(bytes)
     }
+}
+
+/// What `check --verify-data REPO::NAME` is.
+#[test]
+fn a_check_of_one_archive_reads_the_packs_that_it_needs_and_no_other() {
+    let victim = Victim::new(KeyMode::Passphrase, 4);
+    let checker = victim.lab.checker().unwrap();
+    let mut all = BTreeSet::new();
+    for name in victim.lab.names() {
+        victim.slow.touched.lock().unwrap().clear();
+        let archive = checker.archive(&name).unwrap();
+        let (mut everything, options) = (Selection::default(), victim.lab.restore_options());
+        let report = checker
+            .restore(&archive, &mut everything, Destination::Nowhere, &options, &Silent)
+            .unwrap();
+        assert_eq!((report.file_count, report.problem_count), (1, 0));
+        let touched = std::mem::take(&mut *victim.slow.touched.lock().unwrap());
+        assert_eq!(touched.len(), 1, "{name}");
+        assert!(all.is_disjoint(&touched));
+        all.extend(touched);
+    }
+    assert_eq!(all, set(&victim.packs()));
 }
 
 /// Two at once: what either has noted is taken up by who notes later.
