@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "init",
     "create",
     "extract",
