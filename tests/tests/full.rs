@@ -139,6 +139,82 @@ fn what_is_deleted_gives_its_space_back_without_a_free_byte() {
     assert!(freed * 100 >= dead * 85 && refused <= 10, "{freed} of {dead}, {refused}");
 }
 
+/// Many small packs are merged where there is room; where there is some and not enough, that comes to an end.
+#[test]
+fn small_packs_that_have_no_room_to_be_merged_stay_small() {
+    for free in [0, 60, 400, 800, 1600, 2400] {
+        let (lab, inner) = Lab::memory(KeyMode::None);
+        let disk = SmallDisk { inner, blocks: Arc::new(AtomicU64::new(u64::MAX)) };
+        let shared = disk.clone();
+        let mut lab = lab.with_store(move || Box::new(shared.clone()));
+        lab.compression = Compression::None;
+        let images: Vec<Vec<u8>> =
+            (0..10).map(|seed| Image::noise(seed, 1_000_000).bytes).collect();
+        for (number, image) in images.iter().enumerate() {
+            lab.backup_bytes(&format!("x{number}"), image).unwrap();
+        }
+        let kept: Vec<u8> = images.iter().flat_map(|image| &image[..600_000]).copied().collect();
+        lab.backup_bytes("kept", &kept).unwrap();
+        disk.blocks.store(disk.used() + free, Ordering::Relaxed);
+        (0..10).for_each(|number| lab.delete(&format!("x{number}")).unwrap());
+        let collected = lab.gc_reporting();
+        assert!(collected.is_ok() || free == 0, "{free} blocks free: {collected:?}");
+        assert!(lab.restore_bytes("kept").unwrap() == kept, "{free} blocks free");
+        lab.check();
+    }
+}
+
+/// Of a pack without its footer the index may know what nobody else does: it stays, also where it takes the last room.
+#[test]
+fn an_index_that_alone_knows_what_a_damaged_pack_holds_is_not_given_up() {
+    for repairs in [false, true] {
+        let (lab, inner) = Lab::memory(KeyMode::None);
+        let disk = SmallDisk { inner: inner.clone(), blocks: Arc::new(AtomicU64::new(u64::MAX)) };
+        let shared = disk.clone();
+        let mut lab = lab.with_store(move || Box::new(shared.clone()));
+        lab.compression = Compression::None;
+        let kept = Image::noise(1, 5_000_000).bytes;
+        lab.backup_bytes("kept", &kept).unwrap();
+        let packs: Vec<Key> =
+            inner.objects().into_keys().filter(|key| matches!(key, Key::Pack(_))).collect();
+        let segments: Vec<Key> =
+            inner.objects().into_keys().filter(|key| matches!(key, Key::Index(_))).collect();
+        lab.backup_bytes("other", &Image::noise(2, 900_000).bytes).unwrap();
+        for pack in &packs {
+            let mut bytes = inner.objects()[pack].clone();
+            let len = bytes.len();
+            bytes[24..40].fill(7);
+            bytes[len - 200..].fill(7);
+            inner.put(pack, &[&bytes]).unwrap();
+        }
+        if repairs {
+            let is_other = |key: &&Key| matches!(key, Key::Index(_)) && !segments.contains(key);
+            let other = inner.objects().into_keys().find(|key| is_other(&key)).unwrap();
+            let mut bytes = inner.objects()[&other].clone();
+            bytes[100] ^= 1;
+            inner.put(&other, &[&bytes]).unwrap();
+        }
+        let lost = || {
+            let (report, problems) = lab.check_reporting(true).unwrap();
+            assert_eq!(report.incomplete.len(), 1, "{problems:?}");
+            problems.into_iter().find(|line| line.contains("backups/kept")).unwrap()
+        };
+        let before = lost();
+        disk.blocks.store(disk.used(), Ordering::Relaxed);
+        match repairs {
+            true => assert!(lab.exclusive().unwrap().repair(1, &garret_core::Silent).is_err()),
+            false => {
+                lab.delete("other").unwrap();
+                drop(lab.gc_reporting());
+            }
+        }
+        assert_eq!(lost(), before, "what could be read can be read");
+        disk.blocks.store(u64::MAX, Ordering::Relaxed);
+        lab.exclusive().unwrap().repair(1, &garret_core::Silent).unwrap();
+        assert_eq!(lost(), before, "and after a repair that has room");
+    }
+}
+
 #[test]
 fn a_gc_on_a_full_disk_that_breaks_off_loses_nothing() {
     for seed in [1, 4] {

@@ -20,7 +20,10 @@ mod packs;
 pub(crate) mod report;
 mod verify;
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use garret_format::PackId;
 
 use crate::error::{Result, message};
 use crate::limits::PACKS_IN_FLIGHT_MAX;
@@ -113,12 +116,13 @@ impl Checker {
         }
         findings.report.verified_packs = verified.intact.len() as u64;
         let (report, threads) = (findings.report, options.threads);
-        Ok(CheckedPacks { repository: Repository::clone(self), chunks, sound, threads, report })
+        let (repository, damaged) = (Repository::clone(self), verified.confirmed);
+        Ok(CheckedPacks { repository, chunks, sound, damaged, threads, report })
     }
 
     /// Notes which packs were read, for the next slice. Where that cannot be, who has asked for a slice should know.
     fn note_verified(&self, verified: &Verified, is_slice: bool, progress: &dyn Progress) {
-        let Verified { intact, damaged } = verified;
+        let Verified { intact, damaged, .. } = verified;
         if intact.is_empty() && damaged.is_empty() {
             return;
         }
@@ -137,6 +141,8 @@ pub struct CheckedPacks {
     chunks: Chunks,
     /// The records of the index that are right.
     sound: Marks,
+    /// Packs that two readings found damaged, now or before, and their lengths in bytes.
+    damaged: HashMap<PackId, u64>,
     threads: usize,
     report: CheckReport,
 }
@@ -156,6 +162,12 @@ impl CheckedPacks {
     /// The records of their index that are right.
     pub(super) fn sound(&self) -> &Marks {
         &self.sound
+    }
+
+    /// The packs that two readings found damaged, now or before, and their lengths in bytes. Whether that could be recorded
+    /// makes no difference.
+    pub(super) fn damaged(&self) -> &HashMap<PackId, u64> {
+        &self.damaged
     }
 
     /// What was found so far.
@@ -182,7 +194,7 @@ impl CheckedPacks {
         selection: &Selection,
         progress: &dyn Progress,
     ) -> Result<CheckReport> {
-        let CheckedPacks { repository, chunks, sound, threads, report } = self;
+        let CheckedPacks { repository, chunks, sound, threads, report, .. } = self;
         let whole = Marks::new(chunks.index());
         let (repository, chunks) = (&repository, &chunks);
         let looker = Looker { repository, chunks, selection, sound: &sound, whole: &whole };

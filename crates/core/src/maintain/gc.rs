@@ -67,7 +67,7 @@ impl Repository {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<GcPlan> {
-        plan::plan(self, without, threads, &mut Problems { progress, count: 0 })
+        plan::plan(self, without, threads, &mut Problems::new(progress))
     }
 }
 
@@ -81,36 +81,42 @@ impl Exclusive {
     /// packs are there and sound is a problem. `Doubtful` if something that is listed nowhere may be an archive.
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
         self.store().sweep()?;
-        let mut problems = Problems { progress, count: 0 };
+        let mut problems = Problems::new(progress);
         let mut report = GcReport::default();
-        let mut is_full = false;
+        let mut full: Option<Error> = None;
         loop {
             let mut plan = plan::plan(self, &[], options.threads, &mut problems)?;
-            if plan.is_empty() {
-                break;
-            }
-            if is_full {
+            let mut forgot_index = false;
+            if full.is_some() {
                 // The smallest step that makes room, in all the room that there is.
                 plan.keep_cheapest();
-                swap::forget(self.store())?;
+                forgot_index = !plan.is_empty() && swap::follows(self, |_| false);
+                if forgot_index {
+                    swap::forget(self.store())?;
+                }
+            }
+            if plan.is_empty() {
+                break;
             }
             let collected = collect(self, &plan, options, &mut problems);
             // Also when it was cut short: packs that the index knows may be gone.
             let reopened = self.reopen_index(progress);
-            let Collected { deleted, repacked_bytes, forgot_index, full } = collected?;
+            let collected = collected?;
             reopened?;
-            if forgot_index || is_full {
+            if forgot_index || collected.forgot_index {
                 swap::remake(self, progress)?;
             }
+            let Collected { deleted, repacked_bytes, full: now, .. } = collected;
             report.deleted_pack_count += deleted.len() as u64;
             report.deleted_pack_bytes += total_len(deleted.iter().map(|row| u64::from(row.len)));
             report.repacked_bytes += repacked_bytes;
-            // Every two rounds delete a pack at least, so there is a last one.
-            match (is_full, full) {
-                (false, None) => break,
-                (true, Some(error)) if deleted.is_empty() => return Err(error),
-                (_, full) => is_full = full.is_some(),
-            }
+            full = match (full, now) {
+                (None, None) => break,
+                (None, Some(error)) => Some(error),
+                // A step that gains nothing is the last. One that does takes away a pack with dead bytes for one without.
+                (Some(error), _) if deleted.is_empty() => return Err(error),
+                (Some(_), now) => now,
+            };
         }
         report.problem_count = problems.count;
         forget_records(self.store(), self.metadata())?;
@@ -132,7 +138,7 @@ struct Collected {
 }
 
 /// Does what the plan says. On a full disk what needs no room comes first: packs of which nobody needs anything go before
-/// others are repacked, and the index before them, if there is no room for another. It follows from the packs.
+/// others are repacked, and the index before them, if there is no room for another and it follows from the packs.
 fn collect(
     repository: &Repository,
     plan: &GcPlan,
@@ -152,6 +158,9 @@ fn collect(
         let doomed: HashSet<PackId> = deleted.iter().map(|row| row.id).collect();
         match swap::swap(repository, &doomed, &plan.superseded) {
             Err(error) if error.cause() == Cause::Full && !deleted.is_empty() => {
+                if !swap::follows(repository, |id| doomed.contains(id)) {
+                    return Err(error);
+                }
                 swap::forget(repository.store())?;
                 forgot_index = true;
             }

@@ -21,18 +21,18 @@ use garret_format::PackId;
 use super::check::{CheckOptions, CheckedPacks};
 use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
-use crate::error::{Error, Result};
-use crate::objects::damage::{self, forget_records, is_damage};
+use crate::error::{Cause, Error, Result};
+use crate::objects::damage::{forget_records, is_damage};
 use crate::objects::verified::forget_gone;
-use crate::progress::Progress;
+use crate::progress::{Problem, Progress};
 use crate::read::mark::Marks;
 use crate::repository::{Exclusive, Repository};
-use crate::store::{Key, Store, list_packs};
+use crate::store::{Key, Store};
 
 /// A damaged pack that cannot be read in one piece is read in pieces of so many bytes; what cannot be read then is zeros in
 /// its copy. A disk that lost a sector of 4 KiB gives the rest.
 const PIECE_LEN: u64 = 4096;
-/// The longest file that is set aside, far more than any pack has: what is longer is in memory too long to be read for this.
+/// The longest file that is set aside, far more than any pack has: all of it is in memory for that.
 const SET_ASIDE_MAX: u64 = 1 << 30;
 
 /// What a repair did.
@@ -68,14 +68,13 @@ impl Exclusive {
         let checked = self.check_packs(&options, progress)?;
         let made_index = checked.report().damaged_segments > 0;
         let is_index_wrong = made_index || checked.report().missing_packs > 0;
-        let damaged = damaged(self, progress)?;
-        if damaged.is_empty() && !is_index_wrong {
+        if checked.damaged().is_empty() && !is_index_wrong {
             // One that broke off may have left those of packs that it took away.
             forget_records(self.store(), self.metadata())?;
             return Ok(RepairReport::default());
         }
-        let mut problems = Problems { progress, count: 0 };
-        let done = take_away(self, &checked, damaged, made_index, threads, &mut problems);
+        let mut problems = Problems::new(progress);
+        let done = take_away(self, &checked, made_index, threads, &mut problems);
         // It holds what the index was.
         drop(checked);
         // Also when it was cut short: packs that the index knows may be gone.
@@ -92,30 +91,33 @@ impl Exclusive {
     }
 }
 
-/// The packs that are recorded as damaged and are there, with their lengths in bytes.
-fn damaged(repository: &Repository, progress: &dyn Progress) -> Result<HashMap<PackId, u64>> {
-    let recorded = damage::load(repository.store(), repository.metadata(), progress);
-    let there = list_packs(repository.store())?;
-    Ok(there.into_iter().filter(|(id, _)| recorded.contains(id)).collect())
-}
-
 fn take_away(
     repository: &Repository,
     checked: &CheckedPacks,
-    mut damaged: HashMap<PackId, u64>,
     forgets_index: bool,
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<RepairReport> {
     let store = repository.store();
+    let mut damaged = checked.damaged().clone();
+    damaged.retain(|id, len| match *len > SET_ASIDE_MAX {
+        true => {
+            let pack = Key::Pack(*id).to_string();
+            let text =
+                format!("{pack}: {len} bytes are more than any pack has: move it away by hand");
+            problems.report(Problem::new(Cause::Damaged, Some(pack), text));
+            false
+        }
+        false => true,
+    });
     let (kept, saved_bytes) = save(repository, checked, &damaged, threads, problems)?;
     damaged.retain(|id, _| !kept.contains(id));
     for (id, len) in &damaged {
         set_aside(store, *id, *len)?;
     }
     store.sync()?;
-    match forgets_index {
-        // After what they alone knew of damaged packs was used. The index follows from the packs that stay.
+    // After what it alone knew of damaged packs was used.
+    match forgets_index && swap::follows(repository, |id| damaged.contains_key(id)) {
         true => swap::forget(store)?,
         false => swap::swap(repository, &damaged.keys().copied().collect(), &HashSet::new())?,
     }
@@ -164,10 +166,10 @@ fn save(
 
 /// Puts a copy of a damaged pack into quarantine.
 fn set_aside(store: &dyn Store, id: PackId, len: u64) -> Result<()> {
-    let key = Key::Pack(id);
-    if len > SET_ASIDE_MAX {
-        let what = format!("it has {len} bytes, more than any pack: move it away by hand");
-        return Err(Error::Corrupt { object: key.to_string(), offset: 0, what });
+    let (key, aside) = (Key::Pack(id), Key::Quarantine(id));
+    if store.len(&aside).is_ok_and(|there| there == len) {
+        // By a repair that broke off. A disk that fails gives less each time.
+        return Ok(());
     }
     let bytes = store.get(&key, 0..len).map_err(Error::from).or_else(|error| {
         if !is_damage(&error) {
@@ -181,5 +183,5 @@ fn set_aside(store: &dyn Store, id: PackId, len: u64) -> Result<()> {
         }
         Ok(bytes)
     })?;
-    Ok(store.put(&Key::Quarantine(id), &[&bytes])?)
+    Ok(store.put(&aside, &[&bytes])?)
 }

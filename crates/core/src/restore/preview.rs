@@ -43,7 +43,7 @@ impl Repository {
     /// destination that is neither a directory nor a file has nothing to be met.
     ///
     /// # Errors
-    /// Damage of the archive's own structure.
+    /// How much is free cannot be found out.
     pub fn preview_restore(
         &self,
         archive: &NamedArchive,
@@ -60,11 +60,11 @@ impl Repository {
             }
         };
         let chunks = self.chunks();
-        let items = || self.items(archive);
+        // Where the list of files is damaged the restore says so, behind what stands before.
+        let items = || self.items(archive).map_while(Result::ok);
         self.settle(&[archive], selection);
         let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
         for item in items() {
-            let item = item?;
             let path = stripped(&item.path, options.strip);
             let (true, Some(path)) = (selection.selects(&item.path), path) else { continue };
             let disk = disk(&chunks, &item, options.form);
@@ -83,7 +83,7 @@ impl Repository {
         if preview.needed > preview.free {
             // What a killed restore of the same built is as large, and in the way.
             let mut last = PathBuf::new();
-            for item in items().flatten().filter(|item| selection.selects(&item.path)) {
+            for item in items().filter(|item| selection.selects(&item.path)) {
                 let path = stripped(&item.path, options.strip).unwrap_or_default();
                 let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
                 let parent = place.parent().unwrap_or(home);
@@ -98,7 +98,6 @@ impl Repository {
         if preview.needed > preview.free && options.allocation != AllocationMode::Full {
             preview.needed = 0;
             for item in items() {
-                let item = item?;
                 let selected =
                     selection.selects(&item.path) && stripped(&item.path, options.strip).is_some();
                 if let (ItemKind::File(content), true) = (&item.kind, selected) {

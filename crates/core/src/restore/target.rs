@@ -33,6 +33,17 @@ struct Trouble {
     lost: Vec<Range<u64>>,
 }
 
+impl Trouble {
+    fn lose(&mut self, start: u64, len: u64) {
+        let end = start.saturating_add(len);
+        match self.lost.last_mut() {
+            // As most do: a pack holds what lay together.
+            Some(last) if last.end == start => last.end = end,
+            _ => self.lost.push(start..end),
+        }
+    }
+}
+
 /// A file that is in its place.
 pub(super) struct Finished {
     pub(super) unset: Unset,
@@ -181,10 +192,10 @@ impl Target {
         let mut trouble = self.note(Some((offset, len)), error);
         match &self.layout {
             _ if !self.salvage => trouble.is_fatal = true,
-            None => trouble.lost.push(offset..offset + len),
+            None => trouble.lose(offset, len),
             Some(layout) => {
                 let pieces = layout.stream_pieces(offset..offset + len);
-                trouble.lost.extend(pieces.map(|at| at.file_offset..at.file_offset + at.len));
+                pieces.for_each(|at| trouble.lose(at.file_offset, at.len));
             }
         }
     }

@@ -13,7 +13,7 @@ use garret_core::{CheckOptions, Progress, RepairReport};
 use crate::location;
 use chosen::Chosen;
 use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose, duration};
-use garret_cli::failure::Failure;
+use garret_cli::failure::{self, Failure};
 use garret_cli::render::plural;
 use garret_cli::ui::Ui;
 use garret_cli::{overview, render, session};
@@ -126,7 +126,9 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
     let mut repository = session::exclusive(path, ui)?;
     ui.print("Starting repository repair...\n")?;
     keys(path, ui)?;
-    let repaired = repository.repair(threads, ui)?;
+    let repaired = repository.repair(threads, ui).map_err(|error| {
+        failure::full(error, "nothing that is needed was removed", "garret check --repair")
+    })?;
     let RepairReport { quarantined_packs, quarantined_bytes, saved_bytes, made_index, .. } =
         repaired;
     if made_index {

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use garret_core::{Area, Error, Exclusive, GcOptions, LocalStore, LockMode, Repository, Store};
+use garret_core::{
+    Area, Cause, Error, Exclusive, GcOptions, LocalStore, LockMode, Repository, Store,
+};
 
 use crate::archives;
 use crate::location;
@@ -141,6 +143,10 @@ pub(super) fn remove(
 /// What a full disk keeps a gc from: it needs room for what it copies out of a pack, and drops what needs none.
 const FULL: &str = "what could go without room is gone";
 
+/// What ends a gc that cannot see what an archive needs.
+const BLOCKED: &str = "; what this names is to be mended by garret create of the same files, or to be deleted, then \
+                       garret prune frees the space";
+
 /// What to say when archives are gone and the rest failed: what is not in the listing any more was deleted.
 fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure {
     let Ok(left) = repository.archive_names() else { return error.into() };
@@ -155,7 +161,10 @@ fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure
     let cause = error.cause();
     let error = match failure::full(error, FULL, "garret prune") {
         Failure::Because(_, text) => text,
-        Failure::Engine(error) => failure::say(&error),
+        Failure::Engine(error) => {
+            let blocked = matches!(cause, Cause::Damaged | Cause::Missing);
+            failure::say(&error) + if blocked { BLOCKED } else { "" }
+        }
         other => return other,
     };
     let gone = gone.join(", ");

@@ -103,6 +103,8 @@ pub(super) struct Verified {
     pub(super) intact: Vec<PackId>,
     /// The others.
     pub(super) damaged: HashSet<PackId>,
+    /// Packs that two readings found damaged, now or before.
+    pub(super) confirmed: HashMap<PackId, u64>,
 }
 
 impl Verified {
@@ -200,6 +202,9 @@ impl<'scope> Packs<'_, 'scope> {
                     }
                     if pack.verifies && !again {
                         verified.count(id, &found);
+                    }
+                    if found.confirmed.is_some() || is_recorded && !(is_intact && pack.verifies) {
+                        verified.confirmed.insert(id, pack.len);
                     }
                     findings.pack(&pack, found, task.as_deref());
                     match is_recorded && is_intact && !again {

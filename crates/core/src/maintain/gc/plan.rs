@@ -68,9 +68,10 @@ impl GcPlan {
         self.repack.iter().map(|pack| pack.row.id).collect()
     }
 
-    /// Repacks only the pack of which the least has to be copied; what is dropped is dropped.
+    /// Repacks only the pack of which the least has to be copied, of those that give space back; what is dropped is dropped.
     pub(super) fn keep_cheapest(&mut self) {
-        let cheapest = self.repack.iter().min_by_key(|pack| (pack.live_len, pack.row.id)).copied();
+        let wasteful = self.repack.iter().filter(|pack| pack.dead_bytes() > 0);
+        let cheapest = wasteful.min_by_key(|pack| (pack.live_len, pack.row.id)).copied();
         self.repack = cheapest.into_iter().collect();
         self.groups.retain(|group| cheapest.is_some_and(|pack| pack.row.id == group.pack.id));
     }

@@ -51,7 +51,20 @@ pub(in crate::maintain) fn swap(
     Ok(repository.store().sync()?)
 }
 
-/// Removes the index. It follows from the packs.
+/// Whether the index follows from the packs: each that it lists shows in its footer what is in it. Those that do not matter
+/// are for `passes_over` to say. Of a pack without its footer the index may know what nobody else does.
+pub(in crate::maintain) fn follows(
+    repository: &Repository,
+    passes_over: impl Fn(&PackId) -> bool,
+) -> bool {
+    let index = repository.index();
+    index.tables().flat_map(|tables| tables.packs().collect::<Vec<_>>()).all(|pack| {
+        let footer = || repository.packs().footer(pack.id, u64::from(pack.len));
+        passes_over(&pack.id) || footer().is_ok_and(|(row, _)| row == pack)
+    })
+}
+
+/// Removes the index, which must follow from the packs.
 pub(in crate::maintain) fn forget(store: &dyn Store) -> Result<()> {
     for (key, _) in store.list(Area::Index)? {
         store.delete(&key)?;
