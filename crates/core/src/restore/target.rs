@@ -208,9 +208,7 @@ impl Target {
 
     /// The same for a reason that hides what went wrong before.
     pub(super) fn fail_for(&self, error: &Error) {
-        let mut trouble = self.trouble();
-        *trouble = Trouble::default();
-        drop(trouble);
+        *self.trouble() = Trouble::default();
         self.fail(None, error);
     }
 

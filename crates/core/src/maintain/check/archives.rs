@@ -30,7 +30,6 @@ const RANGES_MAX: usize = 1000;
 #[derive(Clone, Default)]
 struct Lack {
     chunks: u64,
-    bytes: u64,
     /// Where, in bytes, in order; what is below a node that cannot be read as a whole.
     ranges: Vec<Range<u64>>,
     /// Further stretches.
@@ -42,7 +41,6 @@ struct Lack {
 impl Lack {
     /// Bytes `at` to `at + len` cannot be had.
     fn range(&mut self, at: u64, len: u64) {
-        self.bytes = self.bytes.saturating_add(len);
         let end = at.saturating_add(len);
         let has_room = self.ranges.len() < RANGES_MAX;
         match self.ranges.last_mut() {
@@ -55,11 +53,9 @@ impl Lack {
     /// What is lacking below a node that begins at `at`.
     fn below(&mut self, at: u64, below: &Lack) {
         self.chunks = self.chunks.saturating_add(below.chunks);
-        let before = self.bytes;
         for range in &below.ranges {
             self.range(at.saturating_add(range.start), range.end - range.start);
         }
-        self.bytes = before.saturating_add(below.bytes);
         self.more = self.more.saturating_add(below.more);
         if self.error.is_none() {
             self.error.clone_from(&below.error);
@@ -214,7 +210,7 @@ impl Looker<'_> {
             .map(|piece| piece.file_offset..piece.file_offset + piece.len)
             .collect();
         pieces.sort_unstable_by_key(|range| range.start);
-        let mut placed = Lack { ranges: Vec::new(), bytes: 0, ..lack };
+        let mut placed = Lack { ranges: Vec::new(), ..lack };
         pieces.iter().for_each(|range| placed.range(range.start, range.end - range.start));
         placed
     }
