@@ -1,7 +1,8 @@
 //! Chunks that are stored twice: two creators at once, or a gc that was cut short, leave some. One copy may be damaged.
 //!
 //! In: everything in two packs. Promises: each archive comes back whichever pack is damaged, with a word about it; `check`
-//! calls no archive incomplete, and none complete that does not come back; gc keeps the intact copy, whichever it is.
+//! calls no archive incomplete, and none complete that does not come back; gc keeps the intact copy, whichever it is. Two
+//! segments that list one pack make no second copy of it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::Cursor;
@@ -105,4 +106,32 @@ fn gc_removes_nothing_of_what_has_no_intact_copy() {
     let (_, problems) = lab.gc_reporting().unwrap();
     assert!(!problems.is_empty(), "it is told of");
     assert_eq!(packs(&store), before);
+}
+
+#[test]
+fn a_pack_that_two_segments_list_is_one_copy() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    let content = Image::noise(8, 3_000_000).bytes;
+    lab.backup_bytes("one", &content).unwrap();
+    let segments = store.list(Area::Index).unwrap();
+    let stored = segments.iter().map(|(key, len)| (key, store.get(key, 0..*len).unwrap()));
+    let stored: Vec<_> = stored.collect();
+    segments.iter().for_each(|(key, _)| store.delete(key).unwrap());
+    // Its segment lists every pack that none lists.
+    lab.backup_bytes("two", b"else").unwrap();
+    stored.iter().for_each(|(key, bytes)| store.put(key, &[bytes]).unwrap());
+    let is_big = |(_, len): &(Key, u64)| *len > 100_000;
+    let [big] = &packs(&store).into_iter().filter(is_big).collect::<Vec<_>>()[..] else {
+        panic!("the content lies in one pack")
+    };
+    ruin(&store, big);
+    assert!(lab.restore_bytes("one").is_err());
+    let (report, problems) = lab.check_reporting(true).unwrap();
+    let incomplete: Vec<_> = report.incomplete.iter().map(|one| &one.name).collect();
+    assert_eq!(incomplete, ["one"], "{problems:?}");
+    let repaired = lab.exclusive().unwrap().repair(2, &Silent).unwrap();
+    assert_eq!(repaired.quarantined_packs, 1);
+    assert!(packs(&store).iter().all(|pack| pack != big), "what is damaged is taken away");
+    lab.backup_bytes("three", &content).unwrap();
+    assert!(lab.restore_bytes("one").unwrap() == content, "a backup of the same heals it");
 }

@@ -375,7 +375,10 @@ fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) 
         let damaged = verify_pack(repository, &pack, &footer, bytes, &mut found.errors);
         there.retain(|listed| !damaged.contains(&listed.id));
     }
-    found.sound = sound(chunks, &pack, &there);
+    // The first look has read as much as was asked for: a footer alone does not make right what it found damaged.
+    if !job.again {
+        found.sound = sound(chunks, &pack, &there);
+    }
     found
 }
 
@@ -429,17 +432,18 @@ fn all(footer: &Footer) -> Vec<Listed> {
     groups.collect()
 }
 
-/// The records of the index that lead to one of these chunks of the pack.
+/// The records of the index that lead to one of these chunks of the pack: more than one each if segments list it twice.
 fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)> {
-    let record = |listed: &Listed| {
+    let records = |listed: &Listed| -> Vec<(usize, u64)> {
         let is_right = |found: &Location| {
             let group = (found.group.offset, found.group.sealed_len);
             let place = (found.offset, found.len);
             found.pack == *pack && Listed { id: listed.id, group, place } == *listed
         };
-        Some(chunks.index().copies(&listed.id).find(is_right)?.record)
+        let right = chunks.index().copies(&listed.id).filter(is_right);
+        right.map(|found| found.record).collect()
     };
-    there.iter().filter_map(record).collect()
+    there.iter().flat_map(records).collect()
 }
 
 /// In what a segment of the index, or the index as it was opened, says something else of a pack than its footer.
