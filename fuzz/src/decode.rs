@@ -4,6 +4,7 @@
 //! encoding: encoding gives the same bytes again.
 
 use garret_format::archive::{Archive, Item};
+use garret_format::condemned::Condemned;
 use garret_format::config::{Config, GROUP_LEN_MAX};
 use garret_format::damage::DamageRecord;
 use garret_format::index::{COPIES_MAX, Tables, encode_segment};
@@ -74,12 +75,15 @@ pub fn pack(bytes: &[u8]) {
 
 /// Tables, as a client's file has them (unchecked rows) and as a segment (checked); envelopes, and what small ones hold.
 pub fn index(bytes: &[u8]) {
-    for kind in [Kind::Index, Kind::Archive, Kind::Damage, Kind::Verified] {
+    for kind in [Kind::Index, Kind::Archive, Kind::Damage, Kind::Verified, Kind::Condemned] {
         if let Ok(envelope) = Envelope::decode(bytes, kind) {
             assert_eq!(envelope.encode(kind), bytes);
         }
     }
     if let Ok(record) = DamageRecord::decode(bytes) {
+        assert_eq!(record.encode(), bytes);
+    }
+    if let Ok(record) = Condemned::decode(bytes) {
         assert_eq!(record.encode(), bytes);
     }
     if let Ok(rows) = decode_verified(bytes) {

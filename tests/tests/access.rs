@@ -3,13 +3,13 @@
 use std::io::Cursor;
 
 use garret_core::{
-    Destination, Error, Exclusive, GcOptions, Input, Key, MemoryStore, Repository, Result,
-    Selection, Silent, StoreErrorKind,
+    Destination, Error, GcOptions, Input, Key, MemoryStore, Pruner, Repository, Result, Selection,
+    Silent, StoreErrorKind,
 };
 use garret_format::config::KeyMode;
 use garret_testkit::{Fault, FaultStore, Image, Lab, Verb, check_options};
 
-fn back_up(lab: &Lab, repository: &mut Exclusive, name: &str, bytes: &[u8]) -> Result<()> {
+fn back_up(lab: &Lab, repository: &mut Pruner, name: &str, bytes: &[u8]) -> Result<()> {
     let reader = Box::new(Cursor::new(bytes.to_vec()));
     let input = Input::Stream { name: b"image".to_vec(), reader };
     repository.backup(name, vec![input], &lab.options(), &Silent).map(drop)
@@ -24,13 +24,13 @@ fn restored(lab: &Lab, repository: &Repository, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn collect(lab: &Lab, repository: &mut Exclusive) -> Result<()> {
+fn collect(lab: &Lab, repository: &mut Pruner) -> Result<()> {
     let mut options = GcOptions::default();
     options.threads = lab.threads;
     repository.gc(&options, &Silent).map(drop)
 }
 
-/// What is not allowed does not compile (see `Writer`, `Checker`, `Exclusive`); what is does its work, and no more.
+/// What is not allowed does not compile (see `Writer`, `Checker`, `Pruner`); what is does its work, and no more.
 #[test]
 fn each_session_does_what_it_is_for() {
     let (lab, store) = Lab::memory(KeyMode::None);
@@ -59,7 +59,7 @@ fn each_session_does_what_it_is_for() {
     let exclusive = lab.unlocked_without_patience().exclusive(&Silent);
     assert!(matches!(exclusive, Err(Error::Lock { .. })), "{exclusive:?}");
     drop(file);
-    let mut exclusive = lab.exclusive().unwrap();
+    let mut exclusive = lab.pruner().unwrap();
     exclusive.delete(&["a".to_owned()]).unwrap();
     assert_eq!(exclusive.check(&check_options(true, 1), &Silent).unwrap().archive_count, 1);
     drop(exclusive);
@@ -73,7 +73,7 @@ fn a_repository_is_as_useful_after_gc_as_before() {
         let (lab, _) = Lab::memory(KeyMode::Passphrase);
         let lab = lab.with_cache(cache);
         let images = [1, 2, 3].map(|seed| Image::noise(seed, 900_000).bytes);
-        let mut repository = lab.exclusive().unwrap();
+        let mut repository = lab.pruner().unwrap();
         for (number, image) in images.iter().enumerate() {
             back_up(&lab, &mut repository, &number.to_string(), image).unwrap();
         }
@@ -106,7 +106,7 @@ fn a_gc_that_failed_leaves_no_memory_of_what_it_removed() {
         let store = FaultStore::new(memory);
         let inside = store.clone();
         let lab = Lab::over(move || Box::new(inside.clone()), KeyMode::None);
-        let mut repository = lab.exclusive().unwrap();
+        let mut repository = lab.pruner().unwrap();
         back_up(&lab, &mut repository, "a", &images[0]).unwrap();
         back_up(&lab, &mut repository, "b", &images[1]).unwrap();
         repository.delete(&["a".to_owned()]).unwrap();

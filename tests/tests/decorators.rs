@@ -203,7 +203,7 @@ struct Slow {
 
 impl Store for Slow {
     through!(inner: put, put_new, get, len, list, delete, adopt, sweep, doubtful, lock, pass_over);
-    through!(inner: notices, place);
+    through!(inner: has_sessions, notices, place);
 
     fn sync(&self) -> Result<(), StoreError> {
         self.clock.sleep(3600 * SECOND);
@@ -280,7 +280,7 @@ struct Unreachable {
 
 impl Store for Unreachable {
     through!(inner: put, put_new, get, len, list, delete, adopt, sync, sweep, doubtful, pass_over);
-    through!(inner: notices, place);
+    through!(inner: has_sessions, notices, place);
 
     fn lock(
         &self,
@@ -309,7 +309,7 @@ fn a_lock_is_asked_for_again_while_there_is_patience() {
         let options = retry_options(1000, SECOND, SECOND, SECOND);
         let retry = Retry::new(store, options).with_clock(clock.clone());
         let (began, mut told) = (clock.now(), 0);
-        let taken = retry.lock(LockMode::Shared, patience, &mut |_| told += 1);
+        let taken = retry.lock(LockMode::Session(0), patience, &mut |_| told += 1);
         assert_eq!(told, 1, "who waits is told once");
         (taken.map(drop), clock.now() - began)
     };
@@ -373,7 +373,7 @@ struct Crowd {
 
 impl Store for Crowd {
     through!(inner: put, put_new, get, list, delete, adopt, sync, sweep, doubtful, lock, pass_over);
-    through!(inner: notices, place);
+    through!(inner: has_sessions, notices, place);
 
     fn properties(&self) -> garret_core::Properties {
         garret_core::Properties::in_flight(16)
@@ -478,7 +478,7 @@ fn who_waits_for_a_lock_keeps_nobody_from_the_store() {
             let mut waiting = |_: &str| {
                 begun.wait();
             };
-            drop(store.lock(LockMode::Shared, patience, &mut waiting).unwrap());
+            drop(store.lock(LockMode::Session(0), patience, &mut waiting).unwrap());
         });
         begun.wait();
         // Whoever holds it ends his work while another waits.

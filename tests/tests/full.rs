@@ -44,7 +44,7 @@ impl SmallDisk {
 
 impl Store for SmallDisk {
     garret_testkit::through!(inner: get, len, list, delete, adopt, sync, sweep, lock, pass_over);
-    garret_testkit::through!(inner: doubtful, notices, place);
+    garret_testkit::through!(inner: doubtful, has_sessions, notices, place);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.fits(parts.iter().map(|part| part.len()).sum(), key)?;

@@ -175,7 +175,7 @@ impl Store for ErrsOnce {
     }
 
     garret_testkit::through!(inner: put, put_new, len, list, delete, adopt, sync, sweep, lock);
-    garret_testkit::through!(inner: pass_over, notices, place, doubtful);
+    garret_testkit::through!(inner: pass_over, has_sessions, notices, place, doubtful);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn doubled<T: Clone>(all: Vec<T>, twice: bool) -> Vec<T> {
 }
 
 impl Store for Liar {
-    garret_testkit::through!(inner: put_new, get, len, delete, adopt, sync, sweep, lock, pass_over, notices, place, doubtful);
+    garret_testkit::through!(inner: put_new, get, len, delete, adopt, sync, sweep, lock, pass_over, has_sessions, notices, place, doubtful);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         match (self.lie, key) {
@@ -65,7 +65,7 @@ fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
     let plan = garret_core::plan_prune(archives, &rules, now, &|_| 0).unwrap();
     assert_eq!(plan.iter().filter(|decision| decision.kept.is_some()).count(), 1);
     drop(repository);
-    let mut repository = lying.exclusive().unwrap();
+    let mut repository = lying.pruner().unwrap();
     repository.delete(&["both".to_owned()]).unwrap();
     repository.gc(&options(), &Silent).unwrap();
     drop(repository);
@@ -75,7 +75,7 @@ fn an_archive_that_is_listed_twice_is_one_and_is_not_pruned_by_its_twin() {
 #[test]
 fn old_packs_stay_until_the_new_ones_are_seen() {
     let (lab, lying, small) = behind(Lie::Written);
-    let mut repository = lying.exclusive().unwrap();
+    let mut repository = lying.pruner().unwrap();
     repository.delete(&["both".to_owned()]).unwrap();
     let error = repository.gc(&options(), &Silent).unwrap_err();
     assert!(garret_core::message(&error).contains("that were written 0 are there"), "{error}");

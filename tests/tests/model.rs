@@ -1,5 +1,5 @@
-//! Sequences of operations against a model: create, delete, gc, rename, a store that fails or dies with a power cut in the
-//! middle, damage.
+//! Sequences of operations against a model: create, delete, gc, rename, sessions that stay open beside them, a store that
+//! fails or dies with a power cut in the middle, damage.
 //!
 //! In: random sequences, shrunk when they fail, and the fuzzer's corpus. What holds is said in `garret_testkit::World`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -22,6 +22,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Collect),
         1 => (0..5u8, 0..5u8).prop_map(|(from, to)| Step::Rename { from, to }),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Watch),
     ]
 }
 

@@ -38,7 +38,7 @@ impl Taped {
 
 impl Store for Taped {
     garret_testkit::through!(inner: get, len, delete, adopt, pass_over, doubtful);
-    garret_testkit::through!(inner: list, sync, sweep, lock, notices, place);
+    garret_testkit::through!(inner: list, sync, sweep, lock, has_sessions, notices, place);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.keep(key, parts.concat());
@@ -85,6 +85,7 @@ impl Nonces {
             Key::Quarantine(_) => {}
             Key::Damage(_) => self.envelope(Kind::Damage, bytes, &what),
             Key::Verified => self.envelope(Kind::Verified, bytes, &what),
+            Key::Condemned => self.envelope(Kind::Condemned, bytes, &what),
         }
     }
 

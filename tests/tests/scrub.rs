@@ -105,7 +105,7 @@ struct ReadOnly {
 }
 
 impl Store for ReadOnly {
-    garret_testkit::through!(inner: len, list, lock, pass_over, notices, place);
+    garret_testkit::through!(inner: len, list, lock, pass_over, has_sessions, notices, place);
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         *self.read.lock().unwrap().entry(key.clone()).or_default() += range.end - range.start;
         self.inner.get(key, range)
@@ -189,7 +189,7 @@ fn who_deletes_is_waited_for_and_nobody_else() {
     let held: Box<dyn Guard> = store.lock(LockMode::Exclusive, none, &mut |_| {}).unwrap();
     assert!(matches!(scrub(&store), Err(Error::Lock { kind: "read", .. })));
     drop(held);
-    let _held = store.lock(LockMode::Shared, none, &mut |_| {}).unwrap();
+    let _held = store.lock(LockMode::Session(0), none, &mut |_| {}).unwrap();
     assert!(scrub(&store).unwrap().pack_count > 100);
     assert!(store.list(Area::Damage).unwrap().is_empty());
 }

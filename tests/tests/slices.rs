@@ -31,7 +31,7 @@ struct Slow {
 
 impl Store for Slow {
     garret_testkit::through!(inner: put, put_new, len, list, delete, adopt, sync, sweep);
-    garret_testkit::through!(inner: lock, pass_over, notices, place);
+    garret_testkit::through!(inner: lock, pass_over, has_sessions, notices, place);
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         if matches!(key, Key::Pack(_)) {
             self.touched.lock().unwrap().insert(key.clone());
@@ -266,7 +266,7 @@ struct Shared {
 
 impl Store for Shared {
     garret_testkit::through!(inner: put, put_new, len, list, delete, adopt, sync, sweep);
-    garret_testkit::through!(inner: lock, pass_over, notices, place);
+    garret_testkit::through!(inner: lock, pass_over, has_sessions, notices, place);
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         let bytes = self.inner.get(key, range)?;
         let is_first = !self.inner.read.lock().unwrap().is_empty();
@@ -327,7 +327,7 @@ struct Full {
 
 impl Store for Full {
     garret_testkit::through!(inner: put_new, get, len, list, delete, adopt, sync, sweep);
-    garret_testkit::through!(inner: lock, pass_over, notices, place);
+    garret_testkit::through!(inner: lock, pass_over, has_sessions, notices, place);
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         match key {
             Key::Verified => {

@@ -96,7 +96,7 @@ fn life(lab: &Lab, dir: &Path, seen: &mut Vec<TaskSeen>) -> Result<()> {
     heard(seen, |progress| {
         let mut options = GcOptions::default();
         options.threads = lab.threads;
-        lab.exclusive()?.gc(&options, progress).map(drop)
+        lab.pruner()?.gc(&options, progress).map(drop)
     })?;
     Ok(())
 }
@@ -137,7 +137,7 @@ fn the_tasks_of_every_operation_count_to_their_totals() {
         lab.backup_bytes("mixed", &[half.clone(), Image::noise(7, LEN).bytes].concat()).unwrap();
         lab.backup_bytes("half", &half).unwrap();
         lab.delete("mixed").unwrap();
-        heard(&mut seen, |progress| lab.exclusive()?.gc(&GcOptions::default(), progress).map(drop))
+        heard(&mut seen, |progress| lab.pruner()?.gc(&GcOptions::default(), progress).map(drop))
             .unwrap();
         // Without its index a repository is read from its packs.
         for (key, _) in store.list(Area::Index).unwrap() {

@@ -122,6 +122,7 @@ fn kind_of(key: &Key) -> &'static str {
         Key::Index(_) => "index",
         Key::Archive(_) => "archive",
         Key::Verified => "record of verified packs",
+        Key::Condemned => "record of condemned packs",
         Key::Damage(_) | Key::Quarantine(_) => "about damage",
     }
 }

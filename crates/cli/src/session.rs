@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use garret_core::{
-    Cause, Checker, Error, Exclusive, Keys, LocalStore, Locked, Repository, Sharing,
+    Cause, Checker, Error, Exclusive, Keys, LocalStore, Locked, Pruner, Repository, Sharing,
     StoreErrorKind, Unlocked, Writer,
 };
 
@@ -63,6 +63,11 @@ pub fn checker(path: &Path, ui: &Ui) -> Result<(Checker, bool), Failure> {
 }
 
 /// The same, to delete.
+pub fn pruner(path: &Path, ui: &Ui) -> Result<Pruner, Failure> {
+    open(path, Use::Writes, ui, |unlocked, _| unlocked.pruner(ui))
+}
+
+/// The same, to repair.
 pub fn exclusive(path: &Path, ui: &Ui) -> Result<Exclusive, Failure> {
     open(path, Use::Writes, ui, |unlocked, _| unlocked.exclusive(ui))
 }

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     // What deletes needs the repository for itself.
-    let mut repository = unlocked(place)?.exclusive(&Silent)?;
+    let mut repository = unlocked(place)?.pruner(&Silent)?;
     let doomed = decide(&repository)?;
     repository.delete(&doomed)?;
     let report = repository.gc(&GcOptions::default(), &Silent)?;

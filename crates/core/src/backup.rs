@@ -41,7 +41,7 @@ use crate::objects::archive::{NamedArchive, check_new_name, now, publish};
 use crate::objects::index::Index;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
-use crate::repository::{Exclusive, Repository, Writer};
+use crate::repository::{Pruner, Repository, Writer};
 use crate::write::{Written, write_chunks};
 
 use collect::Collector;
@@ -92,8 +92,8 @@ impl Writer {
     }
 }
 
-impl Exclusive {
-    /// Makes an archive as [`Writer::backup`] does, while nobody else is there.
+impl Pruner {
+    /// Makes an archive as [`Writer::backup`] does, while nobody else deletes.
     ///
     /// # Errors
     /// As of [`Writer::backup`].

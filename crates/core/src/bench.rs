@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use garret_format::condemned::Condemned;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
 use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SegmentId};
 
@@ -155,7 +156,7 @@ impl SyntheticIndex {
         let source =
             IndexSource { packs, metadata: &sealer, hasher: &hasher, repository: REPOSITORY };
         let cache = Cache::in_directory(&self.directory, REPOSITORY, Some(&KEY));
-        Index::open(&source, cache, &Silent).map(OpenIndex)
+        Index::open(&source, cache, &Condemned::default(), &Silent).map(OpenIndex)
     }
 }
 

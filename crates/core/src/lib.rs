@@ -35,8 +35,8 @@
 //! # }
 //! ```
 //!
-//! What a session may do is its type: [`Repository`] reads, [`Writer`] adds, [`Checker`] checks, [`Exclusive`] deletes. The
-//! library prints nothing, reads no environment and no home directory; it reports through [`Progress`]. `examples/` of this
+//! What a session may do is its type: [`Repository`] reads, [`Writer`] adds, [`Checker`] checks, [`Pruner`] deletes,
+//! [`Exclusive`] repairs. The library prints nothing, reads no environment and no home directory; it reports through [`Progress`]. `examples/` of this
 //! crate has a backup of one image, one of an image with a map of what changed in it, reading a range of a stored image, and
 //! a list with a prune.
 //!
@@ -129,7 +129,7 @@ pub use pattern::Patterns;
 pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};
 pub use read::file::StoredFile;
 pub use repository::{
-    Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened,
+    Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened, Pruner,
     Repository, Secret, Unlocked, Writer, init, open,
 };
 pub use restore::options::{

@@ -9,6 +9,7 @@
 //! stored and read is said by the traits in `recipe`.
 
 pub(crate) mod archive;
+pub(crate) mod condemned;
 pub(crate) mod damage;
 pub(crate) mod group;
 pub(crate) mod index;

@@ -7,10 +7,11 @@
 //!                                      |-- reader()    -> Repository   reads; cheap to clone
 //!                                      |-- writer()    -> Writer       adds archives; others may do the same
 //!                                      |-- checker()   -> Checker      reads, and believes nothing that the client remembers
-//!                                      `-- exclusive() -> Exclusive    deletes; nobody else is there
+//!                                      |-- pruner()    -> Pruner       deletes, one at a time, beside who reads and adds
+//!                                      `-- exclusive() -> Exclusive    repairs; nobody else is there
 //! ```
 //!
-//! A right is a type: what is not allowed does not compile. All three others can do what a [`Repository`] can. The lock is
+//! A right is a type: what is not allowed does not compile. All others can do what a [`Repository`] can. The lock is
 //! held until the last of them, and of their clones and files, is dropped.
 
 mod archives;
@@ -38,7 +39,7 @@ use crate::write::ChunkTarget;
 
 pub use archives::Items;
 pub use locked::{Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
-pub use sessions::{Checker, Exclusive, Unlocked, Writer};
+pub use sessions::{Checker, Exclusive, Pruner, Unlocked, Writer};
 pub use slots::Opened;
 
 /// An open repository, to be read. Clones are the same repository; any number of threads may use it.
@@ -173,6 +174,7 @@ impl Repository {
             index,
             group_len: self.config().group_len,
             pack_len: self.config().pack_len,
+            log: None,
         }
     }
 

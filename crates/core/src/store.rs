@@ -15,8 +15,9 @@
 //!   its first bytes is passed over; the next `notices` tell of it. An area in which nothing was ever put is empty.
 //! - `delete` of an absent object succeeds.
 //! - What failed was done or was not, and is not done later.
-//! - A lock is held until its guard is dropped or the process ends; shared holders do not exclude each other. Whoever waited
-//!   for as long as he was willing to gets `Busy`.
+//! - A lock is held until its guard is dropped or the process ends; who excludes whom is said by [`LockMode`]. Whoever waited
+//!   for as long as he was willing to gets `Busy`. `has_sessions` sees every session whose lock was taken before the call and
+//!   is still held.
 
 mod clock;
 mod limit;
@@ -26,7 +27,7 @@ mod retry;
 
 use std::fmt;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use garret_format::{PackId, SegmentId, SlotId};
@@ -56,6 +57,8 @@ pub enum Key {
     Quarantine(PackId),
     /// The record of verified packs.
     Verified,
+    /// The record of condemned packs.
+    Condemned,
 }
 
 impl fmt::Display for Key {
@@ -72,6 +75,7 @@ impl fmt::Display for Key {
             Key::Damage(id) => write!(f, "damaged/{id}"),
             Key::Quarantine(id) => write!(f, "quarantine/{id}"),
             Key::Verified => f.write_str("verified"),
+            Key::Condemned => f.write_str("condemned"),
         }
     }
 }
@@ -93,12 +97,17 @@ pub enum Area {
     Quarantine,
 }
 
-/// Who else may hold the lock.
+/// What the lock is for, and so who else may hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockMode {
-    /// Others who share: readers and creators.
-    Shared,
-    /// Nobody: whoever deletes.
+    /// To read, or to add: beside anybody but who is alone. The epoch is the newest of which the holder knows what was
+    /// condemned, at most [`EPOCH_MAX`](garret_format::condemned::EPOCH_MAX): see [`Store::has_sessions`].
+    Session(u64),
+    /// To check: as a session, and nobody deletes meanwhile.
+    Check,
+    /// To delete: beside sessions, one at a time.
+    Prune,
+    /// Alone: nobody else holds it.
     Exclusive,
 }
 
@@ -230,7 +239,8 @@ pub trait Store: Send + Sync {
     fn doubtful(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
-    /// Removes what interrupted puts left behind. Only for the holder of the exclusive lock.
+    /// Removes what interrupted puts left behind, unless there are sessions, whose puts may be under way. Only for who may
+    /// delete.
     fn sweep(&self) -> Result<(), StoreError>;
     /// Takes the repository's lock, or waits for it up to `patience`; before that it calls `waiting` once with who holds it.
     fn lock(
@@ -239,6 +249,8 @@ pub trait Store: Send + Sync {
         patience: Duration,
         waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError>;
+    /// Whether anybody holds the lock for a session of one of these epochs.
+    fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError>;
     /// Takes back that `list` gave this: its bytes are not the repository's.
     fn pass_over(&self, key: &Key);
     /// What the user should know of the storage although nothing failed: lines, each kind of thing once at most.

@@ -27,6 +27,8 @@ use crate::pipeline::{Ordered, Threads};
 use crate::store::{Key, Store};
 use packs::PackWriter;
 
+pub(crate) use packs::PackLog;
+
 /// What was new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -54,6 +56,8 @@ pub(crate) struct ChunkTarget<'r> {
     pub(crate) index: &'r mut Index,
     pub(crate) group_len: u32,
     pub(crate) pack_len: u32,
+    /// Where it is noted which packs are put.
+    pub(crate) log: Option<&'r PackLog>,
 }
 
 /// Runs `body` with a writer; returns when everything it was given is stored. If storing fails, that error wins.
@@ -65,13 +69,13 @@ pub(crate) fn write_chunks<'scope, R>(
 ) -> Result<(R, Written)> {
     let (groups, sealed) = bounded(GROUPS_WAITING);
     let (segments, stored) = unbounded();
-    let (store, data, metadata) = (target.store, target.data, target.metadata);
+    let ChunkTarget { store, data, metadata, log, .. } = target;
     adopt_unstored(store, metadata, target.index)?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("packs".to_owned())
             .spawn_scoped(scope, move || {
-                let packs = PackWriter { store, data, metadata, segments };
+                let packs = PackWriter { store, data, metadata, log, segments };
                 packs.store_all(&sealed)
             })
             .map_err(|source| Error::System { what: "starting threads", source })?;

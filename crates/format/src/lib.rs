@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod condemned;
 pub mod config;
 pub mod damage;
 pub mod id;

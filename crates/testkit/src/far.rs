@@ -73,5 +73,5 @@ impl<S: Store> Store for FarStore<S> {
         self.inner.delete(key)
     }
 
-    crate::through!(inner: adopt, sync, doubtful, sweep, lock, pass_over, notices, place);
+    crate::through!(inner: adopt, sync, doubtful, sweep, lock, pass_over, has_sessions, notices, place);
 }

@@ -165,7 +165,7 @@ impl FaultStore {
 }
 
 impl Store for FaultStore {
-    crate::through!(inner: lock, pass_over, notices, place, doubtful);
+    crate::through!(inner: lock, pass_over, has_sessions, notices, place, doubtful);
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.pass(Verb::Put, key, |inner| inner.put(key, parts))

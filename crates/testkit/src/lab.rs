@@ -10,8 +10,9 @@ use std::time::Duration;
 use garret_core::{
     BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, Clock, Compression,
     CutterChoice, Destination, Exclusive, GcOptions, GcReport, InitOptions, Input, Keys,
-    LocalStore, Locked, MemoryStore, NewKey, Phase, Problem, Progress, Repository, RestoreOptions,
-    RestoreReport, Result, Secret, Selection, Sharing, Store, SystemClock, Task, Unlocked, Writer,
+    LocalStore, Locked, MemoryStore, NamedArchive, NewKey, Phase, Problem, Progress, Pruner,
+    Repository, RestoreOptions, RestoreReport, Result, Secret, Selection, Sharing, Store,
+    SystemClock, Task, Unlocked, Writer,
 };
 use garret_format::archive::ItemKind;
 use garret_format::config::KeyMode;
@@ -279,6 +280,11 @@ impl Lab {
     }
 
     /// Opens the repository to delete.
+    pub fn pruner(&self) -> Result<Pruner> {
+        self.unlocked()?.pruner(&garret_core::Silent)
+    }
+
+    /// The same, to repair.
     pub fn exclusive(&self) -> Result<Exclusive> {
         self.unlocked()?.exclusive(&garret_core::Silent)
     }
@@ -327,12 +333,17 @@ impl Lab {
     pub fn restore_bytes(&self, name: &str) -> Result<Vec<u8>> {
         let repository = self.reader()?;
         let archive = repository.archive(name)?;
+        self.restore_from(&repository, &archive)
+    }
+
+    /// The same by a session that is open, of an archive that it has read.
+    pub fn restore_from(&self, repository: &Repository, archive: &NamedArchive) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        for item in repository.items(&archive) {
+        for item in repository.items(archive) {
             let item = item?;
             if matches!(item.kind, ItemKind::File(_)) {
                 repository.restore(
-                    &archive,
+                    archive,
                     &mut Selection::new([item.path]),
                     Destination::Stream(&mut bytes),
                     &self.restore_options(),
@@ -374,7 +385,7 @@ impl Lab {
 
     /// Removes an archive.
     pub fn delete(&self, name: &str) -> Result<()> {
-        self.exclusive()?.delete(&[name.to_owned()])
+        self.pruner()?.delete(&[name.to_owned()])
     }
 
     /// How space is given back.
@@ -388,7 +399,7 @@ impl Lab {
     /// Gives back space, and the problems.
     pub fn gc_reporting(&self) -> Result<(GcReport, Vec<String>)> {
         let recorder = Recorder::default();
-        let mut repository = self.exclusive()?;
+        let mut repository = self.pruner()?;
         let report = repository.gc(&self.gc_options(), &recorder)?;
         Ok((report, recorder.told()))
     }

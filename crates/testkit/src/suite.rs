@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use garret_core::{Area, Key, LockMode, Store, StoreErrorKind};
+use garret_format::condemned::EPOCH_MAX;
 use garret_format::object::Kind;
 use garret_format::{PackId, SegmentId, SlotId};
 
@@ -12,7 +13,7 @@ use crate::Random;
 
 /// Runs every clause on stores that `make` gives; each must be empty and prepared as by init.
 pub fn store_suite(make: &dyn Fn() -> Box<dyn Store>) {
-    let clauses: [fn(&dyn Store); 12] = [
+    let clauses: [fn(&dyn Store); 13] = [
         what_was_put_is_got_back,
         put_replaces,
         put_new_refuses_what_is_there,
@@ -25,6 +26,7 @@ pub fn store_suite(make: &dyn Fn() -> Box<dyn Store>) {
         a_reader_never_sees_part_of_a_put,
         puts_and_syncs_from_many_threads_work,
         locks_exclude_and_end_with_their_guard,
+        locks_let_in_whom_they_should,
     ];
     for clause in clauses {
         clause(&*make());
@@ -42,6 +44,7 @@ fn keys() -> Vec<Key> {
         Key::Damage(PackId::from_bytes([0xab; 32])),
         Key::Quarantine(PackId::from_bytes([0xab; 32])),
         Key::Verified,
+        Key::Condemned,
         archive("plain"),
         archive("vm/2026-11-23 03:00"),
         archive("vm/deep/er"),
@@ -129,7 +132,7 @@ fn absent_objects_are_not_found(store: &dyn Store) {
 
 fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
     let in_area = |area, key: &Key| match key {
-        Key::Config | Key::Verified => false,
+        Key::Config | Key::Verified | Key::Condemned => false,
         Key::Slot(_) => area == Area::Slots,
         Key::Pack(_) => area == Area::Packs,
         Key::Index(_) => area == Area::Index,
@@ -147,6 +150,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Archive(_) => Kind::Archive,
             Key::Damage(_) => Kind::Damage,
             Key::Verified => Kind::Verified,
+            Key::Condemned => Kind::Condemned,
             // Whatever is left of one.
             Key::Quarantine(_) => Kind::Archive,
         };
@@ -232,12 +236,61 @@ fn puts_and_syncs_from_many_threads_work(store: &dyn Store) {
     assert_eq!(store.list(Area::Packs).unwrap().len(), 80);
 }
 
+/// Who may be there beside whom, whoever comes first; and which sessions are seen.
+fn locks_let_in_whom_they_should(store: &dyn Store) {
+    store.put(&Key::Config, &[b"what a repository has"]).unwrap();
+    let modes = [
+        LockMode::Session(0),
+        LockMode::Session(7),
+        LockMode::Check,
+        LockMode::Prune,
+        LockMode::Exclusive,
+    ];
+    let take = |mode| store.lock(mode, Duration::ZERO, &mut |_| {});
+    for one in modes {
+        for other in modes {
+            let (held, both) = (take(one).unwrap(), [one, other]);
+            let is_let_in = !both.contains(&LockMode::Exclusive)
+                && (both.contains(&LockMode::Session(0))
+                    || both.contains(&LockMode::Session(7))
+                    || both == [LockMode::Check; 2]);
+            match take(other) {
+                Ok(_) => assert!(is_let_in, "{other:?} beside {one:?}"),
+                Err(error) => {
+                    assert!(!is_let_in, "{other:?} beside {one:?}: {error}");
+                    assert_eq!(error.kind, StoreErrorKind::Busy);
+                }
+            }
+            drop(held);
+        }
+    }
+    let has = |epochs| store.has_sessions(epochs).unwrap();
+    let others = [LockMode::Check, LockMode::Exclusive].map(|mode| {
+        let held = take(mode).unwrap();
+        let seen = has(0..=EPOCH_MAX);
+        drop(held);
+        seen
+    });
+    assert_eq!(others, [false; 2], "who is no session is none");
+    let last = take(LockMode::Session(EPOCH_MAX)).unwrap();
+    let _pruner = take(LockMode::Prune).unwrap();
+    let (first, again) = (take(LockMode::Session(3)).unwrap(), take(LockMode::Session(3)).unwrap());
+    assert!(has(0..=3) && has(3..=3) && has(3..=9) && has(4..=EPOCH_MAX));
+    assert!(!has(0..=2) && !has(4..=EPOCH_MAX - 1));
+    drop(first);
+    assert!(has(3..=3), "another is left");
+    drop(again);
+    assert!(!has(0..=EPOCH_MAX - 1));
+    drop(last);
+    assert!(!has(0..=EPOCH_MAX));
+}
+
 fn locks_exclude_and_end_with_their_guard(store: &dyn Store) {
     store.put(&Key::Config, &[b"what a repository has"]).unwrap();
     let patience = Duration::from_secs(600);
     let mut never = |who: &str| panic!("{who} does not hold a lock");
-    let one = store.lock(LockMode::Shared, patience, &mut never).unwrap();
-    let two = store.lock(LockMode::Shared, patience, &mut never).unwrap();
+    let one = store.lock(LockMode::Session(0), patience, &mut never).unwrap();
+    let two = store.lock(LockMode::Session(0), patience, &mut never).unwrap();
     let error = store.lock(LockMode::Exclusive, Duration::ZERO, &mut never).err().unwrap();
     assert_eq!(error.kind, StoreErrorKind::Busy);
     let (waited, held) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -261,11 +314,11 @@ fn locks_exclude_and_end_with_their_guard(store: &dyn Store) {
     });
     assert_eq!((waited.into_inner(), held.into_inner()), (1, 1));
     drop(store.lock(LockMode::Exclusive, patience, &mut never).unwrap());
-    drop(store.lock(LockMode::Shared, patience, &mut never).unwrap());
+    drop(store.lock(LockMode::Session(0), patience, &mut never).unwrap());
     let held = store.lock(LockMode::Exclusive, Duration::ZERO, &mut never).unwrap();
     let mut told = 0;
     let soon = Duration::from_millis(20);
-    let error = store.lock(LockMode::Shared, soon, &mut |_| told += 1).err().unwrap();
+    let error = store.lock(LockMode::Session(0), soon, &mut |_| told += 1).err().unwrap();
     assert_eq!((error.kind, told), (StoreErrorKind::Busy, 1));
     drop(held);
 }

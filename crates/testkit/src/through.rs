@@ -7,7 +7,7 @@
 /// ```ignore
 /// impl Store for Counting {
 ///     garret_testkit::through!(inner: put, put_new, get, len, list, delete, adopt, sweep, lock, pass_over);
-///     garret_testkit::through!(inner: doubtful, notices, place);
+///     garret_testkit::through!(inner: doubtful, has_sessions, notices, place);
 ///     fn sync(&self) -> Result<(), StoreError> { .. }
 /// }
 /// ```
@@ -71,6 +71,14 @@ macro_rules! through {
             waiting: &mut dyn FnMut(&str),
         ) -> Result<Box<dyn ::garret_core::Guard>, ::garret_core::StoreError> {
             self.$inner.lock(mode, patience, waiting)
+        }
+    };
+    (@has_sessions $inner:ident) => {
+        fn has_sessions(
+            &self,
+            epochs: std::ops::RangeInclusive<u64>,
+        ) -> Result<bool, ::garret_core::StoreError> {
+            self.$inner.has_sessions(epochs)
         }
     };
     (@doubtful $inner:ident) => {

@@ -1,9 +1,9 @@
 //! A repository, and a model of what should be in it: sequences of operations, a store that fails in the middle of them,
-//! power cuts, damage.
+//! power cuts, damage; beside them a session that adds and one that reads, which stay open.
 //!
 //! In: steps, drawn by a property test or by a fuzzer. The model is a map from names to contents. Promises checked, after
 //! each step: what returned is done; what failed was done or was not, archive by archive; every archive that is listed is
-//! exact; once the store works again, so does everything. After damage each archive is exact or an error, `check` names those
+//! exact, also for who has read long before; once the store works again, so does everything. After damage each archive is exact or an error, `check` names those
 //! that are an error and no other, and where it finds nothing more everything works as before.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use std::io::Cursor;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use garret_core::{
-    Area, Error, Input, Key, Result, Retry, RetryOptions, Store, StoreErrorKind, Writer,
+    Area, Error, Input, Key, NamedArchive, Repository, Result, Retry, RetryOptions, Store,
+    StoreErrorKind, Writer,
 };
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
@@ -49,8 +50,10 @@ pub enum Step {
         /// Its new name, unless that is taken.
         to: u8,
     },
-    /// Ends the session that is open.
+    /// Ends the session that is open to add.
     Reopen,
+    /// Opens a session that goes on reading what it sees now, in place of another.
+    Watch,
     /// Flips a bit of a pack.
     Damage {
         /// Which.
@@ -82,11 +85,16 @@ pub struct World {
     fault: Arc<Mutex<FaultStore>>,
     /// The session that makes archives.
     writer: Option<Writer>,
+    /// The session that reads, and the archives that it saw and that were not deleted since.
+    watched: Option<(Repository, Watched)>,
     model: BTreeMap<String, u8>,
     is_damaged: bool,
     /// Of the client's copy of the index.
     _cache: Option<TempDir>,
 }
+
+/// Archives by name, and the number of what is in each.
+type Watched = BTreeMap<String, (u8, NamedArchive)>;
 
 /// Opens the store of a lab.
 type Opener = Box<dyn Fn() -> Box<dyn Store> + Send + Sync>;
@@ -141,6 +149,7 @@ impl World {
             power,
             fault,
             writer: None,
+            watched: None,
             model: BTreeMap::new(),
             is_damaged: false,
             _cache: None,
@@ -218,13 +227,13 @@ impl World {
 
     fn after_trouble(&mut self, trouble: &Trouble) {
         if let Some(seed) = trouble.power_cut {
-            self.writer = None;
+            (self.writer, self.watched) = (None, None);
             let power = PowerStore::from_objects(self.power.after_random_power_cut(seed));
             *locked(&self.fault) = FaultStore::new(power.clone());
             self.power = power;
         } else if trouble.for_good && trouble.kind == StoreErrorKind::Transient {
             // A session that gave its store up asks once until it answers; one that begins asks as ever.
-            self.writer = None;
+            (self.writer, self.watched) = (None, None);
         }
     }
 
@@ -259,22 +268,28 @@ impl World {
                 made?;
             }
             Step::Delete { names, collect } => {
-                self.writer = None;
-                let mut session = self.lab.exclusive()?;
+                let mut session = self.lab.pruner()?;
                 session.delete(&named(*names, &self.model))?;
                 if *collect {
                     session.gc(&self.lab.gc_options(), &recorder)?;
                 }
             }
-            Step::Collect => {
-                self.writer = None;
-                return self.lab.gc_reporting().map(|(_, problems)| problems);
-            }
+            Step::Collect => return self.lab.gc_reporting().map(|(_, problems)| problems),
             Step::Rename { from, to } => self.rename(&name(*from), &name(*to)),
             Step::Reopen => self.writer = None,
+            Step::Watch => self.watched = Some(self.watch()?),
             Step::Damage { place } => self.damage(*place),
         }
         Ok(recorder.problems())
+    }
+
+    fn watch(&self) -> Result<(Repository, Watched)> {
+        let repository = self.lab.reader()?;
+        let mut archives = Watched::new();
+        for (name, number) in &self.model {
+            archives.insert(name.clone(), (*number, repository.archive(name)?));
+        }
+        Ok((repository, archives))
     }
 
     fn rename(&self, from: &str, to: &str) {
@@ -307,6 +322,18 @@ impl World {
     /// The names are those of the model, and every archive is exact, or damaged and named.
     fn is_right(&mut self) {
         assert_eq!(self.lab.names(), self.model.keys().cloned().collect::<Vec<_>>());
+        if let Some((repository, archives)) = &mut self.watched {
+            archives.retain(|name, _| self.model.contains_key(name));
+            for (name, (number, archive)) in archives {
+                match self.lab.restore_from(repository, archive) {
+                    Ok(bytes) => {
+                        assert!(bytes == content(*number), "{name} is wrong for who reads")
+                    }
+                    Err(_) if self.is_damaged => {}
+                    Err(error) => panic!("{name}, for who reads: {}", garret_core::message(&error)),
+                }
+            }
+        }
         let mut lost = Vec::new();
         for (name, number) in &self.model {
             match self.lab.restore_bytes(name) {
@@ -326,7 +353,7 @@ impl World {
 
     /// Everything is sound and can be deleted, and nothing is left.
     pub fn ends(mut self) {
-        self.writer = None;
+        (self.writer, self.watched) = (None, None);
         if !self.is_damaged {
             self.lab.check();
         }

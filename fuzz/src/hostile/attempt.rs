@@ -104,7 +104,7 @@ impl Subject<'_> {
     }
 
     fn collect(&self) -> Result<()> {
-        let mut repository = self.unlocked()?.exclusive(&Silent)?;
+        let mut repository = self.unlocked()?.pruner(&Silent)?;
         let names = repository.archive_names()?;
         let archives = names.iter().filter_map(|name| repository.archive(name).ok()).collect();
         let mut rules = KeepRules::default();

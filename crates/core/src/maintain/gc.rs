@@ -1,15 +1,18 @@
-//! Gc: gives back the space of what no archive needs. Runs with the repository's exclusive lock.
+//! Gc: gives back the space of what no archive needs, beside whoever reads and adds. One at a time.
 //!
 //! ```text
-//! plan  archives -> marks -> packs to drop, packs to repack
-//! copy  what is needed out of those to be repacked -> new packs
-//! swap  new index segments, which do not list the doomed packs -> in place of the old ones
-//! delete  the doomed packs
+//! plan     archives -> marks -> packs to drop, packs to repack
+//! copy     what is needed out of those to be repacked -> new packs
+//! condemn  the doomed packs -> the record of them: from now on nobody builds on them
+//! swap     new index segments, which do not list what is deleted -> in place of the old ones
+//! delete   packs that were condemned before every session that is left began
 //! ```
 //!
 //! Nothing is deleted before what replaces it is durable, and a segment that lists a pack goes before the pack: a crash at
-//! any moment leaves packs that the next gc drops, never a gap. On a full disk it goes round again as long as it makes room.
+//! any moment leaves packs that the next gc drops, never a gap. While sessions are left that began before, packs wait for the
+//! next gc. On a full disk it goes round again as long as it makes room.
 
+pub(super) mod condemn;
 pub(super) mod copy;
 pub(super) mod delete;
 pub(crate) mod plan;
@@ -19,6 +22,7 @@ pub(super) mod swap;
 use std::collections::HashSet;
 
 use garret_format::PackId;
+use garret_format::condemned::CONDEMNED_MAX;
 use garret_format::index::PackRow;
 
 use crate::error::{Cause, Error, Result};
@@ -27,10 +31,14 @@ use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
 use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
-use crate::repository::{Exclusive, Repository};
+use crate::repository::{Pruner, Repository};
 
+use condemn::Condemnation;
 use plan::GcPlan;
 use problems::Problems;
+
+/// Rounds because archives came in meanwhile. What such a round condemned is ripe in the next, whatever comes then.
+const ROUNDS_MAX: u32 = 3;
 
 /// How to collect.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +60,10 @@ pub struct GcReport {
     pub deleted_pack_bytes: u64,
     /// Bytes of packs written to replace some of them.
     pub repacked_bytes: u64,
+    /// Packs that the next gc deletes: somebody is at work who might need them.
+    pub waiting_pack_count: u64,
+    /// Their bytes.
+    pub waiting_pack_bytes: u64,
     /// Problems met, each reported: what is damaged stays.
     pub problem_count: u64,
 }
@@ -60,7 +72,7 @@ impl Repository {
     /// What a gc would do if the archives `without` were not there. Neither locks nor writes anything.
     ///
     /// # Errors
-    /// As of [`Exclusive::gc`].
+    /// As of [`Pruner::gc`].
     pub fn plan_gc(
         &self,
         without: &[String],
@@ -71,7 +83,7 @@ impl Repository {
     }
 }
 
-impl Exclusive {
+impl Pruner {
     /// Gives back the space of what no archive needs.
     ///
     /// # Errors
@@ -83,9 +95,14 @@ impl Exclusive {
         self.store().sweep()?;
         let mut problems = Problems::new(progress);
         let mut report = GcReport::default();
-        let mut full: Option<Error> = None;
+        let (mut full, mut rounds): (Option<Error>, _) = (None, 1..ROUNDS_MAX);
         loop {
+            // Before the plan lists archives (rule P2).
+            let condemnation = Condemnation::load(self, progress)?;
             let mut plan = plan::plan(self, &[], options.threads, &mut problems)?;
+            if self.store().has_sessions(condemn::ANY)? {
+                plan.leave(&self.index().unstored());
+            }
             let mut forgot_index = false;
             if full.is_some() {
                 // The smallest step that makes room, in all the room that there is.
@@ -95,10 +112,7 @@ impl Exclusive {
                     swap::forget(self.store())?;
                 }
             }
-            if plan.is_empty() {
-                break;
-            }
-            let collected = collect(self, &plan, options, &mut problems);
+            let collected = collect(self, &plan, condemnation, options, &mut problems);
             // Also when it was cut short: packs that the index knows may be gone.
             let reopened = self.reopen_index(progress);
             let collected = collected?;
@@ -106,15 +120,14 @@ impl Exclusive {
             if forgot_index || collected.forgot_index {
                 swap::remake(self, progress)?;
             }
-            let Collected { deleted, repacked_bytes, full: now, .. } = collected;
-            report.deleted_pack_count += deleted.len() as u64;
-            report.deleted_pack_bytes += total_len(deleted.iter().map(|row| u64::from(row.len)));
-            report.repacked_bytes += repacked_bytes;
-            full = match (full, now) {
-                (None, None) => break,
-                (None, Some(error)) => Some(error),
+            let is_over = collected.is_over(full.is_some());
+            report.add(&collected);
+            full = match (full, collected.full) {
+                _ if collected.has_news && rounds.next().is_some() => None,
+                _ if is_over => break,
+                (None, now) => now,
                 // A step that gains nothing is the last. One that does takes away a pack with dead bytes for one without.
-                (Some(error), _) if deleted.is_empty() => return Err(error),
+                (Some(error), _) if collected.deleted.is_empty() => return Err(error),
                 (Some(_), now) => now,
             };
         }
@@ -126,15 +139,42 @@ impl Exclusive {
     }
 }
 
+impl GcReport {
+    /// What waits is what the last round left waiting.
+    fn add(&mut self, round: &Collected) {
+        let bytes = |rows: &[PackRow]| total_len(rows.iter().map(|row| u64::from(row.len)));
+        self.deleted_pack_count += round.deleted.len() as u64;
+        self.deleted_pack_bytes += bytes(&round.deleted);
+        self.repacked_bytes += round.repacked_bytes;
+        self.waiting_pack_count = round.waiting.len() as u64;
+        self.waiting_pack_bytes = bytes(&round.waiting);
+    }
+}
+
 /// What one round did.
+#[derive(Default)]
 struct Collected {
     deleted: Vec<PackRow>,
+    /// Doomed, and condemned, but not deleted yet.
+    waiting: Vec<PackRow>,
     /// Bytes of the packs written to replace some of them.
     repacked_bytes: u64,
+    /// Whether archives came in meanwhile, and what was condemned waits only because of them.
+    has_news: bool,
     /// Whether the index is to be made anew: there was no room for another beside it.
     forgot_index: bool,
     /// Why nothing was repacked, if there was no room for that: there may be now.
     full: Option<Error>,
+}
+
+impl Collected {
+    /// Whether there is nothing left to do: for want of work, or because what is left waits for others.
+    fn is_over(&self, was_full: bool) -> bool {
+        let has_gained = !self.deleted.is_empty();
+        let waits = !self.waiting.is_empty() && !has_gained;
+        let had_work = has_gained || self.repacked_bytes > 0;
+        waits || self.full.is_none() && !(was_full && had_work)
+    }
 }
 
 /// Does what the plan says. On a full disk what needs no room comes first: packs of which nobody needs anything go before
@@ -142,31 +182,79 @@ struct Collected {
 fn collect(
     repository: &Repository,
     plan: &GcPlan,
+    mut condemnation: Condemnation,
     options: &GcOptions,
     problems: &mut Problems<'_>,
 ) -> Result<Collected> {
+    let mut done = Collected::default();
+    let is_ripe = |row: &PackRow| condemnation.is_ripe(&row.id);
+    done.delete(repository, plan, plan.dropped().filter(is_ripe).collect())?;
+    let gone: HashSet<PackId> = done.deleted.iter().map(|row| row.id).collect();
+    let is_left = |row: &PackRow| !gone.contains(&row.id);
     let GcOptions { compression, threads } = *options;
-    let copied = copy::copy(repository, &plan.groups, compression, threads, problems);
-    let (kept, repacked_bytes, full) = match copied {
-        Ok((kept, bytes)) => (kept, bytes, None),
-        Err(error) if error.cause() == Cause::Full => (plan.repacked(), 0, Some(error)),
+    let kept = match copy::copy(repository, &plan.groups, compression, threads, problems) {
+        Ok((kept, bytes)) => {
+            done.repacked_bytes = bytes;
+            kept
+        }
+        Err(error) if error.cause() == Cause::Full => {
+            done.full = Some(error);
+            plan.repacked()
+        }
         Err(error) => return Err(error),
     };
-    let deleted: Vec<PackRow> = plan.doomed(&kept).collect();
-    let mut forgot_index = false;
-    if !deleted.is_empty() || full.is_none() {
-        let doomed: HashSet<PackId> = deleted.iter().map(|row| row.id).collect();
-        match swap::swap(repository, &doomed, &plan.superseded) {
-            Err(error) if error.cause() == Cause::Full && !deleted.is_empty() => {
-                if !swap::follows(repository, |id| doomed.contains(id)) {
-                    return Err(error);
-                }
-                swap::forget(repository.store())?;
-                forgot_index = true;
-            }
+    let doomed: Vec<PackRow> = plan.doomed(&kept).filter(is_left).take(CONDEMNED_MAX).collect();
+    let dropped: HashSet<PackId> =
+        plan.dropped().filter(is_left).take(CONDEMNED_MAX).map(|row| row.id).collect();
+    let mut condemn = || condemnation.condemn(repository, &doomed, |pack| dropped.contains(pack));
+    match condemn() {
+        Err(error) if error.cause() == Cause::Full && done.make_room(repository, &doomed)? => {
+            condemn()?;
+        }
+        condemned => condemned?,
+    }
+    if doomed.is_empty() || !condemnation.is_alone(repository)? {
+        done.waiting = doomed;
+    } else if plan.knows_archives(repository)? {
+        done.delete(repository, plan, doomed)?;
+        condemnation.condemn(repository, &[], |_| false)?;
+    } else {
+        done.has_news = true;
+        done.waiting = doomed;
+    }
+    Ok(done)
+}
+
+impl Collected {
+    /// Deletes packs, after an index that does not list them is in place of the one that does.
+    fn delete(
+        &mut self,
+        repository: &Repository,
+        plan: &GcPlan,
+        doomed: Vec<PackRow>,
+    ) -> Result<()> {
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        let ids: HashSet<PackId> = doomed.iter().map(|row| row.id).collect();
+        match swap::swap(repository, &ids, &plan.superseded) {
+            Err(error)
+                if error.cause() == Cause::Full && self.make_room(repository, &doomed)? => {}
             swapped => swapped?,
         }
-        delete::packs(repository, doomed.iter())?;
+        delete::packs(repository, ids.iter())?;
+        self.deleted.extend(doomed);
+        Ok(())
     }
-    Ok(Collected { deleted, repacked_bytes, forgot_index, full })
+
+    /// Gives up the index, if it follows from the packs: it is made anew when there is room. Whether that was done.
+    fn make_room(&mut self, repository: &Repository, doomed: &[PackRow]) -> Result<bool> {
+        let ids: HashSet<PackId> = doomed.iter().map(|row| row.id).collect();
+        if doomed.is_empty() || !swap::follows(repository, |id| ids.contains(id)) {
+            return Ok(false);
+        }
+        swap::forget(repository.store())?;
+        self.forgot_index = true;
+        Ok(true)
+    }
 }

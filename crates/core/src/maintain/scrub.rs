@@ -75,7 +75,7 @@ impl Locked {
     /// # Errors
     /// `Lock` if somebody deletes in it for longer than is waited; the store cannot be listed.
     pub fn scrub(&self, options: &ScrubOptions, progress: &dyn Progress) -> Result<ScrubReport> {
-        let _lock = self.lock("read", LockMode::Shared, progress)?;
+        let _lock = self.lock("read", LockMode::Check, progress)?;
         let store = self.store();
         let mut found = store.list(Area::Index)?;
         found.extend(store.list(Area::Packs)?);

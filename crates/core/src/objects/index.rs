@@ -13,6 +13,7 @@ mod writer;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use garret_format::condemned::Condemned;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
@@ -29,6 +30,9 @@ use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
 pub(crate) use cache::Cache;
 use segment::Segment;
 pub(crate) use writer::{IndexWriter, Rows};
+
+/// How often what is listed is asked for anew because some of it is gone. A gc exchanges segments once or twice.
+const LISTINGS_MAX: u32 = 8;
 
 /// Where a chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub(crate) struct Index {
     repository: RepositoryId,
     /// Packs that are recorded as damaged: what they hold is read if it is intact, and counts as absent for whoever stores.
     damaged: Arc<HashSet<PackId>>,
+    /// Packs that gc condemned: they are intact, but may go when older sessions have ended. They count as absent too.
+    condemned: Arc<HashSet<PackId>>,
     /// Whether what is not listed is nowhere.
     is_whole: bool,
 }
@@ -69,15 +75,20 @@ impl Index {
     pub(crate) fn open(
         source: &IndexSource<'_>,
         cache: Cache,
+        condemned: &Condemned,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let segments = cache.load(source.repository).into_iter().map(Arc::new).collect();
-        let cache = Arc::new(cache);
-        let damaged = Arc::default();
-        let repository = source.repository;
-        let mut index = Index { segments, cache, repository, damaged, is_whole: false };
+        let mut index = Index::empty(source.repository);
+        index.segments = cache.load(source.repository).into_iter().map(Arc::new).collect();
+        index.cache = Arc::new(cache);
+        index.set_condemned(condemned);
         index.update(source, progress)?;
         Ok(index)
+    }
+
+    /// From now on these are the packs that are condemned.
+    pub(crate) fn set_condemned(&mut self, condemned: &Condemned) {
+        self.condemned = Arc::new(condemned.packs.iter().map(|(pack, _)| *pack).collect());
     }
 
     /// Brings it up to date with what the repository holds.
@@ -88,14 +99,32 @@ impl Index {
     ) -> Result<()> {
         let store = source.packs.store;
         self.damaged = Arc::new(damage::load(store, source.metadata, progress));
+        // A gc may exchange segments meanwhile: those that are listed then are all there again.
+        for is_last in (1..=LISTINGS_MAX).map(|tried| tried == LISTINGS_MAX) {
+            if self.update_once(source, is_last, progress)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same by one listing; whether every segment of it was there. If it is the last, what is gone is told of.
+    fn update_once(
+        &mut self,
+        source: &IndexSource<'_>,
+        is_last: bool,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let store = source.packs.store;
         self.is_whole = self.damaged.is_empty();
-        let stored = Listing::read(store)?;
         let mut listed: HashSet<SegmentId> = HashSet::new();
         for (key, _) in store.list(Area::Index)? {
             if let Key::Index(id) = key {
                 listed.insert(id);
             }
         }
+        // Afterwards: a pack is there before a segment lists it.
+        let stored = Listing::read(store)?;
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
         let is_stale = |segment: &Arc<Segment>| {
             segment::packs(segment).iter().any(|pack| !stored.has(pack))
@@ -115,14 +144,20 @@ impl Index {
         for pack in self.segments.iter().flat_map(|segment| segment::packs(segment)) {
             missing.remove(&pack.id);
         }
-        let otherwise = self.load_segments(source, unknown, &stored, &mut missing, progress)?;
-        self.load_footers(source, &stored, missing, &otherwise, progress)
+        let loaded = self.load_segments(source, unknown, &stored, &mut missing, progress)?;
+        if !is_last && !loaded.gone.is_empty() {
+            return Ok(false);
+        }
+        loaded.gone.iter().for_each(|error| progress.problem(&Problem::from(error)));
+        self.load_footers(source, &stored, missing, &loaded.otherwise, progress)?;
+        Ok(true)
     }
 
     /// An index that knows nothing, in memory.
     pub(crate) fn empty(repository: RepositoryId) -> Self {
-        let cache = Arc::new(Cache::in_memory());
-        Index { segments: Vec::new(), cache, repository, damaged: Arc::default(), is_whole: true }
+        let (cache, damaged, condemned) =
+            (Arc::new(Cache::in_memory()), Arc::default(), Arc::default());
+        Index { segments: Vec::new(), cache, repository, damaged, condemned, is_whole: true }
     }
 
     /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
@@ -132,7 +167,7 @@ impl Index {
         }
     }
 
-    /// Adds the repository's segments that the copy does not have yet. Gives the packs of which they list what is not so.
+    /// Adds the repository's segments that the copy does not have yet.
     fn load_segments(
         &mut self,
         source: &IndexSource<'_>,
@@ -140,20 +175,23 @@ impl Index {
         stored: &Listing,
         missing: &mut HashSet<PackId>,
         progress: &dyn Progress,
-    ) -> Result<HashSet<PackId>> {
+    ) -> Result<Loaded> {
         unknown.sort_unstable();
-        let mut otherwise = HashSet::new();
+        let mut loaded = Loaded::default();
         for id in unknown {
             match read_segment(source, id) {
                 Ok(rows) => {
                     let other = rows.packs.iter().filter(|pack| !stored.has(pack));
-                    otherwise.extend(other.map(|pack| pack.id));
+                    loaded.otherwise.extend(other.map(|pack| pack.id));
                     self.is_whole &= rows.packs.iter().all(|pack| stored.has(pack));
                     let rows = rows.keep_packs(|pack| stored.has(pack));
                     rows.packs.iter().for_each(|pack| {
                         missing.remove(&pack.id);
                     });
                     self.add(&rows.encode(), Some(id))?;
+                }
+                Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => {
+                    loaded.gone.push(error.into());
                 }
                 // The packs it covered are read instead.
                 Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
@@ -162,7 +200,7 @@ impl Index {
                 Err(error) => return Err(error),
             }
         }
-        Ok(otherwise)
+        Ok(loaded)
     }
 
     /// Adds the packs that no segment covers; `otherwise` are listed in another length than they have.
@@ -188,6 +226,9 @@ impl Index {
             }
             let len = stored.lens.get(&id).copied().unwrap_or(0);
             let footer = source.packs.footer(id, len);
+            if self.condemned.contains(&id) && is_gone(&footer) {
+                continue;
+            }
             self.is_whole &= footer.is_ok();
             let read = footer.or_else(|error| match error {
                 // Storage that fails now may show the footer later: the pack stays unknown until then.
@@ -248,11 +289,21 @@ impl Index {
         self.copies(id).next()
     }
 
-    /// Everywhere where a chunk is, what is in damaged packs last.
+    /// Everywhere where a chunk is: what is in condemned packs later, what is in damaged ones last.
     pub(crate) fn copies(&self, id: &ChunkId) -> impl Iterator<Item = Location> {
-        let all = self.places(id).filter(|place| !self.is_damaged(&place.pack.id));
-        let doubtful = (!self.damaged.is_empty()).then(|| self.places(id)).into_iter().flatten();
-        all.chain(doubtful.filter(|place| self.is_damaged(&place.pack.id)))
+        let ranks = if self.damaged.is_empty() && self.condemned.is_empty() { 1 } else { 3 };
+        let of = move |rank| self.places(id).filter(move |place| self.rank(&place.pack.id) == rank);
+        (0..ranks).flat_map(of)
+    }
+
+    /// 0 for a pack that may be built on, 1 for a condemned one, 2 for one that is known to be damaged.
+    fn rank(&self, pack: &PackId) -> u8 {
+        // Most repositories have neither.
+        match (self.is_damaged(pack), self.condemned.is_empty()) {
+            (true, _) => 2,
+            (false, true) => 0,
+            (false, false) => self.condemned.contains(pack).into(),
+        }
     }
 
     fn places(&self, id: &ChunkId) -> impl Iterator<Item = Location> {
@@ -267,11 +318,11 @@ impl Index {
         })
     }
 
-    /// Whether a pack that is not known to be damaged holds a chunk: whether it need not be stored.
+    /// Whether a pack that is neither condemned nor known to be damaged holds a chunk: whether it need not be stored.
     pub(crate) fn contains(&self, id: &ChunkId) -> bool {
-        match self.damaged.is_empty() {
+        match self.damaged.is_empty() && self.condemned.is_empty() {
             true => self.segments.iter().any(|segment| segment.copies(id).next().is_some()),
-            false => self.places(id).any(|place| !self.is_damaged(&place.pack.id)),
+            false => self.places(id).any(|place| self.rank(&place.pack.id) == 0),
         }
     }
 
@@ -318,11 +369,11 @@ impl Index {
         noted.is_some_and(|noted| noted.packs.iter().all(|pack| packs.contains(pack)))
     }
 
-    /// Hashes of the rows of the packs that the index covers and that are not known to be damaged: all were in the listing
-    /// when it was opened, each in its length, or were written since.
+    /// Hashes of the rows of the packs that the index covers and that may be built on: all were in the listing when it was
+    /// opened, each in its length, or were written since.
     fn packs(&self) -> impl Iterator<Item = [u8; 32]> {
         let packs = self.segments.iter().flat_map(|segment| segment::packs(segment));
-        let packs = packs.filter(|pack| !self.is_damaged(&pack.id));
+        let packs = packs.filter(|pack| self.rank(&pack.id) == 0);
         packs.map(|pack| *blake3::hash(&pack.encode()).as_bytes())
     }
 
@@ -349,6 +400,19 @@ impl Index {
     }
 }
 
+/// What came of loading segments, besides what the index knows now.
+#[derive(Default)]
+struct Loaded {
+    /// Packs of which they list what is not so.
+    otherwise: HashSet<PackId>,
+    /// Segments that were listed a moment ago.
+    gone: Vec<Error>,
+}
+
+fn is_gone<T>(read: &Result<T>) -> bool {
+    matches!(read, Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound)
+}
+
 /// The packs that the repository holds, and the length of each in bytes.
 pub(crate) struct Listing {
     lens: HashMap<PackId, u64>,
@@ -359,9 +423,9 @@ impl Listing {
         Ok(Listing { lens: list_packs(store)?.into_iter().collect() })
     }
 
-    /// The packs that an earlier listing does not have, and their lengths in bytes.
-    pub(crate) fn beyond(&self, earlier: &Listing) -> impl Iterator<Item = (&PackId, &u64)> {
-        self.lens.iter().filter(|(id, _)| !earlier.lens.contains_key(id))
+    /// Length of a pack in bytes, if it is there.
+    pub(crate) fn len(&self, pack: &PackId) -> Option<u64> {
+        self.lens.get(pack).copied()
     }
 
     /// Whether the pack is there in the length that it was written in.

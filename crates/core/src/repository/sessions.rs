@@ -1,5 +1,11 @@
 //! From keys to a session: takes the lock that the right needs, and opens the index.
 //!
+//! ```text
+//! join    which packs are condemned -> lock of that epoch -> still the same?     creators, readers
+//! lock    of who checks, deletes, or is alone                                    no epoch: nobody deletes beside them
+//! open    the index
+//! ```
+//!
 //! In: a repository and its keys. Out: a [`Repository`] that can be read, or more than that. Promises: the lock that is held
 //! is that of the right, for as long as anything of the session lives; who checks or deletes goes by what the repository
 //! says, never by the client's copy of the index.
@@ -8,17 +14,21 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
+use garret_format::condemned::Condemned;
+
 use super::{Locked, Repository, Shared};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, message};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
 use crate::keys::{Keys, Purpose};
 use crate::limits::KEPT_LEN_DEFAULT;
+use crate::objects::condemned;
+use crate::objects::damage::is_damage;
 use crate::objects::index::{Cache, Index, IndexSource};
 use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::groups::Groups;
-use crate::store::{Area, Clock, LockMode, SystemClock};
+use crate::store::{Area, Clock, Guard, LockMode, StoreErrorKind, SystemClock};
 
 /// A repository and its keys: what is left to say before it is open.
 pub struct Unlocked {
@@ -63,7 +73,7 @@ pub struct Checker {
     repository: Repository,
 }
 
-/// A session that deletes. Nobody else has the repository open meanwhile.
+/// A session that deletes: one at a time, beside any that read and add.
 ///
 /// Who only reads cannot give space back:
 ///
@@ -72,6 +82,12 @@ pub struct Checker {
 ///     let _ = repository.gc(options, &garret_core::Silent);
 /// }
 /// ```
+#[derive(Debug)]
+pub struct Pruner {
+    checker: Checker,
+}
+
+/// A session that repairs. Nobody else has the repository open meanwhile.
 #[derive(Debug)]
 pub struct Exclusive {
     checker: Checker,
@@ -94,6 +110,14 @@ impl Deref for Checker {
 }
 
 /// What deletes can check as well.
+impl Deref for Pruner {
+    type Target = Checker;
+
+    fn deref(&self) -> &Checker {
+        &self.checker
+    }
+}
+
 impl Deref for Exclusive {
     type Target = Checker;
 
@@ -134,13 +158,14 @@ impl Unlocked {
         self
     }
 
-    /// Opens it to be read.
+    /// Opens it to be read. Where it cannot be seen what is condemned, or that there is a reader cannot be shown, one line says
+    /// that a prune may end the reading.
     ///
     /// # Errors
-    /// `WrongPassphrase` for the keys of another repository; `Lock` if somebody deletes in it for longer than is waited;
+    /// `WrongPassphrase` for the keys of another repository; `Lock` if somebody repairs it for longer than is waited;
     /// `Unsupported` for one of a newer garret; a store that cannot be read.
     pub fn reader(self, progress: &dyn Progress) -> Result<Repository> {
-        self.open(("read", LockMode::Shared), 0, true, progress)
+        self.open(("read", Right::Read), 0, progress)
     }
 
     /// Opens it to add archives.
@@ -149,35 +174,45 @@ impl Unlocked {
     /// As of [`reader`](Self::reader).
     pub fn writer(self, progress: &dyn Progress) -> Result<Writer> {
         let features = self.locked.config.features.write;
-        let repository = self.open(("write", LockMode::Shared), features, true, progress)?;
+        let repository = self.open(("write", Right::Write), features, progress)?;
         Ok(Writer { repository })
     }
 
-    /// Opens it to be checked.
+    /// Opens it to be checked; waits until nobody deletes.
     ///
     /// # Errors
-    /// As of [`reader`](Self::reader).
+    /// As of [`reader`](Self::reader); `Lock` if somebody deletes in it for longer than is waited.
     pub fn checker(self, progress: &dyn Progress) -> Result<Checker> {
-        let repository = self.open(("read", LockMode::Shared), 0, false, progress)?;
+        let repository = self.open(("read", Right::Check), 0, progress)?;
         Ok(Checker { repository })
     }
 
-    /// Opens it to delete; waits until nobody else has it open.
+    /// Opens it to delete; waits until nobody else deletes or checks.
+    ///
+    /// # Errors
+    /// As of [`checker`](Self::checker).
+    pub fn pruner(self, progress: &dyn Progress) -> Result<Pruner> {
+        let features = self.locked.config.features;
+        let features = features.write | features.delete;
+        let repository = self.open(("write", Right::Prune), features, progress)?;
+        Ok(Pruner { checker: Checker { repository } })
+    }
+
+    /// Opens it to be repaired; waits until nobody else has it open.
     ///
     /// # Errors
     /// As of [`reader`](Self::reader); `Lock` if anybody has it open for longer than is waited.
     pub fn exclusive(self, progress: &dyn Progress) -> Result<Exclusive> {
         let features = self.locked.config.features;
         let features = features.write | features.delete;
-        let repository = self.open(("write", LockMode::Exclusive), features, false, progress)?;
+        let repository = self.open(("write", Right::Alone), features, progress)?;
         Ok(Exclusive { checker: Checker { repository } })
     }
 
     fn open(
         self,
-        (kind, mode): (&'static str, LockMode),
+        (kind, right): (&'static str, Right),
         features: u32,
-        believes_copy: bool,
         progress: &dyn Progress,
     ) -> Result<Repository> {
         let Unlocked { locked, keys, cache, kept_len, clock } = self;
@@ -185,12 +220,12 @@ impl Unlocked {
             return Err(Error::WrongPassphrase);
         }
         locked.permit(features)?;
-        let lock = locked.lock(kind, mode, progress)?;
+        let metadata = Sealer::new(locked.id(), Purpose::Metadata, &keys);
+        let (lock, condemned) = right.take(&locked, kind, &metadata, progress)?;
         let Locked { store, config, .. } = locked;
         let data = Sealer::new(config.repository, Purpose::Data, &keys);
-        let metadata = Sealer::new(config.repository, Purpose::Metadata, &keys);
         let hasher = ChunkHasher::new(&keys);
-        let cache = match cache.filter(|_| believes_copy) {
+        let cache = match cache.filter(|_| right.believes_copy()) {
             Some(root) => Cache::in_directory(&root, config.repository, keys.get(Purpose::Client)),
             None => Cache::in_memory(),
         };
@@ -200,7 +235,7 @@ impl Unlocked {
             hasher: &hasher,
             repository: config.repository,
         };
-        let index = Index::open(&source, cache, progress)?;
+        let index = Index::open(&source, cache, &condemned, progress)?;
         // Who reads one archive only is told too of what lies beside it.
         let _names = store.list(Area::Archives);
         let (boxes, names) = (data.clone(), hasher.clone());
@@ -213,12 +248,102 @@ impl Unlocked {
     }
 }
 
-impl Exclusive {
+/// What a session may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    Read,
+    Write,
+    Check,
+    Prune,
+    Alone,
+}
+
+impl Right {
+    /// Whether the client's copy of the index will do.
+    fn believes_copy(self) -> bool {
+        matches!(self, Right::Read | Right::Write)
+    }
+
+    /// Takes the lock. Gives it, and what was condemned then.
+    fn take(
+        self,
+        locked: &Locked,
+        kind: &'static str,
+        metadata: &Sealer,
+        progress: &dyn Progress,
+    ) -> Result<(Box<dyn Guard>, Condemned)> {
+        let mode = match self {
+            Right::Read | Right::Write => return self.join(locked, kind, metadata, progress),
+            Right::Check => LockMode::Check,
+            Right::Prune => LockMode::Prune,
+            Right::Alone => LockMode::Exclusive,
+        };
+        let lock = locked.lock(kind, mode, progress)?;
+        // Nobody deletes beside these: what they do not know of is there all the same.
+        let known = condemned::load(locked.store(), metadata);
+        Ok((lock, known.unwrap_or_default()))
+    }
+
+    /// Becomes one of those whom gc waits for before it deletes what it condemns from now on (rule S1 of docs/design.md,
+    /// "Why gc is safe").
+    fn join(
+        self,
+        locked: &Locked,
+        kind: &'static str,
+        metadata: &Sealer,
+        progress: &dyn Progress,
+    ) -> Result<(Box<dyn Guard>, Condemned)> {
+        let lock = |mode| match locked.lock(kind, mode, progress) {
+            Err(Error::Lock { source, .. })
+                if self == Right::Read && source.kind == StoreErrorKind::Other =>
+            {
+                let why = message(&source);
+                progress.notice(&format!("{why}: a gc that comes meanwhile may end this"));
+                Ok(Box::new(Unseen) as Box<dyn Guard>)
+            }
+            taken => taken,
+        };
+        let mut known = condemned::load(locked.store(), metadata);
+        loop {
+            let condemned = match known {
+                Ok(condemned) => condemned,
+                Err(error) if self == Right::Read || is_damage(&error) => {
+                    progress.notice(&format!(
+                        "{}: what gc condemned is not known until the next one",
+                        message(&error)
+                    ));
+                    // Nobody is deleting then; whoever comes to it waits for a session of the first epoch, with every pack.
+                    let alone =
+                        (self == Right::Write).then(|| lock(LockMode::Prune)).transpose()?;
+                    let joined = lock(LockMode::Session(0))?;
+                    drop(alone);
+                    return Ok((joined, Condemned::default()));
+                }
+                Err(error) => return Err(error),
+            };
+            let joined = lock(LockMode::Session(condemned.epoch))?;
+            // A gc that condemned more meanwhile may not have seen this session.
+            known = condemned::load(locked.store(), metadata);
+            if known.as_ref().is_ok_and(|now| *now == condemned) {
+                return Ok((joined, condemned));
+            }
+        }
+    }
+}
+
+/// In place of the lock of a reader where there are no locks.
+struct Unseen;
+
+impl Guard for Unseen {}
+
+impl Repository {
     /// Makes the index that of what the repository now holds. If it fails, the index knows nothing: what is looked for is
-    /// missing then, never wrong.
-    pub(crate) fn reopen_index(&mut self, progress: &dyn Progress) -> Result<()> {
+    /// missing then, never wrong. Only for who may delete.
+    pub(crate) fn reopen_index(&self, progress: &dyn Progress) -> Result<()> {
         let mut index = Index::clone(&self.index());
         index.forget();
+        let condemned = condemned::load(self.store(), self.metadata());
+        index.set_condemned(&condemned.unwrap_or_default());
         let updated = index.update(&self.index_source(), progress);
         self.set_index(index);
         updated

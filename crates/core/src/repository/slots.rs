@@ -132,7 +132,7 @@ impl Locked {
         new: &NewKey<'_>,
         progress: &dyn Progress,
     ) -> Result<Opened> {
-        let _lock = self.lock_to_write(LockMode::Shared, progress)?;
+        let _lock = self.lock_to_write(LockMode::Session(0), progress)?;
         let count = self.slots()?.iter().filter(|(_, slot)| slot.is_ok()).count();
         if count >= SLOTS_MAX {
             return Err(Error::NoRoomForKeys { count });
@@ -150,7 +150,7 @@ impl Locked {
         new: &NewKey<'_>,
         progress: &dyn Progress,
     ) -> Result<Opened> {
-        let _lock = self.lock_to_write(LockMode::Shared, progress)?;
+        let _lock = self.lock_to_write(LockMode::Session(0), progress)?;
         let changed = self.store_slot(opened, new)?;
         if let Some(old) = opened.slot {
             self.store.delete(&Key::Slot(old))?;
@@ -164,8 +164,8 @@ impl Locked {
     /// # Errors
     /// `KeyInUse`; `Lock` if anybody has it open for longer than is waited; a store that cannot be written.
     pub fn remove_key(&self, opened: &Opened, id: SlotId, progress: &dyn Progress) -> Result<()> {
-        // Alone: two who remove each other's would leave none.
-        let _lock = self.lock_to_write(LockMode::Exclusive, progress)?;
+        // One at a time: two who remove each other's would leave none.
+        let _lock = self.lock_to_write(LockMode::Prune, progress)?;
         match opened.slot {
             Some(own) if own == id => {
                 return Err(Error::KeyInUse { object: Key::Slot(id).to_string() });

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -204,6 +204,10 @@ impl<S: Store> Store for Limit<S> {
         waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
         self.inner.lock(mode, patience, waiting)
+    }
+
+    fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
+        self.request(|inner| inner.has_sessions(epochs))
     }
 
     fn pass_over(&self, key: &Key) {

@@ -18,12 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use garret_format::condemned::EPOCH_MAX;
 use garret_format::object::Kind;
 use garret_format::{PackId, SegmentId, SlotId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
@@ -363,6 +364,10 @@ impl Store for LocalStore {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             };
+            // Asked after the listing: what a session puts that begins from now on was not in it.
+            if lock::has_sessions(&self.beneath, 0..=EPOCH_MAX)? {
+                return Ok(());
+            }
             left.iter().try_for_each(|(name, _)| remove(name))
         };
         sweep().map_err(|source| StoreError::new("clean", self.root.join(TMP).display(), source))
@@ -402,6 +407,11 @@ impl Store for LocalStore {
             Ok(guard) => Ok(Box::new(guard)),
             Err(source) => Err(self.error("lock", &Key::Config, source)),
         }
+    }
+
+    fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
+        lock::has_sessions(&self.beneath, epochs)
+            .map_err(|source| self.error("look for locks on", &Key::Config, source))
     }
 
     fn pass_over(&self, key: &Key) {

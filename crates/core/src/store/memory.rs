@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,10 +21,55 @@ struct Shared {
     released: Condvar,
 }
 
+impl Shared {
+    fn holders(&self) -> MutexGuard<'_, Holders> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who holds the lock.
 #[derive(Debug, Default)]
 struct Holders {
-    shared: usize,
+    /// By epoch.
+    sessions: BTreeMap<u64, usize>,
+    checks: usize,
+    prunes: bool,
     exclusive: bool,
+}
+
+impl Holders {
+    fn exclude(&self, mode: LockMode) -> bool {
+        let deletes = self.exclusive || self.prunes;
+        match mode {
+            LockMode::Session(_) => self.exclusive,
+            LockMode::Check => deletes,
+            LockMode::Prune => deletes || self.checks > 0,
+            LockMode::Exclusive => deletes || self.checks > 0 || !self.sessions.is_empty(),
+        }
+    }
+
+    fn add(&mut self, mode: LockMode) {
+        match mode {
+            LockMode::Session(epoch) => *self.sessions.entry(epoch).or_default() += 1,
+            LockMode::Check => self.checks += 1,
+            LockMode::Prune => self.prunes = true,
+            LockMode::Exclusive => self.exclusive = true,
+        }
+    }
+
+    fn remove(&mut self, mode: LockMode) {
+        match mode {
+            LockMode::Session(epoch) => {
+                if let Some(count) = self.sessions.get_mut(&epoch) {
+                    *count -= 1;
+                }
+                self.sessions.retain(|_, count| *count > 0);
+            }
+            LockMode::Check => self.checks -= 1,
+            LockMode::Prune => self.prunes = false,
+            LockMode::Exclusive => self.exclusive = false,
+        }
+    }
 }
 
 impl MemoryStore {
@@ -125,11 +170,8 @@ impl Store for MemoryStore {
         patience: Duration,
         waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
-        let busy = |holders: &mut Holders| match mode {
-            LockMode::Shared => holders.exclusive,
-            LockMode::Exclusive => holders.exclusive || holders.shared > 0,
-        };
-        let mut holders = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = |holders: &mut Holders| holders.exclude(mode);
+        let mut holders = self.shared.holders();
         if busy(&mut holders) && !patience.is_zero() {
             waiting("another program");
         }
@@ -138,11 +180,12 @@ impl Store for MemoryStore {
         if busy(&mut holders) {
             return Err(StoreError::new("lock", Key::Config, io::ErrorKind::WouldBlock.into()));
         }
-        match mode {
-            LockMode::Shared => holders.shared += 1,
-            LockMode::Exclusive => holders.exclusive = true,
-        }
+        holders.add(mode);
         Ok(Box::new(MemoryGuard { shared: self.shared.clone(), mode }))
+    }
+
+    fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
+        Ok(self.shared.holders().sessions.range(epochs).next().is_some())
     }
 
     fn pass_over(&self, _key: &Key) {}
@@ -165,11 +208,7 @@ impl Guard for MemoryGuard {}
 
 impl Drop for MemoryGuard {
     fn drop(&mut self) {
-        let mut holders = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.mode {
-            LockMode::Shared => holders.shared -= 1,
-            LockMode::Exclusive => holders.exclusive = false,
-        }
+        self.shared.holders().remove(self.mode);
         self.shared.released.notify_all();
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -241,6 +241,10 @@ impl<S: Store> Store for Retry<S> {
             let left = end.saturating_sub(self.clock.now());
             self.inner.lock(mode, left, &mut waiting)
         })
+    }
+
+    fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
+        self.again(|_| self.inner.has_sessions(epochs.clone()))
     }
 
     fn pass_over(&self, key: &Key) {

@@ -4,10 +4,12 @@
 //! to whoever writes. Promises: a pack is stored before the segment that lists it; as many packs are put at once as the store
 //! wants, [`PACKS_IN_FLIGHT_MAX`] at most, and each counts only when it and those before it are there.
 
+use std::sync::{Mutex, PoisonError};
+
 use crossbeam_channel::{Receiver, Sender};
-use garret_format::SegmentId;
 use garret_format::index::PackRow;
 use garret_format::pack::Footer;
+use garret_format::{PackId, SegmentId};
 
 use crate::error::Result;
 use crate::keys::seal::Sealer;
@@ -17,11 +19,26 @@ use crate::objects::pack::{FinishedPack, PackBuilder, SealedGroup};
 use crate::pipeline::with_workers;
 use crate::store::{Key, Store};
 
+/// The packs that were put, or of which that was begun, whatever became of it.
+#[derive(Default)]
+pub(crate) struct PackLog(Mutex<Vec<PackId>>);
+
+impl PackLog {
+    fn add(&self, pack: PackId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(pack);
+    }
+
+    pub(crate) fn packs(&self) -> Vec<PackId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Stores packs, and a segment for every so many chunks.
 pub(super) struct PackWriter<'r> {
     pub(super) store: &'r dyn Store,
     pub(super) data: &'r Sealer,
     pub(super) metadata: &'r Sealer,
+    pub(super) log: Option<&'r PackLog>,
     pub(super) segments: Sender<(SegmentId, Vec<u8>)>,
 }
 
@@ -31,9 +48,9 @@ impl PackWriter<'_> {
         let mut index = IndexWriter::default();
         let (mut count, mut bytes) = (0, 0);
         with_workers(self.store.properties().in_flight.min(PACKS_IN_FLIGHT_MAX), |workers| {
-            let store = self.store;
+            let (store, log) = (self.store, self.log);
             let packs = Packs { data: self.data, sealed, open: None }.map(Ok);
-            for stored in workers.map(packs, move |pack| put(store, pack)) {
+            for stored in workers.map(packs, move |pack| put(store, log, pack)) {
                 let (row, footer) = stored?;
                 count += 1;
                 bytes += u64::from(row.len);
@@ -58,7 +75,8 @@ impl PackWriter<'_> {
     }
 }
 
-fn put(store: &dyn Store, pack: FinishedPack) -> Result<(PackRow, Footer)> {
+fn put(store: &dyn Store, log: Option<&PackLog>, pack: FinishedPack) -> Result<(PackRow, Footer)> {
+    log.iter().for_each(|log| log.add(pack.row.id));
     let parts: Vec<&[u8]> = pack.parts.iter().map(Vec::as_slice).collect();
     store.put(&Key::Pack(pack.row.id), &parts)?;
     Ok((pack.row, pack.footer))

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
 
 use garret_format::archive::{Archive, Content, Device, Identity, Item, ItemKind, Side, Time};
+use garret_format::condemned::Condemned;
 use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
 use garret_format::damage::DamageRecord;
 use garret_format::index::{
@@ -190,6 +191,10 @@ pub(super) fn damage() -> DamageRecord {
 pub(super) fn verified() -> Vec<VerifiedPack> {
     let other = VerifiedPack { pack: *b"another ", day: 20_780 };
     vec![other, VerifiedPack { pack: short_id(&pack_row().id), day: 20_783 }]
+}
+
+pub(super) fn condemned() -> Condemned {
+    Condemned { epoch: 3, packs: vec![(PackId::from_bytes([0xab; 32]), 2), (pack_row().id, 3)] }
 }
 
 pub(super) fn segment_id() -> SegmentId {

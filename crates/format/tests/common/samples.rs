@@ -12,6 +12,7 @@ mod objects;
 use std::fmt::Write as _;
 
 use garret_format::archive::{Archive, Item};
+use garret_format::condemned::Condemned;
 use garret_format::config::Config;
 use garret_format::damage::DamageRecord;
 use garret_format::index::Tables;
@@ -22,9 +23,9 @@ use garret_format::slot::Slot;
 use garret_format::verified::{decode_verified, encode_verified};
 
 use objects::{
-    archive, body, check_local_index, check_pack, config, damage, derived_keys, device, footer,
-    frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row, records,
-    segment, slot, tables, verified,
+    archive, body, check_local_index, check_pack, condemned, config, damage, derived_keys, device,
+    footer, frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row,
+    records, segment, slot, tables, verified,
 };
 
 /// One example of docs/format.md.
@@ -380,6 +381,19 @@ fn trees() -> Vec<Sample> {
                 (4, "on 2026-11-26"),
             ],
             check: |bytes| assert_eq!(decode_verified(bytes), Ok(verified())),
+        },
+        Sample {
+            name: "condemned",
+            bytes: condemned().encode(),
+            fields: vec![
+                (8, "the third epoch"),
+                (4, "2 rows"),
+                (32, "some other pack"),
+                (8, "condemned in the second"),
+                (32, "the pack above"),
+                (8, "condemned in the third"),
+            ],
+            check: |bytes| assert_eq!(Condemned::decode(bytes), Ok(condemned())),
         },
     ]
 }

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use garret_core::{
-    Area, Cause, Error, Exclusive, GcOptions, LocalStore, LockMode, Repository, Store,
-};
+use garret_core::{Area, Cause, Error, GcOptions, LocalStore, LockMode, Pruner, Repository, Store};
 
 use crate::archives;
 use crate::location;
@@ -44,7 +42,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return whole(&path, ui);
     }
     let (path, names) = one_repository(&args.archives)?;
-    let mut repository = session::exclusive(&path, ui)?;
+    let mut repository = session::pruner(&path, ui)?;
     let existing = repository.archive_names()?;
     if let Some(missing) = names.iter().find(|name| !existing.contains(name)) {
         return Err(archives::missing(&existing, missing));
@@ -109,12 +107,14 @@ fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failu
 pub(super) struct Freed {
     original_len: u64,
     stored_len: u64,
+    /// What the next one gives back.
+    waiting_len: u64,
 }
 
 /// Deletes `names` and collects what nobody needs any more, what interrupted runs left included. Returns what that gave back,
 /// if it is to be measured.
 pub(super) fn remove(
-    repository: &mut Exclusive,
+    repository: &mut Pruner,
     names: &[String],
     threads: Threads,
     measures: bool,
@@ -122,22 +122,18 @@ pub(super) fn remove(
 ) -> Result<Option<Freed>, Failure> {
     let mut options = GcOptions::default();
     options.threads = threads.count();
-    if !measures {
-        let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
-        return match done {
-            Ok(_) => Ok(None),
-            Err(error) => Err(half_done(repository, names, error)),
-        };
-    }
-    let before = repository.stored_len()?;
     // One that cannot be read can still be deleted; how long it was is lost.
     let len =
         |name: &String| repository.archive(name).map_or(0, |found| found.archive.original_len);
-    let original_len = garret_core::total_len(names.iter().map(len));
+    let original_len = match measures {
+        true => garret_core::total_len(names.iter().map(len)),
+        false => 0,
+    };
     let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
-    let done = done.and_then(|_| repository.stored_len());
-    let after = done.map_err(|error| half_done(repository, names, error))?;
-    Ok(Some(Freed { original_len, stored_len: before.saturating_sub(after) }))
+    let done = done.map_err(|error| half_done(repository, names, error))?;
+    let stored_len = done.deleted_pack_bytes.saturating_sub(done.repacked_bytes);
+    let waiting_len = done.waiting_pack_bytes;
+    Ok(measures.then_some(Freed { original_len, stored_len, waiting_len }))
 }
 
 /// What a full disk keeps a gc from: it needs room for what it copies out of a pack, and drops what needs none.
@@ -177,5 +173,14 @@ pub(super) fn stats(repository: &Repository, freed: &Freed, ui: &Ui) -> Result<S
     let original = render::freed(freed.original_len);
     let stored = render::freed(freed.stored_len);
     let row = render::size_row("Deleted data:", &original, "-", &stored);
-    Ok(render::size_header() + &row + &overview::all_archives(repository, ui)?)
+    let waiting = match freed.waiting_len {
+        0 => String::new(),
+        len => {
+            let len = render::size(len);
+            format!(
+                "\n{len} more go with the next delete or prune: a program is at work that may need them.\n"
+            )
+        }
+    };
+    Ok(render::size_header() + &row + &overview::all_archives(repository, ui)? + &waiting)
 }

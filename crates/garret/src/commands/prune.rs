@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         foresee(&repository, &doomed, args.threads, ui)?;
         return show(&repository, args.stats.then(Freed::default), ui);
     }
-    let mut repository = session::exclusive(&path, ui)?;
+    let mut repository = session::pruner(&path, ui)?;
     let doomed = decide(&repository, args, &rules, ui)?;
     let freed = delete::remove(&mut repository, &doomed, args.threads, args.stats, ui)?;
     show(&repository, freed, ui)

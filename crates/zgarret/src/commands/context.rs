@@ -7,7 +7,7 @@ use garret_cli::failure::Failure;
 use garret_cli::state::{self, Use};
 use garret_cli::ui::Ui;
 use garret_cli::{sandbox, session};
-use garret_core::{Error, Exclusive, NamedArchive, Repository, Unlocked, Writer};
+use garret_core::{Error, NamedArchive, Pruner, Repository, Unlocked, Writer};
 use garret_format::archive::{Item, ItemKind};
 
 use crate::args::Line;
@@ -61,8 +61,8 @@ impl Context<'_> {
     }
 
     /// The same, to delete.
-    pub(super) fn exclusive(&self, path: &Path) -> Result<Exclusive, Failure> {
-        let open = |unlocked: Unlocked| unlocked.exclusive(self.ui);
+    pub(super) fn pruner(&self, path: &Path) -> Result<Pruner, Failure> {
+        let open = |unlocked: Unlocked| unlocked.pruner(self.ui);
         self.open(path, self.passwords.first(), Use::Writes, open)
     }
 

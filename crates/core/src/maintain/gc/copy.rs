@@ -8,19 +8,19 @@ use std::collections::HashSet;
 use garret_format::pack::Codec;
 use garret_format::{ChunkId, PackId};
 
-use super::delete;
 use super::plan::{ChunkUse, GroupUse};
 use super::problems::Problems;
+use super::{condemn, delete};
 use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::group::{CompressedGroup, Compression, OpenGroup};
-use crate::objects::index::{Index, Listing};
+use crate::objects::index::{Index, Listing, read_segment};
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Problem};
 use crate::read::groups::{Groups, Wanted};
 use crate::repository::Repository;
 use crate::store::{Area, Key};
-use crate::write::write_chunks;
+use crate::write::{ChunkTarget, PackLog, write_chunks};
 
 /// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
 /// bytes of the new packs.
@@ -31,13 +31,16 @@ pub(in crate::maintain) fn copy(
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<(HashSet<PackId>, u64)> {
-    let before = Listing::read(repository.store())?;
+    if wanted.is_empty() {
+        return Ok(Default::default());
+    }
     let segments = repository.store().list(Area::Index)?;
     let mut left = total_len(wanted.iter().map(GroupUse::live_len));
     let task = problems.progress.begin(Phase::Repack, Some(left));
     // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
     let mut index = Index::empty(repository.id());
-    let target = repository.target(&mut index);
+    let log = PackLog::default();
+    let target = ChunkTarget { log: Some(&log), ..repository.target(&mut index) };
     let groups = repository.chunks().groups().clone();
     let copied = with_threads(threads, groups.in_flight(), |threads| {
         write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
@@ -77,16 +80,16 @@ pub(in crate::maintain) fn copy(
         Err(error) if error.cause() == Cause::Full => {
             // Whoever goes on from here plans anew.
             task.advance(left);
-            take_back(repository, &before, &segments)?;
+            take_back(repository, log.packs(), &segments)?;
             return Err(error);
         }
         copied => copied?,
     };
     drop(task);
-    // Nobody else is here. What the old packs held is about to be deleted: a file system that says it wrote may not have.
+    // What the old packs held is going to be deleted: a file system that says it wrote may not have.
     let listing = Listing::read(repository.store())?;
-    let found = listing.beyond(&before);
-    let found = total_len(found.map(|(_, len)| *len));
+    let packs = log.packs();
+    let found = total_len(packs.iter().filter_map(|pack| listing.len(pack)));
     if found != written.pack_bytes {
         return Err(Error::Corrupt {
             object: "packs".to_owned(),
@@ -97,18 +100,29 @@ pub(in crate::maintain) fn copy(
     Ok((kept, written.pack_bytes))
 }
 
-/// Removes what was written since: it takes the room that a smaller step needs. Nobody else is here, so all of it is ours.
-fn take_back(repository: &Repository, packs: &Listing, segments: &[(Key, u64)]) -> Result<()> {
+/// Removes the packs that were written, which take the room that a smaller step needs, and the segments of which it was not
+/// said before that list one. Whoever is there may have listed them too: what he needs of them is where it was, but he would
+/// not find it, so then they stay for the next gc.
+fn take_back(repository: &Repository, packs: Vec<PackId>, before: &[(Key, u64)]) -> Result<()> {
     let store = repository.store();
+    if store.has_sessions(condemn::ANY)? {
+        return Ok(());
+    }
+    let packs: HashSet<PackId> = packs.into_iter().collect();
     for (key, len) in store.list(Area::Index)? {
-        if !segments.contains(&(key.clone(), len)) {
+        let Key::Index(id) = key else { continue };
+        let is_new = !before.contains(&(key.clone(), len));
+        let lists_ours = || match read_segment(&repository.index_source(), id) {
+            Ok(rows) => rows.packs.iter().any(|row| packs.contains(&row.id)),
+            Err(_) => false,
+        };
+        if is_new && lists_ours() {
             store.delete(&key)?;
         }
     }
     // Before the packs that they list.
     store.sync()?;
-    let new = Listing::read(store)?;
-    delete::packs(repository, new.beyond(packs).map(|(id, _)| id))
+    delete::packs(repository, packs.iter())
 }
 
 /// The needed part of a group.

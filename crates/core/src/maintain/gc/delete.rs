@@ -3,11 +3,11 @@
 use garret_format::PackId;
 
 use crate::error::{Error, Result};
-use crate::repository::{Exclusive, Repository};
+use crate::repository::{Pruner, Repository};
 use crate::store::Key;
 
-impl Exclusive {
-    /// Removes archives from the list of archives; their space comes back with [`Exclusive::gc`]. Damaged ones can be removed
+impl Pruner {
+    /// Removes archives from the list of archives; their space comes back with [`Pruner::gc`]. Damaged ones can be removed
     /// too.
     ///
     /// # Errors

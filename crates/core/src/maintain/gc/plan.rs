@@ -12,7 +12,7 @@ use garret_format::{ChunkId, PackId};
 use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::limits::total_len;
-use crate::objects::index::{Index, Location};
+use crate::objects::index::{Index, Location, Rows};
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem};
 use crate::read::chunks::Chunks;
@@ -37,6 +37,8 @@ pub struct GcPlan {
     pub(super) groups: Vec<GroupUse>,
     /// Copies of chunks, by the pack, that need not be listed any more: another one was read and is intact.
     pub(super) superseded: HashSet<(ChunkId, PackId)>,
+    /// The archives that it knows, and the fingerprint of each.
+    archives: HashMap<String, [u8; 32]>,
 }
 
 impl std::fmt::Display for GcPlan {
@@ -61,6 +63,34 @@ impl GcPlan {
     pub(super) fn doomed(&self, kept: &HashSet<PackId>) -> impl Iterator<Item = PackRow> {
         let repacked = self.repack.iter().map(|pack| pack.row);
         self.drop.iter().copied().chain(repacked.filter(|row| !kept.contains(&row.id)))
+    }
+
+    /// The packs that nobody needs anything of.
+    pub(super) fn dropped(&self) -> impl Iterator<Item = PackRow> {
+        self.drop.iter().copied()
+    }
+
+    /// Leaves packs that no segment lists to whoever may be writing them: they are needed by an archive that is to come.
+    pub(super) fn leave(&mut self, unlisted: &[Rows]) {
+        let packs = unlisted.iter().flat_map(|rows| &rows.packs).map(|row| row.id);
+        let packs: HashSet<PackId> = packs.collect();
+        self.drop.retain(|row| !packs.contains(&row.id));
+        self.repack.retain(|pack| !packs.contains(&pack.row.id));
+        self.groups.retain(|group| !packs.contains(&group.pack.id));
+    }
+
+    /// Whether every archive that is listed now was marked: whether nobody needs what it says that nobody needs (rule P6).
+    pub(super) fn knows_archives(&self, repository: &Repository) -> Result<bool> {
+        for name in repository.archive_names()? {
+            let fingerprint = match repository.archive(&name) {
+                Err(Error::ArchiveMissing(_)) => continue,
+                archive => archive?.fingerprint,
+            };
+            if self.archives.get(&name) != Some(&fingerprint) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The packs that are repacked.
@@ -154,23 +184,30 @@ pub(super) fn plan(
     let task = problems.progress.begin(Phase::Mark, Some(names.len() as u64));
     // Marking waits for recipes more than it computes.
     let threads = threads.max(chunks.groups().in_flight());
+    let mut archives = HashMap::new();
     let lost = with_workers(threads, |workers| {
         let mark = |name: String| {
             let mut missing = Missing { archive: &name, errors: Vec::new() };
-            let archive = repository.archive(&name);
-            let marked =
-                archive.and_then(|archive| mark_archive(&chunks, &archive, &marks, &mut missing));
-            Ok((missing.errors, marked))
+            let marked = match repository.archive(&name) {
+                // By hand, a moment ago. Under another name it is met again before anything is deleted.
+                Err(Error::ArchiveMissing(_)) => Ok(None),
+                archive => archive.and_then(|archive| {
+                    mark_archive(&chunks, &archive, &marks, &mut missing)?;
+                    Ok(Some(archive.fingerprint))
+                }),
+            };
+            let errors = missing.errors;
+            Ok((name, errors, marked))
         };
         let mut lost = None;
         for marked in workers.map(names.into_iter().map(Ok), mark) {
-            let (missing, marked) = marked?;
+            let (name, missing, marked) = marked?;
             for error in missing {
                 problems.report(Problem::from(&error));
                 lost.get_or_insert(error);
             }
             // After what was found missing before it.
-            marked?;
+            archives.extend(marked?.map(|fingerprint| (name, fingerprint)));
             task.advance(1);
         }
         Ok(lost)
@@ -187,7 +224,7 @@ pub(super) fn plan(
     let wanted = repack.iter().map(|pack| pack.row.id).collect();
     let groups = group_uses(index, &marks, &wanted);
     let drop = drop.into_iter().map(|pack| pack.row).collect();
-    Ok(GcPlan { drop, repack, groups, superseded })
+    Ok(GcPlan { drop, repack, groups, superseded, archives })
 }
 
 /// Of a chunk that lies in several packs one copy stays, and only one that was read and is intact: the others go, and are

@@ -1,4 +1,4 @@
-//! Third station of gc: an index that does not list what is about to go.
+//! Fourth station of gc: an index that does not list what is about to go.
 //!
 //! In: the doomed packs, and copies of chunks that need not be listed. Out: new segments in place of those that listed one,
 //! and of small ones. Promises: a segment goes only when what lists its other packs is durable.
@@ -8,10 +8,11 @@ use std::collections::HashSet;
 use garret_format::index::{PackRow, SEGMENT_CHUNKS_MAX};
 use garret_format::{ChunkId, PackId};
 
+use super::condemn;
 use crate::error::{Cause, Error, Result, message};
 use crate::objects::index::{Listing, Rows, read_segment, store_segment};
 use crate::progress::Progress;
-use crate::repository::{Exclusive, Repository};
+use crate::repository::Repository;
 use crate::store::{Area, Key, Store};
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
@@ -20,14 +21,20 @@ pub(in crate::maintain) fn swap(
     doomed: &HashSet<PackId>,
     superseded: &HashSet<(ChunkId, PackId)>,
 ) -> Result<()> {
-    let stored = Listing::read(repository.store())?;
+    let store = repository.store();
+    let segments = store.list(Area::Index)?;
+    // Afterwards: a pack is there before a segment lists it.
+    let stored = Listing::read(store)?;
     let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains(&pack.id);
     let mut old = Vec::new();
     let mut new = Segments { repository, rows: Rows::default() };
-    for unstored in repository.index().unstored() {
-        new.push(unstored.keep_packs(survives).without(superseded))?;
+    // Whoever is writing packs will list them. Where there is no index at all they are listed with the others.
+    if segments.is_empty() || !store.has_sessions(condemn::ANY)? {
+        for unstored in repository.index().unstored() {
+            new.push(unstored.keep_packs(survives).without(superseded))?;
+        }
     }
-    for (key, _) in repository.store().list(Area::Index)? {
+    for (key, _) in segments {
         let Key::Index(id) = key else { continue };
         match read_segment(&repository.index_source(), id) {
             Ok(segment) => {
@@ -44,11 +51,11 @@ pub(in crate::maintain) fn swap(
         old.push(key);
     }
     new.flush()?;
-    repository.store().sync()?;
+    store.sync()?;
     for key in old {
-        repository.store().delete(&key)?;
+        store.delete(&key)?;
     }
-    Ok(repository.store().sync()?)
+    Ok(store.sync()?)
 }
 
 /// Whether the index follows from the packs: each that it lists shows in its footer what is in it. Those that do not matter
@@ -74,7 +81,7 @@ pub(in crate::maintain) fn forget(store: &dyn Store) -> Result<()> {
 
 /// Stores the index that was read from packs when there was none. Where there is no room even for that, it is read from them
 /// again each time.
-pub(in crate::maintain) fn remake(session: &mut Exclusive, progress: &dyn Progress) -> Result<()> {
+pub(in crate::maintain) fn remake(session: &Repository, progress: &dyn Progress) -> Result<()> {
     match swap(session, &HashSet::new(), &HashSet::new()) {
         Err(error) if error.cause() == Cause::Full => {
             let why = message(&error);

@@ -49,7 +49,8 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
 
 fn with(segments: Vec<Arc<Segment>>, cache: Cache) -> Index {
     let (cache, damaged) = (Arc::new(cache), Arc::default());
-    Index { segments, cache, repository: REPOSITORY, damaged, is_whole: true }
+    let condemned = Arc::default();
+    Index { segments, cache, repository: REPOSITORY, damaged, condemned, is_whole: true }
 }
 
 /// Everywhere a chunk was put: pack, group offset, offset in the group, length.

@@ -1,13 +1,24 @@
-//! The lock of a repository: a kernel lock on its file `config`, which every repository has.
+//! The lock of a repository: kernel locks on its file `config`, which every repository has.
 //!
-//! It ends with the process, so there is none to break. Waiting is trying again: whoever waits can be told who holds it, and
-//! has an end to his patience.
+//! ```text
+//! flock             shared by all but who is alone
+//! byte 0            written by who deletes, read by who checks     locks of the open file (fcntl), which need no byte there
+//! byte 1 + epoch    read by sessions of that epoch                 to be, and may be taken on a file that is only read
+//! ```
+//!
+//! They end with the process, so there is none to break. Waiting is trying again: whoever waits can be told who holds it, and
+//! has an end to his patience. Where a network file system makes one kind of locks of the two, who deletes and who does
+//! anything else wait for each other.
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use rustix::fs::OFlags;
 
 use super::beneath::{Beneath, Identity, identity};
@@ -17,6 +28,8 @@ use crate::store::{Guard, LockMode};
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 /// How often a file that was exchanged is looked at again by who will not wait.
 const LOOKS_MAX: u32 = 3;
+/// The file that is locked.
+const CONFIG: &str = "config";
 /// Holders that are named.
 const NAMED_MAX: usize = 3;
 
@@ -34,7 +47,13 @@ pub(super) fn take(
     patience: Duration,
     waiting: &mut dyn FnMut(&str),
 ) -> io::Result<LocalGuard> {
-    take_file(&|| open(beneath), mode, patience, waiting)
+    take_file(&|| open(beneath), mode, patience, waiting).map_err(|error| {
+        match error.raw_os_error() == Some(libc::EBADF) {
+            // It could be opened to be read only: why is what the user should know.
+            true => beneath.file(Path::new(CONFIG), OFlags::RDWR).err().unwrap_or(error),
+            false => error,
+        }
+    })
 }
 
 /// The same of the file that `open` opens, whichever it is at that moment.
@@ -51,14 +70,15 @@ fn take_file(
     loop {
         let file = open()?;
         let tried = match mode {
-            LockMode::Shared => file.try_lock_shared(),
             LockMode::Exclusive => file.try_lock(),
+            LockMode::Session(_) | LockMode::Check | LockMode::Prune => file.try_lock_shared(),
         };
         let is_held = match tried {
             // Whoever put another file there may hold a lock on that one.
-            Ok(()) if identity(&file)? == identity(&open()?)? => {
-                return Ok(LocalGuard { _file: file });
-            }
+            Ok(()) if identity(&file)? == identity(&open()?)? => match take_byte(&file, mode)? {
+                true => return Ok(LocalGuard { _file: file }),
+                false => true,
+            },
             // The lock is free, only not there any more.
             Ok(()) => false,
             Err(TryLockError::WouldBlock) => true,
@@ -82,9 +102,47 @@ fn take_file(
     }
 }
 
+/// Takes the byte that goes with the mode; whether it was free.
+fn take_byte(file: &File, mode: LockMode) -> io::Result<bool> {
+    let (kind, byte) = match mode {
+        LockMode::Exclusive => return Ok(true),
+        LockMode::Prune => (libc::F_WRLCK, 0),
+        LockMode::Check => (libc::F_RDLCK, 0),
+        LockMode::Session(epoch) => (libc::F_RDLCK, session_byte(epoch)?),
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&bytes(kind, byte, 1))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether there are sessions of these epochs, other than of this open file.
+pub(super) fn has_sessions(beneath: &Beneath, epochs: RangeInclusive<u64>) -> io::Result<bool> {
+    let (first, last) = (session_byte(*epochs.start())?, session_byte(*epochs.end())?);
+    let mut held = bytes(libc::F_WRLCK, first, last.saturating_sub(first).saturating_add(1));
+    match open(beneath) {
+        // There is no repository yet, or no more.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        config => fcntl(config?, FcntlArg::F_OFD_GETLK(&mut held))?,
+    };
+    Ok(i32::from(held.l_type) != libc::F_UNLCK)
+}
+
+fn session_byte(epoch: u64) -> io::Result<i64> {
+    let byte = i64::try_from(epoch).ok().and_then(|epoch| epoch.checked_add(1));
+    byte.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+fn bytes(kind: i32, start: i64, len: i64) -> libc::flock {
+    // The kinds of locks are 0 to 2.
+    let (l_type, l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+    libc::flock { l_type, l_whence, l_start: start, l_len: len, l_pid: 0 }
+}
+
 /// For writing if that may be: some network file systems give an exclusive lock only then.
 fn open(beneath: &Beneath) -> io::Result<File> {
-    let path = Path::new("config");
+    let path = Path::new(CONFIG);
     match beneath.file(path, OFlags::RDWR) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => beneath.file(path, OFlags::RDONLY),
         result => result,
@@ -103,6 +161,7 @@ fn busy(file: &File, patience: Duration) -> io::Error {
 fn holder(file: &File) -> String {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let mut pids = identity(file).map_or(Vec::new(), |identity| pids(&locks, identity));
+    pids.retain(|pid| *pid != std::process::id());
     pids.sort_unstable();
     pids.dedup();
     pids.truncate(NAMED_MAX);
@@ -152,7 +211,7 @@ mod tests {
         let got = take(&beneath, LockMode::Exclusive, wait, &mut exchange).unwrap();
         let there = File::open(&config).unwrap();
         assert_eq!(identity(&got._file).unwrap(), identity(&there).unwrap());
-        let second = take(&beneath, LockMode::Shared, Duration::ZERO, &mut |_| {});
+        let second = take(&beneath, LockMode::Session(0), Duration::ZERO, &mut |_| {});
         assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
     }
 
