@@ -36,9 +36,9 @@
 //! ```
 //!
 //! What a session may do is its type: [`Repository`] reads, [`Writer`] adds, [`Checker`] checks, [`Pruner`] deletes,
-//! [`Exclusive`] repairs. The library prints nothing, reads no environment and no home directory; it reports through [`Progress`]. `examples/` of this
-//! crate has a backup of one image, one of an image with a map of what changed in it, reading a range of a stored image, and
-//! a list with a prune.
+//! [`Exclusive`] repairs. The library prints nothing, reads no environment and no home directory; it reports through
+//! [`Progress`]. `examples/` of this crate has a backup of one image, one of an image with a map of what changed in it,
+//! reading a range of a stored image, and a list with a prune.
 //!
 //! What is backed up need not be a file here: [`Input::Source`] takes any [`image::Source`], and what that says to be as in
 //! an older archive ([`image::Extent::Same`], [`Base`]) is not read.

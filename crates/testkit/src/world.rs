@@ -3,8 +3,9 @@
 //!
 //! In: steps, drawn by a property test or by a fuzzer. The model is a map from names to contents. Promises checked, after
 //! each step: what returned is done; what failed was done or was not, archive by archive; every archive that is listed is
-//! exact, also for who has read long before; once the store works again, so does everything. After damage each archive is exact or an error, `check` names those
-//! that are an error and no other, and where it finds nothing more everything works as before.
+//! exact, also for who began to read long before; once the store works again, so does everything. After damage each archive
+//! is exact or an error, `check` names those that are an error and no other, and where it finds nothing more everything works
+//! as before.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

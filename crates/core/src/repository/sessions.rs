@@ -158,8 +158,8 @@ impl Unlocked {
         self
     }
 
-    /// Opens it to be read. Where it cannot be seen what is condemned, or that there is a reader cannot be shown, one line says
-    /// that a prune may end the reading.
+    /// Opens it to be read. Where there are no locks, so that nobody who deletes sees the reader, one line says that a gc may
+    /// end the reading.
     ///
     /// # Errors
     /// `WrongPassphrase` for the keys of another repository; `Lock` if somebody repairs it for longer than is waited;
