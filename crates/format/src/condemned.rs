@@ -33,8 +33,7 @@ impl Condemned {
     /// Decodes the opened bytes.
     ///
     /// # Errors
-    /// More rows than [`CONDEMNED_MAX`], an epoch above [`EPOCH_MAX`], one of a pack that is 0 or above that of all, a length that
-    /// does not fit.
+    /// More rows than [`CONDEMNED_MAX`], an epoch above [`EPOCH_MAX`], one of a pack that is 0 or above it, a wrong length.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "record of condemned packs");
         let start = reader.clone();
