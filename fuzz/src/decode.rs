@@ -14,6 +14,7 @@ use garret_format::pack::{
 };
 use garret_format::recipe::{Node, Recipe};
 use garret_format::slot::Slot;
+use garret_format::tombstones::Tombstones;
 use garret_format::verified::{decode_verified, encode_verified};
 use garret_format::wire::{Reader, Writer};
 
@@ -74,7 +75,7 @@ pub fn pack(bytes: &[u8]) {
 
 /// Tables, as a client's file has them (unchecked rows) and as a segment (checked); envelopes, and what small ones hold.
 pub fn index(bytes: &[u8]) {
-    for kind in [Kind::Index, Kind::Archive, Kind::Damage, Kind::Verified] {
+    for kind in [Kind::Index, Kind::Archive, Kind::Damage, Kind::Verified, Kind::Tombstones] {
         if let Ok(envelope) = Envelope::decode(bytes, kind) {
             assert_eq!(envelope.encode(kind), bytes);
         }
@@ -84,6 +85,9 @@ pub fn index(bytes: &[u8]) {
     }
     if let Ok(rows) = decode_verified(bytes) {
         assert_eq!(encode_verified(&rows), bytes);
+    }
+    if let Ok(record) = Tombstones::decode(bytes) {
+        assert_eq!(record.encode(), bytes);
     }
     if let Ok((tables, _)) = Tables::open(bytes) {
         for record in tables.records() {

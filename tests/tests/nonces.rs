@@ -85,6 +85,7 @@ impl Nonces {
             Key::Quarantine(_) => {}
             Key::Damage(_) => self.envelope(Kind::Damage, bytes, &what),
             Key::Verified => self.envelope(Kind::Verified, bytes, &what),
+            Key::Tombstones => self.envelope(Kind::Tombstones, bytes, &what),
         }
     }
 

@@ -122,6 +122,7 @@ fn kind_of(key: &Key) -> &'static str {
         Key::Index(_) => "index",
         Key::Archive(_) => "archive",
         Key::Verified => "record of verified packs",
+        Key::Tombstones => "record of deletions",
         Key::Damage(_) | Key::Quarantine(_) => "about damage",
     }
 }

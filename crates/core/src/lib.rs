@@ -63,11 +63,12 @@
 //! ```text
 //! store       where objects are: the contract, a directory, memory; retries and limits before another store
 //! keys        from a passphrase to keys; boxes, ids of chunks
-//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage, verified
+//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage,
+//!             verified, tombstones
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, repair), compare (diff, compare, info)   operations, for themselves
+//! backup, restore, maintain (check, scrub, prune, gc, repair, seen), compare (diff, compare, info)   operations, for themselves
 //! ```
 //!
 //! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):
@@ -122,9 +123,11 @@ pub use maintain::gc::{GcOptions, GcReport};
 pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use maintain::repair::RepairReport;
 pub use maintain::scrub::{Part, ScrubOptions, ScrubReport};
+pub use maintain::seen::{Look, Rollback, SEEN_MAX, Seen, SeenArchive};
 pub use maintain::verified::VerifiedReport;
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;
+pub use objects::tombstones::Deletions;
 pub use pattern::Patterns;
 pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};
 pub use read::file::StoredFile;

@@ -5,7 +5,7 @@
 //!          cut        nodes    |  chunks       |
 //! ```
 //!
-//! Damage records and the record of verified packs stand beside that. Streams and recipes name chunks; where those are
+//! Damage records and the records of verified packs and of deletions stand beside that. Streams and recipes name chunks; where those are
 //! stored and read is said by the traits in `recipe`.
 
 pub(crate) mod archive;
@@ -16,4 +16,5 @@ pub(crate) mod items;
 pub(crate) mod pack;
 pub(crate) mod recipe;
 pub(crate) mod stream;
+pub(crate) mod tombstones;
 pub(crate) mod verified;

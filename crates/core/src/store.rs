@@ -56,6 +56,8 @@ pub enum Key {
     Quarantine(PackId),
     /// The record of verified packs.
     Verified,
+    /// The record of what was deleted.
+    Tombstones,
 }
 
 impl fmt::Display for Key {
@@ -72,6 +74,7 @@ impl fmt::Display for Key {
             Key::Damage(id) => write!(f, "damaged/{id}"),
             Key::Quarantine(id) => write!(f, "quarantine/{id}"),
             Key::Verified => f.write_str("verified"),
+            Key::Tombstones => f.write_str("tombstones"),
         }
     }
 }

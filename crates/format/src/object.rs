@@ -35,6 +35,8 @@ pub enum Kind {
     Damage = b'D',
     /// The record of verified packs.
     Verified = b'V',
+    /// The record of what was deleted.
+    Tombstones = b'T',
     /// The client's own copy of the index; never stored in a repository.
     LocalIndex = b'L',
 }
@@ -50,6 +52,7 @@ impl Kind {
             Kind::Archive => "archive",
             Kind::Damage => "damage record",
             Kind::Verified => "record of verified packs",
+            Kind::Tombstones => "record of deletions",
             Kind::LocalIndex => "local index",
         }
     }
@@ -90,7 +93,7 @@ impl Kind {
     }
 }
 
-/// A file that is one sealed box: index segment, archive, damage record, record of verified packs.
+/// A file that is one sealed box: index segment, archive, damage record, records of verified packs and of deletions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The nonce of the box.
@@ -124,7 +127,7 @@ impl Envelope {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 8] = [
+    const KINDS: [Kind; 9] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
@@ -132,6 +135,7 @@ mod tests {
         Kind::Archive,
         Kind::Damage,
         Kind::Verified,
+        Kind::Tombstones,
         Kind::LocalIndex,
     ];
 

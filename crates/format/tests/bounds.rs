@@ -10,8 +10,9 @@ use garret_format::archive::{
 use garret_format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::tombstones::{TOMBSTONES_MAX, Tombstones};
 use garret_format::verified::{VERIFIED_MAX, VerifiedPack, decode_verified, encode_verified};
-use garret_format::{ChunkId, RepositoryId, SlotId};
+use garret_format::{ArchiveId, ChunkId, RepositoryId, SlotId};
 
 const ID: ChunkId = ChunkId::from_bytes([7; 32]);
 
@@ -77,6 +78,29 @@ fn a_record_of_verified_packs_has_so_many_rows() {
         assert!(decode_verified(&bytes[..len]).is_err(), "{len} bytes");
     }
     assert!(decode_verified(&[&bytes[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_record_of_deletions_has_so_many_rows_and_begins_with_nothing() {
+    let row = ArchiveId::from_bytes([7; 16]);
+    let mut record = Tombstones { dropped: 0, head: [0; 32], rows: vec![row; TOMBSTONES_MAX] };
+    let takes = |record: &Tombstones| Tombstones::decode(&record.encode()).as_ref() == Ok(record);
+    assert!(takes(&record));
+    record.rows.push(row);
+    assert!(!takes(&record));
+    record.rows.truncate(3);
+    let last = u64::MAX - 3;
+    for (dropped, head, is_one) in
+        [(0, 1, false), (1, 0, true), (1, 1, true), (last, 1, true), (last + 1, 1, false)]
+    {
+        let record = Tombstones { dropped, head: [head; 32], ..record.clone() };
+        assert_eq!(takes(&record), is_one, "{dropped} {head}");
+    }
+    let bytes = record.encode();
+    for len in 0..bytes.len() {
+        assert!(Tombstones::decode(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    assert!(Tombstones::decode(&[&bytes[..], &[0]].concat()).is_err());
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(crate) enum BoxKind {
     Archive = b'A',
     Damage = b'D',
     Verified = b'V',
+    Tombstones = b'T',
 }
 
 /// Seals and opens boxes of one repository with the key of one purpose.

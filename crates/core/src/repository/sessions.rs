@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use super::{Locked, Repository, Shared};
 use crate::error::{Error, Result};
@@ -99,6 +99,24 @@ impl Deref for Exclusive {
 
     fn deref(&self) -> &Checker {
         &self.checker
+    }
+}
+
+impl AsRef<Repository> for Writer {
+    fn as_ref(&self) -> &Repository {
+        self
+    }
+}
+
+impl AsRef<Repository> for Checker {
+    fn as_ref(&self) -> &Repository {
+        self
+    }
+}
+
+impl AsRef<Repository> for Exclusive {
+    fn as_ref(&self) -> &Repository {
+        self
     }
 }
 
@@ -202,11 +220,12 @@ impl Unlocked {
         };
         let index = Index::open(&source, cache, progress)?;
         // Who reads one archive only is told too of what lies beside it.
-        let _names = store.list(Area::Archives);
+        let listed = Mutex::new(store.list(Area::Archives).ok());
         let (boxes, names) = (data.clone(), hasher.clone());
         let groups = Groups::new(store.clone(), lock, boxes, names, config.group_len, kept_len);
         let (groups, index) = (Arc::new(groups), RwLock::new(Arc::new(index)));
-        let shared = Shared { store, config, keys, data, metadata, hasher, groups, clock, index };
+        let shared =
+            Shared { store, config, keys, data, metadata, hasher, groups, clock, listed, index };
         let repository = Repository { shared: Arc::new(shared) };
         repository.tell(progress);
         Ok(repository)

@@ -16,8 +16,9 @@ use garret_format::pack::{
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::tombstones::Tombstones;
 use garret_format::verified::{VerifiedPack, short_id};
-use garret_format::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
+use garret_format::{ArchiveId, ChunkId, PackId, RepositoryId, SegmentId, SlotId};
 
 /// The id of a chunk in an unencrypted repository.
 pub(super) fn id_of(content: &[u8]) -> ChunkId {
@@ -190,6 +191,11 @@ pub(super) fn damage() -> DamageRecord {
 pub(super) fn verified() -> Vec<VerifiedPack> {
     let other = VerifiedPack { pack: *b"another ", day: 20_780 };
     vec![other, VerifiedPack { pack: short_id(&pack_row().id), day: 20_783 }]
+}
+
+pub(super) fn tombstones() -> Tombstones {
+    let rows = [*b"an archive's id:", *b"packs were freed"].map(ArchiveId::from_bytes).to_vec();
+    Tombstones { dropped: 1, head: [0x99; 32], rows }
 }
 
 pub(super) fn segment_id() -> SegmentId {

@@ -19,12 +19,13 @@ use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{Footer, Frame, decode_body, decode_trailer, encode_trailer};
 use garret_format::recipe::Node;
 use garret_format::slot::Slot;
+use garret_format::tombstones::Tombstones;
 use garret_format::verified::{decode_verified, encode_verified};
 
 use objects::{
     archive, body, check_local_index, check_pack, config, damage, derived_keys, device, footer,
     frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row, records,
-    segment, slot, tables, verified,
+    segment, slot, tables, tombstones, verified,
 };
 
 /// One example of docs/format.md.
@@ -380,6 +381,18 @@ fn trees() -> Vec<Sample> {
                 (4, "on 2026-11-26"),
             ],
             check: |bytes| assert_eq!(decode_verified(bytes), Ok(verified())),
+        },
+        Sample {
+            name: "tombstones",
+            bytes: tombstones().encode(),
+            fields: vec![
+                (8, "1 row was dropped"),
+                (32, "the chain over it (here: not a real one)"),
+                (4, "2 rows"),
+                (16, "an archive that was deleted"),
+                (16, "packs were removed"),
+            ],
+            check: |bytes| assert_eq!(Tombstones::decode(bytes), Ok(tombstones())),
         },
     ]
 }

@@ -10,10 +10,11 @@ use garret_core::{
 
 use crate::archives;
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::{self, Failure};
+use garret_cli::session::{self, Session};
 use garret_cli::ui::Ui;
-use garret_cli::{overview, render, session};
+use garret_cli::{overview, render};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     threads: Threads,
     #[command(flatten)]
     lock_wait: LockWait,
+    #[command(flatten)]
+    accept_state: AcceptState,
     #[command(flatten)]
     verbose: Verbose,
     #[command(flatten)]
@@ -38,6 +41,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
+    args.accept_state.tell(ui);
     if let [only] = args.archives.as_slice()
         && let (path, None) = location::either(only)?
     {
@@ -114,7 +118,7 @@ pub(super) struct Freed {
 /// Deletes `names` and collects what nobody needs any more, what interrupted runs left included. Returns what that gave back,
 /// if it is to be measured.
 pub(super) fn remove(
-    repository: &mut Exclusive,
+    repository: &mut Session<Exclusive>,
     names: &[String],
     threads: Threads,
     measures: bool,
@@ -123,21 +127,29 @@ pub(super) fn remove(
     let mut options = GcOptions::default();
     options.threads = threads.count();
     if !measures {
-        let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
-        return match done {
-            Ok(_) => Ok(None),
-            Err(error) => Err(half_done(repository, names, error)),
-        };
+        return delete_and_collect(repository, names, &options, ui).map(|()| None);
     }
     let before = repository.stored_len()?;
     // One that cannot be read can still be deleted; how long it was is lost.
     let len =
         |name: &String| repository.archive(name).map_or(0, |found| found.archive.original_len);
     let original_len = garret_core::total_len(names.iter().map(len));
-    let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
-    let done = done.and_then(|_| repository.stored_len());
-    let after = done.map_err(|error| half_done(repository, names, error))?;
+    delete_and_collect(repository, names, &options, ui)?;
+    let after = repository.stored_len()?;
     Ok(Some(Freed { original_len, stored_len: before.saturating_sub(after) }))
+}
+
+fn delete_and_collect(
+    repository: &mut Session<Exclusive>,
+    names: &[String],
+    options: &GcOptions,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let done = repository.delete(names).and_then(|()| repository.gc(options, ui));
+    // Also when it was cut short: what is gone is to be known as deleted.
+    let settled = repository.settle(ui);
+    done.map_err(|error| half_done(repository, names, error))?;
+    settled
 }
 
 /// What a full disk keeps a gc from: it needs room for what it copies out of a pack, and drops what needs none.

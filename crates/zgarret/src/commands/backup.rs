@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use garret_cli::failure::{self, Failure};
 use garret_cli::pipes::{self, Producer, Unfit, producer_failure};
+use garret_cli::session::Session;
 use garret_cli::surroundings;
 use garret_core::{BackupOptions, Error, Input, Progress, Writer};
 
@@ -40,7 +41,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
 
 /// An open repository and how to back up into it.
 struct Backup<'a> {
-    repository: Writer,
+    repository: Session<Writer>,
     options: BackupOptions,
     context: &'a Context<'a>,
 }
@@ -61,13 +62,14 @@ impl<'a> Backup<'a> {
 
     fn back_up(&mut self, place: &BackupPath, input: Input) -> Result<(), Failure> {
         let Backup { repository, options, context } = self;
-        repository.backup(&place.name, vec![input], options, context.ui).map(drop).map_err(
-            |error| match error {
-                Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
-                Error::Store(_) => failure::full(error, "no archive made", "zgarret gc"),
-                error => place.failure(error),
-            },
-        )
+        let made = repository.backup(&place.name, vec![input], options, context.ui);
+        let report = made.map_err(|error| match error {
+            Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
+            Error::Store(_) => failure::full(error, "no archive made", "zgarret gc"),
+            error => place.failure(error),
+        })?;
+        repository.made(&report.archive, context.ui);
+        Ok(())
     }
 }
 

@@ -19,8 +19,10 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let mut options = GcOptions::default();
     options.compression = Some(line.storable.compression());
     options.threads = line.runtime.threads();
-    match repository.gc(&options, *ui) {
-        Ok(_) => Ok(()),
+    let collected = repository.gc(&options, *ui);
+    let settled = repository.settle(ui);
+    match collected {
+        Ok(_) => settled,
         Err(error) => Err(failure::full(error, "what could go without room is gone", "zgarret gc")),
     }
 }
