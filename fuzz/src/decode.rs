@@ -13,6 +13,7 @@ use garret_format::pack::{
     encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Node, Recipe};
+use garret_format::seen::Seen;
 use garret_format::slot::Slot;
 use garret_format::tombstones::Tombstones;
 use garret_format::verified::{decode_verified, encode_verified};
@@ -85,6 +86,9 @@ pub fn index(bytes: &[u8]) {
     }
     if let Ok(rows) = decode_verified(bytes) {
         assert_eq!(encode_verified(&rows), bytes);
+    }
+    if let Ok(seen) = Seen::decode(bytes) {
+        assert_eq!(seen.encode(), bytes);
     }
     if let Ok(record) = Tombstones::decode(bytes) {
         assert_eq!(record.encode(), bytes);

@@ -60,7 +60,7 @@ impl Client {
         let reader = Box::new(io::Cursor::new(bytes.to_vec()));
         let input = garret_core::Input::Stream { name: b"image".to_vec(), reader };
         let report = writer.backup(name, vec![input], &self.lab.options(), &Silent).unwrap();
-        self.seen.add(&writer, &report.archive).unwrap();
+        writer.note_made(&mut self.seen, &report.archive).unwrap();
     }
 
     /// Deletes, gives back space, records what was removed by hand, as `delete` and `prune` do.
@@ -279,6 +279,12 @@ fn an_older_state_is_told_apart_from_a_removal() {
         client.creates("b", &Image::noise(1, 3000).bytes);
         let look = client.look_at(&lab_over(&lab, &before));
         assert_eq!((look.rollback, names(&look.lost)), (Some(Rollback::Archives), vec!["b"]));
+        // Also where others went on from there.
+        let fork = lab_over(&lab, &before);
+        for number in 10..20 {
+            fork.backup_bytes(&number.to_string(), &Image::noise(number, 3000).bytes).unwrap();
+        }
+        assert_eq!(client.look_at(&fork).rollback, Some(Rollback::Archives));
         // Deletions too do not come undone; also where somebody went on from there and deleted as many others.
         client.deletes(&["b".to_owned()]);
         for undone in [before.clone(), {
@@ -472,7 +478,8 @@ fn what_is_remembered_is_bounded() {
         id: garret_format::ArchiveId::from_bytes(*blake3_16(number).first_chunk().unwrap()),
         ..one.clone()
     });
-    client.seen = Seen { archives: many.collect(), deletions: Deletions::default(), pack_count: 0 };
+    client.seen =
+        Seen { archives: many.collect(), deletions: Deletions::default(), packs: Vec::new() };
     let look = client.look_at(&lab);
     assert_eq!((look.seen.archives.len(), look.lost.len()), (SEEN_MAX, SEEN_MAX));
     assert_eq!(look.seen.archives.last().unwrap().name, "last", "the oldest went");

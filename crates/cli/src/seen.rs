@@ -1,26 +1,27 @@
 //! What this client saw in a repository, at each place where it used it: so that it notices when what was there is gone, or
 //! when all of it is as it was some time ago.
 //!
-//! In: `GARRET_STATE_DIR`; a repository that is open. Out: a file `ID-PLACE.seen` for each place, with the archives that were
+//! In: `GARRET_STATE_DIR`; a repository that is open. Out: a file `ID.seen-PLACE` for each place, with the archives that were
 //! there and how far the record of deletions had come; in words, what is wrong. Promises: a file is replaced whole, and
-//! believed only if who wrote it had the key and nobody else can write there; what is lost is told of once.
+//! read by nobody who has not the key, and
+//! believed only if who wrote it had it and nobody else can write there; what is lost is told of once.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use garret_core::{
-    Deletions, Keys, NamedArchive, Progress, Repository, Rollback, SEEN_MAX, Seen, SeenArchive,
-};
+use garret_core::{Keys, NamedArchive, Progress, Repository, Rollback, Seen, SeenArchive};
 use garret_format::archive::Time;
-use garret_format::{ArchiveId, ChunkId, RepositoryId};
-use serde_json::{Value, json};
+use garret_format::object::ENVELOPE_LEN;
+use garret_format::seen::SEEN_LEN_MAX;
+use garret_format::{ChunkId, RepositoryId};
 
 use crate::failure::Failure;
 use crate::state::{directory, forged, locations, open_own, unreadable};
 use crate::{key_file, render};
 
 /// Longest file that is read: as many archives as are remembered, with the longest names.
-const LEN_MAX: u64 = 32 << 20;
+const LEN_MAX: u64 = (ENVELOPE_LEN + SEEN_LEN_MAX) as u64;
 /// Of the archives that are lost, how many are named.
 const NAMED_MAX: usize = 3;
 
@@ -70,7 +71,9 @@ impl Memory {
         for file in &self.files {
             let look = repository.look(&file.seen, progress)?;
             if let Some(rollback) = look.rollback {
-                return Ok(Some(older(rollback, &look.lost)));
+                let mut lost = look.lost;
+                newest_first(&mut lost);
+                return Ok(Some(older(rollback, &lost)));
             }
             looks.push(look);
         }
@@ -79,8 +82,7 @@ impl Memory {
             file.set(look.seen);
             self.lost.extend(look.lost);
         }
-        self.lost.sort_by(|a, b| (b.end, a.id).cmp(&(a.end, b.id)));
-        self.lost.dedup_by_key(|lost| lost.id);
+        newest_first(&mut self.lost);
         Ok(None)
     }
 
@@ -110,7 +112,7 @@ impl Memory {
         for file in &mut self.files {
             let directory = file.path.parent().unwrap_or(Path::new("")).to_owned();
             let mut now = Remembered::load(&directory, file.id, file.place.clone(), &self.keys)?;
-            now.seen.add(repository, made)?;
+            repository.note_made(&mut now.seen, made)?;
             *file = Remembered { is_changed: true, ..now };
         }
         Ok(())
@@ -142,7 +144,9 @@ impl Memory {
     /// Why it cannot be written.
     pub(crate) fn save(&mut self) -> std::io::Result<()> {
         for file in self.files.iter_mut().filter(|file| file.is_changed) {
-            key_file::write_private(&file.path, file.encode(&self.keys).as_bytes())?;
+            let place = file.place.as_bytes();
+            let bytes = garret_core::seal_seen(&file.seen, file.id, &self.keys, place);
+            key_file::write_private(&file.path, &bytes.map_err(std::io::Error::other)?)?;
             file.is_changed = false;
         }
         Ok(())
@@ -158,71 +162,32 @@ impl Remembered {
         keys: &Keys,
     ) -> Result<Self, Failure> {
         let name = ChunkId::from_bytes(*blake3::hash(place.as_bytes()).as_bytes()).to_string();
-        let path = directory.join(format!("{id}-{}.seen", name.get(..16).unwrap_or_default()));
+        let path = directory.join(format!("{id}.seen-{}", name.get(..16).unwrap_or_default()));
         let mut known = Remembered { path, id, place, seen: Seen::default(), is_changed: true };
         // Where nobody may look, nothing was remembered.
         if known.path.symlink_metadata().is_err() {
             return Ok(known);
         }
-        let file = open_own(directory, &known.path)?;
-        let (mut bytes, path) = (Vec::new(), &known.path);
-        let read = file.take(LEN_MAX).read_to_end(&mut bytes);
-        let value = read.ok().and_then(|_| serde_json::from_slice::<Value>(&bytes).ok());
-        let value = value.ok_or_else(|| unreadable(path))?;
-        known.seen = decode(&value).ok_or_else(|| unreadable(&known.path))?;
+        let (file, mut bytes) = (open_own(directory, &known.path)?, Vec::new());
+        file.take(LEN_MAX).read_to_end(&mut bytes).map_err(|_| unreadable(&known.path))?;
+        known.seen = garret_core::open_seen(&bytes, id, keys, known.place.as_bytes())
+            .ok_or_else(|| Failure::Fatal(forged(&known.path)))?;
         known.is_changed = false;
-        // It says whose it is by what it was sealed with.
-        match known.encode(keys).as_bytes() == bytes {
-            true => Ok(known),
-            false => Err(Failure::Fatal(forged(&known.path))),
-        }
+        Ok(known)
     }
 
     fn set(&mut self, seen: Seen) {
         self.is_changed |= self.seen != seen;
         self.seen = seen;
     }
-
-    /// The file: what was seen, then what authenticates it; without encryption everybody has the keys.
-    fn encode(&self, keys: &Keys) -> String {
-        let Seen { deletions, pack_count, archives } = &self.seen;
-        let head = ChunkId::from_bytes(deletions.head).to_string();
-        let archive = |known: &SeenArchive| {
-            let SeenArchive { id, name, len, end, is_told } = known;
-            json!([id.to_string(), name, len, end, is_told])
-        };
-        let mut value = json!({
-            "id": self.id.to_string(),
-            "place": self.place,
-            "deletions": [deletions.count, head],
-            "packs": pack_count,
-            "archives": archives.iter().map(archive).collect::<Vec<_>>(),
-        });
-        let seal = keys.authenticate(value.to_string().as_bytes());
-        if let Value::Object(fields) = &mut value {
-            fields.insert("seal".to_owned(), json!(seal.map(|seal| seal.to_hex().to_string())));
-        }
-        format!("{value}\n")
-    }
 }
 
-fn decode(value: &Value) -> Option<Seen> {
-    let deletions = value.get("deletions")?;
-    let head = ChunkId::from_hex(deletions.get(1)?.as_str()?)?;
-    let archives = value.get("archives")?.as_array()?;
-    let archive = |row: &Value| {
-        Some(SeenArchive {
-            id: ArchiveId::from_hex(row.get(0)?.as_str()?)?,
-            name: row.get(1)?.as_str()?.to_owned(),
-            len: row.get(2)?.as_u64()?,
-            end: row.get(3)?.as_i64()?,
-            is_told: row.get(4)?.as_bool()?,
-        })
-    };
-    let archives = archives.iter().map(archive).collect::<Option<Vec<_>>>()?;
-    let deletions = Deletions { count: deletions.get(0)?.as_u64()?, head: *head.as_bytes() };
-    let pack_count = value.get("packs")?.as_u64()?;
-    (archives.len() <= SEEN_MAX).then_some(Seen { deletions, pack_count, archives })
+/// Sorts them so, each once; those that were seen later are newer than others of the same second.
+fn newest_first(lost: &mut Vec<SeenArchive>) {
+    lost.reverse();
+    lost.sort_by_key(|lost| std::cmp::Reverse(lost.end));
+    let mut known = HashSet::new();
+    lost.retain(|lost| known.insert(lost.id));
 }
 
 /// `archive b, made Tue Nov 24 02:30:00 2026, is` or `3 archives, the newest c, b, a, are`.

@@ -82,15 +82,16 @@ impl<S: AsRef<Repository>> Session<S> {
 }
 
 impl Session<Exclusive> {
-    /// Records that what is gone without a word was deleted, and remembers what is left. For the end of what deletes.
+    /// Remembers what is left, for the end of what deletes. If all that nobody needs was given back, what is gone without a
+    /// word is recorded as deleted: else it may lie where no listing shows it, and come back.
     ///
     /// # Errors
     /// The repository cannot be listed or written.
-    pub fn settle(&mut self, ui: &Ui) -> Result<(), Failure> {
+    pub fn settle(&mut self, is_collected: bool, ui: &Ui) -> Result<(), Failure> {
         let Some(memory) = &mut self.memory else { return Ok(()) };
         // Nothing is older than a moment ago: nobody else is there.
         let _older = memory.look(self.session.as_ref(), ui)?;
-        if !memory.lost().is_empty() {
+        if is_collected && !memory.lost().is_empty() {
             self.session.record_deleted(memory.lost())?;
             let _older = memory.look(self.session.as_ref(), ui)?;
         }

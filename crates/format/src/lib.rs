@@ -10,6 +10,7 @@
 //! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
 //! damage   a pack that is damaged       verified   packs that were read, and when
 //! paper    the master key, on paper     tombstones   archives that were deleted
+//! seen     what a client saw of all that
 //! ```
 
 #![warn(clippy::indexing_slicing)]
@@ -24,6 +25,7 @@ pub mod object;
 pub mod pack;
 pub mod paper;
 pub mod recipe;
+pub mod seen;
 pub mod slot;
 pub mod tombstones;
 pub mod verified;

@@ -39,6 +39,8 @@ pub enum Kind {
     Tombstones = b'T',
     /// The client's own copy of the index; never stored in a repository.
     LocalIndex = b'L',
+    /// What a client saw; never stored in a repository.
+    Seen = b'S',
 }
 
 impl Kind {
@@ -54,6 +56,7 @@ impl Kind {
             Kind::Verified => "record of verified packs",
             Kind::Tombstones => "record of deletions",
             Kind::LocalIndex => "local index",
+            Kind::Seen => "what a client saw",
         }
     }
 
@@ -127,7 +130,7 @@ impl Envelope {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 9] = [
+    const KINDS: [Kind; 10] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
@@ -137,6 +140,7 @@ mod tests {
         Kind::Verified,
         Kind::Tombstones,
         Kind::LocalIndex,
+        Kind::Seen,
     ];
 
     #[test]

@@ -57,7 +57,7 @@ fn end_without(kind: Kind, archive: End) -> End {
         Kind::Config => End::Refused(NO_CONFIG),
         Kind::Slot => End::Refused(NO_SLOT),
         Kind::Pack => End::Refused(NO_PACK),
-        Kind::Index | Kind::LocalIndex => End::Exact,
+        Kind::Index | Kind::LocalIndex | Kind::Seen => End::Exact,
         Kind::Damage | Kind::Verified | Kind::Tombstones => End::Exact,
         Kind::Archive => archive,
     }

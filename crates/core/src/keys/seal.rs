@@ -24,6 +24,7 @@ pub(crate) enum BoxKind {
     Damage = b'D',
     Verified = b'V',
     Tombstones = b'T',
+    Seen = b'S',
 }
 
 /// Seals and opens boxes of one repository with the key of one purpose.

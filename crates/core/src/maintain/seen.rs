@@ -16,43 +16,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use garret_format::{ArchiveId, PackId};
+use garret_format::index::Tables;
+use garret_format::object::{Envelope, Kind};
+use garret_format::seen::{SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
+use garret_format::verified::short_id;
+use garret_format::{ArchiveId, RepositoryId};
 
 use crate::error::Result;
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::keys::{Keys, Purpose};
 use crate::objects::archive::NamedArchive;
-use crate::objects::tombstones::{self, Deletions, archive_id};
+use crate::objects::tombstones::{self, archive_id};
 use crate::progress::Progress;
 use crate::repository::{Exclusive, Repository};
 use crate::store::Key;
-
-/// Most archives that a client remembers.
-pub const SEEN_MAX: usize = 1 << 14;
-
-/// What a client saw of a repository.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// How far the record of deletions had come.
-    pub deletions: Deletions,
-    /// How many packs there were.
-    pub pack_count: u64,
-    /// Its archives, those that were seen first first; also those that were lost, until their deletion is recorded.
-    pub archives: Vec<SeenArchive>,
-}
-
-/// An archive that a client saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenArchive {
-    /// What it is.
-    pub id: ArchiveId,
-    /// Where it was last.
-    pub name: String,
-    /// Length of its file in bytes.
-    pub len: u64,
-    /// When it was made, in seconds since 1970.
-    pub end: i64,
-    /// Whether the user was told that it is lost.
-    pub is_told: bool,
-}
 
 /// Why a state of a repository is older than what was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,30 +53,50 @@ pub struct Look {
     pub rollback: Option<Rollback>,
 }
 
-impl SeenArchive {
-    fn new(found: &NamedArchive, len: u64) -> Self {
-        let (id, name) = (archive_id(&found.fingerprint), found.name.clone());
-        SeenArchive { id, name, len, end: found.archive.end.secs, is_told: false }
-    }
+/// The bytes of a file in which a client keeps what it saw at `place`: sealed with a key that follows from the master key, so
+/// that nobody else reads it, and it opens as nothing else; in an unencrypted repository damage shows.
+///
+/// # Errors
+/// There are no random numbers.
+pub fn seal_seen(seen: &Seen, id: RepositoryId, keys: &Keys, place: &[u8]) -> Result<Vec<u8>> {
+    let nonce = Nonce::random()?;
+    let mut sealed = seen.encode();
+    Sealer::new(id, Purpose::Client, keys).seal(BoxKind::Seen, &nonce, place, &mut sealed);
+    Ok(Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Seen))
 }
 
-impl Seen {
-    /// Adds an archive that was just made.
-    ///
-    /// # Errors
-    /// The store does not give its length.
-    pub fn add(&mut self, repository: &Repository, made: &NamedArchive) -> Result<()> {
-        let len = repository.store().len(&Key::Archive(made.name.clone()))?;
-        self.archives.retain(|known| known.name != made.name);
-        let surplus = (self.archives.len() + 1).saturating_sub(SEEN_MAX);
-        self.archives.drain(..surplus);
-        self.archives.push(SeenArchive::new(made, len));
-        self.pack_count = self.pack_count.max(pack_count(repository));
-        Ok(())
-    }
+/// What a client saw, if that was sealed for this repository and place.
+pub fn open_seen(bytes: &[u8], id: RepositoryId, keys: &Keys, place: &[u8]) -> Option<Seen> {
+    let Envelope { nonce, mut sealed } = Envelope::decode(bytes, Kind::Seen).ok()?;
+    let nonce = Nonce::from_bytes(nonce);
+    Sealer::new(id, Purpose::Client, keys).open(BoxKind::Seen, &nonce, place, &mut sealed)?;
+    Seen::decode(&sealed).ok()
+}
+
+fn seen_archive(found: &NamedArchive, len: u64) -> SeenArchive {
+    let (id, name) = (archive_id(&found.fingerprint), found.name.clone());
+    SeenArchive { id, name, len, end: found.archive.end.secs, is_told: false }
 }
 
 impl Repository {
+    /// Adds an archive that was just made to what was seen.
+    ///
+    /// # Errors
+    /// The store does not give its length.
+    pub fn note_made(&self, seen: &mut Seen, made: &NamedArchive) -> Result<()> {
+        let len = self.store().len(&Key::Archive(made.name.clone()))?;
+        seen.archives.retain(|known| known.name != made.name);
+        let surplus = (seen.archives.len() + 1).saturating_sub(SEEN_MAX);
+        seen.archives.drain(..surplus);
+        seen.archives.push(seen_archive(made, len));
+        // Others of this client may have seen more of them.
+        seen.packs.extend(packs(self));
+        seen.packs.sort_unstable();
+        seen.packs.dedup();
+        seen.packs.truncate(SEEN_PACKS_MAX);
+        Ok(())
+    }
+
     /// Compares the repository with what was seen of it. An archive whose name and length are as they were is not read, but
     /// for the one that was seen last.
     ///
@@ -127,7 +124,7 @@ impl Repository {
         let (mut read, mut damaged) = (Vec::new(), HashSet::new());
         for (name, len) in unsettled.take(room) {
             match self.archive(name) {
-                Ok(found) => read.push(SeenArchive::new(&found, *len)),
+                Ok(found) => read.push(seen_archive(&found, *len)),
                 // Who needs it will say so; until then it is where it was.
                 Err(_) => drop(damaged.insert(name.as_str())),
             }
@@ -138,15 +135,11 @@ impl Repository {
         let deletions = tombstones::reached(&record);
         // Of what was dropped nobody knows: it may have been any of these.
         let is_forgotten = before.deletions.count < record.dropped;
-        let mut seen = Seen {
-            deletions,
-            pack_count: pack_count(self),
-            archives: Vec::with_capacity(lens.len()),
-        };
+        let mut seen = Seen { deletions, packs: packs(self), archives: Vec::new() };
         let mut lost = Vec::new();
         for known in &before.archives {
-            let is_here = settled.contains_key(known.name.as_str())
-                || (is_there(known) && damaged.contains(known.name.as_str()));
+            let name = known.name.as_str();
+            let is_here = settled.contains_key(name) || damaged.contains(name);
             if is_here {
                 seen.archives.push(SeenArchive { is_told: false, ..known.clone() });
             } else if !found.contains(&known.id) && !buried.contains(&known.id) && !is_forgotten {
@@ -159,11 +152,12 @@ impl Repository {
         let is_same = deletions == before.deletions;
         let rollback = if !tombstones::follows(&record, &before.deletions) {
             Some(Rollback::Deletions)
-        } else if !lost.is_empty() && is_same && seen.pack_count < before.pack_count {
+        } else if !lost.is_empty() && is_same && lacks(&seen.packs, &before.packs) {
             Some(Rollback::Archives)
         } else {
             None
         };
+        seen.packs.truncate(SEEN_PACKS_MAX);
         Ok(Look { seen, lost, rollback })
     }
 }
@@ -180,12 +174,18 @@ impl Exclusive {
     }
 }
 
-/// How many packs the index lists.
-fn pack_count(repository: &Repository) -> u64 {
+/// Whether any of `before` is not among `now`; both are sorted.
+fn lacks(now: &[[u8; 8]], before: &[[u8; 8]]) -> bool {
+    before.iter().any(|pack| now.binary_search(pack).is_err())
+}
+
+/// The packs that the index lists, sorted.
+fn packs(repository: &Repository) -> Vec<[u8; 8]> {
     let index = repository.index();
-    let packs: HashSet<PackId> = index
-        .tables()
-        .flat_map(|tables| tables.packs().map(|pack| pack.id).collect::<Vec<_>>())
-        .collect();
-    packs.len() as u64
+    let ids =
+        |tables: Tables<'_>| tables.packs().map(|pack| short_id(&pack.id)).collect::<Vec<_>>();
+    let mut packs: Vec<[u8; 8]> = index.tables().flat_map(ids).collect();
+    packs.sort_unstable();
+    packs.dedup();
+    packs
 }

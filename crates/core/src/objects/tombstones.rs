@@ -6,6 +6,7 @@
 
 use garret_format::ArchiveId;
 use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
+use garret_format::seen::Deletions;
 use garret_format::tombstones::{TOMBSTONES_HEAD_LEN, TOMBSTONES_MAX, Tombstones};
 
 use crate::error::{Cause, Error, Result, message};
@@ -18,15 +19,6 @@ use crate::store::{Key, Store, StoreError, StoreErrorKind, get_whole};
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 =
     (ENVELOPE_LEN + TOMBSTONES_HEAD_LEN + TOMBSTONES_MAX * ArchiveId::LEN) as u64;
-
-/// How far a record of deletions has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Deletions {
-    /// How many rows it ever had.
-    pub count: u64,
-    /// The chain of hashes over all of them.
-    pub head: [u8; 32],
-}
 
 /// The id of the archive in a file with these bytes.
 pub(crate) fn archive_id(fingerprint: &[u8; 32]) -> ArchiveId {

@@ -151,7 +151,7 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
     } else {
         ui.print("Repository repair complete.\n")?;
     }
-    repository.settle(ui)?;
+    repository.settle(false, ui)?;
     let mut options = CheckOptions::default();
     options.archives = true;
     options.threads = threads;

@@ -146,8 +146,7 @@ fn delete_and_collect(
     ui: &Ui,
 ) -> Result<(), Failure> {
     let done = repository.delete(names).and_then(|()| repository.gc(options, ui));
-    // Also when it was cut short: what is gone is to be known as deleted.
-    let settled = repository.settle(ui);
+    let settled = repository.settle(done.is_ok(), ui);
     done.map_err(|error| half_done(repository, names, error))?;
     settled
 }

@@ -20,7 +20,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     options.compression = Some(line.storable.compression());
     options.threads = line.runtime.threads();
     let collected = repository.gc(&options, *ui);
-    let settled = repository.settle(ui);
+    let settled = repository.settle(collected.is_ok(), ui);
     match collected {
         Ok(_) => settled,
         Err(error) => Err(failure::full(error, "what could go without room is gone", "zgarret gc")),
