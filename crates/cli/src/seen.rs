@@ -100,19 +100,21 @@ impl Memory {
         Ok(())
     }
 
-    /// Adds an archive that was made. What others of this client added meanwhile stays.
+    /// Adds archives that were made. What others of this client added meanwhile stays.
     ///
     /// # Errors
-    /// Its file is not there; or why what is remembered is not believed.
+    /// The file of one is not there; or why what is remembered is not believed.
     pub(crate) fn add(
         &mut self,
         repository: &Repository,
-        made: &NamedArchive,
+        made: &[NamedArchive],
     ) -> Result<(), Failure> {
         for file in &mut self.files {
             let directory = file.path.parent().unwrap_or(Path::new("")).to_owned();
             let mut now = Remembered::load(&directory, file.id, file.place.clone(), &self.keys)?;
-            repository.note_made(&mut now.seen, made)?;
+            for made in made {
+                repository.note_made(&mut now.seen, made)?;
+            }
             *file = Remembered { is_changed: true, ..now };
         }
         Ok(())

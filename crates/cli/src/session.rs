@@ -51,11 +51,11 @@ impl<S: AsRef<Repository>> Session<S> {
         self.is_trusted
     }
 
-    /// Remembers an archive that was made. That it cannot be done is told of where that matters, and fails nothing.
-    pub fn made(&mut self, archive: &NamedArchive, ui: &Ui) {
+    /// Remembers archives that were made. That it cannot be done is told of where that matters, and fails nothing.
+    pub fn made(&mut self, archives: &[NamedArchive], ui: &Ui) {
         let Some(memory) = &mut self.memory else { return };
         // What is not believed any more was exchanged a moment ago; the next command speaks of it.
-        if memory.add(self.session.as_ref(), archive).is_ok() {
+        if memory.add(self.session.as_ref(), archives).is_ok() {
             self.save(ui);
         }
     }

@@ -130,7 +130,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         }
         error => producer_failure(command.as_deref(), error),
     })?;
-    repository.made(&report.archive, ui);
+    repository.made(std::slice::from_ref(&report.archive), ui);
     if args.stats || args.json {
         let totals = Totals {
             seconds: started.elapsed().as_secs_f64(),

@@ -76,6 +76,7 @@ pub(super) fn run(
         destination: context
             .open(&to.0, to.1, Use::Writes, |unlocked| unlocked.writer(context.ui))?,
         to: to.0,
+        made: Vec::new(),
         ui: context.ui,
     };
     copy.all()
@@ -88,6 +89,7 @@ struct Copy<'a> {
     destination: Session<Writer>,
     to: PathBuf,
     options: BackupOptions,
+    made: Vec<NamedArchive>,
     ui: &'a Ui,
 }
 
@@ -104,6 +106,7 @@ impl Copy<'_> {
                 Err(error) => report(error.into(), self.ui),
             }
         }
+        self.destination.made(&self.made, self.ui);
         Ok(())
     }
 
@@ -137,8 +140,8 @@ impl Copy<'_> {
         });
         match made {
             Ok(report) => {
-                destination.made(&report.archive, ui);
                 self.keep_time(name);
+                self.made.push(report.archive);
             }
             // Made by another program since we looked.
             Err(Error::ArchiveExists(_)) => {}
