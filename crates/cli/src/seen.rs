@@ -208,7 +208,8 @@ fn named(lost: &[SeenArchive]) -> String {
 /// What is said of archives that are gone.
 fn gone(lost: &[SeenArchive]) -> String {
     format!(
-        "{} gone, and no deletion was recorded: removed by hand, or lost or hidden by the storage; look into it if nobody did that",
+        "{} gone, and no deletion was recorded: removed by hand, or lost or hidden by the storage; look into it \
+         if nobody did that",
         named(lost)
     )
 }
@@ -220,7 +221,7 @@ fn older(rollback: Rollback, lost: &[SeenArchive]) -> String {
         _ => "deletions that were recorded are not any more".to_owned(),
     };
     format!(
-        "this is an older state of the repository than this client saw: {how}; put the newer one back, or give --accept-state \
-         to the next command that writes if this one is to stay"
+        "this is an older state of the repository than this client saw: {how}; put the newer one back, or give \
+         --accept-state to the next command that writes if this one is to stay"
     )
 }

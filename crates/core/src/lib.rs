@@ -68,7 +68,8 @@
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, repair, seen), compare (diff, compare, info)   operations, for themselves
+//! backup, restore, maintain (check, scrub, prune, gc, repair, seen), compare (diff, compare, info)
+//!             operations, for themselves
 //! ```
 //!
 //! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):

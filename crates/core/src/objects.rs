@@ -5,8 +5,8 @@
 //!          cut        nodes    |  chunks       |
 //! ```
 //!
-//! Damage records and the records of verified packs and of deletions stand beside that. Streams and recipes name chunks; where those are
-//! stored and read is said by the traits in `recipe`.
+//! Damage records and the records of verified packs and of deletions stand beside that. Streams and recipes name chunks;
+//! where those are stored and read is said by the traits in `recipe`.
 
 pub(crate) mod archive;
 pub(crate) mod damage;

@@ -10,7 +10,8 @@ use super::{Dir, PASSPHRASE, Ran, files_below, tool};
 
 const UNLOCK: [(&str, &str); 1] = [("GARRET_PASSPHRASE", PASSPHRASE)];
 const OLDER: &str = "repo: this is an older state of the repository than this client saw: ";
-const ADVICE: &str = "; put the newer one back, or give --accept-state to the next command that writes if this one is to stay";
+const ADVICE: &str = "; put the newer one back, or give --accept-state to the next command that writes if this one \
+                      is to stay";
 
 fn garret(dir: &Dir, arguments: &[&str]) -> Ran {
     dir.run_with(&UNLOCK, b"", arguments)

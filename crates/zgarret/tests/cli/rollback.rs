@@ -1,5 +1,5 @@
-//! A storage that is older than what this client saw is not written to; `rm` in `backups/` is the user's own way to delete, of
-//! which nothing is said.
+//! A storage that is older than what this client saw is not written to; `rm` in `backups/` is the user's own way to delete,
+//! of which nothing is said.
 
 use std::fs;
 
