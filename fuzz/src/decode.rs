@@ -14,7 +14,9 @@ use garret_format::pack::{
     encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Node, Recipe};
+use garret_format::seen::Seen;
 use garret_format::slot::Slot;
+use garret_format::tombstones::Tombstones;
 use garret_format::verified::{decode_verified, encode_verified};
 use garret_format::wire::{Reader, Writer};
 
@@ -75,7 +77,8 @@ pub fn pack(bytes: &[u8]) {
 
 /// Tables, as a client's file has them (unchecked rows) and as a segment (checked); envelopes, and what small ones hold.
 pub fn index(bytes: &[u8]) {
-    for kind in [Kind::Index, Kind::Archive, Kind::Damage, Kind::Verified, Kind::Condemned] {
+    let records = [Kind::Damage, Kind::Verified, Kind::Condemned, Kind::Tombstones];
+    for kind in records.into_iter().chain([Kind::Index, Kind::Archive]) {
         if let Ok(envelope) = Envelope::decode(bytes, kind) {
             assert_eq!(envelope.encode(kind), bytes);
         }
@@ -88,6 +91,12 @@ pub fn index(bytes: &[u8]) {
     }
     if let Ok(rows) = decode_verified(bytes) {
         assert_eq!(encode_verified(&rows), bytes);
+    }
+    if let Ok(seen) = Seen::decode(bytes) {
+        assert_eq!(seen.encode(), bytes);
+    }
+    if let Ok(record) = Tombstones::decode(bytes) {
+        assert_eq!(record.encode(), bytes);
     }
     if let Ok((tables, _)) = Tables::open(bytes) {
         for record in tables.records() {

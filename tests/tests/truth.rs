@@ -123,6 +123,7 @@ fn kind_of(key: &Key) -> &'static str {
         Key::Archive(_) => "archive",
         Key::Verified => "record of verified packs",
         Key::Condemned => "record of condemned packs",
+        Key::Tombstones => "record of deletions",
         Key::Damage(_) | Key::Quarantine(_) => "about damage",
     }
 }

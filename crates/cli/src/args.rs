@@ -56,6 +56,21 @@ impl PassphraseFile {
     }
 }
 
+/// Whether a repository is taken as it is.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct AcceptState {
+    /// Go on with a repository in an older state than this client saw: one put back from a copy, another disk of a rotation
+    #[arg(long)]
+    accept_state: bool,
+}
+
+impl AcceptState {
+    /// Has repositories opened so from now on.
+    pub fn tell(self, ui: &Ui) {
+        ui.set_accepts_state(self.accept_state);
+    }
+}
+
 /// A time such as `90s`, `30m`, `2h` or `1d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 60 * 60), ("d", 24 * 60 * 60)];

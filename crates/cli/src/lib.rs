@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! args: kinds of values     session: path -> repository, known by state, unlocked by secrets, its index in cache
+//! seen: what was in a repository when it was used before, so that it is noticed when that is gone
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
 //! key_file: files with secrets      prompt: the terminal is asked for a passphrase      keyring: keys are changed
 //! signals: none ends us without a word            sandbox: what we may no longer do
@@ -30,6 +31,7 @@ pub mod record;
 pub mod render;
 pub mod sandbox;
 pub mod secrets;
+mod seen;
 pub mod session;
 pub mod signals;
 pub mod state;

@@ -1,14 +1,17 @@
-//! From a path to an open repository: find it, unlock it, open it.
+//! From a path to an open repository: find it, unlock it, open it, compare it with what was seen of it.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 
 use garret_core::{
-    Cause, Checker, Error, Exclusive, Keys, LocalStore, Locked, Pruner, Repository, Sharing,
-    StoreErrorKind, Unlocked, Writer,
+    Cause, Checker, Error, Exclusive, Keys, LocalStore, Locked, NamedArchive, Pruner, Repository,
+    Sharing, StoreErrorKind, Unlocked, Writer,
 };
+use garret_format::config::KeyMode;
 
-use crate::failure::Failure;
-use crate::state::{self, Admitted, Expected, Use};
+use crate::failure::{Failure, say};
+use crate::seen::Memory;
+use crate::state::{self, Admitted, Expected, Use, doubted};
 use crate::ui::Ui;
 use crate::{cache, sandbox, secrets};
 
@@ -17,6 +20,97 @@ const KEPT_LEN: u64 = 8 << 20;
 
 /// Of the things in a directory that is not empty, how many are named.
 const NAMED_MAX: usize = 3;
+
+/// A repository that was opened for what `S` can do, and what this client remembers of it.
+pub struct Session<S> {
+    session: S,
+    /// None of one that is doubted, or that nothing can be remembered of.
+    memory: Option<Memory>,
+    is_trusted: bool,
+    /// Whether it is told where nothing can be remembered.
+    is_told: bool,
+}
+
+impl<S> Deref for Session<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.session
+    }
+}
+
+impl<S> DerefMut for Session<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.session
+    }
+}
+
+impl<S: AsRef<Repository>> Session<S> {
+    /// Whether nothing speaks against the repository, so that what is found may be noted there.
+    pub fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
+    /// Remembers archives that were made. That it cannot be done is told of where that matters, and fails nothing.
+    pub fn made(&mut self, archives: &[NamedArchive], ui: &Ui) {
+        let Some(memory) = &mut self.memory else { return };
+        // What is not believed any more was exchanged a moment ago; the next command speaks of it.
+        if memory.add(self.session.as_ref(), archives).is_ok() {
+            self.save(ui);
+        }
+    }
+
+    /// Remembers what is left, for the end of what takes something away.
+    ///
+    /// # Errors
+    /// The repository cannot be listed.
+    pub fn look_again(&mut self, ui: &Ui) -> Result<(), Failure> {
+        if let Some(memory) = &mut self.memory {
+            // Nothing is older than a moment ago: nobody else deletes.
+            let _older = memory.look(self.session.as_ref(), ui)?;
+            self.save(ui);
+        }
+        Ok(())
+    }
+
+    /// Says which archives are gone without a word, once.
+    fn tell(&mut self, path: &Path, ui: &Ui) {
+        let untold = self.memory.as_mut().and_then(Memory::untold);
+        if let Some(untold) = untold {
+            ui.complain(&format!("Warning: {}: {untold}", path.display()));
+            self.save(ui);
+        }
+    }
+
+    fn save(&mut self, ui: &Ui) {
+        let saved = self.memory.as_mut().map(Memory::save);
+        if let (Some(Err(error)), true) = (saved, self.is_told) {
+            self.is_told = false;
+            ui.complain(&format!(
+                "note: cannot remember which archives there are: {error}; set GARRET_STATE_DIR to a directory that can \
+                 be written"
+            ));
+        }
+    }
+}
+
+impl Session<Pruner> {
+    /// Remembers what is left, for the end of what deletes. If all that nobody needs was given back, what is gone without a
+    /// word is recorded as deleted: else it may lie where no listing shows it, and come back.
+    ///
+    /// # Errors
+    /// The repository cannot be listed or written.
+    pub fn settle(&mut self, is_collected: bool, ui: &Ui) -> Result<(), Failure> {
+        self.look_again(ui)?;
+        let Some(memory) = &mut self.memory else { return Ok(()) };
+        if is_collected && !memory.lost().is_empty() {
+            self.session.record_deleted(memory.lost())?;
+            let _older = memory.look(self.session.as_ref(), ui)?;
+        }
+        self.save(ui);
+        Ok(())
+    }
+}
 
 /// The repository at `path`, its keys still unknown.
 pub fn find(path: &Path) -> Result<Locked, Failure> {
@@ -34,75 +128,105 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
 }
 
 /// The repository at `path`, to be read.
-pub fn reader(path: &Path, ui: &Ui) -> Result<Repository, Failure> {
-    open(path, Use::Reads, ui, |unlocked, _| unlocked.reader(ui))
+pub fn reader(path: &Path, ui: &Ui) -> Result<Session<Repository>, Failure> {
+    open(path, Use::Reads, ui, |unlocked| unlocked.reader(ui))
 }
 
 /// The same, to add archives.
-pub fn writer(path: &Path, ui: &Ui) -> Result<Writer, Failure> {
-    open(path, Use::Writes, ui, |unlocked, _| unlocked.writer(ui))
+pub fn writer(path: &Path, ui: &Ui) -> Result<Session<Writer>, Failure> {
+    open(path, Use::Writes, ui, |unlocked| unlocked.writer(ui))
 }
 
 /// The same, and from before its index is opened the program is confined to that: not earlier, for what gives the passphrase
 /// may be a command.
-pub fn confined_writer(path: &Path, ui: &Ui) -> Result<Writer, Failure> {
-    open(path, Use::Writes, ui, |unlocked, _| {
+pub fn confined_writer(path: &Path, ui: &Ui) -> Result<Session<Writer>, Failure> {
+    open(path, Use::Writes, ui, |unlocked| {
         sandbox::confine(path);
         unlocked.writer(ui)
     })
 }
 
-/// The same, to be checked; and whether nothing speaks against it, so that what is found may be noted there.
-pub fn checker(path: &Path, ui: &Ui) -> Result<(Checker, bool), Failure> {
-    let mut is_trusted = false;
-    let checker = open(path, Use::Reads, ui, |unlocked, trusted| {
-        is_trusted = trusted;
-        unlocked.checker(ui)
-    })?;
-    Ok((checker, is_trusted))
+/// The same, to be checked.
+pub fn checker(path: &Path, ui: &Ui) -> Result<Session<Checker>, Failure> {
+    open(path, Use::Reads, ui, |unlocked| unlocked.checker(ui))
 }
 
 /// The same, to delete.
-pub fn pruner(path: &Path, ui: &Ui) -> Result<Pruner, Failure> {
-    open(path, Use::Writes, ui, |unlocked, _| unlocked.pruner(ui))
+pub fn pruner(path: &Path, ui: &Ui) -> Result<Session<Pruner>, Failure> {
+    open(path, Use::Writes, ui, |unlocked| unlocked.pruner(ui))
 }
 
 /// The same, to repair.
-pub fn exclusive(path: &Path, ui: &Ui) -> Result<Exclusive, Failure> {
-    open(path, Use::Writes, ui, |unlocked, _| unlocked.exclusive(ui))
+pub fn exclusive(path: &Path, ui: &Ui) -> Result<Session<Exclusive>, Failure> {
+    open(path, Use::Writes, ui, |unlocked| unlocked.exclusive(ui))
 }
 
-fn open<S>(
+fn open<S: AsRef<Repository>>(
     path: &Path,
     usage: Use,
     ui: &Ui,
-    open: impl FnOnce(Unlocked, bool) -> garret_core::Result<S>,
-) -> Result<S, Failure> {
+    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+) -> Result<Session<S>, Failure> {
     let locked = find(path)?;
     let admitted = state::admit(&locked, path, usage, Expected::by_what_is_given(ui), ui)?;
     let keys = secrets::unlock(&locked, path, ui)?;
-    enter(locked, keys, admitted, path, ui, open)
+    let mut session = enter(locked, keys, admitted, path, ui, open)?;
+    session.tell(path, ui);
+    Ok(session)
 }
 
-/// A repository that was found and admitted, with the keys that were found for it; `open` decides what may be done with it,
-/// and is told whether nothing speaks against it.
-pub fn enter<S>(
+/// A repository that was found and admitted, with the keys that were found for it; `open` decides what may be done with it.
+/// What is gone without a word is not told of.
+///
+/// # Errors
+/// It does not open; it is to be written to, and is not what it was, or is older than it was.
+pub fn enter<S: AsRef<Repository>>(
     locked: Locked,
     keys: Keys,
     admitted: Admitted,
     path: &Path,
     ui: &Ui,
-    open: impl FnOnce(Unlocked, bool) -> garret_core::Result<S>,
-) -> Result<S, Failure> {
+    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+) -> Result<Session<S>, Failure> {
     let locked = locked.with_patience(ui.patience());
     let identity = locked.identity(&keys);
-    let admitted = state::confirm(admitted, &keys, ui)?;
+    let Admitted { usage, is_trusted, .. } = state::confirm(admitted, &keys, ui)?;
+    let memory = match is_trusted.then(|| Memory::load(identity.id, &keys, path)) {
+        Some(Err(Failure::Fatal(doubt))) => doubted(usage, &doubt, ui).map(|()| None)?,
+        memory => memory.transpose()?,
+    };
     let unlocked = locked.with(keys.clone()).cache(cache::directory().as_deref()).keep(KEPT_LEN);
-    let session = open(unlocked, admitted.is_trusted)?;
-    if admitted.is_trusted {
-        state::remember(&identity, &keys, path, admitted.usage, ui);
-    }
+    let session = open(unlocked)?;
+    let memory = compare(memory, session.as_ref(), (path, usage), ui)?;
+    let (is_trusted, is_encrypted) = (memory.is_some(), identity.mode != KeyMode::None);
+    let is_told = is_trusted
+        && state::remember(&identity, &keys, path, usage, ui)
+        && (usage == Use::Writes && is_encrypted);
+    let mut session = Session { session, memory, is_trusted, is_told };
+    session.save(ui);
     Ok(session)
+}
+
+/// What is remembered, if the repository is not older than that, or is to be taken as it is.
+fn compare(
+    memory: Option<Memory>,
+    repository: &Repository,
+    (path, usage): (&Path, Use),
+    ui: &Ui,
+) -> Result<Option<Memory>, Failure> {
+    let Some(mut memory) = memory else { return Ok(None) };
+    let doubt = match memory.look(repository, ui) {
+        Ok(None) => return Ok(Some(memory)),
+        Ok(Some(_)) if ui.accepts_state() => {
+            memory.accept(repository, ui)?;
+            return Ok(Some(memory));
+        }
+        Ok(Some(doubt)) => doubt,
+        Err(error) if usage == Use::Writes => return Err(error.into()),
+        Err(error) => say(&error),
+    };
+    doubted(usage, &format!("{}: {doubt}", path.display()), ui)?;
+    Ok(None)
 }
 
 /// Makes an empty directory for a repository at `path`; what is there instead, if that is why it cannot be.

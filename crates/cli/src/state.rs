@@ -114,10 +114,7 @@ pub fn admit(
             format!("{doubt}; if it is to be so, set {}=yes", IS_OK[0])
         }
     };
-    if usage == Use::Writes {
-        return Err(Failure::Fatal(format!("{doubt}; nothing was written")));
-    }
-    ui.complain(&format!("Warning: {doubt}"));
+    doubted(usage, &doubt, ui)?;
     Ok(Admitted { usage, is_trusted: false, known })
 }
 
@@ -192,10 +189,10 @@ fn is_surprise(locked: &Locked, expected: Expected) -> bool {
 }
 
 /// Remembers a repository that was made or opened at `path`. That it cannot be done is no reason to fail; who writes to an
-/// encrypted one is told.
-pub fn remember(identity: &Identity, keys: &Keys, path: &Path, usage: Use, ui: &Ui) {
+/// encrypted one is told. Whether it was done.
+pub fn remember(identity: &Identity, keys: &Keys, path: &Path, usage: Use, ui: &Ui) -> bool {
     let why = match directory().map(|directory| remember_in(&directory, identity, keys, path)) {
-        Some(Ok(())) => return,
+        Some(Ok(())) => return true,
         Some(Err(Failure::Fatal(why))) => why,
         Some(Err(_)) | None => "HOME is not set".to_owned(),
     };
@@ -205,6 +202,7 @@ pub fn remember(identity: &Identity, keys: &Keys, path: &Path, usage: Use, ui: &
             path.display()
         ));
     }
+    false
 }
 
 /// Remembers it in a file below `directory`, which is made if it was missing.
@@ -240,20 +238,23 @@ pub fn remember_in(
 /// # Errors
 /// That it was not, and the repository is to be written to.
 pub fn confirm(admitted: Admitted, keys: &Keys, ui: &Ui) -> Result<Admitted, Failure> {
-    let doubted = admitted.known.as_ref().filter(|known| !known.is_authentic(keys));
-    let Some(known) = doubted.filter(|_| admitted.is_trusted) else { return Ok(admitted) };
-    let doubt = format!(
-        "{}: this was not written by anybody who has the key of the repository; remove that file if you trust the \
-         repository",
-        known.path.display()
-    );
-    match admitted.usage {
-        Use::Writes => Err(Failure::Fatal(format!("{doubt}; nothing was written"))),
-        Use::Reads => {
-            ui.complain(&format!("Warning: {doubt}"));
-            Ok(Admitted { is_trusted: false, ..admitted })
-        }
+    let known = admitted.known.as_ref().filter(|known| !known.is_authentic(keys));
+    let Some(known) = known.filter(|_| admitted.is_trusted) else { return Ok(admitted) };
+    let doubt = forged(&known.path);
+    doubted(admitted.usage, &doubt, ui)?;
+    Ok(Admitted { is_trusted: false, ..admitted })
+}
+
+/// What speaks against a repository ends what writes, and is told to who reads.
+///
+/// # Errors
+/// That it is to be written to.
+pub(crate) fn doubted(usage: Use, doubt: &str, ui: &Ui) -> Result<(), Failure> {
+    if usage == Use::Writes {
+        return Err(Failure::Fatal(format!("{doubt}; nothing was written")));
     }
+    ui.complain(&format!("Warning: {doubt}"));
+    Ok(())
 }
 
 /// The key that a repository had when this client used it, if it did, and the slot that opened it.
@@ -272,7 +273,7 @@ pub(crate) fn directory() -> Option<PathBuf> {
 
 /// What a place is called: as it was given, and where that leads. Who holds the directory above can make the one lead
 /// elsewhere; whoever calls it otherwise gets there by the other.
-fn locations(path: &Path) -> Vec<String> {
+pub(crate) fn locations(path: &Path) -> Vec<String> {
     let given = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let given: PathBuf = given.components().collect();
     let mut places = vec![given.to_string_lossy().into_owned()];
@@ -283,11 +284,37 @@ fn locations(path: &Path) -> Vec<String> {
     places
 }
 
-fn unreadable(path: &Path) -> Failure {
+pub(crate) fn unreadable(path: &Path) -> Failure {
     Failure::Fatal(format!(
         "{} cannot be read, so what this client knows of repositories is not known; remove it if you trust the repository",
         path.display()
     ))
+}
+
+/// What is said of a file whose seal is not that of the repository's key.
+pub(crate) fn forged(path: &Path) -> String {
+    format!(
+        "{}: this was not written by anybody who has the key of the repository; remove that file if you trust the \
+         repository",
+        path.display()
+    )
+}
+
+/// A file of what this client knows, if nobody else can have written it.
+pub(crate) fn open_own(directory: &Path, path: &Path) -> Result<File, Failure> {
+    // Not waiting, and of what was opened: its name may be somebody else's to exchange.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    let opened = file.and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = opened.map_err(|_| unreadable(path))?;
+    if !is_private_place(directory) || !is_private(&metadata) {
+        return Err(Failure::Fatal(format!(
+            "{}: others can write there or own it, so what it says of repositories is not believed; make it and its \
+             directory yours (`chown`, `chmod go-w`) if nobody wrote there",
+            path.display()
+        )));
+    }
+    if metadata.is_file() { Ok(file) } else { Err(unreadable(path)) }
 }
 
 /// What is known of one repository.
@@ -348,20 +375,7 @@ impl Record {
 
     /// What a file says, if nobody else can have written it.
     fn believe(directory: &Path, path: &Path) -> Result<Self, Failure> {
-        // Not waiting, and of what was opened: its name may be somebody else's to exchange.
-        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
-        let file = File::options().read(true).custom_flags(flags).open(path);
-        let opened = file.and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, file) = opened.map_err(|_| unreadable(path))?;
-        if !is_private_place(directory) || !is_private(&metadata) {
-            return Err(Failure::Fatal(format!(
-                "{}: others can write there or own it, so what it says of repositories is not believed; make it and its \
-                 directory yours (`chown`, `chmod go-w`) if nobody wrote there",
-                path.display()
-            )));
-        }
-        let record = if metadata.is_file() { Self::read(path, file) } else { None };
-        record.ok_or_else(|| unreadable(path))
+        Self::read(path, open_own(directory, path)?).ok_or_else(|| unreadable(path))
     }
 
     fn read(path: &Path, file: File) -> Option<Self> {

@@ -28,6 +28,7 @@ pub struct Ui {
     problem_count: AtomicU64,
     patience: Mutex<Duration>,
     passphrase_file: Mutex<Option<PathBuf>>,
+    accepts_state: AtomicBool,
     bars: Bars,
     /// Whether everything but results is told in JSON.
     json: bool,
@@ -55,6 +56,7 @@ impl Ui {
             problem_count: AtomicU64::new(0),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
             passphrase_file: Mutex::new(None),
+            accepts_state: AtomicBool::new(false),
             bars: Bars::default(),
             json: false,
             task_count: AtomicU64::new(0),
@@ -95,6 +97,16 @@ impl Ui {
     /// The file that the user says the passphrase is in.
     pub fn passphrase_file(&self) -> Option<PathBuf> {
         self.passphrase_file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on a repository is taken as it is, also in a state that is older than what was seen, if asked to.
+    pub fn set_accepts_state(&self, accepts: bool) {
+        self.accepts_state.store(accepts, Ordering::Relaxed);
+    }
+
+    /// Whether a repository is taken in an older state than was seen.
+    pub fn accepts_state(&self) -> bool {
+        self.accepts_state.load(Ordering::Relaxed)
     }
 
     /// How many problems were reported.

@@ -63,11 +63,13 @@
 //! ```text
 //! store       where objects are: the contract, a directory, memory; retries and limits before another store
 //! keys        from a passphrase to keys; boxes, ids of chunks
-//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage, verified
+//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage,
+//!             verified, tombstones
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, repair), compare (diff, compare, info)   operations, for themselves
+//! backup, restore, maintain (check, scrub, prune, gc, repair, seen), compare (diff, compare, info)
+//!             operations, for themselves
 //! ```
 //!
 //! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):
@@ -112,6 +114,7 @@ pub use compare::info::FileInfo;
 pub use error::{Cause, Error, Hint, Result, message};
 pub use garret_format::archive::{Archive, Item, ItemKind};
 pub use garret_format::config::KeyMode;
+pub use garret_format::seen::{Deletions, SEEN_MAX, Seen, SeenArchive};
 pub use garret_format::{ChunkId, RepositoryId};
 pub use keys::{KDF_DEFAULT, Keys, NewKey};
 pub use limits::{KEPT_LEN_DEFAULT, total_len};
@@ -122,6 +125,7 @@ pub use maintain::gc::{GcOptions, GcReport};
 pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use maintain::repair::RepairReport;
 pub use maintain::scrub::{Part, ScrubOptions, ScrubReport};
+pub use maintain::seen::{Look, Rollback, open_seen, seal_seen};
 pub use maintain::verified::VerifiedReport;
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;

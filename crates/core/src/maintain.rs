@@ -5,4 +5,5 @@ pub(crate) mod gc;
 pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod scrub;
+pub(crate) mod seen;
 pub(crate) mod verified;

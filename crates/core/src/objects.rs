@@ -5,8 +5,8 @@
 //!          cut        nodes    |  chunks       |
 //! ```
 //!
-//! Damage records and the record of verified packs stand beside that. Streams and recipes name chunks; where those are
-//! stored and read is said by the traits in `recipe`.
+//! Damage records and the records of verified packs and of deletions stand beside that. Streams and recipes name chunks;
+//! where those are stored and read is said by the traits in `recipe`.
 
 pub(crate) mod archive;
 pub(crate) mod condemned;
@@ -17,4 +17,5 @@ pub(crate) mod items;
 pub(crate) mod pack;
 pub(crate) mod recipe;
 pub(crate) mod stream;
+pub(crate) mod tombstones;
 pub(crate) mod verified;

@@ -19,7 +19,7 @@ mod locked;
 mod sessions;
 mod slots;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use garret_format::config::Config;
 use garret_format::{ChunkId, RepositoryId};
@@ -34,7 +34,7 @@ use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::groups::Groups;
-use crate::store::{Area, Clock, Store};
+use crate::store::{Area, Clock, Key, Store};
 use crate::write::ChunkTarget;
 
 pub use archives::Items;
@@ -58,6 +58,8 @@ struct Shared {
     hasher: ChunkHasher,
     groups: Arc<Groups>,
     clock: Arc<dyn Clock>,
+    /// What was listed when it was opened, until it is asked for.
+    listed: Mutex<Option<Vec<(Key, u64)>>>,
     /// Replaced as a whole: who reads goes on with the one that he began with.
     index: RwLock<Arc<Index>>,
 }
@@ -65,6 +67,12 @@ struct Shared {
 impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Repository").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl AsRef<Repository> for Repository {
+    fn as_ref(&self) -> &Repository {
+        self
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Key {
     Verified,
     /// The record of condemned packs.
     Condemned,
+    /// The record of what was deleted.
+    Tombstones,
 }
 
 impl fmt::Display for Key {
@@ -76,6 +78,7 @@ impl fmt::Display for Key {
             Key::Quarantine(id) => write!(f, "quarantine/{id}"),
             Key::Verified => f.write_str("verified"),
             Key::Condemned => f.write_str("condemned"),
+            Key::Tombstones => f.write_str("tombstones"),
         }
     }
 }

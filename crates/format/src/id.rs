@@ -1,4 +1,4 @@
-//! Names of things: 32-byte ids, one type per meaning.
+//! Names of things: ids of 32 or 16 bytes, one type per meaning.
 //!
 //! Ids of different things never convert into each other. `Display` is full lower-case hex, `Debug` the first four bytes.
 
@@ -77,6 +77,11 @@ id!(
     /// A master key: what BLAKE3 derives from it for this purpose, which tells nothing of the key.
     KeyId,
     32
+);
+id!(
+    /// An archive: the first 16 bytes of BLAKE3 of the bytes of its file, wherever that lies and however it is called.
+    ArchiveId,
+    16
 );
 id!(
     /// A key slot: 16 random bytes.

@@ -9,7 +9,8 @@
 //! pack     groups of chunks, footer     index    chunk -> pack, group, place
 //! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
 //! damage   a pack that is damaged       verified   packs that were read, and when
-//! paper    the master key, to be written down
+//! paper    the master key, on paper     tombstones   archives that were deleted
+//! seen     what a client saw of all that
 //! ```
 
 #![warn(clippy::indexing_slicing)]
@@ -25,9 +26,11 @@ pub mod object;
 pub mod pack;
 pub mod paper;
 pub mod recipe;
+pub mod seen;
 pub mod slot;
+pub mod tombstones;
 pub mod verified;
 pub mod wire;
 
-pub use id::{ChunkId, ConfigHash, KeyId, PackId, RepositoryId, SegmentId, SlotId};
+pub use id::{ArchiveId, ChunkId, ConfigHash, KeyId, PackId, RepositoryId, SegmentId, SlotId};
 pub use wire::{DecodeError, DecodeErrorKind};

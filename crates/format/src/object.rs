@@ -37,8 +37,12 @@ pub enum Kind {
     Verified = b'V',
     /// The record of condemned packs.
     Condemned = b'G',
+    /// The record of what was deleted.
+    Tombstones = b'T',
     /// The client's own copy of the index; never stored in a repository.
     LocalIndex = b'L',
+    /// What a client saw; never stored in a repository.
+    Seen = b'S',
 }
 
 impl Kind {
@@ -53,7 +57,9 @@ impl Kind {
             Kind::Damage => "damage record",
             Kind::Verified => "record of verified packs",
             Kind::Condemned => "record of condemned packs",
+            Kind::Tombstones => "record of deletions",
             Kind::LocalIndex => "local index",
+            Kind::Seen => "what a client saw",
         }
     }
 
@@ -93,8 +99,8 @@ impl Kind {
     }
 }
 
-/// A file that is one sealed box: index segment, archive, damage record, records of verified and of condemned
-/// packs.
+/// A file that is one sealed box: index segment, archive, damage record, records of verified and condemned packs and of
+/// deletions, what a client saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The nonce of the box.
@@ -128,7 +134,7 @@ impl Envelope {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 9] = [
+    const KINDS: [Kind; 11] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
@@ -137,7 +143,9 @@ mod tests {
         Kind::Damage,
         Kind::Verified,
         Kind::Condemned,
+        Kind::Tombstones,
         Kind::LocalIndex,
+        Kind::Seen,
     ];
 
     #[test]

@@ -9,9 +9,11 @@ use garret_format::archive::{
 };
 use garret_format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use garret_format::seen::{SEEN_LEN_MAX, SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::tombstones::{TOMBSTONES_MAX, Tombstones};
 use garret_format::verified::{VERIFIED_MAX, VerifiedPack, decode_verified, encode_verified};
-use garret_format::{ChunkId, RepositoryId, SlotId};
+use garret_format::{ArchiveId, ChunkId, RepositoryId, SlotId};
 
 const ID: ChunkId = ChunkId::from_bytes([7; 32]);
 
@@ -77,6 +79,66 @@ fn a_record_of_verified_packs_has_so_many_rows() {
         assert!(decode_verified(&bytes[..len]).is_err(), "{len} bytes");
     }
     assert!(decode_verified(&[&bytes[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_record_of_deletions_has_so_many_rows_and_begins_with_nothing() {
+    let row = ArchiveId::from_bytes([7; 16]);
+    let mut record = Tombstones { dropped: 0, head: [0; 32], rows: vec![row; TOMBSTONES_MAX] };
+    let takes = |record: &Tombstones| Tombstones::decode(&record.encode()).as_ref() == Ok(record);
+    assert!(takes(&record));
+    record.rows.push(row);
+    assert!(!takes(&record));
+    record.rows.truncate(3);
+    let last = u64::MAX - 3;
+    for (dropped, head, is_one) in
+        [(0, 1, false), (1, 0, true), (1, 1, true), (last, 1, true), (last + 1, 1, false)]
+    {
+        let record = Tombstones { dropped, head: [head; 32], ..record.clone() };
+        assert_eq!(takes(&record), is_one, "{dropped} {head}");
+    }
+    let bytes = record.encode();
+    for len in 0..bytes.len() {
+        assert!(Tombstones::decode(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    assert!(Tombstones::decode(&[&bytes[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_client_remembers_so_many_archives_and_packs() {
+    let one = |len: usize| SeenArchive {
+        id: ArchiveId::from_bytes([7; 16]),
+        name: "n".repeat(len),
+        len: 1,
+        end: -1,
+        is_told: true,
+    };
+    let mut seen = Seen { archives: vec![one(1); SEEN_MAX], ..Seen::default() };
+    assert_eq!(Seen::decode(&seen.encode()).as_ref(), Ok(&seen));
+    seen.archives.push(one(1));
+    assert!(Seen::decode(&seen.encode()).is_err());
+    seen.archives = vec![one(1024)];
+    let bytes = seen.encode();
+    assert_eq!(Seen::decode(&bytes).as_ref(), Ok(&seen));
+    for len in 0..bytes.len() {
+        assert!(Seen::decode(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    assert!(Seen::decode(&[&bytes[..], &[0]].concat()).is_err());
+    for last in 2..=u8::MAX {
+        let told = [&bytes[..bytes.len() - 1], &[last]].concat();
+        assert!(Seen::decode(&told).is_err(), "{last}");
+    }
+    seen.archives = vec![one(1025)];
+    assert!(Seen::decode(&seen.encode()).is_err());
+    let packs = |count: usize| (0..count as u64).map(u64::to_be_bytes).collect();
+    let mut seen = Seen { packs: packs(SEEN_PACKS_MAX), ..Seen::default() };
+    seen.archives = vec![one(1024); SEEN_MAX];
+    let bytes = seen.encode();
+    assert_eq!((Seen::decode(&bytes).as_ref(), bytes.len()), (Ok(&seen), SEEN_LEN_MAX));
+    for packs in [packs(SEEN_PACKS_MAX + 1), vec![[1; 8], [1; 8]], vec![[2; 8], [1; 8]]] {
+        let seen = Seen { packs, ..Seen::default() };
+        assert!(Seen::decode(&seen.encode()).is_err());
+    }
 }
 
 #[test]

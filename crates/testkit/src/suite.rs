@@ -45,6 +45,7 @@ fn keys() -> Vec<Key> {
         Key::Quarantine(PackId::from_bytes([0xab; 32])),
         Key::Verified,
         Key::Condemned,
+        Key::Tombstones,
         archive("plain"),
         archive("vm/2026-11-23 03:00"),
         archive("vm/deep/er"),
@@ -132,7 +133,7 @@ fn absent_objects_are_not_found(store: &dyn Store) {
 
 fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
     let in_area = |area, key: &Key| match key {
-        Key::Config | Key::Verified | Key::Condemned => false,
+        Key::Config | Key::Verified | Key::Condemned | Key::Tombstones => false,
         Key::Slot(_) => area == Area::Slots,
         Key::Pack(_) => area == Area::Packs,
         Key::Index(_) => area == Area::Index,
@@ -151,6 +152,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Damage(_) => Kind::Damage,
             Key::Verified => Kind::Verified,
             Key::Condemned => Kind::Condemned,
+            Key::Tombstones => Kind::Tombstones,
             // Whatever is left of one.
             Key::Quarantine(_) => Kind::Archive,
         };

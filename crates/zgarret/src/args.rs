@@ -17,6 +17,8 @@ pub(crate) struct Parsed {
     pub(crate) silent: bool,
     /// Whether everything but results is told in JSON.
     pub(crate) json: bool,
+    /// Whether a repository is taken in an older state than was seen.
+    pub(crate) accepts_state: bool,
     /// What to say about the spelling of flags.
     pub(crate) notes: Vec<String>,
     pub(crate) request: Result<Request, String>,
@@ -63,13 +65,15 @@ const DEPRECATED: [(&str, &str); 4] = [
 /// Reads the command line. What is wrong first is what is said, but the line is read to its end: `--silent` may stand there.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
     let mut line = Line::default();
-    let (mut silent, mut json, mut notes) = (false, false, Vec::new());
+    let (mut silent, mut json, mut accepts_state) = (false, false, false);
+    let mut notes = Vec::new();
     let mut shown: Option<Result<Request, String>> = None;
     let mut arguments = arguments.peekable();
     while let Some(word) = arguments.next() {
         match word.to_str() {
             Some("--silent") => silent = true,
             Some("--log-json") => json = true,
+            Some("--accept-state") => accepts_state = true,
             Some("--non-encrypted") => line.passwords.push(PasswordFlag::NonEncrypted),
             Some("-h" | "--help") => drop(shown.get_or_insert_with(|| Ok(help()))),
             Some(flag) if takes_value(flag) && arguments.peek().is_some() => {
@@ -87,7 +91,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
         }
     }
     let request = shown.unwrap_or_else(|| line.checked());
-    Parsed { silent, json, notes, request }
+    Parsed { silent, json, accepts_state, notes, request }
 }
 
 fn takes_value(flag: &str) -> bool {

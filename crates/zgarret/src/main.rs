@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let parsed = args::parse(std::env::args_os().skip(1));
     let ui = Ui::unnamed().in_json(parsed.json);
     ui.set_quiet(parsed.silent);
+    ui.set_accepts_state(parsed.accepts_state);
     for note in &parsed.notes {
         ui.notice(note);
     }

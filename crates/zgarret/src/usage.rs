@@ -12,6 +12,7 @@ Usage: zgarret [flags] <command [action]> [command args]
           give none or two
          --silent (no progress, no notes)
          --log-json (JSON on stderr, one object on each line)
+         --accept-state (go on with a storage in an older state than was seen)
          --from-command <command> (backup only: what it prints is backed up,
           instead of stdin; if it fails, no backup is made)
          --help|-h show this message

@@ -57,9 +57,8 @@ fn end_without(kind: Kind, archive: End) -> End {
         Kind::Config => End::Refused(NO_CONFIG),
         Kind::Slot => End::Refused(NO_SLOT),
         Kind::Pack => End::Refused(NO_PACK),
-        Kind::Index | Kind::LocalIndex | Kind::Damage | Kind::Verified | Kind::Condemned => {
-            End::Exact
-        }
+        Kind::Index | Kind::LocalIndex | Kind::Seen => End::Exact,
+        Kind::Damage | Kind::Verified | Kind::Condemned | Kind::Tombstones => End::Exact,
         Kind::Archive => archive,
     }
 }
@@ -111,6 +110,7 @@ fn boxes_of_another_kind(world: &World) -> Vec<Case> {
             (Kind::Damage, damage.clone(), End::Exact),
             (Kind::Verified, Key::Verified, End::Exact),
             (Kind::Condemned, Key::Condemned, End::Exact),
+            (Kind::Tombstones, Key::Tombstones, End::Exact),
         ] {
             if name != char::from(kind as u8).to_string() {
                 let bytes = Envelope { nonce, sealed: sealed.clone() }.encode(kind);

@@ -24,6 +24,8 @@ pub(crate) enum BoxKind {
     Damage = b'D',
     Verified = b'V',
     Condemned = b'G',
+    Tombstones = b'T',
+    Seen = b'S',
 }
 
 /// Seals and opens boxes of one repository with the key of one purpose.

@@ -35,7 +35,7 @@ use crate::read::mark::Marks;
 use crate::repository::{Checker, Repository};
 use crate::select::Selection;
 use archives::Looker;
-use packs::{Packs, Verified};
+use packs::{Packs, Stored, Verified};
 use report::{CheckReport, Findings};
 
 /// What to check.
@@ -83,6 +83,10 @@ impl Checker {
         options: &CheckOptions,
         progress: &dyn Progress,
     ) -> Result<CheckedPacks> {
+        let names = self.archive_names()?;
+        let stored = Stored::list(self.store())?;
+        // Afterwards: whoever adds meanwhile adds to what is looked at, and not to what that is compared with.
+        self.refresh_index(progress)?;
         let chunks = self.chunks();
         let sound = Marks::new(chunks.index());
         let (tells_packs, report) = (options.packs, CheckReport::default());
@@ -107,7 +111,7 @@ impl Checker {
                 sound: &sound,
             };
             packs.read_slice(&findings, &mut verified)?;
-            packs.check(&mut findings, &mut verified)
+            packs.check(stored, &mut findings, &mut verified)
         })?;
         match records {
             true => self.note_verified(&verified, slice.is_some(), progress),
@@ -117,7 +121,7 @@ impl Checker {
         findings.report.verified_packs = verified.intact.len() as u64;
         let (report, threads) = (findings.report, options.threads);
         let (repository, damaged) = (Repository::clone(self), verified.confirmed);
-        Ok(CheckedPacks { repository, chunks, sound, damaged, threads, report })
+        Ok(CheckedPacks { repository, names, chunks, sound, damaged, threads, report })
     }
 
     /// Notes which packs were read, for the next slice. Where that cannot be, who has asked for a slice should know.
@@ -138,6 +142,8 @@ impl Checker {
 /// Packs that were checked, so that archives can be. A gc of the same session makes what it knows out of date.
 pub struct CheckedPacks {
     repository: Repository,
+    /// The archives that there were before.
+    names: Vec<String>,
     chunks: Chunks,
     /// The records of the index that are right.
     sound: Marks,
@@ -175,16 +181,16 @@ impl CheckedPacks {
         &self.report
     }
 
-    /// The second part. The report is that of both.
+    /// The second part, of the archives that there were when the first began. The report is that of both.
     ///
     /// # Errors
     /// As of [`Checker::check`].
-    pub fn check_archives(self, progress: &dyn Progress) -> Result<CheckReport> {
-        let names = self.repository.archive_names()?;
+    pub fn check_archives(mut self, progress: &dyn Progress) -> Result<CheckReport> {
+        let names = std::mem::take(&mut self.names);
         self.check_some(names, &Selection::default(), progress)
     }
 
-    /// The same for the archives of these names, and what is selected in them.
+    /// The same for the archives of these names, and what is selected in them. They must be older than the first part.
     ///
     /// # Errors
     /// As of [`Checker::check`].

@@ -116,7 +116,6 @@ impl Index {
         progress: &dyn Progress,
     ) -> Result<bool> {
         let store = source.packs.store;
-        self.is_whole = self.damaged.is_empty();
         let mut listed: HashSet<SegmentId> = HashSet::new();
         for (key, _) in store.list(Area::Index)? {
             if let Key::Index(id) = key {
@@ -133,6 +132,8 @@ impl Index {
         if self.segments.iter().any(is_stale) {
             self.forget();
         }
+        // Of what it has already it was found out before.
+        self.is_whole = self.damaged.is_empty() && (self.is_whole || self.segments.is_empty());
         let known: HashSet<SegmentId> =
             self.segments.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
         let unknown: Vec<SegmentId> = listed.difference(&known).copied().collect();

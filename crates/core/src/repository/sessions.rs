@@ -12,7 +12,7 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use garret_format::condemned::Condemned;
 
@@ -123,6 +123,30 @@ impl Deref for Exclusive {
 
     fn deref(&self) -> &Checker {
         &self.checker
+    }
+}
+
+impl AsRef<Repository> for Writer {
+    fn as_ref(&self) -> &Repository {
+        self
+    }
+}
+
+impl AsRef<Repository> for Checker {
+    fn as_ref(&self) -> &Repository {
+        self
+    }
+}
+
+impl AsRef<Repository> for Pruner {
+    fn as_ref(&self) -> &Repository {
+        self
+    }
+}
+
+impl AsRef<Repository> for Exclusive {
+    fn as_ref(&self) -> &Repository {
+        self
     }
 }
 
@@ -237,11 +261,12 @@ impl Unlocked {
         };
         let index = Index::open(&source, cache, &condemned, progress)?;
         // Who reads one archive only is told too of what lies beside it.
-        let _names = store.list(Area::Archives);
+        let listed = Mutex::new(store.list(Area::Archives).ok());
         let (boxes, names) = (data.clone(), hasher.clone());
         let groups = Groups::new(store.clone(), lock, boxes, names, config.group_len, kept_len);
         let (groups, index) = (Arc::new(groups), RwLock::new(Arc::new(index)));
-        let shared = Shared { store, config, keys, data, metadata, hasher, groups, clock, index };
+        let shared =
+            Shared { store, config, keys, data, metadata, hasher, groups, clock, listed, index };
         let repository = Repository { shared: Arc::new(shared) };
         repository.tell(progress);
         Ok(repository)
@@ -337,6 +362,15 @@ struct Unseen;
 impl Guard for Unseen {}
 
 impl Repository {
+    /// Adds to the index what came into the repository since. Who goes by archives that he lists calls it after that: what
+    /// they need was there before them.
+    pub(crate) fn refresh_index(&self, progress: &dyn Progress) -> Result<()> {
+        let mut index = Index::clone(&self.index());
+        let updated = index.update(&self.index_source(), progress);
+        self.set_index(index);
+        updated
+    }
+
     /// Makes the index that of what the repository now holds. If it fails, the index knows nothing: what is looked for is
     /// missing then, never wrong. Only for who may delete.
     pub(crate) fn reopen_index(&self, progress: &dyn Progress) -> Result<()> {

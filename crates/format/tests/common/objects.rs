@@ -16,9 +16,11 @@ use garret_format::pack::{
     encode_lens, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
+use garret_format::seen::{Deletions, Seen, SeenArchive};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::tombstones::Tombstones;
 use garret_format::verified::{VerifiedPack, short_id};
-use garret_format::{ChunkId, PackId, RepositoryId, SegmentId, SlotId};
+use garret_format::{ArchiveId, ChunkId, PackId, RepositoryId, SegmentId, SlotId};
 
 /// The id of a chunk in an unencrypted repository.
 pub(super) fn id_of(content: &[u8]) -> ChunkId {
@@ -195,6 +197,19 @@ pub(super) fn verified() -> Vec<VerifiedPack> {
 
 pub(super) fn condemned() -> Condemned {
     Condemned { epoch: 3, packs: vec![(PackId::from_bytes([0xab; 32]), 2), (pack_row().id, 3)] }
+}
+
+pub(super) fn tombstones() -> Tombstones {
+    let rows = [*b"an archive's id:", *b"packs were freed"].map(ArchiveId::from_bytes).to_vec();
+    Tombstones { dropped: 1, head: [0x99; 32], rows }
+}
+
+pub(super) fn seen() -> Seen {
+    let id = ArchiveId::from_bytes(*b"an archive's id:");
+    let name = "2026-11-23/vm".to_owned();
+    let archive = SeenArchive { id, name, len: 400, end: 1_795_392_007, is_told: false };
+    let deletions = Deletions { count: 3, head: [0x99; 32] };
+    Seen { deletions, packs: vec![short_id(&pack_row().id)], archives: vec![archive] }
 }
 
 pub(super) fn segment_id() -> SegmentId {

@@ -19,13 +19,15 @@ use garret_format::index::Tables;
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{Footer, Frame, decode_body, decode_trailer, encode_trailer};
 use garret_format::recipe::Node;
+use garret_format::seen::Seen;
 use garret_format::slot::Slot;
+use garret_format::tombstones::Tombstones;
 use garret_format::verified::{decode_verified, encode_verified};
 
 use objects::{
     archive, body, check_local_index, check_pack, condemned, config, damage, derived_keys, device,
     footer, frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row,
-    records, segment, slot, tables, verified,
+    records, seen, segment, slot, tables, tombstones, verified,
 };
 
 /// One example of docs/format.md.
@@ -394,6 +396,35 @@ fn trees() -> Vec<Sample> {
                 (8, "condemned in the third"),
             ],
             check: |bytes| assert_eq!(Condemned::decode(bytes), Ok(condemned())),
+        },
+        Sample {
+            name: "tombstones",
+            bytes: tombstones().encode(),
+            fields: vec![
+                (8, "1 row was dropped"),
+                (32, "the chain over it (here: not a real one)"),
+                (4, "2 rows"),
+                (16, "an archive that was deleted"),
+                (16, "packs were removed"),
+            ],
+            check: |bytes| assert_eq!(Tombstones::decode(bytes), Ok(tombstones())),
+        },
+        Sample {
+            name: "seen",
+            bytes: seen().encode(),
+            fields: vec![
+                (8, "3 rows of the record of deletions"),
+                (32, "the chain over them (here: not a real one)"),
+                (4, "1 pack"),
+                (8, "the pack above"),
+                (4, "1 archive"),
+                (16, "its id"),
+                (17, "name, \"2026-11-23/vm\""),
+                (8, "length of its file"),
+                (8, "end"),
+                (1, "nobody was told that it is lost"),
+            ],
+            check: |bytes| assert_eq!(Seen::decode(bytes), Ok(seen())),
         },
     ]
 }

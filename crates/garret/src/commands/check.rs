@@ -12,7 +12,7 @@ use garret_core::{CheckOptions, Progress, RepairReport};
 
 use crate::location;
 use chosen::Chosen;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose, duration};
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, duration};
 use garret_cli::failure::{self, Failure};
 use garret_cli::render::plural;
 use garret_cli::ui::Ui;
@@ -45,6 +45,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     lock_wait: LockWait,
     #[command(flatten)]
+    accept_state: AcceptState,
+    #[command(flatten)]
     verbose: Verbose,
     #[command(flatten)]
     passphrase: PassphraseFile,
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
+    args.accept_state.tell(ui);
     let (path, name) = match &args.path {
         Some(file) => location::archive(&args.location, std::slice::from_ref(file))
             .map(|(path, name)| (path, Some(name)))?,
@@ -84,12 +87,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         };
         return chosen.check(&path, ui);
     }
-    let (repository, is_trusted) = session::checker(&path, ui)?;
+    let repository = session::checker(&path, ui)?;
     let mut options = CheckOptions::default();
     options.packs = !args.archives_only;
     options.archives = !args.repository_only;
     options.verify_data = args.verify_data;
-    options.records = is_trusted;
+    options.records = repository.is_trusted();
     options.max_duration = args.max_duration;
     options.threads = args.threads.count();
     if options.packs {
@@ -148,6 +151,7 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
     } else {
         ui.print("Repository repair complete.\n")?;
     }
+    repository.look_again(ui)?;
     let mut options = CheckOptions::default();
     options.archives = true;
     options.threads = threads;

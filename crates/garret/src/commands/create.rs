@@ -9,7 +9,7 @@ use crate::archives;
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
 use crate::location;
-use garret_cli::args::{self, CutterName, LockWait, PassphraseFile, Threads};
+use garret_cli::args::{self, AcceptState, CutterName, LockWait, PassphraseFile, Threads};
 use garret_cli::failure::{self, Failure};
 use garret_cli::pipes::producer_failure;
 use garret_cli::render;
@@ -79,6 +79,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     lock_wait: LockWait,
     #[command(flatten)]
+    accept_state: AcceptState,
+    #[command(flatten)]
     passphrase: PassphraseFile,
     /// Show each file and how it is cut
     #[arg(short, long)]
@@ -94,6 +96,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     ui.set_verbose(args.verbose);
     args.lock_wait.tell(ui);
+    args.accept_state.tell(ui);
     args.passphrase.tell(ui);
     let (path, name) = location::new_archive(&args.archive, args.inputs.paths())?;
     let refuse_empty = args.inputs.refuse_empty();
@@ -127,6 +130,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         }
         error => producer_failure(command.as_deref(), error),
     })?;
+    repository.made(std::slice::from_ref(&report.archive), ui);
     if args.stats || args.json {
         let totals = Totals {
             seconds: started.elapsed().as_secs_f64(),

@@ -8,10 +8,11 @@ use garret_core::{Area, Cause, Error, GcOptions, LocalStore, LockMode, Pruner, R
 
 use crate::archives;
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::{self, Failure};
+use garret_cli::session::{self, Session};
 use garret_cli::ui::Ui;
-use garret_cli::{overview, render, session};
+use garret_cli::{overview, render};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     threads: Threads,
     #[command(flatten)]
     lock_wait: LockWait,
+    #[command(flatten)]
+    accept_state: AcceptState,
     #[command(flatten)]
     verbose: Verbose,
     #[command(flatten)]
@@ -36,6 +39,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
+    args.accept_state.tell(ui);
     if let [only] = args.archives.as_slice()
         && let (path, None) = location::either(only)?
     {
@@ -114,7 +118,7 @@ pub(super) struct Freed {
 /// Deletes `names` and collects what nobody needs any more, what interrupted runs left included. Returns what that gave back,
 /// if it is to be measured.
 pub(super) fn remove(
-    repository: &mut Pruner,
+    repository: &mut Session<Pruner>,
     names: &[String],
     threads: Threads,
     measures: bool,
@@ -130,7 +134,9 @@ pub(super) fn remove(
         false => 0,
     };
     let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
+    let settled = repository.settle(done.is_ok(), ui);
     let done = done.map_err(|error| half_done(repository, names, error))?;
+    settled?;
     let stored_len = done.deleted_pack_bytes.saturating_sub(done.repacked_bytes);
     let waiting_len = done.waiting_pack_bytes;
     Ok(measures.then_some(Freed { original_len, stored_len, waiting_len }))

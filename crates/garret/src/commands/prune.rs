@@ -8,7 +8,7 @@ use garret_format::archive::Time;
 
 use super::delete::{self, Freed};
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session, surroundings};
@@ -22,6 +22,8 @@ pub(crate) struct Args {
     dry_run: bool,
     #[command(flatten)]
     lock_wait: LockWait,
+    #[command(flatten)]
+    accept_state: AcceptState,
     #[command(flatten)]
     passphrase: PassphraseFile,
     #[command(flatten)]
@@ -71,6 +73,7 @@ fn interval(text: &str) -> Result<u64, String> {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
+    args.accept_state.tell(ui);
     args.passphrase.tell(ui);
     let path = location::repository(&args.repository)?;
     let mut rules = KeepRules::default();

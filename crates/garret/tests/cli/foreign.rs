@@ -27,6 +27,7 @@ fn run(dir: &Dir, arguments: &[&str]) -> Ran {
 }
 
 fn copy(dir: &Dir) {
+    dir.forget_archives();
     for name in ["repo", "cache"] {
         drop(fs::remove_dir_all(dir.path(name)));
     }
@@ -213,6 +214,8 @@ fn nothing_is_given_back_while_an_archive_hides_or_lies_behind_a_link() {
     for hidden in ["repo/backups/.b", "repo/backups/.trash/b"] {
         fs::create_dir_all(dir.path(hidden).parent().unwrap()).unwrap();
         fs::rename(&shown, dir.path(hidden)).unwrap();
+        let ran = dir.run(&["list", "--short", "repo"]);
+        assert!(ran.code == Some(0) && ran.stderr.contains("archive b, made "), "{}", ran.stderr);
         let ran = dir.run(&["prune", "--keep-daily", "9", "repo"]);
         ran.refused(
             1,
@@ -220,6 +223,7 @@ fn nothing_is_given_back_while_an_archive_hides_or_lies_behind_a_link() {
              nothing is given back until",
         );
         fs::rename(dir.path(hidden), &shown).unwrap();
+        dir.run(&["list", "repo"]).succeeds();
     }
     fs::rename(&shown, &aside).unwrap();
     symlink(&aside, &shown).unwrap();

@@ -31,6 +31,7 @@ mod odd_disks;
 mod odd_sources;
 mod places;
 mod refusals;
+mod rollback;
 mod round_trip;
 mod scrub;
 mod secrets;
@@ -41,7 +42,7 @@ mod surprises;
 mod texts;
 mod trees;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,14 @@ impl Dir {
         let remembered =
             garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name));
         remembered.unwrap();
+    }
+
+    /// This client forgets which archives there were: others are put there, or older ones.
+    fn forget_archives(&self) {
+        let state = self.path("state");
+        let files = if state.exists() { files_below(&state) } else { Vec::new() };
+        let seen = |path: &&PathBuf| path.to_str().unwrap().contains(".seen-");
+        files.iter().filter(seen).for_each(|path| fs::remove_file(path).unwrap());
     }
 
     /// The names that `list` gives.

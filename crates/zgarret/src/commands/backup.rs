@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use garret_cli::failure::{self, Failure};
 use garret_cli::pipes::{self, Producer, Unfit, producer_failure};
+use garret_cli::session::Session;
 use garret_cli::surroundings;
-use garret_core::{BackupOptions, Error, Input, Progress, Writer};
+use garret_core::{BackupOptions, Error, Input, NamedArchive, Progress, Writer};
 
 use super::context::{Context, report, wrong_use};
 use crate::location::{self, BackupPath, Parents, reason};
@@ -40,8 +41,9 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
 
 /// An open repository and how to back up into it.
 struct Backup<'a> {
-    repository: Writer,
+    repository: Session<Writer>,
     options: BackupOptions,
+    made: Vec<NamedArchive>,
     context: &'a Context<'a>,
 }
 
@@ -56,18 +58,31 @@ impl<'a> Backup<'a> {
         let mut options = surroundings::backup_options(path)?;
         options.compression = context.line.storable.compression();
         options.threads = context.line.runtime.threads();
-        Ok(Backup { repository, options, context })
+        Ok(Backup { repository, options, made: Vec::new(), context })
+    }
+
+    /// Makes one backup.
+    fn only(mut self, place: &BackupPath, input: Input) -> Result<(), Failure> {
+        self.back_up(place, input)?;
+        self.finish();
+        Ok(())
+    }
+
+    /// Has the client remember what was made.
+    fn finish(mut self) {
+        self.repository.made(&self.made, self.context.ui);
     }
 
     fn back_up(&mut self, place: &BackupPath, input: Input) -> Result<(), Failure> {
-        let Backup { repository, options, context } = self;
-        repository.backup(&place.name, vec![input], options, context.ui).map(drop).map_err(
-            |error| match error {
-                Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
-                Error::Store(_) => failure::full(error, "no archive made", "zgarret gc"),
-                error => place.failure(error),
-            },
-        )
+        let Backup { repository, options, context, .. } = self;
+        let made = repository.backup(&place.name, vec![input], options, context.ui);
+        let report = made.map_err(|error| match error {
+            Error::Source(_) => producer_failure(context.line.from_command.as_deref(), error),
+            Error::Store(_) => failure::full(error, "no archive made", "zgarret gc"),
+            error => place.failure(error),
+        })?;
+        self.made.push(report.archive);
+        Ok(())
     }
 }
 
@@ -85,15 +100,14 @@ fn standard_input(context: &Context<'_>, to: &OsStr) -> Result<(), Failure> {
         Err(Unfit::Closed) => return wont("closed standard input"),
     };
     let place = free_place(to)?;
-    let mut writer = Backup::open(context, &place.repository)?;
-    writer.back_up(&place, stream(&place, reader))
+    Backup::open(context, &place.repository)?.only(&place, stream(&place, reader))
 }
 
 /// Backs up what a line for the shell prints, if it ends well.
 fn output_of(context: &Context<'_>, line: &OsStr, to: &OsStr) -> Result<(), Failure> {
     let place = free_place(to)?;
-    let mut writer = Backup::open(context, &place.repository)?;
-    writer.back_up(&place, stream(&place, Producer::new(line.to_owned())))
+    let input = stream(&place, Producer::new(line.to_owned()));
+    Backup::open(context, &place.repository)?.only(&place, input)
 }
 
 /// A stream has no name of its own: it is called as the backup is.
@@ -106,13 +120,13 @@ fn file(context: &Context<'_>, from: &OsStr, to: &OsStr) -> Result<(), Failure> 
     let place = free_place(to)?;
     let opened = File::open(from).and_then(|file| Ok((file.metadata()?.file_type(), file)));
     let (kind, file) = opened.map_err(|error| cannot_open(from, &error))?;
-    let mut writer = Backup::open(context, &place.repository)?;
+    let writer = Backup::open(context, &place.repository)?;
     // What `<(command)` of a shell gives.
     let input = match kind.is_fifo() {
         true => stream(&place, file),
         false => Input::Path(from.into()),
     };
-    writer.back_up(&place, input)
+    writer.only(&place, input)
 }
 
 /// One backup for each regular file. What goes wrong with one is reported, and the others go on.
@@ -134,6 +148,7 @@ fn directory(context: &Context<'_>, from: &Path, to: &OsStr) -> Result<(), Failu
             Err(failure) => report(failure, context.ui),
         }
     }
+    writer.finish();
     Ok(())
 }
 

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use garret_cli::failure::Failure;
+use garret_cli::sandbox;
+use garret_cli::session::{self, Session};
 use garret_cli::state::{self, Use};
 use garret_cli::ui::Ui;
-use garret_cli::{sandbox, session};
 use garret_core::{Error, NamedArchive, Pruner, Repository, Unlocked, Writer};
 use garret_format::archive::{Item, ItemKind};
 
@@ -45,13 +46,13 @@ pub(super) fn action<'w>(
 
 impl Context<'_> {
     /// The repository at `path`, open under the password of a command that takes one.
-    pub(super) fn reader(&self, path: &Path) -> Result<Repository, Failure> {
+    pub(super) fn reader(&self, path: &Path) -> Result<Session<Repository>, Failure> {
         self.open(path, self.passwords.first(), Use::Reads, |unlocked| unlocked.reader(self.ui))
     }
 
     /// The same, to add archives; if no command is to be started any more, confined to that. Not earlier: what gives the
     /// passphrase may be one.
-    pub(super) fn writer(&self, path: &Path) -> Result<Writer, Failure> {
+    pub(super) fn writer(&self, path: &Path) -> Result<Session<Writer>, Failure> {
         self.open(path, self.passwords.first(), Use::Writes, |unlocked| {
             if self.line.from_command.is_none() {
                 sandbox::confine(path);
@@ -61,23 +62,24 @@ impl Context<'_> {
     }
 
     /// The same, to delete.
-    pub(super) fn pruner(&self, path: &Path) -> Result<Pruner, Failure> {
+    pub(super) fn pruner(&self, path: &Path) -> Result<Session<Pruner>, Failure> {
         let open = |unlocked: Unlocked| unlocked.pruner(self.ui);
         self.open(path, self.passwords.first(), Use::Writes, open)
     }
 
-    pub(super) fn open<S>(
+    /// The same, for what `open` opens it for. Of archives that were removed by hand nothing is said: `rm` is zbackup's way.
+    pub(super) fn open<S: AsRef<Repository>>(
         &self,
         path: &Path,
         password: Option<&Password>,
         usage: Use,
         open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
-    ) -> Result<S, Failure> {
+    ) -> Result<Session<S>, Failure> {
         let locked = session::find(path)?;
         let expected = password::expected(password, self.ui);
         let admitted = state::admit(&locked, path, usage, expected, self.ui)?;
         let keys = password::unlock(&locked, path, password, self.ui)?;
-        session::enter(locked, keys, admitted, path, self.ui, |unlocked, _| open(unlocked))
+        session::enter(locked, keys, admitted, path, self.ui, open)
     }
 }
 

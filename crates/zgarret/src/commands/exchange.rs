@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use garret_cli::failure::Failure;
+use garret_cli::session::Session;
 use garret_cli::state::Use;
 use garret_cli::surroundings;
 use garret_cli::ui::Ui;
@@ -75,6 +76,7 @@ pub(super) fn run(
         destination: context
             .open(&to.0, to.1, Use::Writes, |unlocked| unlocked.writer(context.ui))?,
         to: to.0,
+        made: Vec::new(),
         ui: context.ui,
     };
     copy.all()
@@ -82,11 +84,12 @@ pub(super) fn run(
 
 /// Both ends, open.
 struct Copy<'a> {
-    source: Repository,
+    source: Session<Repository>,
     from: PathBuf,
-    destination: Writer,
+    destination: Session<Writer>,
     to: PathBuf,
     options: BackupOptions,
+    made: Vec<NamedArchive>,
     ui: &'a Ui,
 }
 
@@ -103,6 +106,7 @@ impl Copy<'_> {
                 Err(error) => report(error.into(), self.ui),
             }
         }
+        self.destination.made(&self.made, self.ui);
         Ok(())
     }
 
@@ -129,13 +133,16 @@ impl Copy<'_> {
         let (sender, receiver) = sync_channel(PARTS_WAITING);
         let reader = Box::new(Incoming::new(receiver));
         let input = Input::Stream { name: item.path.clone(), reader };
-        let source = &*source;
+        let source: &Repository = source;
         let made = std::thread::scope(|scope| {
             scope.spawn(|| send(source, archive, item.path, options.threads, sender));
             destination.backup(name, vec![input], &options, *ui)
         });
         match made {
-            Ok(_) => self.keep_time(name),
+            Ok(report) => {
+                self.keep_time(name);
+                self.made.push(report.archive);
+            }
             // Made by another program since we looked.
             Err(Error::ArchiveExists(_)) => {}
             // The other end could not read it.

@@ -20,7 +20,9 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let mut options = GcOptions::default();
     options.compression = Some(line.storable.compression());
     options.threads = line.runtime.threads();
-    match repository.gc(&options, *ui) {
+    let collected = repository.gc(&options, *ui);
+    let settled = repository.settle(collected.is_ok(), ui);
+    match collected {
         Ok(done) => {
             if done.waiting_pack_bytes > 0 {
                 let len = render::size(done.waiting_pack_bytes);
@@ -28,7 +30,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
                     "{len} go with the next gc: a program is at work that may need them"
                 ));
             }
-            Ok(())
+            settled
         }
         Err(error) => Err(failure::full(error, "what could go without room is gone", "zgarret gc")),
     }

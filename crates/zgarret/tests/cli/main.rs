@@ -9,6 +9,7 @@ mod errors;
 mod exchange;
 mod forms;
 mod hands;
+mod rollback;
 mod secrets;
 mod shared;
 mod streams;

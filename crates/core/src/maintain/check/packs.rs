@@ -23,7 +23,7 @@ use crate::progress::{Phase, Task};
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
-use crate::store::{Area, Key, StoreError, list_packs};
+use crate::store::{Area, Key, Store, StoreError, list_packs};
 
 /// Looks at packs.
 #[derive(Clone, Copy)]
@@ -39,6 +39,20 @@ pub(super) struct Packs<'a, 'scope> {
     pub(super) threads: Threads<'a, 'scope>,
     /// The records of the index that are right: they are added here.
     pub(super) sound: &'scope Marks,
+}
+
+/// What there is to be looked at. Others may add while it is listed.
+pub(super) struct Stored {
+    segments: Vec<(Key, u64)>,
+    packs: Vec<(PackId, u64)>,
+}
+
+impl Stored {
+    /// Segments first: a pack is there before one lists it.
+    pub(super) fn list(store: &dyn Store) -> Result<Self> {
+        let segments = store.list(Area::Index)?;
+        Ok(Stored { segments, packs: list_packs(store)? })
+    }
 }
 
 /// Something to be looked at, or told of in its turn.
@@ -164,17 +178,21 @@ impl<'scope> Packs<'_, 'scope> {
 
     /// Every segment of the index with the packs that it lists, then the packs that none lists. With a slice every byte is
     /// read of those that were found damaged in it or before.
-    pub(super) fn check(self, findings: &mut Findings<'_>, verified: &mut Verified) -> Result<()> {
+    pub(super) fn check(
+        self,
+        stored: Stored,
+        findings: &mut Findings<'_>,
+        verified: &mut Verified,
+    ) -> Result<()> {
         let Packs { repository, chunks, records, sound, .. } = self;
         let store = repository.store();
-        let listing = list_packs(store)?;
-        let total = total_len(listing.iter().map(|(_, len)| *len));
+        let total = total_len(stored.packs.iter().map(|(_, len)| *len));
         let reads_all = self.verifies && self.slice.is_none();
         let begin = || findings.progress.begin(Phase::Check, reads_all.then_some(total));
         let task = findings.tells_packs.then(begin);
         let suspects = verified.damaged.clone();
         let mut wrong = HashSet::new();
-        for looked in self.look(self.jobs(listing, suspects)?) {
+        for looked in self.look(self.jobs(stored, suspects)) {
             match looked? {
                 Looked::Damaged(segment, error) => {
                     wrong.insert(segment);
@@ -247,9 +265,9 @@ impl<'scope> Packs<'_, 'scope> {
     /// at.
     fn jobs(
         self,
-        listing: Vec<(PackId, u64)>,
+        stored: Stored,
         suspects: HashSet<PackId>,
-    ) -> Result<impl Iterator<Item = Job> + use<'scope>> {
+    ) -> impl Iterator<Item = Job> + use<'scope> {
         let Packs { repository, chunks, verifies, slice, .. } = self;
         let job = move |id, len, claim, again| {
             let is_suspect = suspects.contains(&id);
@@ -257,11 +275,12 @@ impl<'scope> Packs<'_, 'scope> {
             let verifies = verifies && is_wanted;
             Job::Pack(PackJob { id, len, claim, again, verifies, is_suspect })
         };
-        let mut segments = repository.store().list(Area::Index)?.into_iter();
-        let stored: HashMap<PackId, u64> = listing.iter().copied().collect();
+        let Stored { segments, packs } = stored;
+        let lens: HashMap<PackId, u64> = packs.iter().copied().collect();
         let (mut seen, mut missing) = (HashSet::new(), HashSet::new());
-        let (mut ready, mut rest) = (VecDeque::new(), listing.into_iter());
-        Ok(std::iter::from_fn(move || {
+        let (mut ready, mut segments, mut rest) =
+            (VecDeque::new(), segments.into_iter(), packs.into_iter());
+        std::iter::from_fn(move || {
             loop {
                 if let Some(job) = ready.pop_front() {
                     return Some(job);
@@ -275,7 +294,7 @@ impl<'scope> Packs<'_, 'scope> {
                     Ok(rows) => {
                         ready.extend(claims(segment, &rows).into_iter().filter_map(|claim| {
                             let id = claim.pack.id;
-                            match stored.get(&id) {
+                            match lens.get(&id) {
                                 Some(len) => {
                                     let (again, claim) = (!seen.insert(id), Some(claim));
                                     Some(job(id, *len, claim, again))
@@ -287,7 +306,7 @@ impl<'scope> Packs<'_, 'scope> {
                     Err(error) => return Some(Job::Damaged(segment, error)),
                 }
             }
-        }))
+        })
     }
 }
 

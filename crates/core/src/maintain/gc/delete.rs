@@ -1,14 +1,16 @@
 //! Last station of gc, and the first of giving space back: what is no longer wanted goes.
 
-use garret_format::PackId;
+use garret_format::{ArchiveId, PackId};
 
 use crate::error::{Error, Result};
+use crate::limits::ARCHIVE_LEN_MAX;
+use crate::objects::tombstones::{archive_id, bury, note_removal};
 use crate::repository::{Pruner, Repository};
-use crate::store::Key;
+use crate::store::{Key, get_whole};
 
 impl Pruner {
-    /// Removes archives from the list of archives; their space comes back with [`Pruner::gc`]. Damaged ones can be removed
-    /// too.
+    /// Removes archives from the list of archives, and records that they were deleted, before it does so unless the disk is
+    /// full; their space comes back with [`Pruner::gc`]. Damaged ones can be removed too.
     ///
     /// # Errors
     /// `ArchiveMissing` before anything is removed, also if what has that name is no archive; a store that cannot delete.
@@ -17,20 +19,41 @@ impl Pruner {
         if let Some(missing) = names.iter().find(|name| existing.binary_search(name).is_err()) {
             return Err(Error::ArchiveMissing(missing.clone()));
         }
+        // One that its disk does not give has no id any more.
+        let id = |name: &String| -> Option<ArchiveId> {
+            let bytes = get_whole(self.store(), &Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
+            Some(archive_id(blake3::hash(&bytes.ok()?).as_bytes()))
+        };
+        let ids: Vec<ArchiveId> = names.iter().filter_map(id).collect();
+        let is_recorded = bury(self.store(), self.metadata(), &ids)?;
         for name in names {
             self.store().delete(&Key::Archive(name.clone()))?;
         }
-        Ok(self.store().sync()?)
+        self.store().sync()?;
+        if !is_recorded {
+            bury(self.store(), self.metadata(), &ids)?;
+        }
+        Ok(())
     }
 }
 
-/// Removes packs that no segment of the index lists any more.
+/// Removes packs that no segment of the index lists any more, and records that packs were removed, before it does so unless
+/// the disk is full: without that, what is left would pass for what there was before they were stored.
 pub(in crate::maintain) fn packs<'p>(
     repository: &Repository,
     doomed: impl Iterator<Item = &'p PackId>,
 ) -> Result<()> {
-    for id in doomed {
-        repository.store().delete(&Key::Pack(*id))?;
+    let (store, mut doomed) = (repository.store(), doomed.peekable());
+    if doomed.peek().is_none() {
+        return Ok(());
     }
-    Ok(repository.store().sync()?)
+    let is_recorded = note_removal(store, repository.metadata())?;
+    for id in doomed {
+        store.delete(&Key::Pack(*id))?;
+    }
+    store.sync()?;
+    if !is_recorded {
+        note_removal(store, repository.metadata())?;
+    }
+    Ok(())
 }

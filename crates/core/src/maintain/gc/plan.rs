@@ -175,12 +175,13 @@ pub(super) fn plan(
     if let Some(what) = repository.store().doubtful()?.into_iter().next() {
         return Err(Error::Doubtful(what));
     }
-    let chunks = repository.chunks();
-    let index = chunks.index();
-    let marks = Marks::new(index);
     let without: HashSet<&String> = without.iter().collect();
     let mut names = repository.archive_names()?;
     names.retain(|name| !without.contains(name));
+    repository.refresh_index(problems.progress)?;
+    let chunks = repository.chunks();
+    let index = chunks.index();
+    let marks = Marks::new(index);
     let task = problems.progress.begin(Phase::Mark, Some(names.len() as u64));
     // Marking waits for recipes more than it computes.
     let threads = threads.max(chunks.groups().in_flight());

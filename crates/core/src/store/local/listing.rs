@@ -84,7 +84,8 @@ impl LocalStore {
     pub(super) fn list_archives(&self, keys: &mut Vec<(Key, u64)>) -> io::Result<()> {
         let mut open = vec![String::new()];
         while let Some(prefix) = open.pop() {
-            let directory = Path::new(BACKUPS).join(&prefix);
+            // Without a slash at its end, which would follow a link.
+            let directory: PathBuf = Path::new(BACKUPS).join(&prefix).components().collect();
             for (name, kind, len) in self.measured(&directory)? {
                 let named = name.to_str().map(|name| match prefix.as_str() {
                     "" => name.to_owned(),

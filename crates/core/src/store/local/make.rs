@@ -142,6 +142,7 @@ impl LocalStore {
         self.delete(&Key::Config)?;
         self.sync()?;
         self.delete(&Key::Verified)?;
+        self.delete(&Key::Tombstones)?;
         for area in
             [Area::Slots, Area::Index, Area::Archives, Area::Damage, Area::Quarantine, Area::Packs]
         {

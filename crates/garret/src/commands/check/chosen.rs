@@ -42,7 +42,7 @@ pub(super) struct Chosen<'a> {
 impl Chosen<'_> {
     /// Checks that in the repository at `path`.
     pub(super) fn check(&self, path: &Path, ui: &Ui) -> Result<(), Failure> {
-        let (repository, is_trusted) = session::checker(path, ui)?;
+        let repository = session::checker(path, ui)?;
         let archives = match self.name {
             Some(name) => vec![archives::find(&repository, name, ui)?],
             None => archives::newest_of(&repository, self.newest, ui)?,
@@ -56,7 +56,7 @@ impl Chosen<'_> {
             true => self.read(&repository, &archives, &selection, ui),
             false => {
                 let mut options = CheckOptions::default();
-                (options.archives, options.records) = (true, is_trusted);
+                (options.archives, options.records) = (true, repository.is_trusted());
                 options.threads = self.threads;
                 let names = archives.into_iter().map(|archive| archive.name).collect();
                 let checked = repository.check_packs(&options, ui)?;

@@ -1,0 +1,159 @@
+//! The record of deletions: which archives were deleted, and that packs were removed.
+//!
+//! In: what the holder of the exclusive lock is about to delete. Out: the file `tombstones`, by which each client knows that
+//! what it saw and does not find was deleted, and that it does not look at an older state. Promises: it is durable before
+//! what it tells of goes; it only ever grows at its end, and a chain of hashes over all its rows shows that it did.
+
+use garret_format::ArchiveId;
+use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
+use garret_format::seen::Deletions;
+use garret_format::tombstones::{TOMBSTONES_HEAD_LEN, TOMBSTONES_MAX, Tombstones};
+
+use crate::error::{Cause, Error, Result, message};
+use crate::keys::random;
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::objects::damage::is_damage;
+use crate::progress::Progress;
+use crate::store::{Key, Store, StoreError, StoreErrorKind, get_whole};
+
+/// Longest file of the record in bytes.
+const RECORD_LEN_MAX: u64 =
+    (ENVELOPE_LEN + TOMBSTONES_HEAD_LEN + TOMBSTONES_MAX * ArchiveId::LEN) as u64;
+
+/// The id of the archive in a file with these bytes.
+pub(crate) fn archive_id(fingerprint: &[u8; 32]) -> ArchiveId {
+    let (id, _) = fingerprint.split_first_chunk().unwrap_or((&[0; ArchiveId::LEN], &[]));
+    ArchiveId::from_bytes(*id)
+}
+
+/// The record; an empty one if there is none.
+fn load(store: &dyn Store, metadata: &Sealer) -> Result<Tombstones> {
+    let key = Key::Tombstones;
+    let object = key.to_string();
+    let bytes = match get_whole(store, &key, RECORD_LEN_MAX) {
+        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Tombstones::default()),
+        bytes => bytes?,
+    };
+    let envelope = Envelope::decode(&bytes, Kind::Tombstones)
+        .map_err(|error| Error::decode(&object, 0, error))?;
+    let mut body = envelope.sealed;
+    metadata
+        .open(BoxKind::Tombstones, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
+        .ok_or_else(|| Error::unsealed(&object, 0))?;
+    Tombstones::decode(&body).map_err(|error| Error::decode(&object, 0, error))
+}
+
+/// Whether what has its name is no record any more.
+fn is_lost(error: &Error) -> bool {
+    let no_file = matches!(error, Error::Store(StoreError { kind: StoreErrorKind::NotAFile, .. }));
+    no_file || is_damage(error)
+}
+
+/// The record. One that is damaged counts as an empty one, and is told of.
+pub(crate) fn load_or_tell(
+    store: &dyn Store,
+    metadata: &Sealer,
+    progress: &dyn Progress,
+) -> Result<Tombstones> {
+    match load(store, metadata) {
+        Err(error) if is_lost(&error) => {
+            let why = message(&error);
+            progress.notice(&format!("{why}: passed over, what was deleted is not known"));
+            Ok(Tombstones::default())
+        }
+        record => record,
+    }
+}
+
+/// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
+/// Only for the holder of the exclusive lock.
+pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> Result<bool> {
+    if ids.is_empty() {
+        return Ok(true);
+    }
+    let mut record = match load(store, metadata) {
+        Err(error) if is_lost(&error) => Tombstones::default(),
+        record => record?,
+    };
+    record.rows.extend(ids);
+    let surplus = record.rows.len().saturating_sub(TOMBSTONES_MAX);
+    for row in record.rows.drain(..surplus) {
+        record.head = chain(&record.head, &row);
+    }
+    record.dropped = record.dropped.saturating_add(surplus as u64);
+    let nonce = Nonce::random()?;
+    let mut sealed = record.encode();
+    metadata.seal(BoxKind::Tombstones, &nonce, &[], &mut sealed);
+    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Tombstones);
+    let put = store.put(&Key::Tombstones, &[&bytes]).and_then(|()| store.sync());
+    match put.map_err(Error::from) {
+        Err(error) if error.cause() == Cause::Full => Ok(false),
+        put => put.map(|()| true),
+    }
+}
+
+/// The same for packs: what was there when the record was as long as this may be gone now. A row that is random, so that
+/// no two records that began alike go on alike.
+pub(crate) fn note_removal(store: &dyn Store, metadata: &Sealer) -> Result<bool> {
+    bury(store, metadata, &[ArchiveId::from_bytes(random()?)])
+}
+
+/// How far it has come.
+pub(crate) fn reached(record: &Tombstones) -> Deletions {
+    let count = record.dropped.saturating_add(record.rows.len() as u64);
+    Deletions { count, head: record.rows.iter().fold(record.head, |head, row| chain(&head, row)) }
+}
+
+/// Whether it went on from there, as far as its rows tell.
+pub(crate) fn follows(record: &Tombstones, earlier: &Deletions) -> bool {
+    let Some(count) = earlier.count.checked_sub(record.dropped) else { return true };
+    let rows = usize::try_from(count).ok().and_then(|count| record.rows.get(..count));
+    rows.is_some_and(|rows| {
+        rows.iter().fold(record.head, |head, row| chain(&head, row)) == earlier.head
+    })
+}
+
+fn chain(head: &[u8; 32], row: &ArchiveId) -> [u8; 32] {
+    *blake3::Hasher::new().update(head).update(row.as_bytes()).finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Keys, Purpose};
+    use crate::progress::Silent;
+    use crate::store::MemoryStore;
+    use garret_format::RepositoryId;
+
+    fn id(number: u64) -> ArchiveId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        ArchiveId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn a_record_goes_on_from_each_earlier_one_and_from_no_other() {
+        let store = MemoryStore::new();
+        let repository = RepositoryId::from_bytes([1; 32]);
+        let metadata = Sealer::new(repository, Purpose::Metadata, &Keys::none());
+        let mut earlier = vec![Deletions::default()];
+        for number in 0..50 {
+            assert!(bury(&store, &metadata, &[id(number)]).unwrap());
+            let record = load_or_tell(&store, &metadata, &Silent).unwrap();
+            assert!(earlier.iter().all(|earlier| follows(&record, earlier)), "{number}");
+            let other = Deletions { head: [7; 32], ..reached(&record) };
+            let later = Deletions { count: number + 2, ..reached(&record) };
+            assert!(!follows(&record, &other) && !follows(&record, &later), "{number}");
+            earlier.push(reached(&record));
+        }
+        // Of what was dropped nothing can be said, of all else as before.
+        let many: Vec<ArchiveId> = (50..TOMBSTONES_MAX as u64 + 20).map(id).collect();
+        bury(&store, &metadata, &many).unwrap();
+        let record = load_or_tell(&store, &metadata, &Silent).unwrap();
+        assert_eq!((record.dropped, record.rows.len()), (20, TOMBSTONES_MAX));
+        assert!(earlier.iter().all(|earlier| follows(&record, earlier)));
+        let forged = |count| Deletions { count, head: [7; 32] };
+        assert!(follows(&record, &forged(19)) && !follows(&record, &forged(20)));
+        assert_eq!(reached(&record).count, TOMBSTONES_MAX as u64 + 20);
+    }
+}
