@@ -1,0 +1,145 @@
+"""The programs that are drilled: garret, and borg and restic beside it.
+
+In: where a repository and what a client keeps may lie, and what is backed up. Out: command lines, each with its environment,
+and what they say. Promises: a tool does nothing but what its users do; `prune` leaves the newest archive alone.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+
+IMAGE = "disk.img"
+
+
+class Tool:
+    """A repository `repo` in the directory `place`; the sources are the directory `sources`, the image in it is `IMAGE`."""
+
+    # Whether the commands that read write nothing: they then work where nothing can be written.
+    program = None
+
+    def __init__(self, place, sources):
+        self.place, self.sources = str(place), str(sources)
+        self.repo = os.path.join(self.place, "repo")
+        self.env = {"PATH": os.environ["PATH"], "HOME": self.place, "LC_ALL": "C.UTF-8", "TMPDIR": self.sources + ".tmp"}
+        os.makedirs(self.env["TMPDIR"], exist_ok=True)
+
+    def run(self, argv, timeout=300):
+        """Runs a command to its end."""
+        end = subprocess.run(argv, env=self.env, cwd=os.path.dirname(self.sources), stdin=subprocess.DEVNULL,
+                             capture_output=True, timeout=timeout)
+        return end.returncode, end.stdout.decode(errors="replace"), end.stderr.decode(errors="replace")
+
+    def start(self, argv):
+        """Starts a command in a process group of its own."""
+        return subprocess.Popen(argv, env=self.env, cwd=os.path.dirname(self.sources), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def restore(self, name):
+        """The bytes of the image in an archive; None if the archive is whole and has no such file. With code and errors."""
+        out = self.sources + ".out"
+        shutil.rmtree(out, ignore_errors=True)
+        os.makedirs(out)
+        code, _, err = self.run(self.extract(name, out))
+        found = None
+        for directory, _, files in os.walk(out):
+            if IMAGE in files:
+                with open(os.path.join(directory, IMAGE), "rb") as file:
+                    found = file.read()
+        shutil.rmtree(out, ignore_errors=True)
+        return code, found, err
+
+
+class Garret(Tool):
+    name = "garret"
+
+    def __init__(self, place, sources):
+        super().__init__(place, sources)
+        self.program = os.environ["GARRET"]
+        self.env |= {"GARRET_CACHE_DIR": self.place + "/cache", "GARRET_STATE_DIR": self.place + "/state"}
+        self.threads = []
+
+    def init(self):
+        return [self.program, "init", self.repo]
+
+    def create(self, name, sources=None):
+        path = os.path.basename(sources or self.sources)
+        return [self.program, "create", *self.threads, "--compression", "lz4", f"{self.repo}::{name}", path]
+
+    def delete(self, name):
+        return [self.program, "delete", f"{self.repo}::{name}"]
+
+    def prune(self):
+        return [self.program, "prune", *self.threads, "--keep-daily", "1", self.repo]
+
+    def extract(self, name, out):
+        return [self.program, "extract", *self.threads, "--destination", out, f"{self.repo}::{name}"]
+
+    def check(self):
+        return [self.program, "check", *self.threads, "--verify-data", self.repo]
+
+    def list(self):
+        code, out, err = self.run([self.program, "list", "--short", self.repo])
+        return code, out.split(), err
+
+
+class Borg(Tool):
+    name = "borg"
+
+    def __init__(self, place, sources):
+        super().__init__(place, sources)
+        self.env |= {"BORG_BASE_DIR": self.place, "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+                     "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes"}
+        self.program = shutil.which("borg")
+
+    def init(self):
+        return [self.program, "init", "-e", "none", self.repo]
+
+    def create(self, name, sources=None):
+        return [self.program, "create", "-C", "lz4", f"{self.repo}::{name}", os.path.basename(sources or self.sources)]
+
+    def prune(self):
+        return ["sh", "-c", f"borg prune --keep-last 1 {self.repo} && borg compact --threshold 2 {self.repo}"]
+
+    def extract(self, name, out):
+        return ["sh", "-c", f"cd {out} && borg extract {self.repo}::{name}"]
+
+    def check(self):
+        return [self.program, "check", "--verify-data", self.repo]
+
+    def list(self):
+        code, out, err = self.run([self.program, "list", "--short", self.repo])
+        return code, out.split(), err
+
+
+class Restic(Tool):
+    name = "restic"
+
+    def __init__(self, place, sources):
+        super().__init__(place, sources)
+        self.env |= {"RESTIC_PASSWORD": "drill", "RESTIC_REPOSITORY": self.repo, "RESTIC_CACHE_DIR": self.place + "/cache"}
+        self.program = shutil.which("restic")
+        self.ids = {}
+
+    def init(self):
+        return [self.program, "init"]
+
+    def create(self, name, sources=None):
+        return [self.program, "backup", "--tag", name, "--host", "h", os.path.basename(sources or self.sources)]
+
+    def prune(self):
+        return [self.program, "forget", "--group-by", "host", "--keep-last", "1", "--prune", "--max-unused", "2%"]
+
+    def extract(self, name, out):
+        return [self.program, "restore", self.ids.get(name, name), "--target", out]
+
+    def check(self):
+        return [self.program, "check", "--read-data"]
+
+    def list(self):
+        code, out, err = self.run([self.program, "snapshots", "--json"])
+        self.ids = {one["tags"][0]: one["id"] for one in json.loads(out or "[]") or []} if code == 0 else {}
+        return code, list(self.ids), err
+
+
+TOOLS = {tool.name: tool for tool in (Garret, Borg, Restic)}
