@@ -1,7 +1,8 @@
 """The programs that are drilled: garret, and borg and restic beside it.
 
 In: where a repository and what a client keeps may lie, and what is backed up. Out: command lines, each with its environment,
-and what they say. Promises: a tool does nothing but what its users do; `prune` leaves the newest archive alone.
+and what they say. Promises: a tool does nothing but what its users do; `prune` leaves the newest archive alone,
+with `own` the newest of those that begin with n and all others.
 """
 
 import json
@@ -15,8 +16,10 @@ IMAGE = "disk.img"
 class Tool:
     """A repository `repo` in the directory `place`; the sources are the directory `sources`, the image in it is `IMAGE`."""
 
-    # Whether the commands that read write nothing: they then work where nothing can be written.
-    program = None
+    # Whether who finds the repository in use waits until it is not, without being asked to.
+    waits = False
+    # What of the client's own files is no copy of what is in the repository.
+    keeps = ()
 
     def __init__(self, place, sources):
         self.place, self.sources = str(place), str(sources)
@@ -51,7 +54,7 @@ class Tool:
 
 
 class Garret(Tool):
-    name = "garret"
+    name, waits, keeps = "garret", True, ("state",)
 
     def __init__(self, place, sources):
         super().__init__(place, sources)
@@ -69,8 +72,8 @@ class Garret(Tool):
     def delete(self, name):
         return [self.program, "delete", f"{self.repo}::{name}"]
 
-    def prune(self):
-        return [self.program, "prune", *self.threads, "--keep-daily", "1", self.repo]
+    def prune(self, own=False):
+        return [self.program, "prune", *self.threads, "--keep-daily", "1", *(["--prefix", "n"] if own else []), self.repo]
 
     def extract(self, name, out):
         return [self.program, "extract", *self.threads, "--destination", out, f"{self.repo}::{name}"]
@@ -98,8 +101,9 @@ class Borg(Tool):
     def create(self, name, sources=None):
         return [self.program, "create", "-C", "lz4", f"{self.repo}::{name}", os.path.basename(sources or self.sources)]
 
-    def prune(self):
-        return ["sh", "-c", f"borg prune --keep-last 1 {self.repo} && borg compact --threshold 2 {self.repo}"]
+    def prune(self, own=False):
+        own = "--prefix n" if own else ""
+        return ["sh", "-c", f"borg prune --keep-last 1 {own} {self.repo} && borg compact --threshold 2 {self.repo}"]
 
     def extract(self, name, out):
         return ["sh", "-c", f"cd {out} && borg extract {self.repo}::{name}"]
@@ -125,10 +129,11 @@ class Restic(Tool):
         return [self.program, "init"]
 
     def create(self, name, sources=None):
-        return [self.program, "backup", "--tag", name, "--host", "h", os.path.basename(sources or self.sources)]
+        return [self.program, "backup", "--tag", name, "--host", name[0], os.path.basename(sources or self.sources)]
 
-    def prune(self):
-        return [self.program, "forget", "--group-by", "host", "--keep-last", "1", "--prune", "--max-unused", "2%"]
+    def prune(self, own=False):
+        own = ["--host", "n"] if own else []
+        return [self.program, "forget", "--group-by", "", *own, "--keep-last", "1", "--prune", "--max-unused", "2%"]
 
     def extract(self, name, out):
         return [self.program, "restore", self.ids.get(name, name), "--target", out]
