@@ -1,8 +1,8 @@
 //! What people write, and what is decided by it: patterns, prune rules, locations, names, templates.
 //!
-//! In: any bytes. Promises checked: nothing panics or takes long; what is taken for a location says the same when it is written
-//! again; a path that is excluded stays so whatever is below it; prune keeps the newest complete archive, counts no rule too
-//! far, and does not go by the order in which archives are found.
+//! In: any bytes. Promises checked: nothing panics or takes long; what is taken for a location says the same when it is
+//! written again; a path that is excluded stays so whatever is below it; prune keeps the newest complete archive, counts no
+//! rule too far, and does not go by the order in which archives are found.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -16,8 +16,8 @@ import scenario
 import tools
 import trace
 
-CALLS = ("openat openat2 read pread64 preadv2 write pwrite64 writev pwritev2 fsync fdatasync syncfs renameat renameat2 linkat "
-         "unlinkat ftruncate fallocate getdents64 statx newfstatat fstat mmap flock fcntl close mkdirat lseek").split()
+CALLS = ("openat openat2 read pread64 preadv2 write pwrite64 writev pwritev2 fsync fdatasync syncfs renameat renameat2 "
+         "linkat unlinkat ftruncate fallocate getdents64 statx newfstatat fstat mmap flock fcntl close mkdirat lseek").split()
 ERRORS = "EIO ENOSPC EDQUOT EACCES EMFILE ENOMEM EROFS ESTALE EINTR".split()
 # A signal interrupts a call again and again, but not for ever.
 STORM = 100

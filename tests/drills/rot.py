@@ -1,6 +1,7 @@
 """One byte of a repository changes, as a bit that rots: 40 places at random, each in a fresh copy.
 
-Proves: no restore ends with 0 and wrong bytes, nothing damaged gets a file's final name, and the error is a line, not a crash.
+Proves: no restore ends with 0 and wrong bytes, nothing damaged gets a file's final name, and the error is a line, not a
+crash.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The small life of a repository through which the drills `kill` and `errors` go call by call.
 
-Out: its steps, each with the state before it. One thread works for garret, and one writes: calls come in almost the same order
-each time.
+Out: its steps, each with the state before it. One thread works for garret, and one writes: calls come in almost the same
+order each time.
 """
 
 import os

@@ -1,8 +1,9 @@
 """Runs a program and lets something happen at a system call of your choice.
 
-In: a command, and a function that is asked at the entry of each file system call. Out: how the program ended, what it said,
-which calls it made. Promises: calls are counted over all threads, in the order in which they begin (strace counts each
-thread by itself, so it cannot reach every call of a program that has two); a call that is failed is not made. Linux on x86-64.
+In: a command, and a function that is asked at the entry of each file system call. Out: how the program ended, what it
+said, which calls it made. Promises: calls are counted over all threads, in the order in which they begin (strace counts each
+thread by itself, so it cannot reach every call of a program that has two); a call that is failed is not made. Linux on
+x86-64.
 """
 
 import ctypes
@@ -12,7 +13,7 @@ import struct
 import tempfile
 import time
 
-# What a call gets: the program is killed at its entry; or it succeeds without being made; or a number: it fails with that errno.
+# What a call gets: the program is killed at its entry; it succeeds without being made; or a number: it fails with that errno.
 KILL, FAKE = "kill", "fake"
 
 CALLS = {
