@@ -74,9 +74,9 @@ def one(life, work, step, call, place, error, how):
     shutil.rmtree(life.tool.sources + ".to", ignore_errors=True)
     is_of_rust = {-6: NO_MEMORY.search(ended.err), 101: call == "close" and NO_CLOSING in ended.err}
     if ended.code not in (0, 1) and not is_of_rust.get(ended.code):
-        raise common.Wrong(f"exit {ended.code}: {ended.err[-300:]}")
+        raise common.Wrong(f"exit {ended.code}: {common.begin(ended.err)}")
     if ended.code == 1 and not NAMED.search(ended.err):
-        raise common.Wrong(f"the message names nothing: {ended.err[-300:]!r}")
+        raise common.Wrong(f"the message names nothing: {common.begin(ended.err)}")
     if step.name == "init":
         scenario.init_again(life)
     life.holds()

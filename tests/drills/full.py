@@ -79,7 +79,7 @@ def too_large(life):
     if name in listed:
         raise common.Wrong(f"exit {code}, and {name} is listed")
     if "space" not in err and "full" not in err:
-        raise common.Wrong(f"the message does not say why: {err[-300:]}")
+        raise common.Wrong(f"the message does not say why: {common.begin(err)}")
     del life.may[name]
     life.keeps()
     # A smaller one has room, at the latest when a prune has given back what the large one left.
@@ -122,7 +122,7 @@ def emptying(work, tool, trials, seed, killed):
                 life.keeps()
                 code, _, err = life.tool.run(life.tool.prune())
                 if code != 0 and NO_STEP not in err:
-                    raise common.Wrong(f"prune without a free byte: exit {code}: {err.strip()[-300:]}")
+                    raise common.Wrong(f"prune without a free byte: exit {code}: {common.begin(err)}")
                 figures.note("had no room for all", int(code != 0))
                 life.may = {}
                 life.keeps()

@@ -32,7 +32,7 @@ def at(life, step, place, work):
     if ended.code == 0:
         step.done(life)
     elif ended.code != -9:
-        raise common.Wrong(f"exit {ended.code}: {ended.err[-300:]}")
+        raise common.Wrong(f"exit {ended.code}: {common.begin(ended.err)}")
     if step.name == "init":
         scenario.init_again(life)
     life.holds()

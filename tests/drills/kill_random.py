@@ -32,6 +32,7 @@ def kills(work, tool, what, trials, seed):
             kill(life, what, instants, beside)
             life.holds()
             life.may = {}
+    figures.note("manual steps", life.manual)
     return figures
 
 

@@ -9,7 +9,7 @@ import rot
 import tools
 
 # Of garret's counts.
-SCALE = 0.05
+SCALE = 0.04
 
 
 def drill(options):

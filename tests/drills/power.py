@@ -35,7 +35,7 @@ class Machine:
     """A life on a disk of its own, in which a repository was made."""
 
     def __init__(self, work, tool, kind, seed):
-        self.disk = common.disk(work, kind, 400)
+        self.disk = common.disk(work, kind, 1000)
         place = self.disk.mount + "/place"
         os.makedirs(place)
         self.life = common.Life(tool(place, work + "/src"), IMAGE_LEN, seed)
@@ -62,6 +62,7 @@ def after_success(work, tool, kind, trials, seed):
             if trial % 4 == 3:
                 life.prune()
     machine.disk.remove()
+    figures.note("manual steps", life.manual)
     return figures
 
 
@@ -78,6 +79,7 @@ def at_random(work, tool, kind, trials, seed):
             life.holds()
             life.may = {}
     machine.disk.remove()
+    figures.note("manual steps", life.manual)
     return figures
 
 

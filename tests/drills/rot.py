@@ -37,9 +37,9 @@ def drill(options, tool=tools.Garret, scale=1.0):
 def flip(life, draws):
     """Changes a byte of a file that is drawn first, so that small ones are met as often as large ones. The client's copies of
     what is in the repository are gone: they would hide it."""
-    for name in os.listdir(life.tool.place):
+    for name in os.listdir(life.tool.client):
         if name != "repo" and name not in life.tool.keeps:
-            shutil.rmtree(os.path.join(life.tool.place, name))
+            shutil.rmtree(os.path.join(life.tool.client, name))
     files = sorted(os.path.join(directory, name) for directory, _, names in os.walk(life.tool.repo) for name in names)
     path = draws.choice([path for path in files if os.path.getsize(path)])
     at = draws.randrange(os.path.getsize(path))
@@ -56,7 +56,7 @@ def restored(life):
     name = list(life.must)[-1]
     code, image, err = life.tool.restore(name)
     if any(crash in err for crash in CRASHES):
-        raise common.Wrong(f"restore fell over: exit {code}: {err.strip()[-200:]}")
+        raise common.Wrong(f"restore fell over: exit {code}: {common.begin(err)}")
     if image is not None and image != life.must[name]:
         how = "exit 0, and wrong bytes" if code == 0 else f"exit {code}, and a damaged file under its name"
         raise common.Wrong(f"restore: {how}")

@@ -20,12 +20,19 @@ class Tool:
     waits = False
     # What of the client's own files is no copy of what is in the repository.
     keeps = ()
+    # A command for people, without which others fail after a crash, and the word by which their messages ask for it.
+    manual = None
+    # Whether what the client keeps lies on the disk of the repository.
+    shares_disk = False
 
     def __init__(self, place, sources):
         self.place, self.sources = str(place), str(sources)
+        # What a client keeps: beside the repository for garret, on a disk that never fails for the peers.
+        self.client = self.place if self.shares_disk else self.sources + ".client"
         self.repo = os.path.join(self.place, "repo")
-        self.env = {"PATH": os.environ["PATH"], "HOME": self.place, "LC_ALL": "C.UTF-8", "TMPDIR": self.sources + ".tmp"}
+        self.env = {"PATH": os.environ["PATH"], "HOME": self.client, "LC_ALL": "C.UTF-8", "TMPDIR": self.sources + ".tmp"}
         os.makedirs(self.env["TMPDIR"], exist_ok=True)
+        os.makedirs(self.client, exist_ok=True)
 
     def run(self, argv, timeout=300):
         """Runs a command to its end."""
@@ -54,12 +61,12 @@ class Tool:
 
 
 class Garret(Tool):
-    name, waits, keeps = "garret", True, ("state",)
+    name, waits, keeps, shares_disk = "garret", True, ("state",), True
 
     def __init__(self, place, sources):
         super().__init__(place, sources)
         self.program = os.environ["GARRET"]
-        self.env |= {"GARRET_CACHE_DIR": self.place + "/cache", "GARRET_STATE_DIR": self.place + "/state"}
+        self.env |= {"GARRET_CACHE_DIR": self.client + "/cache", "GARRET_STATE_DIR": self.client + "/state"}
         self.threads = []
 
     def init(self):
@@ -91,7 +98,7 @@ class Borg(Tool):
 
     def __init__(self, place, sources):
         super().__init__(place, sources)
-        self.env |= {"BORG_BASE_DIR": self.place, "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        self.env |= {"BORG_BASE_DIR": self.client, "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
                      "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes"}
         self.program = shutil.which("borg")
 
@@ -121,7 +128,8 @@ class Restic(Tool):
 
     def __init__(self, place, sources):
         super().__init__(place, sources)
-        self.env |= {"RESTIC_PASSWORD": "drill", "RESTIC_REPOSITORY": self.repo, "RESTIC_CACHE_DIR": self.place + "/cache"}
+        self.manual = ("`unlock`", ["restic", "unlock"])
+        self.env |= {"RESTIC_PASSWORD": "drill", "RESTIC_REPOSITORY": self.repo, "RESTIC_CACHE_DIR": self.client + "/cache"}
         self.program = shutil.which("restic")
         self.ids = {}
 
