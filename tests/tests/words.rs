@@ -1,5 +1,5 @@
-//! Every file of the fuzz corpora of what people write goes through what its target does, so that CI needs no fuzzer. What they
-//! promise is said in `fuzz/src/words.rs`.
+//! Every file of the fuzz corpora of what people write goes through what its target does, so that CI needs no fuzzer. What
+//! they promise is said in `fuzz/src/words.rs`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(clippy::print_stdout, reason = "names the file that fails")]
 

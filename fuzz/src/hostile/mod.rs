@@ -1,9 +1,10 @@
 //! Hostile repositories and hostile destinations: what the targets do with the core, and the test `hostile` with every file
 //! of their corpora.
 //!
-//! In: any bytes, read as choices. Out: nothing. Promises checked, in [`open_repository`] and [`open_directory`] for whatever
-//! lies in a repository, in [`open_cache`] for a client's copy of its index, in [`restore_into`] for whatever lies where one is restored to: no panic, no end of memory or time
-//! (the fuzzer's limits), nothing outside touched, and from an encrypted repository the very bytes or an error.
+//! In: any bytes, read as choices. Out: nothing. Promises checked, in [`open_repository`] and [`open_directory`] for
+//! whatever lies in a repository, in [`open_cache`] for a client's copy of its index, in [`restore_into`] for whatever lies
+//! where one is restored to: no panic, no end of memory or time (the fuzzer's limits), nothing outside touched, and from an
+//! encrypted repository the very bytes or an error.
 
 mod attempt;
 mod base;

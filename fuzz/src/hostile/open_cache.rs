@@ -2,8 +2,8 @@
 //!
 //! In: bytes, read as changes of the files of a sound copy, of a repository with a key or without. Without one a changed file
 //! gets the name that makes it believed: whoever can do that could as well have changed the repository. Promises checked: an
-//! archive is given back as it was, with a key in any case, without one or an error says why not; what is checked or collected
-//! goes by no copy, so afterwards everything is as it was.
+//! archive is given back as it was, with a key in any case, without one or an error says why not; a check goes by no copy, so
+//! it finds nothing.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,7 @@
 //! The beginning and the end of a repository's directory.
 //!
-//! Whoever begins one holds a kernel lock on the directory until it is made. What has begun, has no `config` and is not locked
-//! was left by an init that was killed: the next one begins anew.
+//! Whoever begins one holds a kernel lock on the directory until it is made. What has begun, has no `config` and is not
+//! locked was left by an init that was killed: the next one begins anew.
 
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
@@ -106,8 +106,8 @@ impl LocalStore {
         })
     }
 
-    /// Whether all that is here is what a killed init leaves: our README or the beginning of it, key slots, what is in `tmp/`,
-    /// directories; no `config`.
+    /// Whether all that is here is what a killed init leaves: our README or the beginning of it, key slots, what is in
+    /// `tmp/`, directories; no `config`.
     fn is_unfinished(&self) -> io::Result<bool> {
         let mut readme = Vec::new();
         match self.beneath.file(Path::new("README"), OFlags::RDONLY) {
