@@ -144,6 +144,8 @@ class Restic(Tool):
         return [self.program, "forget", "--group-by", "", *own, "--keep-last", "1", "--prune", "--max-unused", "2%"]
 
     def extract(self, name, out):
+        if name not in self.ids:
+            self.list()
         return [self.program, "restore", self.ids.get(name, name), "--target", out]
 
     def check(self):
