@@ -13,6 +13,7 @@ use garret_format::pack::{
     Footer, Frame, decode_body, decode_pack_header, decode_trailer, encode_lens,
     encode_pack_header, encode_trailer,
 };
+use garret_format::paper::{GROUP_COUNT, PAPER_LEN, read_group, write};
 use garret_format::recipe::{Node, Recipe};
 use garret_format::seen::Seen;
 use garret_format::slot::Slot;
@@ -23,14 +24,16 @@ use garret_format::wire::{Reader, Writer};
 /// A target: its name, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All that take bytes for an object.
-pub const TARGETS: [Target; 6] = [
+/// All that take bytes for an object, or a text for a key.
+pub const TARGETS: [Target; 8] = [
     ("decode_config", config),
     ("decode_slot", slot),
     ("decode_pack", pack),
     ("decode_index", index),
     ("decode_recipe", recipe),
     ("decode_archive", archive),
+    ("decode_records", records),
+    ("read_paper", paper),
 ];
 
 /// The file `config`.
@@ -75,9 +78,9 @@ pub fn pack(bytes: &[u8]) {
     }
 }
 
-/// Tables, as a client's file has them (unchecked rows) and as a segment (checked); envelopes, and what small ones hold.
-pub fn index(bytes: &[u8]) {
-    let records = [Kind::Damage, Kind::Verified, Kind::Condemned, Kind::Tombstones];
+/// Envelopes, and what small ones hold: which packs are damaged, verified, condemned, what was deleted, what a client saw.
+pub fn records(bytes: &[u8]) {
+    let records = [Kind::Damage, Kind::Verified, Kind::Condemned, Kind::Tombstones, Kind::Seen];
     for kind in records.into_iter().chain([Kind::Index, Kind::Archive]) {
         if let Ok(envelope) = Envelope::decode(bytes, kind) {
             assert_eq!(envelope.encode(kind), bytes);
@@ -98,6 +101,25 @@ pub fn index(bytes: &[u8]) {
     if let Ok(record) = Tombstones::decode(bytes) {
         assert_eq!(record.encode(), bytes);
     }
+}
+
+/// A group of a recovery key as somebody typed it, its number first: what is read is what a paper with it says, but for the
+/// one character that was put right.
+pub fn paper(bytes: &[u8]) {
+    let Some((number, typed)) = bytes.split_first() else { return };
+    let number = 1 + number % GROUP_COUNT as u8;
+    let Ok(group) = read_group(number, &String::from_utf8_lossy(typed)) else { return };
+    let mut whole = [0; PAPER_LEN];
+    let at = usize::from(number - 1) * group.bytes.len();
+    whole[at..at + group.bytes.len()].copy_from_slice(&*group.bytes);
+    let text = write(&whole);
+    let line = text.lines().nth(usize::from(number - 1)).and_then(|line| line.split_once(": "));
+    let again = read_group(number, line.unwrap_or_default().1);
+    assert!(again.is_ok_and(|again| again.bytes == group.bytes && again.corrected.is_none()));
+}
+
+/// Tables, as a client's file has them (unchecked rows) and as a segment (checked).
+pub fn index(bytes: &[u8]) {
     if let Ok((tables, _)) = Tables::open(bytes) {
         for record in tables.records() {
             let _ = tables.group(record.group).and_then(|group| tables.pack(group.pack));

@@ -4,4 +4,11 @@ pub mod cut;
 pub mod decode;
 pub mod divide;
 pub mod hostile;
+// Of the program, which is no library.
+#[path = "../../crates/garret/src/location.rs"]
+#[allow(dead_code, reason = "the program uses all of it")]
+mod location;
+#[path = "../../crates/garret/src/placeholders.rs"]
+mod placeholders;
 pub mod repo_ops;
+pub mod words;

@@ -19,7 +19,8 @@ const STREAMS: [(&str, &[u8]); 4] = [
 /// Changes of repositories, see `hostile/making.rs` and the targets' own files: byte strings by number, then objects or
 /// files.
 /// And destinations: what is there, options, items.
-const HOSTILE: [(&str, &[u8]); 16] = [
+/// And copies of an index: whether it has a key, changes.
+const HOSTILE: [(&str, &[u8]); 20] = [
     ("open_repository/sound", &[0]),
     ("open_repository/sound-sealed", &[1]),
     ("open_repository/body", &[0, 1, 3, 0, 0, 60, 4, 1, 2, 3, 4]),
@@ -32,6 +33,10 @@ const HOSTILE: [(&str, &[u8]); 16] = [
     ("open_directory/link", &[0, 0, 0, 6, 1, 2, 0, 0]),
     ("open_directory/pipe", &[0, 0, 0, 5, 1, 0, 0, 11]),
     ("open_directory/pipe-sealed", &[1, 0, 0, 5, 1, 0, 0, 11]),
+    ("open_cache/sound", &[0]),
+    ("open_cache/sealed", &[1, 1, 0, 0, 0, 60, 9]),
+    ("open_cache/rows", &[0, 2, 0, 1, 0, 200, 4, 0, 1, 0, 250, 7, 1]),
+    ("open_cache/cut-short", &[0, 1, 2, 1, 0, 90]),
     ("restore_into/sound", &[0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 3, 0, 0, 2, 0, 0, 0, 7, 0]),
     ("restore_into/hard-link", &[1, 0, 1, 0, 3, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 3, 0]),
     // The archive makes a link and then says that it was named.
@@ -59,6 +64,23 @@ const LIVES: [(&str, &[u8]); 5] = [
     ("damage", &[1, 0, 0, 0, 0, 0, 1, 3, 0, 6, 77, 1, 9, 0, 2, 0, 0, 2, 1, 1, 0, 3, 0, 0, 0]),
 ];
 
+/// What people write, see `words.rs` and `decode.rs`: a group of a paper behind its number, patterns and paths, locations and
+/// templates.
+const WORDS: [(&str, &[u8]); 12] = [
+    ("read_paper/group", b"\x03 00000-00000"),
+    ("read_paper/mistyped", b"\x00o1l?0 00000\r"),
+    ("match_patterns/run", b"*.iso\0srv/images/a.iso"),
+    ("match_patterns/set", b"srv/[!a-c-]?[]x]/\0srv/dx]/below"),
+    ("match_patterns/lines", b"# none\r\n*/cache\r\n[open\0home/a/cache/\xff"),
+    ("plan_prune/nights", &[0, 0, 1, 0, 0, 0, 0, 30, 0, 0, 1, 10, 0, 0, 1, 20, 1, 1, 1, 30, 2]),
+    ("plan_prune/within", &[200, 2, 255, 1, 0, 3, 1, 2, 0, 0, 1, 0, 9, 1, 200, 200, 4]),
+    ("read_words/archive", b"/srv/repo::a::b:c/d"),
+    ("read_words/url", b"file:///srv/repo::{hostname}-{now:%Y-%m-%d}"),
+    ("read_words/remote", b"user@host:repo::a"),
+    ("read_words/template", b"{path:<40}{size:>12}{{}}{NL}"),
+    ("read_words/interval", b"12w"),
+];
+
 /// Every seed.
 pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
@@ -74,6 +96,7 @@ pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
             "recipe-leaf" | "recipe-inner" => ("decode_recipe", bytes.clone()),
             "item" | "item-hard-link" | "item-device" => ("decode_archive", bytes[4..].to_vec()),
             "archive" => ("decode_archive", bytes.clone()),
+            "damage" | "verified" => ("decode_records", bytes.clone()),
             _ => continue,
         };
         seeds.push((format!("{target}/{}", sample.name), bytes));
@@ -82,6 +105,7 @@ pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
         seeds.push((format!("cut_equals_reference/{name}"), bytes.to_vec()));
     }
     seeds.extend(HOSTILE.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())));
+    seeds.extend(WORDS.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())));
     seeds.extend(LIVES.map(|(name, bytes)| (format!("repo_ops/{name}"), bytes.to_vec())));
     seeds
 }

@@ -32,6 +32,11 @@ fn every_directory_of_the_corpus_keeps_to_itself() {
 }
 
 #[test]
+fn every_copy_of_an_index_of_the_corpus_is_harmless() {
+    run("open_cache");
+}
+
+#[test]
 fn every_destination_of_the_corpus_keeps_what_is_outside() {
     run("restore_into");
 }

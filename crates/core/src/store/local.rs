@@ -46,6 +46,8 @@ pub struct LocalStore {
     root: PathBuf,
     /// Whether the directory was made by `create`.
     is_new: bool,
+    /// The directory, locked by `create` until its repository is made.
+    _begun: Option<File>,
     beneath: Beneath,
     permissions: OnceLock<Permissions>,
     state: Mutex<State>,
@@ -88,8 +90,8 @@ impl LocalStore {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let beneath = Beneath::open(root)
             .map_err(|source| StoreError::new("open", root.display(), source))?;
-        let (permissions, state) = Default::default();
-        Ok(LocalStore { root: root.to_owned(), is_new: false, beneath, permissions, state })
+        let (_begun, permissions, state) = Default::default();
+        Ok(LocalStore { root: root.to_owned(), is_new: false, _begun, beneath, permissions, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

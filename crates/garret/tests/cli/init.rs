@@ -71,3 +71,39 @@ fn an_init_that_fails_leaves_nothing_in_the_way_of_the_next() {
     assert_eq!(ran.status.code(), Some(1));
     assert!(!dir.path("small").exists());
 }
+
+/// All that a killed init can leave, and nothing that looks like it: that is somebody's.
+#[test]
+fn what_a_killed_init_left_is_no_repository_and_nobodys() {
+    let slot = "keys/00112233445566778899aabbccddeeff";
+    let left = ["README", slot, "tmp/00112233445566778899aabbccddeeff"];
+    for (more, is_taken) in [(None, true), (Some("backups/a"), false), (Some("tmp/a"), false)] {
+        let dir = Dir::with_repository();
+        let readme = dir.read("repo/README");
+        for name in left {
+            dir.write(&format!("left/{name}"), b"");
+        }
+        dir.write("left/README", &readme[..20]);
+        fs::create_dir(dir.path("left/packs")).unwrap();
+        if let Some(more) = more {
+            dir.write(&format!("left/{more}"), b"somebody's");
+        }
+        let ran = dir.run(&["init", "left"]);
+        match is_taken {
+            true => {
+                ran.succeeds();
+                assert!(!dir.path("left/keys").exists(), "the slot of no repository is gone");
+                dir.write("x", b"x");
+                dir.run(&["create", "left::a", "x"]).silent();
+            }
+            false => {
+                ran.refused(1, "is not empty and is no repository");
+                left.iter().for_each(|name| assert!(dir.path("left").join(name).exists()));
+            }
+        }
+    }
+    // Of a README that is not ours nothing is believed.
+    let dir = Dir::new();
+    dir.write("theirs/README", b"This is my music.");
+    dir.run(&["init", "theirs"]).refused(1, "it holds README;");
+}

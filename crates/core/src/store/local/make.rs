@@ -1,16 +1,20 @@
 //! The beginning and the end of a repository's directory.
+//!
+//! Whoever begins one holds a kernel lock on the directory until it is made. What has begun, has no `config` and is not
+//! locked was left by an init that was killed: the next one begins anew.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use garret_format::SlotId;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::{permit, remove_file};
 use super::listing::LOST_FOUND;
-use super::{LocalStore, Permissions, create};
+use super::{LocalStore, Permissions, TMP, create};
 use crate::store::{Area, Key, Store, StoreError};
 
 const README: &str = "This is a garret backup repository: see `garret help`. Do not change files here by hand,\n\
@@ -34,8 +38,8 @@ pub enum Sharing {
 }
 
 impl LocalStore {
-    /// Begins a repository in `root`, which must be absent or an empty directory; `lost+found`, if empty, does not count. The
-    /// directory above must be there.
+    /// Begins a repository in `root`, which must be absent or an empty directory; `lost+found`, if empty, does not count, nor
+    /// what an init left that was killed. The directory above must be there.
     ///
     /// # Errors
     /// `AlreadyExists` if there is anything in `root`.
@@ -54,10 +58,17 @@ impl LocalStore {
         let exists = || fail(io::ErrorKind::AlreadyExists.into());
         // A file in the way is no directory to be opened.
         let store = Self::open(root).map_err(|error| if is_new { error } else { exists() })?;
-        if !is_new && !store.is_empty() {
-            return Err(exists());
+        let begun = store.beneath.directory(Path::new("")).map(File::from).map_err(fail)?;
+        let is_empty = is_new || store.is_empty();
+        match begun.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(exists()),
+            // Where directories cannot be locked, somebody may be at it.
+            Err(TryLockError::Error(_)) if !is_empty => return Err(exists()),
+            _ if !is_empty && !store.is_unfinished().map_err(fail)? => return Err(exists()),
+            _ if !is_empty => store.remove_content()?,
+            _ => {}
         }
-        let store = LocalStore { is_new, ..store };
+        let store = LocalStore { is_new, _begun: Some(begun), ..store };
         // Of two that begin at once, one makes this file; what is there then is that one's.
         let readme = store.begin(asked).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(),
@@ -93,6 +104,38 @@ impl LocalStore {
                     )
             })
         })
+    }
+
+    /// Whether all that is here is what a killed init leaves: our README or the beginning of it, key slots, what is in
+    /// `tmp/`, directories; no `config`.
+    fn is_unfinished(&self) -> io::Result<bool> {
+        let mut readme = Vec::new();
+        match self.beneath.file(Path::new("README"), OFlags::RDONLY) {
+            Ok(file) => file.take(README.len() as u64 + 1).read_to_end(&mut readme)?,
+            Err(_) => return Ok(false),
+        };
+        if !README.as_bytes().starts_with(&readme) {
+            return Ok(false);
+        }
+        let mut open = vec![PathBuf::new()];
+        while let Some(directory) = open.pop() {
+            for (name, kind) in self.entries(&directory)? {
+                let path = directory.join(&name);
+                let is_id = || name.to_str().and_then(SlotId::from_hex).is_some();
+                let holds_ids = ["keys", TMP].iter().any(|known| directory == Path::new(known));
+                match kind {
+                    FileType::Directory
+                        if DIRECTORIES.iter().any(|known| path.starts_with(known)) =>
+                    {
+                        open.push(path);
+                    }
+                    FileType::RegularFile
+                        if path == Path::new("README") || (holds_ids && is_id()) => {}
+                    _ => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Gives the directory its permissions, and makes the first file in it.

@@ -1,0 +1,157 @@
+"""Sixteen creators, two pruners, who deletes and four who extract, all at once on one repository, and every second a SIGKILL
+for one of them.
+
+Proves: nobody gets wrong bytes; every archive whose `create` returned 0 restores until it is deleted; no creator and no
+reader waits for a pruner, for none of them is allowed to wait at all; when all is over one prune leaves next to nothing.
+"""
+
+import os
+import random
+import shutil
+import threading
+import time
+
+import common
+import tools
+
+BLOCK_LEN, BLOCKS = 128 << 10, 64
+CREATORS, PRUNERS, EXTRACTORS = 16, 2, 4
+NO_WAIT = ["--lock-wait", "0"]
+
+
+def drill(options):
+    with common.workplace() as work:
+        figures = common.Figures("thrash, garret")
+        crowd = Crowd(work, options.seed, figures)
+        crowd.run(options.count(1800, 30))
+        with figures.case(f"seed {options.seed}, at the end"):
+            crowd.ends()
+        return [figures]
+
+
+class Crowd:
+    """Who works on the repository, and what must be in it."""
+
+    def __init__(self, work, seed, figures):
+        self.work, self.figures, self.seed = work, figures, seed
+        self.tool = tools.Garret(self.make("place"), self.make("src"))
+        self.random = random.Random(seed)
+        self.blocks = [common.noise(seed + number, BLOCK_LEN) for number in range(BLOCKS)]
+        # Archives that must be there, and those of which another end was seen; processes that may be killed.
+        self.must, self.may, self.running, self.lock = {}, set(), {}, threading.Lock()
+        code, _, err = self.tool.run(self.tool.init())
+        if code != 0:
+            raise common.Wrong(err)
+
+    def make(self, name):
+        os.makedirs(f"{self.work}/{name}", exist_ok=True)
+        return f"{self.work}/{name}"
+
+    def run(self, seconds):
+        self.end = time.monotonic() + seconds
+        roles = [self.creates] * CREATORS + [self.prunes] * PRUNERS + [self.deletes] + [self.extracts] * EXTRACTORS
+        workers = [threading.Thread(target=self.works, args=(role, number)) for number, role in enumerate(roles)]
+        for worker in workers:
+            worker.start()
+        while time.monotonic() < self.end:
+            time.sleep(1)
+            with self.lock:
+                victim = self.random.choice(list(self.running) or [None])
+                if victim is not None:
+                    self.running[victim] = True
+                    common.Life.kill(None, victim)
+                    self.figures.note("killed")
+        for worker in workers:
+            worker.join()
+
+    def works(self, role, number):
+        own = random.Random(f"{self.seed} {number}")
+        tool = tools.Garret(self.make(f"client{number}"), self.make(f"client{number}/src"))
+        tool.repo = self.tool.repo
+        count = 0
+        while time.monotonic() < self.end:
+            count += 1
+            with self.figures.case(f"seed {self.seed}, {role.__name__} {number}, {count}"):
+                role(tool, own, f"a{number}-{count}")
+
+    def does(self, tool, argv):
+        """Runs a command. Its exit code, or nothing if it was killed; and what it said."""
+        said = os.path.join(tool.client, "said")
+        process = tool.start(argv, said)
+        with self.lock:
+            self.running[process] = False
+        code = process.wait(timeout=300)
+        with self.lock:
+            is_killed = self.running.pop(process)
+        with open(said, encoding="utf-8", errors="replace") as file:
+            return (None if is_killed else code), file.read()
+
+    def creates(self, tool, own, name):
+        image = b"".join(own.choices(self.blocks, k=own.randint(4, 24))) + own.randbytes(20_000)
+        with open(os.path.join(tool.sources, tools.IMAGE), "wb") as file:
+            file.write(image)
+        code, said = self.does(tool, [*tool.create(name), *NO_WAIT])
+        if code not in (0, None):
+            raise common.Wrong(f"create: exit {code}: {common.begin(said)}")
+        with self.lock:
+            (self.must.__setitem__(name, image) if code == 0 else self.may.add(name))
+
+    def some(self, own):
+        with self.lock:
+            return own.choice(sorted(self.must) or [None])
+
+    def prunes(self, tool, own, _):
+        time.sleep(own.random())
+        code, said = self.does(tool, [tool.program, "prune", "--keep-within", "10y", tool.repo])
+        if code not in (0, None):
+            raise common.Wrong(f"prune: exit {code}: {common.begin(said)}")
+
+    def deletes(self, tool, own, _):
+        name = self.some(own)
+        if name is None or len(self.must) < 12:
+            return time.sleep(0.05)
+        with self.lock:
+            del self.must[name]
+            self.may.add(name)
+        code, said = self.does(tool, tool.delete(name))
+        if code not in (0, None):
+            raise common.Wrong(f"delete: exit {code}: {common.begin(said)}")
+        with self.lock:
+            self.may -= {name} if code == 0 else set()
+
+    def extracts(self, tool, own, _):
+        name = self.some(own)
+        if name is None:
+            return time.sleep(0.05)
+        image = self.must.get(name)
+        out = self.make(f"{os.path.basename(tool.place)}/out")
+        code, said = self.does(tool, [*tool.extract(name, out), *NO_WAIT])
+        found = os.path.join(out, os.path.basename(tool.sources), tools.IMAGE)
+        if code == 0 and image is not None:
+            with open(found, "rb") as file:
+                if file.read() != image:
+                    raise common.Wrong(f"restore of {name}: exit 0, and wrong bytes")
+        elif code is not None and name in self.must:
+            raise common.Wrong(f"restore of {name}: exit {code}: {common.begin(said)}")
+        shutil.rmtree(out)
+
+    def ends(self):
+        """All is there, a check finds nothing, and what nobody needs goes with one prune."""
+        code, listed, err = self.tool.list()
+        lost = set(self.must) - set(listed)
+        strange = set(listed) - set(self.must) - self.may
+        if code != 0 or lost or strange:
+            raise common.Wrong(f"list: exit {code}: {common.begin(err)}; lost {lost}, not deleted {strange}")
+        for name, image in self.must.items():
+            code, found, err = self.tool.restore(name)
+            if code != 0 or found != image:
+                raise common.Wrong(f"restore of {name}: exit {code}: {common.begin(err)}")
+        for argv in (self.tool.check(), [self.tool.program, "prune", "--keep-within", "10y", self.tool.repo], self.tool.check()):
+            code, _, err = self.tool.run(argv)
+            if code != 0:
+                raise common.Wrong(f"{argv[1]}: exit {code}: {common.begin(err)}")
+        self.figures.note("archives at the end", len(listed))
+        code, _, err = self.tool.run([self.tool.program, "delete", *[f"{self.tool.repo}::{name}" for name in listed]])
+        left = sum(len(files) for _, _, files in os.walk(os.path.join(self.tool.repo, "packs")))
+        if code != 0 or left:
+            raise common.Wrong(f"delete of all: exit {code}: {common.begin(err)}; {left} packs are left")
