@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod examples;
+mod lacking;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,17 +8,25 @@
 //!
 //! A series is the archives of one host among those considered. An incomplete archive stays while it is newer than the newest
 //! complete one of its series: it may have what no other has. The rules go over it where its series has no complete one, and
-//! over each such series by itself. One from the future stays, and no rule counts it. Promises that the newest complete
-//! archive of all is kept, unless `force` says otherwise.
+//! over each such series by itself. One from the future stays, and no rule counts it. Of archives that were complete and have
+//! lost something since, none takes the place of one that is whole: what the rules keep without them stays as well as what
+//! they keep with them. Promises that the newest complete archive of all is kept, unless `force` says otherwise.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use garret_format::ChunkId;
 use garret_format::archive::Time;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 
 use crate::error::{Error, Result};
 use crate::objects::archive::NamedArchive;
+use crate::objects::index::Location;
+use crate::pipeline::with_workers;
+use crate::progress::{Phase, Progress};
+use crate::read::chunks::Chunks;
+use crate::read::mark::{Marks, Visitor, mark_archive};
+use crate::repository::Repository;
 
 /// How far clocks of hosts may go before ours: a day, for those that take local time for UTC.
 const CLOCKS_SECS: i64 = 86_400;
@@ -41,6 +49,75 @@ pub struct KeepRules {
     pub yearly: i64,
     /// Keep not even the newest complete archive if no rule does.
     pub force: bool,
+    /// The names of archives that lack something they once had: see [`Repository::lacking`].
+    pub lacking: HashSet<String>,
+}
+
+impl Repository {
+    /// Which of these archives lack something that they need, or need something of packs that are known to be damaged. The
+    /// packs themselves are not read.
+    ///
+    /// # Errors
+    /// The index cannot be brought up to date.
+    pub fn lacking(
+        &self,
+        names: &[String],
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<HashSet<String>> {
+        // Afterwards: what archives need that are listed is there.
+        self.refresh_index(progress)?;
+        let chunks = self.chunks();
+        // What archives share is looked through once for all of them; only if anything is lacking, once for each.
+        let shared = Marks::new(chunks.index());
+        match self.lack(names, &chunks, Some(&shared), threads, progress)? {
+            none if none.is_empty() => Ok(none),
+            _ => self.lack(names, &chunks, None, threads, progress),
+        }
+    }
+
+    fn lack(
+        &self,
+        names: &[String],
+        chunks: &Chunks,
+        marks: Option<&Marks>,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<HashSet<String>> {
+        let task = progress.begin(Phase::Mark, Some(names.len() as u64));
+        with_workers(threads, |workers| {
+            let look = |name: String| {
+                let own = marks.is_none().then(|| Marks::new(chunks.index()));
+                let mut lacks = Lacks { chunks, anything: false };
+                let looked = match (self.archive(&name), marks.or(own.as_ref())) {
+                    (Ok(archive), Some(marks)) => {
+                        mark_archive(chunks, &archive, marks, &mut lacks).is_ok()
+                    }
+                    _ => false,
+                };
+                Ok((lacks.anything || !looked).then_some(name))
+            };
+            let mut lacking = HashSet::new();
+            for found in workers.map(names.iter().cloned().map(Ok), look) {
+                lacking.extend(found?);
+                task.advance(1);
+            }
+            Ok(lacking)
+        })
+    }
+}
+
+/// Whether an archive needs what is nowhere, or only in damaged packs.
+struct Lacks<'c> {
+    chunks: &'c Chunks,
+    anything: bool,
+}
+
+impl Visitor for Lacks<'_> {
+    fn chunk(&mut self, _: &[u8], _: &ChunkId, location: Option<&Location>) {
+        let index = self.chunks.index();
+        self.anything |= location.is_none_or(|first| index.is_damaged(&first.pack.id));
+    }
 }
 
 impl KeepRules {
@@ -138,11 +215,14 @@ pub fn plan_prune(
     let counted = plan.iter_mut().filter(|decision| decision.kept.is_none());
     let (mut complete, failed): (Vec<&mut Decision>, Vec<&mut Decision>) =
         counted.partition(|decision| decision.archive.archive.is_complete());
-    keep_by_rules(&mut complete, rules, now, local);
-    if let Some(newest) = complete.first_mut()
-        && !rules.force
-    {
-        newest.kept.get_or_insert(KeptBy::Newest);
+    keep(&mut complete, rules, now, local);
+    complete.retain(|decision| !rules.lacking.contains(&decision.archive.name));
+    if !rules.lacking.is_empty() {
+        let with: Vec<Option<KeptBy>> = complete.iter().map(|decision| decision.kept).collect();
+        keep(&mut complete, rules, now, local);
+        for (decision, with) in complete.iter_mut().zip(with) {
+            decision.kept = with.or(decision.kept);
+        }
     }
     // Oldest first, so that the newest of each series stays.
     let newest = complete.iter().rev().map(|decision| &decision.archive);
@@ -169,6 +249,16 @@ pub fn plan_prune(
 /// What archives are ordered by: when they were complete, then by name.
 fn age(archive: &NamedArchive) -> (Time, &str) {
     (archive.archive.end, &archive.name)
+}
+
+/// Attic's rules over these complete archives, newest first, and the newest of them.
+fn keep(archives: &mut [&mut Decision], rules: &KeepRules, now: Time, local: LocalTime<'_>) {
+    keep_by_rules(archives, rules, now, local);
+    if let Some(newest) = archives.first_mut()
+        && !rules.force
+    {
+        newest.kept.get_or_insert(KeptBy::Newest);
+    }
 }
 
 /// Attic's rules over these archives, newest first, and no others.

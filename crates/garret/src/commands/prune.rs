@@ -123,7 +123,19 @@ fn decide(
             None => {}
         }
     }
-    let plan = plan_prune(archives, rules, now(), &surroundings::ahead_of_utc)?;
+    let names: Vec<String> = archives.iter().map(|archive| archive.name.clone()).collect();
+    let mut rules = rules.clone();
+    rules.lacking = repository.lacking(&names, args.threads.count(), ui)?;
+    if let Some(first) = rules.lacking.iter().min() {
+        let more = match rules.lacking.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        ui.notice(&format!(
+            "note: {first}{more}: something is lost of it; it takes no whole one's place (garret check says what)"
+        ));
+    }
+    let plan = plan_prune(archives, &rules, now(), &surroundings::ahead_of_utc)?;
     let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|one| one.kept.is_some());
     if args.verbose.tell(ui) || args.list || args.dry_run {
         let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
