@@ -7,10 +7,11 @@
 //! another length what its groups still hold. So what is lost with or of a pack is stored again by the next backup.
 
 mod cache;
+mod listing;
 mod segment;
 mod writer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use garret_format::condemned::Condemned;
@@ -25,9 +26,10 @@ use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX};
 use crate::objects::damage;
 use crate::objects::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
 
 pub(crate) use cache::Cache;
+pub(crate) use listing::Listing;
 use segment::Segment;
 pub(crate) use writer::{IndexWriter, Rows};
 
@@ -412,27 +414,6 @@ struct Loaded {
 
 fn is_gone<T>(read: &Result<T>) -> bool {
     matches!(read, Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound)
-}
-
-/// The packs that the repository holds, and the length of each in bytes.
-pub(crate) struct Listing {
-    lens: HashMap<PackId, u64>,
-}
-
-impl Listing {
-    pub(crate) fn read(store: &dyn Store) -> Result<Self> {
-        Ok(Listing { lens: list_packs(store)?.into_iter().collect() })
-    }
-
-    /// Length of a pack in bytes, if it is there.
-    pub(crate) fn len(&self, pack: &PackId) -> Option<u64> {
-        self.lens.get(pack).copied()
-    }
-
-    /// Whether the pack is there in the length that it was written in.
-    pub(crate) fn has(&self, pack: &PackRow) -> bool {
-        self.lens.get(&pack.id) == Some(&u64::from(pack.len))
-    }
 }
 
 /// Packs that are not as long as they were written, on their way into one line.
