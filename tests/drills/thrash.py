@@ -107,17 +107,18 @@ class Crowd:
             raise common.Wrong(f"prune: exit {code}: {common.begin(said)}")
 
     def deletes(self, tool, own, _):
-        name = self.some(own)
-        if name is None or len(self.must) < 12:
-            return time.sleep(0.05)
         with self.lock:
-            del self.must[name]
-            self.may.add(name)
-        code, said = self.does(tool, tool.delete(name))
+            names = own.sample(sorted(self.must), len(self.must) // 3)
+            if len(names) < 5:
+                return time.sleep(0.05)
+            for name in names:
+                del self.must[name]
+            self.may |= set(names)
+        code, said = self.does(tool, [tool.program, "delete", *[f"{tool.repo}::{name}" for name in names]])
         if code not in (0, None):
             raise common.Wrong(f"delete: exit {code}: {common.begin(said)}")
         with self.lock:
-            self.may -= {name} if code == 0 else set()
+            self.may -= set(names) if code == 0 else set()
 
     def extracts(self, tool, own, _):
         name = self.some(own)

@@ -42,6 +42,7 @@ use crate::objects::index::Index;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
 use crate::repository::{Pruner, Repository, Writer};
+use crate::store::{Key, StoreError};
 use crate::write::{Written, write_chunks};
 
 use collect::Collector;
@@ -161,6 +162,12 @@ fn backup(
     archive.problems = collected.problems;
     archive.items = collected.items;
     let fingerprint = publish(repository.store(), repository.metadata(), &archive)?;
+    // A gc that did not see this session may have taken what it is built on (rule S5).
+    if !repository.chunks().groups().is_locked() {
+        repository.store().delete(&Key::Archive(name.to_owned()))?;
+        repository.store().sync()?;
+        return Err(exchanged(repository));
+    }
     // Each of its chunks was found in the index or came into it.
     let job = previous::job(&archive.host, &archive.sources);
     index.note_complete(&job, name, &fingerprint);
@@ -174,6 +181,13 @@ fn backup(
         hole_bytes: collected.hole_bytes,
     };
     Ok((report, collected.elsewhere))
+}
+
+/// The error for a repository whose lock was lost in the middle of a backup.
+fn exchanged(repository: &Repository) -> Error {
+    let why = "it was exchanged for another file meanwhile, so a gc may have taken what the archive needs: make it again";
+    let source = StoreError::new("lock", Key::Config, std::io::Error::other(why));
+    Error::Lock { kind: "write", place: repository.store().place(), source }
 }
 
 /// What is known of the archive before anything is read.

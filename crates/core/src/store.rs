@@ -213,7 +213,12 @@ impl Default for Properties {
 }
 
 /// A held lock. Dropping it releases.
-pub trait Guard: Send + Sync {}
+pub trait Guard: Send + Sync {
+    /// Whether it excludes whom it should. Not any more when what it was taken on is another one now.
+    fn is_held(&self) -> bool {
+        true
+    }
+}
 
 /// Where a repository's objects are. The contract is in the module's documentation.
 pub trait Store: Send + Sync {

@@ -103,7 +103,7 @@ fn draw(index: &Index) -> Result<Vec<(PackRow, GroupRow)>> {
                 None
             }
         });
-        places.extend(found.filter(|(pack, _)| !index.is_damaged(&pack.id)));
+        places.extend(found.filter(|(pack, _)| index.may_be_built_on(&pack.id)));
     }
     Ok(places)
 }

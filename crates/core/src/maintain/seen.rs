@@ -16,7 +16,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use garret_format::index::Tables;
 use garret_format::object::{Envelope, Kind};
 use garret_format::seen::{SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
 use garret_format::verified::short_id;
@@ -29,7 +28,7 @@ use crate::objects::archive::NamedArchive;
 use crate::objects::tombstones::{self, archive_id};
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
-use crate::store::Key;
+use crate::store::{Key, list_packs};
 
 /// Why a state of a repository is older than what was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +89,7 @@ impl Repository {
         seen.archives.drain(..surplus);
         seen.archives.push(seen_archive(made, len));
         // Others of this client may have seen more of them.
-        seen.packs.extend(packs(self));
+        seen.packs.extend(packs(self)?);
         seen.packs.sort_unstable();
         seen.packs.dedup();
         seen.packs.truncate(SEEN_PACKS_MAX);
@@ -136,7 +135,7 @@ impl Repository {
         let deletions = tombstones::reached(&record);
         // Of what was dropped nobody knows: it may have been any of these.
         let is_forgotten = before.deletions.count < record.dropped;
-        let mut seen = Seen { deletions, packs: packs(self), archives: Vec::new() };
+        let mut seen = Seen { deletions, packs: packs(self)?, archives: Vec::new() };
         let mut lost = Vec::new();
         for known in &before.archives {
             let name = known.name.as_str();
@@ -180,13 +179,11 @@ fn lacks(now: &[[u8; 8]], before: &[[u8; 8]]) -> bool {
     before.iter().any(|pack| now.binary_search(pack).is_err())
 }
 
-/// The packs that the index lists, sorted.
-fn packs(repository: &Repository) -> Vec<[u8; 8]> {
-    let index = repository.index();
-    let ids =
-        |tables: Tables<'_>| tables.packs().map(|pack| short_id(&pack.id)).collect::<Vec<_>>();
-    let mut packs: Vec<[u8; 8]> = index.tables().flat_map(ids).collect();
+/// The packs that are there now, sorted. Not those of the index: a gc may have removed some since that was opened.
+fn packs(repository: &Repository) -> Result<Vec<[u8; 8]>> {
+    let listed = list_packs(repository.store())?;
+    let mut packs: Vec<[u8; 8]> = listed.iter().map(|(pack, _)| short_id(pack)).collect();
     packs.sort_unstable();
     packs.dedup();
-    packs
+    Ok(packs)
 }

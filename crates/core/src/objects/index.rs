@@ -299,6 +299,11 @@ impl Index {
         (0..ranks).flat_map(of)
     }
 
+    /// Whether a pack is neither condemned nor known to be damaged.
+    pub(crate) fn may_be_built_on(&self, pack: &PackId) -> bool {
+        self.rank(pack) == 0
+    }
+
     /// 0 for a pack that may be built on, 1 for a condemned one, 2 for one that is known to be damaged.
     fn rank(&self, pack: &PackId) -> u8 {
         // Most repositories have neither.
@@ -325,7 +330,7 @@ impl Index {
     pub(crate) fn contains(&self, id: &ChunkId) -> bool {
         match self.damaged.is_empty() && self.condemned.is_empty() {
             true => self.segments.iter().any(|segment| segment.copies(id).next().is_some()),
-            false => self.places(id).any(|place| self.rank(&place.pack.id) == 0),
+            false => self.places(id).any(|place| self.may_be_built_on(&place.pack.id)),
         }
     }
 
@@ -376,7 +381,7 @@ impl Index {
     /// opened, each in its length, or were written since.
     fn packs(&self) -> impl Iterator<Item = [u8; 32]> {
         let packs = self.segments.iter().flat_map(|segment| segment::packs(segment));
-        let packs = packs.filter(|pack| self.rank(&pack.id) == 0);
+        let packs = packs.filter(|pack| self.may_be_built_on(&pack.id));
         packs.map(|pack| *blake3::hash(&pack.encode()).as_bytes())
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Groups {
     kept: Cache<GroupKey, Arc<OpenGroup>, ByBytes>,
     bypassed: Mutex<Bypassed>,
     /// While anything can be read, nobody deletes.
-    _lock: Box<dyn Guard>,
+    lock: Box<dyn Guard>,
 }
 
 /// Packs of which something could not be read that another pack has too.
@@ -111,7 +111,7 @@ impl Groups {
         let hash = DefaultHashBuilder::default();
         let kept = Cache::with(count.max(1), kept_len, ByBytes, hash, lifecycle);
         let bypassed = Mutex::default();
-        Groups { store, sealer, hasher, group_len_max, kept, bypassed, _lock: lock }
+        Groups { store, sealer, hasher, group_len_max, kept, bypassed, lock }
     }
 
     /// Notes that something of a pack was had from another one, because of this error: it is told of once for each pack.
@@ -129,6 +129,11 @@ impl Groups {
     pub(crate) fn take_bypassed(&self) -> Vec<Problem> {
         let mut bypassed = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut bypassed.untold)
+    }
+
+    /// Whether the lock of the session still keeps away whom it should.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_held()
     }
 
     /// What names chunks, to ask an [`OpenGroup`] for one.

@@ -42,6 +42,12 @@ impl Condemnation {
             }
             record => (record?, false),
         };
+        // Somebody has an epoch that this record does not know: it is an old one, and he may have built on what it condemns.
+        let next = record.epoch.saturating_add(1);
+        let (record, is_stale) = match store.has_sessions(next..=EPOCH_MAX)? {
+            true => (Condemned { packs: Vec::new(), ..record }, true),
+            false => (record, is_stale),
+        };
         let mut epochs: BTreeMap<u64, Vec<PackId>> = BTreeMap::new();
         for (pack, epoch) in &record.packs {
             epochs.entry(*epoch).or_default().push(*pack);
@@ -81,11 +87,14 @@ impl Condemnation {
         }
         let epoch = self.record.epoch;
         self.record.packs.extend(new.into_iter().map(|pack| (pack, epoch)));
-        self.is_stale = false;
+        // Until it is there: who tries again after an error has not condemned anything yet.
+        self.is_stale = true;
         match self.record.packs.is_empty() {
-            true => Ok(repository.store().delete(&Key::Condemned)?),
-            false => condemned::store(repository.store(), repository.metadata(), &self.record),
+            true => repository.store().delete(&Key::Condemned)?,
+            false => condemned::store(repository.store(), repository.metadata(), &self.record)?,
         }
+        self.is_stale = false;
+        Ok(())
     }
 
     /// Whether no session is left that began before what was condemned last.

@@ -27,6 +27,11 @@ impl Beneath {
         Ok(Beneath { root: rustix::fs::openat(CWD, root, flags, Mode::empty())? })
     }
 
+    /// The same directory, for somebody else.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Beneath { root: self.root.try_clone()? })
+    }
+
     /// The directory at `path`; the empty path is the directory itself.
     pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         let opened = self.reach(path, OFlags::RDONLY | OFlags::DIRECTORY);

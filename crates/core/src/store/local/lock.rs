@@ -35,10 +35,17 @@ const NAMED_MAX: usize = 3;
 
 /// The kernel releases the lock when the file is closed.
 pub(super) struct LocalGuard {
-    _file: File,
+    file: File,
+    beneath: Beneath,
 }
 
-impl Guard for LocalGuard {}
+impl Guard for LocalGuard {
+    /// Whoever comes after another `config` was put there locks that one, and is not seen from here.
+    fn is_held(&self) -> bool {
+        let there = open(&self.beneath).and_then(|there| identity(&there));
+        there.is_ok_and(|there| identity(&self.file).is_ok_and(|held| held == there))
+    }
+}
 
 /// Takes the lock.
 pub(super) fn take(
@@ -47,13 +54,15 @@ pub(super) fn take(
     patience: Duration,
     waiting: &mut dyn FnMut(&str),
 ) -> io::Result<LocalGuard> {
-    take_file(&|| open(beneath), mode, patience, waiting).map_err(|error| {
+    let taken = take_file(&|| open(beneath), mode, patience, waiting);
+    let file = taken.map_err(|error| {
         match error.raw_os_error() == Some(libc::EBADF) {
             // It could be opened to be read only: why is what the user should know.
             true => beneath.file(Path::new(CONFIG), OFlags::RDWR).err().unwrap_or(error),
             false => error,
         }
-    })
+    })?;
+    Ok(LocalGuard { file, beneath: beneath.again()? })
 }
 
 /// The same of the file that `open` opens, whichever it is at that moment.
@@ -62,7 +71,7 @@ fn take_file(
     mode: LockMode,
     patience: Duration,
     waiting: &mut dyn FnMut(&str),
-) -> io::Result<LocalGuard> {
+) -> io::Result<File> {
     let started = Instant::now();
     let mut pause = PAUSES.0;
     let mut told = false;
@@ -76,7 +85,7 @@ fn take_file(
         let is_held = match tried {
             // Whoever put another file there may hold a lock on that one.
             Ok(()) if identity(&file)? == identity(&open()?)? => match take_byte(&file, mode)? {
-                true => return Ok(LocalGuard { _file: file }),
+                true => return Ok(file),
                 false => true,
             },
             // The lock is free, only not there any more.
@@ -87,7 +96,7 @@ fn take_file(
         let left = patience.saturating_sub(started.elapsed());
         if left.is_zero() {
             match is_held {
-                true => return Err(busy(&file, patience)),
+                true => return Err(busy(&file, mode, patience)),
                 // Whoever makes a new one is done with that at once.
                 false if looks < LOOKS_MAX => looks += 1,
                 false => return Err(io::Error::other("it is another file whenever it is opened")),
@@ -95,7 +104,7 @@ fn take_file(
         }
         if is_held && !told {
             told = true;
-            waiting(&holder(&file));
+            waiting(&holder(&file, mode));
         }
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(PAUSES.1);
@@ -149,29 +158,32 @@ fn open(beneath: &Beneath) -> io::Result<File> {
     }
 }
 
-fn busy(file: &File, patience: Duration) -> io::Error {
+fn busy(file: &File, mode: LockMode, patience: Duration) -> io::Error {
     let since = match patience.as_secs() {
         0 => String::new(),
         seconds => format!(", still after {seconds} s"),
     };
-    io::Error::new(io::ErrorKind::WouldBlock, format!("{} holds it{since}", holder(file)))
+    io::Error::new(io::ErrorKind::WouldBlock, format!("{} holds it{since}", holder(file, mode)))
 }
 
 /// Who holds a lock on the file, as far as the kernel tells: not when that is on another host or in another container.
-fn holder(file: &File) -> String {
+fn holder(file: &File, mode: LockMode) -> String {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let mut pids = identity(file).map_or(Vec::new(), |identity| pids(&locks, identity));
     pids.retain(|pid| *pid != std::process::id());
     pids.sort_unstable();
     pids.dedup();
     pids.truncate(NAMED_MAX);
-    match pids.as_slice() {
-        [] => "another program".to_owned(),
-        [pid] => format!("another program (pid {pid})"),
-        pids => {
-            let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-            format!("other programs (pids {})", pids.join(", "))
+    let shown: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let shown = shown.join(", ");
+    match (pids.as_slice(), mode) {
+        ([], _) => "another program".to_owned(),
+        ([_], _) => format!("another program (pid {shown})"),
+        // The others only read or add: whose byte it is the kernel does not tell.
+        (_, LockMode::Check | LockMode::Prune) => {
+            format!("a program that checks or deletes (one of pids {shown})")
         }
+        _ => format!("one of other programs (pids {shown})"),
     }
 }
 
@@ -210,7 +222,8 @@ mod tests {
         };
         let got = take(&beneath, LockMode::Exclusive, wait, &mut exchange).unwrap();
         let there = File::open(&config).unwrap();
-        assert_eq!(identity(&got._file).unwrap(), identity(&there).unwrap());
+        assert_eq!(identity(&got.file).unwrap(), identity(&there).unwrap());
+        assert!(got.is_held());
         let second = take(&beneath, LockMode::Session(0), Duration::ZERO, &mut |_| {});
         assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
     }
