@@ -346,7 +346,13 @@ fn a_record_of_deletions_that_is_old_forged_damaged_or_gone_is_an_older_state() 
         assert_eq!(client.look_at(&lab).rollback, Some(Rollback::Deletions), "gone");
         store.put(&Key::Tombstones, &[&good]).unwrap();
         client.finds_everything();
-        // One that is damaged is made anew by the next deletion.
+        // One that is damaged is found by a check, and made anew by a repair or the next deletion.
+        store.put(&Key::Tombstones, &[b"rot"]).unwrap();
+        let (report, problems) = lab.check_reporting(false).unwrap();
+        assert_eq!((report.problem_count, problems.len()), (1, 1), "{problems:?}");
+        assert!(problems[0].contains("tombstones"), "{problems:?}");
+        lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+        lab.check();
         store.put(&Key::Tombstones, &[b"rot"]).unwrap();
         lab.delete("c").unwrap();
         let mut new = Client::new(&lab);

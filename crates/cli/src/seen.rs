@@ -218,7 +218,7 @@ fn gone(lost: &[SeenArchive]) -> String {
 fn older(rollback: Rollback, lost: &[SeenArchive]) -> String {
     let how = match rollback {
         Rollback::Archives => format!("{} gone together with data", named(lost)),
-        _ => "deletions that were recorded are not any more".to_owned(),
+        _ => "deletions that were recorded are not any more, or tombstones is damaged".to_owned(),
     };
     format!(
         "this is an older state of the repository than this client saw: {how}; put the newer one back, or give \

@@ -27,13 +27,14 @@ use garret_format::PackId;
 
 use crate::error::{Result, message};
 use crate::limits::PACKS_IN_FLIGHT_MAX;
-use crate::objects::verified;
+use crate::objects::{tombstones, verified};
 use crate::pipeline::{with_threads, with_workers};
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::{Checker, Repository};
 use crate::select::Selection;
+use crate::store::Key;
 use archives::Looker;
 use packs::{Packs, Stored, Verified};
 use report::{CheckReport, Findings};
@@ -91,6 +92,9 @@ impl Checker {
         let sound = Marks::new(chunks.index());
         let (tells_packs, report) = (options.packs, CheckReport::default());
         let mut findings = Findings { progress, tells_packs, report };
+        if let Some(error) = tombstones::damage(self.store(), self.metadata()) {
+            findings.pack_error(&Key::Tombstones.to_string(), &error);
+        }
         let in_flight = match options.verify_data {
             // Whole packs are in memory then.
             true => chunks.groups().in_flight().min(PACKS_IN_FLIGHT_MAX),

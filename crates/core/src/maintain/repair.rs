@@ -23,6 +23,7 @@ use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
 use crate::error::{Cause, Error, Result};
 use crate::objects::damage::{forget_records, is_damage};
+use crate::objects::tombstones::forget_damaged;
 use crate::objects::verified::forget_gone;
 use crate::progress::{Problem, Progress};
 use crate::read::mark::Marks;
@@ -66,6 +67,7 @@ impl Exclusive {
             threads,
         };
         let checked = self.check_packs(&options, progress)?;
+        forget_damaged(self.store(), self.metadata())?;
         let made_index = checked.report().damaged_segments > 0;
         let is_index_wrong = made_index || checked.report().missing_packs > 0;
         if checked.damaged().is_empty() && !is_index_wrong {

@@ -65,6 +65,21 @@ pub(crate) fn load_or_tell(
     }
 }
 
+/// What is wrong with the record, if it is damaged.
+pub(crate) fn damage(store: &dyn Store, metadata: &Sealer) -> Option<Error> {
+    load(store, metadata).err().filter(is_lost)
+}
+
+/// Removes the record if it is damaged. Only for the holder of the exclusive lock.
+pub(crate) fn forget_damaged(store: &dyn Store, metadata: &Sealer) -> Result<()> {
+    let is_file = |error: &Error| !matches!(error, Error::Store(error) if error.kind == StoreErrorKind::NotAFile);
+    if damage(store, metadata).is_some_and(|error| is_file(&error)) {
+        store.delete(&Key::Tombstones)?;
+        store.sync()?;
+    }
+    Ok(())
+}
+
 /// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
 /// Only for the holder of the exclusive lock.
 pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> Result<bool> {

@@ -99,7 +99,7 @@ fn deletions_do_not_come_undone() {
     garret(&dir, &["delete", "repo::b"]).silent();
     copy(&dir, "repo", "new");
     copy(&dir, "old", "repo");
-    let how = "deletions that were recorded are not any more";
+    let how = "deletions that were recorded are not any more, or tombstones is damaged";
     garret(&dir, &["create", "repo::d", "a"]).refused(1, &format!("{OLDER}{how}{ADVICE}"));
     warns(&listed(&dir), how);
     copy(&dir, "new", "repo");

@@ -241,7 +241,7 @@ mod tests {
             };
             let mut never = |_: &str| unreachable!("nobody holds it");
             let taken = take_file(&open, LockMode::Exclusive, patience, &mut never);
-            let error = taken.err().expect("it is never the same file");
+            let error = taken.expect_err("it is never the same file");
             assert_eq!(error.to_string(), "it is another file whenever it is opened");
             assert!(looks.borrow().len() >= 2 * LOOKS_MAX as usize);
         }
