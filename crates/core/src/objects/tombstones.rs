@@ -1,6 +1,6 @@
 //! The record of deletions: which archives were deleted, and that packs were removed.
 //!
-//! In: what the holder of the exclusive lock is about to delete. Out: the file `tombstones`, by which each client knows that
+//! In: what the holder of the lock to delete is about to delete. Out: the file `tombstones`, by which each client knows that
 //! what it saw and does not find was deleted, and that it does not look at an older state. Promises: it is durable before
 //! what it tells of goes; it only ever grows at its end, and a chain of hashes over all its rows shows that it did.
 
@@ -81,7 +81,7 @@ pub(crate) fn forget_damaged(store: &dyn Store, metadata: &Sealer) -> Result<()>
 }
 
 /// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
-/// Only for the holder of the exclusive lock.
+/// Only for the holder of the lock to delete.
 pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> Result<bool> {
     if ids.is_empty() {
         return Ok(true);
