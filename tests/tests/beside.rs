@@ -1,7 +1,8 @@
 //! Gc beside sessions that are open: nobody waits, nothing is built on what it condemns, nothing goes that somebody may need.
 //!
-//! In: sessions that begin before a gc and after it, a record that cannot be stored at first, is damaged or put back. Promises:
-//! those of docs/design.md, "Why gc is safe", in the code; every state of the protocol is looked at in `protocol.rs`.
+//! In: sessions that begin before a gc and after it; a record that cannot be stored at first, is damaged or put back.
+//! Promises: those of docs/design.md, "Why gc is safe", in the code; every state of the protocol is looked at in
+//! `protocol.rs`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io;
