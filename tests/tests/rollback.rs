@@ -361,6 +361,26 @@ fn a_record_of_deletions_that_is_old_forged_damaged_or_gone_is_an_older_state() 
     }
 }
 
+/// What a gc removes beside a backup is in the index of that backup: it is nothing that the client saw.
+#[test]
+fn a_removal_after_a_gc_beside_a_backup_is_no_older_state() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    let mut client = Client::new(&lab);
+    for (number, name) in ["x", "y", "z"].into_iter().enumerate() {
+        client.creates(name, &Image::noise(number as u64, 90_000).bytes);
+    }
+    let early = lab.reader().unwrap();
+    client.deletes(&["x".to_owned()]);
+    let mut late = lab.writer().unwrap();
+    drop(early);
+    client.deletes(&[]);
+    let input = garret_core::Input::Stream { name: b"image".to_vec(), reader: Box::new(&b"n"[..]) };
+    let made = late.backup("n", vec![input], &lab.options(), &Silent).unwrap();
+    late.note_made(&mut client.seen, &made.archive).unwrap();
+    store.delete(&archive("y")).unwrap();
+    assert_eq!(names(&client.opens()), ["y"]);
+}
+
 /// Two that delete at once wait for each other, and each finds the other's record.
 #[test]
 fn hosts_that_delete_at_the_same_time_lose_no_record() {
