@@ -126,8 +126,8 @@ pub(crate) fn forget(store: &dyn Store, pack: PackId, progress: &dyn Progress) {
     }
 }
 
-/// Removes the records of packs that are gone, and those that are damaged themselves. Only for the holder of the exclusive
-/// lock.
+/// Removes the records of packs that are gone, and those that are damaged themselves. Only for the holder of the lock to
+/// delete.
 pub(crate) fn forget_records(store: &dyn Store, metadata: &Sealer) -> Result<()> {
     let Ok(recorded) = store.list(Area::Damage) else { return Ok(()) };
     if recorded.is_empty() {

@@ -78,8 +78,8 @@ pub(crate) fn note(
     write(store, metadata, rows)
 }
 
-/// Drops the rows of packs that are gone, if there is room to say so: they do no harm. Only for the holder of the exclusive
-/// lock.
+/// Drops the rows of packs that are gone, if there is room to say so: they do no harm. Only for the holder of the lock to
+/// delete.
 pub(crate) fn forget_gone(store: &dyn Store, metadata: &Sealer) -> Result<()> {
     let Ok(mut rows) = load(store, metadata) else { return Ok(()) };
     if rows.is_empty() {
