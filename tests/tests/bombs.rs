@@ -22,7 +22,9 @@ use garret_format::object::{Kind, NONCE_LEN};
 use garret_format::pack::{Codec, Frame};
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::{PackId, SegmentId};
-use garret_testkit::{Forge, ForgedGroup, Lab, footer, leaf, plain_entry, plain_id, plain_item};
+use garret_testkit::{
+    Forge, ForgedGroup, Lab, add_copies, footer, leaf, plain_entry, plain_id, plain_item,
+};
 
 const MIB: usize = 1 << 20;
 /// What one bomb may take.
@@ -319,6 +321,7 @@ fn recipes(ground: &Ground, tally: &mut Tally) {
         let refused = tally.measure(&what, || {
             let mut objects = ground.objects.clone();
             objects.extend(bombs);
+            add_copies(&mut objects);
             let store = MemoryStore::from_objects(objects);
             let lab = ground.lab.with_store(move || Box::new(store.clone()));
             let (report, _) = lab.check_reporting(true).unwrap();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use garret_core::{Compression, Error, Key, Locked, MemoryStore, Secret};
 use garret_format::config::KeyMode;
-use garret_testkit::{Lab, PASSPHRASE, Random};
+use garret_testkit::{Lab, PASSPHRASE, Random, both};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 
@@ -150,9 +150,10 @@ impl Victim {
         });
     }
 
-    fn with(&self, key: &Key, change: impl FnOnce(&mut Vec<u8>)) -> Objects {
+    /// The same happens to a second copy, for which there is a suite of its own (`seconds`).
+    fn with(&self, key: &Key, change: impl Fn(&mut Vec<u8>)) -> Objects {
         let mut objects = self.objects.clone();
-        change(objects.get_mut(key).unwrap());
+        both(&self.objects, key).iter().for_each(|key| change(objects.get_mut(key).unwrap()));
         objects
     }
 }

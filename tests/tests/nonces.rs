@@ -67,8 +67,8 @@ impl Nonces {
         }
         let what = format!("{when}: {key}");
         match key {
-            Key::Config => {}
-            Key::Slot(_) => {
+            Key::Config | Key::ConfigCopy => {}
+            Key::Slot(_) | Key::SlotCopy(_) => {
                 let slot = Slot::decode(bytes).unwrap();
                 self.once("salt of a slot", &slot.salt, &what);
                 self.once("nonce of a slot", &slot.nonce, &what);
@@ -81,7 +81,7 @@ impl Nonces {
                 }
             }
             Key::Index(_) => self.envelope(Kind::Index, bytes, &what),
-            Key::Archive(_) => self.envelope(Kind::Archive, bytes, &what),
+            Key::Archive(_) | Key::ArchiveCopy(_) => self.envelope(Kind::Archive, bytes, &what),
             Key::Quarantine(_) => {}
             Key::Damage(_) => self.envelope(Kind::Damage, bytes, &what),
             Key::Verified => self.envelope(Kind::Verified, bytes, &what),

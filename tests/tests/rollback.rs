@@ -18,7 +18,7 @@ use garret_core::{
 use garret_format::config::KeyMode;
 use garret_format::object::Kind;
 use garret_format::tombstones::Tombstones;
-use garret_testkit::{Forge, Image, Lab, PASSPHRASE, Random, Recorder};
+use garret_testkit::{Forge, Image, Lab, PASSPHRASE, Random, Recorder, both};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 const MODES: [KeyMode; 2] = [KeyMode::None, KeyMode::Passphrase];
@@ -256,13 +256,19 @@ fn what_was_removed_by_hand_is_missed_until_its_deletion_is_recorded_or_it_is_ba
         assert_eq!(names(&clients[1].opens()), ["d"]);
         clients[0].deletes(&["a".to_owned()]);
         clients.iter_mut().for_each(Client::finds_everything);
-        // Given back by a host that knew nothing of it: nobody recorded it, and it is no older state.
+        // Given back by a host that knew nothing of it: its copy tells, so it is recorded.
         clients[0].creates("e", &Image::noise(5, 30_000).bytes);
         clients[1].finds_everything();
         store.delete(&archive("e")).unwrap();
-        lab.gc().unwrap();
+        assert_eq!(lab.gc().unwrap().removed_count, 1);
+        clients.iter_mut().for_each(Client::finds_everything);
+        // Without the copy nobody records it then, and it is no older state.
+        clients[0].creates("f", &Image::noise(6, 30_000).bytes);
+        clients[1].finds_everything();
+        both(&store.objects(), &archive("f")).iter().for_each(|key| store.delete(key).unwrap());
+        assert_eq!(lab.gc().unwrap().removed_count, 0);
         for client in &mut clients[..2] {
-            assert_eq!(names(&client.opens()), ["e"]);
+            assert_eq!(names(&client.opens()), ["f"]);
         }
         assert_eq!(names(&clients[2].opens()), [""; 0], "never seen");
     }

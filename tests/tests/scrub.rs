@@ -29,7 +29,10 @@ fn scrub(
     assert!(heard.iter().all(|problem| problem.text.contains(problem.subject.as_deref().unwrap())));
     let named: BTreeSet<String> = heard.iter().map(|one| one.subject.clone().unwrap()).collect();
     assert_eq!(named.len(), heard.len(), "one line each");
-    assert_eq!(named.len() as u64, report.damaged_packs + report.damaged_segments);
+    assert_eq!(
+        named.len() as u64,
+        report.damaged_packs + report.damaged_segments + report.damaged_copies
+    );
     recorder.settled();
     (report, named)
 }
@@ -49,7 +52,7 @@ fn many(seed: u64) -> MemoryStore {
 }
 
 fn named_by_hash(store: &MemoryStore) -> BTreeMap<Key, Vec<u8>> {
-    let is_one = |key: &Key| matches!(key, Key::Pack(_) | Key::Index(_));
+    let is_one = |key: &Key| matches!(key, Key::Pack(_) | Key::Index(_) | Key::ArchiveCopy(_));
     store.objects().into_iter().filter(|(key, _)| is_one(key)).collect()
 }
 
@@ -60,7 +63,8 @@ fn a_scrub_names_what_was_damaged_and_nothing_else_and_writes_nothing() {
         let (whole, named) = scrub(store.clone(), Part::default(), 1 + seed as usize % 3);
         assert!(named.is_empty(), "seed {seed}: {named:?}");
         let objects = named_by_hash(&store);
-        assert_eq!(whole.pack_count + whole.segment_count, objects.len() as u64);
+        let count = whole.pack_count + whole.segment_count + whole.copy_count;
+        assert_eq!(count, objects.len() as u64);
         assert_eq!(whole.bytes, objects.values().map(|bytes| bytes.len() as u64).sum::<u64>());
         let mut random = Random::new(seed);
         let mut damaged = BTreeSet::new();
@@ -90,6 +94,7 @@ fn a_scrub_names_what_was_damaged_and_nothing_else_and_writes_nothing() {
                 |of: fn(&ScrubReport) -> u64| parts.iter().map(|(part, _)| of(part)).sum::<u64>();
             assert_eq!(sum(|part| part.pack_count), whole.pack_count, "seed {seed}: {count} parts");
             assert_eq!(sum(|part| part.segment_count), whole.segment_count);
+            assert_eq!(sum(|part| part.copy_count), whole.copy_count);
             let all: BTreeSet<String> = parts.into_iter().flat_map(|(_, named)| named).collect();
             assert_eq!(all, damaged, "seed {seed}: {count} parts");
         }

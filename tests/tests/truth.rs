@@ -121,6 +121,7 @@ fn kind_of(key: &Key) -> &'static str {
         Key::Pack(_) => "pack",
         Key::Index(_) => "index",
         Key::Archive(_) => "archive",
+        Key::ConfigCopy | Key::SlotCopy(_) | Key::ArchiveCopy(_) => "copy",
         Key::Verified => "record of verified packs",
         Key::Condemned => "record of condemned packs",
         Key::Tombstones => "record of deletions",

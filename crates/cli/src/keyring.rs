@@ -39,6 +39,7 @@ impl<'a> Keyring<'a> {
         let locked = session::find(path)?.with_patience(ui.patience());
         let admitted = state::admit(&locked, path, usage, Expected::Any, ui)?;
         let opened = open(&locked)?;
+        locked.tell(ui);
         let is_trusted = state::confirm(admitted, &opened.keys()?, ui)?.is_trusted;
         Ok(Keyring { locked, opened, path, is_trusted, ui })
     }

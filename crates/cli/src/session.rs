@@ -82,6 +82,11 @@ impl<S: AsRef<Repository>> Session<S> {
         }
     }
 
+    /// How many archives this client knows to be gone without a word.
+    pub fn lost_count(&self) -> usize {
+        self.memory.as_ref().map_or(0, |memory| memory.lost().len())
+    }
+
     fn save(&mut self, ui: &Ui) {
         let saved = self.memory.as_mut().map(Memory::save);
         if let (Some(Err(error)), true) = (saved, self.is_told) {
@@ -278,5 +283,6 @@ pub fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
             Err(error) => ui.report(&(&error).into()),
         }
     }
+    repository.tell(ui);
     Ok(sum)
 }

@@ -38,6 +38,7 @@ use garret_format::recipe::{CutterKind, Node, Recipe};
 use crate::buffers::BufferPool;
 use crate::error::{Error, Result};
 use crate::objects::archive::{NamedArchive, check_new_name, now, publish};
+use crate::objects::copies::of_archive;
 use crate::objects::index::Index;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
@@ -165,6 +166,7 @@ fn backup(
     // A gc that did not see this session may have taken what it is built on (rule S5).
     if !repository.chunks().groups().is_locked() {
         repository.store().delete(&Key::Archive(name.to_owned()))?;
+        repository.store().delete(&of_archive(&fingerprint))?;
         repository.store().sync()?;
         return Err(exchanged(repository));
     }

@@ -64,11 +64,11 @@
 //! store       where objects are: the contract, a directory, memory; retries and limits before another store
 //! keys        from a passphrase to keys; boxes, ids of chunks
 //! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage,
-//!             verified, tombstones
+//!             verified, tombstones, copies
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, repair, seen), compare (diff, compare, info)
+//! backup, restore, maintain (check, scrub, prune, gc, repair, copies, seen), compare (diff, compare, info)
 //!             operations, for themselves
 //! ```
 //!

@@ -1,6 +1,7 @@
 //! Keeping a repository: which archives stay, what is still needed, what is wrong.
 
 pub(crate) mod check;
+mod copies;
 pub(crate) mod gc;
 pub(crate) mod prune;
 pub(crate) mod repair;

@@ -5,11 +5,12 @@
 //!          cut        nodes    |  chunks       |
 //! ```
 //!
-//! Damage records and the records of verified packs and of deletions stand beside that. Streams and recipes name chunks;
-//! where those are stored and read is said by the traits in `recipe`.
+//! Damage records, the records of verified packs and of deletions, and second copies stand beside that. Streams and recipes
+//! name chunks; where those are stored and read is said by the traits in `recipe`.
 
 pub(crate) mod archive;
 pub(crate) mod condemned;
+pub(crate) mod copies;
 pub(crate) mod damage;
 pub(crate) mod group;
 pub(crate) mod index;

@@ -29,6 +29,7 @@ use crate::keys::Keys;
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
 use crate::limits::total_len;
+use crate::objects::copies::Served;
 use crate::objects::index::{Index, IndexSource};
 use crate::objects::pack::PackReader;
 use crate::progress::Progress;
@@ -58,6 +59,7 @@ struct Shared {
     hasher: ChunkHasher,
     groups: Arc<Groups>,
     clock: Arc<dyn Clock>,
+    served: Arc<Served>,
     /// What was listed when it was opened, until it is asked for.
     listed: Mutex<Option<Vec<(Key, u64)>>>,
     /// Replaced as a whole: who reads goes on with the one that he began with.
@@ -130,6 +132,10 @@ impl Repository {
         self.shared.groups.packs()
     }
 
+    pub(crate) fn served(&self) -> &Served {
+        &self.shared.served
+    }
+
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.shared.clock
     }
@@ -191,5 +197,6 @@ impl Repository {
     pub fn tell(&self, progress: &dyn Progress) {
         self.store().notices().iter().for_each(|notice| progress.notice(notice));
         self.shared.groups.take_bypassed().iter().for_each(|problem| progress.problem(problem));
+        self.served().take().iter().for_each(|problem| progress.problem(problem));
     }
 }

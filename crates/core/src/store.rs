@@ -30,7 +30,7 @@ use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use garret_format::{PackId, SegmentId, SlotId};
+use garret_format::{ArchiveHash, PackId, SegmentId, SlotId};
 
 pub use clock::{Clock, SystemClock};
 pub use limit::{Limit, LimitOptions};
@@ -53,7 +53,7 @@ pub enum Key {
     Archive(String),
     /// The record that a pack is damaged.
     Damage(PackId),
-    /// A damaged pack that a repair took away, as far as it could be read.
+    /// What a repair took away, as far as it could be read: a damaged pack by its name, all else by the hash of its bytes.
     Quarantine(PackId),
     /// The record of verified packs.
     Verified,
@@ -61,6 +61,12 @@ pub enum Key {
     Condemned,
     /// The record of what was deleted.
     Tombstones,
+    /// The second copy of the configuration.
+    ConfigCopy,
+    /// The second copy of a key slot.
+    SlotCopy(SlotId),
+    /// The second copy of an archive, by the hash of its file.
+    ArchiveCopy(ArchiveHash),
 }
 
 impl fmt::Display for Key {
@@ -79,6 +85,9 @@ impl fmt::Display for Key {
             Key::Verified => f.write_str("verified"),
             Key::Condemned => f.write_str("condemned"),
             Key::Tombstones => f.write_str("tombstones"),
+            Key::ConfigCopy => f.write_str("copies/config"),
+            Key::SlotCopy(id) => write!(f, "copies/{id}"),
+            Key::ArchiveCopy(hash) => write!(f, "copies/{hash}"),
         }
     }
 }
@@ -96,8 +105,10 @@ pub enum Area {
     Archives,
     /// Records of damaged packs.
     Damage,
-    /// Damaged packs that repairs took away.
+    /// What repairs took away.
     Quarantine,
+    /// Second copies.
+    Copies,
 }
 
 /// What the lock is for, and so who else may hold it.

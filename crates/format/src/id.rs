@@ -84,6 +84,11 @@ id!(
     16
 );
 id!(
+    /// The file of an archive: BLAKE3 of its bytes, by which its second copy is found.
+    ArchiveHash,
+    32
+);
+id!(
     /// A key slot: 16 random bytes.
     SlotId,
     16

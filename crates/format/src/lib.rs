@@ -32,5 +32,7 @@ pub mod tombstones;
 pub mod verified;
 pub mod wire;
 
-pub use id::{ArchiveId, ChunkId, ConfigHash, KeyId, PackId, RepositoryId, SegmentId, SlotId};
+pub use id::{
+    ArchiveHash, ArchiveId, ChunkId, ConfigHash, KeyId, PackId, RepositoryId, SegmentId, SlotId,
+};
 pub use wire::{DecodeError, DecodeErrorKind};

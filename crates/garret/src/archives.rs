@@ -20,7 +20,9 @@ const LATEST: &str = "latest";
 
 /// The archive of that name, or the newest one.
 pub(crate) fn find(repository: &Repository, name: &str, ui: &Ui) -> Result<NamedArchive, Failure> {
-    match repository.archive(name) {
+    let found = repository.archive(name);
+    repository.tell(ui);
+    match found {
         Err(Error::ArchiveMissing(_)) if name == LATEST => newest(repository, ui),
         Err(Error::ArchiveMissing(_)) => Err(missing(&repository.archive_names()?, name)),
         // Perhaps only because of where it lies among the others.
@@ -91,7 +93,7 @@ pub(crate) fn newest_of(
 }
 
 /// The archives that can be read. The others are reported.
-fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
+pub(crate) fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
     let mut archives = Vec::new();
     for name in repository.archive_names()? {
         match repository.archive(&name) {
@@ -99,6 +101,7 @@ fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failu
             Err(error) => ui.report(&(&error).into()),
         }
     }
+    repository.tell(ui);
     Ok(archives)
 }
 

@@ -7,6 +7,7 @@
 //! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
 //! TestClock time that passes only when somebody sleeps
+//! both      an object and its second copy, to be damaged for good
 //! World     sequences of steps with faults, power cuts and damage, against a model
 //! Forge     keys and boxes by hand: seals what garret never writes, opens what it wrote
 //! program   a program in a directory of its own: what it is given, what it says
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
 
 mod clock;
+mod copies;
 mod far;
 mod fault;
 mod forge;
@@ -27,6 +29,7 @@ mod through;
 mod world;
 
 pub use clock::TestClock;
+pub use copies::{add_copies, both, both_files, damage, follow};
 pub use far::FarStore;
 pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{

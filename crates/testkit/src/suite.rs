@@ -7,7 +7,7 @@ use std::time::Duration;
 use garret_core::{Area, Key, LockMode, Store, StoreErrorKind};
 use garret_format::condemned::EPOCH_MAX;
 use garret_format::object::Kind;
-use garret_format::{PackId, SegmentId, SlotId};
+use garret_format::{ArchiveHash, PackId, SegmentId, SlotId};
 
 use crate::Random;
 
@@ -46,6 +46,9 @@ fn keys() -> Vec<Key> {
         Key::Verified,
         Key::Condemned,
         Key::Tombstones,
+        Key::ConfigCopy,
+        Key::SlotCopy(SlotId::from_bytes([1; 16])),
+        Key::ArchiveCopy(ArchiveHash::from_bytes([0xab; 32])),
         archive("plain"),
         archive("vm/2026-11-23 03:00"),
         archive("vm/deep/er"),
@@ -140,15 +143,16 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Key::Archive(_) => area == Area::Archives,
         Key::Damage(_) => area == Area::Damage,
         Key::Quarantine(_) => area == Area::Quarantine,
+        Key::ConfigCopy | Key::SlotCopy(_) | Key::ArchiveCopy(_) => area == Area::Copies,
     };
     let mut expected = keys();
     for key in &expected {
         let kind = match key {
-            Key::Config => Kind::Config,
-            Key::Slot(_) => Kind::Slot,
+            Key::Config | Key::ConfigCopy => Kind::Config,
+            Key::Slot(_) | Key::SlotCopy(_) => Kind::Slot,
             Key::Pack(_) => Kind::Pack,
             Key::Index(_) => Kind::Index,
-            Key::Archive(_) => Kind::Archive,
+            Key::Archive(_) | Key::ArchiveCopy(_) => Kind::Archive,
             Key::Damage(_) => Kind::Damage,
             Key::Verified => Kind::Verified,
             Key::Condemned => Kind::Condemned,
@@ -158,8 +162,15 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         };
         store.put(key, &[&kind.header(), &vec![1; key.to_string().len()]]).unwrap();
     }
-    let areas =
-        [Area::Slots, Area::Packs, Area::Index, Area::Archives, Area::Damage, Area::Quarantine];
+    let areas = [
+        Area::Slots,
+        Area::Packs,
+        Area::Index,
+        Area::Archives,
+        Area::Damage,
+        Area::Quarantine,
+        Area::Copies,
+    ];
     loop {
         for area in areas {
             let mut listed = store.list(area).unwrap();

@@ -369,6 +369,8 @@ impl World {
         for area in [Area::Packs, Area::Index, Area::Archives] {
             assert_eq!(self.power.list(area).unwrap(), [], "{area:?}");
         }
+        let copies = self.power.list(Area::Copies).unwrap();
+        assert!(!copies.iter().any(|(key, _)| matches!(key, Key::ArchiveCopy(_))), "{copies:?}");
     }
 }
 

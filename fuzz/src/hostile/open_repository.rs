@@ -5,7 +5,7 @@
 
 use garret_core::{Key, MemoryStore};
 use garret_format::archive::is_archive_name;
-use garret_format::{PackId, SegmentId, SlotId};
+use garret_format::{ArchiveHash, PackId, SegmentId, SlotId};
 
 use super::attempt::Subject;
 use super::base::{Objects, plain, sealed};
@@ -64,8 +64,11 @@ fn key(bytes: &[u8], input: &mut Input<'_>) -> Option<Key> {
     let hash = *blake3::hash(bytes).as_bytes();
     let any = [input.byte(); 32];
     let id = if input.below(2) == 0 { hash } else { any };
-    Some(match input.byte() % 5 {
+    Some(match input.byte() % 8 {
         0 => Key::Config,
+        5 => Key::ConfigCopy,
+        6 => Key::SlotCopy(SlotId::from_bytes([any[0]; 16])),
+        7 => Key::ArchiveCopy(ArchiveHash::from_bytes(id)),
         1 => Key::Slot(SlotId::from_bytes([any[0]; 16])),
         2 => Key::Pack(PackId::from_bytes(id)),
         3 => Key::Index(SegmentId::from_bytes(id)),

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use garret_core::{Compression, Key, Locked, MemoryStore, Secret};
 use garret_format::RepositoryId;
 use garret_format::config::{Config, KeyMode};
-use garret_testkit::{Forge, Lab, PASSPHRASE, Random};
+use garret_testkit::{Forge, Lab, PASSPHRASE, Random, follow};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 type Contents = BTreeMap<String, Vec<u8>>;
@@ -216,7 +216,9 @@ struct Family<'w> {
 
 impl Family<'_> {
     fn add(&mut self, what: impl Into<String>, end: End, change: impl FnOnce(&mut Objects)) {
-        let objects = self.world.with(change);
+        let mut objects = self.world.with(change);
+        // Whoever does that does it to second copies too.
+        follow(&self.world.now, &mut objects);
         self.cases.push(Case { family: self.name, what: what.into(), objects, end });
     }
 }

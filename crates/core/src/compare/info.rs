@@ -196,6 +196,7 @@ fn new_len(
             progress.problem(&Problem::from(&error));
         }
     }
+    repository.tell(progress);
     let object = archive.object();
     for before in repository.items(archive) {
         let before = before?;

@@ -4,6 +4,7 @@
 //! ```text
 //! slice     with `max_duration`: every byte of packs, those verified longest ago first -> which to look at closely
 //! packs     segments of the index, packs -> footers, with `verify_data` every byte -> which records are right
+//! copies    of `config`, key slots and archives                                    -> which of the two is wrong
 //! archives  every node and chunk that an archive needs -> is its record right?     -> which archives are whole
 //! ```
 //!
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use garret_format::PackId;
 
+use super::copies;
 use crate::error::{Result, message};
 use crate::limits::PACKS_IN_FLIGHT_MAX;
 use crate::objects::{tombstones, verified};
@@ -190,6 +192,10 @@ impl CheckedPacks {
     /// # Errors
     /// As of [`Checker::check`].
     pub fn check_archives(mut self, progress: &dyn Progress) -> Result<CheckReport> {
+        let report = std::mem::take(&mut self.report);
+        let mut findings = Findings { progress, tells_packs: false, report };
+        copies::check(&self.repository, &mut findings)?;
+        self.report = findings.report;
         let names = std::mem::take(&mut self.names);
         self.check_some(names, &Selection::default(), progress)
     }
@@ -212,6 +218,7 @@ impl CheckedPacks {
         // Looking waits for recipes more than it computes.
         let threads = threads.max(chunks.groups().in_flight());
         with_workers(threads, |workers| archives::check(names, looker, workers, &mut findings))?;
+        repository.tell(progress);
         Ok(findings.report)
     }
 }

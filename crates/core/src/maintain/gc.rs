@@ -25,6 +25,7 @@ use garret_format::PackId;
 use garret_format::condemned::CONDEMNED_MAX;
 use garret_format::index::PackRow;
 
+use super::copies;
 use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::damage::forget_records;
@@ -64,6 +65,8 @@ pub struct GcReport {
     pub waiting_pack_count: u64,
     /// Their bytes.
     pub waiting_pack_bytes: u64,
+    /// Archives that nobody recorded as deleted, and that are gone: they were removed by hand. Now it is recorded.
+    pub removed_count: u64,
     /// Problems met, each reported: what is damaged stays.
     pub problem_count: u64,
 }
@@ -134,6 +137,7 @@ impl Pruner {
         report.problem_count = problems.count;
         forget_records(self.store(), self.metadata())?;
         forget_gone(self.store(), self.metadata())?;
+        report.removed_count = copies::tend(self)?;
         self.tell(progress);
         Ok(report)
     }

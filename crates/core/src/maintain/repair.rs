@@ -2,6 +2,7 @@
 //! lists what there is.
 //!
 //! ```text
+//! mend        of config, key slots and archives the one copy that is intact   -> both
 //! check       every byte                                        -> damaged packs, recorded; the records that are right
 //! copy        what is intact in damaged packs and nowhere else  -> new packs
 //! quarantine  damaged packs, as far as they can be read         -> quarantine/
@@ -19,6 +20,7 @@ use std::collections::{HashMap, HashSet};
 use garret_format::PackId;
 
 use super::check::{CheckOptions, CheckedPacks};
+use super::copies;
 use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
 use crate::error::{Cause, Error, Result};
@@ -48,6 +50,8 @@ pub struct RepairReport {
     pub saved_bytes: u64,
     /// Whether segments of the index were damaged, so that all of it was made anew.
     pub made_index: bool,
+    /// Key slots and archives that were put back from their second copies.
+    pub mended_files: u64,
 }
 
 impl Exclusive {
@@ -66,6 +70,7 @@ impl Exclusive {
             max_duration: None,
             threads,
         };
+        let mended_files = copies::repair(self)?;
         let checked = self.check_packs(&options, progress)?;
         forget_damaged(self.store(), self.metadata())?;
         let made_index = checked.report().damaged_segments > 0;
@@ -73,7 +78,8 @@ impl Exclusive {
         if checked.damaged().is_empty() && !is_index_wrong {
             // One that broke off may have left those of packs that it took away.
             forget_records(self.store(), self.metadata())?;
-            return Ok(RepairReport::default());
+            self.tell(progress);
+            return Ok(RepairReport { mended_files, ..RepairReport::default() });
         }
         let mut problems = Problems::new(progress);
         let done = take_away(self, &checked, made_index, threads, &mut problems);
@@ -81,7 +87,7 @@ impl Exclusive {
         drop(checked);
         // Also when it was cut short: packs that the index knows may be gone.
         let reopened = self.reopen_index(progress);
-        let report = RepairReport { made_index, ..done? };
+        let report = RepairReport { made_index, mended_files, ..done? };
         reopened?;
         if made_index {
             swap::remake(self, progress)?;
@@ -128,7 +134,7 @@ fn take_away(
         quarantined_packs: damaged.len() as u64,
         quarantined_bytes: damaged.values().sum(),
         saved_bytes,
-        made_index: false,
+        ..RepairReport::default()
     })
 }
 

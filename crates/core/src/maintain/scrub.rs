@@ -1,4 +1,5 @@
-//! Scrub: reads packs and segments of the index, and says which are not what was written. Needs no key.
+//! Scrub: reads packs, segments of the index and second copies of archives, and says which are not what was written. Needs no
+//! key.
 //!
 //! In: a repository that is locked. Out: which of the files that are named by the hash of their bytes are not those bytes.
 //! Promises: nothing is decrypted, decoded or written, whatever the files hold; memory is one piece for each thread. It says
@@ -61,16 +62,21 @@ pub struct ScrubReport {
     pub pack_count: u64,
     /// Segments of the index that were read.
     pub segment_count: u64,
-    /// Bytes of both.
+    /// Second copies of archives that were read.
+    pub copy_count: u64,
+    /// Bytes of all three.
     pub bytes: u64,
     /// Packs that are not what was written.
     pub damaged_packs: u64,
     /// Segments that are not.
     pub damaged_segments: u64,
+    /// Copies that are not.
+    pub damaged_copies: u64,
 }
 
 impl Locked {
-    /// Reads packs and segments of the index, and compares each with its name. What is damaged is reported.
+    /// Reads packs, segments of the index and copies of archives, and compares each with its name. What is damaged is
+    /// reported.
     ///
     /// # Errors
     /// `Lock` if somebody deletes in it for longer than is waited; the store cannot be listed.
@@ -79,6 +85,7 @@ impl Locked {
         let store = self.store();
         let mut found = store.list(Area::Index)?;
         found.extend(store.list(Area::Packs)?);
+        found.extend(store.list(Area::Copies)?);
         found.retain(|(key, _)| name(key).is_some_and(|name| options.part.holds(name)));
         let total = total_len(found.iter().map(|(_, len)| *len));
         let task = progress.begin(Phase::Check, Some(total));
@@ -98,6 +105,7 @@ impl Locked {
             Ok(())
         })?;
         store.notices().iter().for_each(|notice| progress.notice(notice));
+        self.tell(progress);
         Ok(report)
     }
 }
@@ -106,6 +114,7 @@ impl ScrubReport {
     fn count(&mut self, key: &Key, len: u64, is_damaged: bool) {
         let (count, damaged) = match key {
             Key::Index(_) => (&mut self.segment_count, &mut self.damaged_segments),
+            Key::ArchiveCopy(_) => (&mut self.copy_count, &mut self.damaged_copies),
             _ => (&mut self.pack_count, &mut self.damaged_packs),
         };
         *count += 1;
@@ -119,6 +128,7 @@ fn name(key: &Key) -> Option<&[u8; PackId::LEN]> {
     match key {
         Key::Pack(id) => Some(id.as_bytes()),
         Key::Index(id) => Some(id.as_bytes()),
+        Key::ArchiveCopy(hash) => Some(hash.as_bytes()),
         _ => None,
     }
 }

@@ -4,6 +4,8 @@
 //! what it saw and does not find was deleted, and that it does not look at an older state. Promises: it is durable before
 //! what it tells of goes; it only ever grows at its end, and a chain of hashes over all its rows shows that it did.
 
+use std::collections::HashSet;
+
 use garret_format::ArchiveId;
 use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
 use garret_format::seen::Deletions;
@@ -62,6 +64,14 @@ pub(crate) fn load_or_tell(
             Ok(Tombstones::default())
         }
         record => record,
+    }
+}
+
+/// The archives of which it says that they were deleted; none if it is damaged.
+pub(crate) fn buried(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<ArchiveId>> {
+    match load(store, metadata) {
+        Err(error) if is_lost(&error) => Ok(HashSet::new()),
+        record => Ok(record?.rows.into_iter().collect()),
     }
 }
 

@@ -7,6 +7,7 @@ use garret_format::archive::Item;
 use super::Repository;
 use crate::error::{Error, Result};
 use crate::objects::archive::{NamedArchive, load, names};
+use crate::objects::copies;
 use crate::objects::items::ItemReader;
 use crate::read::chunks::Chunks;
 use crate::read::file::StoredFile;
@@ -53,12 +54,14 @@ impl Repository {
         Ok(archives.collect())
     }
 
-    /// The archive of that name.
+    /// The archive of that name; from its second copy if its file is there and damaged, of which [`tell`](Self::tell) tells.
     ///
     /// # Errors
-    /// `ArchiveMissing` if there is none, or what has that name is no archive; `Corrupt` if it is damaged.
+    /// `ArchiveMissing` if there is none, or what has that name is no archive; `Corrupt` if both copies are damaged.
     pub fn archive(&self, name: &str) -> Result<NamedArchive> {
-        load(self.store(), self.metadata(), name)
+        let (store, metadata) = (self.store(), self.metadata());
+        load(store, metadata, name)
+            .or_else(|error| copies::archive(store, metadata, name, error, self.served()))
     }
 
     /// The items of an archive, in the order in which they were stored. They are read as they are asked for; after an error,

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result, message};
 use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
 use crate::limits::SMALL_OBJECT_LEN_MAX;
+use crate::objects::copies::{self, Served};
 use crate::progress::Progress;
 use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind, get_whole};
 
@@ -27,6 +28,9 @@ pub struct Locked {
     pub(super) first: Option<SlotId>,
     pub(super) config: Config,
     pub(super) config_bytes: Vec<u8>,
+    /// Whether the file `config` is damaged, so that this is of its second copy.
+    pub(super) is_config_damaged: bool,
+    pub(super) served: Arc<Served>,
 }
 
 impl std::fmt::Debug for Locked {
@@ -151,11 +155,13 @@ pub fn init(
                 return Err(Error::BadOption("the passphrase must not be empty".to_owned()));
             }
             _ => {
+                store.put(&Key::SlotCopy(slot.id), &[&slot.encode()])?;
                 store.put_new(&Key::Slot(slot.id), &slot.encode())?;
                 keys = keys.found_by(Some(slot.id));
             }
         }
     }
+    store.put(&Key::ConfigCopy, &[&bytes])?;
     store.sync()?;
     store.put_new(&Key::Config, &bytes)?;
     store.sync()?;
@@ -172,24 +178,42 @@ impl Locked {
     pub fn find(store: Box<dyn Store>) -> Result<Self> {
         let store: Arc<dyn Store> = store.into();
         let not_one = |why: String| Error::NotARepository { path: store.place(), why };
-        let config_bytes = match get_whole(&*store, &Key::Config, SMALL_OBJECT_LEN_MAX) {
-            Ok(bytes) => bytes,
+        let decode = |bytes: Vec<u8>| match Config::decode(&bytes) {
+            Ok(config) => Ok((config, bytes)),
+            Err(error) if error.kind == garret_format::DecodeErrorKind::BadMagic => {
+                Err(not_one("its file config is not garret's".to_owned()))
+            }
+            Err(error) => Err(Error::decode("config", 0, error)),
+        };
+        let first = match get_whole(&*store, &Key::Config, SMALL_OBJECT_LEN_MAX) {
+            Ok(bytes) => decode(bytes),
             Err(error) if error.kind == StoreErrorKind::NotFound => {
                 return Err(not_one("it has no file config".to_owned()));
             }
             Err(error) if error.kind == StoreErrorKind::WrongLength => {
-                return Err(not_one(message(&error)));
+                Err(not_one(message(&error)))
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         };
-        let config = Config::decode(&config_bytes).map_err(|error| match error.kind {
-            garret_format::DecodeErrorKind::BadMagic => {
-                not_one("its file config is not garret's".to_owned())
-            }
-            _ => Error::decode("config", 0, error),
-        })?;
-        let patience = LOCK_WAIT_DEFAULT;
-        Ok(Locked { store, patience, expected: None, first: None, config, config_bytes })
+        let (is_config_damaged, served) = (first.is_err(), Arc::new(Served::default()));
+        let (config, config_bytes) =
+            first.or_else(|error| copies::config(&*store, error, &served))?;
+        let (patience, expected, first) = (LOCK_WAIT_DEFAULT, None, None);
+        Ok(Locked {
+            store,
+            patience,
+            expected,
+            first,
+            config,
+            config_bytes,
+            is_config_damaged,
+            served,
+        })
+    }
+
+    /// Passes on which second copies were used since it was called last. A session does it when it is opened.
+    pub fn tell(&self, progress: &dyn Progress) {
+        self.served.take().iter().for_each(|problem| progress.problem(problem));
     }
 
     /// Opening it will wait for other programs as long as this, and then fail; not at all if it is zero.
@@ -206,6 +230,13 @@ impl Locked {
     /// The slot that opened it when it was used before: it is tried first.
     pub fn trying_first(self, first: Option<SlotId>) -> Self {
         Locked { first, ..self }
+    }
+
+    /// Puts `config` back from its second copy. Only for the holder of the exclusive lock, who has to take it anew.
+    pub(super) fn mend_config(&self) -> Result<()> {
+        copies::set_aside(&*self.store, &Key::Config)?;
+        self.store.put(&Key::Config, &[&self.config_bytes])?;
+        Ok(self.store.sync()?)
     }
 
     /// The repository's name in caches and of key files.

@@ -246,7 +246,7 @@ impl Unlocked {
         locked.permit(features)?;
         let metadata = Sealer::new(locked.id(), Purpose::Metadata, &keys);
         let (lock, condemned) = right.take(&locked, kind, &metadata, progress)?;
-        let Locked { store, config, .. } = locked;
+        let Locked { store, config, served, .. } = locked;
         let data = Sealer::new(config.repository, Purpose::Data, &keys);
         let hasher = ChunkHasher::new(&keys);
         let cache = match cache.filter(|_| right.believes_copy()) {
@@ -265,8 +265,19 @@ impl Unlocked {
         let (boxes, names) = (data.clone(), hasher.clone());
         let groups = Groups::new(store.clone(), lock, boxes, names, config.group_len, kept_len);
         let (groups, index) = (Arc::new(groups), RwLock::new(Arc::new(index)));
-        let shared =
-            Shared { store, config, keys, data, metadata, hasher, groups, clock, listed, index };
+        let shared = Shared {
+            store,
+            config,
+            keys,
+            data,
+            metadata,
+            hasher,
+            groups,
+            clock,
+            served,
+            listed,
+            index,
+        };
         let repository = Repository { shared: Arc::new(shared) };
         repository.tell(progress);
         Ok(repository)
@@ -303,7 +314,14 @@ impl Right {
             Right::Prune => LockMode::Prune,
             Right::Alone => LockMode::Exclusive,
         };
-        let lock = locked.lock(kind, mode, progress)?;
+        let mut lock = locked.lock(kind, mode, progress)?;
+        if self == Right::Alone && locked.is_config_damaged {
+            // The lock is on the file that goes; nothing was done by it yet.
+            locked.mend_config()?;
+            progress.notice("config was put back from its second copy");
+            drop(lock);
+            lock = locked.lock(kind, mode, progress)?;
+        }
         // Nobody deletes beside these: what they do not know of is there all the same.
         let known = condemned::load(locked.store(), metadata);
         Ok((lock, known.unwrap_or_default()))

@@ -15,6 +15,7 @@ use super::locked::{Locked, Secret};
 use crate::error::{Error, Result};
 use crate::keys::{Keys, MasterKey, NewKey, create_slot, open_slot, paper, wipe_stack};
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SLOTS_READ_MAX, SMALL_OBJECT_LEN_MAX};
+use crate::objects::copies;
 use crate::progress::Progress;
 use crate::store::{Area, Key, LockMode, get_whole};
 
@@ -114,6 +115,11 @@ impl Locked {
     /// # Errors
     /// The store cannot be listed.
     pub fn slots(&self) -> Result<Vec<(SlotId, Result<Slot>)>> {
+        let read = self.read_slots()?.into_iter();
+        Ok(read.map(|(id, slot)| (id, slot.map(|(slot, _)| slot))).collect())
+    }
+
+    fn read_slots(&self) -> Result<Vec<(SlotId, Result<ReadSlot>)>> {
         let listed = self.store.list(Area::Slots)?.into_iter().take(SLOTS_READ_MAX);
         let ids = listed.filter_map(|(key, _)| match key {
             Key::Slot(id) => Some(id),
@@ -153,8 +159,7 @@ impl Locked {
         let _lock = self.lock_to_write(LockMode::Session(0), progress)?;
         let changed = self.store_slot(opened, new)?;
         if let Some(old) = opened.slot {
-            self.store.delete(&Key::Slot(old))?;
-            self.store.sync()?;
+            self.delete_slot(old)?;
         }
         Ok(changed)
     }
@@ -174,6 +179,12 @@ impl Locked {
             Some(own) => drop(self.read_slot(own)?),
             None => {}
         }
+        self.delete_slot(id)
+    }
+
+    /// Its copy first: without that, what is left of a slot opens to nobody.
+    fn delete_slot(&self, id: SlotId) -> Result<()> {
+        self.store.delete(&Key::SlotCopy(id))?;
         self.store.delete(&Key::Slot(id))?;
         Ok(self.store.sync()?)
     }
@@ -222,9 +233,13 @@ impl Locked {
         }
         let slot = create_slot(&opened.master, self.id(), &self.config_bytes, new)?;
         let key = Key::Slot(slot.id);
+        self.store.put(&Key::SlotCopy(slot.id), &[&slot.encode()])?;
         self.store.put_new(&key, &slot.encode())?;
         self.store.sync()?;
-        let stored = self.read_slot(slot.id)?;
+        let (stored, damage) = self.read_slot(slot.id)?;
+        if let Some(error) = damage {
+            return Err(error);
+        }
         let master = self.open_slot(&stored, new.passphrase, &key.to_string())?;
         wipe_stack();
         opened.is(&master, &key.to_string())?;
@@ -239,9 +254,9 @@ impl Locked {
             _ => Error::WrongPassphrase,
         };
         let mut slots = Vec::new();
-        for (id, slot) in self.slots()? {
+        for (id, slot) in self.read_slots()? {
             match slot {
-                Ok(slot) if self.expected.is_none() && is_cheap(&slot) => {
+                Ok((slot, _)) if self.expected.is_none() && is_cheap(&slot) => {
                     worst = Error::CheapSlot { object: Key::Slot(id).to_string() };
                 }
                 Ok(slot) => slots.push((id, slot)),
@@ -251,10 +266,11 @@ impl Locked {
         if slots.len() > SLOTS_MAX || count > SLOTS_READ_MAX {
             worst = Error::ManySlots { count, tried: slots.len().min(SLOTS_MAX) };
         }
-        slots.sort_by_key(|(id, slot)| (self.first != Some(*id), cost(slot)));
-        for (id, slot) in slots.into_iter().take(SLOTS_MAX) {
+        slots.sort_by_key(|(id, (slot, _))| (self.first != Some(*id), cost(slot)));
+        for (id, (slot, damage)) in slots.into_iter().take(SLOTS_MAX) {
             match self.open_slot(&slot, passphrase, &Key::Slot(id).to_string()) {
                 Ok(master) => {
+                    damage.iter().for_each(|error| self.served.note(&Key::Slot(id), error));
                     return Ok(Opened { master, slot: Some(id), label: slot.label.clone() });
                 }
                 Err(Error::WrongPassphrase) => {}
@@ -264,16 +280,29 @@ impl Locked {
         Err(worst)
     }
 
-    fn read_slot(&self, id: SlotId) -> Result<Slot> {
+    fn read_slot(&self, id: SlotId) -> Result<ReadSlot> {
         let key = Key::Slot(id);
-        let bytes = get_whole(&*self.store, &key, SMALL_OBJECT_LEN_MAX)?;
-        let slot =
-            Slot::decode(&bytes).map_err(|error| Error::decode_key(&key.to_string(), error))?;
+        let first = get_whole(&*self.store, &key, SMALL_OBJECT_LEN_MAX).map_err(Error::from);
+        let first = first.and_then(|bytes| {
+            let slot = Slot::decode(&bytes);
+            slot.map_err(|error| Error::decode_key(&key.to_string(), error))
+        });
+        let copy = |error| copies::slot(&*self.store, id, error);
+        let (slot, damage) = match first {
+            Ok(slot) if slot.id == id => (slot, None),
+            // Moved here by hand, or by a disk that wrote to the wrong place.
+            Ok(other) => {
+                let (object, what) = (key.to_string(), format!("it is slot {}", other.id));
+                let error = Error::DamagedKey { object, offset: 8, what };
+                copy(error).map_or((other, None), |(slot, error)| (slot, Some(error)))
+            }
+            Err(error) => copy(error).map(|(slot, error)| (slot, Some(error)))?,
+        };
         let is_ours =
             slot.repository == self.id() && slot.config_hash == *self.config_hash().as_bytes();
         // A slot without passphrase in the repository would open to anybody.
         match slot.kdf {
-            Kdf::Argon2id { .. } if is_ours => Ok(slot),
+            Kdf::Argon2id { .. } if is_ours => Ok((slot, damage)),
             _ => Err(Error::WrongKey { object: key.to_string() }),
         }
     }
@@ -290,6 +319,9 @@ impl Locked {
         self.expected.is_none_or(|expected| expected == key)
     }
 }
+
+/// A slot, and what is wrong with its first if this is its second copy.
+type ReadSlot = (Slot, Option<Error>);
 
 /// Memory times passes of a guess.
 fn cost(slot: &Slot) -> u64 {

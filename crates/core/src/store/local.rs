@@ -1,7 +1,7 @@
 //! A repository in a directory of a local file system.
 //!
 //! ```text
-//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  damaged/PACK  quarantine/PACK  tmp/
+//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  damaged/PACK  quarantine/PACK  copies/NAME  tmp/
 //! ```
 //!
 //! A put writes `tmp/RANDOM`, syncs its data and renames it to its place; `sync` then syncs the directories that were
@@ -25,8 +25,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use garret_format::condemned::EPOCH_MAX;
-use garret_format::object::Kind;
-use garret_format::{PackId, SegmentId, SlotId};
+use garret_format::{ArchiveHash, PackId, SegmentId, SlotId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
@@ -302,15 +301,15 @@ impl Store for LocalStore {
             Area::Quarantine => self.list_ids(Path::new("quarantine"), &mut keys, |name| {
                 PackId::from_hex(name).map(Key::Quarantine)
             }),
+            Area::Copies => self.list_ids(Path::new("copies"), &mut keys, |name| match name {
+                "config" => Some(Key::ConfigCopy),
+                name => SlotId::from_hex(name)
+                    .map(Key::SlotCopy)
+                    .or_else(|| ArchiveHash::from_hex(name).map(Key::ArchiveCopy)),
+            }),
         };
         listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
-        match area {
-            Area::Slots => self.pass_over_foreign(Kind::Slot, &mut keys),
-            Area::Packs | Area::Quarantine => {}
-            Area::Index => self.pass_over_foreign(Kind::Index, &mut keys),
-            Area::Archives => self.pass_over_foreign(Kind::Archive, &mut keys),
-            Area::Damage => self.pass_over_foreign(Kind::Damage, &mut keys),
-        }
+        self.pass_over_foreign(&mut keys);
         // A directory that changes while it is listed may give a name twice, and so may a bad file system.
         keys.sort_unstable();
         keys.dedup_by(|(one, _), (other, _)| one == other);

@@ -140,6 +140,7 @@ impl Store for MemoryStore {
                     | (Area::Archives, Key::Archive(_))
                     | (Area::Damage, Key::Damage(_))
                     | (Area::Quarantine, Key::Quarantine(_))
+                    | (Area::Copies, Key::ConfigCopy | Key::SlotCopy(_) | Key::ArchiveCopy(_))
             )
         };
         let objects = self.map();

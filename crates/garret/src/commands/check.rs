@@ -132,8 +132,20 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
     let repaired = repository.repair(threads, ui).map_err(|error| {
         failure::full(error, "nothing that is needed was removed", "garret check --repair")
     })?;
-    let RepairReport { quarantined_packs, quarantined_bytes, saved_bytes, made_index, .. } =
-        repaired;
+    let RepairReport {
+        quarantined_packs,
+        quarantined_bytes,
+        saved_bytes,
+        made_index,
+        mended_files,
+        ..
+    } = repaired;
+    if mended_files > 0 {
+        ui.notice(&format!(
+            "put {} of keys and archives back from second copies; what was there is in quarantine/",
+            plural(mended_files, "file")
+        ));
+    }
     if made_index {
         ui.notice("the index was made anew from the packs");
     }

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use garret_core::{Area, Cause, Error, GcOptions, LocalStore, LockMode, Pruner, Repository, Store};
+use garret_core::{
+    Area, Cause, Error, GcOptions, LocalStore, LockMode, Progress, Pruner, Repository, Store,
+};
 
 use crate::archives;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::{self, Failure};
+use garret_cli::render::plural;
 use garret_cli::session::{self, Session};
 use garret_cli::ui::Ui;
 use garret_cli::{overview, render};
@@ -133,10 +136,19 @@ pub(super) fn remove(
         true => garret_core::total_len(names.iter().map(len)),
         false => 0,
     };
+    let known = repository.lost_count() as u64;
     let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
     let settled = repository.settle(done.is_ok(), ui);
     let done = done.map_err(|error| half_done(repository, names, error))?;
     settled?;
+    // Of the others one line was said when the repository was opened.
+    if done.removed_count > known {
+        let removed = plural(done.removed_count - known, "archive");
+        ui.notice(&format!(
+            "note: of {removed} there was only the second copy: removed by hand, or by the storage, or the backup broke \
+             off at its end; recorded as deleted"
+        ));
+    }
     let stored_len = done.deleted_pack_bytes.saturating_sub(done.repacked_bytes);
     let waiting_len = done.waiting_pack_bytes;
     Ok(measures.then_some(Freed { original_len, stored_len, waiting_len }))

@@ -218,6 +218,7 @@ fn list(args: &List, ui: &Ui) -> Result<(), Failure> {
             }
         }
     }
+    locked.tell(ui);
     if let Some(file) = key_file::find(&locked)? {
         file.tell(ui);
         let shown = render::name(file.path.as_os_str().as_encoded_bytes());

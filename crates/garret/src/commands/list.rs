@@ -75,13 +75,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
-    let mut archives = Vec::new();
-    for name in repository.archive_names()? {
-        match repository.archive(&name) {
-            Ok(archive) => archives.push(archive),
-            Err(error) => ui.report(&(&error).into()),
-        }
-    }
+    let mut archives = archives::readable(repository, ui)?;
     archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
     if layout.json {
         let archives: Vec<Value> =

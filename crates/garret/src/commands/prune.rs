@@ -123,6 +123,7 @@ fn decide(
             None => {}
         }
     }
+    repository.tell(ui);
     let names: Vec<String> = archives.iter().map(|archive| archive.name.clone()).collect();
     let mut rules = rules.clone();
     rules.lacking = repository.lacking(&names, args.threads.count(), ui)?;

@@ -44,13 +44,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     options.part = args.part.unwrap_or_default();
     options.threads = args.threads.count();
     let report = locked.scrub(&options, ui)?;
-    if report.damaged_packs + report.damaged_segments > 0 {
+    if report.damaged_packs + report.damaged_segments + report.damaged_copies > 0 {
         ui.complain(&closing(&report));
     } else if is_verbose {
         ui.print(&format!(
-            "{} and {} of the index ({}) are intact\n",
+            "{}, {} of the index and {} ({}) are intact\n",
             plural(report.pack_count, "pack"),
             plural(report.segment_count, "segment"),
+            plural(report.copy_count, "copied archive"),
             render::size(report.bytes)
         ))?;
     }
@@ -63,12 +64,13 @@ fn closing(report: &ScrubReport) -> String {
     for (damaged, all) in [
         (report.damaged_packs, plural(report.pack_count, "pack")),
         (report.damaged_segments, plural(report.segment_count, "segment") + " of the index"),
+        (report.damaged_copies, plural(report.copy_count, "copied archive")),
     ] {
         parts.extend((damaged > 0).then(|| format!("{damaged} of {all} damaged")));
     }
     let advice = match report.damaged_packs {
         0 => {
-            "who has the key runs garret check --repair, which makes the index anew from the packs"
+            "who has the key runs garret check --repair, which makes the index anew from the packs, and copies from archives"
         }
         _ => {
             "who has the key runs garret check --verify-data, which says which files are concerned and has the next \

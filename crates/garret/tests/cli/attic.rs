@@ -1,9 +1,9 @@
 //! What scripts for attic rely on: its spellings, its messages and where they go, its variables.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 
 use garret_format::config::KeyMode;
+use garret_testkit::both_files;
 
 use super::{Dir, PASSPHRASE, packs};
 
@@ -128,14 +128,14 @@ fn attic_s_messages_are_ours() {
 #[test]
 fn damage_and_loss_are_told_in_attic_s_words_first() {
     let dir = with_archive();
-    let archive = dir.path("repo/backups/a");
-    let file = fs::File::options().read(true).write(true).open(&archive).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, 100).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], 100).unwrap();
+    let sound = dir.read("repo/backups/a");
+    let mut bytes = sound.clone();
+    bytes[100] ^= 1;
+    let both = both_files(&dir.path("repo"), "backups/a");
+    both.iter().for_each(|path| fs::write(path, &bytes).unwrap());
     let words = "garret: Error: Data integrity error: backups/a is damaged";
     dir.run(&["info", "repo::a"]).refused(1, words);
-    file.write_all_at(&byte, 100).unwrap();
+    both.iter().for_each(|path| fs::write(path, &sound).unwrap());
     for pack in packs(&dir.path("repo")) {
         fs::remove_file(pack).unwrap();
     }

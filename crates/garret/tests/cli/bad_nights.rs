@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use garret_testkit::both_files;
 use serde_json::Value;
 
 use super::{CLOSING, Dir};
@@ -140,7 +141,9 @@ fn a_damaged_archive_is_reported_and_kept_and_what_was_deleted_is_said() {
     let mut bytes = fs::read(&path).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    for path in both_files(&dir.path("repo"), "backups/vm-2") {
+        fs::write(path, &bytes).unwrap();
+    }
     fs::remove_dir(dir.path("im")).unwrap();
     fs::rename(dir.path("im.gone"), dir.path("im")).unwrap();
     dir.run(&["create", "repo::vm-4", "im"]).silent();

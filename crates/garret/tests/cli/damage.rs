@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use garret_testkit::both_files;
+
 use super::{Dir, packs};
 
 /// Changes one byte of a file.
@@ -12,6 +14,11 @@ fn flip(path: &Path, offset: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
     file.write_all_at(&[byte[0] ^ 0x20], offset).unwrap();
+}
+
+/// Changes one byte of an object and of its second copy.
+fn flip_both(dir: &Dir, object: &str, offset: u64) {
+    both_files(&dir.path("repo"), object).iter().for_each(|path| flip(path, offset));
 }
 
 /// A repository with the archives `one` and `two`, each with a pack of its own.
@@ -130,7 +137,7 @@ fn a_pack_that_lost_bytes_is_made_up_for_by_the_next_backup() {
 #[test]
 fn a_damaged_archive_is_named_and_the_others_stay_usable() {
     let dir = two_archives();
-    flip(&dir.path("repo/backups/one"), 200);
+    flip_both(&dir, "backups/one", 200);
     dir.run(&["extract", "-n", "repo::one"]).refused(1, "backups/one is damaged");
     let listed = dir.run(&["list", "repo"]).reports("backups/one is damaged");
     assert!(listed.starts_with("two "), "{listed}");
@@ -142,9 +149,49 @@ fn a_damaged_archive_is_named_and_the_others_stay_usable() {
 }
 
 #[test]
+fn a_damaged_archive_or_config_is_had_from_its_second_copy_until_a_repair_puts_it_back() {
+    let dir = two_archives();
+    for object in ["backups/one", "config"] {
+        let path = dir.path("repo").join(object);
+        let before = fs::read(&path).unwrap();
+        flip(&path, 60);
+        for words in [
+            &["list", "repo"][..],
+            &["list", "repo::one"],
+            &["info", "repo::one"],
+            &["info", "repo"],
+            &["extract", "-n", "repo::one"],
+            &["diff", "repo::one", "two"],
+            &["prune", "-n", "-d", "7", "repo"],
+            &["check", "repo::one"],
+        ] {
+            let ran = dir.run(words);
+            let told = "; its second copy was used: garret check --repair puts it back";
+            let is_told = |line: &&str| {
+                line.contains(&format!("{object} is damaged")) && line.ends_with(told)
+            };
+            assert_eq!(ran.stderr.lines().filter(is_told).count(), 1, "{words:?}: {}", ran.stderr);
+            assert_eq!(ran.code, Some(1), "{words:?}: {}", ran.stderr);
+            assert!(ran.stderr.lines().count() <= 2, "{words:?}: {}", ran.stderr);
+        }
+        let line = closing(&dir, &[]);
+        assert_eq!(
+            line,
+            "garret: 1 of config, keys and archives with one intact copy of two; every archive can be restored whole; \
+             run garret check --repair, which makes both copies of one"
+        );
+        let ran = dir.run(&["check", "--repair", "repo"]);
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        assert_eq!(fs::read(&path).unwrap(), before, "{}", ran.stderr);
+        dir.run(&["check", "repo"]).succeeds();
+    }
+    assert_eq!(super::files_below(&dir.path("repo/quarantine")).len(), 2);
+}
+
+#[test]
 fn a_damaged_config_is_not_trusted() {
     let dir = two_archives();
-    flip(&dir.path("repo/config"), 60);
+    flip_both(&dir, "config", 60);
     for command in ["list", "info", "check"] {
         dir.run(&[command, "repo"]).refused(1, "config is damaged");
     }
@@ -154,14 +201,16 @@ fn a_damaged_config_is_not_trusted() {
 #[test]
 fn what_a_newer_garret_wrote_is_refused_by_name() {
     let dir = two_archives();
-    let patch = |name: &str| {
-        let file = fs::File::options().write(true).open(dir.path(name)).unwrap();
-        file.write_all_at(&[9], 7).unwrap();
+    let patch = |object: &str| {
+        for path in both_files(&dir.path("repo"), object) {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.write_all_at(&[9], 7).unwrap();
+        }
     };
-    patch("repo/backups/one");
+    patch("backups/one");
     let newer = "has format version 9, which a newer garret wrote; use that newer garret";
     dir.run(&["info", "repo::one"]).refused(1, newer);
-    patch("repo/config");
+    patch("config");
     for command in ["list", "check"] {
         dir.run(&[command, "repo"]).refused(1, newer);
     }
@@ -303,7 +352,7 @@ fn what_is_left_of_a_damaged_file_is_restored_when_it_is_asked_for() {
 #[test]
 fn an_archive_that_cannot_be_read_is_counted_too() {
     let dir = two_archives();
-    flip(&dir.path("repo/backups/one"), 200);
+    flip_both(&dir, "backups/one", 200);
     let line = closing(&dir, &[]);
     let begin = "garret: 1 of 2 archives cannot be restored whole: one (not all of it can be looked at); the other 1 can";
     assert!(line.starts_with(begin), "{line}");

@@ -53,6 +53,7 @@ fn attack(dir: &Dir, attack: Attack) {
         Attack::Config | Attack::SameId => {
             let config = Config { key_mode: KeyMode::None, seal: Seal::None, ..config };
             dir.write("repo/config", &config.encode());
+            dir.write("repo/copies/config", &config.encode());
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use garret_format::config::KeyMode;
+use garret_testkit::both_files;
 
 use super::{Dir, PASSPHRASE, Ran, files_below, packs, tool};
 
@@ -181,9 +182,10 @@ fn a_damaged_archive_is_never_taken_for_a_stranger() {
     copy(&dir);
     let archive = dir.path("repo/backups/a");
     let whole = fs::read(&archive).unwrap();
+    let both = both_files(&dir.path("repo"), "backups/a");
     let before = packs(&dir.path("repo"));
     for (case, bytes) in damaged(&whole) {
-        fs::write(&archive, bytes).unwrap();
+        both.iter().for_each(|path| fs::write(path, &bytes).unwrap());
         let ran = run(&dir, &["list", "repo"]);
         assert!(ran.stderr.contains("backups/a"), "{case}: {}", ran.stderr);
         assert!(!ran.stderr.contains("passed over"), "{case}: {}", ran.stderr);
@@ -196,7 +198,7 @@ fn a_damaged_archive_is_never_taken_for_a_stranger() {
         assert_eq!(String::from_utf8(ran.stdout).unwrap(), "b\n", "{case}");
         assert!(before.iter().all(|pack| pack.exists()), "{case}");
     }
-    fs::write(&archive, whole).unwrap();
+    both.iter().for_each(|path| fs::write(path, &whole).unwrap());
     assert_eq!(run(&dir, &["extract", "--stdout", "repo::a"]).succeeds(), "a");
     run(&dir, &["prune", "--keep-within", "1d", "repo"]).silent();
     assert!(Path::new(&archive).exists());

@@ -38,6 +38,7 @@ fn what_is_there_already_is_named() {
     assert_eq!(fs::read_dir(dir.path("images")).unwrap().count(), 4);
     let config = dir.read("repo/config");
     dir.write("repo/config", &config[..100]);
+    dir.write("repo/copies/config", &config[..100]);
     let text = "Repository repo already exists: Data integrity error: config is damaged";
     dir.run(&["init", "repo"]).refused(1, text);
 }

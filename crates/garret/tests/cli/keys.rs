@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use garret_format::config::KeyMode;
 use garret_format::slot::Slot;
+use garret_testkit::both_files;
 
 use super::{Dir, PASSPHRASE, files_below};
 
@@ -119,8 +120,10 @@ fn a_wrong_passphrase_a_damaged_key_and_another_repository_are_three_messages() 
     let sound = fs::read(&slot).unwrap();
     let mut bytes = sound.clone();
     bytes[240] ^= 1;
-    fs::write(&slot, &bytes).unwrap();
     let name = format!("keys/{}", slot.file_name().unwrap().to_str().unwrap());
+    for path in both_files(&dir.path("repo"), &name) {
+        fs::write(path, &bytes).unwrap();
+    }
     let damaged = format!(
         "{name} is damaged at offset 312: key slot at offset 312: does not match its checksum"
     );
@@ -129,12 +132,16 @@ fn a_wrong_passphrase_a_damaged_key_and_another_repository_are_three_messages() 
     assert!(ran.reports(&damaged).ends_with("  cannot be used\n"));
     // A spare one is not opened by anybody until it is needed.
     let spare = dir.write(&format!("repo/keys/{}", "ab".repeat(16)), &bytes);
-    fs::write(&slot, &sound).unwrap();
+    for path in both_files(&dir.path("repo"), &name) {
+        fs::write(path, &sound).unwrap();
+    }
     let checked = dir.run_with(&WITH, b"", &["check", "repo"]).reports("is damaged at offset 312");
     assert!(!checked.contains("Repository check complete"), "{checked}");
     dir.run_with(&WITH, b"", &["check", "--archives-only", "repo"]).succeeds();
     fs::remove_file(spare).unwrap();
-    fs::copy(files_below(&dir.path("other/keys")).remove(0), &slot).unwrap();
+    for path in both_files(&dir.path("repo"), &name) {
+        fs::copy(files_below(&dir.path("other/keys")).remove(0), path).unwrap();
+    }
     dir.run_with(&WITH, b"", &["list", "repo"])
         .refused(1, &format!("{name} belongs to another repository"));
     // A damaged one can go, by its id.

@@ -146,6 +146,20 @@ fn an_archive_that_was_removed_by_hand_is_told_of_once() {
     assert_eq!(listed(&dir).succeeds(), "old/a\n");
 }
 
+/// Also by a client that had never seen it: its second copy is there.
+#[test]
+fn what_was_removed_by_hand_is_recorded_with_one_line_by_whoever_prunes() {
+    let dir = with_archives(&["a", "b"]);
+    remove(&dir, "b");
+    let other = [UNLOCK[0], ("GARRET_STATE_DIR", "other")];
+    let ran = dir.run_with(&other, b"", &["prune", "--keep-daily", "9", "repo"]);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{}", ran.stderr);
+    let told = "garret: note: of 1 archive there was only the second copy: removed by hand, ";
+    assert!(ran.stderr.starts_with(told), "{}", ran.stderr);
+    assert_eq!(listed(&dir).succeeds(), "a\n");
+    dir.run_with(&other, b"", &["prune", "--keep-daily", "9", "repo"]).silent();
+}
+
 #[test]
 fn what_others_delete_is_no_matter() {
     let dir = with_archives(&["a", "b", "c", "d"]);

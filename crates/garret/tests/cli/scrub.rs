@@ -34,7 +34,7 @@ fn a_scrub_needs_no_key_says_nothing_when_all_is_well_and_writes_nothing() {
     let before = state();
     dir.run(&["scrub", "repo"]).silent();
     let said = dir.run(&["scrub", "-v", "repo"]).succeeds();
-    assert!(said.starts_with("3 packs and 3 segments of the index ("), "{said}");
+    assert!(said.starts_with("3 packs, 3 segments of the index and 3 copied archives ("), "{said}");
     for night in 1..=7 {
         dir.run(&["scrub", "--part", &format!("{night}/7"), "repo"]).silent();
     }

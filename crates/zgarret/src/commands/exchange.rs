@@ -106,6 +106,7 @@ impl Copy<'_> {
                 Err(error) => report(error.into(), self.ui),
             }
         }
+        self.source.tell(self.ui);
         self.destination.made(&self.made, self.ui);
         Ok(())
     }

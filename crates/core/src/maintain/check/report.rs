@@ -23,6 +23,8 @@ pub struct CheckReport {
     pub damaged_packs: u64,
     /// Packs that the index lists and that are not there.
     pub missing_packs: u64,
+    /// Of `config`, key slots and archives those that have one intact copy instead of two.
+    pub damaged_copies: u64,
     /// Archives that cannot be restored whole, by name.
     pub incomplete: Vec<Incomplete>,
 }
@@ -38,11 +40,11 @@ pub struct Incomplete {
 }
 
 /// What was found, on its way to the user.
-pub(super) struct Findings<'r> {
-    pub(super) progress: &'r dyn Progress,
+pub(in crate::maintain) struct Findings<'r> {
+    pub(in crate::maintain) progress: &'r dyn Progress,
     /// Whether anybody wants to know what is wrong with packs and index: not who checks archives only.
     pub(super) tells_packs: bool,
-    pub(super) report: CheckReport,
+    pub(in crate::maintain) report: CheckReport,
 }
 
 impl Findings<'_> {

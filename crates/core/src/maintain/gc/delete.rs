@@ -19,8 +19,11 @@ impl Pruner {
         if let Some(missing) = names.iter().find(|name| existing.binary_search(name).is_err()) {
             return Err(Error::ArchiveMissing(missing.clone()));
         }
-        // One that its disk does not give has no id any more.
+        // One that its disk does not give, and of which there is no copy, has no id any more.
         let id = |name: &String| -> Option<ArchiveId> {
+            if let Ok(found) = self.archive(name) {
+                return Some(archive_id(&found.fingerprint));
+            }
             let bytes = get_whole(self.store(), &Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
             Some(archive_id(blake3::hash(&bytes.ok()?).as_bytes()))
         };

@@ -74,7 +74,7 @@ fn a_cheap_slot_is_tried_only_by_who_knows_the_key() {
     for (memory_kib, passes, is_fine) in
         [(64 << 10, 3, true), ((64 << 10) - 1, 3, false), (64 << 10, 2, false), (1 << 20, 1, false)]
     {
-        let mut slot = planted.locked(None).read_slot(planted.slot()).unwrap();
+        let (mut slot, _) = planted.locked(None).read_slot(planted.slot()).unwrap();
         slot.kdf = Kdf::Argon2id { memory_kib, passes, lanes: 1 };
         assert_eq!(!is_cheap(&slot), is_fine, "{memory_kib} KiB, {passes} passes");
     }
@@ -133,6 +133,8 @@ fn a_wrong_passphrase_a_damaged_slot_and_another_repository_are_told_apart() {
     let (known, own) = (planted.identity.key_id, Key::Slot(planted.slot()));
     assert!(matches!(planted.unlock(known, b"wrong"), Err(Error::WrongPassphrase)));
     let sound = planted.store.get(&own, 0..320).unwrap();
+    // Neither of its two copies is what it was.
+    planted.store.delete(&Key::SlotCopy(planted.slot())).unwrap();
     for place in 0..320 {
         let mut bytes = sound.clone();
         bytes[place] ^= 1;
@@ -173,6 +175,7 @@ fn eight_slots_open_each_with_its_passphrase_and_a_damaged_one_is_in_no_other_s_
     }
     let damaged = planted.open(names[0].as_bytes()).unwrap().slot().unwrap();
     planted.store.put(&Key::Slot(damaged), &[b"garretK"]).unwrap();
+    planted.store.put(&Key::SlotCopy(damaged), &[b"garretK"]).unwrap();
     for name in &names[1..] {
         assert!(planted.open(name.as_bytes()).is_ok());
     }

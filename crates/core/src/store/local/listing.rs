@@ -145,9 +145,10 @@ impl LocalStore {
         read.is_ok() && start == Kind::Archive.header()
     }
 
-    /// Leaves out what does not begin as an object of this kind, however damaged, could.
-    pub(super) fn pass_over_foreign(&self, kind: Kind, keys: &mut Vec<(Key, u64)>) {
+    /// Leaves out what does not begin as an object of its kind, however damaged, could.
+    pub(super) fn pass_over_foreign(&self, keys: &mut Vec<(Key, u64)>) {
         keys.retain(|(key, _)| {
+            let Some(kind) = looked_at(key) else { return true };
             let read = || {
                 let mut start = Vec::with_capacity(HEADER_LEN);
                 let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
@@ -161,5 +162,19 @@ impl LocalStore {
             }
             !foreign
         });
+    }
+}
+
+/// The kind that an object is listed for only if it begins like one. Of packs there may be a million, and whatever is in
+/// quarantine may be left of anything.
+fn looked_at(key: &Key) -> Option<Kind> {
+    match key {
+        Key::Slot(_) | Key::SlotCopy(_) => Some(Kind::Slot),
+        Key::Index(_) => Some(Kind::Index),
+        Key::Archive(_) | Key::ArchiveCopy(_) => Some(Kind::Archive),
+        Key::Damage(_) => Some(Kind::Damage),
+        Key::ConfigCopy => Some(Kind::Config),
+        Key::Config | Key::Pack(_) | Key::Quarantine(_) => None,
+        Key::Verified | Key::Condemned | Key::Tombstones => None,
     }
 }

@@ -21,8 +21,8 @@ const README: &str = "This is a garret backup repository: see `garret help`. Do 
                       except that files in backups/ may be renamed or removed.\n";
 
 /// The directories of a repository.
-const DIRECTORIES: [&str; 7] =
-    ["keys", "packs", "index", "backups", "damaged", "quarantine", "tmp"];
+const DIRECTORIES: [&str; 8] =
+    ["keys", "packs", "index", "backups", "damaged", "quarantine", "copies", "tmp"];
 
 /// Who may use a repository beside whoever made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,8 +106,8 @@ impl LocalStore {
         })
     }
 
-    /// Whether all that is here is what a killed init leaves: our README or the beginning of it, key slots, what is in
-    /// `tmp/`, directories; no `config`.
+    /// Whether all that is here is what a killed init leaves: our README or the beginning of it, key slots, second
+    /// copies, what is in `tmp/`, directories; no `config`.
     fn is_unfinished(&self) -> io::Result<bool> {
         let mut readme = Vec::new();
         match self.beneath.file(Path::new("README"), OFlags::RDONLY) {
@@ -122,7 +122,8 @@ impl LocalStore {
             for (name, kind) in self.entries(&directory)? {
                 let path = directory.join(&name);
                 let is_id = || name.to_str().and_then(SlotId::from_hex).is_some();
-                let holds_ids = ["keys", TMP].iter().any(|known| directory == Path::new(known));
+                let holds_ids =
+                    ["keys", "copies", TMP].iter().any(|known| directory == Path::new(known));
                 match kind {
                     FileType::Directory
                         if DIRECTORIES.iter().any(|known| path.starts_with(known)) =>
@@ -130,7 +131,10 @@ impl LocalStore {
                         open.push(path);
                     }
                     FileType::RegularFile
-                        if path == Path::new("README") || (holds_ids && is_id()) => {}
+                        if ["README", "copies/config"]
+                            .iter()
+                            .any(|ours| path == Path::new(ours))
+                            || (holds_ids && is_id()) => {}
                     _ => return Ok(false),
                 }
             }
@@ -186,9 +190,15 @@ impl LocalStore {
         self.sync()?;
         self.delete(&Key::Verified)?;
         self.delete(&Key::Tombstones)?;
-        for area in
-            [Area::Slots, Area::Index, Area::Archives, Area::Damage, Area::Quarantine, Area::Packs]
-        {
+        for area in [
+            Area::Slots,
+            Area::Copies,
+            Area::Index,
+            Area::Archives,
+            Area::Damage,
+            Area::Quarantine,
+            Area::Packs,
+        ] {
             for (key, _) in self.list(area)? {
                 self.delete(&key)?;
             }

@@ -12,6 +12,10 @@ pub(super) fn closing(report: &CheckReport, options: &CheckOptions) -> String {
         (report.damaged_packs, format!("of {} damaged", plural(packs, "pack"))),
         (report.missing_packs, format!("of {} missing", plural(packs, "pack"))),
         (report.damaged_segments, "of the index's segments damaged".to_owned()),
+        (
+            report.damaged_copies,
+            "of config, keys and archives with one intact copy of two".to_owned(),
+        ),
     ] {
         parts.extend((count > 0).then(|| format!("{count} {what}")));
     }
@@ -70,6 +74,8 @@ fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
          damaged, garret extract --salvage restores what is left; such archives can be deleted"
     } else if report.damaged_packs > 0 {
         "run garret prune, which drops the damaged packs"
+    } else if report.damaged_copies > 0 {
+        "run garret check --repair, which makes both copies of one"
     } else {
         "run garret check --repair, which makes the index anew from the packs"
     }

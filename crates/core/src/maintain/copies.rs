@@ -1,0 +1,282 @@
+//! Second copies of `config`, key slots and archives: looked after, so that there are two that are intact, and none of what
+//! is gone.
+//!
+//! In: a repository. Out, for a check: which of the two is missing or damaged; for a repair: both intact, where one was; for
+//! a gc: the copies that were missing, and none of archives and slots that are not there. Promises: nothing is put over what
+//! opens; a copy that a creator has put, and its archive not yet, is not taken; one that may be needed to put back a damaged
+//! first stays.
+
+use std::collections::{HashMap, HashSet};
+
+use garret_format::slot::Slot;
+use garret_format::{ArchiveId, SlotId};
+
+use super::check::report::Findings;
+use super::gc::condemn::ANY;
+use crate::error::{Cause, Error, Result, message};
+use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
+use crate::objects::archive::open;
+use crate::objects::copies::{find, of_archive, set_aside};
+use crate::objects::tombstones::{archive_id, buried, bury};
+use crate::pipeline::with_workers;
+use crate::progress::Problem;
+use crate::repository::Repository;
+use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+
+/// One of a file and its second copy that is missing or damaged, and what it should be.
+struct Wrong {
+    first: Key,
+    /// The one that is wrong: the first or its copy.
+    key: Key,
+    /// Why.
+    error: Error,
+    bytes: Vec<u8>,
+}
+
+impl Wrong {
+    fn is_first(&self) -> bool {
+        self.key == self.first
+    }
+}
+
+/// What is wrong with firsts and copies of which the other is intact.
+fn look(repository: &Repository) -> Result<Vec<Wrong>> {
+    let store = repository.store();
+    let mut wrong = Vec::new();
+    let config = repository.config().encode();
+    for key in [Key::Config, Key::ConfigCopy] {
+        let (first, bytes) = (Key::Config, config.clone());
+        let same = compare(store, &key, &bytes);
+        wrong.extend(same.err().map(|error| Wrong { first, key, error, bytes }));
+    }
+    for id in slots(store)? {
+        let (first, copy) = (Key::Slot(id), Key::SlotCopy(id));
+        let read = |key: &Key| -> Result<Vec<u8>> {
+            let bytes = get_whole(store, key, SMALL_OBJECT_LEN_MAX)?;
+            let slot = Slot::decode(&bytes);
+            let slot = slot.map_err(|error| Error::decode(&key.to_string(), 0, error))?;
+            match slot.id == id {
+                true => Ok(bytes),
+                false => Err(Error::misnamed(&key.to_string())),
+            }
+        };
+        match (read(&first), read(&copy)) {
+            (Ok(bytes), Err(error)) => wrong.push(Wrong { first, key: copy, error, bytes }),
+            (Ok(bytes), Ok(other)) if bytes != other => {
+                let error = Error::misnamed(&copy.to_string());
+                wrong.push(Wrong { first, key: copy, error, bytes });
+            }
+            // Gone meanwhile, it is no damage.
+            (Err(Error::Store(error)), _) if error.kind == StoreErrorKind::NotFound => {}
+            (Err(error), Ok(bytes)) => {
+                wrong.push(Wrong { key: first.clone(), first, error, bytes });
+            }
+            _ => {}
+        }
+    }
+    let archives = each_archive(repository, |name| wrong_of_archive(repository, &name))?;
+    wrong.extend(archives.into_iter().flatten());
+    Ok(wrong)
+}
+
+fn wrong_of_archive(repository: &Repository, name: &str) -> Option<Wrong> {
+    let (store, first) = (repository.store(), Key::Archive(name.to_owned()));
+    match archive(repository, name) {
+        Ok((copy, bytes)) => {
+            let same = compare(store, &copy, &bytes);
+            same.err().map(|error| Wrong { first, key: copy, error, bytes })
+        }
+        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => None,
+        Err(error) => {
+            let (_, bytes) = find(store, repository.metadata(), name)?;
+            Some(Wrong { key: first.clone(), first, error, bytes })
+        }
+    }
+}
+
+/// Does this with the name of each archive, with as many requests under way as the store wants.
+fn each_archive<T: Send>(
+    repository: &Repository,
+    work: impl Fn(String) -> T + Sync,
+) -> Result<Vec<T>> {
+    let (names, work) = (repository.archive_names()?, &work);
+    with_workers(repository.chunks().groups().in_flight(), |workers| {
+        workers.map(names.into_iter().map(Ok), move |name| Ok(work(name))).collect()
+    })
+}
+
+/// The bytes of an archive's file that opens, and the key of its copy.
+fn archive(repository: &Repository, name: &str) -> Result<(Key, Vec<u8>)> {
+    let first = Key::Archive(name.to_owned());
+    let bytes = get_whole(repository.store(), &first, ARCHIVE_LEN_MAX)?;
+    let found = open(repository.metadata(), name, &bytes)?;
+    Ok((of_archive(&found.fingerprint), bytes))
+}
+
+fn slots(store: &dyn Store) -> Result<Vec<SlotId>> {
+    let ids = store.list(Area::Slots)?.into_iter().filter_map(|(key, _)| match key {
+        Key::Slot(id) => Some(id),
+        _ => None,
+    });
+    Ok(ids.collect())
+}
+
+/// Whether these are the bytes of an object.
+fn compare(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<()> {
+    match get_whole(store, key, ARCHIVE_LEN_MAX)? == bytes {
+        true => Ok(()),
+        false => Err(Error::misnamed(&key.to_string())),
+    }
+}
+
+/// Reports what a repair would put back: firsts as what is damaged; copies, of which nobody needs anything just now, on one
+/// line.
+pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Result<()> {
+    let (firsts, copies): (Vec<_>, Vec<_>) =
+        look(repository)?.into_iter().partition(Wrong::is_first);
+    for wrong in &firsts {
+        repository.served().note(&wrong.first, &wrong.error);
+    }
+    findings.report.problem_count += firsts.len() as u64;
+    findings.report.damaged_copies += (firsts.len() + copies.len()) as u64;
+    if let Some(Wrong { key, first, error, .. }) = copies.first() {
+        let what = match error {
+            Error::Store(error) if error.kind == StoreErrorKind::NotFound => {
+                format!("{key}, the second copy of {first}, is missing")
+            }
+            error => format!("{}: the second copy of {first} is damaged", message(error)),
+        };
+        let more = match copies.len() {
+            1 => String::new(),
+            count => format!(" (and {} more like it)", count - 1),
+        };
+        findings.report.problem_count += 1;
+        let text = format!("{what}{more}: garret check --repair makes it anew");
+        let mut problem = Problem::warning(Cause::Damaged, key, "");
+        problem.text = text;
+        findings.progress.problem(&problem);
+    }
+    Ok(())
+}
+
+/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Gives how many firsts were put back.
+/// Only for the holder of the exclusive lock.
+pub(super) fn repair(repository: &Repository) -> Result<u64> {
+    let store = repository.store();
+    let mut mended = 0;
+    for wrong in look(repository)? {
+        let Wrong { first, key, bytes, error } = &wrong;
+        if !wrong.is_first() {
+            store.put(key, &[bytes])?;
+        } else if *first != Key::Config {
+            // Who has the lock has mended that one, on which it is.
+            repository.served().note(first, error);
+            set_aside(store, first)?;
+            store.put(first, &[bytes])?;
+            mended += 1;
+        }
+    }
+    store.sync()?;
+    Ok(mended)
+}
+
+/// Makes the copies anew that are missing, as far as there is room, and drops those of slots and archives that are gone. Of
+/// such archives it is recorded that they were deleted, whoever removed them; gives of how many. Only for the holder of the
+/// lock to delete.
+pub(super) fn tend(repository: &Repository) -> Result<u64> {
+    let store = repository.store();
+    let mut copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
+    // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
+    let is_alone = !store.has_sessions(ANY)?;
+    let (mut kept, mut missing) = (HashSet::from([Key::ConfigCopy]), Vec::new());
+    let config = repository.config().encode();
+    if copies.get(&Key::ConfigCopy) != Some(&(config.len() as u64)) {
+        missing.push((Key::ConfigCopy, config));
+    }
+    for id in slots(store)? {
+        let copy = Key::SlotCopy(id);
+        // Who changes a key beside this removes the copy first.
+        if is_alone && !copies.contains_key(&copy) {
+            let bytes = get_whole(store, &Key::Slot(id), SMALL_OBJECT_LEN_MAX).unwrap_or_default();
+            let is_intact = Slot::decode(&bytes).is_ok_and(|slot| slot.id == id);
+            missing.extend(is_intact.then(|| (copy.clone(), bytes)));
+        }
+        kept.insert(copy);
+    }
+    let look = |name: String| match archive(repository, &name) {
+        Ok((copy, bytes)) => {
+            let is_there = copies.get(&copy) == Some(&(bytes.len() as u64));
+            Archived::Intact(copy, (!is_there).then_some(bytes))
+        }
+        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => Archived::Gone,
+        Err(_) => match find(store, repository.metadata(), &name) {
+            Some((found, _)) => Archived::Intact(of_archive(&found.fingerprint), None),
+            None => Archived::Unknown,
+        },
+    };
+    let mut is_known = true;
+    for found in each_archive(repository, look)? {
+        match found {
+            Archived::Intact(copy, lacking) => {
+                missing.extend(lacking.map(|bytes| (copy.clone(), bytes)));
+                kept.insert(copy);
+            }
+            Archived::Gone => {}
+            Archived::Unknown => is_known = false,
+        }
+    }
+    for (key, bytes) in missing {
+        match store.put(&key, &[&bytes]).map_err(Error::from) {
+            Err(error) if error.cause() == Cause::Full => break,
+            put => put?,
+        }
+    }
+    copies.retain(|key, _| !kept.contains(key));
+    let removed = match is_known {
+        true => forget(repository, copies.into_keys(), is_alone)?,
+        false => 0,
+    };
+    store.sync()?;
+    Ok(removed)
+}
+
+/// An archive, for who looks after copies.
+enum Archived {
+    /// The key of its copy, and what is to be put there if that is missing.
+    Intact(Key, Option<Vec<u8>>),
+    /// Removed a moment ago.
+    Gone,
+    /// Neither its file nor a copy of it opens.
+    Unknown,
+}
+
+/// Removes copies without a first: while there are sessions, which may be about to publish it, those of archives of which it
+/// is recorded that they were deleted.
+fn forget(
+    repository: &Repository,
+    copies: impl Iterator<Item = Key>,
+    is_alone: bool,
+) -> Result<u64> {
+    let (store, metadata) = (repository.store(), repository.metadata());
+    let copies: Vec<Key> = copies.collect();
+    if copies.is_empty() {
+        return Ok(0);
+    }
+    let gone = buried(store, metadata)?;
+    let id = |key: &Key| -> Option<ArchiveId> {
+        let Key::ArchiveCopy(hash) = key else { return None };
+        Some(archive_id(hash.as_bytes()))
+    };
+    let is_gone = |key: &Key| id(key).is_some_and(|id| gone.contains(&id));
+    let copies: Vec<Key> = copies.into_iter().filter(|key| is_alone || is_gone(key)).collect();
+    // One that is damaged was perhaps that of a damaged file, and deleted with that.
+    let is_intact = |key: &Key| {
+        let bytes = get_whole(store, key, ARCHIVE_LEN_MAX);
+        bytes.is_ok_and(|bytes| of_archive(blake3::hash(&bytes).as_bytes()) == *key)
+    };
+    let unrecorded = copies.iter().filter(|key| !is_gone(key) && is_intact(key));
+    let removed: Vec<ArchiveId> = unrecorded.filter_map(id).collect();
+    bury(store, metadata, &removed)?;
+    copies.iter().try_for_each(|key| store.delete(key))?;
+    Ok(removed.len() as u64)
+}
