@@ -52,8 +52,8 @@ pub fn slot(bytes: &[u8]) {
 
 /// Every part of a pack: header, frame header alone and with a body, footer, trailer.
 pub fn pack(bytes: &[u8]) {
-    if let Ok(salt) = decode_pack_header(bytes) {
-        assert_eq!(encode_pack_header(&salt), bytes);
+    if let Ok((kind, salt)) = decode_pack_header(bytes) {
+        assert_eq!(encode_pack_header(kind, &salt), bytes);
     }
     if let Ok(frame) = Frame::decode(bytes, GROUP_LEN_MAX) {
         assert_eq!(frame.encode(), bytes);

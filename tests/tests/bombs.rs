@@ -19,7 +19,7 @@ use garret_format::archive::{Content, Item, ItemKind, Side};
 use garret_format::config::KeyMode;
 use garret_format::index::{GroupRow, PackRow, Record, encode_segment};
 use garret_format::object::{Kind, NONCE_LEN};
-use garret_format::pack::{Codec, Frame};
+use garret_format::pack::{Codec, Frame, PackKind};
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::{PackId, SegmentId};
 use garret_testkit::{
@@ -222,7 +222,7 @@ fn groups(ground: &Ground, tally: &mut Tally) {
                 ground.forge.pack(std::slice::from_ref(&group), &footer(vec![listed]));
             let salt = *bytes[8..].first_chunk().unwrap();
             let len = bytes.len() as u32;
-            let row = PackRow { id: pack, salt, len };
+            let row = PackRow { id: pack, salt, len, kind: PackKind::Data };
             let sealed_len = frame.sealed_len() as u32;
             let place = GroupRow { pack: 0, offset: 24, sealed_len };
             let record = Record { id: name, group: 0, offset: 0, len: claimed };

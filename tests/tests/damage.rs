@@ -24,7 +24,7 @@ struct Victim {
     mode: KeyMode,
 }
 
-/// Two archives, one with a zero run, in two packs; compressed and not.
+/// Two archives, one with a zero run, each in a pack and two of structure; compressed and not.
 fn victim(mode: KeyMode) -> Victim {
     let (mut lab, store) = Lab::memory(mode);
     let mut random = Random::new(1);
@@ -167,7 +167,10 @@ fn names_a_place(error: &Error) -> bool {
         Error::Corrupt { .. } | Error::DamagedKey { .. } => object && text.contains("offset"),
         // Nothing of the pack is known any more, so only the chunk and the archive can be named.
         Error::MissingChunk { .. } => text.contains("chunk") && (object || text.contains("image")),
-        Error::NotRestored { why, .. } => why.contains("packs/") && why.contains("offset"),
+        Error::NotRestored { why, .. } => {
+            why.contains("packs/") && why.contains("offset")
+                || why.contains("needs that chunk and no pack holds it")
+        }
         Error::Store(_)
         | Error::NotARepository { .. }
         | Error::WrongKey { .. }

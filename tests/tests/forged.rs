@@ -7,12 +7,13 @@
     reason = "helpers of tests, which say their counts"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use garret_core::{Key, MemoryStore};
 use garret_format::config::KeyMode;
 use garret_format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind, TAG_LEN};
+use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 use garret_testkit::{Forge, Lab, Random};
 
@@ -46,6 +47,20 @@ fn seal(objects: &Objects, mut rows: Rows) -> (Key, Vec<u8>) {
     rows.records.sort_by_key(|record| record.id);
     let tables = encode_segment(&rows.packs, &rows.groups, &rows.records);
     Forge::plain(&objects[&Key::Config]).segment(&tables)
+}
+
+/// What a segment says of a chunk: id, place in the group, length, bytes of the rows of its group and pack.
+type Said = (ChunkId, u32, u32, Vec<u8>, Vec<u8>);
+
+fn said(rows: &Rows) -> BTreeSet<Said> {
+    let of = |record: &Record| {
+        let group = rows.groups.get(record.group as usize);
+        let pack = group.and_then(|group| rows.packs.get(group.pack as usize));
+        let group = group.map(|group| GroupRow { pack: 0, ..*group }.encode());
+        let pack = pack.map(PackRow::encode);
+        (record.id, record.offset, record.len, group.unwrap_or_default(), pack.unwrap_or_default())
+    };
+    rows.records.iter().map(of).collect()
 }
 
 /// Every segment with one field of one row altered, in words and as rows.
@@ -123,11 +138,14 @@ fn check_names_every_archive_that_a_lying_index_costs_and_no_other() {
     let (lab, objects, contents) = repository();
     let segments = segments(&objects);
     let packs: Vec<PackRow> = segments.iter().flat_map(|(_, rows)| rows.packs.clone()).collect();
-    assert_eq!((segments.len(), packs.len()), (2, 3));
+    assert_eq!((segments.len(), packs.len()), (2, 9));
     let (mut trials, mut lost, mut wrong) = (0, 0, Vec::new());
+    let truth: BTreeSet<_> = segments.iter().flat_map(|(_, rows)| said(rows)).collect();
     for (key, rows) in &segments {
         let original = seal(&objects, rows.clone());
         for (what, rows) in altered(rows, &packs) {
+            // One of the two copies of structure is not listed, and nothing that is said is wrong.
+            let is_true = said(&rows).is_subset(&truth);
             let forged = seal(&objects, rows);
             if forged == original {
                 continue;
@@ -141,7 +159,7 @@ fn check_names_every_archive_that_a_lying_index_costs_and_no_other() {
                 trials += 1;
                 let what = format!("{key}: {what}, verify {verify}");
                 let (report, problems) = lab.check_reporting(verify).unwrap();
-                if problems.is_empty() || report.problem_count == 0 {
+                if !is_true && (problems.is_empty() || report.problem_count == 0) {
                     wrong.push(format!("{what}: nothing is found"));
                 }
                 for (name, content) in &contents {
@@ -173,10 +191,13 @@ fn an_archive_that_was_never_stored_is_named() {
         lab.backup_bytes("kept", &kept).unwrap();
         let before = store.objects();
         lab.backup_bytes("seed", &data).unwrap();
-        let pack = segments(&before)[0].1.packs[0];
+        let is_data = |pack: &&PackRow| pack.kind == PackKind::Data;
+        let pack = *segments(&before)[0].1.packs.iter().find(is_data).unwrap();
         let is_new = |(key, _): &(Key, Rows)| !before.contains_key(key);
         let (_, mut rows) = segments(&store.objects()).into_iter().find(is_new).unwrap();
-        rows.packs[0] = pack;
+        for row in &mut rows.packs {
+            (row.id, row.salt, row.len) = (pack.id, pack.salt, pack.len);
+        }
         rows.groups.iter_mut().for_each(|group| (group.offset, group.sealed_len) = (24, 1000));
         let (key, bytes) = seal(&before, rows);
         let mut objects = before.clone();

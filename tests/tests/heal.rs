@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use garret_core::{Area, Input, Key, MemoryStore, Store, StoreError};
 use garret_format::config::KeyMode;
-use garret_testkit::{Image, Lab, Recorder};
+use garret_testkit::{Image, Lab, Recorder, is_structure};
 
 fn content() -> Vec<u8> {
     Image::noise(7, 3_000_000).bytes
@@ -214,7 +214,7 @@ fn a_forged_or_damaged_record_counts_for_nothing() {
     assert_eq!(records(&store), [""; 0], "gc cleans up");
 }
 
-/// A list of files that is damaged in its middle: every file that stands before that is restored.
+/// A list of files that is damaged in its middle, in both packs that have it: every file that stands before that is restored.
 #[test]
 fn what_stands_before_a_damaged_part_of_the_list_is_restored() {
     let (lab, store) = Lab::memory(KeyMode::None);
@@ -227,13 +227,16 @@ fn what_stands_before_a_damaged_part_of_the_list_is_restored() {
         std::fs::write(tree.join(name), number.to_string()).unwrap();
     }
     lab.backup_path("tree", &tree).unwrap();
-    let (key, len) = store.list(Area::Packs).unwrap().pop().unwrap();
-    let mut bytes = store.get(&key, 0..len).unwrap();
-    let footer = u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap()) as usize;
-    // The last bytes before the footer are those of the last group.
-    let last = bytes.len() - footer - 100;
-    bytes[last] ^= 1;
-    store.put(&key, &[&bytes]).unwrap();
+    for (key, len) in store.list(Area::Packs).unwrap() {
+        let mut bytes = store.get(&key, 0..len).unwrap();
+        let footer = u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap()) as usize;
+        // The last bytes before the footer are those of the last group.
+        let last = bytes.len() - footer - 100;
+        if is_structure(&bytes) {
+            bytes[last] ^= 1;
+            store.put(&key, &[&bytes]).unwrap();
+        }
+    }
     let repository = lab.reader().unwrap();
     let archive = repository.archive("tree").unwrap();
     let files = repository.items(&archive).map_while(Result::ok);

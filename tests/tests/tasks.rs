@@ -12,7 +12,9 @@ use garret_core::{
     Selection, Store, StoreErrorKind,
 };
 use garret_format::config::KeyMode;
-use garret_testkit::{Fault, FaultStore, Image, Lab, Recorder, TaskSeen, check_options};
+use garret_testkit::{
+    Fault, FaultStore, Image, Lab, Recorder, TaskSeen, check_options, is_structure,
+};
 use tempfile::TempDir;
 
 /// The packs of a lab are small enough that gc repacks some.
@@ -185,8 +187,9 @@ fn tasks_end_when_the_storage_fails_at_any_step() {
 fn a_problem_says_why() {
     let (lab, store) = Lab::memory(KeyMode::None);
     lab.backup_bytes("a", &Image::noise(1, LEN).bytes).unwrap();
-    let (pack, len) = store.list(Area::Packs).unwrap().remove(0);
-    let mut bytes = store.get(&pack, 0..len).unwrap();
+    let is_data =
+        |(key, bytes): &(Key, Vec<u8>)| matches!(key, Key::Pack(_)) && !is_structure(bytes);
+    let (pack, mut bytes) = store.objects().into_iter().find(is_data).unwrap();
     bytes[1000] ^= 1;
     store.put(&pack, &[&bytes]).unwrap();
     let recorder = Recorder::default();

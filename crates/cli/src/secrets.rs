@@ -88,9 +88,12 @@ fn from_command(command: OsString) -> Result<Passphrase, Failure> {
     }
 }
 
-/// Without the newline that ends it.
+/// Without the newline that ends it, of whatever system.
 fn line(mut bytes: Passphrase) -> Passphrase {
-    if bytes.last() == Some(&b'\n') {
+    for end in [b'\n', b'\r'] {
+        if bytes.last() != Some(&end) {
+            break;
+        }
         bytes.pop();
     }
     bytes

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use garret_format::condemned::Condemned;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
+use garret_format::pack::PackKind;
 use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
@@ -70,7 +71,7 @@ impl Boxes {
     /// # Errors
     /// None but for want of random numbers.
     pub fn write_pack(&self, chunks: &[&[u8]]) -> Result<u64> {
-        let mut plan = PackPlan::new(u32::MAX)?;
+        let mut plan = PackPlan::new(PackKind::Data, u32::MAX)?;
         let mut builder: Option<PackBuilder> = None;
         let mut groups = GroupBuilder::new(GROUP_LEN);
         let numbered = chunks.iter().zip(0..);
@@ -194,7 +195,12 @@ fn rows(first: u64, end: u64) -> Rows {
         // A segment holds whole packs: a power of two of chunks.
         if n % (GROUP_CHUNKS * PACK_GROUPS) == 0 {
             let id = pack_id(pack);
-            rows.packs.push(PackRow { id, salt: [1; 16], len: PACK_GROUPS as u32 * GROUP_LEN });
+            rows.packs.push(PackRow {
+                id,
+                salt: [1; 16],
+                len: PACK_GROUPS as u32 * GROUP_LEN,
+                kind: PackKind::Data,
+            });
         }
         if n % GROUP_CHUNKS == 0 {
             let offset = (group % PACK_GROUPS) as u32 * GROUP_LEN;

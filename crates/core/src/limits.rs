@@ -36,6 +36,12 @@ pub(crate) const FILTER_KEYS: u64 = 1 << 17;
 /// Sealed groups that may wait for the pack writer: while one pack is synced to disk the workers go on. 16 groups of 1 MiB.
 pub(crate) const GROUPS_WAITING: usize = 16;
 
+/// Bytes with which a pack of structure ends, if those of files are not shorter: two of them are open at once, and in memory.
+pub(crate) const STRUCTURE_PACK_LEN: u32 = 8 << 20;
+
+/// Packs that a chunk of structure lies in.
+pub(crate) const STRUCTURE_COPIES: usize = 2;
+
 /// Whole packs that are put, or read, at once, where the store gains from it: four of 32 MiB over 50 ms are 2.5 GB/s, and
 /// they are in memory.
 pub(crate) const PACKS_IN_FLIGHT_MAX: usize = 4;

@@ -2,29 +2,33 @@
 //!
 //! ```text
 //! admit -> Dedup -> GroupBuilder -> compress -> PackPlan -> seal -> | PackBuilder -> Store -> IndexWriter -> Store
-//!          known?                   workers                workers  | a thread of its own: it waits for the disk
+//!          known?   lane            workers      lane      workers  | a thread of its own: it waits for the disk
 //! ```
+//!
+//! Chunks of files go into one lane, those of the structure of archives into each of two others: a pack that is lost takes
+//! no archive with it.
 //!
 //! Order of durability: a pack before the segment that lists it. When `write_chunks` has returned, everything admitted is
 //! durable but for the directory entries that the caller's next `sync` covers.
 
+mod lane;
 mod packs;
 
-use std::collections::HashSet;
-
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use garret_format::pack::PackKind;
 use garret_format::{ChunkId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
 use crate::limits::GROUPS_WAITING;
-use crate::objects::group::{CompressedGroup, Compression, Group, GroupBuilder};
+use crate::objects::group::{CompressedGroup, Compression, Group};
 use crate::objects::index::{Index, store_segment};
-use crate::objects::pack::{PackPlan, SealedGroup};
+use crate::objects::pack::{SealedGroup, end_len};
 use crate::objects::recipe::NodeStore;
 use crate::pipeline::{Ordered, Threads};
 use crate::store::{Key, Store};
+use lane::{Filling, Lane, Lanes};
 use packs::PackWriter;
 
 pub(crate) use packs::PackLog;
@@ -37,7 +41,7 @@ pub struct Written {
     pub chunk_count: u64,
     /// Their bytes.
     pub chunk_bytes: u64,
-    /// New chunks of recipes and item streams.
+    /// New chunks of recipes and item streams. Each is stored twice and counted once.
     pub node_count: u64,
     /// Their bytes.
     pub node_bytes: u64,
@@ -69,7 +73,13 @@ pub(crate) fn write_chunks<'scope, R>(
 ) -> Result<(R, Written)> {
     let (groups, sealed) = bounded(GROUPS_WAITING);
     let (segments, stored) = unbounded();
-    let ChunkTarget { store, data, metadata, log, .. } = target;
+    let ChunkTarget { store, data, metadata, log, group_len, pack_len, .. } = target;
+    let filling = |kind| Filling::new(kind, group_len, end_len(kind, pack_len));
+    let lanes = Lanes {
+        data: filling(PackKind::Data)?,
+        structure: filling(PackKind::Structure)?,
+        copies: filling(PackKind::Structure)?,
+    };
     adopt_unstored(store, metadata, target.index)?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
@@ -82,11 +92,8 @@ pub(crate) fn write_chunks<'scope, R>(
         let mut writer = ChunkWriter {
             hasher: target.hasher,
             index: target.index,
-            session: HashSet::new(),
-            data: GroupBuilder::new(target.group_len),
-            nodes: GroupBuilder::new(target.group_len),
+            lanes,
             compressing: threads.workers.queue(),
-            plan: PackPlan::new(target.pack_len)?,
             sealing: threads.workers.queue(),
             sealer: data,
             compression,
@@ -123,16 +130,13 @@ fn adopt_unstored(store: &dyn Store, metadata: &Sealer, index: &mut Index) -> Re
 pub(crate) struct ChunkWriter<'a, 'scope> {
     hasher: &'scope ChunkHasher,
     index: &'scope mut Index,
-    /// Chunks admitted in this session that no stored segment lists yet.
-    session: HashSet<ChunkId>,
-    data: GroupBuilder,
-    nodes: GroupBuilder,
-    compressing: Ordered<'a, 'scope, Result<CompressedGroup>>,
-    plan: PackPlan,
-    sealing: Ordered<'a, 'scope, SealedGroup>,
+    lanes: Lanes<Filling>,
+    compressing: Ordered<'a, 'scope, Result<(Lane, CompressedGroup)>>,
+    sealing: Ordered<'a, 'scope, (Lane, SealedGroup)>,
     sealer: &'scope Sealer,
+    /// Of what is admitted.
     compression: Compression,
-    groups: Sender<SealedGroup>,
+    groups: Sender<(Lane, SealedGroup)>,
     stored: Receiver<(SegmentId, Vec<u8>)>,
     written: Written,
 }
@@ -141,11 +145,10 @@ impl ChunkWriter<'_, '_> {
     /// Stores a chunk of a stream unless the repository has it; says whether it was new.
     pub(crate) fn admit(&mut self, id: ChunkId, bytes: &[u8]) -> Result<bool> {
         self.forget_stored()?;
-        if self.is_known(&id) {
+        if self.index.contains(&id) {
             return Ok(false);
         }
-        self.keep(id, bytes, self.compression)?;
-        Ok(true)
+        self.push(Lane::Data, id, bytes, self.compression)
     }
 
     /// Stores a chunk whether or not the index has it, but once in this session, compressed so: repacking.
@@ -155,46 +158,70 @@ impl ChunkWriter<'_, '_> {
         bytes: &[u8],
         compression: Compression,
     ) -> Result<()> {
-        if !self.session.insert(id) {
-            return Ok(());
-        }
-        if self.compression != compression {
-            if let Some(group) = self.data.finish() {
-                self.compress(group)?;
+        self.push(Lane::Data, id, bytes, compression).map(drop)
+    }
+
+    /// Stores a chunk of structure `copies` more times than in this session so far, at most as often as any is: repacking.
+    pub(crate) fn keep_node(
+        &mut self,
+        id: ChunkId,
+        bytes: &[u8],
+        copies: usize,
+        compression: Compression,
+    ) -> Result<()> {
+        let mut left = copies;
+        for lane in Lane::STRUCTURE {
+            if left > 0 && self.push(lane, id, bytes, compression)? {
+                left -= 1;
             }
-            self.compression = compression;
         }
-        self.written.chunk_count += 1;
-        self.written.chunk_bytes += bytes.len() as u64;
-        match self.data.push(id, bytes) {
-            Some(group) => self.compress(group),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
-    /// Stores a group that is compressed already: repacking one of which everything is needed.
+    /// Stores a group of chunks of files that is compressed already: repacking one of which everything is needed.
     pub(crate) fn keep_group(&mut self, group: CompressedGroup) -> Result<()> {
-        self.session.extend(group.chunks.iter().map(|(id, _)| *id));
-        self.seal(group)
+        self.lanes.data.note(group.chunks.iter().map(|(id, _)| id));
+        self.seal(Lane::Data, group)
     }
 
-    /// Stores content that is not a user's stream (items, recipe nodes) unless the repository has it.
+    /// Stores content that is not a user's stream (items, recipe nodes) in as many packs as the repository lacks it in.
     pub(crate) fn admit_node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         self.forget_stored()?;
         let id = self.hasher.hash(bytes);
-        if self.is_known(&id) || !self.session.insert(id) {
-            return Ok(id);
-        }
-        self.written.node_count += 1;
-        self.written.node_bytes += bytes.len() as u64;
-        if let Some(group) = self.nodes.push(id, bytes) {
-            self.compress(group)?;
+        for lane in Lane::STRUCTURE.into_iter().take(self.index.lacking_copies(&id)) {
+            self.push(lane, id, bytes, self.compression)?;
         }
         Ok(id)
     }
 
-    fn is_known(&self, id: &ChunkId) -> bool {
-        self.session.contains(id) || self.index.contains(id)
+    /// Puts a chunk into a lane unless that has it; whether it did.
+    fn push(
+        &mut self,
+        lane: Lane,
+        id: ChunkId,
+        bytes: &[u8],
+        compression: Compression,
+    ) -> Result<bool> {
+        let filling = self.lanes.of(lane);
+        if filling.has(&id) {
+            return Ok(false);
+        }
+        let full = filling.push(id, bytes, compression);
+        match lane {
+            Lane::Data => {
+                self.written.chunk_count += 1;
+                self.written.chunk_bytes += bytes.len() as u64;
+            }
+            Lane::Structure => {
+                self.written.node_count += 1;
+                self.written.node_bytes += bytes.len() as u64;
+            }
+            Lane::Copies => {}
+        }
+        if let Some(group) = full {
+            self.compress(lane, group)?;
+        }
+        Ok(true)
     }
 
     /// Moves what a stored segment lists from the session's memory to the index.
@@ -202,33 +229,35 @@ impl ChunkWriter<'_, '_> {
         while let Ok((id, tables)) = self.stored.try_recv() {
             self.index.add(&tables, Some(id))?;
             let index = &*self.index;
-            self.session.retain(|chunk| !index.contains(chunk));
+            self.lanes.data.forget(|id| index.contains(id));
+            for lane in Lane::STRUCTURE {
+                self.lanes.of(lane).forget(|id| index.lacking_copies(id) == 0);
+            }
         }
         Ok(())
     }
 
-    fn compress(&mut self, group: Group) -> Result<()> {
+    fn compress(&mut self, lane: Lane, (group, compression): (Group, Compression)) -> Result<()> {
         while self.compressing.is_full() {
             self.seal_next()?;
         }
-        let compression = self.compression;
-        self.compressing.submit(move || group.compress(compression));
+        self.compressing.submit(move || Ok((lane, group.compress(compression)?)));
         Ok(())
     }
 
     fn seal_next(&mut self) -> Result<()> {
         match self.compressing.next() {
-            Some(group) => self.seal(group?),
+            Some(group) => group.and_then(|(lane, group)| self.seal(lane, group)),
             None => Ok(()),
         }
     }
 
-    fn seal(&mut self, group: CompressedGroup) -> Result<()> {
+    fn seal(&mut self, lane: Lane, group: CompressedGroup) -> Result<()> {
         while self.sealing.is_full() {
             self.send_next()?;
         }
-        let (place, sealer) = (self.plan.place(&group.frame)?, self.sealer);
-        self.sealing.submit(move || group.seal(sealer, place));
+        let (place, sealer) = (self.lanes.of(lane).place(&group.frame)?, self.sealer);
+        self.sealing.submit(move || (lane, group.seal(sealer, place)));
         Ok(())
     }
 
@@ -243,8 +272,10 @@ impl ChunkWriter<'_, '_> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        for group in [self.data.finish(), self.nodes.finish()].into_iter().flatten() {
-            self.compress(group)?;
+        for lane in Lane::ALL {
+            if let Some(group) = self.lanes.of(lane).finish() {
+                self.compress(lane, group)?;
+            }
         }
         while !self.compressing.is_empty() {
             self.seal_next()?;

@@ -4,7 +4,7 @@
 //! they are read in place: [`Tables`] is a view of bytes and finds a record without decoding the rest.
 
 use crate::id::{ChunkId, PackId};
-use crate::pack::SALT_LEN;
+use crate::pack::{PackKind, SALT_LEN};
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 /// Chunks at which a segment in a repository is full: bounds what a client holds in memory to seal or open one (12 MiB).
@@ -15,7 +15,7 @@ pub const COPIES_MAX: usize = 64;
 /// Length in bytes of the counts in front of the tables.
 pub const COUNTS_LEN: usize = 16;
 /// Length in bytes of a row of the pack table.
-pub const PACK_ROW_LEN: usize = 52;
+pub const PACK_ROW_LEN: usize = 53;
 /// Length in bytes of a row of the group table.
 pub const GROUP_ROW_LEN: usize = 12;
 /// Length in bytes of a chunk record.
@@ -30,6 +30,8 @@ pub struct PackRow {
     pub salt: [u8; SALT_LEN],
     /// Length of its file in bytes.
     pub len: u32,
+    /// What is in it.
+    pub kind: PackKind,
 }
 
 impl PackRow {
@@ -37,6 +39,10 @@ impl PackRow {
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(PACK_ROW_LEN);
         writer.put(self.id.as_bytes()).put(&self.salt).u32(self.len);
+        writer.u8(match self.kind {
+            PackKind::Data => 0,
+            PackKind::Structure => 1,
+        });
         writer.into_bytes()
     }
 }
@@ -172,6 +178,7 @@ impl<'a> Tables<'a> {
             [first, .., last] => place(first).0 < place(last).0,
             _ => true,
         });
+        let packs_known = tables.packs().count() == tables.packs.len();
         let groups_fit = tables.groups().all(|group| match tables.pack(group.pack) {
             Some(pack) => {
                 u64::from(group.offset) + u64::from(group.sealed_len) <= u64::from(pack.len)
@@ -183,7 +190,7 @@ impl<'a> Tables<'a> {
                 && record.len > 0
                 && u64::from(record.offset) + u64::from(record.len) <= u64::from(group_len_max)
         });
-        match sorted && few && groups_fit && records_fit {
+        match sorted && few && packs_known && groups_fit && records_fit {
             true => Ok(tables),
             false => Err(fail(DecodeErrorKind::OutOfRange)),
         }
@@ -202,8 +209,18 @@ impl<'a> Tables<'a> {
     pub fn pack(&self, row: u32) -> Option<PackRow> {
         let (id, rest) = self.packs.get(row as usize)?.split_first_chunk::<{ PackId::LEN }>()?;
         let (salt, len) = rest.split_first_chunk()?;
-        let len = u32::from_le_bytes(*len.first_chunk()?);
-        Some(PackRow { id: PackId::from_bytes(*id), salt: *salt, len })
+        let (len, kind) = len.split_first_chunk()?;
+        let kind = match kind {
+            [0] => PackKind::Data,
+            [1] => PackKind::Structure,
+            _ => return None,
+        };
+        Some(PackRow {
+            id: PackId::from_bytes(*id),
+            salt: *salt,
+            len: u32::from_le_bytes(*len),
+            kind,
+        })
     }
 
     /// The pack table.

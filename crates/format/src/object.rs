@@ -25,8 +25,10 @@ pub enum Kind {
     Config = b'C',
     /// Key slot.
     Slot = b'K',
-    /// Pack.
+    /// Pack of chunks of files.
     Pack = b'P',
+    /// Pack of what archives are made of: items, nodes of recipes, layouts.
+    StructurePack = b'N',
     /// Index segment.
     Index = b'I',
     /// Archive.
@@ -52,6 +54,7 @@ impl Kind {
             Kind::Config => "config",
             Kind::Slot => "key slot",
             Kind::Pack => "pack",
+            Kind::StructurePack => "structure pack",
             Kind::Index => "index segment",
             Kind::Archive => "archive",
             Kind::Damage => "damage record",
@@ -134,10 +137,11 @@ impl Envelope {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 11] = [
+    const KINDS: [Kind; 12] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
+        Kind::StructurePack,
         Kind::Index,
         Kind::Archive,
         Kind::Damage,

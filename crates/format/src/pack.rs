@@ -40,22 +40,45 @@ pub enum Codec {
     Lz4,
 }
 
-/// The salt at the start of a pack.
-pub fn encode_pack_header(salt: &[u8; SALT_LEN]) -> [u8; PACK_HEADER_LEN] {
+/// What is in a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackKind {
+    /// Chunks of files.
+    Data,
+    /// What archives are made of: chunks of item streams, nodes of recipes, chunks of layouts and allocation maps.
+    Structure,
+}
+
+impl PackKind {
+    /// The kind of the file.
+    pub fn object(self) -> Kind {
+        match self {
+            PackKind::Data => Kind::Pack,
+            PackKind::Structure => Kind::StructurePack,
+        }
+    }
+}
+
+/// The kind and the salt at the start of a pack.
+pub fn encode_pack_header(kind: PackKind, salt: &[u8; SALT_LEN]) -> [u8; PACK_HEADER_LEN] {
     let mut header = [0; PACK_HEADER_LEN];
     let (magic, rest) = header.split_at_mut(HEADER_LEN);
-    magic.copy_from_slice(&Kind::Pack.header());
+    magic.copy_from_slice(&kind.object().header());
     rest.copy_from_slice(salt);
     header
 }
 
-/// Reads the start of a pack: its salt.
-pub fn decode_pack_header(bytes: &[u8]) -> Result<[u8; SALT_LEN], DecodeError> {
+/// Reads the start of a pack: its kind and its salt.
+pub fn decode_pack_header(bytes: &[u8]) -> Result<(PackKind, [u8; SALT_LEN]), DecodeError> {
     let mut reader = Reader::new(bytes, "pack header");
-    Kind::Pack.expect(&mut reader)?;
+    let kind = match Kind::StructurePack.expect(&mut reader.clone()) {
+        Err(error) if error.kind == DecodeErrorKind::BadMagic => PackKind::Data,
+        _ => PackKind::Structure,
+    };
+    kind.object().expect(&mut reader)?;
     let salt = reader.array()?;
     reader.finish()?;
-    Ok(salt)
+    Ok((kind, salt))
 }
 
 /// What stands in front of a group's body.

@@ -16,7 +16,7 @@ use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
 use garret_format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{
-    Codec, FOOTER_LEN_MAX, Footer, FooterGroup, Frame, decode_body, decode_pack_header,
+    Codec, FOOTER_LEN_MAX, Footer, FooterGroup, Frame, PackKind, decode_body, decode_pack_header,
     decode_trailer, encode_lens, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
@@ -105,14 +105,17 @@ fn footer() -> impl Strategy<Value = Footer> {
     vec(group, 0..6).prop_map(|groups| Footer { groups })
 }
 
+fn pack_kind() -> impl Strategy<Value = PackKind> {
+    prop_oneof![Just(PackKind::Data), Just(PackKind::Structure)]
+}
+
 type Rows = (Vec<PackRow>, Vec<GroupRow>, Vec<Record>);
 
 fn rows() -> impl Strategy<Value = Rows> {
-    let pack = any::<([u8; 32], [u8; 16], u32)>().prop_map(|(id, salt, len)| PackRow {
-        id: PackId::from_bytes(id),
-        salt,
-        len,
-    });
+    let pack =
+        (any::<([u8; 32], [u8; 16], u32)>(), pack_kind()).prop_map(|((id, salt, len), kind)| {
+            PackRow { id: PackId::from_bytes(id), salt, len, kind }
+        });
     let group = any::<(prop::sample::Index, u32, u32)>();
     let record = (chunk_id(), any::<prop::sample::Index>(), 0..1000u32, 1..1000u32);
     (vec(pack, 1..4), vec(group, 1..8), prop::collection::vec(record, 0..60)).prop_map(
@@ -316,9 +319,9 @@ proptest! {
     }
 
     #[test]
-    fn the_ends_of_a_pack_round_trip(salt: [u8; 16], footer_len in 0..=FOOTER_LEN_MAX, groups_len: u32) {
-        let header = encode_pack_header(&salt);
-        prop_assert_eq!(decode_pack_header(&header), Ok(salt));
+    fn the_ends_of_a_pack_round_trip(kind in pack_kind(), salt: [u8; 16], footer_len in 0..=FOOTER_LEN_MAX, groups_len: u32) {
+        let header = encode_pack_header(kind, &salt);
+        prop_assert_eq!(decode_pack_header(&header), Ok((kind, salt)));
         only_whole(&header, decode_pack_header);
         let trailer = encode_trailer(footer_len);
         let pack_len = 32 + u64::from(footer_len) + u64::from(groups_len);

@@ -10,8 +10,8 @@ use garret_format::archive::{Archive, Identity, Item, ItemKind, Time};
 use garret_format::config::{Config, Seal};
 use garret_format::object::{Envelope, Kind, NONCE_LEN, TAG_LEN, VERSION};
 use garret_format::pack::{
-    Codec, Footer, FooterGroup, Frame, PACK_HEADER_LEN, SALT_LEN, SEALED_FRAME_LEN, TRAILER_LEN,
-    encode_pack_header, encode_trailer,
+    Codec, Footer, FooterGroup, Frame, PACK_HEADER_LEN, PackKind, SALT_LEN, SEALED_FRAME_LEN,
+    TRAILER_LEN, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{CutterKind, Entry, Node, Recipe};
 use garret_format::slot::{Kdf, Slot};
@@ -156,7 +156,7 @@ impl Forge {
     /// A pack of these groups with this footer, and its name.
     pub fn pack(&self, groups: &[ForgedGroup], footer: &[u8]) -> (PackId, Vec<u8>) {
         let salt = [5; SALT_LEN];
-        let mut bytes = encode_pack_header(&salt).to_vec();
+        let mut bytes = encode_pack_header(PackKind::Data, &salt).to_vec();
         for group in groups {
             let mut header = group.header.clone();
             self.seal(b'h', &nonce(&salt, bytes.len()), &[], &mut header);
@@ -248,6 +248,11 @@ impl ForgedGroup {
     pub fn listed(&self, chunks: Vec<(ChunkId, u32)>) -> FooterGroup {
         FooterGroup { body_len: self.body.len() as u32, chunks }
     }
+}
+
+/// Whether the file of a pack is one of structure.
+pub fn is_structure(pack: &[u8]) -> bool {
+    pack.starts_with(&Kind::StructurePack.header())
 }
 
 /// The id of a chunk in mode none.

@@ -33,7 +33,8 @@ pub use copies::{add_copies, both, both_files, damage, follow};
 pub use far::FarStore;
 pub use fault::{Fault, FaultStore, Verb};
 pub use forge::{
-    Forge, ForgedGroup, PackBox, footer, leaf, nonce, plain_entry, plain_id, plain_item,
+    Forge, ForgedGroup, PackBox, footer, is_structure, leaf, nonce, plain_entry, plain_id,
+    plain_item,
 };
 pub use garret_random::Random;
 pub use images::{Image, data_map};

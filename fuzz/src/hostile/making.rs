@@ -10,7 +10,7 @@ use garret_format::config::{Config, Features, KeyMode, Seal};
 use garret_format::index::{GroupRow, PackRow, Record, encode_segment};
 use garret_format::object::{Kind, NONCE_LEN};
 use garret_format::pack::{
-    Codec, Footer, FooterGroup, Frame, encode_lens, encode_pack_header, encode_trailer,
+    Codec, Footer, FooterGroup, Frame, PackKind, encode_lens, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Entry, Recipe};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
@@ -127,7 +127,7 @@ impl Making {
             forge,
             objects: vec![(Key::Config, bytes)],
             group: Vec::new(),
-            bytes: encode_pack_header(&SALT).to_vec(),
+            bytes: encode_pack_header(PackKind::Data, &SALT).to_vec(),
             footer: Footer::default(),
             listed: Vec::new(),
             packs: Vec::new(),
@@ -159,10 +159,11 @@ impl Making {
         self.forge.seal(b'f', &nonce(&SALT, offset), &[], &mut footer);
         self.bytes.extend(&footer);
         self.bytes.extend(encode_trailer(footer.len() as u32));
-        let bytes = std::mem::replace(&mut self.bytes, encode_pack_header(&SALT).to_vec());
+        let bytes =
+            std::mem::replace(&mut self.bytes, encode_pack_header(PackKind::Data, &SALT).to_vec());
         let id = PackId::from_bytes(*blake3::hash(&bytes).as_bytes());
         let pack = self.packs.len() as u32;
-        self.packs.push(PackRow { id, salt: SALT, len: bytes.len() as u32 });
+        self.packs.push(PackRow { id, salt: SALT, len: bytes.len() as u32, kind: PackKind::Data });
         for (row, records) in self.listed.drain(..) {
             let group = self.groups.len() as u32;
             self.groups.push(GroupRow { pack, ..row });

@@ -56,7 +56,7 @@ fn end_without(kind: Kind, archive: End) -> End {
     match kind {
         Kind::Config => End::Refused(NO_CONFIG),
         Kind::Slot => End::Refused(NO_SLOT),
-        Kind::Pack => End::Refused(NO_PACK),
+        Kind::Pack | Kind::StructurePack => End::Refused(NO_PACK),
         Kind::Index | Kind::LocalIndex | Kind::Seen => End::Exact,
         Kind::Damage | Kind::Verified | Kind::Condemned | Kind::Tombstones => End::Exact,
         Kind::Archive => archive,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use garret_core::{Compression, Key, Locked, MemoryStore, Secret};
 use garret_format::RepositoryId;
 use garret_format::config::{Config, KeyMode};
-use garret_testkit::{Forge, Lab, PASSPHRASE, Random, follow};
+use garret_testkit::{Forge, Lab, PASSPHRASE, Random, follow, is_structure};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 type Contents = BTreeMap<String, Vec<u8>>;
@@ -77,10 +77,11 @@ fn slots(objects: &Objects) -> Vec<Key> {
     objects.keys().filter(|key| matches!(key, Key::Slot(_))).cloned().collect()
 }
 
-/// The shortest first: that of the archive that was made first.
+/// The packs of files, the shortest first: that of the archive that was made first.
 fn packs(objects: &Objects) -> Vec<Key> {
-    let mut keys: Vec<Key> =
-        objects.keys().filter(|key| matches!(key, Key::Pack(_))).cloned().collect();
+    let is_data =
+        |(key, bytes): &(&Key, &Vec<u8>)| matches!(key, Key::Pack(_)) && !is_structure(bytes);
+    let mut keys: Vec<Key> = objects.iter().filter(is_data).map(|(key, _)| key.clone()).collect();
     keys.sort_by_key(|key| objects[key].len());
     keys
 }

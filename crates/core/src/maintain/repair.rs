@@ -18,17 +18,18 @@
 use std::collections::{HashMap, HashSet};
 
 use garret_format::PackId;
+use garret_format::pack::PackKind;
 
 use super::check::{CheckOptions, CheckedPacks};
 use super::copies;
 use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
 use crate::error::{Cause, Error, Result};
+use crate::limits::STRUCTURE_COPIES;
 use crate::objects::damage::{forget_records, is_damage};
 use crate::objects::tombstones::forget_damaged;
 use crate::objects::verified::forget_gone;
 use crate::progress::{Problem, Progress};
-use crate::read::mark::Marks;
 use crate::repository::{Exclusive, Repository};
 use crate::store::{Key, Store};
 
@@ -138,8 +139,8 @@ fn take_away(
     })
 }
 
-/// Copies what the check found intact in damaged packs, and in no other, into new ones. Gives the packs of which something
-/// cannot be read now, and the bytes of the new ones.
+/// Copies what the check found intact in damaged packs, and in no other, into new ones, and structure that has no second copy
+/// now. Gives the packs of which something cannot be read now, and the bytes of the new ones.
 fn save(
     repository: &Repository,
     checked: &CheckedPacks,
@@ -148,24 +149,29 @@ fn save(
     problems: &mut Problems<'_>,
 ) -> Result<(HashSet<PackId>, u64)> {
     let (index, sound) = (checked.chunks().index(), checked.sound());
-    let wanted = Marks::new(index);
+    let mut saved: HashMap<(usize, u64), usize> = HashMap::new();
     for (segment, tables) in index.tables().enumerate() {
         for (place, record) in tables.records().enumerate() {
             let at = (segment, place as u64);
             let pack = tables.group(record.group).and_then(|group| tables.pack(group.pack));
-            if !sound.is_set(at) || !pack.is_some_and(|pack| damaged.contains_key(&pack.id)) {
-                continue;
+            let Some(pack) = pack.filter(|_| sound.is_set(at)) else { continue };
+            let wanted = match pack.kind {
+                PackKind::Data if !damaged.contains_key(&pack.id) => continue,
+                PackKind::Data => 1,
+                PackKind::Structure => STRUCTURE_COPIES,
+            };
+            let mut safe = HashSet::new();
+            for copy in index.copies(&record.id).filter(|copy| sound.is_set(copy.record)) {
+                safe.extend((!damaged.contains_key(&copy.pack.id)).then_some(copy.pack.id));
             }
-            let is_safe = index.copies(&record.id).any(|copy| {
-                let is_elsewhere = !damaged.contains_key(&copy.pack.id);
-                wanted.is_set(copy.record) || (is_elsewhere && sound.is_set(copy.record))
-            });
-            if !is_safe {
-                wanted.set(at);
+            let copies = index.copies(&record.id).filter_map(|copy| saved.get(&copy.record));
+            let there = safe.len() + copies.sum::<usize>();
+            if there < wanted {
+                saved.insert(at, wanted - there);
             }
         }
     }
-    let groups = plan::group_uses(index, &wanted, &damaged.keys().copied().collect());
+    let groups = plan::group_uses(index, |_, record| saved.get(&record).copied().unwrap_or(0));
     match groups.is_empty() {
         true => Ok(Default::default()),
         false => copy::copy(repository, &groups, None, threads, problems),

@@ -17,12 +17,13 @@ use std::sync::Arc;
 use garret_format::condemned::Condemned;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
+use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
-use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX};
+use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, STRUCTURE_COPIES};
 use crate::objects::damage;
 use crate::objects::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
@@ -332,6 +333,17 @@ impl Index {
             true => self.segments.iter().any(|segment| segment.copies(id).next().is_some()),
             false => self.places(id).any(|place| self.may_be_built_on(&place.pack.id)),
         }
+    }
+
+    /// How many more packs should hold a chunk of structure: it is safe in [`STRUCTURE_COPIES`] that may be built on.
+    pub(crate) fn lacking_copies(&self, id: &ChunkId) -> usize {
+        let packs = self.places(id).map(|place| place.pack);
+        let mut packs = packs
+            .filter(|pack| pack.kind == PackKind::Structure && self.may_be_built_on(&pack.id))
+            .map(|pack| pack.id);
+        let first = packs.next();
+        let second = packs.find(|pack| Some(*pack) != first);
+        STRUCTURE_COPIES - first.iter().chain(&second).count()
     }
 
     /// Whether everything is listed that the packs hold: no pack is known to be damaged, none had to be read without its

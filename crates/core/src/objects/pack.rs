@@ -10,11 +10,11 @@
 use std::ops::Range;
 
 use garret_format::index::{GroupRow, PackRow};
-use garret_format::object::{HEADER_LEN, Kind, TAG_LEN};
+use garret_format::object::{HEADER_LEN, TAG_LEN};
 use garret_format::pack::{
-    Footer, FooterGroup, Frame, GROUP_CHUNKS_MAX, PACK_CHUNKS_END, PACK_HEADER_LEN, SALT_LEN,
-    SEALED_FRAME_LEN, TRAILER_LEN, decode_pack_header, decode_trailer, encode_pack_header,
-    encode_trailer,
+    Footer, FooterGroup, Frame, GROUP_CHUNKS_MAX, PACK_CHUNKS_END, PACK_HEADER_LEN, PackKind,
+    SALT_LEN, SEALED_FRAME_LEN, TRAILER_LEN, decode_pack_header, decode_trailer,
+    encode_pack_header, encode_trailer,
 };
 use garret_format::{ChunkId, PackId};
 
@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::random;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::limits::STRUCTURE_PACK_LEN;
 use crate::objects::group::{CompressedGroup, OpenGroup};
 use crate::store::{Key, Store, StoreErrorKind};
 
@@ -29,14 +30,23 @@ use crate::store::{Key, Store, StoreErrorKind};
 /// the usual length. Far away they cost less than a second request.
 const FOOTER_READ_LEN: u64 = 64 << 10;
 
-/// Where a group will lie.
+/// Bytes with which a pack of this kind ends, in a repository whose packs end with `pack_len`.
+pub(crate) fn end_len(kind: PackKind, pack_len: u32) -> u32 {
+    match kind {
+        PackKind::Data => pack_len,
+        PackKind::Structure => pack_len.min(STRUCTURE_PACK_LEN),
+    }
+}
+
+/// Where a group will lie: the pack, by its salt, and the place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupPlace {
+    kind: PackKind,
     salt: [u8; SALT_LEN],
     offset: u64,
 }
 
-/// Decides which pack each group goes to.
+/// Decides which pack each group of one kind goes to.
 #[derive(Debug)]
 pub(crate) struct PackPlan {
     limit: u64,
@@ -46,18 +56,18 @@ pub(crate) struct PackPlan {
 
 impl PackPlan {
     /// Packs end with the group that reaches `limit` bytes or [`PACK_CHUNKS_END`] chunks.
-    pub(crate) fn new(limit: u32) -> Result<Self> {
-        Ok(PackPlan { limit: u64::from(limit), next: Self::start()?, chunk_count: 0 })
+    pub(crate) fn new(kind: PackKind, limit: u32) -> Result<Self> {
+        Ok(PackPlan { limit: u64::from(limit), next: Self::start(kind)?, chunk_count: 0 })
     }
 
-    fn start() -> Result<GroupPlace> {
-        Ok(GroupPlace { salt: random()?, offset: PACK_HEADER_LEN as u64 })
+    fn start(kind: PackKind) -> Result<GroupPlace> {
+        Ok(GroupPlace { kind, salt: random()?, offset: PACK_HEADER_LEN as u64 })
     }
 
     /// The place of the next group.
     pub(crate) fn place(&mut self, frame: &Frame) -> Result<GroupPlace> {
         if self.next.offset >= self.limit || self.chunk_count >= PACK_CHUNKS_END {
-            self.next = Self::start()?;
+            self.next = Self::start(self.next.kind)?;
             self.chunk_count = 0;
         }
         let place = self.next;
@@ -95,6 +105,7 @@ impl CompressedGroup {
 /// A pack that grows.
 pub(crate) struct PackBuilder {
     sealer: Sealer,
+    kind: PackKind,
     salt: [u8; SALT_LEN],
     len: u64,
     parts: Vec<Vec<u8>>,
@@ -112,16 +123,17 @@ pub(crate) struct FinishedPack {
 impl PackBuilder {
     /// A pack that begins with `first`.
     pub(crate) fn begin(sealer: Sealer, first: SealedGroup) -> Self {
-        let salt = first.place.salt;
+        let GroupPlace { kind, salt, .. } = first.place;
         let mut builder = PackBuilder {
             sealer,
+            kind,
             salt,
             len: 0,
             parts: Vec::new(),
             hasher: blake3::Hasher::new(),
             footer: Footer::default(),
         };
-        builder.append(encode_pack_header(&salt).to_vec());
+        builder.append(encode_pack_header(kind, &salt).to_vec());
         builder.push_here(first);
         builder
     }
@@ -156,7 +168,7 @@ impl PackBuilder {
         self.append(footer);
         self.append(trailer.to_vec());
         let id = PackId::from_bytes(*self.hasher.finalize().as_bytes());
-        let row = PackRow { id, salt: self.salt, len: self.len as u32 };
+        let row = PackRow { id, salt: self.salt, len: self.len as u32, kind: self.kind };
         FinishedPack { row, parts: self.parts, footer: self.footer }
     }
 }
@@ -250,7 +262,8 @@ impl PackReader<'_> {
         let len = self.store.len(&key).map(|len| len.min(HEADER_LEN as u64));
         let start = len.and_then(|len| self.store.get(&key, 0..len));
         // What cannot be read may be ours.
-        let foreign = start.is_ok_and(|start| Kind::Pack.is_foreign(&start));
+        let kinds = [PackKind::Data, PackKind::Structure].map(PackKind::object);
+        let foreign = start.is_ok_and(|start| kinds.iter().all(|kind| kind.is_foreign(&start)));
         if foreign {
             self.store.pass_over(&key);
         }
@@ -264,7 +277,8 @@ impl PackReader<'_> {
         let tail_at = len.saturating_sub(FOOTER_READ_LEN);
         let tail = self.store.get(&key, tail_at..len)?;
         let object = key.to_string();
-        let salt = decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
+        let (kind, salt) =
+            decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
         let trailer_at = len.saturating_sub(TRAILER_LEN as u64);
         let trailer = tail.get(tail.len().saturating_sub(TRAILER_LEN)..).unwrap_or_default();
         let (footer_at, footer_len) = decode_trailer(trailer, len)
@@ -282,7 +296,7 @@ impl PackReader<'_> {
             .map_err(|error| Error::decode(&object, footer_at, error))?;
         let groups_len: u64 = footer.groups.iter().map(FooterGroup::sealed_len).sum();
         match (u32::try_from(len), PACK_HEADER_LEN as u64 + groups_len == footer_at) {
-            (Ok(len), true) => Ok((PackRow { id, salt, len }, footer)),
+            (Ok(len), true) => Ok((PackRow { id, salt, len, kind }, footer)),
             _ => Err(Error::unsealed(&object, footer_at)),
         }
     }
@@ -299,11 +313,13 @@ impl PackReader<'_> {
         let mut footer = Footer::default();
         if len < PACK_HEADER_LEN as u64 {
             // Nothing is left of it, and so gc may drop it.
-            return Ok((PackRow { id, salt: [0; SALT_LEN], len: len as u32 }, footer));
+            let (salt, kind) = ([0; SALT_LEN], PackKind::Data);
+            return Ok((PackRow { id, salt, len: len as u32, kind }, footer));
         }
         let head = self.store.get(&key, 0..PACK_HEADER_LEN as u64)?;
-        let salt = decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
-        let row = PackRow { id, salt, len: u32::try_from(len).unwrap_or(u32::MAX) };
+        let (kind, salt) =
+            decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
+        let row = PackRow { id, salt, len: u32::try_from(len).unwrap_or(u32::MAX), kind };
         let mut offset = PACK_HEADER_LEN as u64;
         while offset + SEALED_FRAME_LEN as u64 <= u64::from(row.len) {
             let head = self.store.get(&key, offset..offset + SEALED_FRAME_LEN as u64)?;

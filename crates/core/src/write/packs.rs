@@ -1,8 +1,8 @@
 //! The pack thread: sealed groups become packs, packs are stored, segments list them.
 //!
-//! In: sealed groups, in the order in which their places were planned. Out: packs and segments in the store, and the segments
-//! to whoever writes. Promises: a pack is stored before the segment that lists it; as many packs are put at once as the store
-//! wants, [`PACKS_IN_FLIGHT_MAX`] at most, and each counts only when it and those before it are there.
+//! In: sealed groups and their lanes, in the order in which their places were planned. Out: packs and segments in the store,
+//! and the segments to whoever writes. Promises: a pack is stored before the segment that lists it; as many packs are put at
+//! once as the store wants, [`PACKS_IN_FLIGHT_MAX`] at most, and each counts only when it and those before it are there.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ use crate::objects::index::{IndexWriter, Rows, store_segment};
 use crate::objects::pack::{FinishedPack, PackBuilder, SealedGroup};
 use crate::pipeline::with_workers;
 use crate::store::{Key, Store};
+use crate::write::lane::{Lane, Lanes};
 
 /// The packs that were put, or of which that was begun, whatever became of it.
 #[derive(Default)]
@@ -44,12 +45,12 @@ pub(super) struct PackWriter<'r> {
 
 impl PackWriter<'_> {
     /// Until no group comes any more. Returns how many packs it stored, and their bytes.
-    pub(super) fn store_all(self, sealed: &Receiver<SealedGroup>) -> Result<(u64, u64)> {
+    pub(super) fn store_all(self, sealed: &Receiver<(Lane, SealedGroup)>) -> Result<(u64, u64)> {
         let mut index = IndexWriter::default();
         let (mut count, mut bytes) = (0, 0);
         with_workers(self.store.properties().in_flight.min(PACKS_IN_FLIGHT_MAX), |workers| {
             let (store, log) = (self.store, self.log);
-            let packs = Packs { data: self.data, sealed, open: None }.map(Ok);
+            let packs = Packs { data: self.data, sealed, open: Lanes::default() }.map(Ok);
             for stored in workers.map(packs, move |pack| put(store, log, pack)) {
                 let (row, footer) = stored?;
                 count += 1;
@@ -85,27 +86,26 @@ fn put(store: &dyn Store, log: Option<&PackLog>, pack: FinishedPack) -> Result<(
 /// Packs out of groups, as the groups come.
 struct Packs<'r> {
     data: &'r Sealer,
-    sealed: &'r Receiver<SealedGroup>,
-    open: Option<PackBuilder>,
+    sealed: &'r Receiver<(Lane, SealedGroup)>,
+    open: Lanes<Option<PackBuilder>>,
 }
 
 impl Iterator for Packs<'_> {
     type Item = FinishedPack;
 
     fn next(&mut self) -> Option<FinishedPack> {
-        for group in self.sealed {
-            let Some(mut builder) = self.open.take() else {
-                self.open = Some(PackBuilder::begin(self.data.clone(), group));
+        for (lane, group) in self.sealed {
+            let open = self.open.of(lane);
+            let Some(builder) = open else {
+                *open = Some(PackBuilder::begin(self.data.clone(), group));
                 continue;
             };
-            match builder.push(group) {
-                None => self.open = Some(builder),
-                Some(group) => {
-                    self.open = Some(PackBuilder::begin(self.data.clone(), group));
-                    return Some(builder.finish());
-                }
+            if let Some(group) = builder.push(group) {
+                let next = PackBuilder::begin(self.data.clone(), group);
+                return Some(std::mem::replace(builder, next).finish());
             }
         }
-        self.open.take().map(PackBuilder::finish)
+        let last = Lane::ALL.into_iter().find_map(|lane| self.open.of(lane).take());
+        last.map(PackBuilder::finish)
     }
 }

@@ -12,8 +12,8 @@ use garret_format::index::{
 };
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{
-    Codec, Footer, FooterGroup, Frame, SEALED_FRAME_LEN, decode_pack_header, decode_trailer,
-    encode_lens, encode_pack_header, encode_trailer,
+    Codec, Footer, FooterGroup, Frame, PackKind, SEALED_FRAME_LEN, decode_pack_header,
+    decode_trailer, encode_lens, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::seen::{Deletions, Seen, SeenArchive};
@@ -126,7 +126,7 @@ pub(super) fn nonce(counter: u64) -> [u8; 24] {
 
 /// A whole pack of an unencrypted repository.
 pub(super) fn pack() -> Vec<u8> {
-    let mut pack = encode_pack_header(&SALT).to_vec();
+    let mut pack = encode_pack_header(PackKind::Data, &SALT).to_vec();
     let frame = frame().encode();
     for (content, place, bytes) in [
         (b'h', &[][..], frame.to_vec()),
@@ -143,7 +143,7 @@ pub(super) fn pack() -> Vec<u8> {
 
 pub(super) fn check_pack(bytes: &[u8]) {
     let (header, rest) = bytes.split_at(24);
-    assert_eq!(decode_pack_header(header), Ok(SALT));
+    assert_eq!(decode_pack_header(header), Ok((PackKind::Data, SALT)));
     let (frame_bytes, rest) = rest.split_at(SEALED_FRAME_LEN);
     assert_eq!(Frame::decode(&frame_bytes[..16], GROUP_LEN_MAX), Ok(frame()));
     let (group, _) = rest.split_at(19 + 16);
@@ -158,7 +158,7 @@ pub(super) fn check_pack(bytes: &[u8]) {
 pub(super) fn pack_row() -> PackRow {
     let pack = pack();
     let id = PackId::from_bytes(*blake3::hash(&pack).as_bytes());
-    PackRow { id, salt: SALT, len: pack.len() as u32 }
+    PackRow { id, salt: SALT, len: pack.len() as u32, kind: PackKind::Data }
 }
 
 pub(super) fn group_row() -> GroupRow {

@@ -197,7 +197,7 @@ fn indexes() -> Vec<Sample> {
             bytes: tables(),
             fields: vec![
                 (16, "1 pack, 1 group, 2 chunks"),
-                (52, "pack 0: id, salt, length 199"),
+                (53, "pack 0: id, salt, length 199, of files"),
                 (12, "group 0: pack 0, offset 24, length 67"),
                 (44, "\"hello \": id, group 0, offset 0, length 6"),
                 (44, "\"world\": id, group 0, offset 6, length 5"),
@@ -215,7 +215,7 @@ fn indexes() -> Vec<Sample> {
             fields: vec![
                 (8, "\"garret\", kind I, version 1"),
                 (24, "nonce: 16 random bytes, counter 0"),
-                (168, "the tables above (unencrypted)"),
+                (169, "the tables above (unencrypted)"),
                 (16, "tag"),
             ],
             check: |bytes| assert_eq!(Envelope::decode(bytes, Kind::Index), Ok(segment())),
@@ -229,7 +229,7 @@ fn indexes() -> Vec<Sample> {
                 (4, "made of one stored segment:"),
                 (32, "its id"),
                 (4, "2^0 filters"),
-                (168, "the tables above"),
+                (169, "the tables above"),
                 (8, "filter 0: seed"),
                 (12, "segment_length, its mask, segment_count_length"),
                 (4, "length of the fingerprints"),

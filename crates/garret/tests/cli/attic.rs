@@ -5,7 +5,7 @@ use std::fs;
 use garret_format::config::KeyMode;
 use garret_testkit::both_files;
 
-use super::{Dir, PASSPHRASE, packs};
+use super::{Dir, PASSPHRASE, files_below};
 
 fn with_archive() -> Dir {
     let dir = Dir::with_repository();
@@ -136,7 +136,8 @@ fn damage_and_loss_are_told_in_attic_s_words_first() {
     let words = "garret: Error: Data integrity error: backups/a is damaged";
     dir.run(&["info", "repo::a"]).refused(1, words);
     both.iter().for_each(|path| fs::write(path, &sound).unwrap());
-    for pack in packs(&dir.path("repo")) {
+    // Also those that have the list.
+    for pack in files_below(&dir.path("repo/packs")) {
         fs::remove_file(pack).unwrap();
     }
     let ran = dir.run(&["list", "repo::a"]);

@@ -66,7 +66,7 @@ fn a_flipped_byte_of_data_costs_the_files_that_need_it_and_no_other() {
     assert_eq!(
         lines[lines.len() - 2..],
         [
-            "garret: 1 of 2 packs damaged; 2 of 2 archives cannot be restored whole: one (1 file), two (1 file); \
+            "garret: 1 of 6 packs damaged; 2 of 2 archives cannot be restored whole: one (1 file), two (1 file); \
              to mend them, run garret create of the same files: it stores again what these still have; garret prune \
              then drops the damaged packs; if some stay damaged, garret check --repair sets the packs aside so that \
              prune goes on, and garret extract --salvage restores what is left of a file",
@@ -246,7 +246,7 @@ fn what_check_says_to_do_mends_what_can_be_mended() {
     let pack = pack_of_one(&dir);
     flip(&pack, 500_000);
     let line = closing(&dir, &["--verify-data"]);
-    let lost = "garret: 1 of 3 packs damaged; 2 of 3 archives cannot be restored whole: \
+    let lost = "garret: 1 of 9 packs damaged; 2 of 3 archives cannot be restored whole: \
                 one (1 file), two (1 file); the other 1 can; to mend them, run garret create of the same files";
     assert!(line.starts_with(lost), "{line}");
     dir.run(&["extract", "-n", "repo::three"]).silent();
@@ -274,7 +274,7 @@ fn a_lost_pack_is_made_up_for_and_its_place_in_the_index_is_too() {
     let dir = two_archives();
     fs::remove_file(pack_of_one(&dir)).unwrap();
     let line = closing(&dir, &[]);
-    assert!(line.starts_with("garret: 1 of 2 packs missing; 2 of 2 archives cannot be"), "{line}");
+    assert!(line.starts_with("garret: 1 of 6 packs missing; 2 of 2 archives cannot be"), "{line}");
     assert!(line.contains("; to mend them, run garret create of the same files"), "{line}");
     dir.run(&["create", "repo::four", "one.img"]).silent();
     for archive in ["repo::one", "repo::two"] {

@@ -48,8 +48,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use garret_format::config::KeyMode;
-use garret_testkit::program;
 use garret_testkit::program::{CLOSING, Ran, files_below, fill_noise, tool};
+use garret_testkit::{is_structure, program};
 
 const PASSPHRASE: &str = "correct horse";
 const MIB: usize = 1 << 20;
@@ -130,7 +130,9 @@ impl Drop for Loop {
     }
 }
 
-/// The packs of a repository.
+/// The packs of a repository that hold chunks of files.
 fn packs(repository: &Path) -> Vec<PathBuf> {
-    files_below(&repository.join("packs"))
+    let mut packs = files_below(&repository.join("packs"));
+    packs.retain(|pack| !is_structure(&std::fs::read(pack).unwrap()));
+    packs
 }

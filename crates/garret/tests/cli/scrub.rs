@@ -34,7 +34,7 @@ fn a_scrub_needs_no_key_says_nothing_when_all_is_well_and_writes_nothing() {
     let before = state();
     dir.run(&["scrub", "repo"]).silent();
     let said = dir.run(&["scrub", "-v", "repo"]).succeeds();
-    assert!(said.starts_with("3 packs, 3 segments of the index and 3 copied archives ("), "{said}");
+    assert!(said.starts_with("9 packs, 3 segments of the index and 3 copied archives ("), "{said}");
     for night in 1..=7 {
         dir.run(&["scrub", "--part", &format!("{night}/7"), "repo"]).silent();
     }
@@ -59,7 +59,7 @@ fn a_scrub_names_what_is_damaged_and_says_who_can_do_what() {
             "garret: Data integrity error: {name} is damaged at offset 0: its bytes do not hash to its name"
         )
     );
-    let told = "garret: 1 of 3 packs damaged; who has the key runs garret check --verify-data, which says which files";
+    let told = "garret: 1 of 9 packs damaged; who has the key runs garret check --verify-data, which says which files";
     assert!(second.starts_with(told), "{second}");
     assert_eq!((last, ran.code), (super::CLOSING, Some(1)));
     let part = |number: u32| dir.run(&["scrub", "--part", &format!("{number}/2"), "repo"]).code;

@@ -43,27 +43,27 @@ fn verified(dir: &Dir) -> String {
 #[test]
 fn info_shows_how_much_was_verified_and_since_when() {
     let dir = three_archives();
-    assert_eq!(verified(&dir), "Verified: none of 3 packs");
+    assert_eq!(verified(&dir), "Verified: none of 9 packs");
     dir.run(&["check", "repo"]).succeeds();
-    assert_eq!(verified(&dir), "Verified: none of 3 packs", "not every byte was read");
+    assert_eq!(verified(&dir), "Verified: none of 9 packs", "not every byte was read");
     let said = dir.run(&["check", "--verify-data", "--max-duration", "2h", "repo"]).succeeds();
     let today = said.lines().last().unwrap().to_owned();
-    assert!(today.starts_with("Verified: all 3 packs since 20"), "{said}");
+    assert!(today.starts_with("Verified: all 9 packs since 20"), "{said}");
     assert_eq!(verified(&dir), today);
     dir.image("four.img", 4);
     dir.run(&["create", "repo::four", "four.img"]).silent();
     let now = verified(&dir);
-    assert!(now.starts_with("Verified: 3 of 4 packs since 20"), "{now}");
-    assert!(now.ends_with(", 3 of them in the last 30 days; 1 never"), "{now}");
+    assert!(now.starts_with("Verified: 9 of 12 packs since 20"), "{now}");
+    assert!(now.ends_with(", 9 of them in the last 30 days; 3 never"), "{now}");
     let json = dir.run(&[
         "info",
         "--format",
         "{packs} {verified_packs} {recently_verified_packs}{NL}",
         "repo",
     ]);
-    assert_eq!(json.succeeds(), "4 3 3\n");
+    assert_eq!(json.succeeds(), "12 9 9\n");
     dir.run(&["check", "--verify-data", "repo"]).succeeds();
-    assert!(verified(&dir).starts_with("Verified: all 4 packs since 20"));
+    assert!(verified(&dir).starts_with("Verified: all 12 packs since 20"));
     ruin_pack_of_one(&dir);
     assert_eq!(dir.run(&["check", "--verify-data", "--max-duration", "1h", "repo"]).code, Some(1));
     assert!(verified(&dir).ends_with("; 1 never"), "what is damaged does not count");

@@ -130,7 +130,7 @@ fn info_has_attic_s_labels() {
     assert_eq!(
         info,
         "Repository: repo\nRepository id: ID\nEncryption: none\nCreated: TIME\nNumber of archives: 1\n\
-         Verified: none of 1 pack\n\n\
+         Verified: none of 3 packs\n\n\
          \x20                      Original size      Compressed size    Deduplicated size\n\
          All archives:                2.10 MB                    -                 SIZE\n"
     );

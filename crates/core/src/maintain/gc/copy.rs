@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use garret_format::pack::Codec;
+use garret_format::pack::{Codec, PackKind};
 use garret_format::{ChunkId, PackId};
 
 use super::plan::{ChunkUse, GroupUse};
@@ -57,8 +57,13 @@ pub(in crate::maintain) fn copy(
                     Ok(Live::Whole(group)) => writer.keep_group(group)?,
                     Ok(Live::Some(codec, chunks)) => {
                         let compression = compression.unwrap_or_else(|| Compression::like(codec));
-                        for (id, bytes) in chunks {
-                            writer.keep(id, &bytes, compression)?;
+                        for (id, bytes, copies) in chunks {
+                            match group.pack.kind {
+                                PackKind::Data => writer.keep(id, &bytes, compression)?,
+                                PackKind::Structure => {
+                                    writer.keep_node(id, &bytes, copies, compression)?;
+                                }
+                            }
                         }
                     }
                     Err(error) => {
@@ -127,10 +132,10 @@ fn take_back(repository: &Repository, packs: Vec<PackId>, before: &[(Key, u64)])
 
 /// The needed part of a group.
 enum Live {
-    /// Everything: it is not compressed again.
+    /// Everything, of a file: it is not compressed again.
     Whole(CompressedGroup),
-    /// Some chunks, and how the group was compressed.
-    Some(Codec, Vec<(ChunkId, Vec<u8>)>),
+    /// Some chunks, how many copies of each are written, and how the group was compressed.
+    Some(Codec, Vec<(ChunkId, Vec<u8>, usize)>),
 }
 
 /// Reads a group and checks every chunk that is needed of it: the pack it comes from will be deleted.
@@ -143,19 +148,18 @@ fn read_live(groups: &Groups, group: &GroupUse, bytes: Option<&[u8]>) -> Result<
         what,
     };
     let open = OpenGroup::decompress(&frame, &body).map_err(corrupt)?;
-    let live =
-        chunks.iter().filter(|chunk| chunk.live).map(|ChunkUse { id, offset, len, .. }| match open
-            .verified(groups.hasher(), (*offset, *len), id)
-        {
-            Some(chunk) => Ok((*id, chunk.bytes())),
+    let live = chunks.iter().map(|ChunkUse { id, offset, len, copies }| {
+        match open.verified(groups.hasher(), (*offset, *len), id) {
+            Some(chunk) => Ok((*id, chunk.bytes(), *copies)),
             None => Err(corrupt(format!("the group does not hold chunk {id}"))),
-        });
-    let live: Vec<(ChunkId, &[u8])> = live.collect::<Result<_>>()?;
-    // A chunk that is stored twice is listed once: the group is not whole then.
-    if frame.chunk_count as usize == live.len() {
-        let chunks = live.iter().map(|(id, bytes)| (*id, bytes.len() as u32)).collect();
+        }
+    });
+    let live: Vec<(ChunkId, &[u8], usize)> = live.collect::<Result<_>>()?;
+    // A chunk that is stored twice is listed once: the group is not whole then. Each chunk of structure has its own lanes.
+    if pack.kind == PackKind::Data && frame.chunk_count as usize == live.len() {
+        let chunks = live.iter().map(|(id, bytes, _)| (*id, bytes.len() as u32)).collect();
         return Ok(Live::Whole(CompressedGroup { frame, body, chunks }));
     }
-    let live = live.into_iter().map(|(id, bytes)| (id, bytes.to_vec()));
+    let live = live.into_iter().map(|(id, bytes, copies)| (id, bytes.to_vec(), copies));
     Ok(Live::Some(frame.codec, live.collect()))
 }

@@ -1,18 +1,20 @@
 //! First station of gc: what is needed, and what to do with each pack.
 //!
-//! In: the archives, and the index. Out: a [`GcPlan`]. Memory: a bit for each record of the index, and what it says of the
-//! groups that are repacked. Writes nothing.
+//! In: the archives, and the index. Out: a [`GcPlan`]. Memory: a bit for each record of the index, a place for each chunk of
+//! structure, and what the index says of the groups that are repacked. Writes nothing.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use garret_format::index::{GroupRow, PackRow, Record, Tables};
+use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
 use super::problems::Problems;
 use crate::error::{Error, Result};
-use crate::limits::total_len;
+use crate::limits::{STRUCTURE_COPIES, total_len};
 use crate::objects::index::{Index, Location, Rows};
+use crate::objects::pack::end_len;
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem};
 use crate::read::chunks::Chunks;
@@ -22,8 +24,7 @@ use crate::repository::Repository;
 /// Dead bytes in packs, as a fraction of live ones, that are not worth copying for: 2 %. What is left over in a repository
 /// that loses an archive a night is then never more.
 const WASTE_FRACTION: u64 = 50;
-/// Small packs, of less than a quarter of the target, that are worth merging: fewer are the last packs of some sessions, and
-/// cost a footer each.
+/// Sessions whose last packs, of less than a quarter of the target, are worth merging: those of fewer cost a footer each.
 const SMALL_PACKS: usize = 8;
 
 /// What a gc will do. Shown, it is one line.
@@ -33,7 +34,7 @@ pub struct GcPlan {
     drop: Vec<PackRow>,
     /// Packs that are mostly not needed.
     repack: Vec<PackUse>,
-    /// The groups of those of which something is needed.
+    /// The groups of those of which something is needed, and others that hold structure of which there is no second copy.
     pub(super) groups: Vec<GroupUse>,
     /// Copies of chunks, by the pack, that need not be listed any more: another one was read and is intact.
     pub(super) superseded: HashSet<(ChunkId, PackId)>,
@@ -126,7 +127,7 @@ struct PackUse {
     plain_len: u64,
 }
 
-/// Which chunks of a group are needed.
+/// Which chunks of a group are copied.
 #[derive(Clone, Debug)]
 pub(in crate::maintain) struct GroupUse {
     pub(super) pack: PackRow,
@@ -141,14 +142,14 @@ pub(in crate::maintain) struct ChunkUse {
     pub(super) offset: u32,
     /// Length in bytes.
     pub(super) len: u32,
-    pub(super) live: bool,
+    /// How many copies of it are written.
+    pub(super) copies: usize,
 }
 
 impl GroupUse {
-    /// Bytes of the chunks that are needed.
+    /// Bytes of the chunks that are copied.
     pub(in crate::maintain) fn live_len(&self) -> u64 {
-        let live = self.chunks.iter().filter(|chunk| chunk.live);
-        total_len(live.map(|chunk| u64::from(chunk.len)))
+        total_len(self.chunks.iter().map(|chunk| u64::from(chunk.len)))
     }
 }
 
@@ -218,29 +219,42 @@ pub(super) fn plan(
     if let Some(error) = lost.filter(|_| !index.is_whole()) {
         return Err(error);
     }
-    let superseded = keep_intact_copies(&chunks, &marks, problems);
+    let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, problems);
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     let repack = choose(used, repository.config().pack_len);
-    let wanted = repack.iter().map(|pack| pack.row.id).collect();
-    let groups = group_uses(index, &marks, &wanted);
+    let repacked: HashSet<PackId> = repack.iter().map(|pack| pack.row.id).collect();
+    let groups = group_uses(index, |pack, record| {
+        let moves = repacked.contains(pack) && marks.is_set(record);
+        usize::from(moves) + usize::from(lacking.contains(&record))
+    });
     let drop = drop.into_iter().map(|pack| pack.row).collect();
     Ok(GcPlan { drop, repack, groups, superseded, archives })
 }
 
-/// Of a chunk that lies in several packs one copy stays, and only one that was read and is intact: the others go, and are
-/// returned. All stay if none is, for whoever can mend them.
-fn keep_intact_copies(
-    chunks: &Chunks,
-    marks: &Marks,
-    problems: &mut Problems<'_>,
-) -> HashSet<(ChunkId, PackId)> {
+/// What there is of copies of chunks.
+#[derive(Default)]
+struct Copies {
+    /// Those that need not be listed any more.
+    superseded: HashSet<(ChunkId, PackId)>,
+    /// Records of structure that another copy is to be made of.
+    lacking: HashSet<(usize, u64)>,
+}
+
+/// Of a chunk that lies in several packs one copy stays, of one of structure two, and only such as were read and are intact:
+/// the others go. All stay if none is, for whoever can mend them. Structure that lies in two packs and no others is not read.
+fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_>) -> Copies {
     let index = chunks.index();
     let mut several: Vec<(usize, u32, u64)> = Vec::new();
     for (segment, tables) in index.tables().enumerate() {
         for (place, record) in tables.records().enumerate() {
-            let is_needed = marks.is_set((segment, place as u64));
-            if is_needed && index.copies(&record.id).nth(1).is_some() {
+            let is_structure = || {
+                let pack = tables.group(record.group).and_then(|group| tables.pack(group.pack));
+                pack.is_some_and(|pack| pack.kind == PackKind::Structure)
+            };
+            if marks.is_set((segment, place as u64))
+                && (is_structure() || index.copies(&record.id).nth(1).is_some())
+            {
                 several.push((segment, record.group, place as u64));
             }
         }
@@ -248,36 +262,65 @@ fn keep_intact_copies(
     // Group after group, so that each is read once.
     several.sort_unstable();
     let tables: Vec<Tables<'_>> = index.tables().collect();
-    let (mut superseded, mut told) = (HashSet::new(), HashSet::new());
+    let (mut found, mut told) = (Copies::default(), HashSet::new());
     for (segment, _, place) in several {
         let record = tables.get(segment).and_then(|tables| tables.record(place));
         let Some(Record { id, .. }) = record else { continue };
+        let mut copies: Vec<Location> = index.copies(&id).collect();
+        let is_structure = copies.iter().any(|copy| copy.pack.kind == PackKind::Structure);
+        if is_structure && copies.len() == STRUCTURE_COPIES && index.lacking_copies(&id) == 0 {
+            copies.iter().for_each(|copy| _ = marks.set(copy.record));
+            continue;
+        }
         marks.clear((segment, place));
-        let mut damaged = Vec::new();
-        let intact = index.copies(&id).find(|copy| match chunks.verify(copy, &id) {
-            Ok(()) => true,
-            Err(error) => {
-                damaged.push((copy.pack.id, error));
-                false
-            }
+        // Where a chunk of a file is the same as one of structure, that is not the copy that is counted there.
+        copies.sort_by_key(|copy| {
+            (!index.may_be_built_on(&copy.pack.id), copy.pack.kind == PackKind::Data)
         });
-        match intact {
-            Some(intact) => {
-                marks.set(intact.record);
-                let others = index.copies(&id).map(|copy| copy.pack.id);
-                let others = others.filter(|pack| *pack != intact.pack.id);
-                superseded.extend(others.map(|pack| (id, pack)));
+        let wanted = if is_structure { STRUCTURE_COPIES } else { 1 };
+        let (intact, damaged) = intact_copies(chunks, &id, &copies, wanted);
+        intact.iter().for_each(|copy| _ = marks.set(copy.record));
+        match intact.first() {
+            Some(first) => {
+                found.lacking.extend((intact.len() < wanted).then_some(first.record));
+                let stays = |pack| intact.iter().any(|copy| copy.pack.id == pack);
+                let packs = copies.iter().map(|copy| copy.pack.id).filter(|pack| !stays(*pack));
+                found.superseded.extend(packs.map(|pack| (id, pack)));
                 damaged.iter().for_each(|(pack, error)| chunks.groups().bypassed(*pack, error));
             }
             None => {
-                index.copies(&id).for_each(|copy| _ = marks.set(copy.record));
+                copies.iter().for_each(|copy| _ = marks.set(copy.record));
                 for (_, error) in damaged.iter().filter(|(pack, _)| told.insert(*pack)) {
                     problems.report(Problem::from(error));
                 }
             }
         }
     }
-    superseded
+    found
+}
+
+/// The first `wanted` copies, each in another pack, that verify, and what is wrong with those before. All but the first must
+/// be such as may be built on: the packs of others are to go.
+fn intact_copies<'c>(
+    chunks: &Chunks,
+    id: &ChunkId,
+    copies: &'c [Location],
+    wanted: usize,
+) -> (Vec<&'c Location>, Vec<(PackId, Error)>) {
+    let (mut intact, mut damaged) = (Vec::<&Location>::new(), Vec::new());
+    for copy in copies {
+        let pack = copy.pack.id;
+        let is_further = intact.iter().all(|other| other.pack.id != pack)
+            && (intact.is_empty() || chunks.index().may_be_built_on(&pack));
+        if intact.len() == wanted || !is_further {
+            continue;
+        }
+        match chunks.verify(copy, id) {
+            Ok(()) => intact.push(copy),
+            Err(error) => damaged.push((pack, error)),
+        }
+    }
+    (intact, damaged)
 }
 
 /// The packs worth copying what is needed out of: the most wasteful until little waste is left, and small ones when there
@@ -285,12 +328,18 @@ fn keep_intact_copies(
 fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
     let live_bytes: u64 = used.iter().map(|pack| u64::from(pack.row.len) - pack.dead_bytes()).sum();
     let mut waste: u64 = used.iter().map(PackUse::dead_bytes).sum();
-    let is_small = |pack: &PackUse| pack.row.len < pack_len / 4;
-    let merge_small = used.iter().filter(|pack| is_small(pack)).count() >= SMALL_PACKS;
+    let is_small = |pack: &PackUse| pack.row.len < end_len(pack.row.kind, pack_len) / 4;
+    let small = |kind| used.iter().filter(|pack| pack.row.kind == kind && is_small(pack)).count();
+    let merge_data = small(PackKind::Data) >= SMALL_PACKS;
+    let merge_structure = small(PackKind::Structure) >= SMALL_PACKS * STRUCTURE_COPIES;
+    let merges = |pack: &PackUse| match pack.row.kind {
+        PackKind::Data => merge_data && is_small(pack),
+        PackKind::Structure => merge_structure && is_small(pack),
+    };
     used.sort_by_key(|pack| (Reverse(pack.dead_share()), pack.row.id));
     used.retain(|pack| {
         let wasteful = waste > live_bytes / WASTE_FRACTION && pack.live_len < pack.plain_len;
-        let chosen = wasteful || (merge_small && is_small(pack));
+        let chosen = wasteful || merges(pack);
         waste -= if chosen { pack.dead_bytes() } else { 0 };
         chosen
     });
@@ -322,11 +371,11 @@ fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
     packs.into_values().collect()
 }
 
-/// The groups of these packs of which something is marked, in the order of the packs and of the places in them.
+/// The groups of which something is copied, in the order of the packs and of the places in them. `copies` says how many of
+/// what is in this pack, at this record, are written.
 pub(in crate::maintain) fn group_uses(
     index: &Index,
-    marks: &Marks,
-    wanted: &HashSet<PackId>,
+    copies: impl Fn(&PackId, (usize, u64)) -> usize,
 ) -> Vec<GroupUse> {
     let mut found = Vec::new();
     for (segment, tables) in index.tables().enumerate() {
@@ -334,15 +383,14 @@ pub(in crate::maintain) fn group_uses(
         for (place, Record { id, group, offset, len }) in tables.records().enumerate() {
             let Some(row) = tables.group(group) else { continue };
             let Some(pack) = tables.pack(row.pack) else { continue };
-            if wanted.contains(&pack.id) {
-                let live = marks.is_set((segment, place as u64));
+            let copies = copies(&pack.id, (segment, place as u64));
+            if copies > 0 {
                 let new = GroupUse { pack, row, chunks: Vec::new() };
                 let chunks = &mut groups.entry(group).or_insert(new).chunks;
-                chunks.push(ChunkUse { id, offset, len, live });
+                chunks.push(ChunkUse { id, offset, len, copies });
             }
         }
-        let needed = |group: &GroupUse| group.chunks.iter().any(|chunk| chunk.live);
-        found.extend(groups.into_values().filter(needed));
+        found.extend(groups.into_values());
     }
     for group in &mut found {
         group.chunks.sort_unstable_by_key(|chunk| chunk.offset);

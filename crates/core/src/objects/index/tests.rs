@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use garret_format::index::COPIES_MAX;
+use garret_format::pack::PackKind;
 use garret_format::pack::{Footer, FooterGroup};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 use garret_random::Random;
@@ -43,7 +44,12 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
         }
         footer.groups.push(FooterGroup { body_len: 1000 + random.below(9000) as u32, chunks });
     }
-    let row = PackRow { id: PackId::from_bytes(id(random)), salt: [1; 16], len: 1 << 20 };
+    let row = PackRow {
+        id: PackId::from_bytes(id(random)),
+        salt: [1; 16],
+        len: 1 << 20,
+        kind: PackKind::Data,
+    };
     (row, footer)
 }
 
@@ -174,7 +180,12 @@ fn segments_of_one_chunk_and_of_none_work() {
             true => Footer::default(),
             false => Footer { groups: vec![FooterGroup { body_len: 100, chunks }] },
         };
-        let row = PackRow { id: PackId::from_bytes([9; 32]), salt: [0; 16], len: 5000 };
+        let row = PackRow {
+            id: PackId::from_bytes([9; 32]),
+            salt: [0; 16],
+            len: 5000,
+            kind: PackKind::Data,
+        };
         rows.push(row, &footer);
         let mut index = Index::empty(REPOSITORY);
         index.add(&rows.sorted().encode(), None).unwrap();
