@@ -1,11 +1,12 @@
 """Runs a program and lets something happen at a system call of your choice.
 
-In: a command, and a function that is asked at the entry of each file system call. Out: how the program ended, what it
-said, which calls it made. Promises: calls are counted over all threads, in the order in which they begin (strace counts each
-thread by itself, so it cannot reach every call of a program that has two); a call that is failed is not made. Linux on
-x86-64.
+In: a command, a function that is asked at the entry of each file system call, and who wants to see calls with what they got
+and gave. Out: how the program ended, what it said, which calls it made. Promises: calls are counted over all threads, in the
+order in which they begin (strace counts each thread by itself, so it cannot reach every call of a program that has two); a
+call that is failed is not made. Linux on x86-64.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -44,8 +45,9 @@ class Ended:
         self.code, self.out, self.err, self.calls, self.fired = code, out, err, calls, fired
 
 
-def run(argv, env, cwd, decide=lambda calls: None, timeout=60):
-    """`decide` gets the calls so far, the last of them about to be made, and answers what becomes of that one.
+def run(argv, env, cwd, decide=lambda calls: None, timeout=60, watch=None):
+    """`decide` gets the calls so far, the last of them about to be made, and answers what becomes of that one. `watch` gets
+    `enter` with thread, call and arguments, and `leave` with what it gave; a call at which the program is killed ends not.
 
     Counted is from where garret's own code begins, which is known by its first call: that forbids core dumps. What it writes
     to its standard output and error is not counted."""
@@ -61,7 +63,7 @@ def run(argv, env, cwd, decide=lambda calls: None, timeout=60):
                 os.execve(argv[0], argv, env)
             finally:
                 os._exit(127)
-        code, calls, fired = follow(pid, decide, time.monotonic() + timeout)
+        code, calls, fired = follow(pid, decide, time.monotonic() + timeout, watch)
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -69,7 +71,7 @@ def run(argv, env, cwd, decide=lambda calls: None, timeout=60):
         return Ended(code, *texts, calls, fired)
 
 
-def follow(main, decide, until):
+def follow(main, decide, until, watch):
     os.waitpid(main, 0)
     libc.ptrace(PTRACE_SETOPTIONS, main, 0, OPTIONS)
     libc.ptrace(PTRACE_SYSCALL, main, 0, None)
@@ -90,9 +92,9 @@ def follow(main, decide, until):
             if os.WSTOPSIG(status) == signal.SIGTRAP | 0x80:
                 libc.ptrace(PTRACE_GET_SYSCALL_INFO, tid, len(info), ctypes.addressof(info))
                 if info.raw[0] == ENTRY:
-                    number, first = struct.unpack_from("=QQ", info.raw, 24)
-                    begun = begun or (number == PRCTL and first == PR_SET_DUMPABLE)
-                    is_output = number == 1 and first in (1, 2)
+                    number, *given = struct.unpack_from("=7Q", info.raw, 24)
+                    begun = begun or (number == PRCTL and given[0] == PR_SET_DUMPABLE)
+                    is_output = number == 1 and given[0] in (1, 2)
                     if begun and number in CALLS and not is_output:
                         calls.append(CALLS[number])
                         answer = decide(calls)
@@ -102,12 +104,23 @@ def follow(main, decide, until):
                             answers[tid] = 0 if answer == FAKE else -answer
                             libc.ptrace(PTRACE_POKEUSER, tid, ORIG_RAX, ctypes.c_void_p(-1))
                         fired = fired or answer is not None
-                elif info.raw[0] == EXIT and tid in answers:
-                    libc.ptrace(PTRACE_POKEUSER, tid, RAX, ctypes.c_void_p(answers.pop(tid)))
+                        if watch:
+                            # It may be dead by now, killed at another's call.
+                            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                                watch.enter(tid, CALLS[number], given)
+                elif info.raw[0] == EXIT:
+                    gave = answers.pop(tid, None)
+                    if gave is not None:
+                        libc.ptrace(PTRACE_POKEUSER, tid, RAX, ctypes.c_void_p(gave))
+                    if watch:
+                        watch.leave(tid, struct.unpack_from("=q", info.raw, 24)[0] if gave is None else gave)
             elif status >> 16 == 0 and tid in known:
                 passed = os.WSTOPSIG(status)
             # A new thread begins with a stop of its own, which is not the program's.
             known.add(tid)
             libc.ptrace(PTRACE_SYSCALL, tid, 0, passed)
+    except BaseException:
+        os.kill(main, signal.SIGKILL)
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

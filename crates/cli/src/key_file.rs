@@ -164,8 +164,8 @@ pub fn read_secret(file: impl Read, len_max: usize) -> io::Result<Zeroizing<Vec<
     Ok(bytes)
 }
 
-/// Writes a key file that only this user can read, in the place of one that may be there. It is whole and synced when this
-/// returns.
+/// Writes a key file that only this user can read, in the place of one that may be there. It is whole when this returns, and
+/// synced with all directories that lead to it.
 ///
 /// # Errors
 /// It cannot be written.
@@ -182,7 +182,40 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> garret_core::Result<()> {
 }
 
 fn wrote(path: &Path, written: io::Result<()>) -> garret_core::Result<()> {
+    let written = written.and_then(|()| sync_above(path));
     written.map_err(|error| StoreError::new("write key file", path.display(), error).into())
+}
+
+/// Syncs the directories above that of a file, whoever made them: another program may have died before it could.
+fn sync_above(path: &Path) -> io::Result<()> {
+    for above in path.ancestors().skip(2) {
+        let synced = match above.as_os_str().is_empty() {
+            true => sync_directory(Path::new(".")),
+            false => sync_directory(above),
+        };
+        match synced {
+            // Who may not read it did not make it; nothing is made where nothing can be written.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        // The file system has no such call for directories.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 /// Writes a file that only this user can read: beside its place, synced, read back, renamed, its directory synced.
@@ -209,13 +242,5 @@ fn put_private(
         return Err(io::Error::other("what was read back is not what was written"));
     }
     name(file, path)?;
-    match File::open(directory)?.sync_all() {
-        // The file system has no such call for directories.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
-        {
-            Ok(())
-        }
-        result => result,
-    }
+    sync_directory(directory)
 }

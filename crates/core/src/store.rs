@@ -254,7 +254,8 @@ pub trait Store: Send + Sync {
     /// Waits until everything put, deleted or adopted before is durable.
     fn sync(&self) -> Result<(), StoreError>;
     /// What is among the archives under a name that none can have, or as a link, and may be one all the same: each in words.
-    /// Nothing may be deleted for not being needed while there is any.
+    /// Nothing may be deleted for not being needed while there is any. Makes the next sync cover archives that are gone,
+    /// whoever removed them: before that a power cut may bring them back.
     fn doubtful(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }

@@ -101,7 +101,8 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Archives under names that hide or are too long, and links that may lead to one: users move files here by hand.
+    /// Archives under names that hide or are too long, and links that may lead to one: users move files here by hand. The
+    /// next sync is one of all directories that were looked into: whoever removed an archive may have died before his.
     pub(super) fn doubtful_archives(&self) -> io::Result<Vec<String>> {
         if let Err(error) = self.beneath.directory(Path::new(BACKUPS)) {
             return match error.kind() {
@@ -131,6 +132,10 @@ impl LocalStore {
                     }
                     _ => {}
                 }
+            }
+            match self.beneath.directory(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => self.touch(&directory, opened?)?,
             }
         }
         Ok(found)

@@ -106,15 +106,16 @@ impl LocalStore {
         })
     }
 
-    /// Whether all that is here is what a killed init leaves: our README or the beginning of it, key slots, second
-    /// copies, what is in `tmp/`, directories; no `config`.
+    /// Whether all that is here is what a killed init leaves: our README, the beginning of it, or zeros in its place if the
+    /// power was cut; key slots, second copies, what is in `tmp/`, directories; no `config`.
     fn is_unfinished(&self) -> io::Result<bool> {
         let mut readme = Vec::new();
         match self.beneath.file(Path::new("README"), OFlags::RDONLY) {
             Ok(file) => file.take(README.len() as u64 + 1).read_to_end(&mut readme)?,
             Err(_) => return Ok(false),
         };
-        if !README.as_bytes().starts_with(&readme) {
+        let is_blank = readme.len() <= README.len() && readme.iter().all(|byte| *byte == 0);
+        if !README.as_bytes().starts_with(&readme) && !is_blank {
             return Ok(false);
         }
         let mut open = vec![PathBuf::new()];
@@ -166,9 +167,11 @@ impl LocalStore {
     fn build(&self, mut readme: File) -> io::Result<()> {
         readme.write_all(README.as_bytes())?;
         readme.sync_data()?;
-        self.make_directory(Path::new("backups"))?;
         let root = self.beneath.directory(Path::new(""))?;
         self.touch(Path::new(""), root)?;
+        // Before anything else is here: by this file the next init knows what a power cut left of this one.
+        self.sync().map_err(|error| error.source)?;
+        self.make_directory(Path::new("backups"))?;
         self.sync().map_err(|error| error.source)?;
         // Its own entry; who may not read the directory above has to leave that to the kernel.
         let above = self.root.parent().filter(|above| !above.as_os_str().is_empty());
@@ -207,13 +210,8 @@ impl LocalStore {
         self.clear().map_err(|source| StoreError::new("remove", self.root.display(), source))
     }
 
-    /// Removes the README and every directory that is empty.
+    /// Removes every directory that is empty, and then the README: without it nobody knows what else is left.
     fn clear(&self) -> io::Result<()> {
-        let root = self.beneath.directory(Path::new(""))?;
-        match remove_file(&root, OsStr::new("README")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         for name in DIRECTORIES {
             // Each before what is in it, so that the last one is the innermost.
             let mut found = vec![PathBuf::from(name)];
@@ -243,6 +241,12 @@ impl LocalStore {
                 }
             }
         }
-        Ok(())
+        let root = || self.beneath.directory(Path::new(""));
+        self.touch(Path::new(""), root()?)?;
+        self.sync().map_err(|error| error.source)?;
+        match remove_file(&root()?, OsStr::new("README")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
