@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! admit -> Dedup -> GroupBuilder -> compress -> PackPlan -> seal -> | PackBuilder -> Store -> IndexWriter -> Store
-//!          known?   lane            workers      lane      workers  | a thread of its own: it waits for the disk
+//!          known?   way             workers      lanes     workers  | a thread of its own: it waits for the disk
 //! ```
 //!
 //! Chunks of files go into one lane, those of the structure of archives into each of two others: a pack that is lost takes
@@ -15,20 +15,19 @@ mod lane;
 mod packs;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use garret_format::pack::PackKind;
 use garret_format::{ChunkId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
-use crate::limits::GROUPS_WAITING;
+use crate::limits::{GROUPS_WAITING, STRUCTURE_COPIES};
 use crate::objects::group::{CompressedGroup, Compression, Group};
 use crate::objects::index::{Index, store_segment};
-use crate::objects::pack::{SealedGroup, end_len};
+use crate::objects::pack::SealedGroup;
 use crate::objects::recipe::NodeStore;
 use crate::pipeline::{Ordered, Threads};
 use crate::store::{Key, Store};
-use lane::{Filling, Lane, Lanes};
+use lane::{Filling, Lane, Lanes, OpenGroups, Way};
 use packs::PackWriter;
 
 pub(crate) use packs::PackLog;
@@ -74,12 +73,7 @@ pub(crate) fn write_chunks<'scope, R>(
     let (groups, sealed) = bounded(GROUPS_WAITING);
     let (segments, stored) = unbounded();
     let ChunkTarget { store, data, metadata, log, group_len, pack_len, .. } = target;
-    let filling = |kind| Filling::new(kind, group_len, end_len(kind, pack_len));
-    let lanes = Lanes {
-        data: filling(PackKind::Data)?,
-        structure: filling(PackKind::Structure)?,
-        copies: filling(PackKind::Structure)?,
-    };
+    let lanes = Lanes::new(pack_len)?;
     adopt_unstored(store, metadata, target.index)?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
@@ -93,6 +87,7 @@ pub(crate) fn write_chunks<'scope, R>(
             hasher: target.hasher,
             index: target.index,
             lanes,
+            open: OpenGroups::new(group_len),
             compressing: threads.workers.queue(),
             sealing: threads.workers.queue(),
             sealer: data,
@@ -131,7 +126,8 @@ pub(crate) struct ChunkWriter<'a, 'scope> {
     hasher: &'scope ChunkHasher,
     index: &'scope mut Index,
     lanes: Lanes<Filling>,
-    compressing: Ordered<'a, 'scope, Result<(Lane, CompressedGroup)>>,
+    open: OpenGroups,
+    compressing: Ordered<'a, 'scope, Result<(Way, CompressedGroup)>>,
     sealing: Ordered<'a, 'scope, (Lane, SealedGroup)>,
     sealer: &'scope Sealer,
     /// Of what is admitted.
@@ -148,7 +144,7 @@ impl ChunkWriter<'_, '_> {
         if self.index.contains(&id) {
             return Ok(false);
         }
-        self.push(Lane::Data, id, bytes, self.compression)
+        self.push(Way::Data, id, bytes, self.compression)
     }
 
     /// Stores a chunk whether or not the index has it, but once in this session, compressed so: repacking.
@@ -158,7 +154,7 @@ impl ChunkWriter<'_, '_> {
         bytes: &[u8],
         compression: Compression,
     ) -> Result<()> {
-        self.push(Lane::Data, id, bytes, compression).map(drop)
+        self.push(Way::Data, id, bytes, compression).map(drop)
     }
 
     /// Stores a chunk of structure `copies` more times than in this session so far, at most as often as any is: repacking.
@@ -169,57 +165,57 @@ impl ChunkWriter<'_, '_> {
         copies: usize,
         compression: Compression,
     ) -> Result<()> {
-        let mut left = copies;
-        for lane in Lane::STRUCTURE {
-            if left > 0 && self.push(lane, id, bytes, compression)? {
-                left -= 1;
-            }
-        }
+        let [first, second] = Lane::STRUCTURE.map(|lane| !self.lanes.of(lane).has(&id));
+        let way = match (first, second, copies) {
+            (true, true, STRUCTURE_COPIES..) => Way::Both,
+            (true, _, 1..) => Way::Structure,
+            (false, true, 1..) => Way::Copies,
+            _ => return Ok(()),
+        };
+        self.push(way, id, bytes, compression)?;
         Ok(())
     }
 
     /// Stores a group of chunks of files that is compressed already: repacking one of which everything is needed.
     pub(crate) fn keep_group(&mut self, group: CompressedGroup) -> Result<()> {
-        self.lanes.data.note(group.chunks.iter().map(|(id, _)| id));
-        self.seal(Lane::Data, group)
+        let data = self.lanes.of(Lane::Data);
+        group.chunks.iter().for_each(|(id, _)| data.note(*id));
+        self.seal(Way::Data, group)
     }
 
     /// Stores content that is not a user's stream (items, recipe nodes) in as many packs as the repository lacks it in.
     pub(crate) fn admit_node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         self.forget_stored()?;
         let id = self.hasher.hash(bytes);
-        for lane in Lane::STRUCTURE.into_iter().take(self.index.lacking_copies(&id)) {
-            self.push(lane, id, bytes, self.compression)?;
-        }
+        let way = match self.index.lacking_copies(&id) {
+            0 => return Ok(id),
+            1 => Way::Structure,
+            _ => Way::Both,
+        };
+        self.push(way, id, bytes, self.compression)?;
         Ok(id)
     }
 
-    /// Puts a chunk into a lane unless that has it; whether it did.
+    /// Stores a chunk unless a lane that it is to go into has it; whether it did.
     fn push(
         &mut self,
-        lane: Lane,
+        way: Way,
         id: ChunkId,
         bytes: &[u8],
         compression: Compression,
     ) -> Result<bool> {
-        let filling = self.lanes.of(lane);
-        if filling.has(&id) {
+        if way.lanes().iter().any(|lane| self.lanes.of(*lane).has(&id)) {
             return Ok(false);
         }
-        let full = filling.push(id, bytes, compression);
-        match lane {
-            Lane::Data => {
-                self.written.chunk_count += 1;
-                self.written.chunk_bytes += bytes.len() as u64;
-            }
-            Lane::Structure => {
-                self.written.node_count += 1;
-                self.written.node_bytes += bytes.len() as u64;
-            }
-            Lane::Copies => {}
-        }
-        if let Some(group) = full {
-            self.compress(lane, group)?;
+        way.lanes().iter().for_each(|lane| self.lanes.of(*lane).note(id));
+        let (count, len) = match way {
+            Way::Data => (&mut self.written.chunk_count, &mut self.written.chunk_bytes),
+            _ => (&mut self.written.node_count, &mut self.written.node_bytes),
+        };
+        *count += 1;
+        *len += bytes.len() as u64;
+        if let Some(group) = self.open.push(way, id, bytes, compression) {
+            self.compress(way, group)?;
         }
         Ok(true)
     }
@@ -229,7 +225,7 @@ impl ChunkWriter<'_, '_> {
         while let Ok((id, tables)) = self.stored.try_recv() {
             self.index.add(&tables, Some(id))?;
             let index = &*self.index;
-            self.lanes.data.forget(|id| index.contains(id));
+            self.lanes.of(Lane::Data).forget(|id| index.contains(id));
             for lane in Lane::STRUCTURE {
                 self.lanes.of(lane).forget(|id| index.lacking_copies(id) == 0);
             }
@@ -237,22 +233,30 @@ impl ChunkWriter<'_, '_> {
         Ok(())
     }
 
-    fn compress(&mut self, lane: Lane, (group, compression): (Group, Compression)) -> Result<()> {
+    fn compress(&mut self, way: Way, (group, compression): (Group, Compression)) -> Result<()> {
         while self.compressing.is_full() {
             self.seal_next()?;
         }
-        self.compressing.submit(move || Ok((lane, group.compress(compression)?)));
+        self.compressing.submit(move || Ok((way, group.compress(compression)?)));
         Ok(())
     }
 
     fn seal_next(&mut self) -> Result<()> {
         match self.compressing.next() {
-            Some(group) => group.and_then(|(lane, group)| self.seal(lane, group)),
+            Some(group) => group.and_then(|(way, group)| self.seal(way, group)),
             None => Ok(()),
         }
     }
 
-    fn seal(&mut self, lane: Lane, group: CompressedGroup) -> Result<()> {
+    fn seal(&mut self, way: Way, group: CompressedGroup) -> Result<()> {
+        let [first, further @ ..] = way.lanes() else { return Ok(()) };
+        for lane in further {
+            self.seal_in(*lane, group.clone())?;
+        }
+        self.seal_in(*first, group)
+    }
+
+    fn seal_in(&mut self, lane: Lane, group: CompressedGroup) -> Result<()> {
         while self.sealing.is_full() {
             self.send_next()?;
         }
@@ -272,9 +276,9 @@ impl ChunkWriter<'_, '_> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        for lane in Lane::ALL {
-            if let Some(group) = self.lanes.of(lane).finish() {
-                self.compress(lane, group)?;
+        for way in Way::ALL {
+            if let Some(group) = self.open.finish(way) {
+                self.compress(way, group)?;
             }
         }
         while !self.compressing.is_empty() {

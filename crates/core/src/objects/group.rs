@@ -92,7 +92,7 @@ impl GroupBuilder {
 }
 
 /// A compressed group, ready to be sealed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CompressedGroup {
     pub(crate) frame: Frame,
     pub(crate) body: Vec<u8>,

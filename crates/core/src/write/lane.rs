@@ -1,7 +1,8 @@
-//! One line of packs that a writer fills: its open group, the plan of its packs, and what went into it.
+//! Lines of packs that a writer fills: the plan of the packs of each, what went into it, and the groups that are open.
 //!
-//! In: chunks. Out: groups to be compressed. Promises: a chunk goes into a lane once in a session, so what is stored twice
-//! lies in packs of two lanes, and these are never the same.
+//! In: chunks. Out: groups to be compressed, and the places of each in the packs of its lanes. Promises: a chunk goes into a
+//! lane once in a session, so what is stored twice lies in packs of two lanes, and these are never the same; it is compressed
+//! once for both.
 
 use std::collections::HashSet;
 
@@ -11,9 +12,9 @@ use garret_format::pack::{Frame, PackKind};
 use crate::error::Result;
 use crate::limits::STRUCTURE_COPIES;
 use crate::objects::group::{Compression, Group, GroupBuilder};
-use crate::objects::pack::{GroupPlace, PackPlan};
+use crate::objects::pack::{GroupPlace, PackPlan, end_len};
 
-/// Which packs.
+/// One line of packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
     /// Of chunks of files.
@@ -31,12 +32,35 @@ impl Lane {
     pub(super) const STRUCTURE: [Lane; STRUCTURE_COPIES] = [Lane::Structure, Lane::Copies];
 }
 
+/// The lanes that a group goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Data,
+    Structure,
+    Copies,
+    /// Of structure, as is usual.
+    Both,
+}
+
+impl Way {
+    pub(super) const ALL: [Way; 4] = [Way::Data, Way::Structure, Way::Copies, Way::Both];
+
+    pub(super) fn lanes(self) -> &'static [Lane] {
+        match self {
+            Way::Data => &[Lane::Data],
+            Way::Structure => &[Lane::Structure],
+            Way::Copies => &[Lane::Copies],
+            Way::Both => &Lane::STRUCTURE,
+        }
+    }
+}
+
 /// Something for each lane.
 #[derive(Default)]
 pub(super) struct Lanes<T> {
-    pub(super) data: T,
-    pub(super) structure: T,
-    pub(super) copies: T,
+    data: T,
+    structure: T,
+    copies: T,
 }
 
 impl<T> Lanes<T> {
@@ -49,33 +73,35 @@ impl<T> Lanes<T> {
     }
 }
 
+impl Lanes<Filling> {
+    /// Nothing is in them; packs of files end with `pack_len` bytes.
+    pub(super) fn new(pack_len: u32) -> Result<Self> {
+        let filling = |kind| -> Result<Filling> {
+            let plan = PackPlan::new(kind, end_len(kind, pack_len))?;
+            Ok(Filling { plan, session: HashSet::new() })
+        };
+        Ok(Lanes {
+            data: filling(PackKind::Data)?,
+            structure: filling(PackKind::Structure)?,
+            copies: filling(PackKind::Structure)?,
+        })
+    }
+}
+
 /// What a lane is filled with.
 pub(super) struct Filling {
-    group: GroupBuilder,
-    /// How the chunks of the open group are going to be compressed.
-    compression: Compression,
     plan: PackPlan,
     /// Chunks that went into it in this session and that no stored segment lists yet.
     session: HashSet<ChunkId>,
 }
 
 impl Filling {
-    pub(super) fn new(kind: PackKind, group_len: u32, pack_len: u32) -> Result<Self> {
-        Ok(Filling {
-            group: GroupBuilder::new(group_len),
-            compression: Compression::default(),
-            plan: PackPlan::new(kind, pack_len)?,
-            session: HashSet::new(),
-        })
-    }
-
     pub(super) fn has(&self, id: &ChunkId) -> bool {
         self.session.contains(id)
     }
 
-    /// Notes chunks that go into it as a group of their own.
-    pub(super) fn note<'c>(&mut self, chunks: impl IntoIterator<Item = &'c ChunkId>) {
-        self.session.extend(chunks);
+    pub(super) fn note(&mut self, id: ChunkId) {
+        self.session.insert(id);
     }
 
     /// Forgets the chunks that are listed.
@@ -83,27 +109,63 @@ impl Filling {
         self.session.retain(|id| !is_listed(id));
     }
 
-    /// Adds a chunk that it does not have; gives the group before it if that is complete.
+    /// The place of the next group.
+    pub(super) fn place(&mut self, frame: &Frame) -> Result<GroupPlace> {
+        self.plan.place(frame)
+    }
+}
+
+/// The groups that are open, one for each way.
+pub(super) struct OpenGroups {
+    data: OpenGroup,
+    structure: OpenGroup,
+    copies: OpenGroup,
+    both: OpenGroup,
+}
+
+/// A group that grows, and how it is going to be compressed.
+struct OpenGroup {
+    group: GroupBuilder,
+    compression: Compression,
+}
+
+impl OpenGroups {
+    pub(super) fn new(group_len: u32) -> Self {
+        let open = || OpenGroup {
+            group: GroupBuilder::new(group_len),
+            compression: Compression::default(),
+        };
+        OpenGroups { data: open(), structure: open(), copies: open(), both: open() }
+    }
+
+    fn of(&mut self, way: Way) -> &mut OpenGroup {
+        match way {
+            Way::Data => &mut self.data,
+            Way::Structure => &mut self.structure,
+            Way::Copies => &mut self.copies,
+            Way::Both => &mut self.both,
+        }
+    }
+
+    /// Adds a chunk; gives the group before it if that is complete.
     pub(super) fn push(
         &mut self,
+        way: Way,
         id: ChunkId,
         bytes: &[u8],
         compression: Compression,
     ) -> Option<(Group, Compression)> {
-        self.session.insert(id);
-        let before = if self.compression == compression { None } else { self.finish() };
-        self.compression = compression;
-        let full = self.group.push(id, bytes);
+        let is_other = self.of(way).compression != compression;
+        let before = if is_other { self.finish(way) } else { None };
+        let open = self.of(way);
+        open.compression = compression;
+        let full = open.group.push(id, bytes);
         before.or_else(|| full.map(|group| (group, compression)))
     }
 
     /// The open group, if there is one.
-    pub(super) fn finish(&mut self) -> Option<(Group, Compression)> {
-        self.group.finish().map(|group| (group, self.compression))
-    }
-
-    /// The place of the next group.
-    pub(super) fn place(&mut self, frame: &Frame) -> Result<GroupPlace> {
-        self.plan.place(frame)
+    pub(super) fn finish(&mut self, way: Way) -> Option<(Group, Compression)> {
+        let open = self.of(way);
+        open.group.finish().map(|group| (group, open.compression))
     }
 }
