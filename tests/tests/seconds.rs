@@ -427,6 +427,39 @@ fn a_repair_puts_back_firsts_and_copies() {
     }
 }
 
+/// Another file in the place of an archive is passed over, but the archive's copy is not given up for it.
+#[test]
+fn an_archive_that_something_else_was_written_over_is_told_of_and_put_back() {
+    for mode in [KeyMode::None, KeyMode::Passphrase] {
+        let root = tempfile::tempdir().unwrap();
+        let lab = Lab::local(root.path(), mode);
+        let content = Random::new(9).bytes(30_000);
+        lab.backup_bytes("vm/one", &content).unwrap();
+        lab.backup_bytes("two", &content).unwrap();
+        let file = root.path().join("backups/vm/one");
+        let noise = Random::new(10).bytes(300);
+        std::fs::write(&file, &noise).unwrap();
+        for _ in 0..2 {
+            let refused = lab.gc_reporting().map(drop).unwrap_err();
+            assert!(message(&refused).contains("backups/vm/one is no archive any more"));
+            let (report, problems) = lab.check_reporting(false).unwrap();
+            assert_eq!(report.problem_count, 1, "{problems:?}");
+            assert!(problems[0].contains("backups/vm/one is damaged"), "{problems:?}");
+            assert!(problems[0].contains("garret check --repair puts it back"), "{problems:?}");
+        }
+        let done = lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+        assert_eq!(done.mended_files, 1);
+        assert!(lab.restore_bytes("vm/one").unwrap() == content);
+        let aside = std::fs::read_dir(root.path().join("quarantine")).unwrap();
+        let aside = aside.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        assert_eq!(aside.collect::<Vec<_>>(), [noise]);
+        lab.check();
+        lab.delete("vm/one").unwrap();
+        std::fs::write(&file, b"something else").unwrap();
+        lab.check();
+    }
+}
+
 /// The lock is on the file that is put back: who comes afterwards has the new one.
 #[test]
 fn config_is_put_back_under_the_lock_that_is_on_it() {

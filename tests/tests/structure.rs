@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use garret_core::{Key, MemoryStore, Silent, Store};
+use garret_core::{Area, Key, MemoryStore, Silent, Store};
 use garret_format::config::KeyMode;
 use garret_testkit::{Lab, Random, is_structure};
 
@@ -116,6 +116,49 @@ fn a_repair_makes_up_for_a_lost_pack_of_structure() {
             lab.check();
         }
     }
+}
+
+/// Also when the index went with the pack, so that nobody knows that there was one.
+#[test]
+fn a_repair_makes_a_second_copy_of_what_is_left_of_a_repository() {
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let contents = filled(&lab, &mut Random::new(5), &["one", "two"]);
+    for pack in structure(&store) {
+        let (lab, store) = with(&lab, &store);
+        lose(&store, &pack, "gone");
+        for (segment, _) in store.list(Area::Index).unwrap() {
+            store.delete(&segment).unwrap();
+        }
+        lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+        any_may_be_lost(&lab, &store, &contents, &format!("without {pack} and the index"));
+        lab.check();
+    }
+}
+
+/// The letter of a pack's kind is bound to its footer: whoever changes it has nothing stored twice.
+#[test]
+fn whoever_changes_the_kind_of_packs_has_no_data_stored_twice() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    let contents = filled(&lab, &mut Random::new(6), &["one", "two"]);
+    for (key, bytes) in store.objects() {
+        if matches!(key, Key::Pack(_)) {
+            let mut bytes = bytes;
+            bytes[6] = if is_structure(&bytes) { b'P' } else { b'N' };
+            store.put(&key, &[&bytes]).unwrap();
+        } else if matches!(key, Key::Index(_)) {
+            store.delete(&key).unwrap();
+        }
+    }
+    all_restore(&lab, &contents, "changed");
+    let before = lab.stored_len();
+    lab.check_reporting(true).unwrap();
+    lab.gc_reporting().unwrap();
+    lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+    all_restore(&lab, &contents, "repaired");
+    // Quarantine has a copy of what was changed.
+    let aside = store.list(Area::Quarantine).unwrap().into_iter().map(|(_, len)| len).sum::<u64>();
+    let after = lab.stored_len() - aside;
+    assert!(after < before + before / 10, "{before} bytes, and now {after}");
 }
 
 /// The next backup that needs structure of which one copy is lost stores another.

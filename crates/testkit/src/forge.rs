@@ -166,7 +166,7 @@ impl Forge {
             bytes.extend(body);
         }
         let mut footer = footer.to_vec();
-        self.seal(b'f', &nonce(&salt, bytes.len()), &[], &mut footer);
+        self.seal(b'f', &nonce(&salt, bytes.len()), b"P", &mut footer);
         let trailer = encode_trailer(footer.len() as u32);
         bytes.extend([&footer[..], &trailer].concat());
         (PackId::from_bytes(*blake3::hash(&bytes).as_bytes()), bytes)
@@ -233,7 +233,7 @@ impl Forge {
             at = body + frame.body_len as usize + TAG_LEN;
             take(b'g', body..at, &header)?;
         }
-        take(b'f', footer..trailer, &[])?;
+        take(b'f', footer..trailer, &pack[6..7])?;
         (at == footer).then_some(boxes)
     }
 }

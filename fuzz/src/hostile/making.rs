@@ -156,7 +156,7 @@ impl Making {
         self.close_group(codec);
         let offset = self.bytes.len();
         let mut footer = self.changes.pass(std::mem::take(&mut self.footer).encode());
-        self.forge.seal(b'f', &nonce(&SALT, offset), &[], &mut footer);
+        self.forge.seal(b'f', &nonce(&SALT, offset), b"P", &mut footer);
         self.bytes.extend(&footer);
         self.bytes.extend(encode_trailer(footer.len() as u32));
         let bytes =

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use garret_format::object::{HEADER_LEN, Kind};
 use garret_format::slot::Slot;
 use garret_format::{ArchiveId, SlotId};
 
@@ -63,7 +64,7 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
         match (read(&first), read(&copy)) {
             (Ok(bytes), Err(error)) => wrong.push(Wrong { first, key: copy, error, bytes }),
             (Ok(bytes), Ok(other)) if bytes != other => {
-                let error = Error::misnamed(&copy.to_string());
+                let error = differs(&copy);
                 wrong.push(Wrong { first, key: copy, error, bytes });
             }
             // Gone meanwhile, it is no damage.
@@ -74,23 +75,88 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
             _ => {}
         }
     }
-    let archives = each_archive(repository, |name| wrong_of_archive(repository, &name))?;
-    wrong.extend(archives.into_iter().flatten());
+    let mut lone: HashSet<Key> =
+        store.list(Area::Copies)?.into_iter().map(|(key, _)| key).collect();
+    for (copy, found) in each_archive(repository, |name| wrong_of_archive(repository, &name))? {
+        copy.iter().for_each(|copy| _ = lone.remove(copy));
+        wrong.extend(found);
+    }
+    for Overwritten { first, bytes, .. } in overwritten(repository, &lone)? {
+        let what = "it is no archive any more".to_owned();
+        let error = Error::Corrupt { object: first.to_string(), offset: 0, what };
+        wrong.push(Wrong { key: first.clone(), first, error, bytes });
+    }
     Ok(wrong)
 }
 
-fn wrong_of_archive(repository: &Repository, name: &str) -> Option<Wrong> {
+/// Refuses to go on while there is an archive in whose place is a file that is none, which nobody marks: what it needs would
+/// be lost, and a repair puts it back. `known` are the hashes of the archives' files.
+pub(super) fn refuse_overwritten(
+    repository: &Repository,
+    known: impl Iterator<Item = [u8; 32]>,
+) -> Result<()> {
+    let listed = repository.store().list(Area::Copies)?.into_iter();
+    let mut lone: HashSet<Key> = listed.map(|(key, _)| key).collect();
+    known.for_each(|fingerprint| _ = lone.remove(&of_archive(&fingerprint)));
+    match overwritten(repository, &lone)?.first() {
+        Some(Overwritten { first, .. }) => Err(Error::Doubtful(format!(
+            "{first} is no archive any more, and its second copy is there: garret check --repair puts it back"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// An archive in whose place is a file that is none, and is passed over.
+struct Overwritten {
+    first: Key,
+    copy: Key,
+    /// Of the copy.
+    bytes: Vec<u8>,
+}
+
+/// Which of the copies that are of no archive that opens are of such a one.
+fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overwritten>> {
+    let (store, metadata) = (repository.store(), repository.metadata());
+    let mut found = Vec::new();
+    if lone.is_empty() {
+        return Ok(found);
+    }
+    let gone = buried(store, metadata)?;
+    for copy in lone {
+        let Key::ArchiveCopy(hash) = copy else { continue };
+        if gone.contains(&archive_id(hash.as_bytes())) {
+            continue;
+        }
+        let Ok(bytes) = get_whole(store, copy, ARCHIVE_LEN_MAX) else { continue };
+        let Ok(archive) = open(metadata, "", &bytes) else { continue };
+        let first = Key::Archive(archive.archive.name);
+        let start =
+            store.len(&first).and_then(|len| store.get(&first, 0..len.min(HEADER_LEN as u64)));
+        let is_foreign = start.is_ok_and(|start| Kind::Archive.is_foreign(&start));
+        if of_archive(&archive.fingerprint) == *copy && is_foreign {
+            found.push(Overwritten { first, copy: copy.clone(), bytes });
+        }
+    }
+    Ok(found)
+}
+
+/// The key of the copy of an archive that opens, and what is wrong with either.
+fn wrong_of_archive(repository: &Repository, name: &str) -> (Option<Key>, Option<Wrong>) {
     let (store, first) = (repository.store(), Key::Archive(name.to_owned()));
     match archive(repository, name) {
         Ok((copy, bytes)) => {
             let same = compare(store, &copy, &bytes);
-            same.err().map(|error| Wrong { first, key: copy, error, bytes })
+            let key = copy.clone();
+            (Some(copy), same.err().map(|error| Wrong { first, key, error, bytes }))
         }
-        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => None,
-        Err(error) => {
-            let (_, bytes) = find(store, repository.metadata(), name)?;
-            Some(Wrong { key: first.clone(), first, error, bytes })
-        }
+        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => (None, None),
+        Err(error) => match find(store, repository.metadata(), name) {
+            Some((found, bytes)) => {
+                let key = first.clone();
+                (Some(of_archive(&found.fingerprint)), Some(Wrong { first, key, error, bytes }))
+            }
+            None => (None, None),
+        },
     }
 }
 
@@ -125,8 +191,13 @@ fn slots(store: &dyn Store) -> Result<Vec<SlotId>> {
 fn compare(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<()> {
     match get_whole(store, key, ARCHIVE_LEN_MAX)? == bytes {
         true => Ok(()),
-        false => Err(Error::misnamed(&key.to_string())),
+        false => Err(differs(key)),
     }
+}
+
+fn differs(key: &Key) -> Error {
+    let what = "it is not what was stored there".to_owned();
+    Error::Corrupt { object: key.to_string(), offset: 0, what }
 }
 
 /// Reports what a repair would put back: firsts as what is damaged; copies, of which nobody needs anything just now, on one
@@ -185,7 +256,7 @@ pub(super) fn repair(repository: &Repository) -> Result<u64> {
 /// lock to delete.
 pub(super) fn tend(repository: &Repository) -> Result<u64> {
     let store = repository.store();
-    let mut copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
+    let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
     let is_alone = !store.has_sessions(ANY)?;
     let (mut kept, mut missing) = (HashSet::from([Key::ConfigCopy]), Vec::new());
@@ -231,9 +302,13 @@ pub(super) fn tend(repository: &Repository) -> Result<u64> {
             put => put?,
         }
     }
-    copies.retain(|key, _| !kept.contains(key));
+    let mut lone: HashSet<Key> = copies.into_keys().filter(|key| !kept.contains(key)).collect();
+    // For a repair.
+    for Overwritten { copy, .. } in overwritten(repository, &lone)? {
+        lone.remove(&copy);
+    }
     let removed = match is_known {
-        true => forget(repository, copies.into_keys(), is_alone)?,
+        true => forget(repository, lone.into_iter(), is_alone)?,
         false => 0,
     };
     store.sync()?;

@@ -4,7 +4,7 @@
 //! ```text
 //! mend        of config, key slots and archives the one copy that is intact   -> both
 //! check       every byte                                        -> damaged packs, recorded; the records that are right
-//! copy        what is intact in damaged packs and nowhere else  -> new packs
+//! copy        what is intact in damaged packs and nowhere else  -> new packs; and structure that has no second copy
 //! quarantine  damaged packs, as far as they can be read         -> quarantine/
 //! swap        a new index, in place of one that lists them
 //! delete      the damaged packs, and their records
@@ -22,6 +22,7 @@ use garret_format::pack::PackKind;
 
 use super::check::{CheckOptions, CheckedPacks};
 use super::copies;
+use super::gc::plan::GroupUse;
 use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
 use crate::error::{Cause, Error, Result};
@@ -76,7 +77,8 @@ impl Exclusive {
         forget_damaged(self.store(), self.metadata())?;
         let made_index = checked.report().damaged_segments > 0;
         let is_index_wrong = made_index || checked.report().missing_packs > 0;
-        if checked.damaged().is_empty() && !is_index_wrong {
+        let has_lonely = !to_save(&checked, checked.damaged()).is_empty();
+        if checked.damaged().is_empty() && !is_index_wrong && !has_lonely {
             // One that broke off may have left those of packs that it took away.
             forget_records(self.store(), self.metadata())?;
             self.tell(progress);
@@ -119,7 +121,8 @@ fn take_away(
         }
         false => true,
     });
-    let (kept, saved_bytes) = save(repository, checked, &damaged, threads, problems)?;
+    let groups = to_save(checked, &damaged);
+    let (kept, saved_bytes) = copy::copy(repository, &groups, None, threads, problems)?;
     damaged.retain(|id, _| !kept.contains(id));
     for (id, len) in &damaged {
         set_aside(store, *id, *len)?;
@@ -139,15 +142,8 @@ fn take_away(
     })
 }
 
-/// Copies what the check found intact in damaged packs, and in no other, into new ones, and structure that has no second copy
-/// now. Gives the packs of which something cannot be read now, and the bytes of the new ones.
-fn save(
-    repository: &Repository,
-    checked: &CheckedPacks,
-    damaged: &HashMap<PackId, u64>,
-    threads: usize,
-    problems: &mut Problems<'_>,
-) -> Result<(HashSet<PackId>, u64)> {
+/// What the check found intact in damaged packs and in no other, and structure that has no second copy.
+fn to_save(checked: &CheckedPacks, damaged: &HashMap<PackId, u64>) -> Vec<GroupUse> {
     let (index, sound) = (checked.chunks().index(), checked.sound());
     let mut saved: HashMap<(usize, u64), usize> = HashMap::new();
     for (segment, tables) in index.tables().enumerate() {
@@ -171,11 +167,7 @@ fn save(
             }
         }
     }
-    let groups = plan::group_uses(index, |_, record| saved.get(&record).copied().unwrap_or(0));
-    match groups.is_empty() {
-        true => Ok(Default::default()),
-        false => copy::copy(repository, &groups, None, threads, problems),
-    }
+    plan::group_uses(index, |_, record| saved.get(&record).copied().unwrap_or(0))
 }
 
 /// Puts a copy of a damaged pack into quarantine.

@@ -163,7 +163,8 @@ impl PackBuilder {
     pub(crate) fn finish(mut self) -> FinishedPack {
         let mut footer = self.footer.encode();
         let nonce = Nonce::counted(&self.salt, self.len);
-        self.sealer.seal(BoxKind::PackFooter, &nonce, &[], &mut footer);
+        let place = [self.kind.object() as u8];
+        self.sealer.seal(BoxKind::PackFooter, &nonce, &place, &mut footer);
         let trailer = encode_trailer(footer.len() as u32);
         self.append(footer);
         self.append(trailer.to_vec());
@@ -289,8 +290,9 @@ impl PackReader<'_> {
             Some(footer) => footer.to_vec(),
             None => self.store.get(&key, footer_at..footer_at + u64::from(footer_len))?,
         };
+        let place = [kind.object() as u8];
         self.sealer
-            .open(BoxKind::PackFooter, &Nonce::counted(&salt, footer_at), &[], &mut footer)
+            .open(BoxKind::PackFooter, &Nonce::counted(&salt, footer_at), &place, &mut footer)
             .ok_or_else(|| Error::unsealed(&object, footer_at))?;
         let footer = Footer::decode(&footer, self.group_len_max)
             .map_err(|error| Error::decode(&object, footer_at, error))?;
@@ -317,8 +319,10 @@ impl PackReader<'_> {
             return Ok((PackRow { id, salt, len: len as u32, kind }, footer));
         }
         let head = self.store.get(&key, 0..PACK_HEADER_LEN as u64)?;
-        let (kind, salt) =
+        let (_, salt) =
             decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
+        // Only a footer proves the kind: whoever holds the storage could have all data stored twice.
+        let kind = PackKind::Data;
         let row = PackRow { id, salt, len: u32::try_from(len).unwrap_or(u32::MAX), kind };
         let mut offset = PACK_HEADER_LEN as u64;
         while offset + SEALED_FRAME_LEN as u64 <= u64::from(row.len) {

@@ -188,7 +188,10 @@ impl Locked {
         let first = match get_whole(&*store, &Key::Config, SMALL_OBJECT_LEN_MAX) {
             Ok(bytes) => decode(bytes),
             Err(error) if error.kind == StoreErrorKind::NotFound => {
-                return Err(not_one("it has no file config".to_owned()));
+                let has_copy = store.len(&Key::ConfigCopy).is_ok();
+                let hint =
+                    if has_copy { "; copies/config is the same: copy it to config" } else { "" };
+                return Err(not_one(format!("it has no file config{hint}")));
             }
             Err(error) if error.kind == StoreErrorKind::WrongLength => {
                 Err(not_one(message(&error)))

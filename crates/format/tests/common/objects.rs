@@ -131,7 +131,7 @@ pub(super) fn pack() -> Vec<u8> {
     for (content, place, bytes) in [
         (b'h', &[][..], frame.to_vec()),
         (b'g', &frame[..], body()),
-        (b'f', &[][..], footer().encode()),
+        (b'f', &b"P"[..], footer().encode()),
     ] {
         let tag = plain_tag(&nonce(pack.len() as u64), content, place, &bytes);
         pack.extend(bytes);

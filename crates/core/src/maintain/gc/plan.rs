@@ -10,6 +10,7 @@ use garret_format::index::{GroupRow, PackRow, Record, Tables};
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
+use super::super::copies::refuse_overwritten;
 use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::limits::{STRUCTURE_COPIES, total_len};
@@ -219,6 +220,7 @@ pub(super) fn plan(
     if let Some(error) = lost.filter(|_| !index.is_whole()) {
         return Err(error);
     }
+    refuse_overwritten(repository, archives.values().copied())?;
     let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, problems);
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
