@@ -116,7 +116,10 @@ class Recorder:
             memory.seek(at)
             found = b""
             while len(found) < length:
-                found += memory.read(length - len(found))
+                piece = memory.read(length - len(found))
+                if not piece:
+                    raise ProcessLookupError
+                found += piece
             return found
 
     def path(self, tid, directory, name):

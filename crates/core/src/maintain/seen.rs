@@ -150,6 +150,9 @@ impl Repository {
         seen.archives.extend(read);
         seen.archives.drain(..seen.archives.len().saturating_sub(SEEN_MAX));
         let is_same = deletions == before.deletions;
+        if !is_same {
+            self.settle_tombstones();
+        }
         let rollback = if !tombstones::follows(&record, &before.deletions) {
             Some(Rollback::Deletions)
         } else if !lost.is_empty() && is_same && lacks(&seen.packs, &before.packs) {
@@ -159,6 +162,13 @@ impl Repository {
         };
         seen.packs.truncate(SEEN_PACKS_MAX);
         Ok(Look { seen, lost, rollback })
+    }
+
+    /// Whoever put the record may have died before it was durable. A client that remembers it would take what a power cut
+    /// leaves for an older state. Who may not sync it goes without; a session that writes ends at its own next sync.
+    fn settle_tombstones(&self) {
+        let store = self.store();
+        let _unsynced = store.adopt(&Key::Tombstones).and_then(|()| store.sync());
     }
 }
 
