@@ -140,7 +140,8 @@ fn a_fault_happens_once_or_from_then_on() {
 
 #[test]
 fn a_repository_that_is_removed_takes_only_what_is_its_own() {
-    use garret_core::{Area, Input};
+    use garret_core::{Area, Input, Key};
+    use garret_format::PackId;
     use garret_format::config::KeyMode;
     use garret_testkit::Lab;
     let dir = tempfile::tempdir().unwrap();
@@ -156,6 +157,17 @@ fn a_repository_that_is_removed_takes_only_what_is_its_own() {
             std::fs::write(root.join(stranger), "do not forget the milk").unwrap();
         }
         let store = LocalStore::open(&root).unwrap();
+        let pack = PackId::from_bytes([7; 32]);
+        for key in [
+            Key::Verified,
+            Key::Condemned,
+            Key::Tombstones,
+            Key::Damage(pack),
+            Key::Quarantine(pack),
+            Key::ConfigCopy,
+        ] {
+            store.put(&key, &[]).unwrap();
+        }
         let removed = store.remove();
         match stranger {
             None => {

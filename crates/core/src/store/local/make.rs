@@ -191,8 +191,9 @@ impl LocalStore {
     fn remove_content(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
         self.sync()?;
-        self.delete(&Key::Verified)?;
-        self.delete(&Key::Tombstones)?;
+        for record in [Key::Verified, Key::Condemned, Key::Tombstones] {
+            self.delete(&record)?;
+        }
         for area in [
             Area::Slots,
             Area::Copies,
