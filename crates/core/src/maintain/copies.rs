@@ -100,7 +100,8 @@ pub(super) fn refuse_overwritten(
     known.for_each(|fingerprint| _ = lone.remove(&of_archive(&fingerprint)));
     match overwritten(repository, &lone)?.first() {
         Some(Overwritten { first, .. }) => Err(Error::Doubtful(format!(
-            "{first} is no archive any more, and its second copy is there: garret check --repair puts it back"
+            "{first} is no archive any more, and its second copy is there: garret check --repair puts it back; if the \
+             archive may go, remove the file"
         ))),
         None => Ok(()),
     }

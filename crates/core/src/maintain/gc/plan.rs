@@ -10,10 +10,10 @@ use garret_format::index::{GroupRow, PackRow, Record, Tables};
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
-use super::super::copies::refuse_overwritten;
 use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::limits::{STRUCTURE_COPIES, total_len};
+use crate::maintain::copies::refuse_overwritten;
 use crate::objects::index::{Index, Location, Rows};
 use crate::objects::pack::end_len;
 use crate::pipeline::with_workers;
