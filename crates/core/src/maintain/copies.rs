@@ -22,7 +22,7 @@ use crate::objects::tombstones::{archive_id, buried, bury};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;
 use crate::repository::Repository;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind};
 
 /// One of a file and its second copy that is missing or damaged, and what it should be.
 struct Wrong {
@@ -53,7 +53,7 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
     for id in slots(store)? {
         let (first, copy) = (Key::Slot(id), Key::SlotCopy(id));
         let read = |key: &Key| -> Result<Vec<u8>> {
-            let bytes = get_whole(store, key, SMALL_OBJECT_LEN_MAX)?;
+            let bytes = store.get_whole(key, SMALL_OBJECT_LEN_MAX)?;
             let slot = Slot::decode(&bytes);
             let slot = slot.map_err(|error| Error::decode(&key.to_string(), 0, error))?;
             match slot.id == id {
@@ -128,7 +128,7 @@ fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overw
         if gone.contains(&archive_id(hash.as_bytes())) {
             continue;
         }
-        let Ok(bytes) = get_whole(store, copy, ARCHIVE_LEN_MAX) else { continue };
+        let Ok(bytes) = store.get_whole(copy, ARCHIVE_LEN_MAX) else { continue };
         let Ok(archive) = open(metadata, "", &bytes) else { continue };
         let first = Key::Archive(archive.archive.name);
         let start =
@@ -175,7 +175,7 @@ fn each_archive<T: Send>(
 /// The bytes of an archive's file that opens, and the key of its copy.
 fn archive(repository: &Repository, name: &str) -> Result<(Key, Vec<u8>)> {
     let first = Key::Archive(name.to_owned());
-    let bytes = get_whole(repository.store(), &first, ARCHIVE_LEN_MAX)?;
+    let bytes = repository.store().get_whole(&first, ARCHIVE_LEN_MAX)?;
     let found = open(repository.metadata(), name, &bytes)?;
     Ok((of_archive(&found.fingerprint), bytes))
 }
@@ -190,7 +190,7 @@ fn slots(store: &dyn Store) -> Result<Vec<SlotId>> {
 
 /// Whether these are the bytes of an object.
 fn compare(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<()> {
-    match get_whole(store, key, ARCHIVE_LEN_MAX)? == bytes {
+    match store.get_whole(key, ARCHIVE_LEN_MAX)? == bytes {
         true => Ok(()),
         false => Err(differs(key)),
     }
@@ -269,7 +269,7 @@ pub(super) fn tend(repository: &Repository) -> Result<u64> {
         let copy = Key::SlotCopy(id);
         // Who changes a key beside this removes the copy first.
         if is_alone && !copies.contains_key(&copy) {
-            let bytes = get_whole(store, &Key::Slot(id), SMALL_OBJECT_LEN_MAX).unwrap_or_default();
+            let bytes = store.get_whole(&Key::Slot(id), SMALL_OBJECT_LEN_MAX).unwrap_or_default();
             let is_intact = Slot::decode(&bytes).is_ok_and(|slot| slot.id == id);
             missing.extend(is_intact.then(|| (copy.clone(), bytes)));
         }
@@ -347,7 +347,7 @@ fn forget(
     let copies: Vec<Key> = copies.into_iter().filter(|key| is_alone || is_gone(key)).collect();
     // One that is damaged was perhaps that of a damaged file, and deleted with that.
     let is_intact = |key: &Key| {
-        let bytes = get_whole(store, key, ARCHIVE_LEN_MAX);
+        let bytes = store.get_whole(key, ARCHIVE_LEN_MAX);
         bytes.is_ok_and(|bytes| of_archive(blake3::hash(&bytes).as_bytes()) == *key)
     };
     let unrecorded = copies.iter().filter(|key| !is_gone(key) && is_intact(key));

@@ -12,7 +12,7 @@ use garret_format::object::{Envelope, Kind};
 use crate::error::{Error, Result};
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::limits::ARCHIVE_LEN_MAX;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind};
 
 /// An archive and the name it is found under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(crate) fn names(store: &dyn Store) -> Result<Vec<String>> {
 pub(crate) fn load(store: &dyn Store, metadata: &Sealer, name: &str) -> Result<NamedArchive> {
     sound(name, name_fault)?;
     let key = Key::Archive(name.to_owned());
-    let bytes = match get_whole(store, &key, ARCHIVE_LEN_MAX) {
+    let bytes = match store.get_whole(&key, ARCHIVE_LEN_MAX) {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Err(Error::ArchiveMissing(name.to_owned()));
         }

@@ -9,7 +9,7 @@ use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
 
 use crate::error::{Error, Result};
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
-use crate::store::{Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Key, Store, StoreErrorKind};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + 12 + CONDEMNED_MAX * CONDEMNED_ROW_LEN) as u64;
@@ -18,7 +18,7 @@ const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + 12 + CONDEMNED_MAX * CONDEMNED_ROW_L
 pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<Condemned> {
     let key = Key::Condemned;
     let object = key.to_string();
-    let bytes = match get_whole(store, &key, RECORD_LEN_MAX) {
+    let bytes = match store.get_whole(&key, RECORD_LEN_MAX) {
         Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Condemned::default()),
         bytes => bytes?,
     };

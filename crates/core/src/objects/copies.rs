@@ -26,7 +26,7 @@ use crate::objects::archive::{NamedArchive, names, open};
 use crate::objects::damage::is_damage;
 use crate::objects::tombstones::{archive_id, buried};
 use crate::progress::Problem;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind};
 
 /// The random bytes that a nonce begins with; what follows is the same in all archives.
 const SALT_LEN: usize = NONCE_LEN - 8;
@@ -95,7 +95,7 @@ pub(crate) fn config(
     served: &Served,
 ) -> Result<(Config, Vec<u8>)> {
     let copy = || {
-        let bytes = get_whole(store, &Key::ConfigCopy, SMALL_OBJECT_LEN_MAX).ok()?;
+        let bytes = store.get_whole(&Key::ConfigCopy, SMALL_OBJECT_LEN_MAX).ok()?;
         Some((Config::decode(&bytes).ok()?, bytes))
     };
     match is_broken(&error).then(copy).flatten() {
@@ -110,7 +110,7 @@ pub(crate) fn config(
 /// The key slot from the copy, because the first failed with `error`, which is told of when it opens.
 pub(crate) fn slot(store: &dyn Store, id: SlotId, error: Error) -> Result<(Slot, Error)> {
     let copy = || {
-        let bytes = get_whole(store, &Key::SlotCopy(id), SMALL_OBJECT_LEN_MAX).ok()?;
+        let bytes = store.get_whole(&Key::SlotCopy(id), SMALL_OBJECT_LEN_MAX).ok()?;
         Slot::decode(&bytes).ok().filter(|slot| slot.id == id)
     };
     match is_broken(&error).then(copy).flatten() {
@@ -179,7 +179,7 @@ pub(crate) fn find(
         is_certain &= made.len() == lone.len() && made.keys().all(is_lost);
         Some(made.get(name).filter(|_| is_certain)?.key.clone())
     })?;
-    let bytes = get_whole(store, &key, ARCHIVE_LEN_MAX).ok()?;
+    let bytes = store.get_whole(&key, ARCHIVE_LEN_MAX).ok()?;
     Some((open(metadata, name, &bytes).ok()?, bytes))
 }
 
@@ -202,7 +202,7 @@ impl Survey {
         let (mut broken, mut whole) = (Vec::new(), Vec::new());
         for other in names(store)? {
             let key = Key::Archive(other.clone());
-            let bytes = match get_whole(store, &key, ARCHIVE_LEN_MAX) {
+            let bytes = match store.get_whole(&key, ARCHIVE_LEN_MAX) {
                 Err(error) if error.kind == StoreErrorKind::NotFound => continue,
                 bytes => bytes.unwrap_or_default(),
             };
@@ -221,7 +221,7 @@ impl Survey {
 
 /// The archive's file or copy under this key, if it opens.
 fn candidate(store: &dyn Store, metadata: &Sealer, key: Key, name: &str) -> Option<Candidate> {
-    let bytes = get_whole(store, &key, ARCHIVE_LEN_MAX).ok()?;
+    let bytes = store.get_whole(&key, ARCHIVE_LEN_MAX).ok()?;
     let (found, salt) = (open(metadata, name, &bytes).ok()?, salt(&bytes));
     Some(Candidate { key, found, salt })
 }
@@ -245,7 +245,7 @@ fn is_alike(one: &[u8], other: &[u8]) -> bool {
 
 /// Keeps what is left of a damaged file in quarantine, under the hash of that. What its disk does not give is lost.
 pub(crate) fn set_aside(store: &dyn Store, first: &Key) -> Result<()> {
-    let bytes = get_whole(store, first, ARCHIVE_LEN_MAX).unwrap_or_default();
+    let bytes = store.get_whole(first, ARCHIVE_LEN_MAX).unwrap_or_default();
     if !bytes.is_empty() {
         let hash = PackId::from_bytes(*blake3::hash(&bytes).as_bytes());
         store.put(&Key::Quarantine(hash), &[&bytes])?;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result, message};
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::objects::archive::now;
 use crate::progress::Progress;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
+use crate::store::{Area, Key, Store, StoreErrorKind, list_packs};
 
 /// Longest file of a record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + PackId::LEN + 12 + 4) as u64 + DAMAGE_LEN_MAX as u64;
@@ -94,7 +94,7 @@ pub(crate) fn load(
 fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageRecord> {
     let key = Key::Damage(pack);
     let object = key.to_string();
-    let bytes = get_whole(store, &key, RECORD_LEN_MAX)?;
+    let bytes = store.get_whole(&key, RECORD_LEN_MAX)?;
     let envelope =
         Envelope::decode(&bytes, Kind::Damage).map_err(|error| Error::decode(&object, 0, error))?;
     let mut body = envelope.sealed;

@@ -9,6 +9,7 @@
 mod cache;
 mod listing;
 mod segment;
+mod unstored;
 mod writer;
 
 use std::collections::HashSet;
@@ -27,7 +28,7 @@ use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, STRUCTURE_COPIES};
 use crate::objects::damage;
 use crate::objects::pack::PackReader;
 use crate::progress::{Phase, Problem, Progress};
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind};
 
 pub(crate) use cache::Cache;
 pub(crate) use listing::Listing;
@@ -142,7 +143,7 @@ impl Index {
         let unknown: Vec<SegmentId> = listed.difference(&known).copied().collect();
         if !unknown.is_empty() {
             // One of them may cover packs that were read from their footers.
-            drop(self.take_unstored());
+            drop(self.remove_unstored());
         }
         let mut missing: HashSet<PackId> = stored.lens.keys().copied().collect();
         for pack in self.segments.iter().flat_map(|segment| segment::packs(segment)) {
@@ -401,23 +402,6 @@ impl Index {
     pub(crate) fn tables(&self) -> impl Iterator<Item = Tables<'_>> {
         self.segments.iter().map(|segment| segment.tables())
     }
-
-    /// Takes out the packs that no segment of the repository covers, so that a writer can store them in one.
-    pub(crate) fn take_unstored(&mut self) -> Vec<Rows> {
-        let unstored: Vec<Arc<Segment>> =
-            self.segments.extract_if(.., |segment| segment.sources.is_empty()).collect();
-        let rows = unstored.iter().map(|segment| {
-            self.cache.remove(segment);
-            Rows::from_tables(&segment.tables())
-        });
-        rows.collect()
-    }
-
-    /// The packs that no segment of the repository covers.
-    pub(crate) fn unstored(&self) -> Vec<Rows> {
-        let unstored = self.segments.iter().filter(|segment| segment.sources.is_empty());
-        unstored.map(|segment| Rows::from_tables(&segment.tables())).collect()
-    }
 }
 
 /// What came of loading segments, besides what the index knows now.
@@ -464,7 +448,7 @@ impl Cut {
 pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Rows> {
     let key = Key::Index(id);
     let object = key.to_string();
-    let bytes = get_whole(source.packs.store, &key, SEGMENT_LEN_MAX)?;
+    let bytes = source.packs.store.get_whole(&key, SEGMENT_LEN_MAX)?;
     if blake3::hash(&bytes) != *id.as_bytes() {
         return Err(Error::misnamed(&object));
     }

@@ -16,7 +16,7 @@ use crate::keys::random;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::objects::damage::is_damage;
 use crate::progress::Progress;
-use crate::store::{Key, Store, StoreError, StoreErrorKind, get_whole};
+use crate::store::{Key, Store, StoreError, StoreErrorKind};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 =
@@ -32,7 +32,7 @@ pub(crate) fn archive_id(fingerprint: &[u8; 32]) -> ArchiveId {
 fn load(store: &dyn Store, metadata: &Sealer) -> Result<Tombstones> {
     let key = Key::Tombstones;
     let object = key.to_string();
-    let bytes = match get_whole(store, &key, RECORD_LEN_MAX) {
+    let bytes = match store.get_whole(&key, RECORD_LEN_MAX) {
         Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Tombstones::default()),
         bytes => bytes?,
     };

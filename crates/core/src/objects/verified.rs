@@ -16,7 +16,7 @@ use crate::error::{Cause, Error, Result, message};
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::objects::damage::is_damage;
 use crate::progress::Progress;
-use crate::store::{Key, Store, StoreErrorKind, get_whole, list_packs};
+use crate::store::{Key, Store, StoreErrorKind, list_packs};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + 4 + VERIFIED_MAX * VERIFIED_ROW_LEN) as u64;
@@ -25,7 +25,7 @@ const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + 4 + VERIFIED_MAX * VERIFIED_ROW_LEN)
 pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<Vec<VerifiedPack>> {
     let key = Key::Verified;
     let object = key.to_string();
-    let bytes = match get_whole(store, &key, RECORD_LEN_MAX) {
+    let bytes = match store.get_whole(&key, RECORD_LEN_MAX) {
         Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Vec::new()),
         bytes => bytes?,
     };

@@ -15,7 +15,7 @@ use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
 use crate::limits::SMALL_OBJECT_LEN_MAX;
 use crate::objects::copies::{self, Served};
 use crate::progress::Progress;
-use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind};
 
 /// How long opening a repository waits for other programs, unless it is told: the longest gc or night is over by then.
 pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -185,7 +185,7 @@ impl Locked {
             }
             Err(error) => Err(Error::decode("config", 0, error)),
         };
-        let first = match get_whole(&*store, &Key::Config, SMALL_OBJECT_LEN_MAX) {
+        let first = match store.get_whole(&Key::Config, SMALL_OBJECT_LEN_MAX) {
             Ok(bytes) => decode(bytes),
             Err(error) if error.kind == StoreErrorKind::NotFound => {
                 let has_copy = store.len(&Key::ConfigCopy).is_ok();

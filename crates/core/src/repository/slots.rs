@@ -17,7 +17,7 @@ use crate::keys::{Keys, MasterKey, NewKey, create_slot, open_slot, paper, wipe_s
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SLOTS_READ_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::copies;
 use crate::progress::Progress;
-use crate::store::{Area, Key, LockMode, get_whole};
+use crate::store::{Area, Key, LockMode};
 
 /// The master key, and what it was found by.
 pub struct Opened {
@@ -282,7 +282,7 @@ impl Locked {
 
     fn read_slot(&self, id: SlotId) -> Result<ReadSlot> {
         let key = Key::Slot(id);
-        let first = get_whole(&*self.store, &key, SMALL_OBJECT_LEN_MAX).map_err(Error::from);
+        let first = self.store.get_whole(&key, SMALL_OBJECT_LEN_MAX).map_err(Error::from);
         let first = first.and_then(|bytes| {
             let slot = Slot::decode(&bytes);
             slot.map_err(|error| Error::decode_key(&key.to_string(), error))

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::objects::tombstones::{archive_id, bury, note_removal};
 use crate::repository::{Pruner, Repository};
-use crate::store::{Key, get_whole};
+use crate::store::Key;
 
 impl Pruner {
     /// Removes archives from the list of archives, and records that they were deleted, before it does so unless the disk is
@@ -24,7 +24,7 @@ impl Pruner {
             if let Ok(found) = self.archive(name) {
                 return Some(archive_id(&found.fingerprint));
             }
-            let bytes = get_whole(self.store(), &Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
+            let bytes = self.store().get_whole(&Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
             Some(archive_id(blake3::hash(&bytes.ok()?).as_bytes()))
         };
         let ids: Vec<ArchiveId> = names.iter().filter_map(id).collect();
