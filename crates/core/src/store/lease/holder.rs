@@ -41,8 +41,13 @@ impl Holder {
     }
 }
 
-/// The machine, until it is started again, and the space of process numbers.
+/// The machine, until it is started again, and the space of process numbers. Nothing where /proc is of another space than
+/// this process: what it says of a number is of another process then.
 fn this_host() -> Option<u64> {
+    let this = fs::read_link("/proc/self").ok()?;
+    if this.as_os_str().to_str()?.parse() != Ok(std::process::id()) {
+        return None;
+    }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let space = fs::read_link("/proc/self/ns/pid").ok()?;
     let told = format!("{} {}", boot.trim(), space.display());
