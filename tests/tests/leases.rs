@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, reason = "what a crowd did")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
@@ -130,6 +130,49 @@ fn an_archive_of_who_stood_still_is_not_made() {
     assert!(lab.restore_bytes("a").unwrap() == image);
     lab.gc().unwrap();
     lab.check();
+}
+
+/// The same if it stood still in the last request of all: the archive is taken back.
+#[test]
+fn an_archive_that_is_published_too_late_is_taken_back() {
+    let (server, clock) = server();
+    let (clients, is_late) = (server.clone(), Arc::new(AtomicBool::new(false)));
+    let late = is_late.clone();
+    let open = move || {
+        let (inner, clock, is_late) = (clients.client(LEASE_TIME), clock.clone(), late.clone());
+        Box::new(Late { inner, clock, is_late }) as Box<dyn Store>
+    };
+    let lab = Lab::over(open, KeyMode::Passphrase);
+    let image = Image::noise(2, 500_000).bytes;
+    is_late.store(true, Ordering::SeqCst);
+    assert!(matches!(lab.backup_bytes("a", &image), Err(Error::Lock { .. })));
+    is_late.store(false, Ordering::SeqCst);
+    assert_eq!(lab.names(), [""; 0]);
+    assert_eq!(server.objects.list(Area::Copies).unwrap().len(), 2, "of config and the slot");
+    lab.backup_bytes("a", &image).unwrap();
+    lab.gc().unwrap();
+    assert!(lab.restore_bytes("a").unwrap() == image);
+    lab.check();
+}
+
+/// A client whose archives come to the server as ever, and whose answers take a day.
+struct Late {
+    inner: LocklessClient,
+    clock: Arc<SharedClock>,
+    is_late: Arc<AtomicBool>,
+}
+
+impl Store for Late {
+    garret_testkit::through!(inner: put, get, get_whole, len, list, delete, adopt, sync, sweep, lock);
+    garret_testkit::through!(inner: doubtful, has_sessions, pass_over, notices, place);
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.put_new(key, bytes)?;
+        if self.is_late.load(Ordering::SeqCst) && matches!(key, Key::Archive(_)) {
+            self.clock.sleep(LEASE_TIME * 60);
+        }
+        Ok(())
+    }
 }
 
 /// A stream during which the machine sleeps for a day.

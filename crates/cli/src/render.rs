@@ -33,6 +33,12 @@ pub fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
     if bytes == 0 { "-".to_owned() } else { format!("{:.2}", seconds * 1e9 / bytes as f64) }
 }
 
+/// How long it is from one moment to a later one, in seconds.
+pub fn seconds_between(start: Time, end: Time) -> f64 {
+    let seconds = end.secs.saturating_sub(start.secs) as f64;
+    (seconds + (f64::from(end.nanos) - f64::from(start.nanos)) / 1e9).max(0.0)
+}
+
 /// The date of a moment, in UTC: days are counted by it.
 pub fn date(seconds: i64) -> String {
     let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);

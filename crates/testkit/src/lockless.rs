@@ -213,7 +213,11 @@ impl Store for LocklessClient {
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.change(key, |objects| objects.delete(key))
+        match key {
+            // Taking back needs no lease.
+            Key::Archive(_) | Key::ArchiveCopy(_) => self.ask(key, |objects| objects.delete(key)),
+            _ => self.change(key, |objects| objects.delete(key)),
+        }
     }
 
     fn adopt(&self, key: &Key) -> Result<(), StoreError> {

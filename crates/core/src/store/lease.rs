@@ -169,7 +169,7 @@ impl Leases {
     /// No random numbers.
     pub fn new(table: Arc<dyn LeaseTable>) -> io::Result<Self> {
         let mut client = [0; LeaseId::CLIENT_LEN];
-        getrandom::fill(&mut client)?;
+        getrandom::fill(&mut client).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Leases {
             table,
             clock: Arc::new(SystemClock::new()),
@@ -211,7 +211,8 @@ impl Leases {
     }
 
     /// That nothing which this client took was given up since. Whoever has leases asks before it changes anything in the
-    /// store: others may believe that he is gone.
+    /// store, for others may believe that he is gone; but not before he removes an archive or its copy: one that was
+    /// published too late must be taken back.
     ///
     /// # Errors
     /// `Busy`: it must not change anything any more.
