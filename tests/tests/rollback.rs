@@ -228,6 +228,12 @@ fn an_archive_that_was_moved_or_copied_is_not_missed() {
     lab.delete("twin").unwrap();
     client.finds_everything();
     store.delete(&archive("copy")).unwrap();
+    assert_eq!(
+        names(&client.opens()),
+        ["copy"],
+        "the archive went with the second, which nobody deleted"
+    );
+    assert_eq!(lab.gc().unwrap().removed_count, 1);
     client.finds_everything();
     let mut left = names(&client.seen.archives);
     left.sort_unstable();

@@ -17,7 +17,7 @@ use super::gc::condemn::ANY;
 use crate::error::{Cause, Error, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
-use crate::objects::copies::{find, of_archive, set_aside};
+use crate::objects::copies::{Service, find, of_archive, set_aside};
 use crate::objects::tombstones::{archive_id, buried, bury};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;
@@ -37,6 +37,10 @@ struct Wrong {
 impl Wrong {
     fn is_first(&self) -> bool {
         self.key == self.first
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(&self.error, Error::Store(error) if error.kind == StoreErrorKind::NotFound)
     }
 }
 
@@ -151,7 +155,7 @@ fn wrong_of_archive(repository: &Repository, name: &str) -> (Option<Key>, Option
             (Some(copy), same.err().map(|error| Wrong { first, key, error, bytes }))
         }
         Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => (None, None),
-        Err(error) => match find(store, repository.metadata(), name) {
+        Err(error) => match find(store, repository.metadata(), name, repository.served()) {
             Some((found, bytes)) => {
                 let key = first.clone();
                 (Some(of_archive(&found.fingerprint)), Some(Wrong { first, key, error, bytes }))
@@ -201,51 +205,65 @@ fn differs(key: &Key) -> Error {
     Error::Corrupt { object: key.to_string(), offset: 0, what }
 }
 
-/// Reports what a repair would put back: firsts as what is damaged; copies, of which nobody needs anything just now, on one
+/// Reports what a repair would put back, each that is damaged; copies that are missing, which anybody may have removed, on one
 /// line.
 pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Result<()> {
     let (firsts, copies): (Vec<_>, Vec<_>) =
         look(repository)?.into_iter().partition(Wrong::is_first);
     for wrong in &firsts {
-        repository.served().note(&wrong.first, &wrong.error);
+        repository.served().note(&wrong.first, &wrong.error, Service::Intact);
     }
     findings.report.problem_count += firsts.len() as u64;
     findings.report.damaged_copies += (firsts.len() + copies.len()) as u64;
-    if let Some(Wrong { key, first, error, .. }) = copies.first() {
-        let what = match error {
-            Error::Store(error) if error.kind == StoreErrorKind::NotFound => {
-                format!("{key}, the second copy of {first}, is missing")
-            }
-            error => format!("{}: the second copy of {first} is damaged", message(error)),
-        };
-        let more = match copies.len() {
+    let (missing, damaged): (Vec<_>, Vec<_>) = copies.into_iter().partition(Wrong::is_missing);
+    for Wrong { key, first, error, .. } in &damaged {
+        let what = format!("{}: the second copy of {first} is damaged", message(error));
+        findings.lacks_copy(key, &what);
+    }
+    if let Some(Wrong { key, first, .. }) = missing.first() {
+        let more = match missing.len() {
             1 => String::new(),
             count => format!(" (and {} more like it)", count - 1),
         };
-        findings.report.problem_count += 1;
-        let text = format!("{what}{more}: garret check --repair makes it anew");
-        let mut problem = Problem::warning(Cause::Damaged, key, "");
-        problem.text = text;
-        findings.progress.problem(&problem);
+        findings.lacks_copy(key, &format!("{key}, the second copy of {first}, is missing{more}"));
     }
     Ok(())
 }
 
-/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Gives how many firsts were put back.
-/// Only for the holder of the exclusive lock.
-pub(super) fn repair(repository: &Repository) -> Result<u64> {
+impl Findings<'_> {
+    fn lacks_copy(&mut self, key: &Key, what: &str) {
+        let mut problem = Problem::warning(Cause::Damaged, key, "");
+        problem.text = format!("{what}: garret check --repair makes it anew");
+        self.report.problem_count += 1;
+        self.progress.problem(&problem);
+    }
+}
+
+/// How many files were made anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mended {
+    /// Firsts that were damaged.
+    pub(super) firsts: u64,
+    /// Copies that were missing or damaged.
+    pub(super) copies: u64,
+}
+
+/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Only for the holder of the exclusive
+/// lock.
+pub(super) fn repair(repository: &Repository) -> Result<Mended> {
     let store = repository.store();
-    let mut mended = 0;
+    let mut mended = Mended::default();
     for wrong in look(repository)? {
         let Wrong { first, key, bytes, error } = &wrong;
         if !wrong.is_first() {
             store.put(key, &[bytes])?;
+            mended.copies += 1;
         } else if *first != Key::Config {
             // Who has the lock has mended that one, on which it is.
-            repository.served().note(first, error);
             set_aside(store, first)?;
             store.put(first, &[bytes])?;
-            mended += 1;
+            repository.served().note(first, error, Service::PutBack);
+            mended.firsts += 1;
         }
     }
     store.sync()?;
@@ -281,7 +299,7 @@ pub(super) fn tend(repository: &Repository) -> Result<u64> {
             Archived::Intact(copy, (!is_there).then_some(bytes))
         }
         Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => Archived::Gone,
-        Err(_) => match find(store, repository.metadata(), &name) {
+        Err(_) => match find(store, repository.metadata(), &name, repository.served()) {
             Some((found, _)) => Archived::Intact(of_archive(&found.fingerprint), None),
             None => Archived::Unknown,
         },
