@@ -280,6 +280,21 @@ fn what_was_removed_by_hand_is_missed_until_its_deletion_is_recorded_or_it_is_ba
     }
 }
 
+/// Who takes the state as it is has a record again, whether he removes anything or not.
+#[test]
+fn a_gc_that_removes_nothing_leaves_no_damaged_record_of_deletions() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    for name in ["a", "b"] {
+        lab.backup_bytes(name, name.as_bytes()).unwrap();
+    }
+    lab.delete("a").unwrap();
+    lab.gc().unwrap();
+    store.put(&Key::Tombstones, &[b"garretT"]).unwrap();
+    assert_eq!(lab.check_reporting(false).unwrap().1.len(), 1);
+    lab.gc().unwrap();
+    lab.check();
+}
+
 /// The archive is gone with its packs, and nobody who had the key removed any: this is what was before.
 #[test]
 fn an_older_state_is_told_apart_from_a_removal() {

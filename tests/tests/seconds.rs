@@ -710,6 +710,13 @@ fn what_is_well_costs_no_request_of_a_copy_but_the_one_that_puts_it() {
     let seen = repository.look(&Default::default(), &Silent).unwrap().seen;
     repository.look(&seen, &Silent).unwrap();
     assert_eq!(of_copies(&store), []);
+    drop(repository);
+    let mut pruner = lab.pruner().unwrap();
+    store.disarm();
+    pruner.gc(&lab.gc_options(), &Silent).unwrap();
+    assert_eq!(of_copies(&store), [Verb::List; 2], "which copies there are");
+    let of_archive = |(verb, on): &&(Verb, String)| *verb == Verb::Get && on == "backups/a";
+    assert_eq!(store.log().iter().filter(of_archive).count(), 1, "the archive is read once");
 }
 
 /// Both are damaged: the message is that of the first.

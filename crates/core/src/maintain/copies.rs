@@ -208,6 +208,15 @@ fn differs(key: &Key) -> Error {
 /// Reports what a repair would put back, each that is damaged; copies that are missing, which anybody may have removed, on one
 /// line.
 pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Result<()> {
+    if let Err(error) = repository.store().list(Area::Copies) {
+        let text = format!(
+            "{}: there are no second copies; move away what is there, and garret prune makes them",
+            message(&error)
+        );
+        let subject = Some(error.object.clone());
+        findings.tell(&Problem::new((&error).into(), subject, text));
+        return Ok(());
+    }
     let (firsts, copies): (Vec<_>, Vec<_>) =
         look(repository)?.into_iter().partition(Wrong::is_first);
     for wrong in &firsts {
@@ -234,8 +243,7 @@ impl Findings<'_> {
     fn lacks_copy(&mut self, key: &Key, what: &str) {
         let mut problem = Problem::warning(Cause::Damaged, key, "");
         problem.text = format!("{what}: garret check --repair makes it anew");
-        self.report.problem_count += 1;
-        self.progress.problem(&problem);
+        self.tell(&problem);
     }
 }
 
@@ -271,9 +279,10 @@ pub(super) fn repair(repository: &Repository) -> Result<Mended> {
 }
 
 /// Makes the copies anew that are missing, as far as there is room, and drops those of slots and archives that are gone. Of
-/// such archives it is recorded that they were deleted, whoever removed them; gives of how many. Only for the holder of the
-/// lock to delete.
-pub(super) fn tend(repository: &Repository) -> Result<u64> {
+/// such archives it is recorded that they were deleted, whoever removed them; gives of how many. `known` are archives that were
+/// read a moment ago, and the hashes of their files: they are not read again while their copy is there. Only for the holder of
+/// the lock to delete.
+pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -> Result<u64> {
     let store = repository.store();
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
@@ -293,16 +302,13 @@ pub(super) fn tend(repository: &Repository) -> Result<u64> {
         }
         kept.insert(copy);
     }
-    let look = |name: String| match archive(repository, &name) {
-        Ok((copy, bytes)) => {
-            let is_there = copies.get(&copy) == Some(&(bytes.len() as u64));
-            Archived::Intact(copy, (!is_there).then_some(bytes))
+    let lens: HashMap<Key, u64> = store.list(Area::Archives)?.into_iter().collect();
+    let look = |name: String| {
+        let len = lens.get(&Key::Archive(name.clone()));
+        match known.get(&name).map(of_archive) {
+            Some(copy) if len.is_some() && copies.get(&copy) == len => Archived::Intact(copy, None),
+            _ => read(repository, &name, &copies),
         }
-        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => Archived::Gone,
-        Err(_) => match find(store, repository.metadata(), &name, repository.served()) {
-            Some((found, _)) => Archived::Intact(of_archive(&found.fingerprint), None),
-            None => Archived::Unknown,
-        },
     };
     let mut is_known = true;
     for found in each_archive(repository, look)? {
@@ -332,6 +338,23 @@ pub(super) fn tend(repository: &Repository) -> Result<u64> {
     };
     store.sync()?;
     Ok(removed)
+}
+
+/// What to do for the copy of the archive of that name, by what it is read to be.
+fn read(repository: &Repository, name: &str, copies: &HashMap<Key, u64>) -> Archived {
+    match archive(repository, name) {
+        Ok((copy, bytes)) => {
+            let is_there = copies.get(&copy) == Some(&(bytes.len() as u64));
+            Archived::Intact(copy, (!is_there).then_some(bytes))
+        }
+        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => Archived::Gone,
+        Err(_) => {
+            match find(repository.store(), repository.metadata(), name, repository.served()) {
+                Some((found, _)) => Archived::Intact(of_archive(&found.fingerprint), None),
+                None => Archived::Unknown,
+            }
+        }
+    }
 }
 
 /// An archive, for who looks after copies.

@@ -37,20 +37,22 @@ pub(crate) fn is_damage(error: &Error) -> bool {
     }
 }
 
-/// Records that a pack is damaged, and how that showed; durable when it returns. Where that cannot be written it is told
-/// of: a check of a repository that is only read is a check all the same, and a backup may go on.
+/// Records that a pack is damaged, and how that showed; durable when it returns. Whether it was: where that cannot be written
+/// it is told of: a check of a repository that is only read is a check all the same, and a backup may go on.
 pub(crate) fn record(
     store: &dyn Store,
     metadata: &Sealer,
     pack: PackId,
     error: &Error,
     progress: &dyn Progress,
-) {
-    if let Err(error) = write(store, metadata, pack, error) {
-        let (pack, why) = (Key::Pack(pack), message(&error));
+) -> bool {
+    let written = write(store, metadata, pack, error);
+    if let Err(error) = &written {
+        let (pack, why) = (Key::Pack(pack), message(error));
         progress
             .notice(&format!("that {pack} is damaged cannot be noted in the repository: {why}"));
     }
+    written.is_ok()
 }
 
 fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> Result<()> {

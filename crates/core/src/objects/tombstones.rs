@@ -71,7 +71,7 @@ pub(crate) fn damage(store: &dyn Store, metadata: &Sealer) -> Option<Error> {
     load(store, metadata).err().filter(is_lost)
 }
 
-/// Removes the record if it is damaged. Only for the holder of the exclusive lock.
+/// Removes the record if it is damaged: it is made anew when something is deleted. Only for the holder of the lock to delete.
 pub(crate) fn forget_damaged(store: &dyn Store, metadata: &Sealer) -> Result<()> {
     let is_file = |error: &Error| !matches!(error, Error::Store(error) if error.kind == StoreErrorKind::NotAFile);
     if damage(store, metadata).is_some_and(|error| is_file(&error)) {
