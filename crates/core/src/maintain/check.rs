@@ -130,8 +130,8 @@ impl Checker {
         Ok(CheckedPacks { repository, names, chunks, sound, damaged, threads, report })
     }
 
-    /// Records which packs are damaged of those in which this session met damage: each is read whole, twice. Gives how many are
-    /// recorded.
+    /// Records which packs are damaged of those in which this session met damage: each is read whole, twice. Gives how many
+    /// are recorded.
     pub fn note_damaged(&self, progress: &dyn Progress) -> u64 {
         let chunks = self.chunks();
         let mut count = 0;

@@ -205,8 +205,8 @@ fn differs(key: &Key) -> Error {
     Error::Corrupt { object: key.to_string(), offset: 0, what }
 }
 
-/// Reports what a repair would put back, each that is damaged; copies that are missing, which anybody may have removed, on one
-/// line.
+/// Reports what a repair would put back, each that is damaged; copies that are missing, which anybody may have removed, on
+/// one line.
 pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Result<()> {
     if let Err(error) = repository.store().list(Area::Copies) {
         let text = format!(
@@ -256,8 +256,8 @@ pub(super) struct Mended {
     pub(super) copies: u64,
 }
 
-/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Only for the holder of the exclusive
-/// lock.
+/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Only for the holder of the
+/// exclusive lock.
 pub(super) fn repair(repository: &Repository) -> Result<Mended> {
     let store = repository.store();
     let mut mended = Mended::default();
@@ -279,9 +279,9 @@ pub(super) fn repair(repository: &Repository) -> Result<Mended> {
 }
 
 /// Makes the copies anew that are missing, as far as there is room, and drops those of slots and archives that are gone. Of
-/// such archives it is recorded that they were deleted, whoever removed them; gives of how many. `known` are archives that were
-/// read a moment ago, and the hashes of their files: they are not read again while their copy is there. Only for the holder of
-/// the lock to delete.
+/// such archives it is recorded that they were deleted, whoever removed them; gives of how many. `known` are archives that
+/// were read a moment ago, and the hashes of their files: they are not read again while their copy is there. Only for the
+/// holder of the lock to delete.
 pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -> Result<u64> {
     let store = repository.store();
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
