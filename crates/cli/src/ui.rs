@@ -5,6 +5,7 @@
 //! on stderr. Promises: without a terminal on stderr, and with JSON, there is no bar and nobody is asked; a problem is one
 //! line whatever the names in it hold.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ pub struct Ui {
     quiet: AtomicBool,
     verbose: AtomicBool,
     problem_count: AtomicU64,
+    /// The problems that were told of: a damaged object is met again by whoever asks for it again.
+    told: Mutex<HashSet<(Option<String>, String)>>,
     patience: Mutex<Duration>,
     passphrase_file: Mutex<Option<PathBuf>>,
     accepts_state: AtomicBool,
@@ -54,6 +57,7 @@ impl Ui {
             quiet: AtomicBool::new(false),
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
+            told: Mutex::default(),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
             passphrase_file: Mutex::new(None),
             accepts_state: AtomicBool::new(false),
@@ -151,8 +155,12 @@ impl Ui {
         let _unheard = self.bars.beside(|| io::stderr().lock().write_all(line.as_bytes()));
     }
 
-    /// Counts and shows something that went wrong while the command goes on.
+    /// Counts and shows something that went wrong while the command goes on, once.
     pub fn report(&self, problem: &Problem) {
+        let what = (problem.subject.clone(), problem.text.clone());
+        if !self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(what) {
+            return;
+        }
         self.problem_count.fetch_add(1, Ordering::Relaxed);
         match self.json {
             true => events::problem(problem),

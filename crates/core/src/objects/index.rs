@@ -17,16 +17,16 @@ use std::sync::Arc;
 
 use garret_format::condemned::Condemned;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
-use garret_format::object::{Envelope, Kind};
+use garret_format::object::Kind;
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
-use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::keys::seal::Sealer;
 use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, STRUCTURE_COPIES};
-use crate::objects::damage;
 use crate::objects::pack::PackReader;
+use crate::objects::{damage, envelope};
 use crate::progress::{Phase, Problem, Progress};
 use crate::store::{Area, Key, Store, StoreErrorKind};
 
@@ -447,21 +447,13 @@ impl Cut {
 /// no segment of a newer garret, which would have to be left alone.
 pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Rows> {
     let key = Key::Index(id);
-    let object = key.to_string();
     let bytes = source.packs.store.get_whole(&key, SEGMENT_LEN_MAX)?;
     if blake3::hash(&bytes) != *id.as_bytes() {
-        return Err(Error::misnamed(&object));
+        return Err(Error::misnamed(&key.to_string()));
     }
-    let envelope =
-        Envelope::decode(&bytes, Kind::Index).map_err(|error| Error::decode(&object, 0, error))?;
-    let mut tables = envelope.sealed;
-    source
-        .metadata
-        .open(BoxKind::Index, &Nonce::from_bytes(envelope.nonce), &[], &mut tables)
-        .ok_or_else(|| Error::unsealed(&object, 0))?;
-    let tables = Tables::decode(&tables, source.packs.group_len_max)
-        .map_err(|error| Error::decode(&object, 0, error))?;
-    Ok(Rows::from_tables(&tables))
+    envelope::open(source.metadata, (&key, Kind::Index), &bytes, |tables| {
+        Ok(Rows::from_tables(&Tables::decode(tables, source.packs.group_len_max)?))
+    })
 }
 
 /// Seals and stores a segment, when what it refers to is durable.
@@ -471,10 +463,7 @@ pub(crate) fn store_segment(
     rows: &Rows,
 ) -> Result<(SegmentId, Vec<u8>)> {
     let tables = encode_segment(&rows.packs, &rows.groups, &rows.records);
-    let nonce = Nonce::random()?;
-    let mut sealed = tables.clone();
-    metadata.seal(BoxKind::Index, &nonce, &[], &mut sealed);
-    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Index);
+    let bytes = envelope::seal(metadata, Kind::Index, tables.clone())?;
     let id = SegmentId::from_bytes(*blake3::hash(&bytes).as_bytes());
     store.sync()?;
     store.put(&Key::Index(id), &[&bytes])?;

@@ -11,6 +11,7 @@ use garret_format::{ConfigHash, KeyId, RepositoryId, SlotId};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
+use crate::keys::seal::Sealer;
 use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
 use crate::limits::SMALL_OBJECT_LEN_MAX;
 use crate::objects::copies::{self, Served};
@@ -233,6 +234,17 @@ impl Locked {
     /// The slot that opened it when it was used before: it is tried first.
     pub fn trying_first(self, first: Option<SlotId>) -> Self {
         Locked { first, ..self }
+    }
+
+    /// That a second copy of `config` which is used is this repository's. Where there is a passphrase its slot says so.
+    pub(super) fn prove_config(&self, metadata: &Sealer) -> Result<()> {
+        if !self.is_config_damaged || copies::opens_any(&*self.store, metadata)? {
+            return Ok(());
+        }
+        let what = "nothing that is stored here opens with it, so it is another repository's, and config is damaged: copy \
+                    config from another copy of this repository";
+        let object = Key::ConfigCopy.to_string();
+        Err(Error::Corrupt { object, offset: 0, what: what.to_owned() })
     }
 
     /// Puts `config` back from its second copy. Only for the holder of the exclusive lock, who has to take it anew.
