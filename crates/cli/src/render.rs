@@ -2,6 +2,8 @@
 //!
 //! The layouts are attic's, because scripts cut columns out of them.
 
+use std::time::Duration;
+
 use garret_core::NamedArchive;
 use garret_format::archive::{Archive, Item, ItemKind, Time, is_unseen};
 use jiff::Timestamp;
@@ -31,6 +33,16 @@ pub fn freed(bytes: u64) -> String {
 /// Seconds for each 10^9 bytes; `-` for nothing.
 pub fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
     if bytes == 0 { "-".to_owned() } else { format!("{:.2}", seconds * 1e9 / bytes as f64) }
+}
+
+/// A time that is not known well: `about 40 seconds`, `about 12 minutes`.
+pub fn about(time: Duration) -> String {
+    match time.as_secs() {
+        0 | 1 => "about a second".to_owned(),
+        seconds @ ..120 => format!("about {seconds} seconds"),
+        seconds @ ..7200 => format!("about {} minutes", seconds.div_ceil(60)),
+        seconds => format!("about {:.1} hours", seconds as f64 / 3600.0),
+    }
 }
 
 /// The date of a moment, in UTC: days are counted by it.
@@ -83,20 +95,26 @@ fn local(time: Time) -> jiff::Zoned {
     Timestamp::new(time.secs, nanos).unwrap_or(bound).to_zoned(TimeZone::system())
 }
 
-/// The line of an archive in a list; it ends with the name the archive was made with if its file has another now, and with
-/// what it lacks if it is not complete.
+/// The line of an archive in a list, which ends with its [`marks`].
 pub fn archive_line(found: &NamedArchive) -> String {
-    let mut line = format!("{:<36} {}", name(&found.name), long_time(found.archive.end));
+    let time = long_time(found.archive.end);
+    format!("{:<36} {time}{}", name(&found.name), marks(found))
+}
+
+/// What is special about an archive: the name it was made with if its file has another now, and what it lacks if it is not
+/// complete.
+pub fn marks(found: &NamedArchive) -> String {
+    let mut marks = String::new();
     if found.archive.name != found.name {
-        line += &format!(" (made as {})", name(&found.archive.name));
+        marks += &format!(" (made as {})", name(&found.archive.name));
     }
     match found.archive.problem_count {
         _ if found.archive.is_complete() => {}
-        0 => line += " (no files)",
-        1 => line += " (1 problem)",
-        count => line += &format!(" ({count} problems)"),
+        0 => marks += " (no files)",
+        1 => marks += " (1 problem)",
+        count => marks += &format!(" ({count} problems)"),
     }
-    line
+    marks
 }
 
 /// Lines on what an archive lacks; none if it is complete.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use garret_core::{LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
+use garret_core::{Cause, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
 
 use crate::bars::Bars;
 use crate::events::{self, Told};
@@ -26,6 +26,7 @@ pub struct Ui {
     quiet: AtomicBool,
     verbose: AtomicBool,
     problem_count: AtomicU64,
+    damage_count: AtomicU64,
     patience: Mutex<Duration>,
     passphrase_file: Mutex<Option<PathBuf>>,
     accepts_state: AtomicBool,
@@ -54,6 +55,7 @@ impl Ui {
             quiet: AtomicBool::new(false),
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
+            damage_count: AtomicU64::new(0),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
             passphrase_file: Mutex::new(None),
             accepts_state: AtomicBool::new(false),
@@ -114,6 +116,11 @@ impl Ui {
         self.problem_count.load(Ordering::Relaxed)
     }
 
+    /// How many of them were of damage.
+    pub fn damage_count(&self) -> u64 {
+        self.damage_count.load(Ordering::Relaxed)
+    }
+
     /// Writes a result, with its own line ends, to stdout.
     pub fn print(&self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         let write = || {
@@ -151,9 +158,20 @@ impl Ui {
         let _unheard = self.bars.beside(|| io::stderr().lock().write_all(line.as_bytes()));
     }
 
+    /// A line on what was done, for who looks on: on a terminal only.
+    pub fn done(&self, text: &str) {
+        if self.terminal && !self.quiet.load(Ordering::Relaxed) {
+            let line = format!("{}\n", render::one_line(text));
+            let _unheard = self.bars.beside(|| io::stderr().lock().write_all(line.as_bytes()));
+        }
+    }
+
     /// Counts and shows something that went wrong while the command goes on.
     pub fn report(&self, problem: &Problem) {
         self.problem_count.fetch_add(1, Ordering::Relaxed);
+        if problem.cause == Cause::Damaged {
+            self.damage_count.fetch_add(1, Ordering::Relaxed);
+        }
         match self.json {
             true => events::problem(problem),
             false => self.complain(&format!("{}{}", problem.text, advice(problem.hint))),

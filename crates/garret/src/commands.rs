@@ -13,6 +13,7 @@ mod key;
 mod later;
 mod list;
 mod prune;
+mod restore;
 mod scrub;
 
 use crate::demo;
@@ -41,8 +42,20 @@ pub(crate) enum Command {
     ///
     /// A PATH is a path as `list` shows it; if there is none such, the last parts of one or of several; if there are none
     /// such either, a shell pattern as for --exclude. REPO::latest is the newest archive, unless one has that name.
-    #[command(visible_alias = "restore")]
     Extract(extract::Args),
+    /// Restore an image by its name, or by asking
+    ///
+    /// IMAGE is found in the newest complete archive that holds it, or in that of --at, and restored as `extract` does: every
+    /// byte is verified before it is written, and what is there already is replaced only by what is complete. IMAGE is a path
+    /// as `list` shows it, the last parts of one, or a shell pattern; if it stands for several, they are named.
+    ///
+    /// On a terminal, without IMAGE, it asks: which image, of which night, to where; says how long it will take; and reads
+    /// back what it wrote. REPO::NAME, with paths or without, is what it is in `extract`.
+    #[command(after_help = "\
+Examples:
+  garret restore /srv/backup/vms app.raw -o /var/lib/libvirt/images/app.raw
+  garret restore /srv/backup/vms app.raw --at 2026-11-20 -C /var/tmp")]
+    Restore(restore::Args),
     /// List the archives of a repository, or what is in one
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
@@ -136,6 +149,7 @@ impl Command {
             Command::Init(args) => init::run(&args, ui),
             Command::Create(args) => create::run(args, ui),
             Command::Extract(args) => extract::run(args, ui),
+            Command::Restore(args) => restore::run(args, ui),
             Command::List(args) => list::run(&args, ui),
             Command::Info(args) => info::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),

@@ -15,9 +15,11 @@ mod args;
 mod attic;
 mod commands;
 mod demo;
+mod digest;
 mod excludes;
 mod inputs;
 mod location;
+mod nights;
 mod placeholders;
 
 use std::process::ExitCode;

@@ -1,14 +1,18 @@
 //! `garret extract`: restores an archive.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use garret_core::{
-    AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
+    AllocationMode, Destination, FileMetadata, Form, NamedArchive, Patterns, Preview, Progress,
+    Repository, RestoreOptions, RestoreReport,
 };
+
+use garret_format::archive::Item;
 
 use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
@@ -37,11 +41,11 @@ enum FormName {
     Raw,
 }
 
-/// Arguments of `extract`.
+/// How and where to restore: what `extract` and `restore` share.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(super) struct How {
     /// Restore below this directory, which is made if it is missing [default: the current one]
-    #[arg(long, value_name = "DIR")]
+    #[arg(short = 'C', long, value_name = "DIR")]
     destination: Option<PathBuf>,
     /// Restore the one selected file as FILE, whatever its name
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["destination", "strip_components"])]
@@ -89,6 +93,13 @@ pub(crate) struct Args {
     /// Show each path
     #[arg(short, long, conflicts_with = "stdout")]
     verbose: bool,
+}
+
+/// Arguments of `extract`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    how: How,
     /// The archive
     #[arg(value_name = "REPO::NAME")]
     archive: OsString,
@@ -98,39 +109,131 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
-    ui.set_verbose(args.verbose);
-    args.lock_wait.tell(ui);
-    args.passphrase.tell(ui);
-    if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (args.form, args.allocation) {
-        let why = "--allocation exact is about files as they were; leave out --as".to_owned();
-        return Err(Failure::Usage(why));
-    }
+    args.how.tell(ui);
     let (path, name) = location::archive(&args.archive, &args.paths)?;
-    let mut out = args.stdout.then(standard_output).transpose()?;
-    let options = options(&args);
-    let exclude = args.excludes.patterns()?;
-    let destination = if let Some(out) = &mut out {
-        Destination::Stream(out)
-    } else if args.dry_run {
-        Destination::Nowhere
-    } else if let Some(device) = args.to_device {
-        Destination::Device(device)
-    } else if let Some(path) = args.output {
-        Destination::File { path, metadata: FileMetadata::OfItem }
-    } else {
-        Destination::Directory(args.destination.unwrap_or_else(|| PathBuf::from(".")))
-    };
-    // Before anybody is asked for a passphrase.
-    match &destination {
-        Destination::Directory(place) => outside(place, &path)?,
-        Destination::File { path: place, .. } => {
-            fit_for_file(place)?;
-            outside(place, &path)?;
-        }
-        Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {}
-    }
+    let plan = args.how.plan(&path)?;
     let repository = session::reader(&path, ui)?;
     let archive = archives::find(&repository, &name, ui)?;
+    let wanted =
+        Wanted { repository: &repository, path: &path, archive: &archive, paths: &args.paths };
+    restore(&wanted, &args.how, plan, ui).map(drop)
+}
+
+/// What is to be restored.
+pub(super) struct Wanted<'a> {
+    pub(super) repository: &'a Repository,
+    /// Of the repository, as the user gave it.
+    pub(super) path: &'a Path,
+    pub(super) archive: &'a NamedArchive,
+    /// All of it if there are none.
+    pub(super) paths: &'a [OsString],
+}
+
+/// Where it goes and what is left out, looked at before anybody was asked for a passphrase.
+pub(super) struct Plan {
+    place: Place,
+    exclude: Patterns,
+}
+
+/// Where it goes.
+enum Place {
+    Directory(PathBuf),
+    File(PathBuf),
+    Device(PathBuf),
+    Stream(File),
+    Nowhere,
+}
+
+impl How {
+    /// Has the repository opened as these options say.
+    pub(super) fn tell(&self, ui: &Ui) {
+        ui.set_verbose(self.verbose);
+        self.lock_wait.tell(ui);
+        self.passphrase.tell(ui);
+    }
+
+    /// What the options say, if it can be done from the repository at `path`.
+    pub(super) fn plan(&self, path: &Path) -> Result<Plan, Failure> {
+        if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (self.form, self.allocation) {
+            let why = "--allocation exact is about files as they were; leave out --as".to_owned();
+            return Err(Failure::Usage(why));
+        }
+        Ok(Plan { place: self.place(path)?, exclude: self.excludes.patterns()? })
+    }
+
+    fn place(&self, path: &Path) -> Result<Place, Failure> {
+        if self.stdout {
+            return Ok(Place::Stream(standard_output()?));
+        }
+        if self.dry_run {
+            return Ok(Place::Nowhere);
+        }
+        if let Some(device) = &self.to_device {
+            return Ok(Place::Device(device.clone()));
+        }
+        if let Some(file) = &self.output {
+            fit_for_file(file)?;
+            outside(file, path)?;
+            return Ok(Place::File(file.clone()));
+        }
+        let directory = self.destination.clone().unwrap_or_else(|| PathBuf::from("."));
+        outside(&directory, path)?;
+        Ok(Place::Directory(directory))
+    }
+
+    /// Whether the options say where it goes.
+    pub(super) fn has_place(&self) -> bool {
+        let place = self.destination.as_ref().or(self.output.as_ref()).or(self.to_device.as_ref());
+        place.is_some() || self.stdout || self.dry_run
+    }
+
+    /// Restores below a directory.
+    pub(super) fn go_to_directory(&mut self, path: PathBuf) {
+        self.destination = Some(path);
+    }
+
+    /// Restores one file, under this name.
+    pub(super) fn go_to_file(&mut self, path: PathBuf) {
+        self.output = Some(path);
+    }
+
+    /// Restores one file to a block device.
+    pub(super) fn go_to_device(&mut self, path: PathBuf) {
+        self.to_device = Some(path);
+    }
+
+    /// Whether files come back as they are stored, byte for byte.
+    pub(super) fn is_as_stored(&self) -> bool {
+        self.form.is_none()
+    }
+
+    /// How many threads do the work.
+    pub(super) fn thread_count(&self) -> usize {
+        self.threads.count()
+    }
+
+    /// Whether what is left of damaged files is wanted.
+    pub(super) fn salvages(&self) -> bool {
+        self.salvage
+    }
+}
+
+/// What a restore would meet.
+pub(super) fn preview(wanted: &Wanted<'_>, how: &How, plan: &mut Plan) -> Result<Preview, Failure> {
+    let Wanted { repository, archive, paths, .. } = *wanted;
+    let mut selection = archives::selection(paths).without(plan.exclude.clone());
+    let destination = plan.place.destination();
+    Ok(repository.preview_restore(archive, &mut selection, &destination, &options(how), false)?)
+}
+
+/// Restores it, and says in one line on a terminal what came of it.
+pub(super) fn restore(
+    wanted: &Wanted<'_>,
+    how: &How,
+    plan: Plan,
+    ui: &Ui,
+) -> Result<RestoreReport, Failure> {
+    let Wanted { repository, archive, .. } = *wanted;
     if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
         let made_as = render::one_line(&archive.archive.name);
@@ -139,12 +242,15 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             render::one_line(&archive.name)
         ));
     }
-    let mut selection = archives::selection(&args.paths).without(exclude);
+    let (options, Plan { mut place, exclude }) = (options(how), plan);
+    let mut selection = archives::selection(wanted.paths).without(exclude);
     let mut ahead = selection.clone();
     let ask = ui.can_ask();
-    let preview = repository.preview_restore(&archive, &mut ahead, &destination, &options, ask)?;
-    consider(&preview, args.ignore_space, ui)?;
-    let report = repository.restore(&archive, &mut selection, destination, &options, ui);
+    let destination = place.destination();
+    let preview = repository.preview_restore(archive, &mut ahead, &destination, &options, ask)?;
+    consider(&preview, how.ignore_space, ui)?;
+    let started = Instant::now();
+    let report = repository.restore(archive, &mut selection, destination, &options, ui);
     let used = match &report {
         Ok(report) => report.used_count > 0,
         Err(error) => error.is_in_use(),
@@ -155,31 +261,83 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         );
     }
     let report = report?;
-    let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
-    searched.complain(&report.unmatched, ui)
+    if report.file_count > 0 {
+        ui.done(&outcome(wanted, &place, &report, started.elapsed()));
+    }
+    let searched = Searched { repository, path: wanted.path, archives: &[archive] };
+    searched.complain(&report.unmatched, ui)?;
+    Ok(report)
+}
+
+/// `Restored app.raw of night-2 to ./images/app.raw: 4.19 GB in 12.3 s`
+fn outcome(
+    wanted: &Wanted<'_>,
+    place: &Place,
+    report: &RestoreReport,
+    elapsed: Duration,
+) -> String {
+    let name = |path: &Path| render::name(path.as_os_str().as_bytes());
+    let what = match wanted.paths {
+        [path] if report.file_count == 1 => render::name(path.as_bytes()),
+        _ => render::plural(report.file_count, "file"),
+    };
+    let what = format!("{what} of {}", render::name(&wanted.archive.name));
+    let what = match place {
+        Place::Nowhere => format!("Verified {what}"),
+        Place::Stream(_) => format!("Restored {what} to standard output"),
+        Place::File(path) | Place::Device(path) => format!("Restored {what} to {}", name(path)),
+        Place::Directory(path) => format!("Restored {what} below {}", name(path)),
+    };
+    let (size, seconds) = (render::size(report.bytes), elapsed.as_secs_f64());
+    format!("{what}: {size} in {seconds:.1} s")
+}
+
+impl Plan {
+    /// Where the one file that is restored will be; nowhere that it can be read again for a stream, or for nothing.
+    pub(super) fn file(&self, item: &Item) -> Option<PathBuf> {
+        match &self.place {
+            Place::Directory(path) => Some(path.join(OsStr::from_bytes(&item.path))),
+            Place::File(path) | Place::Device(path) => Some(path.clone()),
+            Place::Stream(_) | Place::Nowhere => None,
+        }
+    }
+}
+
+impl Place {
+    fn destination(&mut self) -> Destination<'_> {
+        match self {
+            Place::Directory(path) => Destination::Directory(path.clone()),
+            Place::File(path) => {
+                Destination::File { path: path.clone(), metadata: FileMetadata::OfItem }
+            }
+            Place::Device(path) => Destination::Device(path.clone()),
+            Place::Stream(out) => Destination::Stream(out),
+            Place::Nowhere => Destination::Nowhere,
+        }
+    }
 }
 
 /// How to restore.
-fn options(args: &Args) -> RestoreOptions {
+fn options(how: &How) -> RestoreOptions {
     let [users, groups] =
-        if args.numeric_owner { Default::default() } else { surroundings::numbers() };
+        if how.numeric_owner { Default::default() } else { surroundings::numbers() };
     let mut options = RestoreOptions::default();
-    options.allocation = match args.allocation {
+    options.allocation = match how.allocation {
         None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
         Some(AllocationName::Exact) => AllocationMode::Exact,
         Some(AllocationName::Full) => AllocationMode::Full,
     };
-    options.form = match args.form {
+    options.form = match how.form {
         None => Form::Stored,
         Some(FormName::Raw) => Form::Raw,
     };
-    options.threads = args.threads.count();
+    options.threads = how.threads.count();
     options.owners = rustix::process::geteuid().is_root();
     options.users = users;
     options.groups = groups;
-    options.strip = args.strip_components;
-    options.replace_used = args.force;
-    options.salvage = args.salvage;
+    options.strip = how.strip_components;
+    options.replace_used = how.force;
+    options.salvage = how.salvage;
     options
 }
 
