@@ -7,6 +7,7 @@
 //! key_file: files with secrets      prompt: the terminal is asked for a passphrase      keyring: keys are changed
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
+//! drills: which images were restored to see that they can be
 //! render, overview: numbers, times, tables -> text
 //! record: what is known of a thing -> JSON, or text by a template of the user
 //! failure: why a command ended      exit: what the shell is told      trust: whom a file can be from
@@ -19,6 +20,7 @@
 pub mod args;
 mod bars;
 pub mod cache;
+pub mod drills;
 mod events;
 pub mod exit;
 pub mod failure;

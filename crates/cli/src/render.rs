@@ -51,6 +51,18 @@ pub fn date(seconds: i64) -> String {
     moment.strftime("%Y-%m-%d").to_string()
 }
 
+/// How long ago a moment was, in days: `today`, `yesterday`, `3 days ago`.
+pub fn days_ago(seconds: i64) -> String {
+    let day = |moment: Timestamp| moment.to_zoned(TimeZone::system()).date();
+    let then = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    let days = day(Timestamp::now()).since(day(then)).map_or(0, |span| span.get_days());
+    match days {
+        ..=0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        days => format!("{days} days ago"),
+    }
+}
+
 /// So many of something: `1 pack`, `2 packs`.
 pub fn plural(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })

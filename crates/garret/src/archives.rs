@@ -92,8 +92,15 @@ pub(crate) fn newest_of(
     Ok(archives)
 }
 
+/// The archives that can be read, the one that was made first first. The others are reported.
+pub(crate) fn oldest_first(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
+    let mut archives = readable(repository, ui)?;
+    archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
+    Ok(archives)
+}
+
 /// The archives that can be read. The others are reported.
-pub(crate) fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
+fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
     let mut archives = Vec::new();
     for name in repository.archive_names()? {
         match repository.archive(&name) {

@@ -5,13 +5,16 @@ mod compare;
 mod create;
 mod delete;
 mod diff;
+mod drill;
 mod extract;
+mod find;
 mod help;
 mod info;
 mod init;
 mod key;
 mod later;
 mod list;
+mod manual;
 mod prune;
 mod restore;
 mod scrub;
@@ -60,10 +63,11 @@ Examples:
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
-    /// original_size, files, complete, problems (how many), problem_texts (the first); their contents have path, type,
+    /// original_size, files, complete, problems (how many), problem_texts (the first), drilled (when an image of it was
+    /// restored by `drill` last, on this host) and drill_restored (whether that went well); their contents have path, type,
     /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
     /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
-    /// (1 problem).
+    /// (1 problem), and one that was drilled, as (drilled 3 days ago).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
     List(list::Args),
@@ -74,6 +78,29 @@ Examples:
     /// packs, verified_packs, recently_verified_packs (in the last 30 days), verified_since, original_size, stored_size. A
     /// PATH is what it is in `extract`, of one file, and REPO::latest too.
     Info(info::Args),
+    /// Show which archives hold a file, and when it changed
+    ///
+    /// For each file that PATTERN stands for, a line for each archive that holds it: its name and time, how long the file is
+    /// in it, and whether that is the same as in the archive before, changed, or new. PATTERN is what a PATH is in `extract`.
+    #[command(after_help = "\
+Examples:
+  garret find /srv/backup/vms app.raw
+  garret find --json /srv/backup/vms '*.qcow2'")]
+    Find(find::Args),
+    /// Restore an image to see that it can be restored
+    ///
+    /// Every byte of it is read, verified and put together as for a restore, and with --scratch also written, read back and
+    /// compared. Says how long that took, and the BLAKE3 of the image, as `b3sum` has it. `list` shows behind the archive when
+    /// that was, and `info REPO` what was restored last. Without IMAGE it is another one each time. The exit code is 0 if the
+    /// image came back.
+    #[command(after_help = "\
+Examples:
+  garret drill /srv/backup/vms
+  garret drill --scratch /var/tmp --at latest /srv/backup/vms app.raw
+
+From cron, each Sunday:
+  0 6 * * 0  root  garret drill /srv/backup/vms > /dev/null")]
+    Drill(drill::Args),
     /// Delete archives and give back their space
     ///
     /// A whole repository, given without ::NAME, is deleted only after a question on the terminal.
@@ -138,6 +165,21 @@ Examples:
     /// Makes a repository in a directory of its own, backs up two images, changes a few per cent of them, backs them up
     /// again, restores one and compares it with the original. Images that you name are only read.
     Demo(demo::Args),
+    /// Print what a shell needs to complete words at TAB
+    ///
+    /// Commands and options, repositories, the archives behind REPO::, and of repositories without encryption the files in
+    /// them.
+    #[command(after_help = "\
+Examples:
+  source <(garret completions bash)
+  garret completions fish > ~/.config/fish/completions/garret.fish")]
+    Completions(manual::Completions),
+    /// Write the manual pages: one for the program, one for each command
+    #[command(after_help = "\
+Examples:
+  garret man /usr/local/share/man/man1
+  garret man /tmp/garret && man /tmp/garret/garret-restore.1")]
+    Man(manual::Pages),
     /// Show help on a command, or on patterns
     Help(help::Args),
 }
@@ -152,6 +194,8 @@ impl Command {
             Command::Restore(args) => restore::run(args, ui),
             Command::List(args) => list::run(&args, ui),
             Command::Info(args) => info::run(&args, ui),
+            Command::Find(args) => find::run(&args, ui),
+            Command::Drill(args) => drill::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
             Command::Check(args) => check::run(&args, ui),
@@ -165,6 +209,8 @@ impl Command {
             }
             Command::Serve(_) => Err(later::refuse("serve", "garret works on local paths")),
             Command::Demo(args) => demo::run(&args, ui),
+            Command::Completions(args) => manual::completions(&args, ui),
+            Command::Man(args) => manual::pages(&args, program),
             Command::Help(args) => help::run(&args, program, ui),
         }
     }

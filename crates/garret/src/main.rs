@@ -14,6 +14,7 @@ mod archives;
 mod args;
 mod attic;
 mod commands;
+mod completion;
 mod demo;
 mod digest;
 mod excludes;
@@ -27,6 +28,9 @@ use std::process::ExitCode;
 use garret_cli::ui::Ui;
 
 fn main() -> ExitCode {
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
     garret_cli::signals::catch();
     garret_cli::sandbox::hide_memory();
     let (words, warnings) = attic::rewrite(std::env::args_os().skip(1));

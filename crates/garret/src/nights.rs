@@ -88,7 +88,11 @@ impl<'a> Nights<'a> {
     /// One line if there is none, or if a word stands for several files.
     pub(crate) fn choose(&self, words: &[OsString], ui: &Ui) -> Result<Chosen, Failure> {
         let found = self.first(words, &self.archives, ui)?;
-        let Some(Chosen { archive, items }) = found else { return Err(self.missing(words)) };
+        found.ok_or_else(|| self.missing(words))
+    }
+
+    /// Says what speaks against the archive that was chosen for these words: it is not complete, or another is newer.
+    pub(crate) fn doubt(&self, words: &[OsString], archive: &NamedArchive, ui: &Ui) {
         let newer = |other: &&NamedArchive| other.archive.end > archive.archive.end;
         let newer: Vec<NamedArchive> = self.archives.iter().filter(newer).cloned().collect();
         let (name, what) = (render::name(&archive.name), shown(words));
@@ -103,7 +107,6 @@ impl<'a> Nights<'a> {
                 "note: {name} is the newest complete archive with {what}; {other}{marks} is newer: --at {other}"
             ));
         }
-        Ok(Chosen { archive, items })
     }
 
     /// An archive older than `than` in which each word stands for one file.
@@ -113,9 +116,8 @@ impl<'a> Nights<'a> {
         than: &NamedArchive,
         ui: &Ui,
     ) -> Option<NamedArchive> {
-        let all = archives::newest_of(self.repository, usize::MAX, ui).ok()?;
-        let older = |other: &NamedArchive| other.archive.end < than.archive.end;
-        let older: Vec<NamedArchive> = all.into_iter().filter(older).collect();
+        let mut older = known(self.repository);
+        older.retain(|other| other.archive.end < than.archive.end);
         Some(self.first(words, &older, ui).ok()??.archive)
     }
 
@@ -149,7 +151,8 @@ impl<'a> Nights<'a> {
         };
         let (word, name) = (render::name(word.as_bytes()), render::name(&archive.name));
         Failure::Usage(format!(
-            "{word} stands for {} files of {name}: {}{more}; name one by its path, or all with {}::{name} '{word}'",
+            "{word} stands for {} files of {name}: {}{more}; name one by its path, or get all with \
+             garret restore {}::{name} '{word}'",
             found.len(),
             names.collect::<Vec<_>>().join(", "),
             self.path.display(),
@@ -175,16 +178,29 @@ impl<'a> Nights<'a> {
             [only] => format!("archive {only}"),
             _ => format!("any archive of {}", self.path.display()),
         };
-        let near = self.archives.first().and_then(|archive| {
-            let items: Vec<Item> = self.repository.items(archive).map_while(Result::ok).collect();
-            let paths = || items.iter().map(|item| item.path.as_slice());
-            let near = words.iter().find_map(|word| nearest_path(word.as_bytes(), paths()))?;
-            Some(format!(": did you mean {}?", render::name(near)))
-        });
+        let near = nearest(self.repository, words);
         let list = || format!("; `garret list {}` shows the archives", self.path.display());
         let why = near.unwrap_or_else(list);
         Failure::Because(Cause::Missing, format!("{}: not in {place}{why}", shown(words)))
     }
+}
+
+/// What may have been meant, of the newest archive: `: did you mean images/app.raw?`
+pub(crate) fn nearest(repository: &Repository, words: &[OsString]) -> Option<String> {
+    let newest = known(repository).into_iter().next()?;
+    let items: Vec<Item> = repository.items(&newest).map_while(Result::ok).collect();
+    let paths = || items.iter().map(|item| item.path.as_slice());
+    let near = words.iter().find_map(|word| nearest_path(word.as_bytes(), paths()))?;
+    Some(format!(": did you mean {}?", render::name(near)))
+}
+
+/// The archives that can be read, the newest first; the others were told of before.
+fn known(repository: &Repository) -> Vec<NamedArchive> {
+    let names = repository.archive_names().unwrap_or_default();
+    let readable = names.iter().filter_map(|name| repository.archive(name).ok());
+    let mut readable: Vec<NamedArchive> = readable.collect();
+    readable.sort_by_key(|found| std::cmp::Reverse(found.archive.end));
+    readable
 }
 
 /// Words in a line.

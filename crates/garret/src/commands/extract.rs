@@ -114,8 +114,13 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let plan = args.how.plan(&path)?;
     let repository = session::reader(&path, ui)?;
     let archive = archives::find(&repository, &name, ui)?;
-    let wanted =
-        Wanted { repository: &repository, path: &path, archive: &archive, paths: &args.paths };
+    let wanted = Wanted {
+        repository: &repository,
+        path: &path,
+        archive: &archive,
+        paths: &args.paths,
+        item: None,
+    };
     restore(&wanted, &args.how, plan, ui).map(drop)
 }
 
@@ -127,6 +132,8 @@ pub(super) struct Wanted<'a> {
     pub(super) archive: &'a NamedArchive,
     /// All of it if there are none.
     pub(super) paths: &'a [OsString],
+    /// The one file that this is, if it is known.
+    pub(super) item: Option<&'a Item>,
 }
 
 /// Where it goes and what is left out, looked at before anybody was asked for a passphrase.
@@ -202,9 +209,9 @@ impl How {
         self.to_device = Some(path);
     }
 
-    /// Whether files come back as they are stored, byte for byte.
-    pub(super) fn is_as_stored(&self) -> bool {
-        self.form.is_none()
+    /// Whether files come back as they are stored, under their own paths.
+    pub(super) fn keeps_paths(&self) -> bool {
+        self.form.is_none() && self.strip_components == 0
     }
 
     /// How many threads do the work.
@@ -286,17 +293,24 @@ fn outcome(
         Place::Nowhere => format!("Verified {what}"),
         Place::Stream(_) => format!("Restored {what} to standard output"),
         Place::File(path) | Place::Device(path) => format!("Restored {what} to {}", name(path)),
-        Place::Directory(path) => format!("Restored {what} below {}", name(path)),
+        Place::Directory(path) => match wanted.item {
+            Some(item) => format!("Restored {what} to {}", name(&below(path, item))),
+            None => format!("Restored {what} below {}", name(path)),
+        },
     };
     let (size, seconds) = (render::size(report.bytes), elapsed.as_secs_f64());
     format!("{what}: {size} in {seconds:.1} s")
+}
+
+fn below(directory: &Path, item: &Item) -> PathBuf {
+    directory.join(OsStr::from_bytes(&item.path))
 }
 
 impl Plan {
     /// Where the one file that is restored will be; nowhere that it can be read again for a stream, or for nothing.
     pub(super) fn file(&self, item: &Item) -> Option<PathBuf> {
         match &self.place {
-            Place::Directory(path) => Some(path.join(OsStr::from_bytes(&item.path))),
+            Place::Directory(path) => Some(below(path, item)),
             Place::File(path) | Place::Device(path) => Some(path.clone()),
             Place::Stream(_) | Place::Nowhere => None,
         }
@@ -342,7 +356,7 @@ fn options(how: &How) -> RestoreOptions {
 }
 
 /// Refuses a place in the repository: what is written there can damage all that is in it.
-fn outside(place: &Path, repository: &Path) -> Result<(), Failure> {
+pub(super) fn outside(place: &Path, repository: &Path) -> Result<(), Failure> {
     match surroundings::is_in(place, repository) {
         true => Err(Failure::Fatal(format!(
             "{} is in the repository: restore to another place",
@@ -397,7 +411,7 @@ fn is_of_the_kernel(directory: &Path) -> bool {
 const NEWER_SHOWN: usize = 10;
 
 /// Ends a restore before it begins if there is no room for it, or if newer files would be replaced and the user says no.
-fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failure> {
     let Preview { needed, free, newer, .. } = preview;
     if needed > free && !ignore_space {
         return Err(Failure::Fatal(format!(

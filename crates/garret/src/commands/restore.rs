@@ -51,8 +51,13 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             let plan = how.plan(&path)?;
             let repository = session::reader(&path, ui)?;
             let archive = archives::find(&repository, &name, ui)?;
-            let wanted =
-                Wanted { repository: &repository, path: &path, archive: &archive, paths: &images };
+            let wanted = Wanted {
+                repository: &repository,
+                path: &path,
+                archive: &archive,
+                paths: &images,
+                item: None,
+            };
             extract::restore(&wanted, &how, plan, ui).map(drop)
         }
         (path, None) if images.is_empty() && ui.can_ask() => {
@@ -81,9 +86,14 @@ fn named(
 ) -> Result<(), Failure> {
     let nights = Nights::at(repository, path, at, ui)?;
     let Chosen { archive, items } = nights.choose(images, ui)?;
-    let paths: Vec<OsString> =
-        items.into_iter().map(|item| OsString::from_vec(item.path)).collect();
-    let wanted = Wanted { repository, path, archive: &archive, paths: &paths };
+    nights.doubt(images, &archive, ui);
+    let paths = items.iter().map(|item| OsString::from_vec(item.path.clone()));
+    let paths: Vec<OsString> = paths.collect();
+    let item = match items.as_slice() {
+        [only] if how.keeps_paths() => Some(only),
+        _ => None,
+    };
+    let wanted = Wanted { repository, path, archive: &archive, paths: &paths, item };
     let restored = extract::restore(&wanted, how, plan, ui);
     let is_damaged = match &restored {
         Ok(report) => report.problem_count > 0 && ui.damage_count() > 0,

@@ -31,6 +31,7 @@ mod odd_disks;
 mod odd_sources;
 mod places;
 mod refusals;
+mod restore;
 mod rollback;
 mod round_trip;
 mod scrub;

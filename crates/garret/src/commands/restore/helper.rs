@@ -37,7 +37,13 @@ pub(super) fn run(mut how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Resul
     }
     let mut plan = how.plan(path)?;
     let paths = [OsString::from_vec(image)];
-    let wanted = Wanted { repository: &repository, path, archive: &archive, paths: &paths };
+    let wanted = Wanted {
+        repository: &repository,
+        path,
+        archive: &archive,
+        paths: &paths,
+        item: Some(&item).filter(|_| how.keeps_paths()),
+    };
     let preview = extract::preview(&wanted, &how, &mut plan)?;
     let place = plan.file(&item);
     let time = render::about(estimate(&repository, &item)?);
@@ -58,7 +64,7 @@ pub(super) fn run(mut how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Resul
     }
     let report = extract::restore(&wanted, &how, plan, ui)?;
     match place {
-        Some(place) if report.file_count > 0 && how.is_as_stored() => {
+        Some(place) if report.file_count > 0 && how.keeps_paths() => {
             compare(&wanted, &item, &place, how.thread_count(), ui)
         }
         _ => Ok(()),

@@ -1,0 +1,217 @@
+//! `garret drill`: restores an image to see that it can be restored, and remembers what came of it.
+//!
+//! In: a repository, and perhaps an image. Out: seconds, a digest, a result that `list` and `info` show. Promises: nothing of
+//! the image is left behind; a drill that goes wrong is an error, and remembered as one.
+
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use blake3::Hash;
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::drills::{self, Drill};
+use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record};
+use garret_cli::ui::Ui;
+use garret_cli::{render, session};
+use garret_core::{
+    Cause, Destination, FileMetadata, NamedArchive, Repository, RestoreOptions, Selection,
+};
+use garret_format::archive::{Item, ItemKind, Time};
+use serde_json::{Value, json};
+
+use super::{extract, info};
+use crate::nights::{Chosen, Nights};
+use crate::{digest, location};
+
+/// Arguments of `drill`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// From this archive, or the newest of this day, as in 2026-11-20 [default: any complete one]
+    #[arg(long, value_name = "NAME|DAY")]
+    at: Option<String>,
+    /// Write the image to a file in DIR and read it back, before it is removed [default: write nothing]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Show everything as one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
+    verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
+    /// The repository
+    #[arg(value_name = "REPO")]
+    repository: OsString,
+    /// The image: its path, its file name, or a pattern that stands for it alone [default: any, large ones more often]
+    #[arg(value_name = "IMAGE")]
+    image: Option<OsString>,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
+    args.passphrase.tell(ui);
+    args.lock_wait.tell(ui);
+    let path = location::repository(&args.repository)?;
+    if let Some(scratch) = &args.scratch {
+        extract::outside(scratch, &path)?;
+    }
+    let repository = session::reader(&path, ui)?;
+    let nights = Nights::at(&repository, &path, args.at.as_deref(), ui)?;
+    let (archive, item) = match &args.image {
+        Some(image) => {
+            let Chosen { archive, items } = nights.choose(std::slice::from_ref(image), ui)?;
+            let item = items.into_iter().next();
+            (archive, item.ok_or_else(|| nothing(&path))?)
+        }
+        None => draw(&nights)?.ok_or_else(|| nothing(&path))?,
+    };
+    let started = Instant::now();
+    let restored = restore(&repository, &archive, &item, args, ui);
+    let (seconds, digest) = match &restored {
+        Ok((seconds, digest)) => (*seconds, Some(*digest)),
+        Err(_) => (started.elapsed().as_secs_f64(), None),
+    };
+    let drill = Drill {
+        time: jiff::Timestamp::now().as_second(),
+        archive: archive.name.clone(),
+        id: record::hex(&archive.fingerprint),
+        path: render::name(&item.path),
+        size: item.size,
+        seconds,
+        restored: restored.is_ok(),
+    };
+    drills::note(repository.id(), drill.clone(), ui);
+    if args.json {
+        let repository = info::repository_record(&repository, &path).json();
+        let drill = json(&drill, &archive, &item, digest, args);
+        ui.print(&record::document(&json!({ "repository": repository, "drill": drill })))?;
+    } else if let Some(digest) = digest {
+        ui.print(&text(&drill, digest))?;
+    }
+    restored.map(drop)
+}
+
+fn nothing(path: &Path) -> Failure {
+    Failure::Because(Cause::Missing, format!("{} has no image to restore", path.display()))
+}
+
+/// A file of one of the archives that come first, complete ones if there are any: the one that a byte lies in which is drawn
+/// out of all of that archive.
+fn draw(nights: &Nights<'_>) -> Result<Option<(NamedArchive, Item)>, Failure> {
+    let complete = nights.archives.iter().filter(|found| found.archive.is_complete()).count();
+    let among = if complete > 0 { complete } else { nights.archives.len() };
+    let place = usize::try_from(number(among as u64)).unwrap_or_default();
+    let Some(archive) = nights.archives.get(place) else { return Ok(None) };
+    let files = || {
+        let items = nights.repository.items(archive);
+        items.filter(|item| !matches!(item, Ok(item) if !matches!(item.kind, ItemKind::File(_))))
+    };
+    let mut all = 0u64;
+    for item in files() {
+        all = all.saturating_add(item?.size);
+    }
+    let mut left = number(all);
+    let mut last = None;
+    for item in files() {
+        let item = item?;
+        let is_it = item.size > left;
+        left = left.saturating_sub(item.size);
+        last = Some((archive.clone(), item));
+        if is_it {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+/// A number below `bound`, another each time; 0 if there is none.
+fn number(bound: u64) -> u64 {
+    RandomState::new().build_hasher().finish().checked_rem(bound).unwrap_or_default()
+}
+
+/// How long the restore took, and the digest of what came back.
+fn restore(
+    repository: &Repository,
+    archive: &NamedArchive,
+    item: &Item,
+    args: &Args,
+    ui: &Ui,
+) -> Result<(f64, Hash), Failure> {
+    let started = Instant::now();
+    let threads = args.threads.count();
+    let Some(scratch) = &args.scratch else {
+        let (digest, _) = digest::stored(repository, archive, &item.path, threads, ui)?;
+        return Ok((started.elapsed().as_secs_f64(), digest));
+    };
+    let failed = |error: std::io::Error| Failure::io(scratch.display(), &error);
+    let place =
+        tempfile::Builder::new().prefix(".garret-drill-").tempdir_in(scratch).map_err(failed)?;
+    let file = place.path().join("image");
+    let mut options = RestoreOptions::default();
+    options.threads = threads;
+    let mut selection = Selection::new([item.path.clone()]);
+    let to =
+        Destination::File { path: file.clone(), metadata: FileMetadata::OfPlace { mode: 0o600 } };
+    let preview =
+        repository.preview_restore(archive, &mut selection.clone(), &to, &options, false)?;
+    extract::consider(&preview, false, ui)?;
+    let report = repository.restore(archive, &mut selection, to, &options, ui)?;
+    let seconds = started.elapsed().as_secs_f64();
+    if report.file_count == 0 {
+        return Err(wrong(archive, item, "it was not restored"));
+    }
+    let there = digest::on_disk(&file, item.size, ui)?;
+    let (stored, _) = digest::stored(repository, archive, &item.path, threads, ui)?;
+    match there == stored {
+        true => Ok((seconds, there)),
+        false => Err(wrong(
+            archive,
+            item,
+            &format!("BLAKE3 is {there} on the disk and {stored} as stored"),
+        )),
+    }
+}
+
+fn wrong(archive: &NamedArchive, item: &Item, why: &str) -> Failure {
+    let (path, name) = (render::name(&item.path), render::name(&archive.name));
+    Failure::Because(Cause::Damaged, format!("{path} of {name}: the drill failed: {why}"))
+}
+
+/// `images/app.raw of night-2: restored, 4.19 GB in 5.1 s, 1.22 s/GB`, and the digest.
+fn text(drill: &Drill, digest: Hash) -> String {
+    let Drill { archive, path, size, seconds, .. } = drill;
+    let (archive, pace) = (render::name(archive), render::seconds_per_gb(*seconds, *size));
+    let size = render::size(*size);
+    format!(
+        "{path} of {archive}: restored, {size} in {seconds:.1} s, {pace} s/GB\nBLAKE3: {digest}\n"
+    )
+}
+
+fn json(
+    drill: &Drill,
+    archive: &NamedArchive,
+    item: &Item,
+    digest: Option<Hash>,
+    args: &Args,
+) -> Value {
+    let scratch = args.scratch.as_ref().map(|path| path.clone().into_os_string().into_vec());
+    let record = Record::default()
+        .with("time", render::iso_time(Time { secs: drill.time, nanos: 0 }))
+        .with("archive", Record::of_archive(archive).json())
+        .with_path(&item.path)
+        .with("size", drill.size)
+        .with("seconds", drill.seconds)
+        .with("restored", drill.restored)
+        .with("blake3", digest.map(|digest| digest.to_hex().to_string()));
+    match scratch {
+        Some(path) => record.with_bytes(["scratch", "scratch_hex"], &path).json(),
+        None => record.with("scratch", Value::Null).json(),
+    }
+}
