@@ -9,7 +9,6 @@ use super::{CLOSING, Dir, Loop, MIB, Ran, packs, tool};
 /// Three nights of two images: `app.raw` changes on the second, the third is not complete.
 fn nights() -> (Dir, [Vec<u8>; 2]) {
     let dir = Dir::with_repository();
-    fs::create_dir_all(dir.path("images/old")).unwrap();
     let first = dir.image("images/app.raw", 1);
     dir.image("images/mail.raw", 2);
     dir.run(&["create", "repo::night-1", "images"]).silent();
@@ -121,7 +120,11 @@ fn what_cannot_be_is_one_line_that_leads_to_the_image() {
         1,
         "the directory it is to be in does not exist",
     );
-    refused(&["repo", "app.raw", "-o", "images"], 1, "images: cannot restore a file to it");
+    refused(
+        &["repo", "app.raw", "--at", "night-1", "-o", "images"],
+        1,
+        "images: cannot restore a file to it",
+    );
     refused(&["repo", "app.raw", "-o", "-"], 2, "for standard output, give --stdout");
     dir.run(&["init", "empty"]).succeeds();
     refused(&["empty", "app.raw"], 1, "empty has no archive");
