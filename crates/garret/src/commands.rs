@@ -91,8 +91,10 @@ Examples:
     ///
     /// Every byte of it is read, verified and put together as for a restore, and with --scratch also written, read back and
     /// compared. Says how long that took, and the BLAKE3 of the image, as `b3sum` has it. `list` shows behind the archive when
-    /// that was, and `info REPO` what was restored last. Without IMAGE it is another one each time. The exit code is 0 if the
-    /// image came back.
+    /// that was, and `info REPO` what was restored last. Without IMAGE it is another one each time.
+    ///
+    /// Exit codes: 0 the image came back; 3 it did, and something should be looked at; 4 another program has the lock; 5 the
+    /// disk is full; 6 the passphrase or key is wrong; 7 something is damaged; 2 wrong use; 1 anything else.
     #[command(after_help = "\
 Examples:
   garret drill /srv/backup/vms
@@ -185,6 +187,11 @@ Examples:
 }
 
 impl Command {
+    /// Whether it has an exit code for each cause; attic's commands have attic's.
+    pub(crate) fn exits_by_cause(&self) -> bool {
+        matches!(self, Command::Drill(_))
+    }
+
     /// Does it; `program` is the definition of all commands.
     pub(crate) fn run(self, program: clap::Command, ui: &Ui) -> Result<(), Failure> {
         match self {

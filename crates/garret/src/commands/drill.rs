@@ -161,7 +161,14 @@ fn restore(
         Destination::File { path: file.clone(), metadata: FileMetadata::OfPlace { mode: 0o600 } };
     let preview =
         repository.preview_restore(archive, &mut selection.clone(), &to, &options, false)?;
-    extract::consider(&preview, false, ui)?;
+    if preview.needed > preview.free {
+        let [needed, free] = [preview.needed, preview.free].map(render::size);
+        let place = scratch.display();
+        let text = format!(
+            "{place}: up to {needed} are needed and {free} are free: give another --scratch, or none"
+        );
+        return Err(Failure::Because(Cause::Full, text));
+    }
     let report = repository.restore(archive, &mut selection, to, &options, ui)?;
     let seconds = started.elapsed().as_secs_f64();
     if report.file_count == 0 {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use garret_core::{
-    AllocationMode, Destination, FileMetadata, Form, NamedArchive, Patterns, Preview, Progress,
-    Repository, RestoreOptions, RestoreReport,
+    AllocationMode, Cause, Destination, FileMetadata, Form, NamedArchive, Patterns, Preview,
+    Progress, Repository, RestoreOptions, RestoreReport,
 };
 
 use garret_format::archive::Item;
@@ -411,15 +411,16 @@ fn is_of_the_kernel(directory: &Path) -> bool {
 const NEWER_SHOWN: usize = 10;
 
 /// Ends a restore before it begins if there is no room for it, or if newer files would be replaced and the user says no.
-pub(super) fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failure> {
+fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failure> {
     let Preview { needed, free, newer, .. } = preview;
     if needed > free && !ignore_space {
-        return Err(Failure::Fatal(format!(
+        let text = format!(
             "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with \
              --ignore-space",
             render::size(*needed),
             render::size(*free)
-        )));
+        );
+        return Err(Failure::Because(Cause::Full, text));
     }
     if newer.is_empty() {
         return Ok(());

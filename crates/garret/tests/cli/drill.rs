@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use garret_format::config::KeyMode;
 use serde_json::Value;
 
-use super::{Dir, packs};
+use super::{Dir, PASSPHRASE, packs, tool};
 
 fn one_night() -> (Dir, Vec<u8>) {
     let dir = Dir::with_repository();
@@ -87,7 +88,7 @@ fn a_drill_that_goes_wrong_fails_and_is_remembered_as_one() {
     let (dir, _) = one_night();
     damage(&dir);
     let ran = dir.run(&["drill", "--json", "repo"]);
-    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 1), "{}", ran.stderr);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(7), 1), "{}", ran.stderr);
     assert!(ran.stderr.contains("run `garret check --verify-data`"), "{}", ran.stderr);
     let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(
@@ -99,7 +100,7 @@ fn a_drill_that_goes_wrong_fails_and_is_remembered_as_one() {
     assert!(info.contains("\nDrill failed: app.raw of night-1 today\n"), "{info}");
     fs::create_dir(dir.path("scratch")).unwrap();
     let ran = dir.run(&["drill", "repo", "--scratch", "scratch"]);
-    assert!(ran.code == Some(1) && ran.stdout.is_empty(), "{}", ran.stderr);
+    assert!(ran.code == Some(7) && ran.stdout.is_empty(), "{}", ran.stderr);
     assert_eq!(fs::read_dir(dir.path("scratch")).unwrap().count(), 0);
 }
 
@@ -111,6 +112,33 @@ fn what_cannot_be_drilled_is_one_line() {
     dir.run(&["drill", "repo", "--scratch", "repo"]).refused(1, "is in the repository");
     dir.run(&["init", "empty"]).succeeds();
     dir.run(&["drill", "empty"]).refused(1, "empty has no image to restore");
+}
+
+#[test]
+fn the_exit_code_tells_the_cause() {
+    let dir = Dir::new();
+    dir.cheap_repository("repo", KeyMode::Passphrase);
+    dir.write("file", b"x");
+    let code = |passphrase: &str, arguments: &[&str]| {
+        dir.run_with(&[("GARRET_PASSPHRASE", passphrase)], b"", arguments).code
+    };
+    assert_eq!(code(PASSPHRASE, &["create", "repo::a", "file"]), Some(0));
+    assert_eq!(code(PASSPHRASE, &["drill", "repo"]), Some(0));
+    assert_eq!(code("wrong", &["drill", "repo"]), Some(6));
+    assert_eq!(code(PASSPHRASE, &["drill", "repo::a"]), Some(2));
+    assert_eq!(code(PASSPHRASE, &["drill", "none"]), Some(1));
+}
+
+#[test]
+fn a_full_scratch_is_told_apart() {
+    let (dir, _) = one_night();
+    let scratch = dir.path("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let place = scratch.to_str().unwrap();
+    tool("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", place]);
+    let ran = dir.run(&["drill", "repo", "--scratch", place]);
+    tool("umount", &[place]);
+    ran.refused(5, "are needed and");
 }
 
 #[test]
