@@ -45,6 +45,10 @@ pub(crate) enum Command {
     ///
     /// A PATH is a path as `list` shows it; if there is none such, the last parts of one or of several; if there are none
     /// such either, a shell pattern as for --exclude. REPO::latest is the newest archive, unless one has that name.
+    #[command(after_help = "\
+Examples:
+  garret extract -C /var/tmp/restored /srv/backup/vms::night-2
+  garret extract --as raw -o app.raw /srv/backup/vms::latest app.qcow2")]
     Extract(extract::Args),
     /// Restore an image by its name, or by asking
     ///
@@ -70,6 +74,10 @@ Examples:
     /// (1 problem), and one that was drilled, as (drilled 3 days ago).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
+    #[command(after_help = "\
+Examples:
+  garret list /srv/backup/vms
+  garret list --format '{size:>12} {path}{NL}' /srv/backup/vms::latest")]
     List(list::Args),
     /// Show details of a repository, an archive, or a file in one
     ///
@@ -77,6 +85,10 @@ Examples:
     /// allocated, zero, backing, unreadable, residue, new; a repository has location, id, encryption, created, archives,
     /// packs, verified_packs, recently_verified_packs (in the last 30 days), verified_since, original_size, stored_size. A
     /// PATH is what it is in `extract`, of one file, and REPO::latest too.
+    #[command(after_help = "\
+Examples:
+  garret info /srv/backup/vms
+  garret info --json /srv/backup/vms::latest app.qcow2")]
     Info(info::Args),
     /// Show which archives hold a file, and when it changed
     ///

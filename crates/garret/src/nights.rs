@@ -51,33 +51,13 @@ impl<'a> Nights<'a> {
         at: Option<&str>,
         ui: &Ui,
     ) -> Result<Self, Failure> {
-        let date = at.filter(|at| {
-            !repository.archive_names().unwrap_or_default().contains(&(*at).to_owned())
-        });
-        let date = date.and_then(|at| at.parse::<Date>().ok());
-        let archives = match (at, date) {
-            (Some(at), None) => vec![archives::find(repository, at, ui)?],
-            (_, date) => {
-                let mut all = archives::newest_of(repository, usize::MAX, ui)?;
-                if let Some(date) = date {
-                    let before = all.iter().find(|found| day(found) < date).map(|found| {
-                        format!(
-                            "; the last before it is {} of {}",
-                            render::name(&found.name),
-                            day(found)
-                        )
-                    });
-                    all.retain(|found| day(found) == date);
-                    if all.is_empty() {
-                        let before = before.unwrap_or_default();
-                        let text = format!("no archive was made on {date}{before}");
-                        return Err(Failure::Because(Cause::Missing, text));
-                    }
-                }
-                // Stable: the newest stays first.
-                all.sort_by_key(|found| !found.archive.is_complete());
-                all
-            }
+        let names = repository.archive_names()?;
+        let date = |at: &str| at.parse().ok().filter(|_| !names.iter().any(|name| name == at));
+        let all = || archives::newest_of(repository, usize::MAX, ui);
+        let archives = match at.map(|at| (at, date(at))) {
+            None => complete_first(all()?),
+            Some((_, Some(date))) => complete_first(of_day(all()?, date)?),
+            Some((name, None)) => vec![archives::find(repository, name, ui)?],
         };
         Ok(Nights { repository, path, archives })
     }
@@ -99,7 +79,7 @@ impl<'a> Nights<'a> {
         if !archive.archive.is_complete() && self.archives.len() > 1 {
             ui.notice(&format!(
                 "note: no complete archive holds {what}; {name} does{}",
-                render::marks(&archive)
+                render::marks(archive)
             ));
         } else if let Ok(Some(other)) = self.first(words, &newer, ui) {
             let (marks, other) = (render::marks(&other.archive), render::name(&other.archive.name));
@@ -192,6 +172,26 @@ pub(crate) fn nearest(repository: &Repository, words: &[OsString]) -> Option<Str
     let paths = || items.iter().map(|item| item.path.as_slice());
     let near = words.iter().find_map(|word| nearest_path(word.as_bytes(), paths()))?;
     Some(format!(": did you mean {}?", render::name(near)))
+}
+
+/// The same archives, in the same order but for those that are not complete, which are last.
+fn complete_first(mut archives: Vec<NamedArchive>) -> Vec<NamedArchive> {
+    archives.sort_by_key(|found| !found.archive.is_complete());
+    archives
+}
+
+/// Those of them that were made on that day.
+fn of_day(newest_first: Vec<NamedArchive>, date: Date) -> Result<Vec<NamedArchive>, Failure> {
+    let before = newest_first.iter().find(|found| day(found) < date).map(|found| {
+        format!("; the last before it is {} of {}", render::name(&found.name), day(found))
+    });
+    let found: Vec<NamedArchive> =
+        newest_first.into_iter().filter(|found| day(found) == date).collect();
+    if found.is_empty() {
+        let text = format!("no archive was made on {date}{}", before.unwrap_or_default());
+        return Err(Failure::Because(Cause::Missing, text));
+    }
+    Ok(found)
 }
 
 /// The archives that can be read, the newest first; the others were told of before.

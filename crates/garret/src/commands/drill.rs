@@ -22,7 +22,8 @@ use garret_core::{
 use garret_format::archive::{Item, ItemKind, Time};
 use serde_json::{Value, json};
 
-use super::{extract, info};
+use super::extract::place::outside;
+use super::info;
 use crate::nights::{Chosen, Nights};
 use crate::{digest, location};
 
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
     let path = location::repository(&args.repository)?;
     if let Some(scratch) = &args.scratch {
-        extract::outside(scratch, &path)?;
+        outside(scratch, &path)?;
     }
     let repository = session::reader(&path, ui)?;
     let nights = Nights::at(&repository, &path, args.at.as_deref(), ui)?;

@@ -1,17 +1,16 @@
 //! `garret extract`: restores an archive.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+pub(super) mod place;
+
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use garret_core::{
-    AllocationMode, Cause, Destination, FileMetadata, Form, NamedArchive, Patterns, Preview,
-    Progress, Repository, RestoreOptions, RestoreReport,
+    AllocationMode, Cause, Form, NamedArchive, Patterns, Preview, Progress, Repository,
+    RestoreOptions, RestoreReport,
 };
-
 use garret_format::archive::Item;
 
 use crate::archives::{self, Searched};
@@ -19,9 +18,9 @@ use crate::excludes::Excludes;
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Threads};
 use garret_cli::failure::Failure;
-use garret_cli::pipes::{self, Unfit};
 use garret_cli::ui::Ui;
 use garret_cli::{render, session, surroundings};
+use place::Place;
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -95,6 +94,12 @@ pub(super) struct How {
     verbose: bool,
 }
 
+/// Where it goes, and what is left out.
+pub(super) struct Plan {
+    pub(super) place: Place,
+    exclude: Patterns,
+}
+
 /// Arguments of `extract`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -136,21 +141,6 @@ pub(super) struct Wanted<'a> {
     pub(super) item: Option<&'a Item>,
 }
 
-/// Where it goes and what is left out, looked at before anybody was asked for a passphrase.
-pub(super) struct Plan {
-    place: Place,
-    exclude: Patterns,
-}
-
-/// Where it goes.
-enum Place {
-    Directory(PathBuf),
-    File(PathBuf),
-    Device(PathBuf),
-    Stream(File),
-    Nowhere,
-}
-
 impl How {
     /// Has the repository opened as these options say.
     pub(super) fn tell(&self, ui: &Ui) {
@@ -169,23 +159,14 @@ impl How {
     }
 
     fn place(&self, path: &Path) -> Result<Place, Failure> {
-        if self.stdout {
-            return Ok(Place::Stream(standard_output()?));
+        let here = Path::new(".");
+        match (&self.to_device, &self.output) {
+            _ if self.stdout => Place::stream(),
+            _ if self.dry_run => Ok(Place::Nowhere),
+            (Some(device), _) => Ok(Place::Device(device.clone())),
+            (None, Some(file)) => Place::file(file, path),
+            (None, None) => Place::directory(self.destination.as_deref().unwrap_or(here), path),
         }
-        if self.dry_run {
-            return Ok(Place::Nowhere);
-        }
-        if let Some(device) = &self.to_device {
-            return Ok(Place::Device(device.clone()));
-        }
-        if let Some(file) = &self.output {
-            fit_for_file(file)?;
-            outside(file, path)?;
-            return Ok(Place::File(file.clone()));
-        }
-        let directory = self.destination.clone().unwrap_or_else(|| PathBuf::from("."));
-        outside(&directory, path)?;
-        Ok(Place::Directory(directory))
     }
 
     /// Whether the options say where it goes.
@@ -283,52 +264,14 @@ fn outcome(
     report: &RestoreReport,
     elapsed: Duration,
 ) -> String {
-    let name = |path: &Path| render::name(path.as_os_str().as_bytes());
     let what = match wanted.paths {
         [path] if report.file_count == 1 => render::name(path.as_bytes()),
         _ => render::plural(report.file_count, "file"),
     };
     let what = format!("{what} of {}", render::name(&wanted.archive.name));
-    let what = match place {
-        Place::Nowhere => format!("Verified {what}"),
-        Place::Stream(_) => format!("Restored {what} to standard output"),
-        Place::File(path) | Place::Device(path) => format!("Restored {what} to {}", name(path)),
-        Place::Directory(path) => match wanted.item {
-            Some(item) => format!("Restored {what} to {}", name(&below(path, item))),
-            None => format!("Restored {what} below {}", name(path)),
-        },
-    };
+    let done = place.done(&what, wanted.item);
     let (size, seconds) = (render::size(report.bytes), elapsed.as_secs_f64());
-    format!("{what}: {size} in {seconds:.1} s")
-}
-
-fn below(directory: &Path, item: &Item) -> PathBuf {
-    directory.join(OsStr::from_bytes(&item.path))
-}
-
-impl Plan {
-    /// Where the one file that is restored will be; nowhere that it can be read again for a stream, or for nothing.
-    pub(super) fn file(&self, item: &Item) -> Option<PathBuf> {
-        match &self.place {
-            Place::Directory(path) => Some(below(path, item)),
-            Place::File(path) | Place::Device(path) => Some(path.clone()),
-            Place::Stream(_) | Place::Nowhere => None,
-        }
-    }
-}
-
-impl Place {
-    fn destination(&mut self) -> Destination<'_> {
-        match self {
-            Place::Directory(path) => Destination::Directory(path.clone()),
-            Place::File(path) => {
-                Destination::File { path: path.clone(), metadata: FileMetadata::OfItem }
-            }
-            Place::Device(path) => Destination::Device(path.clone()),
-            Place::Stream(out) => Destination::Stream(out),
-            Place::Nowhere => Destination::Nowhere,
-        }
-    }
+    format!("{done}: {size} in {seconds:.1} s")
 }
 
 /// How to restore.
@@ -353,58 +296,6 @@ fn options(how: &How) -> RestoreOptions {
     options.replace_used = how.force;
     options.salvage = how.salvage;
     options
-}
-
-/// Refuses a place in the repository: what is written there can damage all that is in it.
-pub(super) fn outside(place: &Path, repository: &Path) -> Result<(), Failure> {
-    match surroundings::is_in(place, repository) {
-        true => Err(Failure::Fatal(format!(
-            "{} is in the repository: restore to another place",
-            render::one_line(&place.to_string_lossy())
-        ))),
-        false => Ok(()),
-    }
-}
-
-/// Refuses a place where no regular file can be, or that is a mistake.
-fn fit_for_file(path: &Path) -> Result<(), Failure> {
-    let shown = render::one_line(&path.to_string_lossy());
-    if path == "-" {
-        return Err(Failure::Usage(
-            "-o makes a file: for standard output, give --stdout".to_owned(),
-        ));
-    }
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.ends_with(b"/") || path.file_name().is_none() {
-        let text = format!("{shown} is a directory: give -o the name of a file in it");
-        return Err(Failure::Usage(text));
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    let fatal = |why: &str| Err(Failure::Fatal(format!("{shown}: {why}")));
-    match fs::metadata(path).map(|metadata| metadata.file_type()) {
-        Ok(kind) if kind.is_block_device() => fatal("it is a block device: give it to --to-device"),
-        Ok(kind) if !kind.is_file() && !kind.is_dir() => {
-            fatal("it is not a regular file; for a stream, give --stdout")
-        }
-        // Such as /dev/stdout.
-        Ok(_) if is_of_the_kernel(parent) => {
-            fatal("it is no place for a file; for a stream, give --stdout")
-        }
-        Ok(_) => Ok(()),
-        Err(_) if !parent.is_dir() => fatal("the directory it is to be in does not exist"),
-        // A mistyped name of a device would fill the memory.
-        Err(_) if is_of_the_kernel(parent) => fatal("there is no such device"),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Whether the kernel makes what is in a directory.
-fn is_of_the_kernel(directory: &Path) -> bool {
-    directory.canonicalize().is_ok_and(|real| {
-        let devices = real.starts_with("/dev") && !real.starts_with("/dev/shm");
-        devices || real.starts_with("/proc") || real.starts_with("/sys")
-    })
 }
 
 /// Newer files that a question names.
@@ -438,15 +329,4 @@ fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failur
             "nothing was restored: name the PATHs to restore, or another --destination".to_owned(),
         )),
     }
-}
-
-/// Standard output, if data may go there.
-fn standard_output() -> Result<File, Failure> {
-    let why = match pipes::output()? {
-        Ok(file) => return Ok(file),
-        Err(Unfit::Terminal) => "a terminal",
-        Err(Unfit::Closed) => "closed, or /dev/null",
-    };
-    let text = format!("standard output is {why}: give --stdout a file or a pipe, or --dry-run");
-    Err(Failure::Usage(text))
 }

@@ -232,7 +232,7 @@ fn with_nothing_but_a_repository_a_terminal_is_asked_what_is_wanted() {
     assert_eq!(code, Some(0), "{said}");
     assert!(dir.read("out/images/app.raw") == first);
     for text in [
-        "Images in night-2, the newest complete archive:",
+        "Images in night-2, made ",
         "  images/app.raw",
         "Archives that hold images/app.raw, the newest first:",
         "4.19 MB  same     (1 problem)",

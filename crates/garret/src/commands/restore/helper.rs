@@ -45,7 +45,7 @@ pub(super) fn run(mut how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Resul
         item: Some(&item).filter(|_| how.keeps_paths()),
     };
     let preview = extract::preview(&wanted, &how, &mut plan)?;
-    let place = plan.file(&item);
+    let place = plan.place.of(&item);
     let time = render::about(estimate(&repository, &item)?);
     let room = match preview.free {
         0 => String::new(),
@@ -71,21 +71,29 @@ pub(super) fn run(mut how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Resul
     }
 }
 
-/// The path of an image, out of those of the night that comes first, or of any that is named.
-fn ask_image(nights: &Nights<'_>, ui: &Ui) -> Result<Vec<u8>, Failure> {
-    let Some(first) = nights.archives.first() else {
-        let text = format!("{} has no archive", nights.path.display());
-        return Err(Failure::Because(Cause::Missing, text));
-    };
-    let mut found = Vec::new();
-    for item in nights.repository.items(first) {
-        let item = item?;
-        if matches!(item.kind, ItemKind::File(_)) {
-            found.push((item.path, item.size));
+/// The images of the first archive whose list of files can be read, and what stands above them.
+fn images(nights: &Nights<'_>, ui: &Ui) -> Result<(Vec<(Vec<u8>, u64)>, String), Failure> {
+    for archive in &nights.archives {
+        match nights.repository.items(archive).collect::<garret_core::Result<Vec<Item>>>() {
+            Ok(items) => {
+                let files = items.into_iter().filter(|item| matches!(item.kind, ItemKind::File(_)));
+                let files: Vec<(Vec<u8>, u64)> = files.map(|item| (item.path, item.size)).collect();
+                let time = render::long_time(archive.archive.end);
+                let (name, marks) = (render::name(&archive.name), render::marks(archive));
+                if !files.is_empty() {
+                    return Ok((files, format!("Images in {name}{marks}, made {time}:\n")));
+                }
+            }
+            Err(error) => ui.report(&(&error).into()),
         }
     }
-    let mut title =
-        format!("Images in {}, the newest complete archive:\n", render::name(&first.name));
+    let text = format!("{} has no image to restore", nights.path.display());
+    Err(Failure::Because(Cause::Missing, text))
+}
+
+/// The path of an image, out of those of the night that comes first, or of any that is named.
+fn ask_image(nights: &Nights<'_>, ui: &Ui) -> Result<Vec<u8>, Failure> {
+    let (mut found, mut title) = images(nights, ui)?;
     loop {
         found.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
         let mut question = title;
