@@ -151,11 +151,16 @@ impl How {
 
     /// What the options say, if it can be done from the repository at `path`.
     pub(super) fn plan(&self, path: &Path) -> Result<Plan, Failure> {
+        self.plan_for(self.place(path)?)
+    }
+
+    /// The same, to this place.
+    pub(super) fn plan_for(&self, place: Place) -> Result<Plan, Failure> {
         if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (self.form, self.allocation) {
             let why = "--allocation exact is about files as they were; leave out --as".to_owned();
             return Err(Failure::Usage(why));
         }
-        Ok(Plan { place: self.place(path)?, exclude: self.excludes.patterns()? })
+        Ok(Plan { place, exclude: self.excludes.patterns()? })
     }
 
     fn place(&self, path: &Path) -> Result<Place, Failure> {
@@ -173,21 +178,6 @@ impl How {
     pub(super) fn has_place(&self) -> bool {
         let place = self.destination.as_ref().or(self.output.as_ref()).or(self.to_device.as_ref());
         place.is_some() || self.stdout || self.dry_run
-    }
-
-    /// Restores below a directory.
-    pub(super) fn go_to_directory(&mut self, path: PathBuf) {
-        self.destination = Some(path);
-    }
-
-    /// Restores one file, under this name.
-    pub(super) fn go_to_file(&mut self, path: PathBuf) {
-        self.output = Some(path);
-    }
-
-    /// Restores one file to a block device.
-    pub(super) fn go_to_device(&mut self, path: PathBuf) {
-        self.to_device = Some(path);
     }
 
     /// Whether files come back as they are stored, under their own paths.

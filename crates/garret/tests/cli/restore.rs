@@ -239,7 +239,8 @@ fn with_nothing_but_a_repository_a_terminal_is_asked_what_is_wanted() {
         "4.19 MB  changed  complete",
         "4.19 MB  new      complete",
         "Which one? [2] ",
-        "images/app.raw of night-1, 4.19 MB, to out/images/app.raw: about a second, needs up to 4.19 MB of ",
+        "images/app.raw of night-1, 4.19 MB, to out/images/app.raw:",
+        "about a second, needs up to 4.19 MB of ",
         "Go on? [y/N] ",
         "Restored images/app.raw of night-1 to out/images/app.raw: 4.19 MB in ",
     ] {
@@ -254,13 +255,18 @@ fn with_nothing_but_a_repository_a_terminal_is_asked_what_is_wanted() {
     assert_eq!(code, Some(0), "{said}");
     assert!(dir.read("new.raw") == second);
     // Mistakes are asked about again, and no answer is no.
-    let (code, said) =
-        on_a_terminal(&dir, "restore repo", "99\nzzz\nraw\n*.raw\n1\nnight-1\nno.raw\n\n");
+    let (code, said) = on_a_terminal(
+        &dir,
+        "restore repo",
+        "99\nzzz\nraw\n*.raw\n1\nnight-1\nrepo/x\nno/x\nno.raw\n\n",
+    );
     assert_eq!(code, Some(1), "{said}");
     for text in [
         "There is no such number.",
         "No archive holds zzz.",
         "*.raw stands for several:",
+        "garret: repo/x is in the repository: restore to another place",
+        "garret: no/x: the directory it is to be in does not exist",
         "nothing was restored: you did not say y",
     ] {
         assert!(said.contains(text), "{text:?} in:\n{said}");

@@ -26,13 +26,13 @@ pub(in crate::commands) enum Place {
 
 impl Place {
     /// Below a directory, not in the repository at `repository`.
-    pub(super) fn directory(path: &Path, repository: &Path) -> Result<Self, Failure> {
+    pub(in crate::commands) fn directory(path: &Path, repository: &Path) -> Result<Self, Failure> {
         outside(path, repository)?;
         Ok(Place::Directory(path.to_owned()))
     }
 
     /// In this file.
-    pub(super) fn file(path: &Path, repository: &Path) -> Result<Self, Failure> {
+    pub(in crate::commands) fn file(path: &Path, repository: &Path) -> Result<Self, Failure> {
         fit_for_file(path)?;
         outside(path, repository)?;
         Ok(Place::File(path.to_owned()))
