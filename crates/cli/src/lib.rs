@@ -8,7 +8,7 @@
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
 //! drills: which images were restored to see that they can be
-//! render, overview: numbers, times, tables -> text
+//! render, overview: numbers, times, tables -> text      pages: the command line -> manual pages
 //! record: what is known of a thing -> JSON, or text by a template of the user
 //! failure: why a command ended      exit: what the shell is told      trust: whom a file can be from
 //! ```
@@ -27,6 +27,7 @@ pub mod failure;
 pub mod key_file;
 pub mod keyring;
 pub mod overview;
+pub mod pages;
 pub mod pipes;
 mod prompt;
 pub mod record;

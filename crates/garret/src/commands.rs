@@ -21,6 +21,7 @@ mod scrub;
 
 use crate::demo;
 use garret_cli::failure::Failure;
+use garret_cli::pages;
 use garret_cli::ui::Ui;
 
 /// What to do.
@@ -229,7 +230,7 @@ impl Command {
             Command::Serve(_) => Err(later::refuse("serve", "garret works on local paths")),
             Command::Demo(args) => demo::run(&args, ui),
             Command::Completions(args) => manual::completions(&args, ui),
-            Command::Man(args) => manual::pages(&args, program),
+            Command::Man(args) => pages::write(program, &args.directory),
             Command::Help(args) => help::run(&args, program, ui),
         }
     }
