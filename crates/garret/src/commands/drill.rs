@@ -3,6 +3,8 @@
 //! In: a repository, and perhaps an image. Out: seconds, a digest, a result that `list` and `info` show. Promises: nothing of
 //! the image is left behind; a drill that goes wrong is an error, and remembered as one.
 
+mod scratch;
+
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::OsStringExt;
@@ -26,6 +28,7 @@ use super::extract::place::outside;
 use super::info;
 use crate::nights::{Chosen, Nights};
 use crate::{digest, location};
+use scratch::Scratch;
 
 /// Arguments of `drill`.
 #[derive(Debug, clap::Args)]
@@ -73,8 +76,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
         None => draw(&nights)?.ok_or_else(|| nothing(&path))?,
     };
+    let threads = args.threads.count();
+    let trial = Trial { repository: &repository, archive: &archive, item: &item, threads };
+    // What goes wrong until here says nothing of the image.
+    let scratch = args.scratch.as_deref().map(|home| trial.scratch(home)).transpose()?;
     let started = Instant::now();
-    let restored = restore(&repository, &archive, &item, args, ui);
+    let restored = trial.run(scratch.as_ref(), ui);
+    drop(scratch);
     let (seconds, digest) = match &restored {
         Ok((seconds, digest)) => (*seconds, Some(*digest)),
         Err(_) => (started.elapsed().as_secs_f64(), None),
@@ -137,59 +145,77 @@ fn number(bound: u64) -> u64 {
     RandomState::new().build_hasher().finish().checked_rem(bound).unwrap_or_default()
 }
 
-/// How long the restore took, and the digest of what came back.
-fn restore(
-    repository: &Repository,
-    archive: &NamedArchive,
-    item: &Item,
-    args: &Args,
-    ui: &Ui,
-) -> Result<(f64, Hash), Failure> {
-    let started = Instant::now();
-    let threads = args.threads.count();
-    let Some(scratch) = &args.scratch else {
-        let (digest, _) = digest::stored(repository, archive, &item.path, threads, ui)?;
-        return Ok((started.elapsed().as_secs_f64(), digest));
-    };
-    let failed = |error: std::io::Error| Failure::io(scratch.display(), &error);
-    let place =
-        tempfile::Builder::new().prefix(".garret-drill-").tempdir_in(scratch).map_err(failed)?;
-    let file = place.path().join("image");
-    let mut options = RestoreOptions::default();
-    options.threads = threads;
-    let mut selection = Selection::new([item.path.clone()]);
-    let to =
-        Destination::File { path: file.clone(), metadata: FileMetadata::OfPlace { mode: 0o600 } };
-    let preview =
-        repository.preview_restore(archive, &mut selection.clone(), &to, &options, false)?;
-    if preview.needed > preview.free {
-        let [needed, free] = [preview.needed, preview.free].map(render::size);
-        let place = scratch.display();
-        let text = format!(
-            "{place}: up to {needed} are needed and {free} are free: give another --scratch, or none"
-        );
-        return Err(Failure::Because(Cause::Full, text));
+/// What is restored, and how.
+struct Trial<'a> {
+    repository: &'a Repository,
+    archive: &'a NamedArchive,
+    item: &'a Item,
+    threads: usize,
+}
+
+impl Trial<'_> {
+    /// A place for the image in `home`, if there is room for it.
+    fn scratch(&self, home: &Path) -> Result<Scratch, Failure> {
+        let scratch = Scratch::new(home).map_err(|error| Failure::io(home.display(), &error))?;
+        let (mut selection, to) = (self.selection(), destination(&scratch));
+        let options = self.options();
+        let preview =
+            self.repository.preview_restore(self.archive, &mut selection, &to, &options, false)?;
+        if preview.needed > preview.free {
+            let [needed, free] = [preview.needed, preview.free].map(render::size);
+            let home = home.display();
+            let text = format!(
+                "{home}: up to {needed} are needed and {free} are free: give another --scratch, or none"
+            );
+            return Err(Failure::Because(Cause::Full, text));
+        }
+        Ok(scratch)
     }
-    let report = repository.restore(archive, &mut selection, to, &options, ui)?;
-    let seconds = started.elapsed().as_secs_f64();
-    if report.file_count == 0 {
-        return Err(wrong(archive, item, "it was not restored"));
+
+    /// How long the restore took, and the digest of what came back.
+    fn run(&self, scratch: Option<&Scratch>, ui: &Ui) -> Result<(f64, Hash), Failure> {
+        let Trial { repository, archive, item, threads } = *self;
+        let started = Instant::now();
+        let stored = || digest::stored(repository, archive, &item.path, threads, ui);
+        let Some(scratch) = scratch else {
+            let (digest, _) = stored()?;
+            return Ok((started.elapsed().as_secs_f64(), digest));
+        };
+        let (mut selection, to) = (self.selection(), destination(scratch));
+        let report = repository.restore(archive, &mut selection, to, &self.options(), ui)?;
+        let seconds = started.elapsed().as_secs_f64();
+        if report.file_count == 0 {
+            return Err(self.wrong("it was not restored"));
+        }
+        let there = digest::on_disk(&scratch.file(), item.size, ui)?;
+        let (stored, _) = stored()?;
+        match there == stored {
+            true => Ok((seconds, there)),
+            false => {
+                Err(self.wrong(&format!("BLAKE3 is {there} on the disk and {stored} as stored")))
+            }
+        }
     }
-    let there = digest::on_disk(&file, item.size, ui)?;
-    let (stored, _) = digest::stored(repository, archive, &item.path, threads, ui)?;
-    match there == stored {
-        true => Ok((seconds, there)),
-        false => Err(wrong(
-            archive,
-            item,
-            &format!("BLAKE3 is {there} on the disk and {stored} as stored"),
-        )),
+
+    fn selection(&self) -> Selection {
+        Selection::new([self.item.path.clone()])
+    }
+
+    fn options(&self) -> RestoreOptions {
+        let mut options = RestoreOptions::default();
+        options.threads = self.threads;
+        options
+    }
+
+    fn wrong(&self, why: &str) -> Failure {
+        let [path, name] = [&self.item.path[..], self.archive.name.as_bytes()].map(render::name);
+        Failure::Because(Cause::Damaged, format!("{path} of {name}: the drill failed: {why}"))
     }
 }
 
-fn wrong(archive: &NamedArchive, item: &Item, why: &str) -> Failure {
-    let (path, name) = (render::name(&item.path), render::name(&archive.name));
-    Failure::Because(Cause::Damaged, format!("{path} of {name}: the drill failed: {why}"))
+fn destination(scratch: &Scratch) -> Destination<'static> {
+    let metadata = FileMetadata::OfPlace { mode: 0o600 };
+    Destination::File { path: scratch.file(), metadata }
 }
 
 /// `images/app.raw of night-2: restored, 4.19 GB in 5.1 s, 1.22 s/GB`, and the digest.

@@ -40,6 +40,11 @@ fn a_drill_says_how_long_it_took_and_the_digest_of_what_came_back() {
         assert_eq!(lines[1..], [format!("BLAKE3: {digest}")]);
     }
     assert_eq!(fs::read_dir(dir.path("scratch")).unwrap().count(), 0, "nothing is left behind");
+    // What a killed one left goes too, and nothing else.
+    dir.write("scratch/.garret-drill-killed/image", b"half of it");
+    dir.write("scratch/mine", b"mine");
+    dir.run(&["drill", "repo", "--scratch", "scratch"]).succeeds();
+    assert_eq!(super::files_below(&dir.path("scratch")), [dir.path("scratch/mine")]);
     let text = dir.run(&["drill", "--json", "repo", "--scratch", "scratch"]).succeeds();
     let found: Value = serde_json::from_str(&text).unwrap();
     let drill = &found["drill"];
@@ -142,6 +147,10 @@ fn a_full_scratch_is_told_apart() {
     let ran = dir.run(&["drill", "repo", "--scratch", place]);
     tool("umount", &[place]);
     ran.refused(5, "are needed and");
+    assert!(
+        !dir.run(&["list", "repo"]).succeeds().contains("drill"),
+        "it says nothing of the image"
+    );
 }
 
 #[test]
