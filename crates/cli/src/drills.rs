@@ -1,7 +1,7 @@
 //! Drills: which images this client restored to see that it can, and what came of it.
 //!
-//! In: `GARRET_STATE_DIR`, results. Out: a file `ID.drills` for each repository, the last results in it, as JSON. Promises: it
-//! decides nothing, it is shown; one that others can have written is not believed.
+//! In: `GARRET_STATE_DIR`, results. Out: a file `ID.drills` for each repository, the last results in it, as JSON. Promises:
+//! it decides nothing, it is shown; one that others can have written is not believed.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

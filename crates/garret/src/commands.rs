@@ -103,8 +103,8 @@ Examples:
     /// Restore an image to see that it can be restored
     ///
     /// Every byte of it is read, verified and put together as for a restore, and with --scratch also written, read back and
-    /// compared. Says how long that took, and the BLAKE3 of the image, as `b3sum` has it. `list` shows behind the archive when
-    /// that was, and `info REPO` what was restored last. Without IMAGE it is another one each time.
+    /// compared. Says how long that took, and the BLAKE3 of the image, as `b3sum` has it. `list` shows behind the archive
+    /// when that was, and `info REPO` what was restored last. Without IMAGE it is another one each time.
     ///
     /// Exit codes: 0 the image came back; 3 it did, and something should be looked at; 4 another program has the lock; 5 the
     /// disk is full; 6 the passphrase or key is wrong; 7 something is damaged; 2 wrong use; 1 anything else.

@@ -21,7 +21,7 @@ use garret_cli::session;
 use garret_cli::ui::Ui;
 use garret_core::{Area, Key, KeyMode, LocalStore, Store};
 
-use crate::{args, location};
+use crate::location;
 
 /// What says that words are wanted, and for which shell.
 const VARIABLE: &str = "GARRET_COMPLETE";
@@ -54,9 +54,9 @@ pub(crate) fn script(shell: Shell) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// Answers a shell, if it is one that asks; whether it was.
-pub(crate) fn answer() -> bool {
-    let environment = CompleteEnv::with_factory(|| completed(args::definition()));
+/// Answers a shell about a command line of this definition, if it is one that asks; whether it was.
+pub(crate) fn answer(definition: fn() -> clap::Command) -> bool {
+    let environment = CompleteEnv::with_factory(|| completed(definition()));
     let here = std::env::current_dir().ok();
     let answered =
         environment.var(VARIABLE).shells(SHELLS).try_complete(std::env::args_os(), here.as_deref());

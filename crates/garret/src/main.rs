@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use garret_cli::ui::Ui;
 
 fn main() -> ExitCode {
-    if completion::answer() {
+    if completion::answer(args::definition) {
         return ExitCode::SUCCESS;
     }
     garret_cli::signals::catch();

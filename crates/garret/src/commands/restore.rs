@@ -1,4 +1,5 @@
-//! `garret restore`: gets images back, by a name and perhaps a night; on a terminal, with nothing but a repository, by asking.
+//! `garret restore`: gets images back, by a name and perhaps a night; on a terminal, with nothing but a repository, by
+//! asking.
 //!
 //! From the choice of archive and paths on it is `extract`.
 

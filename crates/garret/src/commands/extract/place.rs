@@ -1,7 +1,7 @@
 //! Where a restore goes: looked at before anybody is asked for a passphrase.
 //!
-//! In: a place that the user named. Out: a [`Place`]; or one line that says why nothing can be restored there, and what to name
-//! instead.
+//! In: a place that the user named. Out: a [`Place`]; or one line that says why nothing can be restored there, and what to
+//! name instead.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

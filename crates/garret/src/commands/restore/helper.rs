@@ -17,8 +17,8 @@ use garret_cli::{render, session};
 use garret_core::{Cause, NamedArchive, Problem, Repository};
 use garret_format::archive::{Item, ItemKind};
 
-use super::extract::place::Place;
-use super::{How, Wanted, extract};
+use crate::commands::extract::place::Place;
+use crate::commands::extract::{self, How, Wanted};
 use crate::nights::{self, Held, Nights, Since};
 use crate::{archives, digest};
 
