@@ -18,7 +18,6 @@ mod demo;
 mod excludes;
 mod inputs;
 mod location;
-mod placeholders;
 
 use std::process::ExitCode;
 
