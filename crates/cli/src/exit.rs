@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
-/// Says what is to be said on stderr, and gives the exit code: 0 fine, 1 any error, 2 wrong use.
+/// Says what is to be said on stderr, and gives the exit code: 0 fine, 1 any error, 2 wrong use, or what the command says.
 pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
     let has_problems = ui.problem_count() > 0;
     let failure = match result {
@@ -21,6 +21,7 @@ pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
     };
     let code = match failure {
         Failure::Usage(_) => 2,
+        Failure::Told(code) => code,
         Failure::NobodyReads(code) => code.max(u8::from(has_problems)),
         _ => 1,
     };

@@ -102,13 +102,13 @@ pub(crate) fn missing(path: &Path, ui: &Ui) -> Failure {
     let shown = path.display();
     if let Some(place) = ui.secrets().key_file {
         let text = format!("No key file for repository {shown}: {} is not there.", place.display());
-        return Failure::Because(Cause::Passphrase, text);
+        return Failure::Because(Cause::Keys, text);
     }
     match directory() {
-        Ok(directory) => Failure::Fatal(format!(
-            "No key file for repository {shown} found in {}.",
-            directory.display()
-        )),
+        Ok(directory) => Failure::Because(
+            Cause::Keys,
+            format!("No key file for repository {shown} found in {}.", directory.display()),
+        ),
         Err(failure) => failure,
     }
 }

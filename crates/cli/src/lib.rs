@@ -25,6 +25,7 @@ pub mod failure;
 pub mod key_file;
 pub mod keyring;
 pub mod names;
+pub mod nightly;
 pub mod overview;
 pub mod pipes;
 pub mod placeholders;

@@ -67,7 +67,8 @@ pub fn given(ui: &Ui) -> Result<Option<Passphrase>, Failure> {
         file.tell(ui);
         return match line(file.bytes) {
             empty if empty.is_empty() => {
-                Err(Failure::Fatal(format!("{}: there is no passphrase in it", path.display())))
+                let text = format!("{}: there is no passphrase in it", path.display());
+                Err(Failure::Because(Cause::Passphrase, text))
             }
             passphrase => Ok(Some(passphrase)),
         };
@@ -177,10 +178,11 @@ pub fn open(locked: &Locked, path: &Path, ui: &Ui) -> Result<Opened, Failure> {
     }
     let prompt = format!("Enter passphrase for {}: ", path.display());
     let needed = || {
-        Failure::Fatal(format!(
+        let text = format!(
             "{} needs a passphrase and there is no terminal to ask: set {PASSPHRASE}",
             path.display()
-        ))
+        );
+        Failure::Because(Cause::Passphrase, text)
     };
     for left in (0..ATTEMPTS).rev() {
         let passphrase = ask(&prompt, Typed::Hidden)?.ok_or_else(needed)?;

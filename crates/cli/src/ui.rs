@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use garret_core::{Cause, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
@@ -18,6 +18,7 @@ use garret_core::{Cause, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Sile
 use crate::bars::Bars;
 use crate::events::{self, Told};
 use crate::failure::{Failure, advice};
+use crate::record::Record;
 use crate::render;
 
 /// Where the passphrase and the key of a repository are, beside the environment and the usual places.
@@ -45,6 +46,8 @@ pub struct Ui {
     verbose: AtomicBool,
     problem_count: AtomicU64,
     damage_count: AtomicU64,
+    /// What went wrong first.
+    first_problem: OnceLock<String>,
     patience: Mutex<Duration>,
     secrets: Mutex<SecretPlaces>,
     accepts_state: AtomicBool,
@@ -76,6 +79,7 @@ impl Ui {
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
             damage_count: AtomicU64::new(0),
+            first_problem: OnceLock::new(),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
             secrets: Mutex::default(),
             accepts_state: AtomicBool::new(false),
@@ -163,6 +167,25 @@ impl Ui {
         self.damage_count.load(Ordering::Relaxed)
     }
 
+    /// What went wrong first; empty if nothing did.
+    pub fn first_problem(&self) -> String {
+        self.first_problem.get().cloned().unwrap_or_default()
+    }
+
+    /// Tells programs that what comes now is about this job.
+    pub fn begin_job(&self, name: &str) {
+        if self.json {
+            events::job_begin(name);
+        }
+    }
+
+    /// Tells programs that it has ended, and how.
+    pub fn end_job(&self, report: &Record) {
+        if self.json {
+            events::job_end(report);
+        }
+    }
+
     /// Writes a result, with its own line ends, to stdout.
     pub fn print(&self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         let write = || {
@@ -204,6 +227,7 @@ impl Ui {
     /// Counts and shows something that went wrong while the command goes on.
     pub fn report(&self, problem: &Problem) {
         self.problem_count.fetch_add(1, Ordering::Relaxed);
+        let _first = self.first_problem.set(render::one_line(&problem.text));
         self.damage_count.fetch_add(u64::from(problem.cause == Cause::Damaged), Ordering::Relaxed);
         if self.json {
             return events::problem(problem);

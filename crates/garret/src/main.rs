@@ -17,6 +17,7 @@ mod commands;
 mod demo;
 mod excludes;
 mod inputs;
+mod keep;
 mod location;
 
 use std::process::ExitCode;

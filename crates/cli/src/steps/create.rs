@@ -7,7 +7,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use garret_core::{BackupOptions, BackupReport, Error, Input, StoreError, StoreErrorKind, Writer};
+use garret_core::{
+    BackupOptions, BackupReport, Error, Input, Repository, StoreError, StoreErrorKind, Writer,
+};
 
 use crate::failure::{self, Failure};
 use crate::names;
@@ -77,6 +79,11 @@ impl Creation<'_> {
 }
 
 impl Made {
+    /// Where it is.
+    pub fn repository(&self) -> &Repository {
+        self.repository.as_ref()
+    }
+
     /// What the repository is now.
     ///
     /// # Errors

@@ -53,7 +53,9 @@ pub fn initialize(
             Failure::Fatal(text) | Failure::Because(_, text) | Failure::Usage(text) => {
                 Error::BadOption(text)
             }
-            Failure::NobodyReads(_) => Error::BadOption("the output was closed".to_owned()),
+            Failure::Told(_) | Failure::NobodyReads(_) => {
+                Error::BadOption("the output was closed".to_owned())
+            }
         })?;
         key_file::write(&at, bytes)?;
         made_at = Some(at);

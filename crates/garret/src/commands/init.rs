@@ -15,13 +15,23 @@ use garret_cli::ui::Ui;
 
 /// How the repository is protected.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Encryption {
+pub(super) enum Encryption {
     /// not at all: damage is found, nobody is kept from reading or forging
     None,
     /// a passphrase; the key lies in the repository, wrapped under it
     Passphrase,
     /// a key file on this machine, which may have a passphrase of its own
     Keyfile,
+}
+
+impl From<Encryption> for KeyMode {
+    fn from(name: Encryption) -> Self {
+        match name {
+            Encryption::None => KeyMode::None,
+            Encryption::Passphrase => KeyMode::Passphrase,
+            Encryption::Keyfile => KeyMode::Keyfile,
+        }
+    }
 }
 
 /// Who may use the repository beside the user who makes it.
