@@ -185,7 +185,7 @@ pub fn open(locked: &Locked, path: &Path, ui: &Ui) -> Result<Opened, Failure> {
         Failure::Because(Cause::Passphrase, text)
     };
     for left in (0..ATTEMPTS).rev() {
-        let passphrase = ask(&prompt, Typed::Hidden)?.ok_or_else(needed)?;
+        let passphrase = ask(&prompt, Typed::Hidden, ui)?.ok_or_else(needed)?;
         match ways.open(&passphrase) {
             Err(Error::WrongPassphrase) if left > 0 => ui.complain("wrong passphrase, try again"),
             opened => return Ok(opened?),
@@ -271,7 +271,7 @@ pub fn new_passphrase(
         true => "Enter new passphrase (blank for none): ",
         false => "Enter new passphrase: ",
     };
-    let ask = |prompt: &str| ask(prompt, Typed::Hidden)?.ok_or_else(needed);
+    let ask = |prompt: &str| ask(prompt, Typed::Hidden, ui)?.ok_or_else(needed);
     for left in (0..ATTEMPTS).rev() {
         let first = ask(prompt)?;
         let wrong = if first.is_empty() && !blank {
@@ -293,14 +293,14 @@ pub fn new_passphrase(
 ///
 /// # Errors
 /// The terminal cannot be read.
-pub fn ask_shown(prompt: &str) -> Result<Option<Passphrase>, Failure> {
-    ask(prompt, Typed::Shown)
+pub fn ask_shown(prompt: &str, ui: &Ui) -> Result<Option<Passphrase>, Failure> {
+    ask(prompt, Typed::Shown, ui)
 }
 
 /// Asks the terminal; `None` without one. A controlling terminal alone is not enough: with stdin and stderr both
 /// redirected somebody runs a script and is not looking.
-fn ask(prompt: &str, typed: Typed) -> Result<Option<Passphrase>, Failure> {
-    if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
+fn ask(prompt: &str, typed: Typed, ui: &Ui) -> Result<Option<Passphrase>, Failure> {
+    if ui.is_of_job() || !io::stdin().is_terminal() && !io::stderr().is_terminal() {
         return Ok(None);
     }
     match prompt::ask(prompt, typed) {

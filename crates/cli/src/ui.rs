@@ -198,7 +198,12 @@ impl Ui {
 
     /// Whether there is somebody to ask: with stdin or stderr redirected somebody runs a script and is not looking.
     pub fn can_ask(&self) -> bool {
-        self.terminal && io::stdin().is_terminal()
+        self.terminal && self.job.is_none() && io::stdin().is_terminal()
+    }
+
+    /// Whether this is about a job, which asks nothing: somebody may have started it by hand and gone.
+    pub fn is_of_job(&self) -> bool {
+        self.job.is_some()
     }
 
     /// Asks on the terminal; gives the line that was typed.
@@ -238,11 +243,6 @@ impl Ui {
             (hint, _) => advice(hint),
         };
         self.complain(&format!("{}{what_to_do}", problem.text));
-    }
-
-    /// Whether somebody looks on.
-    pub fn is_seen(&self) -> bool {
-        self.terminal
     }
 
     /// Whether everything but results is told in JSON.

@@ -71,7 +71,7 @@ pub fn default_file() -> Result<PathBuf, Failure> {
     found.cloned().ok_or_else(|| {
         let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
         Failure::Usage(format!(
-            "no configuration: {} is not there; write one (docs/nightly.md), or give --repo REPO PATH",
+            "no configuration: neither {} is there; write one (docs/nightly.md), or give --repo REPO PATH",
             looked.join(" nor ")
         ))
     })

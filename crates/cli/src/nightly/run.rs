@@ -235,9 +235,15 @@ impl Night<'_> {
 
     /// Makes the archive, if need be in several tries.
     fn create(&self) -> Result<(Archived, Size), Failure> {
-        let mut left = self.job.retries.count;
+        let (mut left, mut is_renamed) = (self.job.retries.count, false);
         loop {
             let failure = match self.watch(|| self.create_once()) {
+                // In another second it has another name.
+                Err(failure) if words::is_taken(&failure) && !is_renamed => {
+                    is_renamed = true;
+                    self.pause(Duration::from_secs(1));
+                    continue;
+                }
                 Err(failure) if left > 0 && words::may_pass(&failure) => failure,
                 made => return made,
             };
@@ -247,11 +253,15 @@ impl Night<'_> {
             if open.is_some_and(|left| left.is_none_or(|left| left <= pause)) {
                 return Err(failure);
             }
-            let until = Instant::now() + pause;
-            while Instant::now() < until {
-                self.end_if_signalled();
-                std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
-            }
+            self.pause(pause);
+        }
+    }
+
+    fn pause(&self, time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            self.end_if_signalled();
+            std::thread::sleep(LOOK.min(time.saturating_sub(begun.elapsed())));
         }
     }
 

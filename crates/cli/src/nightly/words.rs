@@ -45,6 +45,11 @@ pub(super) fn may_pass(failure: &Failure) -> bool {
     })
 }
 
+/// Whether there is an archive of that name.
+pub(super) fn is_taken(failure: &Failure) -> bool {
+    failure.problem().is_some_and(|problem| problem.cause == Cause::Taken)
+}
+
 /// What to do about something that could not be backed up.
 pub(super) fn in_create(problem: &Problem) -> &'static str {
     match problem.cause {
