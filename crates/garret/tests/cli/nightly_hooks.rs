@@ -122,7 +122,7 @@ fn a_hook_that_hangs_is_ended_and_the_guest_goes_on_at_once() {
     two_images(&dir);
     for broken in ["before", "snapshot"] {
         let _none = fs::remove_file(dir.path("log"));
-        configure(&dir, "", &hooks(&[(broken, "trap : TERM; sleep 600"), ("timeout", "1s")]));
+        configure(&dir, "", &hooks(&[(broken, "exec sleep 600"), ("timeout", "1s")]));
         let text = format!("vms: {broken} hook: not done within ");
         mails(&night(&dir, &[]), 1, &[&text]);
         assert_eq!(log(&dir).contains(&"thaw".to_owned()), broken == "snapshot");
