@@ -5,6 +5,8 @@
 //! seen: what was in a repository when it was used before, so that it is noticed when that is gone
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
 //! key_file: files with secrets      prompt: the terminal is asked for a passphrase      keyring: keys are changed
+//! names, placeholders: what archives may be called
+//! steps: create, prune, check, init, delete as calls that give reports       nightly: jobs made of them
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
 //! render, overview: numbers, times, tables -> text

@@ -119,10 +119,15 @@ fn from_environment(variable: &str) -> Option<Passphrase> {
 /// # Errors
 /// Nothing that is given opens it.
 pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
-    match locked.key_mode() {
-        KeyMode::None => Ok(locked.unlock(Secret::None)?),
-        KeyMode::Passphrase | KeyMode::Keyfile => Ok(open(locked, path, ui)?.keys()?),
+    if let Some(keys) = ui.kept_keys(locked.config_hash()) {
+        return Ok(keys);
     }
+    let keys = match locked.key_mode() {
+        KeyMode::None => locked.unlock(Secret::None)?,
+        KeyMode::Passphrase | KeyMode::Keyfile => open(locked, path, ui)?.keys()?,
+    };
+    ui.keep_keys(locked.config_hash(), &keys);
+    Ok(keys)
 }
 
 /// The keys that a passphrase from elsewhere opens; an unencrypted repository needs none.

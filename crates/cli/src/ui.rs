@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use garret_core::{Cause, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
+use garret_core::{Cause, Keys, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
+
+use garret_format::ConfigHash;
 
 use crate::bars::Bars;
 use crate::events::{self, Told};
@@ -50,6 +52,8 @@ pub struct Ui {
     first_problem: OnceLock<String>,
     patience: Mutex<Duration>,
     secrets: Mutex<SecretPlaces>,
+    /// The keys of a job, and the hash of the config that they belong to.
+    keys: Mutex<Option<(ConfigHash, Keys)>>,
     accepts_state: AtomicBool,
     bars: Bars,
     /// Whether everything but results is told in JSON.
@@ -82,6 +86,7 @@ impl Ui {
             first_problem: OnceLock::new(),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
             secrets: Mutex::default(),
+            keys: Mutex::default(),
             accepts_state: AtomicBool::new(false),
             bars: Bars::default(),
             json: false,
@@ -155,6 +160,20 @@ impl Ui {
     /// Whether a repository is taken in an older state than was seen.
     pub fn accepts_state(&self) -> bool {
         self.accepts_state.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the keys of a job, whose steps open its repository one after the other: each would cost what guessing costs.
+    pub(crate) fn keep_keys(&self, config: ConfigHash, keys: &Keys) {
+        if self.job.is_some() {
+            let mut kept = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            *kept = Some((config, keys.clone()));
+        }
+    }
+
+    /// The keys that were kept, if the config is that.
+    pub(crate) fn kept_keys(&self, config: ConfigHash) -> Option<Keys> {
+        let kept = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|(of, _)| *of == config).map(|(_, keys)| keys.clone())
     }
 
     /// How many problems were reported.
