@@ -40,6 +40,8 @@ pub(super) struct Unwell {
     pub(super) why: String,
     /// The last lines that it said.
     pub(super) said: Vec<String>,
+    /// Whether a signal to us ended it.
+    pub(super) is_signalled: bool,
 }
 
 /// A line, and how long it may take.
@@ -57,7 +59,11 @@ impl Hook<'_> {
     /// # Errors
     /// It failed, took too long, or was ended.
     pub(super) fn run(&self, told: &Told, ending: Option<&Ending>) -> Result<(), Unwell> {
-        let quiet = |error: io::Error| Unwell { why: error.to_string(), said: Vec::new() };
+        let quiet = |error: io::Error| Unwell {
+            why: error.to_string(),
+            said: Vec::new(),
+            is_signalled: false,
+        };
         // A file and no pipe: what a hook leaves running may hold it open without holding us up.
         let mut heard = tempfile::tempfile().map_err(quiet)?;
         let both = heard.try_clone().and_then(|out| Ok((out, heard.try_clone()?)));
@@ -66,7 +72,9 @@ impl Hook<'_> {
         command.args(["-c", self.line]).stdin(Stdio::null()).stdout(out).stderr(err);
         tell(&mut command, told);
         let mut child = command.process_group(0).spawn().map_err(quiet)?;
-        let why = match self.wait(&mut child, ending).map_err(quiet)? {
+        let ended = self.wait(&mut child, ending).map_err(quiet)?;
+        let is_signalled = matches!(ended, Ended::Signalled);
+        let why = match ended {
             Ended::Itself(status) if status.success() => return Ok(()),
             Ended::Itself(status) => how(status),
             Ended::Late => format!(
@@ -75,7 +83,7 @@ impl Hook<'_> {
             ),
             Ended::Signalled => "ended by a signal".to_owned(),
         };
-        Err(Unwell { why, said: last_lines(&mut heard).unwrap_or_default() })
+        Err(Unwell { why, said: last_lines(&mut heard).unwrap_or_default(), is_signalled })
     }
 
     fn wait(&self, child: &mut Child, ending: Option<&Ending>) -> io::Result<Ended> {

@@ -83,6 +83,7 @@ pub fn run(job: &Job, ending: &Ending, ui: &Ui) -> Report {
 struct Owed {
     thaw: bool,
     cleanup: bool,
+    failed: bool,
     finally: bool,
 }
 
@@ -122,7 +123,7 @@ impl Night<'_> {
     }
 
     fn begin(&mut self) {
-        self.owes.finally = true;
+        (self.owes.failed, self.owes.finally) = (true, true);
         if self.hook("before", self.job.hooks.timeout).is_ok() {
             if let Err(failure) = self.work() {
                 self.fail(&failure);
@@ -133,11 +134,16 @@ impl Night<'_> {
         let is_fine = self.report.outcome == Outcome::Fine && self.ui.problem_count() == 0;
         let last = if is_fine { "after" } else { "failed" };
         for name in [last, "finally"] {
-            if self.hook(name, self.job.hooks.timeout).is_err() {
+            self.end_if_signalled();
+            // One that a signal ends is not begun again.
+            match name {
+                "finally" => self.owes.finally = false,
+                _ => self.owes.failed = false,
+            }
+            if self.run_hook(name, self.job.hooks.timeout).is_err() {
                 self.report.is_at_best(Outcome::Warning);
             }
         }
-        self.owes.finally = false;
     }
 
     fn work(&mut self) -> Result<(), Failure> {
@@ -216,19 +222,22 @@ impl Night<'_> {
             is_fine = self.hook("snapshot", limit(begun)).is_ok();
         }
         if self.owes.thaw {
-            self.owes.thaw = false;
-            // The guest stands still: nothing keeps this from being run.
-            if self.hook("thaw", hooks.timeout).is_err() {
+            // The guest stands still: nothing keeps this from being run, and a signal has to wait for it.
+            if self.run_hook("thaw", hooks.timeout).is_err() {
                 self.report.is_at_best(Outcome::Failed);
             }
+            self.owes.thaw = false;
         }
         is_fine
     }
 
     fn cleanup(&mut self) {
-        if std::mem::take(&mut self.owes.cleanup)
-            && self.hook("cleanup", self.job.hooks.timeout).is_err()
-        {
+        if !self.owes.cleanup {
+            return;
+        }
+        self.end_if_signalled();
+        self.owes.cleanup = false;
+        if self.run_hook("cleanup", self.job.hooks.timeout).is_err() {
             self.report.is_at_best(Outcome::Warning);
         }
     }
@@ -341,19 +350,27 @@ impl Night<'_> {
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Runs the hook of that name, if there is one. That it failed is told of, with what it said.
+    /// Runs the hook of that name, unless a signal came. If one comes meanwhile that is the end.
     fn hook(&self, name: &'static str, limit: Duration) -> Result<(), ()> {
         self.end_if_signalled();
+        let done = self.run_hook(name, limit);
+        self.end_if_signalled();
+        done
+    }
+
+    /// Runs the hook of that name, if there is one. That it failed is told of, with what it said.
+    fn run_hook(&self, name: &'static str, limit: Duration) -> Result<(), ()> {
         let Some(line) = self.line(name) else { return Ok(()) };
         let is_in_a_hurry = matches!(name, "freeze" | "snapshot") && self.owes.thaw;
         let hook = Hook { line, limit, gently: !is_in_a_hurry };
-        // What lets the guest go on is not ended by a signal; that comes next.
+        // What lets the guest go on is not ended by a signal.
         let ending = Some(self.ending).filter(|_| name != "thaw");
         let done = hook.run(&self.told(), ending);
-        if name != "thaw" {
-            self.end_if_signalled();
-        }
         done.map_err(|unwell| {
+            if unwell.is_signalled {
+                // What ended it is told of by who ends the night.
+                return;
+            }
             unwell.said.iter().for_each(|said| self.ui.complain(&format!("{name} hook: {said}")));
             let text = words::hook(name, &unwell.why);
             self.say(&Problem::new(Cause::Other, None, text));
@@ -387,9 +404,8 @@ impl Night<'_> {
     /// If somebody wants us to end: the hooks that are owed, in the place of everything else.
     fn end_if_signalled(&self) {
         let Some(signal) = self.ending.signal() else { return };
-        let Owed { thaw, cleanup, finally } = self.owes;
-        let owed =
-            [("thaw", thaw), ("cleanup", cleanup), ("failed", finally), ("finally", finally)];
+        let Owed { thaw, cleanup, failed, finally } = self.owes;
+        let owed = [("thaw", thaw), ("cleanup", cleanup), ("failed", failed), ("finally", finally)];
         let lines: Vec<&str> =
             owed.iter().filter(|(_, owed)| *owed).filter_map(|(name, _)| self.line(name)).collect();
         let error = words::signalled(signal);

@@ -41,6 +41,12 @@ pub(super) fn mails(ran: &Ran, code: i32, texts: &[&str]) {
     assert_eq!(String::from_utf8_lossy(&ran.stdout), "");
 }
 
+/// Writes a file that nobody else reads.
+pub(super) fn private(dir: &Dir, name: &str, text: &str) {
+    let path = dir.write(name, text.as_bytes());
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 #[test]
 fn a_good_night_is_silent_and_its_images_come_back() {
     let dir = Dir::with_repository();
@@ -55,6 +61,25 @@ fn a_good_night_is_silent_and_its_images_come_back() {
     dir.run(&["compare", "--base", "/", &archive]).silent();
     dir.run(&["extract", "--destination", "to", &archive, &root]).silent();
     assert!(dir.run(&["info", "repo"]).succeeds().contains("Verified: all "));
+}
+
+#[test]
+fn on_a_terminal_a_line_says_what_was_done_and_nothing_is_asked() {
+    let dir = Dir::new();
+    dir.cheap_repository("repo", KeyMode::Passphrase);
+    two_images(&dir);
+    private(&dir, "right", PASSPHRASE);
+    configure(&dir, "passphrase-file = \"@/right\"\nverify = \"1h\"", VMS);
+    let (code, seen) = super::attic::on_a_terminal(&dir, "nightly --config garret.toml", "");
+    assert_eq!(code, Some(0), "{seen}");
+    let line = seen.lines().find(|line| line.contains("vms: ok: ")).expect(&seen);
+    for part in [": 8.39 MB in ", " s/GB), read ", ", new ", ", stored in ", "; Verified: all "] {
+        assert!(line.contains(part), "{line}");
+    }
+    configure(&dir, "", VMS);
+    let (code, seen) = super::attic::on_a_terminal(&dir, "nightly --config garret.toml", "");
+    assert_eq!(code, Some(6), "{seen}");
+    assert!(!seen.contains("Enter passphrase") && seen.contains("vms: key: 1 problem"), "{seen}");
 }
 
 /// What a job did, for programs; and the rules count from the second archive on.
@@ -235,11 +260,8 @@ fn each_cause_has_its_exit_code_and_one_line_that_says_what_to_do() {
     let dir = Dir::new();
     dir.cheap_repository("repo", KeyMode::Passphrase);
     two_images(&dir);
-    dir.write("right", PASSPHRASE.as_bytes());
-    dir.write("wrong", b"wrong");
-    for name in ["right", "wrong"] {
-        fs::set_permissions(dir.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    private(&dir, "right", PASSPHRASE);
+    private(&dir, "wrong", "wrong");
     configure(&dir, "passphrase-file = \"@/wrong\"", VMS);
     let text =
         "repo: wrong passphrase: it opens no key of this repository; correct `passphrase-file`";
@@ -298,8 +320,9 @@ fn a_job_is_done_once_at_a_time() {
         ),
     );
     let mut first = dir.command(&["nightly", "--config", "garret.toml"]);
-    let first = first.spawn().unwrap();
+    let mut first = first.spawn().unwrap();
     while !dir.path("begun").exists() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended before its hook");
         std::thread::yield_now();
     }
     let text = format!(

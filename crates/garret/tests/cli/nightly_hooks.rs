@@ -158,6 +158,12 @@ fn a_signal_lets_the_guest_go_on_and_the_snapshot_go() {
             &["before", "freeze", "snapshot", "thaw", "cleanup", "failed", "finally"],
         ),
         (
+            "after",
+            "INT",
+            130,
+            &["before", "freeze", "snapshot", "thaw", "cleanup", "after", "finally"],
+        ),
+        (
             "cleanup",
             "TERM",
             143,

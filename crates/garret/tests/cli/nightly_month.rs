@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use garret_format::config::KeyMode;
 use jiff::civil::{Date, date};
 
 use super::full_disk::SmallDisk;
-use super::nightly::configure;
+use super::nightly::{configure, private};
 use super::{Dir, MIB, PASSPHRASE, Ran, fill_noise, packs};
 
 const DAILY: usize = 7;
@@ -183,12 +182,6 @@ fn mend(dir: &Dir, night: usize) {
         HANGING => fs::remove_file(dir.path("hang")).unwrap(),
         _ => {}
     }
-}
-
-/// Writes a file that nobody else reads.
-fn private(dir: &Dir, name: &str, text: &str) {
-    let path = dir.write(name, text.as_bytes());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Three images, the last of which hardly ever changes, and a repository on a disk of its own.
