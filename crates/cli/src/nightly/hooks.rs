@@ -5,9 +5,9 @@
 //! says is heard only if it fails.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -146,6 +146,40 @@ fn last_lines(heard: &mut File) -> io::Result<Vec<String>> {
     Ok(lines.map(str::to_owned).collect())
 }
 
+/// What waits for a word of ours, and does without one what is to be done when we are no more.
+const GUARD: &str = "trap '' HUP INT TERM
+read -r word
+test \"$word\" = done || exec sh -c \"$1\"";
+
+/// A line that is run if this program ends before it says that there is no need, however it ends: also if it is killed.
+#[derive(Debug)]
+pub(super) struct Guard {
+    child: Child,
+    word: ChildStdin,
+}
+
+impl Guard {
+    /// From now on it is.
+    ///
+    /// # Errors
+    /// There is no shell.
+    pub(super) fn over(line: &str, told: &Told) -> io::Result<Self> {
+        let mut command = Command::new(SH);
+        command.args(["-c", GUARD, "garret", line]).stdin(Stdio::piped()).stdout(Stdio::null());
+        tell(&mut command, told);
+        let mut child = command.process_group(0).spawn()?;
+        let word = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Guard { child, word })
+    }
+
+    /// There is no need.
+    pub(super) fn release(&mut self) {
+        // One that is gone runs nothing.
+        let _gone = self.word.write_all(b"done\n");
+        let _gone = self.child.wait();
+    }
+}
+
 /// What the shell does in our place: it cannot be stopped by a signal, and each line not for longer than its limit.
 const LAST: &str = "trap '' HUP INT TERM
 command -v timeout > /dev/null || timeout() { shift 3; \"$@\"; }
@@ -193,8 +227,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("pid").display().to_string();
         let begun = Instant::now();
-        let unwell = run(&format!("trap : TERM; sleep 600 & echo $! > {path}; wait; wait"), 1);
-        assert!(unwell.unwrap_err().why.starts_with("not done within 1 s"));
+        let unwell = run(&format!("trap : TERM; sleep 600 & echo $! > {path}; wait; wait"), 5);
+        assert!(unwell.unwrap_err().why.starts_with("not done within 5 s"));
         assert!(begun.elapsed() < Duration::from_secs(60));
         let pid = std::fs::read_to_string(path).unwrap();
         let stat =

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! In: a job. Out: a report; each thing that goes wrong is one line: job, what, where, what to do. Promises: `thaw` is run whenever
-//! `freeze` was, `cleanup` whenever `snapshot` was, `finally` whenever `before` was, also when a signal comes; a job is not done
+//! `freeze` was, also if the program is killed; `cleanup` whenever `snapshot` was, `finally` whenever `before` was, also when a
+//! signal comes; a job is not done
 //! twice at the same time; what fails keeps no other job from being done.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -18,7 +19,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 
 use super::history::History;
-use super::hooks::{Hook, Told, hand_over};
+use super::hooks::{Guard, Hook, Told, hand_over};
 use super::job::Job;
 use super::once::{self, Turn};
 use super::report::{Archived, Outcome, Report, Size};
@@ -81,7 +82,6 @@ pub fn run(job: &Job, ending: &Ending, ui: &Ui) -> Report {
 /// What is still to be run, whatever happens.
 #[derive(Default)]
 struct Owed {
-    thaw: bool,
     cleanup: bool,
     failed: bool,
     finally: bool,
@@ -159,7 +159,7 @@ impl Night<'_> {
         self.cleanup();
         let failure = match made {
             Ok((archive, size)) => {
-                (self.report.archive, self.report.size) = (Some(archive), Some(size));
+                (self.report.archive, self.report.size) = (Some(archive), size);
                 None
             }
             Err(failure) => Some(failure),
@@ -210,24 +210,35 @@ impl Night<'_> {
 
     /// Freezes, takes the snapshot and thaws. Whether there is something to read.
     fn snapshot(&mut self) -> bool {
+        self.end_if_signalled();
         let (hooks, begun) = (&self.job.hooks, Instant::now());
         let limit = |begun: Instant| match hooks.freeze {
             Some(_) => hooks.timeout.min(FROZEN_MAX.saturating_sub(begun.elapsed())),
             None => hooks.timeout,
         };
-        self.owes.thaw = hooks.freeze.is_some();
-        let mut is_fine = self.hook("freeze", limit(begun)).is_ok();
-        if is_fine {
+        // Who is killed outright can thaw nothing.
+        let over = hooks.thaw.as_ref().map(|thaw| Guard::over(thaw, &self.told()));
+        let mut guard = match over.transpose() {
+            Ok(guard) => guard,
+            Err(error) => {
+                let text = words::hook("freeze", &error.to_string());
+                self.say(&Problem::new(Cause::Other, None, text));
+                return false;
+            }
+        };
+        let mut is_fine = self.run_hook("freeze", limit(begun)).is_ok();
+        if is_fine && self.ending.signal().is_none() {
             self.owes.cleanup = hooks.cleanup.is_some();
-            is_fine = self.hook("snapshot", limit(begun)).is_ok();
+            is_fine = self.run_hook("snapshot", limit(begun)).is_ok();
         }
-        if self.owes.thaw {
+        if let Some(guard) = &mut guard {
             // The guest stands still: nothing keeps this from being run, and a signal has to wait for it.
             if self.run_hook("thaw", hooks.timeout).is_err() {
                 self.report.is_at_best(Outcome::Failed);
             }
-            self.owes.thaw = false;
+            guard.release();
         }
+        self.end_if_signalled();
         is_fine
     }
 
@@ -243,7 +254,7 @@ impl Night<'_> {
     }
 
     /// Makes the archive, if need be in several tries.
-    fn create(&self) -> Result<(Archived, Size), Failure> {
+    fn create(&self) -> Result<(Archived, Option<Size>), Failure> {
         let (mut left, mut is_renamed) = (self.job.retries.count, false);
         loop {
             let failure = match self.watch(|| self.create_once()) {
@@ -274,7 +285,7 @@ impl Night<'_> {
         }
     }
 
-    fn create_once(&self) -> Result<(Archived, Size), Failure> {
+    fn create_once(&self) -> Result<(Archived, Option<Size>), Failure> {
         let job = self.job;
         let invalid = |why| Failure::Usage(format!("archive: {why}"));
         let name = job.archive_name().map_err(invalid)?;
@@ -287,7 +298,8 @@ impl Night<'_> {
         let (inputs, repository) = (job.inputs(), job.repository.as_path());
         let creation = Creation { repository, name: &name, inputs, command: None, options };
         let made = creation.run(self.ui)?;
-        let size = measure(made.repository())?;
+        // The archive is there, whatever can be said of the rest.
+        let size = measure(made.repository()).ok();
         Ok((Archived::new(&made.report, made.duration), size))
     }
 
@@ -361,7 +373,8 @@ impl Night<'_> {
     /// Runs the hook of that name, if there is one. That it failed is told of, with what it said.
     fn run_hook(&self, name: &'static str, limit: Duration) -> Result<(), ()> {
         let Some(line) = self.line(name) else { return Ok(()) };
-        let is_in_a_hurry = matches!(name, "freeze" | "snapshot") && self.owes.thaw;
+        let is_in_a_hurry =
+            matches!(name, "freeze" | "snapshot") && self.job.hooks.freeze.is_some();
         let hook = Hook { line, limit, gently: !is_in_a_hurry };
         // What lets the guest go on is not ended by a signal.
         let ending = Some(self.ending).filter(|_| name != "thaw");
@@ -404,8 +417,8 @@ impl Night<'_> {
     /// If somebody wants us to end: the hooks that are owed, in the place of everything else.
     fn end_if_signalled(&self) {
         let Some(signal) = self.ending.signal() else { return };
-        let Owed { thaw, cleanup, failed, finally } = self.owes;
-        let owed = [("thaw", thaw), ("cleanup", cleanup), ("failed", failed), ("finally", finally)];
+        let Owed { cleanup, failed, finally } = self.owes;
+        let owed = [("cleanup", cleanup), ("failed", failed), ("finally", finally)];
         let lines: Vec<&str> =
             owed.iter().filter(|(_, owed)| *owed).filter_map(|(name, _)| self.line(name)).collect();
         let error = words::signalled(signal);

@@ -117,5 +117,5 @@ pub(super) fn signalled(signal: u8) -> String {
 
 /// There is no shell that could run what is owed.
 pub(super) fn not_handed_over(error: &io::Error) -> String {
-    format!("the hooks of the end were not run: /bin/sh: {error}; run thaw and cleanup by hand")
+    format!("the hooks of the end were not run: /bin/sh: {error}; run cleanup by hand")
 }

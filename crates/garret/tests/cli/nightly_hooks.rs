@@ -122,7 +122,7 @@ fn a_hook_that_hangs_is_ended_and_the_guest_goes_on_at_once() {
     two_images(&dir);
     for broken in ["before", "snapshot"] {
         let _none = fs::remove_file(dir.path("log"));
-        configure(&dir, "", &hooks(&[(broken, "exec sleep 600"), ("timeout", "1s")]));
+        configure(&dir, "", &hooks(&[(broken, "exec sleep 600"), ("timeout", "5s")]));
         let text = format!("vms: {broken} hook: not done within ");
         mails(&night(&dir, &[]), 1, &[&text]);
         assert_eq!(log(&dir).contains(&"thaw".to_owned()), broken == "snapshot");
@@ -183,6 +183,19 @@ fn a_signal_lets_the_guest_go_on_and_the_snapshot_go() {
         let ran: Ran = night(&dir, &[]);
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     }
+}
+
+/// What kills the program outright does not keep the guest from going on.
+#[test]
+fn a_guest_goes_on_though_the_program_is_killed() {
+    let dir = Dir::with_repository();
+    two_images(&dir);
+    let rest = hooks(&[("snapshot", "touch @/here; sleep 2"), ("thaw", "echo done >> @/log")]);
+    configure(&dir, "", &rest);
+    let (status, said) = ended_at(&dir, "here", "KILL");
+    // What it said is over when nothing of it is left.
+    assert_eq!((status.signal(), said.as_str()), (Some(9), ""));
+    assert_eq!(log(&dir), ["before", "freeze", "snapshot", "thaw", "done"]);
 }
 
 /// While a backup is under way one thread does it, and can do nothing else; the others are as they were, for hooks.
