@@ -1,8 +1,8 @@
 //! What stands in braces in the name of a new archive, as borg has it.
 //!
-//! In: a name with `{hostname}`, `{user}`, `{now}`, `{utcnow}`, `{pid}`, in a nightly job also `{job}`; both times also with a
-//! format of `strftime`, as `{now:%Y-%m-%d}`; `{{` and `}}` for braces. Out: the name, or what is wrong with it. Promises: what is not known is
-//! refused, so that no archive gets a name that nobody meant.
+//! In: a name with `{hostname}`, `{user}`, `{now}`, `{utcnow}`, `{pid}`, in a nightly job also `{job}`; both times also
+//! with a format of `strftime`, as `{now:%Y-%m-%d}`; `{{` and `}}` for braces. Out: the name, or what is wrong with it.
+//! Promises: what is not known is refused, so that no archive gets a name that nobody meant.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};

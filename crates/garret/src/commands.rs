@@ -75,10 +75,10 @@ pub(crate) enum Command {
     Prune(prune::Args),
     /// Do the jobs of every night: back up, prune, check
     ///
-    /// A job is a table of a file in TOML (docs/nightly.md has every key), or what stands behind --repo. For each: hooks and a
-    /// snapshot if there are any, create, prune if it made an archive and there are rules, and a slice of check --verify-data.
-    /// One that fails keeps no other from being done, and none is done twice at the same time. Nothing is printed where nobody
-    /// looks on and all went well; else each problem is one line that begins with the job.
+    /// A job is a table of a file in TOML (docs/nightly.md has every key), or what stands behind --repo. For each: hooks
+    /// and a snapshot if there are any, create, prune if it made an archive and there are rules, and a slice of check
+    /// --verify-data. One that fails keeps no other from being done, and none is done twice at the same time. Nothing is
+    /// printed where nobody looks on and all went well; else each problem is one line that begins with the job.
     ///
     /// Exit codes: 0 all is well; 3 archives were made, and something should be looked at; 4 another program has the lock; 5
     /// the disk is full; 6 the passphrase or key is wrong; 7 something is damaged; 8 the job is being done already; 2 wrong

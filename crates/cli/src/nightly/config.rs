@@ -1,8 +1,8 @@
 //! Jobs as a file in TOML says them. docs/nightly.md has every key.
 //!
-//! In: a path, or the places where such a file is. Out: jobs in the order of the file, or one line that says file, line, key, and
-//! what was meant. Promises: what others could have written is not read at all, for it has commands in it; a key that is not
-//! known is never passed over.
+//! In: a path, or the places where such a file is. Out: jobs in the order of the file, or one line that says file, line,
+//! key, and what was meant. Promises: what others could have written is not read at all, for it has commands in it; a key
+//! that is not known is never passed over.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,8 +1,8 @@
 //! Lines for the shell that a job runs between its steps.
 //!
-//! In: a line, what it is told, how long it may take. Out: that it went well, or why not and what it said. Promises: one that
-//! takes too long is ended, with all that it started in its group; it has nothing to read and none of our passphrases; what it
-//! says is heard only if it fails.
+//! In: a line, what it is told, how long it may take. Out: that it went well, or why not and what it said. Promises: one
+//! that takes too long is ended, with all that it started in its group; it has nothing to read and none of our
+//! passphrases; what it says is heard only if it fails.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -1,7 +1,8 @@
 //! What a nightly job is. The configuration and the command line fill the same types.
 //!
-//! In: nothing; whoever makes a job sets its fields. Out: what follows from them: the name of tonight's archive, the beginning of
-//! the names of all of them, what is read. Promises: a job that [`agree`] lets pass deletes no archives of another job.
+//! In: nothing; whoever makes a job sets its fields. Out: what follows from them: the name of tonight's archive, the
+//! beginning of the names of all of them, what is read. Promises: a job that [`agree`] lets pass deletes no archives of
+//! another job.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

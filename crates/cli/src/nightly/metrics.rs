@@ -1,7 +1,7 @@
 //! Jobs as numbers for Prometheus: the text format that the textfile collector of its node exporter reads.
 //!
-//! In: jobs, and what is remembered of each. Out: a file. Promises: whoever reads it sees the old one or the new one, whole; a
-//! job that has not run yet has no numbers rather than wrong ones.
+//! In: jobs, and what is remembered of each. Out: a file. Promises: whoever reads it sees the old one or the new one,
+//! whole; a job that has not run yet has no numbers rather than wrong ones.
 
 use std::fs::Permissions;
 use std::io::{self, Write};

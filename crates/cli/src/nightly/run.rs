@@ -5,10 +5,10 @@
 //!                     '--- 30 s at most ---'   again if it may pass
 //! ```
 //!
-//! In: a job. Out: a report; each thing that goes wrong is one line: job, what, where, what to do. Promises: `thaw` is run whenever
-//! `freeze` was, also if the program is killed; `cleanup` whenever `snapshot` was, `finally` whenever `before` was, also when a
-//! signal comes; a job is not done
-//! twice at the same time; what fails keeps no other job from being done.
+//! In: a job. Out: a report; each thing that goes wrong is one line: job, what, where, what to do. Promises: `thaw` is
+//! run whenever `freeze` was, also if the program is killed; `cleanup` whenever `snapshot` was, `finally` whenever
+//! `before` was, also when a signal comes; a job is not done twice at the same time; what fails keeps no other job from
+//! being done.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};

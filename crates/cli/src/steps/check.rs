@@ -100,8 +100,8 @@ impl Checking {
     }
 }
 
-/// Tells of keys that are damaged. One that nobody uses is needed on the day on which the others are lost: its damage is to be
-/// known before.
+/// Tells of keys that are damaged. One that nobody uses is needed on the day on which the others are lost: its damage is
+/// to be known before.
 ///
 /// # Errors
 /// They cannot be listed.

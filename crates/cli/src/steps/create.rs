@@ -1,7 +1,7 @@
 //! Makes an archive.
 //!
-//! In: what to store, and how. Out: what became of it. Promises: where no command is to be started while it is made, the thread
-//! that makes it is confined first.
+//! In: what to store, and how. Out: what became of it. Promises: where no command is to be started while it is made, the
+//! thread that makes it is confined first.
 
 use std::ffi::OsString;
 use std::path::Path;

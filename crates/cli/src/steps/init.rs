@@ -1,7 +1,7 @@
 //! Makes a repository.
 //!
-//! In: where, how it is protected, who may use it. Out: its identity, and where its key file is. Promises: without a passphrase
-//! that is needed nothing is made; what could not be finished is taken away again.
+//! In: where, how it is protected, who may use it. Out: its identity, and where its key file is. Promises: without a
+//! passphrase that is needed nothing is made; what could not be finished is taken away again.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -89,8 +89,8 @@ fn a_host_on_which_the_page_was_followed_has_silent_nights_and_its_images_come_b
     assert!(fs::read(restored).unwrap() == image);
 }
 
-/// Nights of one day, of which the rules keep the last: no bad one takes the place of the good one. Without encryption, for each
-/// night costs what guessing a passphrase costs.
+/// Nights of one day, of which the rules keep the last: no bad one takes the place of the good one. Without encryption,
+/// for each night costs what guessing a passphrase costs.
 #[test]
 fn bad_nights_cost_no_good_one_and_each_is_a_mail() {
     let dir = host();

@@ -394,9 +394,13 @@ fn events_say_which_job_they_are_about() {
 
 /// The parser of the Prometheus project for Python, which `tests/run` brings.
 fn parse_metrics(path: &std::path::Path) -> Vec<(String, f64)> {
-    let script = "import sys\nfrom prometheus_client.parser import text_string_to_metric_families as read\n\
-                  for family in read(open(sys.argv[1]).read()):\n    assert family.documentation and family.type == 'gauge'\n    \
-                  for s in family.samples:\n        print(s.labels['job'] + ' ' + s.name, s.value)";
+    let script = "import sys
+from prometheus_client.parser import text_string_to_metric_families as read
+for family in read(open(sys.argv[1]).read()):
+    assert family.documentation and family.type == 'gauge'
+    for sample in family.samples:
+        print(sample.labels['job'] + ' ' + sample.name, sample.value)
+";
     let output = Command::new("python3").args(["-c", script]).arg(path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "this test needs prometheus_client of PyPI: {said}");

@@ -1,6 +1,6 @@
-//! A month of nights on images that change, by a clock of its own (`faketime`), with misfortunes planted in it: what is kept is
-//! what the rules say, a good night is silent, a bad one is told of in one mail that says what to do, and every image of every
-//! kept night comes back. Needs root, for a disk that can be full.
+//! A month of nights on images that change, by a clock of its own (`faketime`), with misfortunes planted in it: what is
+//! kept is what the rules say, a good night is silent, a bad one is told of in one mail that says what to do, and every
+//! image of every kept night comes back. Needs root, for a disk that can be full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,6 +1,7 @@
 //! What nightly jobs would do.
 //!
-//! In: jobs. Out: lines about each, and the outcome that can be told from here. Promises: nothing is written and no hook is run.
+//! In: jobs. Out: lines about each, and the outcome that can be told from here. Promises: nothing is written and no hook
+//! is run.
 
 use garret_cli::failure::Failure;
 use garret_cli::nightly::job::{Hooks, Job};
