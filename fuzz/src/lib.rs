@@ -8,7 +8,5 @@ pub mod hostile;
 #[path = "../../crates/garret/src/location.rs"]
 #[allow(dead_code, reason = "the program uses all of it")]
 mod location;
-#[path = "../../crates/garret/src/placeholders.rs"]
-mod placeholders;
 pub mod repo_ops;
 pub mod words;

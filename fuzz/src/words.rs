@@ -7,12 +7,13 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use garret_cli::placeholders;
 use garret_cli::record::{Record, Template};
 use garret_core::{Archive, KeepRules, KeptBy, NamedArchive, Patterns, plan_prune};
 use garret_format::archive::{Time, is_archive_name};
 use garret_format::recipe::{CutterKind, Node, Recipe};
 
-use crate::{location, placeholders};
+use crate::location;
 
 /// A target: its name, and what it does.
 pub type Target = (&'static str, fn(&[u8]));

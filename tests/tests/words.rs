@@ -7,8 +7,6 @@
 #[path = "../../crates/garret/src/location.rs"]
 #[allow(dead_code, reason = "the program uses all of it")]
 mod location;
-#[path = "../../crates/garret/src/placeholders.rs"]
-mod placeholders;
 #[path = "../../fuzz/src/words.rs"]
 mod words;
 

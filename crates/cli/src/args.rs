@@ -8,7 +8,7 @@ use std::time::Duration;
 use garret_core::{Compression, CutterChoice};
 use garret_format::recipe::CutterKind;
 
-use crate::ui::Ui;
+use crate::ui::{SecretPlaces, Ui};
 
 /// What may stand behind every command.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -52,7 +52,8 @@ pub struct PassphraseFile {
 impl PassphraseFile {
     /// Has repositories opened with it from now on.
     pub fn tell(&self, ui: &Ui) {
-        ui.set_passphrase_file(self.passphrase_file.clone());
+        let passphrase_file = self.passphrase_file.clone();
+        ui.set_secrets(SecretPlaces { passphrase_file, ..SecretPlaces::default() });
     }
 }
 

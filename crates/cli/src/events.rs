@@ -51,6 +51,16 @@ pub(crate) fn problem(problem: &Problem) {
     write(why(event("problem").with("kind", kind).with("lost", json!(lost)), Some(problem)));
 }
 
+/// What comes now is about a job.
+pub(crate) fn job_begin(name: &str) {
+    write(event("job_begin").with("job", name));
+}
+
+/// A job has ended so.
+pub(crate) fn job_end(report: &Record) {
+    write(event("job_end").and(report));
+}
+
 /// The command ends.
 pub(crate) fn exit(code: u8, problem_count: u64, error: Option<&Problem>) {
     write(why(event("exit").with("code", code).with("problems", problem_count), error));

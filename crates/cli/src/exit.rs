@@ -9,29 +9,87 @@ use garret_core::{Cause, Error};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
-/// Says what is to be said on stderr, and gives the exit code: 0 fine, 1 any error, 2 wrong use.
-pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
-    end(result, ui, 1, |failure| if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
+/// How a command ended that has a code for each cause. The greater is the worse: of several jobs the worst is the exit code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// All is well.
+    #[default]
+    Fine,
+    /// The archive is there, and something should be looked at.
+    Warning,
+    /// Another program is doing the same job.
+    Running,
+    /// Another program has the lock of the repository.
+    Locked,
+    /// The disk is full.
+    Full,
+    /// Anything else.
+    Failed,
+    /// The repository does not open with the passphrase or key that is given.
+    Key,
+    /// Something in the repository is damaged.
+    Damaged,
+    /// It makes no sense.
+    Usage,
 }
 
-/// The same with a code for each cause: 3 something should be looked at, 4 another program has the lock, 5 the disk is full,
-/// 6 the passphrase or key is wrong, 7 damage.
-pub fn exit_code_by_cause(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
-    let problems = if ui.damage_count() > 0 { 7 } else { 3 };
-    end(result, ui, problems, |failure| {
+impl Outcome {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Fine => 0,
+            Outcome::Failed => 1,
+            Outcome::Usage => 2,
+            Outcome::Warning => 3,
+            Outcome::Locked => 4,
+            Outcome::Full => 5,
+            Outcome::Key => 6,
+            Outcome::Damaged => 7,
+            Outcome::Running => 8,
+        }
+    }
+
+    /// The same in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Fine => "ok",
+            Outcome::Failed => "failed",
+            Outcome::Usage => "usage",
+            Outcome::Warning => "warning",
+            Outcome::Locked => "locked",
+            Outcome::Full => "full",
+            Outcome::Key => "key",
+            Outcome::Damaged => "damaged",
+            Outcome::Running => "running",
+        }
+    }
+
+    /// Why a step did not come to its end.
+    pub fn of(failure: &Failure) -> Self {
         let cause = match failure {
             Failure::Engine(Error::MissingChunk { .. }) => Cause::Damaged,
             failure => failure.problem().map_or(Cause::Other, |problem| problem.cause),
         };
         match cause {
-            Cause::Invalid => 2,
-            Cause::Busy => 4,
-            Cause::Full => 5,
-            Cause::Passphrase | Cause::Keys => 6,
-            Cause::Damaged => 7,
-            _ => 1,
+            Cause::Busy => Outcome::Locked,
+            Cause::Damaged => Outcome::Damaged,
+            Cause::Full => Outcome::Full,
+            Cause::Passphrase | Cause::Keys => Outcome::Key,
+            Cause::Invalid => Outcome::Usage,
+            _ => Outcome::Failed,
         }
-    })
+    }
+}
+
+/// Says what is to be said on stderr, and gives the exit code: 0 fine, 1 any error, 2 wrong use, or what the command says.
+pub fn exit_code(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
+    end(result, ui, 1, |failure| if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
+}
+
+/// The same with the code of the [`Outcome`].
+pub fn exit_code_by_cause(result: Result<(), Failure>, ui: &Ui) -> ExitCode {
+    let problems = if ui.damage_count() > 0 { Outcome::Damaged } else { Outcome::Warning };
+    end(result, ui, problems.code(), |failure| Outcome::of(failure).code())
 }
 
 /// Ends with `problems` if there were some and nothing ended the command.
@@ -42,14 +100,41 @@ fn end(
     code: impl FnOnce(&Failure) -> u8,
 ) -> ExitCode {
     let has_problems = ui.problem_count() > 0;
-    match result {
+    let failure = match result {
         Ok(()) => {
             if has_problems && !ui.is_json() {
                 ui.complain("Exiting with failure status due to previous errors");
             }
-            ui.end(if has_problems { problems } else { 0 }, "", None)
+            return ui.end(if has_problems { problems } else { 0 }, "", None);
         }
-        Err(Failure::NobodyReads(code)) => ui.end(code.max(u8::from(has_problems)), "", None),
-        Err(failure) => ui.end(code(&failure), "Error: ", failure.problem().as_ref()),
+        Err(failure) => failure,
+    };
+    let code = match failure {
+        Failure::Told(code) => code,
+        Failure::NobodyReads(code) => code.max(u8::from(has_problems)),
+        ref failure => code(failure),
+    };
+    ui.end(code, "Error: ", failure.problem().as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_the_outcome_of_its_cause() {
+        for (cause, outcome) in [
+            (Cause::Busy, Outcome::Locked),
+            (Cause::Full, Outcome::Full),
+            (Cause::Passphrase, Outcome::Key),
+            (Cause::Keys, Outcome::Key),
+            (Cause::Damaged, Outcome::Damaged),
+            (Cause::Missing, Outcome::Failed),
+        ] {
+            assert_eq!(Outcome::of(&Failure::Because(cause, String::new())), outcome);
+        }
+        assert_eq!(Outcome::of(&Error::WrongPassphrase.into()), Outcome::Key);
+        assert_eq!(Outcome::of(&Failure::Usage(String::new())), Outcome::Usage);
+        assert_eq!(Outcome::of(&Failure::Fatal(String::new())), Outcome::Failed);
     }
 }

@@ -15,6 +15,8 @@ pub enum Failure {
     Engine(garret_core::Error),
     /// It was asked for in a way that makes no sense. One line.
     Usage(String),
+    /// What went wrong was told of already. The exit code.
+    Told(u8),
     /// Nobody reads our output any more: a reason to stop, none to complain. The exit code: 0 for a text of which enough
     /// was read, 1 for restored data that is not complete.
     NobodyReads(u8),
@@ -37,7 +39,7 @@ impl Failure {
             Failure::Because(cause, text) => said(*cause, text),
             Failure::Usage(text) => said(Cause::Invalid, text),
             Failure::Engine(error) => Some(error.into()),
-            Failure::NobodyReads(_) => None,
+            Failure::Told(_) | Failure::NobodyReads(_) => None,
         }
     }
 }

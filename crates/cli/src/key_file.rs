@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use garret_core::{Locked, StoreError};
+use garret_core::{Cause, Locked, StoreError};
 use garret_format::RepositoryId;
 use garret_format::slot::SLOT_LEN;
 use zeroize::Zeroizing;
@@ -37,6 +37,14 @@ fn directory() -> Result<PathBuf, Failure> {
 /// No place for key files is known.
 pub fn key_path(id: RepositoryId) -> Result<PathBuf, Failure> {
     Ok(directory()?.join(format!("{id}.key")))
+}
+
+/// The same, if the user named no other place.
+///
+/// # Errors
+/// No place for key files is known.
+pub fn place(id: RepositoryId, ui: &Ui) -> Result<PathBuf, Failure> {
+    ui.secrets().key_file.map_or_else(|| key_path(id), Ok)
 }
 
 /// A secret that was read from a file. A key file without a passphrase is the key, so the bytes are wiped.
@@ -80,9 +88,9 @@ impl SecretFile {
 ///
 /// # Errors
 /// It is there and cannot be read, or others can write to it.
-pub fn find(locked: &Locked) -> Result<Option<SecretFile>, Failure> {
+pub fn find(locked: &Locked, ui: &Ui) -> Result<Option<SecretFile>, Failure> {
     // Where no place for them is known, there is none.
-    let Ok(path) = key_path(locked.id()) else { return Ok(None) };
+    let Ok(path) = place(locked.id(), ui) else { return Ok(None) };
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         _ => SecretFile::read(&path, "key file", SLOT_LEN).map(Some),
@@ -90,13 +98,17 @@ pub fn find(locked: &Locked) -> Result<Option<SecretFile>, Failure> {
 }
 
 /// That there is none, in attic's words.
-pub(crate) fn missing(path: &Path) -> Failure {
+pub(crate) fn missing(path: &Path, ui: &Ui) -> Failure {
     let shown = path.display();
+    if let Some(place) = ui.secrets().key_file {
+        let text = format!("No key file for repository {shown}: {} is not there.", place.display());
+        return Failure::Because(Cause::Keys, text);
+    }
     match directory() {
-        Ok(directory) => Failure::Fatal(format!(
-            "No key file for repository {shown} found in {}.",
-            directory.display()
-        )),
+        Ok(directory) => Failure::Because(
+            Cause::Keys,
+            format!("No key file for repository {shown} found in {}.", directory.display()),
+        ),
         Err(failure) => failure,
     }
 }

@@ -5,6 +5,8 @@
 //! seen: what was in a repository when it was used before, so that it is noticed when that is gone
 //! surroundings: where and as whom we run      pipes: data in order, from a command too      suggest: what was meant
 //! key_file: files with secrets      prompt: the terminal is asked for a passphrase      keyring: keys are changed
+//! names, placeholders: what archives may be called
+//! steps: create, prune, check, init, delete as calls that give reports       nightly: jobs made of them
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
 //! drills: which images were restored to see that they can be
@@ -26,9 +28,12 @@ pub mod exit;
 pub mod failure;
 pub mod key_file;
 pub mod keyring;
+pub mod names;
+pub mod nightly;
 pub mod overview;
 pub mod pages;
 pub mod pipes;
+pub mod placeholders;
 mod prompt;
 pub mod record;
 pub mod render;
@@ -38,6 +43,7 @@ mod seen;
 pub mod session;
 pub mod signals;
 pub mod state;
+pub mod steps;
 pub mod suggest;
 pub mod surroundings;
 pub mod trust;

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::key_file::read_secret;
 
 /// What a command that is run has no business with.
-const SECRETS: [&str; 4] =
+pub(crate) const SECRETS: [&str; 4] =
     ["GARRET_PASSPHRASE", "GARRET_PASSCOMMAND", "GARRET_NEW_PASSPHRASE", "ATTIC_PASSPHRASE"];
 
 /// Why a descriptor is no place for data.
@@ -170,7 +170,7 @@ pub(crate) fn output_of(line: &OsStr, len_max: usize) -> Result<Zeroizing<Vec<u8
 }
 
 /// How a process ended that did not end well.
-fn ending(status: ExitStatus) -> String {
+pub(crate) fn ending(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),

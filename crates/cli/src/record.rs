@@ -29,6 +29,12 @@ impl Record {
         self
     }
 
+    /// With all that is in another one, behind what is in this.
+    pub fn and(mut self, other: &Record) -> Self {
+        self.0.extend(other.0.iter().cloned());
+        self
+    }
+
     /// With a path or another byte string: its name, and that of its digits.
     pub fn with_bytes(mut self, names: [&'static str; 2], bytes: &[u8]) -> Self {
         let [name, hex_name] = names;

@@ -7,7 +7,7 @@
 //! from memory.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::key_file::{self, SecretFile};
 use crate::pipes;
 use crate::prompt::{self, Typed};
-use crate::ui::Ui;
+use crate::ui::{SecretPlaces, Ui};
 
 /// How often the terminal is asked.
 const ATTEMPTS: u32 = 3;
@@ -40,48 +40,58 @@ pub type Passphrase = Zeroizing<Vec<u8>>;
 pub fn is_given(ui: &Ui) -> bool {
     let has = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_set = env::var_os(PASSPHRASE).is_some();
-    ui.passphrase_file().is_some()
-        || has(PASSPHRASE)
-        || !is_set && (has(PASSCOMMAND) || has(OF_ATTIC))
+    is_placed(ui) || has(PASSPHRASE) || !is_set && (has(PASSCOMMAND) || has(OF_ATTIC))
 }
 
 /// Whether one is given, empty or not, in a way that attic does not have.
 pub fn is_given_to_garret(ui: &Ui) -> bool {
     let has_command = env::var_os(PASSCOMMAND).is_some_and(|value| !value.is_empty());
-    ui.passphrase_file().is_some() || env::var_os(PASSPHRASE).is_some() || has_command
+    is_placed(ui) || env::var_os(PASSPHRASE).is_some() || has_command
 }
 
-/// The passphrase that is given: in the file that was named, else in the environment, else by the command there.
+/// Whether the user named a file or a command for it.
+fn is_placed(ui: &Ui) -> bool {
+    let SecretPlaces { passphrase_file, passphrase_command, .. } = ui.secrets();
+    passphrase_file.is_some() || passphrase_command.is_some()
+}
+
+/// The passphrase that is given: in the file that was named, by the command that was, else in the environment, else by the
+/// command there.
 ///
 /// # Errors
 /// The file cannot be read, or is open to others; the command failed; there is none in them.
 pub fn given(ui: &Ui) -> Result<Option<Passphrase>, Failure> {
-    if let Some(path) = ui.passphrase_file() {
+    let places = ui.secrets();
+    if let Some(path) = places.passphrase_file {
         let file = SecretFile::read(&path, "passphrase file", PASSPHRASE_LEN_MAX)?;
         file.tell(ui);
         return match line(file.bytes) {
             empty if empty.is_empty() => {
-                Err(Failure::Fatal(format!("{}: there is no passphrase in it", path.display())))
+                let text = format!("{}: there is no passphrase in it", path.display());
+                Err(Failure::Because(Cause::Passphrase, text))
             }
             passphrase => Ok(Some(passphrase)),
         };
+    }
+    if let Some(command) = places.passphrase_command {
+        return from_command(&command, "passphrase-command").map(Some);
     }
     if let Some(passphrase) = from_environment(PASSPHRASE) {
         return Ok(Some(passphrase));
     }
     match env::var_os(PASSCOMMAND).filter(|command| !command.is_empty()) {
-        Some(command) => from_command(command).map(Some),
+        Some(command) => from_command(&command, &format!("the command in {PASSCOMMAND}")).map(Some),
         None => Ok(from_environment(OF_ATTIC)),
     }
 }
 
 /// What a command prints. The command is not shown: there may be secrets in it.
-fn from_command(command: OsString) -> Result<Passphrase, Failure> {
+fn from_command(command: &OsStr, what: &str) -> Result<Passphrase, Failure> {
     let failed = |why: &str| {
-        let text = format!("the command in {PASSCOMMAND} failed: {why}");
+        let text = format!("{what} failed: {why}");
         Failure::Because(Cause::Passphrase, text)
     };
-    let printed = pipes::output_of(&command, PASSPHRASE_LEN_MAX).map_err(|why| failed(&why))?;
+    let printed = pipes::output_of(command, PASSPHRASE_LEN_MAX).map_err(|why| failed(&why))?;
     match line(printed) {
         empty if empty.is_empty() => Err(failed("it printed no passphrase")),
         passphrase => Ok(passphrase),
@@ -109,10 +119,15 @@ fn from_environment(variable: &str) -> Option<Passphrase> {
 /// # Errors
 /// Nothing that is given opens it.
 pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
-    match locked.key_mode() {
-        KeyMode::None => Ok(locked.unlock(Secret::None)?),
-        KeyMode::Passphrase | KeyMode::Keyfile => Ok(open(locked, path, ui)?.keys()?),
+    if let Some(keys) = ui.kept_keys(locked.config_hash()) {
+        return Ok(keys);
     }
+    let keys = match locked.key_mode() {
+        KeyMode::None => locked.unlock(Secret::None)?,
+        KeyMode::Passphrase | KeyMode::Keyfile => open(locked, path, ui)?.keys()?,
+    };
+    ui.keep_keys(locked.config_hash(), &keys);
+    Ok(keys)
 }
 
 /// The keys that a passphrase from elsewhere opens; an unencrypted repository needs none.
@@ -168,13 +183,14 @@ pub fn open(locked: &Locked, path: &Path, ui: &Ui) -> Result<Opened, Failure> {
     }
     let prompt = format!("Enter passphrase for {}: ", path.display());
     let needed = || {
-        Failure::Fatal(format!(
+        let text = format!(
             "{} needs a passphrase and there is no terminal to ask: set {PASSPHRASE}",
             path.display()
-        ))
+        );
+        Failure::Because(Cause::Passphrase, text)
     };
     for left in (0..ATTEMPTS).rev() {
-        let passphrase = ask(&prompt, Typed::Hidden)?.ok_or_else(needed)?;
+        let passphrase = ask(&prompt, Typed::Hidden, ui)?.ok_or_else(needed)?;
         match ways.open(&passphrase) {
             Err(Error::WrongPassphrase) if left > 0 => ui.complain("wrong passphrase, try again"),
             opened => return Ok(opened?),
@@ -193,13 +209,13 @@ struct Ways<'a> {
 
 impl<'a> Ways<'a> {
     fn find(locked: &'a Locked, path: &Path, ui: &'a Ui) -> Result<Self, Failure> {
-        let key_file = key_file::find(locked)?;
+        let key_file = key_file::find(locked, ui)?;
         if let Some(file) = &key_file {
             file.tell(ui);
         }
         let has_slots = locked.has_slots()?;
         if key_file.is_none() && !has_slots && locked.key_mode() == KeyMode::Keyfile {
-            return Err(key_file::missing(path));
+            return Err(key_file::missing(path, ui));
         }
         Ok(Ways { locked, key_file, has_slots, ui })
     }
@@ -260,7 +276,7 @@ pub fn new_passphrase(
         true => "Enter new passphrase (blank for none): ",
         false => "Enter new passphrase: ",
     };
-    let ask = |prompt: &str| ask(prompt, Typed::Hidden)?.ok_or_else(needed);
+    let ask = |prompt: &str| ask(prompt, Typed::Hidden, ui)?.ok_or_else(needed);
     for left in (0..ATTEMPTS).rev() {
         let first = ask(prompt)?;
         let wrong = if first.is_empty() && !blank {
@@ -282,14 +298,14 @@ pub fn new_passphrase(
 ///
 /// # Errors
 /// The terminal cannot be read.
-pub fn ask_shown(prompt: &str) -> Result<Option<Passphrase>, Failure> {
-    ask(prompt, Typed::Shown)
+pub fn ask_shown(prompt: &str, ui: &Ui) -> Result<Option<Passphrase>, Failure> {
+    ask(prompt, Typed::Shown, ui)
 }
 
 /// Asks the terminal; `None` without one. A controlling terminal alone is not enough: with stdin and stderr both
 /// redirected somebody runs a script and is not looking.
-fn ask(prompt: &str, typed: Typed) -> Result<Option<Passphrase>, Failure> {
-    if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
+fn ask(prompt: &str, typed: Typed, ui: &Ui) -> Result<Option<Passphrase>, Failure> {
+    if ui.is_of_job() || !io::stdin().is_terminal() && !io::stderr().is_terminal() {
         return Ok(None);
     }
     match prompt::ask(prompt, typed) {

@@ -264,6 +264,13 @@ pub(crate) fn known_key(id: RepositoryId) -> (Option<KeyId>, Option<SlotId>) {
     known.map_or((None, None), |known| (known.key_id, known.slot))
 }
 
+/// Whether this client has used a repository at `path`, as far as it can tell.
+pub fn is_known_at(path: &Path) -> bool {
+    let places = locations(path);
+    let known = Record::all().unwrap_or_default();
+    known.iter().any(|known| places.iter().any(|place| known.locations.contains(place)))
+}
+
 /// Where the files are.
 pub(crate) fn directory() -> Option<PathBuf> {
     variable("GARRET_STATE_DIR")

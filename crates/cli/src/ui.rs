@@ -6,26 +6,46 @@
 //! line whatever the names in it hold.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use garret_core::{Cause, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
+use garret_core::{Cause, Keys, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
+use garret_format::ConfigHash;
 
 use crate::bars::Bars;
 use crate::events::{self, Told};
 use crate::failure::{Failure, advice};
+use crate::record::Record;
 use crate::render;
 
 /// Problems that are remembered so that none is told twice: more than that nobody reads.
 const TOLD_MAX: usize = 10_000;
 
+/// Where the passphrase and the key of a repository are, beside the environment and the usual places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretPlaces {
+    /// The file that the passphrase is in.
+    pub passphrase_file: Option<PathBuf>,
+    /// A line for the shell that prints it.
+    pub passphrase_command: Option<OsString>,
+    /// The key file.
+    pub key_file: Option<PathBuf>,
+}
+
+/// What to do about a problem, in words behind its own; empty if they say it.
+pub type Advice = fn(&Problem) -> &'static str;
+
 /// The bar, and what was reported.
 pub struct Ui {
     program: Option<&'static str>,
+    /// The job that this is about.
+    job: Option<String>,
+    advice: Mutex<Option<Advice>>,
     terminal: bool,
     quiet: AtomicBool,
     verbose: AtomicBool,
@@ -33,14 +53,18 @@ pub struct Ui {
     /// The problems that were told of: a damaged object is met again by whoever asks for it again.
     told: Mutex<HashSet<(Option<String>, String)>>,
     damage_count: AtomicU64,
+    /// What went wrong first.
+    first_problem: OnceLock<String>,
     patience: Mutex<Duration>,
-    passphrase_file: Mutex<Option<PathBuf>>,
+    secrets: Mutex<SecretPlaces>,
+    /// The keys of a job, and the hash of the config that they belong to.
+    keys: Mutex<Option<(ConfigHash, Keys)>>,
     accepts_state: AtomicBool,
     bars: Bars,
     /// Whether everything but results is told in JSON.
     json: bool,
     /// How many tasks were told of.
-    task_count: AtomicU64,
+    task_count: Arc<AtomicU64>,
 }
 
 impl Ui {
@@ -57,18 +81,22 @@ impl Ui {
     fn with_name(program: Option<&'static str>) -> Self {
         Ui {
             program,
+            job: None,
+            advice: Mutex::new(None),
             terminal: io::stderr().is_terminal(),
             quiet: AtomicBool::new(false),
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
             told: Mutex::default(),
             damage_count: AtomicU64::new(0),
+            first_problem: OnceLock::new(),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
-            passphrase_file: Mutex::new(None),
+            secrets: Mutex::default(),
+            keys: Mutex::default(),
             accepts_state: AtomicBool::new(false),
             bars: Bars::default(),
             json: false,
-            task_count: AtomicU64::new(0),
+            task_count: Arc::default(),
         }
     }
 
@@ -76,6 +104,28 @@ impl Ui {
     #[must_use]
     pub fn in_json(self, json: bool) -> Self {
         Ui { json, terminal: self.terminal && !json, ..self }
+    }
+
+    /// One for a job of this name, which stands before each line: it has its own passphrase, patience and problems, and shows
+    /// no line about waiting where nobody looks on.
+    #[must_use]
+    pub fn of_job(&self, name: &str) -> Self {
+        let mut ui = Self::with_name(self.program).in_json(self.json);
+        ui.job = Some(name.to_owned());
+        ui.task_count = Arc::clone(&self.task_count);
+        ui.set_accepts_state(self.accepts_state());
+        ui.set_verbose(self.verbose.load(Ordering::Relaxed));
+        ui
+    }
+
+    /// Counts the problems of a job that has ended with its own.
+    pub fn add(&self, job: &Ui) {
+        self.problem_count.fetch_add(job.problem_count(), Ordering::Relaxed);
+    }
+
+    /// From now on each problem that the core has no hint for is told with this.
+    pub fn set_advice(&self, advice: Advice) {
+        *self.advice.lock().unwrap_or_else(PoisonError::into_inner) = Some(advice);
     }
 
     /// Shows names from now on, if asked to.
@@ -98,14 +148,14 @@ impl Ui {
         *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The passphrase is in this file from now on.
-    pub fn set_passphrase_file(&self, path: Option<PathBuf>) {
-        *self.passphrase_file.lock().unwrap_or_else(PoisonError::into_inner) = path;
+    /// Passphrase and key are there from now on.
+    pub fn set_secrets(&self, places: SecretPlaces) {
+        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
-    /// The file that the user says the passphrase is in.
-    pub fn passphrase_file(&self) -> Option<PathBuf> {
-        self.passphrase_file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Where the user says that passphrase and key are.
+    pub fn secrets(&self) -> SecretPlaces {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on a repository is taken as it is, also in a state that is older than what was seen, if asked to.
@@ -118,14 +168,47 @@ impl Ui {
         self.accepts_state.load(Ordering::Relaxed)
     }
 
+    /// Keeps the keys of a job, whose steps open its repository one after the other: each would cost what guessing costs.
+    pub(crate) fn keep_keys(&self, config: ConfigHash, keys: &Keys) {
+        if self.job.is_some() {
+            let mut kept = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            *kept = Some((config, keys.clone()));
+        }
+    }
+
+    /// The keys that were kept, if the config is that.
+    pub(crate) fn kept_keys(&self, config: ConfigHash) -> Option<Keys> {
+        let kept = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|(of, _)| *of == config).map(|(_, keys)| keys.clone())
+    }
+
     /// How many problems were reported.
     pub fn problem_count(&self) -> u64 {
         self.problem_count.load(Ordering::Relaxed)
     }
 
-    /// How many of them were of damage.
+    /// How many of them were damage of the repository.
     pub fn damage_count(&self) -> u64 {
         self.damage_count.load(Ordering::Relaxed)
+    }
+
+    /// What went wrong first; empty if nothing did.
+    pub fn first_problem(&self) -> String {
+        self.first_problem.get().cloned().unwrap_or_default()
+    }
+
+    /// Tells programs that what comes now is about this job.
+    pub fn begin_job(&self, name: &str) {
+        if self.json {
+            events::job_begin(name);
+        }
+    }
+
+    /// Tells programs that it has ended, and how.
+    pub fn end_job(&self, report: &Record) {
+        if self.json {
+            events::job_end(report);
+        }
     }
 
     /// Writes a result, with its own line ends, to stdout.
@@ -140,7 +223,12 @@ impl Ui {
 
     /// Whether there is somebody to ask: with stdin or stderr redirected somebody runs a script and is not looking.
     pub fn can_ask(&self) -> bool {
-        self.terminal && io::stdin().is_terminal()
+        self.terminal && self.job.is_none() && io::stdin().is_terminal()
+    }
+
+    /// Whether this is about a job, which asks nothing: somebody may have started it by hand and gone.
+    pub fn is_of_job(&self) -> bool {
+        self.job.is_some()
     }
 
     /// Asks on the terminal; gives the line that was typed.
@@ -156,7 +244,8 @@ impl Ui {
 
     /// A line on stderr. If even that fails there is nobody to tell.
     pub fn complain(&self, text: &str) {
-        let text = render::one_line(text);
+        let job = self.job.as_ref().map_or(String::new(), |job| format!("{job}: "));
+        let text = render::one_line(&format!("{job}{text}"));
         if self.json {
             return events::notice(&text);
         }
@@ -186,13 +275,17 @@ impl Ui {
             return;
         }
         self.problem_count.fetch_add(1, Ordering::Relaxed);
-        if problem.cause == Cause::Damaged {
-            self.damage_count.fetch_add(1, Ordering::Relaxed);
+        let _first = self.first_problem.set(render::one_line(&problem.text));
+        self.damage_count.fetch_add(u64::from(problem.cause == Cause::Damaged), Ordering::Relaxed);
+        if self.json {
+            return events::problem(problem);
         }
-        match self.json {
-            true => events::problem(problem),
-            false => self.complain(&format!("{}{}", problem.text, advice(problem.hint))),
-        }
+        let own = *self.advice.lock().unwrap_or_else(PoisonError::into_inner);
+        let what_to_do = match (problem.hint, own) {
+            (None, Some(own)) => own(problem),
+            (hint, _) => advice(hint),
+        };
+        self.complain(&format!("{}{what_to_do}", problem.text));
     }
 
     /// Whether everything but results is told in JSON.
@@ -244,6 +337,12 @@ impl Progress for Ui {
     fn notice(&self, text: &str) {
         if !self.quiet.load(Ordering::Relaxed) {
             self.complain(text);
+        }
+    }
+
+    fn waiting(&self, text: &str) {
+        if self.job.is_none() || self.terminal || self.json {
+            self.notice(text);
         }
     }
 

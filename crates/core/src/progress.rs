@@ -198,8 +198,12 @@ pub trait Progress: Sync {
     }
     /// Something about one path or object.
     fn note(&self, _path: &[u8], _note: &Note<'_>) {}
-    /// Something the user should know now although nothing is wrong: waiting for a lock, files that are passed over.
+    /// Something the user should know now although nothing is wrong: files that are passed over.
     fn notice(&self, _text: &str) {}
+    /// The same of what ends by itself: waiting for a lock.
+    fn waiting(&self, text: &str) {
+        self.notice(text);
+    }
     /// Something went wrong with one thing.
     fn problem(&self, _problem: &Problem) {}
 }

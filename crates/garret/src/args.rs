@@ -23,6 +23,7 @@ Exit codes:
   0  everything was done
   1  something went wrong: stderr has one line for each problem
   2  the command was used wrongly
+  3-8  of nightly: one for each cause
 
 Environment:
   GARRET_REPO                the repository of a `restore` that names none

@@ -15,6 +15,7 @@ mod key;
 mod later;
 mod list;
 mod manual;
+mod nightly;
 mod prune;
 mod restore;
 mod scrub;
@@ -127,6 +128,17 @@ From cron, each Sunday:
     /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
     /// Space is given back in any case, also that of what interrupted runs left.
     Prune(prune::Args),
+    /// Do the jobs of every night: back up, prune, check
+    ///
+    /// A job is a table of a file in TOML (docs/nightly.md has every key), or what stands behind --repo. For each: hooks
+    /// and a snapshot if there are any, create, prune if it made an archive and there are rules, and a slice of check
+    /// --verify-data. One that fails keeps no other from being done, and none is done twice at the same time. Nothing is
+    /// printed where nobody looks on and all went well; else each problem is one line that begins with the job.
+    ///
+    /// Exit codes: 0 all is well; 3 archives were made, and something should be looked at; 4 another program has the lock; 5
+    /// the disk is full; 6 the passphrase or key is wrong; 7 something is damaged; 8 the job is being done already; 2 wrong
+    /// use; 1 anything else. Of several jobs the worst counts.
+    Nightly(nightly::Args),
     /// Check a repository, or some of its archives
     ///
     /// Without options: the length and contents of every pack against the index, every chunk that archives need against what
@@ -218,6 +230,7 @@ impl Command {
             Command::Drill(args) => drill::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
+            Command::Nightly(args) => nightly::run(args, ui),
             Command::Check(args) => check::run(&args, ui),
             Command::Scrub(args) => scrub::run(&args, ui),
             Command::ChangePassphrase(args) => key::change_passphrase(&args, ui),

@@ -9,9 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use garret_cli::failure::Failure;
+use garret_cli::placeholders;
 use garret_format::archive::is_archive_name;
-
-use crate::placeholders;
 
 /// A repository and perhaps an archive.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,9 +19,9 @@ mod demo;
 mod digest;
 mod excludes;
 mod inputs;
+mod keep;
 mod location;
 mod nights;
-mod placeholders;
 
 use std::process::ExitCode;
 

@@ -303,7 +303,7 @@ impl Locked {
     ) -> Result<Box<dyn Guard>> {
         let place = self.store.place();
         let mut waiting =
-            |who: &str| progress.notice(&format!("waiting for {who} to finish with {place}"));
+            |who: &str| progress.waiting(&format!("waiting for {who} to finish with {place}"));
         let lock = self.store.lock(mode, self.patience, &mut waiting);
         lock.map_err(|source| Error::Lock { kind, place: place.clone(), source })
     }

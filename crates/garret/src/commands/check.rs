@@ -1,7 +1,6 @@
 //! `garret check`: checks a repository. Findings go to stderr, attic's texts about the passes to stdout.
 
 mod chosen;
-mod verdict;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -15,9 +14,10 @@ use chosen::Chosen;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, duration};
 use garret_cli::failure::{self, Failure};
 use garret_cli::render::plural;
+use garret_cli::steps::check::{Checking, Stage, keys};
+use garret_cli::steps::verdict::closing;
 use garret_cli::ui::Ui;
 use garret_cli::{overview, render, session};
-use verdict::closing;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -87,41 +87,29 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         };
         return chosen.check(&path, ui);
     }
-    let repository = session::checker(&path, ui)?;
-    let mut options = CheckOptions::default();
-    options.packs = !args.archives_only;
-    options.archives = !args.repository_only;
-    options.verify_data = args.verify_data;
-    options.records = repository.is_trusted();
-    options.max_duration = args.max_duration;
-    options.threads = args.threads.count();
-    if options.packs {
-        ui.print("Starting repository check...\n")?;
-        keys(&path, ui)?;
+    let mut checking = Checking::new(args.threads.count());
+    checking.packs = !args.archives_only;
+    checking.archives = !args.repository_only;
+    checking.verify_data = args.verify_data;
+    checking.max_duration = args.max_duration;
+    let checked = checking.run(&path, ui, &mut |stage| ui.print(said(stage)))?;
+    if let Some(found) = &checked.found {
+        ui.complain(found);
     }
-    let checked = repository.check_packs(&options, ui)?;
-    if options.packs && ui.problem_count() == 0 {
-        ui.print("Repository check complete, no problems found.\n")?;
+    match &checked.verified {
+        Some(verified) => ui.print(&format!("{}\n", overview::verified(verified))),
+        None => Ok(()),
     }
-    let report = match options.archives {
-        true => {
-            ui.print("Starting archive consistency check...\n")?;
-            let before = ui.problem_count();
-            let report = checked.check_archives(ui)?;
-            if ui.problem_count() == before && report.problem_count == 0 {
-                ui.print("Archive consistency check complete, no problems found.\n")?;
-            }
-            report
-        }
-        false => checked.report().clone(),
-    };
-    if report.problem_count > 0 {
-        ui.complain(&closing(&report, &options));
+}
+
+/// attic's texts.
+fn said(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Packs => "Starting repository check...\n",
+        Stage::PacksFine => "Repository check complete, no problems found.\n",
+        Stage::Archives => "Starting archive consistency check...\n",
+        Stage::ArchivesFine => "Archive consistency check complete, no problems found.\n",
     }
-    if args.max_duration.is_some() {
-        ui.print(&format!("{}\n", overview::verified(&repository.verified(ui)?)))?;
-    }
-    Ok(())
 }
 
 /// Mends what can be mended, and says what archives lack then.
@@ -182,15 +170,5 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
         options.verify_data = true;
         ui.complain(&closing(&report, &options));
     }
-    Ok(())
-}
-
-/// A key that nobody uses is needed on the day on which the others are lost: its damage is to be known before.
-fn keys(path: &Path, ui: &Ui) -> Result<(), Failure> {
-    let slots = session::find(path)?.slots()?;
-    slots
-        .iter()
-        .filter_map(|(_, slot)| slot.as_ref().err())
-        .for_each(|error| ui.report(&error.into()));
     Ok(())
 }

@@ -1,20 +1,18 @@
 //! `garret create`: makes an archive.
 
 use std::ffi::OsString;
-use std::time::Instant;
 
-use garret_core::{BackupReport, Compression, Error, ReadErrors, StoreError, StoreErrorKind};
+use garret_core::{BackupReport, Compression, ReadErrors};
 
-use crate::archives;
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
 use crate::location;
 use garret_cli::args::{self, AcceptState, CutterName, LockWait, PassphraseFile, Threads};
-use garret_cli::failure::{self, Failure};
-use garret_cli::pipes::producer_failure;
+use garret_cli::failure::Failure;
 use garret_cli::render;
+use garret_cli::steps::create::{Creation, Totals};
+use garret_cli::surroundings;
 use garret_cli::ui::Ui;
-use garret_cli::{session, surroundings};
 
 const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
        garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
@@ -96,7 +94,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
-    let started = Instant::now();
     ui.set_verbose(args.verbose);
     args.lock_wait.tell(ui);
     args.accept_state.tell(ui);
@@ -105,17 +102,12 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let refuse_empty = args.inputs.refuse_empty();
     let command = args.inputs.command();
     let inputs = args.inputs.open()?;
-    let exclude = args.excludes.patterns()?;
-    let mut repository = match command {
-        None => session::confined_writer(&path, ui)?,
-        Some(_) => session::writer(&path, ui)?,
-    };
     let mut options = surroundings::backup_options(&path)?;
+    options.exclude = args.excludes.patterns()?;
     options.cutter = args.cutter.into();
     options.compression = args.compression;
     options.threads = args.threads.count();
     options.read_errors = args.read_errors.into();
-    options.exclude = exclude;
     options.exclude_caches = args.exclude_caches;
     options.one_file_system = args.do_not_cross_mountpoints;
     options.read_special = args.read_special;
@@ -124,37 +116,15 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
-    let made = repository.backup(&name, inputs, &options, ui);
-    let report = made.map_err(|error| match error {
-        Error::Store(StoreError { kind: StoreErrorKind::NoSpace, .. }) => {
-            failure::full(error, "no archive made", "garret prune")
-        }
-        Error::Store(_) | Error::ArchiveExists(_) => {
-            archives::in_the_way(&repository, &name, error)
-        }
-        error => producer_failure(command.as_deref(), error),
-    })?;
-    repository.made(std::slice::from_ref(&report.archive), ui);
+    let creation = Creation { repository: &path, name: &name, inputs, command, options };
+    let made = creation.run(ui)?;
     if args.stats || args.json {
-        let totals = Totals {
-            seconds: started.elapsed().as_secs_f64(),
-            original: session::original_len(&repository, ui)?,
-            stored: repository.stored_len()?,
-        };
-        let text = if args.json { json(&report, &totals) } else { stats(&report, &totals) };
+        let totals = made.totals(ui)?;
+        let report = &made.report;
+        let text = if args.json { json(report, &totals) } else { stats(report, &totals) };
         ui.print(&text)?;
     }
     Ok(())
-}
-
-/// What the statistics say beside the report of the backup.
-struct Totals {
-    /// How long it took.
-    seconds: f64,
-    /// Bytes of all archives.
-    original: u64,
-    /// Bytes of the repository.
-    stored: u64,
 }
 
 /// The same for programs: times as RFC 3339 has them, lengths in bytes.

@@ -1,19 +1,16 @@
 //! `garret delete`: deletes archives and gives back their space, or a whole repository when the terminal agrees.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use garret_core::{
-    Area, Cause, Error, GcOptions, LocalStore, LockMode, Progress, Pruner, Repository, Store,
-};
+use garret_core::{Area, Error, LocalStore, LockMode, Repository, Store};
 
 use crate::archives;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
-use garret_cli::failure::{self, Failure};
-use garret_cli::render::plural;
-use garret_cli::session::{self, Session};
+use garret_cli::failure::Failure;
+use garret_cli::session;
+use garret_cli::steps::delete::{Freed, remove};
 use garret_cli::ui::Ui;
 use garret_cli::{overview, render};
 
@@ -54,9 +51,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(missing) = names.iter().find(|name| !existing.contains(name)) {
         return Err(archives::missing(&existing, missing));
     }
-    match remove(&mut repository, &names, args.threads, args.stats, ui)? {
-        Some(freed) => ui.print(&stats(&repository, &freed, ui)?),
-        None => Ok(()),
+    let freed = remove(&mut repository, &names, args.threads.count(), args.stats, ui)?;
+    match args.stats {
+        true => ui.print(&stats(&repository, &freed, ui)?),
+        false => Ok(()),
     }
 }
 
@@ -107,83 +105,6 @@ fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failu
         names.push(name);
     }
     Ok((repository.unwrap_or_default(), names))
-}
-
-/// What a deletion gave back.
-#[derive(Default)]
-pub(super) struct Freed {
-    original_len: u64,
-    stored_len: u64,
-    /// What the next one gives back.
-    waiting_len: u64,
-}
-
-/// Deletes `names` and collects what nobody needs any more, what interrupted runs left included. Returns what that gave back,
-/// if it is to be measured.
-pub(super) fn remove(
-    repository: &mut Session<Pruner>,
-    names: &[String],
-    threads: Threads,
-    measures: bool,
-    ui: &Ui,
-) -> Result<Option<Freed>, Failure> {
-    let mut options = GcOptions::default();
-    options.threads = threads.count();
-    // One that cannot be read can still be deleted; how long it was is lost.
-    let len =
-        |name: &String| repository.archive(name).map_or(0, |found| found.archive.original_len);
-    let original_len = match measures {
-        true => garret_core::total_len(names.iter().map(len)),
-        false => 0,
-    };
-    let known = repository.lost_count() as u64;
-    let done = repository.delete(names).and_then(|()| repository.gc(&options, ui));
-    let settled = repository.settle(done.is_ok(), ui);
-    let done = done.map_err(|error| half_done(repository, names, error))?;
-    settled?;
-    // Of the others one line was said when the repository was opened.
-    if done.removed_count > known {
-        let removed = plural(done.removed_count - known, "archive");
-        ui.notice(&format!(
-            "note: of {removed} there was only the second copy: removed by hand, or by the storage, or the backup broke \
-             off at its end; recorded as deleted"
-        ));
-    }
-    let stored_len = done.deleted_pack_bytes.saturating_sub(done.repacked_bytes);
-    let waiting_len = done.waiting_pack_bytes;
-    Ok(measures.then_some(Freed { original_len, stored_len, waiting_len }))
-}
-
-/// What a full disk keeps a gc from: it needs room for what it copies out of a pack, and drops what needs none.
-const FULL: &str = "what could go without room is gone";
-
-/// What ends a gc that cannot see what an archive needs.
-const BLOCKED: &str = "; what this names is to be mended by garret create of the same files, or to be deleted, then \
-                       garret prune frees the space";
-
-/// What to say when archives are gone and the rest failed: what is not in the listing any more was deleted.
-fn half_done(repository: &Repository, names: &[String], error: Error) -> Failure {
-    let Ok(left) = repository.archive_names() else { return error.into() };
-    let left: HashSet<String> = left.into_iter().collect();
-    let gone: Vec<&str> =
-        names.iter().filter(|name| !left.contains(*name)).map(String::as_str).collect();
-    let (archives, its) = match gone.as_slice() {
-        [] => return failure::full(error, FULL, "garret prune"),
-        [_] => ("archive", "its"),
-        _ => ("archives", "their"),
-    };
-    let cause = error.cause();
-    let error = match failure::full(error, FULL, "garret prune") {
-        Failure::Because(_, text) => text,
-        Failure::Engine(error) => {
-            let blocked = matches!(cause, Cause::Damaged | Cause::Missing);
-            failure::say(&error) + if blocked { BLOCKED } else { "" }
-        }
-        other => return other,
-    };
-    let gone = gone.join(", ");
-    let text = format!("Deleted {archives} {gone}; {its} space is not freed: {error}");
-    Failure::Because(cause, text)
 }
 
 /// attic's table.

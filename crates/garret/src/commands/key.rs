@@ -219,7 +219,7 @@ fn list(args: &List, ui: &Ui) -> Result<(), Failure> {
         }
     }
     locked.tell(ui);
-    if let Some(file) = key_file::find(&locked)? {
+    if let Some(file) = key_file::find(&locked, ui)? {
         file.tell(ui);
         let shown = render::name(file.path.as_os_str().as_encoded_bytes());
         match Slot::decode(&file.bytes) {

@@ -1,17 +1,18 @@
 //! `garret prune`: deletes archives by attic's rules and gives back their space.
 
 use std::ffi::OsString;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use garret_core::{KeepRules, KeptBy, Progress, Repository, plan_prune};
-use garret_format::archive::Time;
+use garret_core::Repository;
 
-use super::delete::{self, Freed};
+use super::delete;
+use crate::keep::Keep;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
+use garret_cli::steps::delete::{Freed, remove};
+use garret_cli::steps::prune::{Plan, Pruning};
 use garret_cli::ui::Ui;
-use garret_cli::{render, session, surroundings};
+use garret_cli::{placeholders, render, session};
 
 /// Arguments of `prune`.
 #[derive(Debug, clap::Args)]
@@ -37,27 +38,11 @@ pub(crate) struct Args {
     /// Delete even the newest complete archive if no rule keeps it
     #[arg(long)]
     force: bool,
-    /// Keep everything younger than this: a number and H, d, w, m (31 days) or y
-    #[arg(long, value_name = "INTERVAL", value_parser = interval)]
-    keep_within: Option<u64>,
-    /// Keep the newest archive of each of the last N hours that have one
-    #[arg(short = 'H', long, value_name = "N", default_value_t = 0)]
-    keep_hourly: i64,
-    /// The same for days
-    #[arg(short = 'd', long, value_name = "N", default_value_t = 0)]
-    keep_daily: i64,
-    /// The same for weeks
-    #[arg(short = 'w', long, value_name = "N", default_value_t = 0)]
-    keep_weekly: i64,
-    /// The same for months
-    #[arg(short = 'm', long, value_name = "N", default_value_t = 0)]
-    keep_monthly: i64,
-    /// The same for years
-    #[arg(short = 'y', long, value_name = "N", default_value_t = 0)]
-    keep_yearly: i64,
+    #[command(flatten)]
+    keep: Keep,
     /// Only archives whose name begins with this are considered; placeholders are filled in as in create
     #[arg(short, long, value_name = "STR", default_value = "", hide_default_value = true)]
-    #[arg(value_parser = crate::placeholders::expand)]
+    #[arg(value_parser = placeholders::expand)]
     prefix: String,
     #[command(flatten)]
     threads: Threads,
@@ -66,97 +51,56 @@ pub(crate) struct Args {
     repository: OsString,
 }
 
-fn interval(text: &str) -> Result<u64, String> {
-    let wrong = || "it is a number and one of H, d, w, m, y, as in 10d".to_owned();
-    KeepRules::parse_within(text).ok_or_else(wrong)
-}
-
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
     args.accept_state.tell(ui);
     args.passphrase.tell(ui);
     let path = location::repository(&args.repository)?;
-    let mut rules = KeepRules::default();
-    rules.within_secs = args.keep_within;
-    rules.hourly = args.keep_hourly;
-    rules.daily = args.keep_daily;
-    rules.weekly = args.keep_weekly;
-    rules.monthly = args.keep_monthly;
-    rules.yearly = args.keep_yearly;
+    let mut rules = args.keep.rules();
     rules.force = args.force;
     rules.check().map_err(|error| Failure::Fatal(format!("{error}: {RULES}")))?;
+    let pruning = Pruning { prefix: &args.prefix, rules, threads: args.threads.count() };
     if args.dry_run {
         let repository = session::reader(&path, ui)?;
-        let doomed = decide(&repository, args, &rules, ui)?;
-        foresee(&repository, &doomed, args.threads, ui)?;
-        return show(&repository, args.stats.then(Freed::default), ui);
+        let plan = pruning.plan(&repository, ui)?;
+        list(&plan, args, ui)?;
+        foresee(&repository, &plan.doomed(), args.threads, ui)?;
+        return match args.stats {
+            true => ui.print(&delete::stats(&repository, &Freed::default(), ui)?),
+            false => Ok(()),
+        };
     }
     let mut repository = session::pruner(&path, ui)?;
-    let doomed = decide(&repository, args, &rules, ui)?;
-    let freed = delete::remove(&mut repository, &doomed, args.threads, args.stats, ui)?;
-    show(&repository, freed, ui)
-}
-
-fn show(repository: &Repository, freed: Option<Freed>, ui: &Ui) -> Result<(), Failure> {
-    match freed {
-        Some(freed) => ui.print(&delete::stats(repository, &freed, ui)?),
-        None => Ok(()),
+    let plan = pruning.plan(&repository, ui)?;
+    list(&plan, args, ui)?;
+    let freed = remove(&mut repository, &plan.doomed(), args.threads.count(), args.stats, ui)?;
+    match args.stats {
+        true => ui.print(&delete::stats(&repository, &freed, ui)?),
+        false => Ok(()),
     }
 }
 
 /// Which options the library's words are.
 const RULES: &str = "give --keep-daily N, or --keep-within, --keep-hourly, --keep-weekly, --keep-monthly, --keep-yearly";
 
-/// The names to delete. With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with
-/// `--list` or `--dry-run` also what keeps it. An archive that cannot be read is reported, and stays.
-fn decide(
-    repository: &Repository,
-    args: &Args,
-    rules: &KeepRules,
-    ui: &Ui,
-) -> Result<Vec<String>, Failure> {
-    let mut archives = Vec::new();
-    for name in repository.archive_names()? {
-        match name.starts_with(&args.prefix).then(|| repository.archive(&name)) {
-            Some(Ok(archive)) => archives.push(archive),
-            Some(Err(error)) => ui.report(&(&error).into()),
-            None => {}
-        }
+/// With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with `--list` or `--dry-run`
+/// also what keeps it.
+fn list(plan: &Plan, args: &Args, ui: &Ui) -> Result<(), Failure> {
+    if !args.verbose.tell(ui) && !args.list && !args.dry_run {
+        return Ok(());
     }
-    repository.tell(ui);
-    let names: Vec<String> = archives.iter().map(|archive| archive.name.clone()).collect();
-    let mut rules = rules.clone();
-    rules.lacking = repository.lacking(&names, args.threads.count(), ui)?;
-    if let Some(first) = rules.lacking.iter().min() {
-        let more = match rules.lacking.len() {
-            1 => String::new(),
-            count => format!(" and {} more", count - 1),
-        };
-        ui.notice(&format!(
-            "note: {first}{more}: something is lost of it; it takes no whole one's place (garret check says what)"
-        ));
-    }
-    let plan = plan_prune(archives, &rules, now(), &surroundings::ahead_of_utc)?;
-    let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|one| one.kept.is_some());
-    if args.verbose.tell(ui) || args.list || args.dry_run {
-        let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
-        let line = |decision: &garret_core::Decision| {
-            let archive = render::archive_line(&decision.archive);
-            match decision.kept {
-                Some(kept) if args.list || args.dry_run => {
-                    format!("Keeping archive: {archive} ({kept})\n")
-                }
-                Some(_) => format!("Keeping archive: {archive}\n"),
-                None => format!("{doomed}{archive}\n"),
+    let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
+    let line = |decision: &garret_core::Decision| {
+        let archive = render::archive_line(&decision.archive);
+        match decision.kept {
+            Some(kept) if args.list || args.dry_run => {
+                format!("Keeping archive: {archive} ({kept})\n")
             }
-        };
-        ui.print(&kept.iter().chain(&pruned).map(line).collect::<String>())?;
-    }
-    for decision in kept.iter().filter(|one| one.kept == Some(KeptBy::Newest)) {
-        let name = &decision.archive.name;
-        ui.notice(&format!("note: {name} is kept by no rule, but as the newest complete archive; --force deletes it"));
-    }
-    Ok(pruned.into_iter().map(|decision| decision.archive.name).collect())
+            Some(_) => format!("Keeping archive: {archive}\n"),
+            None => format!("{doomed}{archive}\n"),
+        }
+    };
+    ui.print(&plan.kept.iter().chain(&plan.pruned).map(line).collect::<String>())
 }
 
 /// Shows how much space a prune would give back.
@@ -173,9 +117,4 @@ fn foresee(
         count => format!("{count} packs"),
     };
     ui.print(&format!("Would free:      about {freed} in {packs}\n"))
-}
-
-fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
 }

@@ -1,4 +1,4 @@
-//! The script of docs/cron.md, and one that was written for attic, run as cron would.
+//! What docs/cron.md says word for word, and a script that was written for attic, run as cron would.
 
 use std::fs;
 use std::path::Path;
@@ -6,20 +6,27 @@ use std::process::{Command, Output};
 
 use super::Dir;
 
-/// The script with the paths of this test in the place of those of a host.
-fn script(dir: &Dir) -> String {
+/// What the page has between fences of that kind, with the paths of this test in the place of those of a host.
+fn blocks(dir: &Dir, kind: &str) -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cron.md");
     let page = fs::read_to_string(page).unwrap();
-    let script = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
-    let path = |name: &str| dir.path(name).to_str().unwrap().to_owned();
-    script
-        .replace("/srv/backup/vms", &path("repo"))
-        .replace("/var/lib/libvirt/images", &path("images"))
-        .replace("/etc/garret/passphrase", &path("passphrase"))
+    let config = dir.path("etc/garret.toml").to_str().unwrap().to_owned();
+    let replaced = |text: &str| {
+        let path = |name: &str| dir.path(name).to_str().unwrap().to_owned();
+        text.replace("/srv/backup/vms", &path("repo"))
+            .replace("/var/lib/libvirt/images", &path("images"))
+            .replace("/etc/garret", &path("etc"))
+            .replace("garret nightly", &format!("garret nightly --config {config}"))
+    };
+    let fence = format!("```{kind}\n");
+    page.split(&fence).skip(1).map(|rest| replaced(rest.split("```").next().unwrap())).collect()
 }
 
-fn run(dir: &Dir) -> Output {
-    run_script(dir, &script(dir))
+/// What cron runs.
+fn line(dir: &Dir) -> String {
+    let crontab = blocks(dir, "crontab").remove(0);
+    let line = crontab.lines().find(|line| line.contains(" root ")).unwrap();
+    line.split(" root ").nth(1).unwrap().trim().to_owned()
 }
 
 fn run_script(dir: &Dir, script: &str) -> Output {
@@ -30,59 +37,113 @@ fn run_script(dir: &Dir, script: &str) -> Output {
     shell.env("HOME", dir.path("home")).output().unwrap()
 }
 
-#[test]
-fn the_nightly_script_is_silent_and_makes_an_archive() {
-    let dir = Dir::with_repository();
+/// The file of the page. Another night has another name, also if it is the same second.
+fn config(dir: &Dir) -> String {
+    blocks(dir, "toml").remove(0) + "archive = \"{hostname}-{job}-{pid}\"\n"
+}
+
+/// A host with an image.
+fn host() -> Dir {
+    let dir = Dir::new();
     fs::create_dir(dir.path("images")).unwrap();
-    let image = dir.image("images/vm.img", 1);
-    let output = run(&dir);
+    dir.image("images/vm.img", 1);
+    dir
+}
+
+/// Step four, in the environment of cron.
+fn night(dir: &Dir) -> Output {
+    run_script(dir, &line(dir))
+}
+
+/// The archives that there are, by the last line of the third step.
+fn archives(dir: &Dir) -> Vec<String> {
+    let list = blocks(dir, "sh")[1].lines().last().unwrap().replace("list", "list --short");
+    let listed = run_script(dir, &list);
+    String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_host_on_which_the_page_was_followed_has_silent_nights_and_its_images_come_back() {
+    let dir = host();
+    let steps = blocks(&dir, "sh");
+    assert_eq!(String::from_utf8_lossy(&run_script(&dir, &steps[0]).stderr), "");
+    dir.write("etc/garret.toml", config(&dir).as_bytes());
+    let done = run_script(&dir, &format!("set -e\n{}", steps[1]));
+    let [out, err] = [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(done.status.success(), "{err}");
+    let made = format!("garret: vms: note: made the repository {}; ", dir.path("repo").display());
+    assert!(err.starts_with(&made) && err.lines().count() == 1, "{err}");
+    assert!(out.starts_with("The configuration is sound; jobs: vms\nvms: would make "), "{out}");
+    assert!(out.lines().last().unwrap().contains("-vms-"), "{out}");
+    let image = dir.image("images/vm.img", 2);
+    let output = night(&dir);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(output.status.success() && output.stdout.is_empty());
-    let archives = dir.archives("repo");
-    assert_eq!(archives.len(), 1, "{archives:?}");
+    let archives = archives(&dir);
+    assert_eq!(archives.len(), 1, "one of a day: {archives:?}");
+    let passphrase = dir.path("etc/passphrase").display().to_string();
     let archive = format!("repo::{}", archives[0]);
-    dir.run(&["extract", "--destination", "to", &archive]).silent();
+    let extract = ["extract", "--destination", "to", "--passphrase-file", &passphrase, &archive];
+    dir.run(&extract).silent();
     let restored = super::files_below(&dir.path("to")).remove(0);
     assert!(fs::read(restored).unwrap() == image);
 }
 
+/// Nights of one day, of which the rules keep the last: no bad one takes the place of the good one. Without encryption,
+/// for each night costs what guessing a passphrase costs.
 #[test]
-fn the_nightly_script_fails_when_a_step_does() {
-    let dir = Dir::with_repository();
-    let output = run(&dir);
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(stderr.contains("images: cannot stat"), "{stderr}");
-}
-
-/// Nights of one day, of which attic's rules keep the last: here no bad one takes the place of the good one.
-#[test]
-fn bad_nights_cost_no_good_one() {
-    let dir = Dir::with_repository();
-    fs::create_dir(dir.path("images")).unwrap();
-    dir.image("images/vm.img", 1);
-    let stamp = "$(date +%Y-%m-%dT%H:%M:%S)";
-    let night = |name: &str| {
-        assert!(script(&dir).contains(stamp));
-        run_script(&dir, &script(&dir).replace(stamp, name))
-    };
-    assert!(night("1-good").status.success());
+fn bad_nights_cost_no_good_one_and_each_is_a_mail() {
+    let dir = host();
+    let plain = config(&dir).replace("init = \"passphrase\"\n", "");
+    let plain = plain.replace("passphrase-file", "# passphrase-file");
+    dir.write("etc/garret.toml", plain.as_bytes());
+    dir.run(&["init", "repo"]).succeeds();
+    assert!(night(&dir).status.success());
+    let archives = || dir.archives("repo");
+    let good = archives();
     fs::rename(dir.path("images"), dir.path("gone")).unwrap();
-    assert_eq!(night("2-missing").status.code(), Some(1), "no archive is made of nothing");
+    let output = night(&dir);
+    assert_eq!(output.status.code(), Some(1), "no archive is made of nothing");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        stderr.starts_with("garret: vms: ") && stderr.contains("images: cannot stat"),
+        "{stderr}"
+    );
     fs::create_dir(dir.path("images")).unwrap();
-    for number in 3..=11 {
-        let output = night(&format!("{number}-empty"));
-        assert_eq!(output.status.code(), Some(1));
+    for number in 1..=8 {
+        let output = night(&dir);
+        assert_eq!(output.status.code(), Some(3));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(stderr.contains("images: holds no files; is it mounted?\n"), "{stderr}");
+        assert!(stderr.contains("images: holds no files; is it mounted?"), "{stderr}");
+        assert_eq!(archives().len(), 1 + number);
     }
-    let names = dir.archives("repo");
-    assert!(names.len() == 10 && names[0].ends_with("1-good"), "{names:?}");
+    assert_eq!(archives()[0], good[0]);
     fs::remove_dir(dir.path("images")).unwrap();
     fs::rename(dir.path("gone"), dir.path("images")).unwrap();
-    assert!(night("12-good").status.success());
-    let names = dir.archives("repo");
-    assert!(names.len() == 1 && names[0].ends_with("12-good"), "{names:?}");
+    assert!(night(&dir).status.success());
+    assert!(archives().len() == 1 && archives() != good, "{:?}", archives());
+}
+
+/// The examples of docs/nightly.md and of the second part of the page are sound.
+#[test]
+fn every_configuration_in_the_documents_is_read() {
+    let dir = Dir::new();
+    for page in ["cron.md", "nightly.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+        let text = fs::read_to_string(path).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let config = block.split("```").next().unwrap();
+            // A piece of a file is read with what it stands behind.
+            let config = match config.contains("repository") {
+                true => config.to_owned(),
+                false => format!("[defaults]\nrepository = \"/srv/backup/vms\"\n{config}"),
+            };
+            dir.write("garret.toml", config.as_bytes());
+            let said =
+                dir.run(&["nightly", "--check-config", "--config", "garret.toml"]).succeeds();
+            assert!(said.starts_with("The configuration is sound; jobs: "), "{said}");
+        }
+    }
 }
 
 /// What attic's users have in their crontab, but for the name of the program.

@@ -5,13 +5,19 @@ use std::path::PathBuf;
 
 use super::{Dir, MIB, fill_noise, tool};
 
-/// A file system of 8 MiB, unmounted in the end.
-struct SmallDisk(PathBuf);
+/// A file system in memory, unmounted in the end.
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
+    /// Of 8 MiB.
     fn at(path: PathBuf) -> Self {
+        Self::with_size(path, "8m")
+    }
+
+    pub(super) fn with_size(path: PathBuf, size: &str) -> Self {
         fs::create_dir(&path).unwrap();
-        tool("mount", &["-t", "tmpfs", "-o", "size=8m", "garret-test", path.to_str().unwrap()]);
+        let size = format!("size={size}");
+        tool("mount", &["-t", "tmpfs", "-o", &size, "garret-test", path.to_str().unwrap()]);
         SmallDisk(path)
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "init",
     "create",
     "extract",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 23] = [
     "drill",
     "delete",
     "prune",
+    "nightly",
     "check",
     "scrub",
     "change-passphrase",

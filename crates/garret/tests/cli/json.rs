@@ -48,7 +48,7 @@ fn documented_values(field: &str) -> BTreeSet<String> {
 
 /// The events of a run: each is one that is described, tasks begin and end, and the last says how it ended.
 #[track_caller]
-fn events(ran: &Ran) -> Vec<Value> {
+pub(super) fn events(ran: &Ran) -> Vec<Value> {
     let (documented, mut open) = (documented(), BTreeMap::new());
     let mut found: Vec<Value> = Vec::new();
     for line in ran.stderr.lines() {

@@ -1,7 +1,8 @@
 //! The program as its users meet it: the real binary, real directories, exit codes and every line it says.
 //!
-//! Needs root, `losetup` and `mount` for block devices and full disks, `script` for what a terminal sees, and what `images`,
-//! `places`, `hostile` and `shells` say; a test whose tool is missing fails.
+//! Needs root, `losetup` and `mount` for block devices and full disks, `script` for what a terminal sees, `faketime` and the
+//! parser of Prometheus for nights, and what `images`, `places`, `hostile` and `shells` say; a test whose tool is missing
+//! fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod attic;
@@ -29,6 +30,9 @@ mod links;
 mod locks;
 mod memory;
 mod names;
+mod nightly;
+mod nightly_hooks;
+mod nightly_month;
 mod odd_disks;
 mod odd_sources;
 mod places;

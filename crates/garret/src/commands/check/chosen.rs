@@ -11,11 +11,11 @@ use garret_core::{
     Selection, Task,
 };
 
-use super::verdict::{closing, of_archives};
 use crate::archives;
 use garret_cli::failure::Failure;
 use garret_cli::render::plural;
 use garret_cli::session;
+use garret_cli::steps::verdict::{closing, of_archives};
 use garret_cli::ui::Ui;
 
 /// What to do where reading archives found something.

@@ -56,8 +56,8 @@ fn typed(ui: &Ui) -> Result<Read, Failure> {
     let groups = (1..=GROUP_COUNT as u8).map(|number| {
         for left in (0..ATTEMPTS).rev() {
             let prompt = format!("Group {number} of {GROUP_COUNT}: ");
-            let line =
-                secrets::ask_shown(&prompt)?.ok_or_else(|| fault(number, GroupFault::Length(0)))?;
+            let line = secrets::ask_shown(&prompt, ui)?
+                .ok_or_else(|| fault(number, GroupFault::Length(0)))?;
             match read_group(number, &text(&line)) {
                 Ok(group) => return Ok(group),
                 Err(why) if left == 0 => return Err(fault(number, why)),

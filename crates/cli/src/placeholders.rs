@@ -1,12 +1,13 @@
 //! What stands in braces in the name of a new archive, as borg has it.
 //!
-//! In: a name with `{hostname}`, `{user}`, `{now}`, `{utcnow}`, `{pid}`; both times also with a format of `strftime`, as
-//! `{now:%Y-%m-%d}`; `{{` and `}}` for braces. Out: the name, or what is wrong with it. Promises: what is not known is
-//! refused, so that no archive gets a name that nobody meant.
+//! In: a name with `{hostname}`, `{user}`, `{now}`, `{utcnow}`, `{pid}`, in a nightly job also `{job}`; both times also
+//! with a format of `strftime`, as `{now:%Y-%m-%d}`; `{{` and `}}` for braces. Out: the name, or what is wrong with it.
+//! Promises: what is not known is refused, so that no archive gets a name that nobody meant.
 
-use garret_cli::surroundings;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+
+use crate::surroundings;
 
 /// How times are written unless a format says otherwise.
 const FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
@@ -15,7 +16,18 @@ const KNOWN: &str = "there are {hostname}, {user}, {now}, {utcnow}, {now:FORMAT}
                      and {{ }} for braces";
 
 /// The text with everything filled in for here and now.
-pub(crate) fn expand(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// What is wrong with it, and what there is.
+pub fn expand(text: &str) -> Result<String, String> {
+    expand_in(None, text)
+}
+
+/// The same in the job of this name.
+///
+/// # Errors
+/// What is wrong with it, and what there is.
+pub fn expand_in(job: Option<&str>, text: &str) -> Result<String, String> {
     if !text.contains(['{', '}']) {
         return Ok(text.to_owned());
     }
@@ -27,6 +39,7 @@ pub(crate) fn expand(text: &str) -> Result<String, String> {
             host: host.split('.').next().unwrap_or_default(),
             user: &surroundings::user(),
             pid: std::process::id(),
+            job,
             now: Timestamp::now().to_zoned(TimeZone::system()),
         },
     )
@@ -37,6 +50,7 @@ struct Values<'a> {
     host: &'a str,
     user: &'a str,
     pid: u32,
+    job: Option<&'a str>,
     now: Zoned,
 }
 
@@ -64,6 +78,9 @@ fn fill(text: &str, values: &Values<'_>) -> Result<String, String> {
 }
 
 fn value(inside: &str, values: &Values<'_>) -> Result<String, String> {
+    if let ("job", Some(job)) = (inside, values.job) {
+        return Ok(job.to_owned());
+    }
     let (name, format) = inside.split_once(':').unwrap_or((inside, FORMAT));
     let time = match (name, inside) {
         (_, "hostname") => return Ok(values.host.to_owned()),
@@ -83,7 +100,7 @@ mod tests {
 
     fn filled(text: &str) -> Result<String, String> {
         let now: Zoned = "2026-11-26T01:02:03+02:00[+02:00]".parse().unwrap();
-        fill(text, &Values { host: "box", user: "op", pid: 7, now })
+        fill(text, &Values { host: "box", user: "op", pid: 7, job: None, now })
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use garret_core::{CheckOptions, CheckReport, Incomplete};
 
-use garret_cli::render::plural;
+use crate::render::plural;
 
 /// What is damaged, what of it cannot be restored and what can, and what to do: on one line.
-pub(super) fn closing(report: &CheckReport, options: &CheckOptions) -> String {
+pub fn closing(report: &CheckReport, options: &CheckOptions) -> String {
     let mut parts = Vec::new();
     let packs = report.pack_count + report.missing_packs;
     for (count, what) in [
@@ -37,7 +37,7 @@ fn restorable(report: &CheckReport) -> String {
 }
 
 /// The same of so many archives, those that are not whole in words.
-pub(super) fn of_archives(all: u64, incomplete: &[String]) -> String {
+pub fn of_archives(all: u64, incomplete: &[String]) -> String {
     let mut names: Vec<String> = incomplete.iter().take(NAMES_SHOWN).cloned().collect();
     names.extend((incomplete.len() > NAMES_SHOWN).then(|| "...".to_owned()));
     let lost = incomplete.len() as u64;

@@ -1,0 +1,91 @@
+//! Makes a repository.
+//!
+//! In: where, how it is protected, who may use it. Out: its identity, and where its key file is. Promises: without a
+//! passphrase that is needed nothing is made; what could not be finished is taken away again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use garret_core::{Error, Identity, InitOptions, Sharing};
+use garret_format::config::KeyMode;
+
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::{key_file, secrets, session, state};
+
+/// A repository that was made.
+#[derive(Debug)]
+pub struct Initialized {
+    /// Which it is.
+    pub identity: Identity,
+    /// Where its key file is, if it has one.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Makes a repository at `path`, which is a new or an empty directory, and the directories above it if `parents` says so.
+///
+/// # Errors
+/// There is no passphrase where one is needed; there is something at `path`; it cannot be written.
+pub fn initialize(
+    path: &Path,
+    mode: KeyMode,
+    sharing: Sharing,
+    parents: bool,
+    ui: &Ui,
+) -> Result<Initialized, Failure> {
+    // Before anything is made: without a passphrase there is to be no half of a repository.
+    let passphrase = match mode {
+        KeyMode::None => secrets::Passphrase::default(),
+        _ => {
+            let (given, blank) = (secrets::given(ui)?, mode == KeyMode::Keyfile);
+            secrets::new_passphrase(given, "GARRET_PASSPHRASE", blank, ui)?
+        }
+    };
+    prepare_parent(path, parents)?;
+    let store = session::create(path, sharing)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));
+    let mut made_at = None;
+    let made = garret_core::init(&store, &options, &mut |id, bytes| {
+        let at = key_file::place(id, ui).map_err(|failure| match failure {
+            Failure::Engine(error) => error,
+            Failure::Fatal(text) | Failure::Because(_, text) | Failure::Usage(text) => {
+                Error::BadOption(text)
+            }
+            Failure::Told(_) | Failure::NobodyReads(_) => {
+                Error::BadOption("the output was closed".to_owned())
+            }
+        })?;
+        key_file::write(&at, bytes)?;
+        made_at = Some(at);
+        Ok(())
+    });
+    if made.is_err() {
+        // All that is in it was made here; init can be tried again.
+        let _left = store.undo_create();
+    }
+    let (identity, keys) = made?;
+    state::remember(&identity, &keys, path, state::Use::Writes, ui);
+    if let Some(at) = &made_at {
+        key_file::tell_of(at, ui);
+    }
+    Ok(Initialized { identity, key_file: made_at })
+}
+
+/// Makes the directory above the repository, or says that it is missing.
+fn prepare_parent(path: &Path, make: bool) -> Result<(), Failure> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    match make {
+        true => fs::create_dir_all(parent)
+            .map_err(|error| Failure::io(format!("cannot create {}", parent.display()), &error)),
+        false if matches!(parent.try_exists(), Ok(false)) => Err(Failure::Fatal(format!(
+            "cannot create {}: {} does not exist; -p makes it too",
+            path.display(),
+            parent.display()
+        ))),
+        false => Ok(()),
+    }
+}

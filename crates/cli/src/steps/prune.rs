@@ -1,0 +1,84 @@
+//! Chooses by rule which archives go.
+//!
+//! In: an open repository, rules, the beginning of the names that they are about. Out: what stays and why, what goes.
+//! Promises: an archive that cannot be read is reported, and stays.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use garret_core::{Decision, KeepRules, KeptBy, Progress, Repository, plan_prune};
+use garret_format::archive::Time;
+
+use crate::failure::Failure;
+use crate::surroundings;
+use crate::ui::Ui;
+
+/// What is to be pruned, and how.
+#[derive(Clone, Debug)]
+pub struct Pruning<'a> {
+    /// Only archives whose name begins so are considered.
+    pub prefix: &'a str,
+    /// What stays.
+    pub rules: KeepRules,
+    /// Threads that do the work.
+    pub threads: usize,
+}
+
+/// What was decided, each part newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// What stays.
+    pub kept: Vec<Decision>,
+    /// What goes.
+    pub pruned: Vec<Decision>,
+}
+
+impl Plan {
+    /// The names of what goes.
+    pub fn doomed(&self) -> Vec<String> {
+        self.pruned.iter().map(|decision| decision.archive.name.clone()).collect()
+    }
+}
+
+impl Pruning<'_> {
+    /// Decides. What a user should know of that is a notice.
+    ///
+    /// # Errors
+    /// There is no rule; the repository cannot be listed.
+    pub fn plan(&self, repository: &Repository, ui: &Ui) -> Result<Plan, Failure> {
+        let mut archives = Vec::new();
+        for name in repository.archive_names()? {
+            match name.starts_with(self.prefix).then(|| repository.archive(&name)) {
+                Some(Ok(archive)) => archives.push(archive),
+                Some(Err(error)) => ui.report(&(&error).into()),
+                None => {}
+            }
+        }
+        repository.tell(ui);
+        let names: Vec<String> = archives.iter().map(|archive| archive.name.clone()).collect();
+        let mut rules = self.rules.clone();
+        rules.lacking = repository.lacking(&names, self.threads, ui)?;
+        if let Some(first) = rules.lacking.iter().min() {
+            let more = match rules.lacking.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            ui.notice(&format!(
+                "note: {first}{more}: something is lost of it; it takes no whole one's place (garret check says what)"
+            ));
+        }
+        let plan = plan_prune(archives, &rules, now(), &surroundings::ahead_of_utc)?;
+        let (kept, pruned): (Vec<_>, Vec<_>) = plan.into_iter().partition(|one| one.kept.is_some());
+        for decision in kept.iter().filter(|one| one.kept == Some(KeptBy::Newest)) {
+            let name = &decision.archive.name;
+            ui.notice(&format!(
+                "note: {name} is kept by no rule, but as the newest complete archive; --force deletes it"
+            ));
+        }
+        Ok(Plan { kept, pruned })
+    }
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+}

@@ -1,0 +1,206 @@
+//! `garret nightly`: does the jobs of a file, or one that the command line says.
+
+mod preview;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use garret_core::{Compression, KeyMode};
+
+use super::init::Encryption;
+use crate::keep::Keep;
+use crate::location;
+use garret_cli::args::{self, AcceptState, Verbose, duration};
+use garret_cli::exit::Outcome;
+use garret_cli::failure::Failure;
+use garret_cli::nightly::job::{Job, Jobs, agree, is_job_name, paths, pattern};
+use garret_cli::nightly::report::Report;
+use garret_cli::nightly::{config, metrics, run};
+use garret_cli::record;
+use garret_cli::signals::Ending;
+use garret_cli::suggest::nearest;
+use garret_cli::ui::{SecretPlaces, Ui};
+
+const USAGE: &str = "garret nightly [OPTIONS] [JOB]...
+       garret nightly [OPTIONS] --repo <REPO> <PATH>...";
+
+const EXAMPLES: &str = "\
+Examples:
+  garret nightly                       every job of /etc/garret/garret.toml
+  garret nightly --repo /srv/backup/vms -d 7 -w 4 --verify 30m /var/lib/libvirt/images";
+
+/// Arguments of `nightly`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = USAGE, after_help = EXAMPLES, allow_negative_numbers = true)]
+pub(crate) struct Args {
+    /// Read the jobs from this file [default: /etc/garret/garret.toml, else ~/.config/garret/garret.toml]
+    #[arg(long, value_name = "FILE", conflicts_with = "repo")]
+    config: Option<PathBuf>,
+    /// Read the jobs, say what is wrong with them, and do nothing
+    #[arg(long, conflicts_with_all = ["repo", "dry_run"])]
+    check_config: bool,
+    /// Show what would be done, and do nothing; hooks are not run
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Show what became of each job as JSON
+    #[arg(long, conflicts_with = "verbose")]
+    json: bool,
+    /// Write numbers for Prometheus to this file
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+    #[command(flatten)]
+    accept_state: AcceptState,
+    #[command(flatten)]
+    verbose: Verbose,
+    #[command(flatten)]
+    one: One,
+    #[command(flatten)]
+    keep: Keep,
+    /// The jobs to do [default: all]; with --repo what is backed up, where * ? [..] stand for what there is
+    #[arg(value_name = "JOB|PATH")]
+    words: Vec<OsString>,
+}
+
+/// The job that the command line says.
+#[derive(Debug, clap::Args)]
+#[group(requires = "repo")]
+struct One {
+    /// Do one job, into this repository
+    #[arg(long, value_name = "REPO")]
+    repo: Option<OsString>,
+    /// With --repo: what the job is called
+    #[arg(long, value_name = "NAME", default_value = "nightly")]
+    job: String,
+    /// With --repo: the name of the archive, with placeholders as in create, and {job}
+    #[arg(long, value_name = "NAME", default_value = garret_cli::nightly::job::ARCHIVE)]
+    archive: String,
+    /// With --repo: make the repository if there is none
+    #[arg(long, value_name = "MODE")]
+    init: Option<Encryption>,
+    /// With --repo: as in create
+    #[arg(long, value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
+    #[arg(value_parser = args::compression)]
+    compression: Compression,
+    /// With --repo: as in create; may be given several times
+    #[arg(short, long, value_name = "PAT")]
+    exclude: Vec<OsString>,
+    /// With --repo: then read for so long, as 30m or 2h, what was verified longest ago
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    verify: Option<Duration>,
+    /// With --repo: how often a backup that failed for a reason that may pass is tried again, every 5 minutes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+    /// With --repo: how long to wait for other programs that use the repository; 0 is not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = garret_core::LOCK_WAIT_DEFAULT.as_secs())]
+    lock_wait: u64,
+    /// With --repo: take the passphrase from this file, without the newline at its end
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
+    args.accept_state.tell(ui);
+    args.verbose.tell(ui);
+    let (mut all, chosen) = jobs(&args)?;
+    if args.check_config {
+        let names: Vec<&str> = all.jobs.iter().map(|job| job.name.as_str()).collect();
+        return ui.print(&format!("The configuration is sound; jobs: {}\n", names.join(", ")));
+    }
+    let chosen: Vec<&Job> = all.jobs.iter().filter(|job| chosen.contains(&job.name)).collect();
+    if args.dry_run {
+        return ended(preview::show(&chosen, ui)?);
+    }
+    all.metrics = args.metrics.or(all.metrics);
+    let ending = Ending::watch();
+    let shows = std::io::stdout().is_terminal() && !args.json;
+    let mut reports: Vec<Report> = Vec::new();
+    let mut worst = Outcome::Fine;
+    for job in chosen {
+        let report = run::run(job, &ending, ui);
+        worst = worst.max(report.outcome);
+        if shows {
+            ui.print(&report.line())?;
+        }
+        if let Some(path) = &all.metrics
+            && let Err(failure) = metrics::write(path, &all.jobs)
+        {
+            failure.problem().iter().for_each(|problem| ui.report(problem));
+            worst = worst.max(Outcome::Warning);
+        }
+        reports.push(report);
+    }
+    if args.json {
+        let jobs: Vec<_> = reports.iter().map(|report| report.record().json()).collect();
+        ui.print(&record::document(&serde_json::json!({ "jobs": jobs })))?;
+    }
+    ended(worst)
+}
+
+fn ended(worst: Outcome) -> Result<(), Failure> {
+    match worst.code() {
+        0 => Ok(()),
+        code => Err(Failure::Told(code)),
+    }
+}
+
+/// All jobs there are, and the names of those to do.
+fn jobs(args: &Args) -> Result<(Jobs, Vec<String>), Failure> {
+    if let Some(repository) = &args.one.repo {
+        let job = one_job(args, location::repository(repository)?)?;
+        let chosen = vec![job.name.clone()];
+        return Ok((Jobs { jobs: vec![job], metrics: None }, chosen));
+    }
+    if args.keep.rules().check().is_ok() {
+        let text = "--keep-... needs --repo: the rules of other jobs are in the configuration";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let file = args.config.clone().map_or_else(config::default_file, Ok)?;
+    let all = config::read(&file)?;
+    let names: Vec<&str> = all.jobs.iter().map(|job| job.name.as_str()).collect();
+    let mut chosen: Vec<String> = Vec::new();
+    for word in &args.words {
+        let word = word.to_string_lossy();
+        if !names.contains(&word.as_ref()) {
+            let near = nearest(word.as_bytes(), names.iter().copied());
+            let what = near.map_or_else(
+                || format!("there are {}", names.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            let text = format!("{}: there is no job {word}; {what}", file.display());
+            return Err(Failure::Usage(text));
+        }
+        chosen.push(word.into_owned());
+    }
+    if chosen.is_empty() {
+        chosen = names.into_iter().map(str::to_owned).collect();
+    }
+    Ok((all, chosen))
+}
+
+fn one_job(args: &Args, repository: PathBuf) -> Result<Job, Failure> {
+    let one = &args.one;
+    if !is_job_name(&one.job) {
+        let text = format!("--job {:?}: letters, digits, -, _ and . only", one.job);
+        return Err(Failure::Usage(text));
+    }
+    let mut job = Job::new(one.job.clone(), repository);
+    job.paths = paths(&args.words);
+    job.archive.clone_from(&one.archive);
+    job.compression = one.compression;
+    job.exclude = one.exclude.iter().map(pattern).collect();
+    job.init = one.init.map(KeyMode::from);
+    job.verify = one.verify;
+    job.retries.count = one.retries;
+    job.lock_wait = Duration::from_secs(one.lock_wait);
+    job.secrets =
+        SecretPlaces { passphrase_file: one.passphrase_file.clone(), ..SecretPlaces::default() };
+    let rules = args.keep.rules();
+    job.keep = rules.check().is_ok().then_some(rules);
+    if let Some((key, why)) = job.wrong() {
+        return Err(Failure::Usage(format!("{key}: {why}")));
+    }
+    agree(std::slice::from_ref(&job)).map_err(Failure::Usage)?;
+    Ok(job)
+}
