@@ -6,6 +6,7 @@ soon as one of the promises of the README does not hold.
 
 import contextlib
 import copy
+import ctypes
 import fcntl
 import os
 import random
@@ -17,10 +18,20 @@ import tempfile
 import time
 
 import tools
+import trace
+
+CLONE_NEWNS = 0x20000
 
 
 class Wrong(Exception):
     """A promise that does not hold."""
+
+
+def own_mounts():
+    """What this process mounts from now on only it sees."""
+    if trace.libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 @contextlib.contextmanager
@@ -135,7 +146,16 @@ class Life:
         length = int(len(self.image) * share)
         at = self.random.randrange(len(self.image) - length + 1)
         self.image[at:at + length] = self.random.randbytes(length)
-        with open(os.path.join(self.tool.sources, tools.IMAGE), "wb") as file:
+        self.lay()
+
+    def lay(self):
+        """The image lies where it is backed up. A file that has it already stays as it is, with all its times."""
+        path = os.path.join(self.tool.sources, tools.IMAGE)
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                if file.read() == self.image:
+                    return
+        with open(path, "wb") as file:
             file.write(self.image)
 
     def do(self, argv, what):
@@ -230,9 +250,12 @@ class Saved:
     def back(self, life):
         shutil.rmtree(life.tool.place)
         shutil.copytree(self.copy, life.tool.place, symlinks=True)
+        self.remember(life)
+        life.lay()
+
+    def remember(self, life):
+        """What must be in it, as it was; the repository stays as it is."""
         vars(life).update(copy.deepcopy(self.fields))
-        with open(os.path.join(life.tool.sources, tools.IMAGE), "wb") as file:
-            file.write(life.image)
 
 
 class Figures:

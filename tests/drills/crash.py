@@ -9,7 +9,6 @@ with any one kind of sync or barrier left out some state breaks a promise, but f
 """
 
 import copy
-import ctypes
 import errno
 import fcntl
 import fnmatch
@@ -32,7 +31,6 @@ IMAGE_LEN = 200_000
 BATCH = 64
 # Seeds for each life that is drawn.
 SEEDS_OF_A_LIFE = 400
-CLONE_NEWNS = 0x20000
 OFD_SETLK = 37
 
 
@@ -523,9 +521,7 @@ def settle(work):
     global LIVE
     LIVE = work + "/live"
     os.makedirs(LIVE, exist_ok=True)
-    if trace.libc.unshare(CLONE_NEWNS) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    common.own_mounts()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512M", "drill", LIVE], check=True)
 
 
@@ -534,8 +530,7 @@ def judge(state):
     clear(LIVE)
     life = Life(LIVE, state.kind, state.seed)
     vars(life).update(copy.deepcopy(state.fields))
-    with open(os.path.join(life.tool.sources, tools.IMAGE), "wb") as file:
-        file.write(life.image)
+    life.lay()
     storage.build(life.tool.place, state.tree)
     try:
         if state.is_init:
