@@ -5,10 +5,10 @@ soon as one of the promises of the README does not hold.
 """
 
 import contextlib
-import copy
 import ctypes
 import fcntl
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -245,7 +245,7 @@ class Saved:
     def __init__(self, life, work):
         self.copy = tempfile.mkdtemp(dir=work) + "/place"
         shutil.copytree(life.tool.place, self.copy, symlinks=True)
-        self.fields = copy.deepcopy({key: value for key, value in vars(life).items() if key != "tool"})
+        self.fields = pickle.dumps({key: value for key, value in vars(life).items() if key != "tool"})
 
     def back(self, life):
         shutil.rmtree(life.tool.place)
@@ -255,7 +255,7 @@ class Saved:
 
     def remember(self, life):
         """What must be in it, as it was; the repository stays as it is."""
-        vars(life).update(copy.deepcopy(self.fields))
+        vars(life).update(pickle.loads(self.fields))
 
 
 class Figures:

@@ -3,6 +3,9 @@
 Proves: whatever fails, no `create` ends with 0 and an archive that does not restore, no `extract` with 0 and wrong bytes, and
 none leaves wrong bytes under a file's name; the message names a path or an object; nobody is kept waiting for good and nothing
 panics; and when the disk works again, so does everything, without a manual step.
+
+If a program makes no call of that kind after the one that failed once, it runs in the same way if all fail from then on: that case
+is not run again (it would be, to the last byte: time and random numbers are the same, `trials.py`).
 """
 
 import errno
@@ -20,6 +23,8 @@ NEED = trials.NEED
 ERRORS = "EIO ENOSPC EDQUOT EACCES EMFILE ENOMEM EROFS ESTALE EINTR".split()
 # A signal interrupts a call again and again, but not for ever.
 STORM = 100
+# Nobody may be kept waiting for so many seconds.
+PATIENCE = 20
 # Rust's library ends a program that gets no memory.
 NO_MEMORY = re.compile(r"memory allocation of \d+ bytes failed|failed to allocate an alternative stack")
 # Rust's library ends a program that cannot close a directory, which no file system answers; that of the time zones, here.
@@ -29,18 +34,15 @@ NAMED = re.compile(r"/|\b(config|README|packs|index|backups|keys|tmp|src)\b|disk
 
 
 def drill(options):
-    figures = common.Figures("errors")
     with common.workplace() as work:
         failing = Failing(work, options.seed, reads=True)
         cases = [case for number in range(len(failing.steps)) for case in failing.cases(number)]
-        figures.note("possible", len(cases))
         if options.case:
             cases = [case for case in cases if failing.named(case) == options.case]
         else:
             count = options.count(len(cases), 150)
             cases = sorted(random.Random(options.seed).sample(cases, min(count, options.limit or count)))
-        failing.run(figures, cases)
-    return [figures]
+        yield from failing.run("errors", cases)
 
 
 class Failing(trials.Trials):
@@ -52,11 +54,17 @@ class Failing(trials.Trials):
             for place in range(1, calls.count(call) + 1):
                 yield from ((number, call, place, error, how) for error in ERRORS for how in ("once", "sticky"))
 
+    # The last case of which the failing call was the last of its kind.
+    ended_with = None
+
     def one(self, step, call, place, error, how):
-        life, number = self.life, getattr(errno, error)
+        life, number, case = self.life, getattr(errno, error), (step.name, call, place, error)
+        if how == "sticky" and case == self.ended_with:
+            return "the same as once"
         times = 1 if how == "once" else STORM if error == "EINTR" else float("inf")
-        ended = trace.run(step.begin(life), self.env, self.live, only=call,
+        ended = trace.run(step.begin(life), self.env, self.live, only=call, timeout=PATIENCE,
                           decide=lambda calls: number if place <= len(calls) < place + times else None)
+        self.ended_with = case if how == "once" and len(ended.calls) == place else None
         if ended.code == 0:
             step.done(life)
         if step.name == "extract":

@@ -12,15 +12,12 @@ NEED = trials.NEED
 
 
 def drill(options):
-    figures = common.Figures("kill")
     with common.workplace() as work:
         killed, cases = Killed(work, options.seed), []
-        for number, step in enumerate(killed.steps):
+        for number in range(len(killed.steps)):
             calls = killed.calls(number)
-            figures.note(f"calls in {step.name}", len(calls))
             cases += [(number, place, calls[place - 1]) for place in options.sample(range(1, len(calls) + 1), 4)]
-        killed.run(figures, cases)
-    return [figures]
+        yield from killed.run("kill", cases)
 
 
 class Killed(trials.Trials):

@@ -58,10 +58,11 @@ class Trials:
         """Does what is to be done in a case. Gives in a word how it ended."""
         raise NotImplementedError
 
-    def run(self, figures, cases):
-        """Cases are tuples, of which the first is the number of a step."""
+    def run(self, title, cases):
+        """Cases are tuples, of which the first is the number of a step. Gives the figures of each step."""
         with multiprocessing.get_context("fork").Pool(2, self.settle) as pool:
             for number, step in enumerate(self.steps):
+                figures = common.Figures(f"{title}, {step.name}")
                 # What is backed up is laid here, for both.
                 step.saved.back(self.life)
                 of_step = [case for case in cases if case[0] == number]
@@ -71,6 +72,8 @@ class Trials:
                             raise common.Wrong(end.wrong)
                         figures.note(end.how)
                     figures.note("different states", int(end.is_new))
+                if of_step:
+                    yield figures
 
     def settle(self):
         """A process gets a place of its own; what is backed up is the same for both, with its times."""
