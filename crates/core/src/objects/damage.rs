@@ -36,16 +36,22 @@ pub(crate) fn is_damage(error: &Error) -> bool {
     }
 }
 
-/// Records that a pack is damaged, and how that showed; durable when it returns. Where that cannot be written it is told
-/// of: a check of a repository that is only read is a check all the same, and a backup may go on.
+/// Records that a pack is damaged, and how that showed; durable when it returns, also where the record is there already:
+/// who made it may have been killed. Where that cannot be written it is told of: a check of a repository that is only read
+/// is a check all the same, and a backup may go on.
 pub(crate) fn record(
     store: &dyn Store,
     metadata: &Sealer,
     pack: PackId,
+    is_recorded: bool,
     error: &Error,
     progress: &dyn Progress,
 ) {
-    if let Err(error) = write(store, metadata, pack, error) {
+    let recorded = match is_recorded {
+        true => store.adopt(&Key::Damage(pack)).map_err(Error::from),
+        false => write(store, metadata, pack, error),
+    };
+    if let Err(error) = recorded.and_then(|()| Ok(store.sync()?)) {
         let (pack, why) = (Key::Pack(pack), message(&error));
         progress
             .notice(&format!("that {pack} is damaged cannot be noted in the repository: {why}"));
@@ -57,8 +63,7 @@ fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> R
     let mut sealed = DamageRecord { pack, found: now(), what: message(error) }.encode();
     metadata.seal(BoxKind::Damage, &nonce, &[], &mut sealed);
     let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Damage);
-    store.put(&Key::Damage(pack), &[&bytes])?;
-    Ok(store.sync()?)
+    Ok(store.put(&Key::Damage(pack), &[&bytes])?)
 }
 
 /// The packs that are recorded as damaged. A record that is itself damaged, or forged, counts for nothing, and is told of;
