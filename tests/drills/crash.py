@@ -4,9 +4,9 @@ The calls of the real program are recorded, with all that they write; from the r
 left, and of each the same is asked as after every trial (`Life.holds`). Of five small lives (`lives.py`): after each call
 everything that no sync covers lost, everything kept, each change alone lost or kept, each write alone torn; and by seed any
 subset, of lives that are drawn. Syncs fail in them, programs are killed and others go on without a crash between, gc meets
-sessions, disks are full, packs and first copies rot and are mended. Proves: no promise hangs on a change that no sync covers. The
-control proves that the drill can tell, and what each sync is there for: with any one kind of sync or barrier left out some state
-breaks a promise, but for those of which is said why they are spare.
+sessions, disks are full, packs and first copies rot and are mended. Proves: no promise hangs on a change that no sync covers.
+The control proves that the drill can tell, and what each sync is there for: with any one kind of sync or barrier left out
+some state breaks a promise, but for those of which is said why they are spare.
 """
 
 import copy
@@ -32,7 +32,8 @@ SEEDS_OF_A_LIFE = 400
 SPARE = {
     "*nothing new*": "what is in it had come to the disk before",
     "*./ (+condemned)*": "no session outlives its machine; where the storage is another one, one may",
-    "*index/ (+)": "the index follows from the packs",
+    "* index/ (+)": "the index follows from the packs",
+    "barrier in *: ./ (+index), index/ (+)": "the index follows from the packs",
     "sync of ./ (+index)": "the index follows from the packs",
     "*./ (+verified*": "nobody needs it",
     "*./ (-condemned)": "the next gc finds it again",
@@ -44,6 +45,14 @@ SPARE = {
     "sync of ./ (+backups)": "that for config, which follows, does as well",
     "barrier in *: index/ (-)": "the record of removals, which comes before packs go, has another",
     "barrier in *: backups/n/*/ (-)": "gc, which follows, has others before it deletes",
+    "barrier in check: *damaged/ (+)": "the check, which goes on, has another before it tells of anything",
+    "barrier in prune: ./ (-condemned), damaged/ (+ -)": "the next gc finds both again",
+    "sync of damaged/ (*-)": "a record of a pack that is gone counts for nothing",
+    "barrier in *: damaged/ (-)": "a record of a pack that is gone counts for nothing",
+    "* copies/ (-)": "a copy of what is gone is removed by the next gc",
+    "*./ (+quarantine)": "that for the record of removals, which comes before packs go, does as well",
+    "barrier in repair: ./ (+tombstones)": "that of packs, which follows, does as well",
+    "sync of tmp/*": "it never got a name: the program was killed",
 }
 
 
@@ -57,9 +66,9 @@ def drill(options):
             some = options.count(1.0, 0.01)
             yield judged(oracle, "each change alone", (
                 state for life in recorded for state in each_alone(life, lambda: draws.random() < some)))
-            yield judged(oracle, "by seed", seeded(work, options.seed, options.count(20_000, 200), lives.WHAT))
-            more = lives.WHAT[:1] + lives.MORE * 2 + lives.WHAT[1:]
-            yield judged(oracle, "by seed, with more that goes wrong", seeded(work, options.seed, options.count(8000, 100), more))
+            for title, count, what_comes in (("by seed", options.count(20_000, 200), lives.WHAT),
+                                             ("by seed, damage and full disks", options.count(8000, 100), lives.MORE)):
+                yield judged(oracle, title, seeded(work, options.seed, count, what_comes))
             yield control(oracle, recorded, options)
 
 
@@ -76,7 +85,8 @@ def judged(oracle, title, states):
 
 def seeded(work, seed, count, what_comes):
     for first in range(0, count, SEEDS_OF_A_LIFE):
-        yield from by_seed(lives.drawn(work, seed + first, what_comes), range(seed + first, seed + min(first + SEEDS_OF_A_LIFE, count)))
+        seeds = range(seed + first, seed + min(first + SEEDS_OF_A_LIFE, count))
+        yield from by_seed(lives.drawn(work, seed + first, what_comes), seeds)
 
 
 def control(oracle, recorded, options):
@@ -115,8 +125,9 @@ class State:
         parts = [part for path in sorted(self.tree) for part in (path, self.tree[path])]
         for archives in (fields["must"], fields["may"]):
             parts += ["", *(part for archive in archives.items() for part in archive)]
-        for part in [*parts, *sorted(fields["keys"]), "", *sorted(fields["keys_may"]), "", *fields["opening"], fields["damage"],
-                     *(part for file in fields["rotten"].items() for part in file), str(self.is_init)]:
+        parts += [*sorted(fields["keys"]), "", *sorted(fields["keys_may"]), "", *fields["opening"], fields["damage"]]
+        parts += [part for file in fields["rotten"].items() for part in file]
+        for part in [*parts, str(self.is_init)]:
             part = part.encode() if isinstance(part, str) else part
             found.update(b"-" if part is None else len(part).to_bytes(8, "little") + part)
         return found.digest()

@@ -1,11 +1,11 @@
 """Each file system call of a small life fails, once or from then on, with each of nine errors.
 
 Proves: whatever fails, no `create` ends with 0 and an archive that does not restore, no `extract` with 0 and wrong bytes, and
-none leaves wrong bytes under a file's name; the message names a path or an object; nobody is kept waiting for good and nothing
-panics; and when the disk works again, so does everything, without a manual step.
+none leaves wrong bytes under a file's name; the message names a path or an object; nobody is kept waiting for good and
+nothing panics; and when the disk works again, so does everything, without a manual step.
 
-If a program makes no call of that kind after the one that failed once, it runs in the same way if all fail from then on: that case
-is not run again (it would be, to the last byte: time and random numbers are the same, `trials.py`).
+If a program makes no call of that kind after the one that failed once, it runs in the same way if all fail from then on: that
+case is not run again (it would be, to the last byte: time and random numbers are the same, `trials.py`).
 """
 
 import errno
@@ -75,7 +75,9 @@ class Failing(trials.Trials):
             raise common.Wrong(f"exit {ended.code}: {common.begin(ended.err)}")
         if ended.code == 1 and not NAMED.search(ended.err):
             raise common.Wrong(f"the message names nothing: {common.begin(ended.err)}")
-        return {0: "went well", 1: "told", -6: "out of memory", 101: "not closed"}[ended.code] if ended.fired else "not reached"
+        if not ended.fired:
+            return "not reached"
+        return {0: "went well", 1: "told", -6: "out of memory", 101: "not closed"}[ended.code]
 
 
 def restored(life, code):

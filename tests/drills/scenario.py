@@ -39,8 +39,8 @@ def extracting(life):
 
 
 def steps(work, seed, reads=False, live="."):
-    """init, create, create, delete, create, prune with repack, create; with `reads` also extract and check. It is lived in the
-    directory `live`; what is saved lies beside that."""
+    """init, create, create, delete, create, prune with repack, create; with `reads` also extract and check. It is lived in
+    the directory `live`; what is saved lies beside that."""
     live = os.path.normpath(os.path.join(work, live))
     os.makedirs(live + "/place")
     tool = tools.Garret(live + "/place", live + "/src")

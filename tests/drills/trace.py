@@ -27,8 +27,8 @@ CALLS = {
 
 PTRACE_TRACEME, PTRACE_POKEUSER, PTRACE_CONT, PTRACE_SYSCALL = 0, 6, 7, 24
 PTRACE_SETOPTIONS, PTRACE_GET_SYSCALL_INFO = 0x4200, 0x420E
-# System calls are told apart from signals, execve too; new threads and children are traced; there are stops at what the filter
-# picks; they do not outlive us.
+# System calls are told apart from signals, execve too; new threads and children are traced; there are stops at what the
+# filter picks; they do not outlive us.
 OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000
 PTRACE_EVENT_SECCOMP = 7
 ORIG_RAX, RAX = 120, 80
@@ -64,8 +64,8 @@ class Filter:
 
 def run(argv, env, cwd, decide=lambda calls: None, timeout=60, watch=None, only=None):
     """`decide` gets the calls so far, the last of them about to be made, and answers what becomes of that one; with `only` a
-    call, no others are counted. `watch` gets `enter` with thread, call and arguments, and `leave` with what it gave; a call at
-    which the program is killed ends not.
+    call, no others are counted. `watch` gets `enter` with thread, call and arguments, and `leave` with what it gave; a call
+    at which the program is killed ends not.
 
     Counted is from where garret's own code begins, which is known by its first call: that forbids core dumps. What it writes
     to its standard output and error is not counted."""

@@ -1,10 +1,10 @@
-"""One case after another of the small life (`scenario.py`): something happens to one of its commands, and then the same is asked
-as after every trial (`common.Life.holds`).
+"""One case after another of the small life (`scenario.py`): something happens to one of its commands, and then the same is
+asked as after every trial (`common.Life.holds`).
 
 In: cases, and what to do in one (`Trials.one`). Out: figures. Promises: each case is run; what is asked afterwards is asked
-once of each state, for most cases leave the repository as it was or as it is when nothing happens. So that states can be equal
-the program has the same time and the same random numbers in all cases of a step (`same.c`); without that they differ, and each
-is asked. Two cases run at a time, each in a place of its own under the same path, for clients remember paths.
+once of each state, for most cases leave the repository as it was or as it is when nothing happens. So that states can be
+equal the program has the same time and the same random numbers in all cases of a step (`same.c`); without that they differ,
+and each is asked. Two cases run at a time, each in a place of its own under the same path, for clients remember paths.
 """
 
 import hashlib
