@@ -21,36 +21,45 @@ import tools
 import trace
 
 CLONE_NEWNS = 0x20000
+# Of the directories in which drills work.
+PREFIX = "garret-drill-"
 
 
 class Wrong(Exception):
     """A promise that does not hold."""
 
 
-def own_mounts():
-    """What this process mounts from now on only it sees."""
+def own_mounts(work):
+    """What this process mounts from now on only it sees. It lets go of the disks of other drills, so that they can go."""
     if trace.libc.unshare(CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    for mount in mounted(os.path.join(os.path.dirname(work), PREFIX)):
+        if not mount.startswith(work):
+            subprocess.run(["umount", "--lazy", mount], check=True)
+
+
+def mounted(prefix):
+    """The mounts whose paths begin so, what lies deeper first."""
+    with open("/proc/mounts") as mounts:
+        return sorted({path for _, path, *_ in map(str.split, mounts) if path.startswith(prefix)}, reverse=True)
 
 
 @contextlib.contextmanager
 def workplace(size="6G"):
     """A directory in memory, where syncs cost nothing. What is mounted below it goes with it."""
-    work = tempfile.mkdtemp(prefix="garret-drill-")
+    work = tempfile.mkdtemp(prefix=PREFIX)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "drill", work], check=True)
     try:
         yield work
     finally:
-        with open("/proc/mounts") as mounts:
-            below = [line.split()[1] for line in mounts if line.split()[1].startswith(work)]
-        for mount in sorted(below, reverse=True):
+        for mount in mounted(work):
             unmount(mount)
         os.rmdir(work)
 
 
 def unmount(mount):
-    for _ in range(50):
+    for _ in range(600):
         if subprocess.run(["umount", mount], stderr=subprocess.DEVNULL).returncode == 0:
             return
         time.sleep(0.1)

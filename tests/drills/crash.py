@@ -32,7 +32,8 @@ SEEDS_OF_A_LIFE = 400
 SPARE = {
     "*nothing new*": "what is in it had come to the disk before",
     "*./ (+condemned)*": "no session outlives its machine; where the storage is another one, one may",
-    "* index/ (+)": "the index follows from the packs",
+    "sync of index/ (+)": "the index follows from the packs",
+    "barrier in *: index/ (+)": "the index follows from the packs",
     "barrier in *: ./ (+index), index/ (+)": "the index follows from the packs",
     "sync of ./ (+index)": "the index follows from the packs",
     "*./ (+verified*": "nobody needs it",
@@ -301,7 +302,7 @@ def settle(work):
     global LIVE
     LIVE = work + "/live"
     os.makedirs(LIVE, exist_ok=True)
-    common.own_mounts()
+    common.own_mounts(work)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512M", "drill", LIVE], check=True)
 
 

@@ -79,7 +79,7 @@ class Trials:
         """A process gets a place of its own; what is backed up is the same for both, with its times."""
         shared = self.work + "/shared"
         os.makedirs(shared, exist_ok=True)
-        common.own_mounts()
+        common.own_mounts(self.work)
         subprocess.run(["mount", "--bind", self.live + "/src", shared], check=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512M", "drill", self.live], check=True)
         for name in ("place", "src", "src.tmp"):

@@ -234,6 +234,8 @@ impl Locked {
         let slot = create_slot(&opened.master, self.id(), &self.config_bytes, new)?;
         let key = Key::Slot(slot.id);
         self.store.put(&Key::SlotCopy(slot.id), &[&slot.encode()])?;
+        // Nobody ever finds the first of two without the second.
+        self.store.sync()?;
         self.store.put_new(&key, &slot.encode())?;
         self.store.sync()?;
         let (stored, damage) = self.read_slot(slot.id)?;
