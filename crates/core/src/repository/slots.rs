@@ -182,10 +182,11 @@ impl Locked {
         self.delete_slot(id)
     }
 
-    /// Its copy first: without that, what is left of a slot opens to nobody.
+    /// Its copy last: a copy alone opens to nobody and is removed by the next gc, a slot alone is complained about.
     fn delete_slot(&self, id: SlotId) -> Result<()> {
-        self.store.delete(&Key::SlotCopy(id))?;
         self.store.delete(&Key::Slot(id))?;
+        self.store.sync()?;
+        self.store.delete(&Key::SlotCopy(id))?;
         Ok(self.store.sync()?)
     }
 
