@@ -97,18 +97,12 @@ fn archive(number: usize, row: &[u8; 4], now: Time) -> NamedArchive {
     let time = Time { secs: now.secs.saturating_sub(age), nanos: (wrong as u32) * 1000 };
     let items = Recipe { cutter: CutterKind::Page, root: Node::Leaf(Vec::new()) };
     let archive = Archive {
-        name: format!("a{number}"),
         start: time,
         end: time,
         host: format!("host{}", host % 3),
-        user: String::new(),
-        command: Vec::new(),
-        sources: Vec::new(),
-        original_len: 0,
         file_count: u64::from(wrong % 4 != 1),
         problem_count: u64::from(wrong % 4 == 2),
-        problems: Vec::new(),
-        items,
+        ..Archive::new(format!("a{number}"), items)
     };
     NamedArchive { name: format!("a{number}"), archive, fingerprint: [number as u8; 32] }
 }

@@ -16,15 +16,14 @@ import tools
 
 BLOCK_LEN, BLOCKS = 128 << 10, 64
 CREATORS, PRUNERS, EXTRACTORS = 16, 2, 4
-NO_WAIT = ["--lock-wait", "0"]
 # Pruners wait for each other, and each reads all archives: on a machine that has other things to do that takes its time.
 PATIENCE = 1800
 
 
-def drill(options):
+def drill(options, tool=tools.Garret, name="thrash, garret"):
     with common.workplace() as work:
-        figures = common.Figures("thrash, garret")
-        crowd = Crowd(work, options.seed, figures)
+        figures = common.Figures(name)
+        crowd = Crowd(work, options.seed, figures, tool)
         crowd.run(options.count(1800, 30))
         with figures.case(f"seed {options.seed}, at the end"):
             crowd.ends()
@@ -34,9 +33,9 @@ def drill(options):
 class Crowd:
     """Who works on the repository, and what must be in it."""
 
-    def __init__(self, work, seed, figures):
-        self.work, self.figures, self.seed = work, figures, seed
-        self.tool = tools.Garret(self.make("place"), self.make("src"))
+    def __init__(self, work, seed, figures, tool):
+        self.work, self.figures, self.seed, self.kind = work, figures, seed, tool
+        self.tool = tool(self.make("place"), self.make("src"))
         self.random = random.Random(seed)
         self.blocks = [common.noise(seed + number, BLOCK_LEN) for number in range(BLOCKS)]
         # Archives that must be there, and those of which another end was seen; processes that may be killed.
@@ -68,7 +67,7 @@ class Crowd:
 
     def works(self, role, number):
         own = random.Random(f"{self.seed} {number}")
-        tool = tools.Garret(self.make(f"client{number}"), self.make(f"client{number}/src"))
+        tool = self.kind(self.make(f"client{number}"), self.make(f"client{number}/src"))
         tool.repo = self.tool.repo
         count = 0
         while time.monotonic() < self.end:
@@ -92,7 +91,7 @@ class Crowd:
         image = b"".join(own.choices(self.blocks, k=own.randint(4, 24))) + own.randbytes(20_000)
         with open(os.path.join(tool.sources, tools.IMAGE), "wb") as file:
             file.write(image)
-        code, said = self.does(tool, [*tool.create(name), *NO_WAIT])
+        code, said = self.does(tool, tool.impatient(tool.create(name)))
         if code not in (0, None):
             raise common.Wrong(f"create: exit {code}: {common.begin(said)}")
         with self.lock:
@@ -104,7 +103,7 @@ class Crowd:
 
     def prunes(self, tool, own, _):
         time.sleep(own.random())
-        code, said = self.does(tool, [tool.program, "prune", "--keep-within", "10y", tool.repo])
+        code, said = self.does(tool, tool.collect())
         if code not in (0, None):
             raise common.Wrong(f"prune: exit {code}: {common.begin(said)}")
 
@@ -116,7 +115,7 @@ class Crowd:
             for name in names:
                 del self.must[name]
             self.may |= set(names)
-        code, said = self.does(tool, [tool.program, "delete", *[f"{tool.repo}::{name}" for name in names]])
+        code, said = self.does(tool, tool.delete_all(names))
         if code not in (0, None):
             raise common.Wrong(f"delete: exit {code}: {common.begin(said)}")
         with self.lock:
@@ -128,7 +127,7 @@ class Crowd:
             return time.sleep(0.05)
         image = self.must.get(name)
         out = self.make(f"{os.path.basename(tool.place)}/out")
-        code, said = self.does(tool, [*tool.extract(name, out), *NO_WAIT])
+        code, said = self.does(tool, tool.impatient(tool.extract(name, out)))
         found = os.path.join(out, os.path.basename(tool.sources), tools.IMAGE)
         if code == 0 and image is not None:
             with open(found, "rb") as file:
@@ -149,12 +148,12 @@ class Crowd:
             code, found, err = self.tool.restore(name)
             if code != 0 or found != image:
                 raise common.Wrong(f"restore of {name}: exit {code}: {common.begin(err)}")
-        for argv in (self.tool.check(), [self.tool.program, "prune", "--keep-within", "10y", self.tool.repo], self.tool.check()):
+        for argv in (self.tool.check(), self.tool.collect(), self.tool.check()):
             code, _, err = self.tool.run(argv)
             if code != 0:
-                raise common.Wrong(f"{argv[1]}: exit {code}: {common.begin(err)}")
+                raise common.Wrong(f"{' '.join(argv)}: exit {code}: {common.begin(err)}")
         self.figures.note("archives at the end", len(listed))
-        code, _, err = self.tool.run([self.tool.program, "delete", *[f"{self.tool.repo}::{name}" for name in listed]])
+        code, _, err = self.tool.run(self.tool.delete_all(listed))
         left = sum(len(files) for _, _, files in os.walk(os.path.join(self.tool.repo, "packs")))
         if code != 0 or left:
             raise common.Wrong(f"delete of all: exit {code}: {common.begin(err)}; {left} packs are left")

@@ -86,11 +86,67 @@ class Garret(Tool):
     def extract(self, name, out):
         return [self.program, "extract", *self.threads, "--destination", out, f"{self.repo}::{name}"]
 
+    def delete_all(self, names):
+        return [self.program, "delete", *[f"{self.repo}::{name}" for name in names]]
+
+    def collect(self):
+        """A prune that removes no archive."""
+        return [self.program, "prune", "--keep-within", "10y", self.repo]
+
+    @staticmethod
+    def impatient(argv):
+        """The same command, which waits for nobody."""
+        return [*argv, "--lock-wait", "0"]
+
     def check(self):
         return [self.program, "check", *self.threads, "--verify-data", self.repo]
 
     def list(self):
         code, out, err = self.run([self.program, "list", "--short", self.repo])
+        return code, out.split(), err
+
+
+class Lockless(Garret):
+    """The same core on a store without locks. Every other client is on another machine, as far as the others can tell: who is
+    killed there is waited for."""
+
+    name, clients = "lockless", 0
+
+    def __init__(self, place, sources):
+        super().__init__(place, sources)
+        self.program = os.environ["GARRET_LOCKLESS"]
+        Lockless.clients += 1
+        self.elsewhere = ["unshare", "--pid", "--fork", "--kill-child"] if Lockless.clients % 2 else []
+
+    def does(self, *argv):
+        return [*self.elsewhere, self.program, *argv]
+
+    def init(self):
+        return self.does("init", self.repo)
+
+    def create(self, name, sources=None):
+        return self.does("create", self.repo, name, os.path.join(sources or self.sources, IMAGE))
+
+    def delete_all(self, names):
+        return self.does("delete", self.repo, *names)
+
+    def collect(self):
+        return self.does("prune", self.repo)
+
+    @staticmethod
+    def impatient(argv):
+        return argv
+
+    def extract(self, name, out):
+        directory = os.path.join(out, os.path.basename(self.sources))
+        os.makedirs(directory, exist_ok=True)
+        return self.does("extract", self.repo, name, os.path.join(directory, IMAGE))
+
+    def check(self):
+        return self.does("check", self.repo)
+
+    def list(self):
+        code, out, err = self.run(self.does("list", self.repo))
         return code, out.split(), err
 
 

@@ -72,6 +72,31 @@ fn nothing_is_built_on_what_is_condemned() {
     lab.check();
 }
 
+/// Between gc's new index and the end of its deletions condemned packs are there that no segment lists: whoever begins then
+/// does not list them again, and does not mind when they go.
+#[test]
+fn condemned_packs_that_no_segment_lists_go_beside_a_session_that_has_seen_them() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    let image = Image::noise(6, 900_000).bytes;
+    lab.backup_bytes("a", &image).unwrap();
+    let reader = lab.reader().unwrap();
+    lab.delete("a").unwrap();
+    assert!(lab.gc().unwrap().waiting_pack_count > 0);
+    drop(reader);
+    let remove = |area| {
+        let objects = store.list(area).unwrap();
+        assert_ne!(objects, []);
+        objects.iter().for_each(|(key, _)| store.delete(key).unwrap());
+    };
+    remove(Area::Index);
+    let mut writer = lab.writer().unwrap();
+    remove(Area::Packs);
+    assert_eq!(store_as(&lab, &mut writer, "b", &image), image.len() as u64);
+    assert!(lab.restore_bytes("b").unwrap() == image);
+    drop(writer);
+    lab.check();
+}
+
 /// Who reads goes on reading what was there when he began, although what he reads is repacked and the rest deleted.
 #[test]
 fn who_reads_goes_on_reading_while_packs_are_repacked() {

@@ -4,7 +4,7 @@
 //! In: who takes part, and the rules, each of which can be left out. Out: a state that must not be, or none in all of them.
 //! Promises: with every rule each archive that is listed is whole in every state, and who reads it finds what he looked up;
 //! without any one rule that is not so. Where locks may end before their holder (leases), archives count of which it was
-//! said that they are made.
+//! said that they are made. A pruner whose lease ends is a dead one: it writes nothing more.
 //!
 //! The model is smaller than the code where that makes no difference: two chunks, packs with one or both, no index (it is
 //! derived from packs). A pruner goes round once.

@@ -228,6 +228,12 @@ fn an_archive_that_was_moved_or_copied_is_not_missed() {
     lab.delete("twin").unwrap();
     client.finds_everything();
     store.delete(&archive("copy")).unwrap();
+    assert_eq!(
+        names(&client.opens()),
+        ["copy"],
+        "the archive went with the second, which nobody deleted"
+    );
+    assert_eq!(lab.gc().unwrap().removed_count, 1);
     client.finds_everything();
     let mut left = names(&client.seen.archives);
     left.sort_unstable();
@@ -272,6 +278,21 @@ fn what_was_removed_by_hand_is_missed_until_its_deletion_is_recorded_or_it_is_ba
         }
         assert_eq!(names(&clients[2].opens()), [""; 0], "never seen");
     }
+}
+
+/// Who takes the state as it is has a record again, whether he removes anything or not.
+#[test]
+fn a_gc_that_removes_nothing_leaves_no_damaged_record_of_deletions() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    for name in ["a", "b"] {
+        lab.backup_bytes(name, name.as_bytes()).unwrap();
+    }
+    lab.delete("a").unwrap();
+    lab.gc().unwrap();
+    store.put(&Key::Tombstones, &[b"garretT"]).unwrap();
+    assert_eq!(lab.check_reporting(false).unwrap().1.len(), 1);
+    lab.gc().unwrap();
+    lab.check();
 }
 
 /// The archive is gone with its packs, and nobody who had the key removed any: this is what was before.

@@ -181,6 +181,12 @@ fn all_firsts_may_be_damaged_at_once() {
             assert_eq!(problems.len(), victim.firsts().len(), "{problems:?}");
             assert_eq!(report.damaged_copies as usize, victim.firsts().len());
             assert_eq!(report.incomplete, [], "every archive restores");
+            let is_used = |text: &&String| text.contains("its second copy was used");
+            let used = problems.iter().filter(is_used).count();
+            let found = problems.iter().filter(|text| text.contains("its second copy is intact"));
+            // Which one is read is not for a check to find out, but for who opens it.
+            assert_eq!(used + found.count(), problems.len(), "{problems:?}");
+            assert!(used < problems.len(), "{problems:?}");
         }
     }
 }
@@ -344,6 +350,208 @@ fn nobody_is_given_an_archive_that_was_removed() {
     }
 }
 
+/// Damage of one archive, and the removal of another by hand, leave two copies without a file: the one that was made with the
+/// name of the damaged file is its own.
+#[test]
+fn a_damaged_archive_is_served_while_another_was_removed_by_hand() {
+    for mode in [KeyMode::None, KeyMode::Passphrase] {
+        let victim = victim(mode);
+        let (lab, store) = (&victim.lab, &victim.store);
+        let content = Random::new(11).bytes(9000);
+        // As long as the first.
+        lab.backup_bytes("night", &content).unwrap();
+        let before = store.objects();
+        for left in [0, 0xff] {
+            let (lab, store) = victim.over(before.clone());
+            let len = before[&archive("night")].len();
+            assert_eq!(before[&archive("first")].len(), len, "nothing but their names differs");
+            store.delete(&archive("first")).unwrap();
+            store.put(&archive("night"), &[&vec![left; len]]).unwrap();
+            assert!(lab.restore_bytes("night").unwrap() == content, "{mode:?}");
+            let mut pruner = lab.pruner().unwrap();
+            assert_eq!(pruner.gc(&lab.gc_options(), &Silent).unwrap().removed_count, 1);
+            drop(pruner);
+            assert!(lab.restore_bytes("night").unwrap() == content, "{mode:?}");
+            assert_eq!(copies(&store).len(), 2, "the copy of what was removed went, and no other");
+            lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+            assert_eq!(store.objects()[&archive("night")], before[&archive("night")]);
+            lab.check();
+        }
+        // Deleting the damaged one deletes that one.
+        store.delete(&archive("first")).unwrap();
+        store.put(&archive("night"), &[&vec![0; before[&archive("night")].len()]]).unwrap();
+        lab.delete("night").unwrap();
+        let bytes = before[&archive("night")].clone();
+        store.put(&archive("night"), &[&bytes[..50]]).unwrap();
+        assert!(matches!(lab.restore_bytes("night"), Err(Error::Corrupt { .. })), "it is recorded");
+    }
+}
+
+/// Of an archive that was renamed, and of which nothing is left then, no name tells; the message says how to say it.
+#[test]
+fn who_renamed_an_archive_that_is_erased_is_told_how_to_have_it_back() {
+    let victim = victim(KeyMode::None);
+    let (lab, store) = (&victim.lab, &victim.store);
+    rename(store, "first", "moved");
+    let erased = vec![0; store.objects()[&archive("moved")].len()];
+    store.put(&archive("moved"), &[&erased]).unwrap();
+    let text = message(&lab.restore_bytes("moved").unwrap_err());
+    assert!(
+        text.starts_with("Data integrity error: backups/moved is damaged at offset 0"),
+        "{text}"
+    );
+    assert!(text.contains("was made as first and is not there"), "{text}");
+    assert!(text.ends_with("if this was it, rename this file to first"), "{text}");
+    assert!(message(&lab.gc().unwrap_err()).ends_with("rename this file to first"));
+    rename(store, "moved", "first");
+    assert!(lab.restore_bytes("first").unwrap() == victim.contents["first"]);
+    lab.gc_reporting().unwrap();
+    lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+    lab.check();
+}
+
+/// An archive and its copy by hand are one archive, which is not deleted while one of the two stays.
+#[test]
+fn of_an_archive_with_two_names_the_one_that_stays_keeps_its_second_copy() {
+    for mode in [KeyMode::None, KeyMode::Passphrase] {
+        for (deleted, stays) in [("first", "by hand"), ("by hand", "first")] {
+            let victim = victim(mode);
+            let (lab, store) = (&victim.lab, &victim.store);
+            let bytes = store.objects()[&archive("first")].clone();
+            store.put(&archive("by hand"), &[&bytes]).unwrap();
+            lab.delete(deleted).unwrap();
+            lab.gc().unwrap();
+            let mut broken = bytes.clone();
+            broken[100] ^= 0x55;
+            store.put(&archive(stays), &[&broken]).unwrap();
+            assert!(lab.restore_bytes(stays).unwrap() == victim.contents["first"], "{stays}");
+            lab.gc_reporting().unwrap();
+            lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+            assert_eq!(store.objects()[&archive(stays)], bytes);
+            lab.check();
+            // Now it goes.
+            lab.delete(stays).unwrap();
+            lab.gc().unwrap();
+            assert_eq!(copies(store).len(), 1);
+        }
+    }
+}
+
+/// Damage of many archives costs each of them the same, not the square.
+#[test]
+fn many_damaged_archives_cost_a_few_requests_each() {
+    const COUNT: usize = 40;
+    let memory = MemoryStore::new();
+    let store = FaultStore::new(memory.clone());
+    let inside = store.clone();
+    let lab = Lab::over(move || Box::new(inside.clone()), KeyMode::None);
+    let names: Vec<String> = (0..COUNT).map(|number| format!("{number:03}")).collect();
+    names.iter().for_each(|name| drop(lab.backup_bytes(name, name.as_bytes()).unwrap()));
+    let objects = memory.objects();
+    for name in &names {
+        let mut bytes = objects[&archive(name)].clone();
+        bytes[60] ^= 1;
+        memory.put(&archive(name), &[&bytes]).unwrap();
+    }
+    let asked = |work: &dyn Fn(), most: usize| {
+        store.disarm();
+        work();
+        let is_of = |object: &str| object.starts_with("backups/") || object.starts_with("copies/");
+        let count = store.log().iter().filter(|(_, object)| is_of(object)).count();
+        assert!(count <= most * COUNT, "{count} requests for {COUNT} archives");
+    };
+    let read_all = || {
+        let repository = lab.reader().unwrap();
+        names.iter().for_each(|name| drop(repository.archive(name).unwrap()));
+    };
+    // Its length and its bytes, each once by who asks and once to see which copy is whose; the copy the same.
+    asked(&read_all, 9);
+    let prune = || {
+        let mut pruner = lab.pruner().unwrap();
+        pruner.delete(&names[..5]).unwrap();
+        pruner.gc(&lab.gc_options(), &Silent).unwrap();
+    };
+    asked(&prune, 40);
+}
+
+#[test]
+fn each_damaged_copy_is_named_and_those_that_are_made_anew_are_counted() {
+    for mode in [KeyMode::None, KeyMode::Passphrase] {
+        let victim = victim(mode);
+        let firsts = victim.firsts();
+        let copies: Vec<Key> =
+            firsts.iter().map(|key| both(&victim.objects, key)[1].clone()).collect();
+        copies.iter().for_each(|key| victim.store.put(key, &[b"garret"]).unwrap());
+        let (report, problems) = victim.lab.check_reporting(false).unwrap();
+        assert_eq!(problems.len(), copies.len(), "{problems:?}");
+        for (key, first) in copies.iter().zip(&firsts) {
+            let named = problems.iter().filter(|text| text.contains(&key.to_string()));
+            let text = named.collect::<Vec<_>>();
+            assert_eq!(text.len(), 1, "{key}: {problems:?}");
+            assert!(
+                text[0].contains(&format!("the second copy of {first} is damaged")),
+                "{text:?}"
+            );
+        }
+        assert_eq!(report.problem_count as usize, copies.len());
+        let done = victim.lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+        assert_eq!((done.mended_files, done.made_copies as usize), (0, copies.len()));
+        victim.lab.check();
+    }
+}
+
+/// Without encryption nothing binds `config` to what is stored but that it opens.
+#[test]
+fn a_copy_of_config_that_is_another_repository_s_does_no_harm() {
+    let (victim, stranger) = (victim(KeyMode::None), self::victim(KeyMode::None));
+    for left in [&[][..], b"garret", &[0; 116]] {
+        let mut objects = victim.objects.clone();
+        objects.insert(Key::Config, left.to_vec());
+        objects.insert(Key::ConfigCopy, stranger.objects[&Key::Config].clone());
+        let (lab, store) = victim.over(objects.clone());
+        let refused = [
+            lab.exclusive().map(drop),
+            lab.pruner().map(drop),
+            lab.writer().map(drop),
+            lab.reader().map(drop),
+        ];
+        for refused in refused {
+            let text = message(&refused.unwrap_err());
+            assert!(
+                text.contains("copies/config") && text.contains("another repository's"),
+                "{text}"
+            );
+        }
+        assert_eq!(store.objects(), objects);
+    }
+}
+
+#[test]
+fn what_is_damaged_and_where_is_said_once() {
+    let victim = victim(KeyMode::Passphrase);
+    for (key, at, what) in [
+        (Key::Config, 84, "config"),
+        (victim.firsts()[1].clone(), 312, "key slot"),
+        (archive("first"), 0, "archive"),
+    ] {
+        let mut bytes = victim.objects[&key].clone();
+        bytes[at] ^= 0x55;
+        let (lab, store) = victim.over(victim.objects.clone());
+        store.put(&key, &[&bytes]).unwrap();
+        let locked = Locked::find(Box::new(store)).unwrap();
+        let recorder = Recorder::default();
+        locked.slots().unwrap();
+        locked.tell(&recorder);
+        let repository = lab.reader_reporting(&recorder).unwrap();
+        repository.archive("first").unwrap();
+        repository.tell(&recorder);
+        let told: Vec<String> = recorder.heard().into_iter().map(|told| told.text).collect();
+        let said = format!("{key} is damaged at offset {at}: {what}: do");
+        assert!(told[0].contains(&said), "{told:?}");
+        assert_eq!(told[0].matches("at offset").count(), 1, "{told:?}");
+    }
+}
+
 #[test]
 fn gc_leaves_the_copy_of_an_archive_that_is_about_to_be_published() {
     let victim = victim(KeyMode::None);
@@ -502,6 +710,13 @@ fn what_is_well_costs_no_request_of_a_copy_but_the_one_that_puts_it() {
     let seen = repository.look(&Default::default(), &Silent).unwrap().seen;
     repository.look(&seen, &Silent).unwrap();
     assert_eq!(of_copies(&store), []);
+    drop(repository);
+    let mut pruner = lab.pruner().unwrap();
+    store.disarm();
+    pruner.gc(&lab.gc_options(), &Silent).unwrap();
+    assert_eq!(of_copies(&store), [Verb::List; 2], "which copies there are");
+    let of_archive = |(verb, on): &&(Verb, String)| *verb == Verb::Get && on == "backups/a";
+    assert_eq!(store.log().iter().filter(of_archive).count(), 1, "the archive is read once");
 }
 
 /// Both are damaged: the message is that of the first.

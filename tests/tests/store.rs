@@ -5,12 +5,13 @@ use std::io;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use garret_core::{
-    Limit, LimitOptions, LocalStore, MemoryStore, Retry, RetryOptions, Sharing, Store, StoreError,
-    StoreErrorKind,
+    LEASE_TIME, Limit, LimitOptions, LocalStore, MemoryStore, Retry, RetryOptions, Sharing, Store,
+    StoreError, StoreErrorKind, SystemClock,
 };
-use garret_testkit::{Fault, FaultStore, PowerStore, TestClock, store_suite};
+use garret_testkit::{Fault, FaultStore, LocklessServer, PowerStore, TestClock, store_suite};
 
 /// Stores in directories below this one.
 fn in_directories(root: &Path, before: impl Fn(LocalStore) -> Box<dyn Store>) {
@@ -31,6 +32,14 @@ fn a_directory_keeps_the_contract() {
 #[test]
 fn memory_keeps_the_contract() {
     store_suite(&|| Box::new(MemoryStore::new()));
+}
+
+#[test]
+fn leases_keep_the_contract_where_there_are_no_locks() {
+    store_suite(&|| {
+        let server = LocklessServer::new(Arc::new(SystemClock::new()), Duration::ZERO);
+        Box::new(server.client(LEASE_TIME))
+    });
 }
 
 #[test]

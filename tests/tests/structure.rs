@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use garret_core::{Area, Key, MemoryStore, Silent, Store};
 use garret_format::config::KeyMode;
-use garret_testkit::{Lab, Random, is_structure};
+use garret_testkit::{Lab, Random, Recorder, check_options, is_structure};
 
 type Contents = BTreeMap<String, Vec<u8>>;
 
@@ -135,6 +135,32 @@ fn a_repair_makes_a_second_copy_of_what_is_left_of_a_repository() {
     }
 }
 
+/// Where nobody knows that there was another pack nothing is damaged or missing; but the next pack that is lost would cost
+/// archives.
+#[test]
+fn a_check_says_that_structure_lies_in_one_pack_only_and_a_gc_makes_up_for_it() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    let contents = filled(&lab, &mut Random::new(7), &["one", "two"]);
+    lose(&store, &structure(&store)[0], "gone");
+    for (segment, _) in store.list(Area::Index).unwrap() {
+        store.delete(&segment).unwrap();
+    }
+    let check = || {
+        let recorder = Recorder::default();
+        let checker = lab.checker().unwrap();
+        let report = checker.check(&check_options(false, 1), &recorder).unwrap();
+        assert_eq!((report.problem_count, recorder.problems()), (0, vec![]));
+        (report.lonely_parts, recorder.notices())
+    };
+    let (lonely, notices) = check();
+    assert!(lonely > 0);
+    let [said] = notices.as_slice() else { panic!("{notices:?}") };
+    assert!(said.contains(&format!("{lonely} of the parts are in one pack only")), "{said}");
+    lab.gc_reporting().unwrap();
+    assert_eq!(check(), (0, vec![]));
+    any_may_be_lost(&lab, &store, &contents, "after the gc");
+}
+
 /// The letter of a pack's kind is bound to its footer: whoever changes it has nothing stored twice.
 #[test]
 fn whoever_changes_the_kind_of_packs_has_no_data_stored_twice() {
@@ -241,6 +267,7 @@ fn whatever_happens_each_part_of_structure_stays_in_two_packs() {
         }
         lab.gc_reporting().unwrap();
         any_may_be_lost(&lab, &store, &contents, &format!("seed {seed}, in the end"));
-        assert_eq!(lab.check_reporting(true).unwrap().0.incomplete, []);
+        let report = lab.check_reporting(true).unwrap().0;
+        assert_eq!((report.incomplete, report.lonely_parts), (vec![], 0), "seed {seed}");
     }
 }

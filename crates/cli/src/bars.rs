@@ -85,7 +85,7 @@ fn template(phase: Phase, has_total: bool) -> String {
         Unit::Archives => "archives",
         Unit::Packs => "packs",
         _ if has_total => {
-            return "{msg} [{bar:24}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
+            return "{msg} [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
                 .to_owned();
         }
         _ => {
@@ -94,7 +94,7 @@ fn template(phase: Phase, has_total: bool) -> String {
         }
     };
     match has_total {
-        true => format!("{{msg}} [{{bar:24}}] {{pos}} of {{len}} {things}, {{eta}} left"),
+        true => format!("{{msg}} [{{wide_bar}}] {{pos}} of {{len}} {things}, {{eta}} left"),
         false => format!("{{msg}} {{spinner}} {{pos}} {things}, {{elapsed}}"),
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use garret_core::{
     Cause, Hint, Note, Phase, Problem, ProblemKind, Task, Unit, cutter_name, message,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::record::Record;
 use crate::render;
@@ -47,7 +47,8 @@ pub(crate) fn problem(problem: &Problem) {
         // What is new is no less.
         _ => "loss",
     };
-    write(why(event("problem").with("kind", kind), Some(problem)));
+    let lost: Vec<[u64; 2]> = problem.lost.iter().map(|range| [range.start, range.end]).collect();
+    write(why(event("problem").with("kind", kind).with("lost", json!(lost)), Some(problem)));
 }
 
 /// The command ends.

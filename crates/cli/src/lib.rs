@@ -7,7 +7,8 @@
 //! key_file: files with secrets      prompt: the terminal is asked for a passphrase      keyring: keys are changed
 //! signals: none ends us without a word            sandbox: what we may no longer do
 //! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
-//! render, overview: numbers, times, tables -> text
+//! drills: which images were restored to see that they can be
+//! render, overview: numbers, times, tables -> text      pages: the command line -> manual pages
 //! record: what is known of a thing -> JSON, or text by a template of the user
 //! failure: why a command ended      exit: what the shell is told      trust: whom a file can be from
 //! ```
@@ -19,12 +20,14 @@
 pub mod args;
 mod bars;
 pub mod cache;
+pub mod drills;
 mod events;
 pub mod exit;
 pub mod failure;
 pub mod key_file;
 pub mod keyring;
 pub mod overview;
+pub mod pages;
 pub mod pipes;
 mod prompt;
 pub mod record;

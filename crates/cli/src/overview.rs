@@ -8,6 +8,7 @@ use garret_core::{Repository, VerifiedReport};
 use garret_format::archive::Time;
 use garret_format::config::KeyMode;
 
+use crate::drills::{self, Drill};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::{render, session};
@@ -25,7 +26,11 @@ pub fn repository(repository: &Repository, path: &Path, ui: &Ui) -> Result<Strin
     text += &format!("Repository id: {}\n", repository.id());
     text += &format!("Encryption: {mode}\nCreated: {created}\n");
     text += &format!("Number of archives: {}\n", repository.archive_names()?.len());
-    text += &format!("{}\n\n", verified(&repository.verified(ui)?));
+    text += &format!("{}\n", verified(&repository.verified(ui)?));
+    if let Some(drill) = drills::load(repository.id(), ui).last() {
+        text += &drilled(drill);
+    }
+    text.push('\n');
     text += &render::size_header();
     text += &all_archives(repository, ui)?;
     Ok(text)
@@ -44,6 +49,19 @@ pub fn verified(report: &VerifiedReport) -> String {
             "Verified: {} of {packs} since {since}, {recent} of them in the last 30 days; {never} never",
             all - never
         ),
+    }
+}
+
+/// What was restored last to see that it can be.
+fn drilled(drill: &Drill) -> String {
+    let Drill { time, archive, path, size, seconds, restored, .. } = drill;
+    let (when, archive) = (render::days_ago(*time), render::name(archive));
+    match restored {
+        true => {
+            let pace = render::seconds_per_gb(*seconds, *size);
+            format!("Drilled: {path} of {archive} {when}, {pace} s/GB\n")
+        }
+        false => format!("Drill failed: {path} of {archive} {when}\n"),
     }
 }
 

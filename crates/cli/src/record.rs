@@ -53,7 +53,12 @@ impl Record {
             .with("hostname", body.host.as_str())
             .with("username", body.user.as_str())
             .with("command_line", render::command_line(&body.command))
+            .with("comment", body.comment.as_str())
             .with("original_size", body.original_len)
+            .with("read", body.read_len)
+            .with("new_size", body.new_len)
+            .with("stored_size", body.stored_len)
+            .with("duration", render::seconds_between(body.start, body.end))
             .with("files", body.file_count)
             .with("complete", body.is_complete())
             .with("problems", body.problem_count)
@@ -187,7 +192,8 @@ impl Document {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The layouts are attic's, because scripts cut columns out of them.
 
+use std::time::Duration;
+
 use garret_core::NamedArchive;
 use garret_format::archive::{Archive, Item, ItemKind, Time, is_unseen};
 use jiff::Timestamp;
@@ -33,10 +35,38 @@ pub fn seconds_per_gb(seconds: f64, bytes: u64) -> String {
     if bytes == 0 { "-".to_owned() } else { format!("{:.2}", seconds * 1e9 / bytes as f64) }
 }
 
+/// How long it is from one moment to a later one, in seconds.
+pub fn seconds_between(start: Time, end: Time) -> f64 {
+    let seconds = end.secs.saturating_sub(start.secs) as f64;
+    (seconds + (f64::from(end.nanos) - f64::from(start.nanos)) / 1e9).max(0.0)
+}
+
+/// A time that is not known well: `about 40 seconds`, `about 12 minutes`.
+pub fn about(time: Duration) -> String {
+    match time.as_secs() {
+        0 | 1 => "about a second".to_owned(),
+        seconds @ ..120 => format!("about {seconds} seconds"),
+        seconds @ ..7200 => format!("about {} minutes", seconds.div_ceil(60)),
+        seconds => format!("about {:.1} hours", seconds as f64 / 3600.0),
+    }
+}
+
 /// The date of a moment, in UTC: days are counted by it.
 pub fn date(seconds: i64) -> String {
     let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     moment.strftime("%Y-%m-%d").to_string()
+}
+
+/// How long ago a moment was, in days: `today`, `yesterday`, `3 days ago`.
+pub fn days_ago(seconds: i64) -> String {
+    let day = |moment: Timestamp| moment.to_zoned(TimeZone::system()).date();
+    let then = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    let days = day(Timestamp::now()).since(day(then)).map_or(0, |span| span.get_days());
+    match days {
+        ..=0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        days => format!("{days} days ago"),
+    }
 }
 
 /// So many of something: `1 pack`, `2 packs`.
@@ -57,6 +87,11 @@ pub fn size_header() -> String {
 /// Local time as the C library writes it: `Mon Mar 24 11:59:35 2014`.
 pub fn long_time(time: Time) -> String {
     local(time).strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
+/// Local time as `--at` has the day, to the minute: `2014-03-24 11:59`.
+pub fn minute(time: Time) -> String {
+    local(time).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// Local time with its zone, for programs: `2014-03-24T11:59:35+01:00`.
@@ -83,20 +118,26 @@ fn local(time: Time) -> jiff::Zoned {
     Timestamp::new(time.secs, nanos).unwrap_or(bound).to_zoned(TimeZone::system())
 }
 
-/// The line of an archive in a list; it ends with the name the archive was made with if its file has another now, and with
-/// what it lacks if it is not complete.
+/// The line of an archive in a list, which ends with its [`marks`].
 pub fn archive_line(found: &NamedArchive) -> String {
-    let mut line = format!("{:<36} {}", name(&found.name), long_time(found.archive.end));
+    let time = long_time(found.archive.end);
+    format!("{:<36} {time}{}", name(&found.name), marks(found))
+}
+
+/// What is special about an archive: the name it was made with if its file has another now, and what it lacks if it is not
+/// complete.
+pub fn marks(found: &NamedArchive) -> String {
+    let mut marks = String::new();
     if found.archive.name != found.name {
-        line += &format!(" (made as {})", name(&found.archive.name));
+        marks += &format!(" (made as {})", name(&found.archive.name));
     }
     match found.archive.problem_count {
         _ if found.archive.is_complete() => {}
-        0 => line += " (no files)",
-        1 => line += " (1 problem)",
-        count => line += &format!(" ({count} problems)"),
+        0 => marks += " (no files)",
+        1 => marks += " (1 problem)",
+        count => marks += &format!(" ({count} problems)"),
     }
-    line
+    marks
 }
 
 /// Lines on what an archive lacks; none if it is complete.

@@ -5,6 +5,7 @@
 //! on stderr. Promises: without a terminal on stderr, and with JSON, there is no bar and nobody is asked; a problem is one
 //! line whatever the names in it hold.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,12 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use garret_core::{LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
+use garret_core::{Cause, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
 
 use crate::bars::Bars;
 use crate::events::{self, Told};
 use crate::failure::{Failure, advice};
 use crate::render;
+
+/// Problems that are remembered so that none is told twice: more than that nobody reads.
+const TOLD_MAX: usize = 10_000;
 
 /// The bar, and what was reported.
 pub struct Ui {
@@ -26,6 +30,9 @@ pub struct Ui {
     quiet: AtomicBool,
     verbose: AtomicBool,
     problem_count: AtomicU64,
+    /// The problems that were told of: a damaged object is met again by whoever asks for it again.
+    told: Mutex<HashSet<(Option<String>, String)>>,
+    damage_count: AtomicU64,
     patience: Mutex<Duration>,
     passphrase_file: Mutex<Option<PathBuf>>,
     accepts_state: AtomicBool,
@@ -54,6 +61,8 @@ impl Ui {
             quiet: AtomicBool::new(false),
             verbose: AtomicBool::new(false),
             problem_count: AtomicU64::new(0),
+            told: Mutex::default(),
+            damage_count: AtomicU64::new(0),
             patience: Mutex::new(LOCK_WAIT_DEFAULT),
             passphrase_file: Mutex::new(None),
             accepts_state: AtomicBool::new(false),
@@ -114,6 +123,11 @@ impl Ui {
         self.problem_count.load(Ordering::Relaxed)
     }
 
+    /// How many of them were of damage.
+    pub fn damage_count(&self) -> u64 {
+        self.damage_count.load(Ordering::Relaxed)
+    }
+
     /// Writes a result, with its own line ends, to stdout.
     pub fn print(&self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         let write = || {
@@ -151,9 +165,30 @@ impl Ui {
         let _unheard = self.bars.beside(|| io::stderr().lock().write_all(line.as_bytes()));
     }
 
-    /// Counts and shows something that went wrong while the command goes on.
+    /// A line on what was done, for who looks on: on a terminal only.
+    pub fn done(&self, text: &str) {
+        if self.terminal && !self.quiet.load(Ordering::Relaxed) {
+            let line = format!("{}\n", render::one_line(text));
+            let _unheard = self.bars.beside(|| io::stderr().lock().write_all(line.as_bytes()));
+        }
+    }
+
+    /// Whether this was told before; it is from now on.
+    fn has_told(&self, problem: &Problem) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = (problem.subject.clone(), problem.text.clone());
+        told.contains(&what) || told.len() < TOLD_MAX && !told.insert(what)
+    }
+
+    /// Counts and shows something that went wrong while the command goes on, once.
     pub fn report(&self, problem: &Problem) {
+        if self.has_told(problem) {
+            return;
+        }
         self.problem_count.fetch_add(1, Ordering::Relaxed);
+        if problem.cause == Cause::Damaged {
+            self.damage_count.fetch_add(1, Ordering::Relaxed);
+        }
         match self.json {
             true => events::problem(problem),
             false => self.complain(&format!("{}{}", problem.text, advice(problem.hint))),

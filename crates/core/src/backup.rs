@@ -46,7 +46,7 @@ use crate::repository::{Pruner, Repository, Writer};
 use crate::store::{Key, StoreError};
 use crate::write::{Written, write_chunks};
 
-use collect::Collector;
+use collect::{Collected, Collector};
 use cutters::Cutters;
 use elsewhere::Elsewhere;
 use options::{BackupOptions, Input};
@@ -156,11 +156,16 @@ fn backup(
         })
     })?;
     drop(task);
+    let Collected { untouched_bytes, same_bytes, hole_bytes, .. } = collected;
+    let unread = untouched_bytes.saturating_add(same_bytes).saturating_add(hole_bytes);
     archive.end = now();
     archive.original_len = collected.original_len;
     archive.file_count = collected.file_count;
     archive.problem_count = collected.problem_count;
     archive.problems = collected.problems;
+    archive.read_len = collected.original_len.saturating_sub(unread);
+    archive.new_len = written.chunk_bytes;
+    archive.stored_len = written.pack_bytes;
     archive.items = collected.items;
     let fingerprint = publish(repository.store(), repository.metadata(), &archive)?;
     // A gc that did not see this session may have taken what it is built on (rule S5).
@@ -187,7 +192,8 @@ fn backup(
 
 /// The error for a repository whose lock was lost in the middle of a backup.
 fn exchanged(repository: &Repository) -> Error {
-    let why = "it was exchanged for another file meanwhile, so a gc may have taken what the archive needs: make it again";
+    let why = "it was lost meanwhile, for the file was exchanged or the lease ended, so a gc may have taken what the \
+               archive needs: make it again";
     let source = StoreError::new("lock", Key::Config, std::io::Error::other(why));
     Error::Lock { kind: "write", place: repository.store().place(), source }
 }
@@ -205,24 +211,21 @@ fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive
         }
     }
     let start = now();
+    let items = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
     let archive = Archive {
-        name: name.to_owned(),
         start,
         end: start,
         host: options.host.clone(),
         user: options.user.clone(),
         command: options.command.clone(),
         sources: sources(inputs, options),
-        original_len: 0,
-        file_count: 0,
-        problem_count: 0,
-        problems: Vec::new(),
-        items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) },
+        comment: options.comment.clone(),
+        ..Archive::new(name, items)
     };
     match Archive::decode(&archive.encode()) {
         Ok(_) => Ok(archive),
         Err(error) => Err(Error::BadOption(format!(
-            "the command line, host or paths are longer than an archive can record: {error}"
+            "the command line, host, comment or paths are longer than an archive can record: {error}"
         ))),
     }
 }

@@ -313,7 +313,7 @@ impl Error {
             _ => Error::Corrupt {
                 object: object.to_owned(),
                 offset: base.saturating_add(cause.offset),
-                what: cause.to_string(),
+                what: format!("{}: {}", cause.what, cause.kind),
             },
         }
     }

@@ -142,7 +142,8 @@ pub use restore::options::{
 pub use restore::preview::Preview;
 pub use select::Selection;
 pub use store::{
-    Area, Clock, Guard, Key, Limit, LimitOptions, LocalStore, LockMode, MemoryStore, Properties,
-    Retry, RetryOptions, Sharing, Store, StoreError, StoreErrorKind, SystemClock,
+    Area, Clock, Guard, Key, LEASE_TIME, LeaseTable, Leases, Limit, LimitOptions, LocalStore,
+    LockMode, MemoryStore, Properties, Retry, RetryOptions, Sharing, Store, StoreError,
+    StoreErrorKind, SystemClock,
 };
 pub use write::Written;

@@ -12,6 +12,7 @@ pub(crate) mod archive;
 pub(crate) mod condemned;
 pub(crate) mod copies;
 pub(crate) mod damage;
+pub(crate) mod envelope;
 pub(crate) mod group;
 pub(crate) mod index;
 pub(crate) mod items;

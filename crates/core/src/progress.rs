@@ -6,11 +6,15 @@
 //! it never counts beyond its total but where a source grew while it was read, and after work without problems to it.
 
 use std::fmt;
+use std::ops::Range;
 
 use garret_format::recipe::CutterKind;
 use garret_image::SourceError;
 
 use crate::error::{Cause, Error, Hint, message};
+
+/// Stretches of a file that one line names: nobody reads more of them.
+const STRETCHES_SHOWN: usize = 10;
 
 /// How much a [`Problem`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +40,14 @@ pub struct Problem {
     pub text: String,
     /// What can be done.
     pub hint: Option<Hint>,
+    /// Of a file: which bytes are lost, in order, as far as that is known. The text names the first of them.
+    pub lost: Vec<Range<u64>>,
 }
 
 impl Problem {
     /// A loss, in one line that says all of it.
     pub fn new(cause: Cause, subject: Option<String>, text: String) -> Self {
-        Problem { kind: ProblemKind::Loss, cause, subject, text, hint: None }
+        Problem { kind: ProblemKind::Loss, cause, subject, text, hint: None, lost: Vec::new() }
     }
 
     /// A loss because something could not be read.
@@ -62,6 +68,19 @@ impl Problem {
         what: impl fmt::Display,
     ) -> Self {
         Problem { kind: ProblemKind::Warning, ..Problem::loss(cause, subject, what) }
+    }
+}
+
+/// Stretches of a file in words: the first of them, and how many more there are, `unknown` of them besides these.
+pub(crate) fn stretches(ranges: &[Range<u64>], unknown: u64) -> String {
+    let shown = ranges.iter().take(STRETCHES_SHOWN);
+    let shown: Vec<String> =
+        shown.map(|range| format!("{} to {}", range.start, range.end)).collect();
+    let more = (ranges.len() - shown.len()) as u64;
+    match more.saturating_add(unknown) {
+        0 => shown.join(", "),
+        1 => format!("{} and 1 more stretch", shown.join(", ")),
+        more => format!("{} and {more} more stretches", shown.join(", ")),
     }
 }
 
@@ -192,3 +211,20 @@ pub struct Silent;
 impl Progress for Silent {}
 
 impl Task for Silent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_stretches_a_line_names_the_first_and_how_many_more_there_are() {
+        let of = |count: u64| -> Vec<Range<u64>> {
+            (0..count).map(|number| number * 10..number * 10 + 4).collect()
+        };
+        assert_eq!(stretches(&of(0), 0), "");
+        assert_eq!(stretches(&of(2), 0), "0 to 4, 10 to 14");
+        assert_eq!(stretches(&of(1), 1), "0 to 4 and 1 more stretch");
+        assert!(stretches(&of(1000), 5).ends_with(", 90 to 94 and 995 more stretches"));
+        assert!(stretches(&of(1000), 5).len() < 200);
+    }
+}

@@ -113,7 +113,7 @@ pub(crate) fn write_chunks<'scope, R>(
 
 /// Stores segments for packs that none covers, before anything is admitted: what they hold is known all the while.
 fn adopt_unstored(store: &dyn Store, metadata: &Sealer, index: &mut Index) -> Result<()> {
-    for rows in index.take_unstored() {
+    for rows in index.take_unstored()? {
         rows.packs.iter().try_for_each(|pack| store.adopt(&Key::Pack(pack.id)))?;
         let (id, tables) = store_segment(store, metadata, &rows)?;
         index.add(&tables, Some(id))?;

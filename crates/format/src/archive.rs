@@ -24,6 +24,8 @@ const LIST_MAX: usize = 1 << 16;
 pub const PROBLEMS_MAX: usize = 100;
 /// Longest text of a problem in bytes.
 pub const PROBLEM_LEN_MAX: u32 = 1024;
+/// Longest comment in bytes.
+pub const COMMENT_LEN_MAX: u32 = 4096;
 /// Longest item record in bytes.
 pub const ITEM_LEN_MAX: u32 = 4 << 20;
 /// Longest byte string kept in an item instead of in a stream of its own.
@@ -75,6 +77,8 @@ pub struct Archive {
     pub command: Vec<Vec<u8>>,
     /// Absolute paths of what was asked to be backed up.
     pub sources: Vec<Vec<u8>>,
+    /// What the user says of it.
+    pub comment: String,
     /// Bytes of all streams, holes included.
     pub original_len: u64,
     /// Regular files and images in it.
@@ -83,11 +87,39 @@ pub struct Archive {
     pub problem_count: u64,
     /// The first of these problems in words, at most [`PROBLEMS_MAX`] and no more than `problem_count`.
     pub problems: Vec<String>,
+    /// Bytes that were read for it: neither holes nor what was taken over unread.
+    pub read_len: u64,
+    /// Bytes of the chunks that the repository did not have.
+    pub new_len: u64,
+    /// Bytes of the packs that were written for it.
+    pub stored_len: u64,
     /// The item stream.
     pub items: Recipe,
 }
 
 impl Archive {
+    /// One of this name that says nothing else yet.
+    pub fn new(name: impl Into<String>, items: Recipe) -> Self {
+        Archive {
+            name: name.into(),
+            start: Time::default(),
+            end: Time::default(),
+            host: String::new(),
+            user: String::new(),
+            command: Vec::new(),
+            sources: Vec::new(),
+            comment: String::new(),
+            original_len: 0,
+            file_count: 0,
+            problem_count: 0,
+            problems: Vec::new(),
+            read_len: 0,
+            new_len: 0,
+            stored_len: 0,
+            items,
+        }
+    }
+
     /// Whether it holds files, and all of them whole. A file that changed while it was read was stored as it was read, and
     /// counts as whole: a live image always changes.
     pub fn is_complete(&self) -> bool {
@@ -107,11 +139,13 @@ impl Archive {
                 writer.bytes(text);
             });
         }
+        writer.bytes(self.comment.as_bytes());
         writer.u64(self.original_len).u64(self.file_count).u64(self.problem_count);
         writer.count(self.problems.len());
         self.problems.iter().for_each(|text| {
             writer.bytes(text.as_bytes());
         });
+        writer.u64(self.read_len).u64(self.new_len).u64(self.stored_len);
         self.items.write(&mut writer);
         writer.into_bytes()
     }
@@ -127,10 +161,14 @@ impl Archive {
             user: read_text(&mut reader, OWNER_LEN_MAX)?,
             command: read_list(&mut reader)?,
             sources: read_list(&mut reader)?,
+            comment: read_text(&mut reader, COMMENT_LEN_MAX)?,
             original_len: reader.u64()?,
             file_count: reader.u64()?,
             problem_count: reader.u64()?,
             problems: read_problems(&mut reader)?,
+            read_len: reader.u64()?,
+            new_len: reader.u64()?,
+            stored_len: reader.u64()?,
             items: Recipe::read(&mut reader)?,
         };
         let start = Reader::new(bytes, "archive");

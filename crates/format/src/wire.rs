@@ -38,8 +38,13 @@ pub enum DecodeErrorKind {
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at offset {}: ", self.what, self.offset)?;
-        match self.kind {
+        write!(f, "{} at offset {}: {}", self.what, self.offset, self.kind)
+    }
+}
+
+impl fmt::Display for DecodeErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             DecodeErrorKind::Truncated => f.write_str("ends too early"),
             DecodeErrorKind::TrailingBytes => f.write_str("has bytes after its end"),
             DecodeErrorKind::BadMagic => f.write_str("does not begin as it should"),

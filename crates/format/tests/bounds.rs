@@ -420,25 +420,21 @@ fn what_is_not_seen_is_read_in_a_name_and_not_made() {
 
 #[test]
 fn archives_are_bounded_field_by_field() {
+    let items = || Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![]) };
     let archive = |host: usize, source: usize, count: usize, nanos| Archive {
-        name: "n".to_owned(),
-        start: Time::default(),
         end: Time { secs: 0, nanos },
         host: "h".repeat(host),
-        user: String::new(),
         command: vec![vec![]; count],
         sources: vec![vec![b's'; source]],
-        original_len: 0,
-        file_count: 0,
-        problem_count: 0,
-        problems: Vec::new(),
-        items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![]) },
+        ..Archive::new("n", items())
     };
     let takes = |archive: Archive| Archive::decode(&archive.encode()).is_ok();
     assert!(takes(archive(1024, 64 << 10, 1 << 16, 999_999_999)));
     assert!(!takes(archive(1025, 0, 0, 0)) && !takes(archive(0, (64 << 10) + 1, 0, 0)));
     assert!(!takes(archive(0, 0, (1 << 16) + 1, 0)) && !takes(archive(0, 0, 0, 1_000_000_000)));
     assert!(!takes(Archive { name: "n".repeat(1025), ..archive(0, 0, 0, 0) }));
+    let says = |len| takes(Archive { comment: "c".repeat(len), ..archive(0, 0, 0, 0) });
+    assert!(says(4096) && !says(4097));
     let problems = |problem_count, texts: usize, len| {
         let problems = vec!["p".repeat(len); texts];
         takes(Archive { problem_count, problems, ..archive(0, 0, 0, 0) })

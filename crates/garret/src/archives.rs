@@ -92,8 +92,15 @@ pub(crate) fn newest_of(
     Ok(archives)
 }
 
+/// The archives that can be read, the one that was made first first. The others are reported.
+pub(crate) fn oldest_first(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
+    let mut archives = readable(repository, ui)?;
+    archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
+    Ok(archives)
+}
+
 /// The archives that can be read. The others are reported.
-pub(crate) fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
+fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
     let mut archives = Vec::new();
     for name in repository.archive_names()? {
         match repository.archive(&name) {
@@ -160,6 +167,34 @@ impl Searched<'_> {
     }
 }
 
+/// The files that a word stands for: the one at that path, or all that `extract` would restore. Other names of a file are
+/// files.
+///
+/// # Errors
+/// The list of files is damaged, behind those that could be read.
+pub(crate) fn files(
+    repository: &Repository,
+    archive: &NamedArchive,
+    word: &OsStr,
+) -> garret_core::Result<Vec<Item>> {
+    let stored = Selection::stored(word.as_bytes());
+    let mut items = Vec::new();
+    repository.visit_items(archive, &mut Selection::new([stored.clone()]), |item| {
+        if is_file(&item) {
+            items.push(item);
+        }
+        Ok::<(), Error>(())
+    })?;
+    if let Some(at) = items.iter().position(|item| item.path == stored) {
+        items = vec![items.swap_remove(at)];
+    }
+    Ok(items)
+}
+
+fn is_file(item: &Item) -> bool {
+    matches!(item.kind, ItemKind::File(_) | ItemKind::HardLink(_))
+}
+
 /// The path of the one file that a word names.
 ///
 /// # Errors
@@ -176,7 +211,6 @@ pub(crate) fn one_file(
         items.push(item);
         Ok::<(), Failure>(())
     })?;
-    let is_file = |item: &Item| matches!(item.kind, ItemKind::File(_) | ItemKind::HardLink(_));
     if let Some(item) = items.iter().find(|item| item.path == stored) {
         let kind = garret_core::kind_name(&item.kind);
         let other = || no_file(&stored, archive, &format!("it is a {kind}"));

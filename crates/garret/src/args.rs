@@ -25,6 +25,7 @@ Exit codes:
   2  the command was used wrongly
 
 Environment:
+  GARRET_REPO                the repository of a `restore` that names none
   GARRET_PASSPHRASE          the passphrase; --passphrase-file comes before it
   GARRET_PASSCOMMAND         a command that prints it; without both the terminal is asked
   GARRET_NEW_PASSPHRASE      the new passphrase of change-passphrase and of key

@@ -5,18 +5,23 @@ mod compare;
 mod create;
 mod delete;
 mod diff;
+mod drill;
 mod extract;
+mod find;
 mod help;
 mod info;
 mod init;
 mod key;
 mod later;
 mod list;
+mod manual;
 mod prune;
+mod restore;
 mod scrub;
 
 use crate::demo;
 use garret_cli::failure::Failure;
+use garret_cli::pages;
 use garret_cli::ui::Ui;
 
 /// What to do.
@@ -41,18 +46,39 @@ pub(crate) enum Command {
     ///
     /// A PATH is a path as `list` shows it; if there is none such, the last parts of one or of several; if there are none
     /// such either, a shell pattern as for --exclude. REPO::latest is the newest archive, unless one has that name.
-    #[command(visible_alias = "restore")]
+    #[command(after_help = "\
+Examples:
+  garret extract -C /var/tmp/restored /srv/backup/vms::night-2
+  garret extract --as raw -o app.raw /srv/backup/vms::latest app.qcow2")]
     Extract(extract::Args),
+    /// Restore an image by its name, or by asking
+    ///
+    /// IMAGE is found in the newest complete archive that holds it, or in that of --at, and restored as `extract` does: every
+    /// byte is verified before it is written, and what is there already is replaced only by what is complete. IMAGE is a path
+    /// as `list` shows it, the last parts of one, or a shell pattern; if it stands for several, they are named.
+    ///
+    /// On a terminal, without IMAGE, it asks: which image, of which night, to where; says how long it will take; and reads
+    /// back what it wrote. REPO::NAME, with paths or without, is what it is in `extract`.
+    #[command(after_help = "\
+Examples:
+  garret restore /srv/backup/vms app.raw -o /var/lib/libvirt/images/app.raw
+  garret restore /srv/backup/vms app.raw --at 2026-11-20 -C /var/tmp")]
+    Restore(restore::Args),
     /// List the archives of a repository, or what is in one
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
-    /// original_size, files, complete, problems (how many), problem_texts (the first); their contents have path, type,
+    /// original_size, files, complete, problems (how many), problem_texts (the first), drilled (when an image of it was
+    /// restored by `drill` last, on this host) and drill_restored (whether that went well); their contents have path, type,
     /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
     /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
-    /// (1 problem).
+    /// (1 problem), and one that was drilled, as (drilled 3 days ago).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
+    #[command(after_help = "\
+Examples:
+  garret list /srv/backup/vms
+  garret list --format '{size:>12} {path}{NL}' /srv/backup/vms::latest")]
     List(list::Args),
     /// Show details of a repository, an archive, or a file in one
     ///
@@ -60,7 +86,36 @@ pub(crate) enum Command {
     /// allocated, zero, backing, unreadable, residue, new; a repository has location, id, encryption, created, archives,
     /// packs, verified_packs, recently_verified_packs (in the last 30 days), verified_since, original_size, stored_size. A
     /// PATH is what it is in `extract`, of one file, and REPO::latest too.
+    #[command(after_help = "\
+Examples:
+  garret info /srv/backup/vms
+  garret info --json /srv/backup/vms::latest app.qcow2")]
     Info(info::Args),
+    /// Show which archives hold a file, and when it changed
+    ///
+    /// For each file that PATTERN stands for, a line for each archive that holds it: its name and time, how long the file is
+    /// in it, and whether that is the same as in the archive before, changed, or new. PATTERN is what a PATH is in `extract`.
+    #[command(after_help = "\
+Examples:
+  garret find /srv/backup/vms app.raw
+  garret find --json /srv/backup/vms '*.qcow2'")]
+    Find(find::Args),
+    /// Restore an image to see that it can be restored
+    ///
+    /// Every byte of it is read, verified and put together as for a restore, and with --scratch also written, read back and
+    /// compared. Says how long that took, and the BLAKE3 of the image, as `b3sum` has it. `list` shows behind the archive
+    /// when that was, and `info REPO` what was restored last. Without IMAGE it is another one each time.
+    ///
+    /// Exit codes: 0 the image came back; 3 it did, and something should be looked at; 4 another program has the lock; 5 the
+    /// disk is full; 6 the passphrase or key is wrong; 7 something is damaged; 2 wrong use; 1 anything else.
+    #[command(after_help = "\
+Examples:
+  garret drill /srv/backup/vms
+  garret drill --scratch /var/tmp --at latest /srv/backup/vms app.raw
+
+From cron, each Sunday:
+  0 6 * * 0  root  garret drill /srv/backup/vms > /dev/null")]
+    Drill(drill::Args),
     /// Delete archives and give back their space
     ///
     /// A whole repository, given without ::NAME, is deleted only after a question on the terminal.
@@ -125,19 +180,42 @@ pub(crate) enum Command {
     /// Makes a repository in a directory of its own, backs up two images, changes a few per cent of them, backs them up
     /// again, restores one and compares it with the original. Images that you name are only read.
     Demo(demo::Args),
+    /// Print what a shell needs to complete words at TAB
+    ///
+    /// Commands and options, repositories, the archives behind REPO::, and of repositories without encryption the files in
+    /// them.
+    #[command(after_help = "\
+Examples:
+  source <(garret completions bash)
+  garret completions fish > ~/.config/fish/completions/garret.fish")]
+    Completions(manual::Completions),
+    /// Write the manual pages: one for the program, one for each command
+    #[command(after_help = "\
+Examples:
+  garret man /usr/local/share/man/man1
+  garret man /tmp/garret && man /tmp/garret/garret-restore.1")]
+    Man(manual::Pages),
     /// Show help on a command, or on patterns
     Help(help::Args),
 }
 
 impl Command {
+    /// Whether it has an exit code for each cause; attic's commands have attic's.
+    pub(crate) fn exits_by_cause(&self) -> bool {
+        matches!(self, Command::Drill(_))
+    }
+
     /// Does it; `program` is the definition of all commands.
     pub(crate) fn run(self, program: clap::Command, ui: &Ui) -> Result<(), Failure> {
         match self {
             Command::Init(args) => init::run(&args, ui),
             Command::Create(args) => create::run(args, ui),
             Command::Extract(args) => extract::run(args, ui),
+            Command::Restore(args) => restore::run(args, ui),
             Command::List(args) => list::run(&args, ui),
             Command::Info(args) => info::run(&args, ui),
+            Command::Find(args) => find::run(&args, ui),
+            Command::Drill(args) => drill::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
             Command::Check(args) => check::run(&args, ui),
@@ -151,6 +229,8 @@ impl Command {
             }
             Command::Serve(_) => Err(later::refuse("serve", "garret works on local paths")),
             Command::Demo(args) => demo::run(&args, ui),
+            Command::Completions(args) => manual::completions(&args, ui),
+            Command::Man(args) => pages::write(program, &args.directory),
             Command::Help(args) => help::run(&args, program, ui),
         }
     }

@@ -25,10 +25,11 @@ pub(crate) struct Excludes {
 
 impl Excludes {
     /// All patterns, those of files last.
-    pub(crate) fn patterns(self) -> Result<Patterns, Failure> {
-        let mut patterns: Vec<Vec<u8>> = self.exclude.into_iter().map(OsString::into_vec).collect();
-        for path in self.exclude_from {
-            let text = std::fs::read(&path).map_err(|error| {
+    pub(crate) fn patterns(&self) -> Result<Patterns, Failure> {
+        let given = self.exclude.iter().cloned();
+        let mut patterns: Vec<Vec<u8>> = given.map(OsString::into_vec).collect();
+        for path in &self.exclude_from {
+            let text = std::fs::read(path).map_err(|error| {
                 Failure::io(format!("--exclude-from {}", path.display()), &error)
             })?;
             patterns.extend(Patterns::lines(&text));

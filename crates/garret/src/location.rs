@@ -31,6 +31,11 @@ pub(crate) fn repository(text: &OsStr) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The repository that is meant where none is named.
+pub(crate) fn default_repository() -> Option<OsString> {
+    std::env::var_os("GARRET_REPO").filter(|value| !value.is_empty())
+}
+
 /// The repository and archive that `text` names; `behind` are the words behind it, where an archive may stand by mistake.
 ///
 /// # Errors

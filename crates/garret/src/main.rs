@@ -14,10 +14,13 @@ mod archives;
 mod args;
 mod attic;
 mod commands;
+mod completion;
 mod demo;
+mod digest;
 mod excludes;
 mod inputs;
 mod location;
+mod nights;
 mod placeholders;
 
 use std::process::ExitCode;
@@ -25,6 +28,9 @@ use std::process::ExitCode;
 use garret_cli::ui::Ui;
 
 fn main() -> ExitCode {
+    if completion::answer(args::definition) {
+        return ExitCode::SUCCESS;
+    }
     garret_cli::signals::catch();
     garret_cli::sandbox::hide_memory();
     let (words, warnings) = attic::rewrite(std::env::args_os().skip(1));
@@ -35,9 +41,13 @@ fn main() -> ExitCode {
     let ui = Ui::new("garret").in_json(json);
     // Who does not read them may still have the command.
     let _unread = ui.print(&warnings);
-    let result = match parsed {
-        Ok((command, _)) => command.run(args::definition(), &ui),
+    let (command, _) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return args::refuse(&error, json),
     };
-    garret_cli::exit::exit_code(result, &ui)
+    let end = match command.exits_by_cause() {
+        true => garret_cli::exit::exit_code_by_cause,
+        false => garret_cli::exit::exit_code,
+    };
+    end(command.run(args::definition(), &ui), &ui)
 }

@@ -58,6 +58,11 @@ impl<S: Store> Store for FarStore<S> {
         self.inner.get(key, range)
     }
 
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.wait();
+        self.inner.get_whole(key, max)
+    }
+
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
         self.wait();
         self.inner.len(key)

@@ -179,6 +179,10 @@ impl Store for FaultStore {
         self.pass(Verb::Get, key, |inner| inner.get(key, range))
     }
 
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.pass(Verb::Get, key, |inner| inner.get_whole(key, max))
+    }
+
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
         self.pass(Verb::Len, key, |inner| inner.len(key))
     }

@@ -190,23 +190,7 @@ impl Forge {
 
     /// The file of an archive whose item stream is this, and what it holds before it is sealed.
     pub fn archive(&self, name: &str, items: Recipe) -> (Key, Vec<u8>, Vec<u8>) {
-        let (start, end) = Default::default();
-        let (host, user, command, sources, problems) = Default::default();
-        let (original_len, file_count, problem_count) = (0, 1, 0);
-        let archive = Archive {
-            name: name.to_owned(),
-            start,
-            end,
-            host,
-            user,
-            command,
-            sources,
-            original_len,
-            file_count,
-            problem_count,
-            problems,
-            items,
-        };
+        let archive = Archive { file_count: 1, ..Archive::new(name, items) };
         let content = archive.encode();
         let bytes = self.envelope(Kind::Archive, [8; NONCE_LEN], &content);
         (Key::Archive(name.to_owned()), bytes, content)

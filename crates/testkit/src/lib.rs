@@ -6,6 +6,7 @@
 //! Lab       a repository in any store, cheap to unlock; backup, restore, gc, check
 //! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
+//! LocklessServer           objects without locks; its clients have leases
 //! TestClock time that passes only when somebody sleeps
 //! both      an object and its second copy, to be damaged for good
 //! World     sequences of steps with faults, power cuts and damage, against a model
@@ -22,6 +23,7 @@ mod fault;
 mod forge;
 mod images;
 mod lab;
+mod lockless;
 mod power;
 pub mod program;
 mod suite;
@@ -41,6 +43,7 @@ pub use images::{Image, data_map};
 pub use lab::{
     CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, TaskSeen, change_key, cheap_key, check_options,
 };
+pub use lockless::{LocklessClient, LocklessServer, SharedClock};
 pub use power::PowerStore;
 pub use suite::store_suite;
 pub use world::{Step, Trouble, World};

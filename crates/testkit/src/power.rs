@@ -57,7 +57,7 @@ impl PowerStore {
 }
 
 impl Store for PowerStore {
-    crate::through!(live: put, put_new, get, len, delete, adopt, pass_over, doubtful);
+    crate::through!(live: put, put_new, get, get_whole, len, delete, adopt, pass_over, doubtful);
     crate::through!(live: list, sweep, lock, has_sessions, notices, place);
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -124,6 +124,50 @@ impl Dir {
     }
 }
 
+/// What completes words and what explains them, as other programs read it.
+impl Dir {
+    /// Runs a script in a shell that finds the program, and has nothing to complain about. Gives stdout.
+    #[track_caller]
+    pub fn in_shell(&self, shell: &str, arguments: &[&str], script: &str) -> String {
+        let mut command = self.other(shell);
+        command.env("PATH", self.search_path()).args(arguments).arg(script);
+        Ran::of(format!("{shell}: {script}"), output(&mut command)).succeeds()
+    }
+
+    /// Where shells look for programs, with this one first.
+    pub fn search_path(&self) -> String {
+        let place = self.program.parent().unwrap();
+        format!("{}:/usr/bin:/bin", place.to_str().unwrap())
+    }
+
+    /// The manual pages in a directory, sorted: `man` and `mandoc` read each of them without a complaint.
+    #[track_caller]
+    pub fn sound_pages(&self, directory: &str) -> Vec<PathBuf> {
+        let pages = files_below(&self.path(directory));
+        for page in &pages {
+            let shown = Ran::of("man", output(self.man().arg("--warnings").arg("-l").arg(page)));
+            assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{}", page.display());
+            let mut lint = self.other("mandoc");
+            lint.args(["-T", "lint", "-W", "error"]).arg(page).env("PATH", self.search_path());
+            assert_eq!(Ran::of("mandoc", output(&mut lint)).succeeds(), "", "{}", page.display());
+        }
+        pages
+    }
+
+    /// `man`, not started yet, for 100 columns.
+    pub fn man(&self) -> Command {
+        let mut man = self.other("man");
+        man.env("PATH", self.search_path()).env("LC_ALL", "C.UTF-8").env("MANWIDTH", "100");
+        man
+    }
+}
+
+#[track_caller]
+fn output(command: &mut Command) -> Output {
+    let output = command.output();
+    output.unwrap_or_else(|error| panic!("this test needs {:?}: {error}", command.get_program()))
+}
+
 /// What a run said and how it ended.
 #[derive(Debug)]
 pub struct Ran {

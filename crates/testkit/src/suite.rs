@@ -13,7 +13,7 @@ use crate::Random;
 
 /// Runs every clause on stores that `make` gives; each must be empty and prepared as by init.
 pub fn store_suite(make: &dyn Fn() -> Box<dyn Store>) {
-    let clauses: [fn(&dyn Store); 13] = [
+    let clauses: [fn(&dyn Store); 14] = [
         what_was_put_is_got_back,
         put_replaces,
         put_new_refuses_what_is_there,
@@ -24,6 +24,7 @@ pub fn store_suite(make: &dyn Fn() -> Box<dyn Store>) {
         delete_of_an_absent_object_succeeds,
         adopt_needs_the_object_and_sweep_keeps_every_object,
         a_reader_never_sees_part_of_a_put,
+        a_whole_object_is_what_one_put_put,
         puts_and_syncs_from_many_threads_work,
         locks_exclude_and_end_with_their_guard,
         locks_let_in_whom_they_should,
@@ -230,6 +231,31 @@ fn a_reader_never_sees_part_of_a_put(store: &dyn Store) {
             }
         }
     });
+}
+
+/// An object that is replaced by others of other lengths is read as one of them.
+fn a_whole_object_is_what_one_put_put(store: &dyn Store) {
+    let bytes = |fill: u8| vec![fill; usize::from(fill) * 97 % 1000 + 1];
+    let done = AtomicUsize::new(0);
+    store.put(&Key::Condemned, &[&bytes(0)]).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for fill in 0..200u8 {
+                store.put(&Key::Condemned, &[&bytes(fill)]).unwrap();
+            }
+            done.store(1, Ordering::SeqCst);
+        });
+        while done.load(Ordering::SeqCst) == 0 {
+            let read = store.get_whole(&Key::Condemned, 1000).unwrap();
+            assert!(read == bytes(read[0]), "parts of two");
+        }
+    });
+    let len = bytes(199).len() as u64;
+    assert_eq!(store.get_whole(&Key::Condemned, len).unwrap(), bytes(199));
+    let error = store.get_whole(&Key::Condemned, len - 1).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::WrongLength);
+    let error = store.get_whole(&Key::Verified, len).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NotFound);
 }
 
 fn puts_and_syncs_from_many_threads_work(store: &dyn Store) {

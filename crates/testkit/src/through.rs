@@ -33,6 +33,11 @@ macro_rules! through {
             self.$inner.get(key, range)
         }
     };
+    (@get_whole $inner:ident) => {
+        fn get_whole(&self, key: &::garret_core::Key, max: u64) -> Result<Vec<u8>, ::garret_core::StoreError> {
+            self.$inner.get_whole(key, max)
+        }
+    };
     (@len $inner:ident) => {
         fn len(&self, key: &::garret_core::Key) -> Result<u64, ::garret_core::StoreError> {
             self.$inner.len(key)

@@ -11,11 +11,17 @@ mod inspect;
 mod passwd;
 mod restore;
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use garret_cli::failure::Failure;
+use garret_cli::pages;
 use garret_cli::ui::Ui;
 
 use crate::args::{Line, unknown};
+use crate::definition::{definition, script};
 use crate::password::Password;
+use crate::usage;
 use context::Context;
 
 /// Does what the line says.
@@ -40,9 +46,25 @@ pub(crate) fn run(line: &Line, ui: &Ui) -> Result<(), Failure> {
         Some("inspect") => inspect::run(&context, words),
         Some("info") => info::run(&context, words),
         Some("config") => config::run(&context, words),
+        Some("completions") => completions(&context, words),
+        Some("man") => match words {
+            [directory] => pages::write(definition(), Path::new(directory)),
+            _ => Err(Failure::Usage(usage::of("man"))),
+        },
         Some("nbd") => Err(Failure::Fatal(
             "nbd is not there yet: restore to a file or block device instead".to_owned(),
         )),
         _ => Err(Failure::Fatal(unknown(command))),
+    }
+}
+
+fn completions(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
+    let script = match words {
+        [shell] => shell.to_str().and_then(script),
+        _ => None,
+    };
+    match script {
+        Some(text) => context.ui.print(&text),
+        None => Err(Failure::Usage(usage::of("completions"))),
     }
 }

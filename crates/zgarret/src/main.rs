@@ -12,6 +12,7 @@
 
 mod args;
 mod commands;
+mod definition;
 mod location;
 mod options;
 mod password;

@@ -41,6 +41,9 @@ Usage: zgarret [flags] <command [action]> [command args]
     passwd <storage path> - changes the passphrase
     config [show|edit|set|reset] <storage path> - shows the
             configuration (default is show)
+    completions bash|fish|zsh - prints what a shell needs
+            to complete words at TAB
+    man <directory> - writes the manual pages
 ";
 
 /// `-O help`.
@@ -113,6 +116,8 @@ pub(crate) fn of(command: &str) -> String {
         "gc" => "[fast|deep] <storage path>",
         "inspect" => "[fast|deep] <backup file name>",
         "config" => "[show|edit|set|reset] <storage path>",
+        "completions" => "bash|fish|zsh",
+        "man" => "<directory>",
         _ => "<storage path>",
     };
     format!("Usage: zgarret {command} {arguments}\n")

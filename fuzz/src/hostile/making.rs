@@ -214,7 +214,6 @@ impl Making {
         self.pack(Codec::None);
         let time = Time { secs: 1_790_000_000, nanos: 0 };
         let archive = Archive {
-            name: name.to_owned(),
             start: time,
             end: time,
             host: "host".to_owned(),
@@ -223,9 +222,7 @@ impl Making {
             sources: vec![b"/d".to_vec()],
             original_len: 1 << 20,
             file_count: 3,
-            problem_count: 0,
-            problems: Vec::new(),
-            items,
+            ..Archive::new(name, items)
         };
         let bytes = self.envelope(Kind::Archive, archive.encode());
         self.objects.push((Key::Archive(name.to_owned()), bytes));

@@ -19,19 +19,11 @@ fn archive(number: usize, secs: i64) -> NamedArchive {
     let name = format!("{number:04}");
     let items = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
     let archive = Archive {
-        name: name.clone(),
         // Neither the start nor the name decides.
         start: Time { secs: secs - (number as i64 * 7919) % 100_000, nanos: 0 },
         end,
-        host: String::new(),
-        user: String::new(),
-        command: Vec::new(),
-        sources: Vec::new(),
-        original_len: 0,
         file_count: 1,
-        problem_count: 0,
-        problems: Vec::new(),
-        items,
+        ..Archive::new(&*name, items)
     };
     NamedArchive { name, archive, fingerprint: [0; 32] }
 }

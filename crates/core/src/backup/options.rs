@@ -123,6 +123,9 @@ pub struct BackupOptions {
     pub user: String,
     /// Recorded in the archive.
     pub command: Vec<Vec<u8>>,
+    /// What the user says of it, recorded in the archive; at most
+    /// [`COMMENT_LEN_MAX`](garret_format::archive::COMMENT_LEN_MAX) bytes.
+    pub comment: String,
     /// Names of users by uid. A uid that is missing here is stored by number only.
     pub users: HashMap<u32, String>,
     /// Names of groups by gid, in the same way.

@@ -7,25 +7,31 @@
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
 use garret_format::RepositoryId;
-use garret_format::object::{NONCE_LEN, TAG_LEN, VERSION};
+use garret_format::object::{Kind, NONCE_LEN, TAG_LEN, VERSION};
 
 use crate::error::Result;
 use crate::keys::{Keys, Purpose, random};
 
-/// What a box holds: the first byte of its associated data, so that no box passes for one of another kind.
+/// What a box holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum BoxKind {
-    FrameHeader = b'h',
-    GroupBody = b'g',
-    PackFooter = b'f',
-    Index = b'I',
-    Archive = b'A',
-    Damage = b'D',
-    Verified = b'V',
-    Condemned = b'G',
-    Tombstones = b'T',
-    Seen = b'S',
+    FrameHeader,
+    GroupBody,
+    PackFooter,
+    /// All that an object of this kind says.
+    Whole(Kind),
+}
+
+impl BoxKind {
+    /// The first byte of its associated data, so that no box passes for one of another kind.
+    fn letter(self) -> u8 {
+        match self {
+            BoxKind::FrameHeader => b'h',
+            BoxKind::GroupBody => b'g',
+            BoxKind::PackFooter => b'f',
+            BoxKind::Whole(kind) => kind as u8,
+        }
+    }
 }
 
 /// Seals and opens boxes of one repository with the key of one purpose.
@@ -83,7 +89,7 @@ impl Sealer {
 
     fn bound(&self, content: BoxKind, place: &[u8]) -> Vec<u8> {
         let mut bound = Vec::with_capacity(2 + RepositoryId::LEN + place.len());
-        bound.extend([content as u8, VERSION]);
+        bound.extend([content.letter(), VERSION]);
         bound.extend(self.repository.as_bytes());
         bound.extend(place);
         bound
@@ -142,24 +148,38 @@ mod tests {
         for keys in [Keys::none(), Keys::fixed([3; 32])] {
             let sealer = Sealer::new(repository, Purpose::Data, &keys);
             let mut sealed = b"content".to_vec();
-            sealer.seal(BoxKind::Index, &Nonce::counted(&salt, 1), b"here", &mut sealed);
+            sealer.seal(
+                BoxKind::Whole(Kind::Index),
+                &Nonce::counted(&salt, 1),
+                b"here",
+                &mut sealed,
+            );
             let open = |sealer: &Sealer, content, counter, place: &[u8], mut bytes: Vec<u8>| {
                 sealer
                     .open(content, &Nonce::counted(&salt, counter), place, &mut bytes)
                     .map(|()| bytes)
             };
-            let opened = open(&sealer, BoxKind::Index, 1, b"here", sealed.clone());
+            let opened = open(&sealer, BoxKind::Whole(Kind::Index), 1, b"here", sealed.clone());
             assert_eq!(opened.as_deref(), Some(&b"content"[..]));
-            assert_eq!(open(&sealer, BoxKind::Archive, 1, b"here", sealed.clone()), None);
-            assert_eq!(open(&sealer, BoxKind::Index, 2, b"here", sealed.clone()), None);
-            assert_eq!(open(&sealer, BoxKind::Index, 1, b"there", sealed.clone()), None);
+            assert_eq!(
+                open(&sealer, BoxKind::Whole(Kind::Archive), 1, b"here", sealed.clone()),
+                None
+            );
+            assert_eq!(
+                open(&sealer, BoxKind::Whole(Kind::Index), 2, b"here", sealed.clone()),
+                None
+            );
+            assert_eq!(
+                open(&sealer, BoxKind::Whole(Kind::Index), 1, b"there", sealed.clone()),
+                None
+            );
             let other = Sealer::new(RepositoryId::from_bytes([9; 32]), Purpose::Data, &keys);
-            assert_eq!(open(&other, BoxKind::Index, 1, b"here", sealed.clone()), None);
+            assert_eq!(open(&other, BoxKind::Whole(Kind::Index), 1, b"here", sealed.clone()), None);
             for place in 0..sealed.len() {
                 let mut flipped = sealed.clone();
                 flipped[place] ^= 1;
                 assert_eq!(
-                    open(&sealer, BoxKind::Index, 1, b"here", flipped),
+                    open(&sealer, BoxKind::Whole(Kind::Index), 1, b"here", flipped),
                     None,
                     "byte {place}"
                 );
@@ -171,8 +191,8 @@ mod tests {
         BoxKind::FrameHeader,
         BoxKind::GroupBody,
         BoxKind::PackFooter,
-        BoxKind::Index,
-        BoxKind::Archive,
+        BoxKind::Whole(Kind::Index),
+        BoxKind::Whole(Kind::Archive),
     ];
 
     /// Type confusion (T23), whatever key, nonce and place are the same.
@@ -226,7 +246,7 @@ mod tests {
         ] {
             let sealer = Sealer::new(RepositoryId::from_bytes([0x11; 32]), Purpose::Data, &keys);
             let mut bytes = b"content".to_vec();
-            sealer.seal(BoxKind::Index, &nonce, b"here", &mut bytes);
+            sealer.seal(BoxKind::Whole(Kind::Index), &nonce, b"here", &mut bytes);
             assert_eq!(bytes, hex(&expected));
         }
     }

@@ -27,9 +27,9 @@ use std::time::Duration;
 use garret_format::PackId;
 
 use super::copies;
-use crate::error::{Result, message};
+use crate::error::{Error, Result, message};
 use crate::limits::PACKS_IN_FLIGHT_MAX;
-use crate::objects::{tombstones, verified};
+use crate::objects::{damage, tombstones, verified};
 use crate::pipeline::{with_threads, with_workers};
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
@@ -130,6 +130,24 @@ impl Checker {
         Ok(CheckedPacks { repository, names, chunks, sound, damaged, threads, report })
     }
 
+    /// Records which packs are damaged of those in which this session met damage: each is read whole, twice. Gives how many
+    /// are recorded.
+    pub fn note_damaged(&self, progress: &dyn Progress) -> u64 {
+        let chunks = self.chunks();
+        let mut count = 0;
+        for pack in chunks.groups().take_met() {
+            let record = |error: Error| {
+                damage::record(self.store(), self.metadata(), pack, false, &error, progress)
+            };
+            // A newer garret may have said that nothing is to be added.
+            let may_record = self.config().features.write == 0;
+            let confirmed = || packs::confirm(self, &chunks, pack).filter(|_| may_record);
+            let is_recorded = chunks.index().is_damaged(&pack) || confirmed().is_some_and(record);
+            count += u64::from(is_recorded);
+        }
+        count
+    }
+
     /// Notes which packs were read, for the next slice. Where that cannot be, who has asked for a slice should know.
     fn note_verified(&self, verified: &Verified, is_slice: bool, progress: &dyn Progress) {
         let Verified { intact, damaged, .. } = verified;
@@ -211,13 +229,22 @@ impl CheckedPacks {
         progress: &dyn Progress,
     ) -> Result<CheckReport> {
         let CheckedPacks { repository, chunks, sound, threads, report, .. } = self;
-        let whole = Marks::new(chunks.index());
+        let [whole, lonely] = [(); 2].map(|()| Marks::new(chunks.index()));
         let (repository, chunks) = (&repository, &chunks);
-        let looker = Looker { repository, chunks, selection, sound: &sound, whole: &whole };
+        let (sound, whole, lonely) = (&sound, &whole, &lonely);
+        let looker = Looker { repository, chunks, selection, sound, whole, lonely };
         let mut findings = Findings { progress, tells_packs: false, report };
         // Looking waits for recipes more than it computes.
         let threads = threads.max(chunks.groups().in_flight());
         with_workers(threads, |workers| archives::check(names, looker, workers, &mut findings))?;
+        findings.report.lonely_parts = lonely.count();
+        if findings.report.lonely_parts > 0 {
+            let count = findings.report.lonely_parts;
+            progress.notice(&format!(
+                "warning: of what the archives are made of, {count} of the parts are in one pack only, instead of two: \
+                 garret prune stores them in another"
+            ));
+        }
         repository.tell(progress);
         Ok(findings.report)
     }

@@ -17,12 +17,12 @@ use super::gc::condemn::ANY;
 use crate::error::{Cause, Error, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
-use crate::objects::copies::{find, of_archive, set_aside};
+use crate::objects::copies::{Service, find, of_archive, set_aside};
 use crate::objects::tombstones::{archive_id, buried, bury};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;
 use crate::repository::Repository;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind};
 
 /// One of a file and its second copy that is missing or damaged, and what it should be.
 struct Wrong {
@@ -37,6 +37,10 @@ struct Wrong {
 impl Wrong {
     fn is_first(&self) -> bool {
         self.key == self.first
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(&self.error, Error::Store(error) if error.kind == StoreErrorKind::NotFound)
     }
 }
 
@@ -53,7 +57,7 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
     for id in slots(store)? {
         let (first, copy) = (Key::Slot(id), Key::SlotCopy(id));
         let read = |key: &Key| -> Result<Vec<u8>> {
-            let bytes = get_whole(store, key, SMALL_OBJECT_LEN_MAX)?;
+            let bytes = store.get_whole(key, SMALL_OBJECT_LEN_MAX)?;
             let slot = Slot::decode(&bytes);
             let slot = slot.map_err(|error| Error::decode(&key.to_string(), 0, error))?;
             match slot.id == id {
@@ -128,7 +132,7 @@ fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overw
         if gone.contains(&archive_id(hash.as_bytes())) {
             continue;
         }
-        let Ok(bytes) = get_whole(store, copy, ARCHIVE_LEN_MAX) else { continue };
+        let Ok(bytes) = store.get_whole(copy, ARCHIVE_LEN_MAX) else { continue };
         let Ok(archive) = open(metadata, "", &bytes) else { continue };
         let first = Key::Archive(archive.archive.name);
         let start =
@@ -151,7 +155,7 @@ fn wrong_of_archive(repository: &Repository, name: &str) -> (Option<Key>, Option
             (Some(copy), same.err().map(|error| Wrong { first, key, error, bytes }))
         }
         Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => (None, None),
-        Err(error) => match find(store, repository.metadata(), name) {
+        Err(error) => match find(store, repository.metadata(), name, repository.served()) {
             Some((found, bytes)) => {
                 let key = first.clone();
                 (Some(of_archive(&found.fingerprint)), Some(Wrong { first, key, error, bytes }))
@@ -175,7 +179,7 @@ fn each_archive<T: Send>(
 /// The bytes of an archive's file that opens, and the key of its copy.
 fn archive(repository: &Repository, name: &str) -> Result<(Key, Vec<u8>)> {
     let first = Key::Archive(name.to_owned());
-    let bytes = get_whole(repository.store(), &first, ARCHIVE_LEN_MAX)?;
+    let bytes = repository.store().get_whole(&first, ARCHIVE_LEN_MAX)?;
     let found = open(repository.metadata(), name, &bytes)?;
     Ok((of_archive(&found.fingerprint), bytes))
 }
@@ -190,7 +194,7 @@ fn slots(store: &dyn Store) -> Result<Vec<SlotId>> {
 
 /// Whether these are the bytes of an object.
 fn compare(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<()> {
-    match get_whole(store, key, ARCHIVE_LEN_MAX)? == bytes {
+    match store.get_whole(key, ARCHIVE_LEN_MAX)? == bytes {
         true => Ok(()),
         false => Err(differs(key)),
     }
@@ -201,51 +205,73 @@ fn differs(key: &Key) -> Error {
     Error::Corrupt { object: key.to_string(), offset: 0, what }
 }
 
-/// Reports what a repair would put back: firsts as what is damaged; copies, of which nobody needs anything just now, on one
-/// line.
+/// Reports what a repair would put back, each that is damaged; copies that are missing, which anybody may have removed, on
+/// one line.
 pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Result<()> {
+    if let Err(error) = repository.store().list(Area::Copies) {
+        let text = format!(
+            "{}: there are no second copies; move away what is there, and garret prune makes them",
+            message(&error)
+        );
+        let subject = Some(error.object.clone());
+        findings.tell(&Problem::new((&error).into(), subject, text));
+        return Ok(());
+    }
     let (firsts, copies): (Vec<_>, Vec<_>) =
         look(repository)?.into_iter().partition(Wrong::is_first);
     for wrong in &firsts {
-        repository.served().note(&wrong.first, &wrong.error);
+        repository.served().note(&wrong.first, &wrong.error, Service::Intact);
     }
     findings.report.problem_count += firsts.len() as u64;
     findings.report.damaged_copies += (firsts.len() + copies.len()) as u64;
-    if let Some(Wrong { key, first, error, .. }) = copies.first() {
-        let what = match error {
-            Error::Store(error) if error.kind == StoreErrorKind::NotFound => {
-                format!("{key}, the second copy of {first}, is missing")
-            }
-            error => format!("{}: the second copy of {first} is damaged", message(error)),
-        };
-        let more = match copies.len() {
+    let (missing, damaged): (Vec<_>, Vec<_>) = copies.into_iter().partition(Wrong::is_missing);
+    for Wrong { key, first, error, .. } in &damaged {
+        let what = format!("{}: the second copy of {first} is damaged", message(error));
+        findings.lacks_copy(key, &what);
+    }
+    if let Some(Wrong { key, first, .. }) = missing.first() {
+        let more = match missing.len() {
             1 => String::new(),
             count => format!(" (and {} more like it)", count - 1),
         };
-        findings.report.problem_count += 1;
-        let text = format!("{what}{more}: garret check --repair makes it anew");
-        let mut problem = Problem::warning(Cause::Damaged, key, "");
-        problem.text = text;
-        findings.progress.problem(&problem);
+        findings.lacks_copy(key, &format!("{key}, the second copy of {first}, is missing{more}"));
     }
     Ok(())
 }
 
-/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Gives how many firsts were put back.
-/// Only for the holder of the exclusive lock.
-pub(super) fn repair(repository: &Repository) -> Result<u64> {
+impl Findings<'_> {
+    fn lacks_copy(&mut self, key: &Key, what: &str) {
+        let mut problem = Problem::warning(Cause::Damaged, key, "");
+        problem.text = format!("{what}: garret check --repair makes it anew");
+        self.tell(&problem);
+    }
+}
+
+/// How many files were made anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mended {
+    /// Firsts that were damaged.
+    pub(super) firsts: u64,
+    /// Copies that were missing or damaged.
+    pub(super) copies: u64,
+}
+
+/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Only for the holder of the
+/// exclusive lock.
+pub(super) fn repair(repository: &Repository) -> Result<Mended> {
     let store = repository.store();
-    let mut mended = 0;
+    let mut mended = Mended::default();
     for wrong in look(repository)? {
         let Wrong { first, key, bytes, error } = &wrong;
         if !wrong.is_first() {
             store.put(key, &[bytes])?;
+            mended.copies += 1;
         } else if *first != Key::Config {
             // Who has the lock has mended that one, on which it is.
-            repository.served().note(first, error);
             set_aside(store, first)?;
             store.put(first, &[bytes])?;
-            mended += 1;
+            repository.served().note(first, error, Service::PutBack);
+            mended.firsts += 1;
         }
     }
     store.sync()?;
@@ -253,9 +279,10 @@ pub(super) fn repair(repository: &Repository) -> Result<u64> {
 }
 
 /// Makes the copies anew that are missing, as far as there is room, and drops those of slots and archives that are gone. Of
-/// such archives it is recorded that they were deleted, whoever removed them; gives of how many. Only for the holder of the
-/// lock to delete.
-pub(super) fn tend(repository: &Repository) -> Result<u64> {
+/// such archives it is recorded that they were deleted, whoever removed them; gives of how many. `known` are archives that
+/// were read a moment ago, and the hashes of their files: they are not read again while their copy is there. Only for the
+/// holder of the lock to delete.
+pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -> Result<u64> {
     let store = repository.store();
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
@@ -267,24 +294,21 @@ pub(super) fn tend(repository: &Repository) -> Result<u64> {
     }
     for id in slots(store)? {
         let copy = Key::SlotCopy(id);
-        // Who changes a key beside this removes the copy first.
+        // Who adds a key beside this may have put its copy since that listing.
         if is_alone && !copies.contains_key(&copy) {
-            let bytes = get_whole(store, &Key::Slot(id), SMALL_OBJECT_LEN_MAX).unwrap_or_default();
+            let bytes = store.get_whole(&Key::Slot(id), SMALL_OBJECT_LEN_MAX).unwrap_or_default();
             let is_intact = Slot::decode(&bytes).is_ok_and(|slot| slot.id == id);
             missing.extend(is_intact.then(|| (copy.clone(), bytes)));
         }
         kept.insert(copy);
     }
-    let look = |name: String| match archive(repository, &name) {
-        Ok((copy, bytes)) => {
-            let is_there = copies.get(&copy) == Some(&(bytes.len() as u64));
-            Archived::Intact(copy, (!is_there).then_some(bytes))
+    let lens: HashMap<Key, u64> = store.list(Area::Archives)?.into_iter().collect();
+    let look = |name: String| {
+        let len = lens.get(&Key::Archive(name.clone()));
+        match known.get(&name).map(of_archive) {
+            Some(copy) if len.is_some() && copies.get(&copy) == len => Archived::Intact(copy, None),
+            _ => read(repository, &name, &copies),
         }
-        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => Archived::Gone,
-        Err(_) => match find(store, repository.metadata(), &name) {
-            Some((found, _)) => Archived::Intact(of_archive(&found.fingerprint), None),
-            None => Archived::Unknown,
-        },
     };
     let mut is_known = true;
     for found in each_archive(repository, look)? {
@@ -314,6 +338,23 @@ pub(super) fn tend(repository: &Repository) -> Result<u64> {
     };
     store.sync()?;
     Ok(removed)
+}
+
+/// What to do for the copy of the archive of that name, by what it is read to be.
+fn read(repository: &Repository, name: &str, copies: &HashMap<Key, u64>) -> Archived {
+    match archive(repository, name) {
+        Ok((copy, bytes)) => {
+            let is_there = copies.get(&copy) == Some(&(bytes.len() as u64));
+            Archived::Intact(copy, (!is_there).then_some(bytes))
+        }
+        Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => Archived::Gone,
+        Err(_) => {
+            match find(repository.store(), repository.metadata(), name, repository.served()) {
+                Some((found, _)) => Archived::Intact(of_archive(&found.fingerprint), None),
+                None => Archived::Unknown,
+            }
+        }
+    }
 }
 
 /// An archive, for who looks after copies.
@@ -347,7 +388,7 @@ fn forget(
     let copies: Vec<Key> = copies.into_iter().filter(|key| is_alone || is_gone(key)).collect();
     // One that is damaged was perhaps that of a damaged file, and deleted with that.
     let is_intact = |key: &Key| {
-        let bytes = get_whole(store, key, ARCHIVE_LEN_MAX);
+        let bytes = store.get_whole(key, ARCHIVE_LEN_MAX);
         bytes.is_ok_and(|bytes| of_archive(blake3::hash(&bytes).as_bytes()) == *key)
     };
     let unrecorded = copies.iter().filter(|key| !is_gone(key) && is_intact(key));

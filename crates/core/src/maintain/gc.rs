@@ -30,6 +30,7 @@ use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
+use crate::objects::tombstones::forget_damaged;
 use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
@@ -99,7 +100,7 @@ impl Pruner {
         let mut problems = Problems::new(progress);
         let mut report = GcReport::default();
         let (mut full, mut rounds): (Option<Error>, _) = (None, 1..ROUNDS_MAX);
-        loop {
+        let archives = loop {
             // Before the plan lists archives (rule P2).
             let condemnation = Condemnation::load(self, progress)?;
             let mut plan = plan::plan(self, &[], options.threads, &mut problems)?;
@@ -127,17 +128,18 @@ impl Pruner {
             report.add(&collected);
             full = match (full, collected.full) {
                 _ if collected.has_news && rounds.next().is_some() => None,
-                _ if is_over => break,
+                _ if is_over => break plan.into_archives(),
                 (None, now) => now,
                 // A step that gains nothing is the last. One that does takes away a pack with dead bytes for one without.
                 (Some(error), _) if collected.deleted.is_empty() => return Err(error),
                 (Some(_), now) => now,
             };
-        }
+        };
         report.problem_count = problems.count;
         forget_records(self.store(), self.metadata())?;
         forget_gone(self.store(), self.metadata())?;
-        report.removed_count = copies::tend(self)?;
+        forget_damaged(self.store(), self.metadata())?;
+        report.removed_count = copies::tend(self, &archives)?;
         self.tell(progress);
         Ok(report)
     }

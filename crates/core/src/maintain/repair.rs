@@ -21,7 +21,7 @@ use garret_format::PackId;
 use garret_format::pack::PackKind;
 
 use super::check::{CheckOptions, CheckedPacks};
-use super::copies;
+use super::copies::{self, Mended};
 use super::gc::plan::GroupUse;
 use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
@@ -50,10 +50,13 @@ pub struct RepairReport {
     pub quarantined_bytes: u64,
     /// Bytes of the new packs that hold what was intact in them.
     pub saved_bytes: u64,
-    /// Whether segments of the index were damaged, so that all of it was made anew.
+    /// Whether segments of the index were damaged, so that all of it was made anew from the packs. Where a pack does not show
+    /// what is in it, what was intact of the index was kept instead.
     pub made_index: bool,
     /// Key slots and archives that were put back from their second copies.
     pub mended_files: u64,
+    /// Second copies that were missing or damaged, and were made anew.
+    pub made_copies: u64,
 }
 
 impl Exclusive {
@@ -72,27 +75,27 @@ impl Exclusive {
             max_duration: None,
             threads,
         };
-        let mended_files = copies::repair(self)?;
+        let Mended { firsts: mended_files, copies: made_copies } = copies::repair(self)?;
         let checked = self.check_packs(&options, progress)?;
         forget_damaged(self.store(), self.metadata())?;
-        let made_index = checked.report().damaged_segments > 0;
-        let is_index_wrong = made_index || checked.report().missing_packs > 0;
+        let is_index_damaged = checked.report().damaged_segments > 0;
+        let is_index_wrong = is_index_damaged || checked.report().missing_packs > 0;
         let has_lonely = !to_save(&checked, checked.damaged()).is_empty();
         if checked.damaged().is_empty() && !is_index_wrong && !has_lonely {
             // One that broke off may have left those of packs that it took away.
             forget_records(self.store(), self.metadata())?;
             self.tell(progress);
-            return Ok(RepairReport { mended_files, ..RepairReport::default() });
+            return Ok(RepairReport { mended_files, made_copies, ..RepairReport::default() });
         }
         let mut problems = Problems::new(progress);
-        let done = take_away(self, &checked, made_index, threads, &mut problems);
+        let done = take_away(self, &checked, is_index_damaged, threads, &mut problems);
         // It holds what the index was.
         drop(checked);
         // Also when it was cut short: packs that the index knows may be gone.
         let reopened = self.reopen_index(progress);
-        let report = RepairReport { made_index, mended_files, ..done? };
+        let report = RepairReport { mended_files, made_copies, ..done? };
         reopened?;
-        if made_index {
+        if report.made_index {
             swap::remake(self, progress)?;
         }
         forget_records(self.store(), self.metadata())?;
@@ -105,7 +108,7 @@ impl Exclusive {
 fn take_away(
     repository: &Repository,
     checked: &CheckedPacks,
-    forgets_index: bool,
+    is_index_damaged: bool,
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<RepairReport> {
@@ -129,7 +132,8 @@ fn take_away(
     }
     store.sync()?;
     // After what it alone knew of damaged packs was used.
-    match forgets_index && swap::follows(repository, |id| damaged.contains_key(id)) {
+    let made_index = is_index_damaged && swap::follows(repository, |id| damaged.contains_key(id));
+    match made_index {
         true => swap::forget(store)?,
         false => swap::swap(repository, &damaged.keys().copied().collect(), &HashSet::new())?,
     }
@@ -138,6 +142,7 @@ fn take_away(
         quarantined_packs: damaged.len() as u64,
         quarantined_bytes: damaged.values().sum(),
         saved_bytes,
+        made_index,
         ..RepairReport::default()
     })
 }

@@ -60,7 +60,12 @@ pub struct Look {
 pub fn seal_seen(seen: &Seen, id: RepositoryId, keys: &Keys, place: &[u8]) -> Result<Vec<u8>> {
     let nonce = Nonce::random()?;
     let mut sealed = seen.encode();
-    Sealer::new(id, Purpose::Client, keys).seal(BoxKind::Seen, &nonce, place, &mut sealed);
+    Sealer::new(id, Purpose::Client, keys).seal(
+        BoxKind::Whole(Kind::Seen),
+        &nonce,
+        place,
+        &mut sealed,
+    );
     Ok(Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Seen))
 }
 
@@ -68,7 +73,12 @@ pub fn seal_seen(seen: &Seen, id: RepositoryId, keys: &Keys, place: &[u8]) -> Re
 pub fn open_seen(bytes: &[u8], id: RepositoryId, keys: &Keys, place: &[u8]) -> Option<Seen> {
     let Envelope { nonce, mut sealed } = Envelope::decode(bytes, Kind::Seen).ok()?;
     let nonce = Nonce::from_bytes(nonce);
-    Sealer::new(id, Purpose::Client, keys).open(BoxKind::Seen, &nonce, place, &mut sealed)?;
+    Sealer::new(id, Purpose::Client, keys).open(
+        BoxKind::Whole(Kind::Seen),
+        &nonce,
+        place,
+        &mut sealed,
+    )?;
     Seen::decode(&sealed).ok()
 }
 

@@ -7,12 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use garret_format::ArchiveHash;
 use garret_format::archive::{Archive, Time, name_fault, new_name_fault};
-use garret_format::object::{Envelope, Kind};
+use garret_format::object::Kind;
 
 use crate::error::{Error, Result};
-use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::keys::seal::Sealer;
 use crate::limits::ARCHIVE_LEN_MAX;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::objects::envelope;
+use crate::store::{Area, Key, Store, StoreErrorKind};
 
 /// An archive and the name it is found under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub(crate) fn names(store: &dyn Store) -> Result<Vec<String>> {
 pub(crate) fn load(store: &dyn Store, metadata: &Sealer, name: &str) -> Result<NamedArchive> {
     sound(name, name_fault)?;
     let key = Key::Archive(name.to_owned());
-    let bytes = match get_whole(store, &key, ARCHIVE_LEN_MAX) {
+    let bytes = match store.get_whole(&key, ARCHIVE_LEN_MAX) {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Err(Error::ArchiveMissing(name.to_owned()));
         }
@@ -73,14 +74,8 @@ pub(crate) fn load(store: &dyn Store, metadata: &Sealer, name: &str) -> Result<N
 
 /// The archive that these bytes of its file are; errors call it by its name.
 pub(crate) fn open(metadata: &Sealer, name: &str, bytes: &[u8]) -> Result<NamedArchive> {
-    let object = Key::Archive(name.to_owned()).to_string();
-    let envelope =
-        Envelope::decode(bytes, Kind::Archive).map_err(|error| Error::decode(&object, 0, error))?;
-    let mut body = envelope.sealed;
-    metadata
-        .open(BoxKind::Archive, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
-        .ok_or_else(|| Error::unsealed(&object, 0))?;
-    let archive = Archive::decode(&body).map_err(|error| Error::decode(&object, 0, error))?;
+    let key = Key::Archive(name.to_owned());
+    let archive = envelope::open(metadata, (&key, Kind::Archive), bytes, Archive::decode)?;
     let fingerprint = *blake3::hash(bytes).as_bytes();
     Ok(NamedArchive { name: name.to_owned(), archive, fingerprint })
 }
@@ -108,10 +103,7 @@ fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {
 /// The commit: makes the archive visible, after everything it refers to is durable, and returns when it is durable itself.
 /// Its second copy is there before: it serves nobody without the first.
 pub(crate) fn publish(store: &dyn Store, metadata: &Sealer, archive: &Archive) -> Result<[u8; 32]> {
-    let nonce = Nonce::random()?;
-    let mut sealed = archive.encode();
-    metadata.seal(BoxKind::Archive, &nonce, &[], &mut sealed);
-    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Archive);
+    let bytes = envelope::seal(metadata, Kind::Archive, archive.encode())?;
     let fingerprint = *blake3::hash(&bytes).as_bytes();
     let copy = Key::ArchiveCopy(ArchiveHash::from_bytes(fingerprint));
     store.put(&copy, &[&bytes])?;

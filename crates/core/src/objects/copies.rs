@@ -11,32 +11,44 @@
 //! Promises: nothing that was deleted comes back; a copy is used only if it opens, as the first would, and cannot be that of
 //! another archive. The firsts are not read once more for it while they open.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod survey;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use garret_format::config::Config;
-use garret_format::object::{HEADER_LEN, NONCE_LEN};
+use garret_format::object::Kind;
 use garret_format::slot::Slot;
 use garret_format::{ArchiveHash, PackId, SlotId};
 
 use crate::error::{Cause, Error, Result, message};
 use crate::keys::seal::Sealer;
-use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
-use crate::objects::archive::{NamedArchive, names, open};
+use crate::limits::{ARCHIVE_LEN_MAX, SEGMENT_LEN_MAX, SMALL_OBJECT_LEN_MAX};
+use crate::objects::archive::{NamedArchive, open};
 use crate::objects::damage::is_damage;
-use crate::objects::tombstones::{archive_id, buried};
+use crate::objects::envelope;
 use crate::progress::Problem;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store};
+use survey::Intact;
+pub(crate) use survey::Survey;
 
-/// The random bytes that a nonce begins with; what follows is the same in all archives.
-const SALT_LEN: usize = NONCE_LEN - 8;
-/// Of these, how many make sure that a damaged archive and a copy are the same: by chance 8 of 16 agree once in 10^15 cases.
-const SALT_SAME: usize = 8;
+/// What a copy was good for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Service {
+    /// It was read instead of the first.
+    Used,
+    /// It is there, and would be read.
+    Intact,
+    /// The first was made anew from it.
+    PutBack,
+}
 
-/// The copies that were used, each told of once.
+/// What a session knows of firsts that do not open: the copies that were used, each told of once.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     state: Mutex<ServedState>,
+    /// Made when the first archive does not open.
+    survey: Mutex<Option<Arc<Survey>>>,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +62,8 @@ impl Served {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the copy of `first` is used, because of this error.
-    pub(crate) fn note(&self, first: &Key, error: &Error) {
+    /// Notes what the copy of `first` is good for, after this error.
+    pub(crate) fn note(&self, first: &Key, error: &Error, service: Service) {
         let mut state = self.state();
         if state.firsts.insert(first.clone()) {
             let why = match error {
@@ -62,8 +74,12 @@ impl Served {
                 error => message(error),
             };
             let mut problem = Problem::warning(Cause::Damaged, first, "");
-            problem.text =
-                format!("{why}; its second copy was used: garret check --repair puts it back");
+            let what = match service {
+                Service::Used => "its second copy was used: garret check --repair puts it back",
+                Service::Intact => "its second copy is intact: garret check --repair puts it back",
+                Service::PutBack => "it was put back from its second copy",
+            };
+            problem.text = format!("{why}; {what}");
             state.untold.push(problem);
         }
     }
@@ -71,6 +87,20 @@ impl Served {
     /// What was noted since this was asked last.
     pub(crate) fn take(&self) -> Vec<Problem> {
         std::mem::take(&mut self.state().untold)
+    }
+
+    /// What is known of damaged archives, that of this name included.
+    fn survey(&self, store: &dyn Store, metadata: &Sealer, name: &str) -> Option<Arc<Survey>> {
+        let mut known = self.survey.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.as_ref().is_some_and(|survey| survey.is_broken(name)) {
+            *known = Some(Arc::new(Survey::make(store, metadata).ok()?));
+        }
+        known.clone()
+    }
+
+    /// To be called when archives were removed: what is left over tells more of the others now.
+    pub(crate) fn forget_survey(&self) {
+        *self.survey.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -95,22 +125,42 @@ pub(crate) fn config(
     served: &Served,
 ) -> Result<(Config, Vec<u8>)> {
     let copy = || {
-        let bytes = get_whole(store, &Key::ConfigCopy, SMALL_OBJECT_LEN_MAX).ok()?;
+        let bytes = store.get_whole(&Key::ConfigCopy, SMALL_OBJECT_LEN_MAX).ok()?;
         Some((Config::decode(&bytes).ok()?, bytes))
     };
     match is_broken(&error).then(copy).flatten() {
         Some(found) => {
-            served.note(&Key::Config, &error);
+            served.note(&Key::Config, &error, Service::Used);
             Ok(found)
         }
         None => Err(error),
     }
 }
 
+/// Whether any archive or segment of the index opens with these keys; also if there is none.
+pub(crate) fn opens_any(store: &dyn Store, metadata: &Sealer) -> Result<bool> {
+    let mut is_empty = true;
+    for area in [Area::Archives, Area::Index, Area::Copies] {
+        for (key, _) in store.list(area)? {
+            let (kind, len_max) = match key {
+                Key::Archive(_) | Key::ArchiveCopy(_) => (Kind::Archive, ARCHIVE_LEN_MAX),
+                Key::Index(_) => (Kind::Index, SEGMENT_LEN_MAX),
+                _ => continue,
+            };
+            is_empty = false;
+            let opened = envelope::load(store, metadata, (&key, kind), len_max, |_| Ok(()));
+            if matches!(opened, Ok(Some(()))) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(is_empty)
+}
+
 /// The key slot from the copy, because the first failed with `error`, which is told of when it opens.
 pub(crate) fn slot(store: &dyn Store, id: SlotId, error: Error) -> Result<(Slot, Error)> {
     let copy = || {
-        let bytes = get_whole(store, &Key::SlotCopy(id), SMALL_OBJECT_LEN_MAX).ok()?;
+        let bytes = store.get_whole(&Key::SlotCopy(id), SMALL_OBJECT_LEN_MAX).ok()?;
         Slot::decode(&bytes).ok().filter(|slot| slot.id == id)
     };
     match is_broken(&error).then(copy).flatten() {
@@ -127,125 +177,43 @@ pub(crate) fn archive(
     error: Error,
     served: &Served,
 ) -> Result<NamedArchive> {
-    match is_broken(&error).then(|| find(store, metadata, name)).flatten() {
-        Some((found, _)) => {
-            served.note(&Key::Archive(name.to_owned()), &error);
-            Ok(found)
+    if !is_broken(&error) {
+        return Err(error);
+    }
+    if let Some((found, _)) = find(store, metadata, name, served) {
+        served.note(&Key::Archive(name.to_owned()), &error, Service::Used);
+        return Ok(found);
+    }
+    let survey = served.survey(store, metadata, name);
+    match (error, survey.as_ref().and_then(|survey| survey.stray())) {
+        (Error::Corrupt { object, offset, what }, Some((copy, made))) => {
+            let what = format!(
+                "{what}; {copy} is of an archive that was made as {made} and is not there: if this was it, rename this file \
+                 to {made}"
+            );
+            Err(Error::Corrupt { object, offset, what })
         }
-        None => Err(error),
+        (error, _) => Err(error),
     }
 }
 
-/// An archive's file that does not open: its name, and what it has of its salt.
-struct Broken {
-    name: String,
-    salt: Vec<u8>,
-}
-
-/// What may be the archive in a damaged file: a copy without a first, or an archive's file that opens.
-struct Candidate {
-    key: Key,
-    found: NamedArchive,
-    salt: Vec<u8>,
-}
-
-/// What was in the damaged file of that name, and its bytes. Known by its salt; or by the name with which it was made, if
-/// each of the copies that are left over is that of another damaged file then, so that none was deleted or renamed.
+/// What was in the damaged file of that name, and its bytes.
 pub(crate) fn find(
     store: &dyn Store,
     metadata: &Sealer,
     name: &str,
+    served: &Served,
 ) -> Option<(NamedArchive, Vec<u8>)> {
-    let Survey { broken, whole, copies } = Survey::make(store, metadata, name).ok()?;
-    let first = broken.iter().find(|broken| broken.name == name)?;
-    let mut lone: Vec<Candidate> = Vec::new();
-    let mut is_certain = true;
-    for hash in copies {
-        match candidate(store, metadata, Key::ArchiveCopy(hash), name) {
-            Some(copy) if of_archive(&copy.found.fingerprint) == copy.key => lone.push(copy),
-            // Of whatever archive it was.
-            _ => is_certain = false,
-        }
-    }
-    let is_same = |candidate: &&Candidate| is_alike(&first.salt, &candidate.salt);
-    // Somebody copied the file by hand: what he made is the same archive.
-    let twin = || whole.iter().find(|candidate| is_same(candidate));
-    let same = lone.iter().find(is_same).or_else(twin).map(|candidate| candidate.key.clone());
-    let key = same.or_else(|| {
-        lone.retain(|copy| !broken.iter().any(|broken| is_alike(&broken.salt, &copy.salt)));
-        let made: BTreeMap<&str, &Candidate> =
-            lone.iter().map(|copy| (copy.found.archive.name.as_str(), copy)).collect();
-        let is_lost = |made: &&str| broken.iter().any(|broken| broken.name == **made);
-        is_certain &= made.len() == lone.len() && made.keys().all(is_lost);
-        Some(made.get(name).filter(|_| is_certain)?.key.clone())
-    })?;
-    let bytes = get_whole(store, &key, ARCHIVE_LEN_MAX).ok()?;
-    Some((open(metadata, name, &bytes).ok()?, bytes))
-}
-
-/// All archives as they are in a repository of which one is damaged.
-struct Survey {
-    broken: Vec<Broken>,
-    whole: Vec<Candidate>,
-    /// Copies that are of no archive that opens, nor of one of which it is recorded that it was deleted.
-    copies: HashSet<ArchiveHash>,
-}
-
-impl Survey {
-    fn make(store: &dyn Store, metadata: &Sealer, name: &str) -> Result<Self> {
-        let mut copies = archive_copies(store)?;
-        if copies.is_empty() {
-            return Ok(Survey { broken: Vec::new(), whole: Vec::new(), copies });
-        }
-        let gone = buried(store, metadata)?;
-        copies.retain(|hash| !gone.contains(&archive_id(hash.as_bytes())));
-        let (mut broken, mut whole) = (Vec::new(), Vec::new());
-        for other in names(store)? {
-            let key = Key::Archive(other.clone());
-            let bytes = match get_whole(store, &key, ARCHIVE_LEN_MAX) {
-                Err(error) if error.kind == StoreErrorKind::NotFound => continue,
-                bytes => bytes.unwrap_or_default(),
-            };
-            let salt = salt(&bytes);
-            match open(metadata, name, &bytes) {
-                Ok(found) => {
-                    copies.remove(&ArchiveHash::from_bytes(found.fingerprint));
-                    whole.push(Candidate { key, found, salt });
-                }
-                Err(_) => broken.push(Broken { name: other, salt }),
-            }
-        }
-        Ok(Survey { broken, whole, copies })
-    }
-}
-
-/// The archive's file or copy under this key, if it opens.
-fn candidate(store: &dyn Store, metadata: &Sealer, key: Key, name: &str) -> Option<Candidate> {
-    let bytes = get_whole(store, &key, ARCHIVE_LEN_MAX).ok()?;
-    let (found, salt) = (open(metadata, name, &bytes).ok()?, salt(&bytes));
-    Some(Candidate { key, found, salt })
-}
-
-fn archive_copies(store: &dyn Store) -> Result<HashSet<ArchiveHash>> {
-    let listed = store.list(Area::Copies)?.into_iter();
-    let hashes = listed.filter_map(|(key, _)| match key {
-        Key::ArchiveCopy(hash) => Some(hash),
-        _ => None,
-    });
-    Ok(hashes.collect())
-}
-
-fn salt(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().skip(HEADER_LEN).take(SALT_LEN).copied().collect()
-}
-
-fn is_alike(one: &[u8], other: &[u8]) -> bool {
-    one.iter().zip(other).filter(|(one, other)| one == other).count() >= SALT_SAME
+    let survey = served.survey(store, metadata, name)?;
+    let Intact { key, fingerprint } = survey.intact(name)?;
+    let bytes = store.get_whole(key, ARCHIVE_LEN_MAX).ok()?;
+    let found = open(metadata, name, &bytes).ok()?;
+    (found.fingerprint == *fingerprint).then_some((found, bytes))
 }
 
 /// Keeps what is left of a damaged file in quarantine, under the hash of that. What its disk does not give is lost.
 pub(crate) fn set_aside(store: &dyn Store, first: &Key) -> Result<()> {
-    let bytes = get_whole(store, first, ARCHIVE_LEN_MAX).unwrap_or_default();
+    let bytes = store.get_whole(first, ARCHIVE_LEN_MAX).unwrap_or_default();
     if !bytes.is_empty() {
         let hash = PackId::from_bytes(*blake3::hash(&bytes).as_bytes());
         store.put(&Key::Quarantine(hash), &[&bytes])?;

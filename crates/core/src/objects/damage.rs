@@ -9,14 +9,15 @@ use std::collections::HashSet;
 
 use garret_format::PackId;
 use garret_format::damage::{DAMAGE_LEN_MAX, DamageRecord};
-use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
+use garret_format::object::{ENVELOPE_LEN, Kind};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, message};
-use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::keys::seal::Sealer;
 use crate::objects::archive::now;
+use crate::objects::envelope;
 use crate::progress::Progress;
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole, list_packs};
+use crate::store::{Area, Key, Store, StoreErrorKind, list_packs};
 
 /// Longest file of a record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + PackId::LEN + 12 + 4) as u64 + DAMAGE_LEN_MAX as u64;
@@ -37,8 +38,8 @@ pub(crate) fn is_damage(error: &Error) -> bool {
 }
 
 /// Records that a pack is damaged, and how that showed; durable when it returns, also where the record is there already:
-/// who made it may have been killed. Where that cannot be written it is told of: a check of a repository that is only read
-/// is a check all the same, and a backup may go on.
+/// who made it may have been killed. Whether it was: where that cannot be written it is told of: a check of a repository that
+/// is only read is a check all the same, and a backup may go on.
 pub(crate) fn record(
     store: &dyn Store,
     metadata: &Sealer,
@@ -46,23 +47,23 @@ pub(crate) fn record(
     is_recorded: bool,
     error: &Error,
     progress: &dyn Progress,
-) {
+) -> bool {
     let recorded = match is_recorded {
         true => store.adopt(&Key::Damage(pack)).map_err(Error::from),
         false => write(store, metadata, pack, error),
     };
-    if let Err(error) = recorded.and_then(|()| Ok(store.sync()?)) {
-        let (pack, why) = (Key::Pack(pack), message(&error));
+    let written = recorded.and_then(|()| Ok(store.sync()?));
+    if let Err(error) = &written {
+        let (pack, why) = (Key::Pack(pack), message(error));
         progress
             .notice(&format!("that {pack} is damaged cannot be noted in the repository: {why}"));
     }
+    written.is_ok()
 }
 
 fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> Result<()> {
-    let nonce = Nonce::random()?;
-    let mut sealed = DamageRecord { pack, found: now(), what: message(error) }.encode();
-    metadata.seal(BoxKind::Damage, &nonce, &[], &mut sealed);
-    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Damage);
+    let record = DamageRecord { pack, found: now(), what: message(error) };
+    let bytes = envelope::seal(metadata, Kind::Damage, record.encode())?;
     Ok(store.put(&Key::Damage(pack), &[&bytes])?)
 }
 
@@ -98,18 +99,11 @@ pub(crate) fn load(
 
 fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageRecord> {
     let key = Key::Damage(pack);
-    let object = key.to_string();
-    let bytes = get_whole(store, &key, RECORD_LEN_MAX)?;
-    let envelope =
-        Envelope::decode(&bytes, Kind::Damage).map_err(|error| Error::decode(&object, 0, error))?;
-    let mut body = envelope.sealed;
-    metadata
-        .open(BoxKind::Damage, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
-        .ok_or_else(|| Error::unsealed(&object, 0))?;
-    let record = DamageRecord::decode(&body).map_err(|error| Error::decode(&object, 0, error))?;
+    let bytes = store.get_whole(&key, RECORD_LEN_MAX)?;
+    let record = envelope::open(metadata, (&key, Kind::Damage), &bytes, DamageRecord::decode)?;
     match record.pack == pack {
         true => Ok(record),
-        false => Err(Error::misnamed(&object)),
+        false => Err(Error::misnamed(&key.to_string())),
     }
 }
 

@@ -9,6 +9,7 @@
 mod cache;
 mod listing;
 mod segment;
+mod unstored;
 mod writer;
 
 use std::collections::HashSet;
@@ -16,18 +17,18 @@ use std::sync::Arc;
 
 use garret_format::condemned::Condemned;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
-use garret_format::object::{Envelope, Kind};
+use garret_format::object::Kind;
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
-use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::keys::seal::Sealer;
 use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, STRUCTURE_COPIES};
-use crate::objects::damage;
 use crate::objects::pack::PackReader;
+use crate::objects::{damage, envelope};
 use crate::progress::{Phase, Problem, Progress};
-use crate::store::{Area, Key, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Key, Store, StoreErrorKind};
 
 pub(crate) use cache::Cache;
 pub(crate) use listing::Listing;
@@ -142,7 +143,7 @@ impl Index {
         let unknown: Vec<SegmentId> = listed.difference(&known).copied().collect();
         if !unknown.is_empty() {
             // One of them may cover packs that were read from their footers.
-            drop(self.take_unstored());
+            drop(self.remove_unstored());
         }
         let mut missing: HashSet<PackId> = stored.lens.keys().copied().collect();
         for pack in self.segments.iter().flat_map(|segment| segment::packs(segment)) {
@@ -401,23 +402,6 @@ impl Index {
     pub(crate) fn tables(&self) -> impl Iterator<Item = Tables<'_>> {
         self.segments.iter().map(|segment| segment.tables())
     }
-
-    /// Takes out the packs that no segment of the repository covers, so that a writer can store them in one.
-    pub(crate) fn take_unstored(&mut self) -> Vec<Rows> {
-        let unstored: Vec<Arc<Segment>> =
-            self.segments.extract_if(.., |segment| segment.sources.is_empty()).collect();
-        let rows = unstored.iter().map(|segment| {
-            self.cache.remove(segment);
-            Rows::from_tables(&segment.tables())
-        });
-        rows.collect()
-    }
-
-    /// The packs that no segment of the repository covers.
-    pub(crate) fn unstored(&self) -> Vec<Rows> {
-        let unstored = self.segments.iter().filter(|segment| segment.sources.is_empty());
-        unstored.map(|segment| Rows::from_tables(&segment.tables())).collect()
-    }
 }
 
 /// What came of loading segments, besides what the index knows now.
@@ -463,21 +447,13 @@ impl Cut {
 /// no segment of a newer garret, which would have to be left alone.
 pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Rows> {
     let key = Key::Index(id);
-    let object = key.to_string();
-    let bytes = get_whole(source.packs.store, &key, SEGMENT_LEN_MAX)?;
+    let bytes = source.packs.store.get_whole(&key, SEGMENT_LEN_MAX)?;
     if blake3::hash(&bytes) != *id.as_bytes() {
-        return Err(Error::misnamed(&object));
+        return Err(Error::misnamed(&key.to_string()));
     }
-    let envelope =
-        Envelope::decode(&bytes, Kind::Index).map_err(|error| Error::decode(&object, 0, error))?;
-    let mut tables = envelope.sealed;
-    source
-        .metadata
-        .open(BoxKind::Index, &Nonce::from_bytes(envelope.nonce), &[], &mut tables)
-        .ok_or_else(|| Error::unsealed(&object, 0))?;
-    let tables = Tables::decode(&tables, source.packs.group_len_max)
-        .map_err(|error| Error::decode(&object, 0, error))?;
-    Ok(Rows::from_tables(&tables))
+    envelope::open(source.metadata, (&key, Kind::Index), &bytes, |tables| {
+        Ok(Rows::from_tables(&Tables::decode(tables, source.packs.group_len_max)?))
+    })
 }
 
 /// Seals and stores a segment, when what it refers to is durable.
@@ -487,10 +463,7 @@ pub(crate) fn store_segment(
     rows: &Rows,
 ) -> Result<(SegmentId, Vec<u8>)> {
     let tables = encode_segment(&rows.packs, &rows.groups, &rows.records);
-    let nonce = Nonce::random()?;
-    let mut sealed = tables.clone();
-    metadata.seal(BoxKind::Index, &nonce, &[], &mut sealed);
-    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Index);
+    let bytes = envelope::seal(metadata, Kind::Index, tables.clone())?;
     let id = SegmentId::from_bytes(*blake3::hash(&bytes).as_bytes());
     store.sync()?;
     store.put(&Key::Index(id), &[&bytes])?;

@@ -7,16 +7,17 @@
 use std::collections::HashSet;
 
 use garret_format::ArchiveId;
-use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
+use garret_format::object::{ENVELOPE_LEN, Kind};
 use garret_format::seen::Deletions;
 use garret_format::tombstones::{TOMBSTONES_HEAD_LEN, TOMBSTONES_MAX, Tombstones};
 
 use crate::error::{Cause, Error, Result, message};
 use crate::keys::random;
-use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::keys::seal::Sealer;
 use crate::objects::damage::is_damage;
+use crate::objects::envelope;
 use crate::progress::Progress;
-use crate::store::{Key, Store, StoreError, StoreErrorKind, get_whole};
+use crate::store::{Key, Store, StoreError, StoreErrorKind};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 =
@@ -30,19 +31,9 @@ pub(crate) fn archive_id(fingerprint: &[u8; 32]) -> ArchiveId {
 
 /// The record; an empty one if there is none.
 fn load(store: &dyn Store, metadata: &Sealer) -> Result<Tombstones> {
-    let key = Key::Tombstones;
-    let object = key.to_string();
-    let bytes = match get_whole(store, &key, RECORD_LEN_MAX) {
-        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Tombstones::default()),
-        bytes => bytes?,
-    };
-    let envelope = Envelope::decode(&bytes, Kind::Tombstones)
-        .map_err(|error| Error::decode(&object, 0, error))?;
-    let mut body = envelope.sealed;
-    metadata
-        .open(BoxKind::Tombstones, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
-        .ok_or_else(|| Error::unsealed(&object, 0))?;
-    Tombstones::decode(&body).map_err(|error| Error::decode(&object, 0, error))
+    let what = (&Key::Tombstones, Kind::Tombstones);
+    let record = envelope::load(store, metadata, what, RECORD_LEN_MAX, Tombstones::decode)?;
+    Ok(record.unwrap_or_default())
 }
 
 /// Whether what has its name is no record any more.
@@ -80,7 +71,7 @@ pub(crate) fn damage(store: &dyn Store, metadata: &Sealer) -> Option<Error> {
     load(store, metadata).err().filter(is_lost)
 }
 
-/// Removes the record if it is damaged. Only for the holder of the exclusive lock.
+/// Removes the record if it is damaged: it is made anew when something is deleted. Only for the holder of the lock to delete.
 pub(crate) fn forget_damaged(store: &dyn Store, metadata: &Sealer) -> Result<()> {
     let is_file = |error: &Error| !matches!(error, Error::Store(error) if error.kind == StoreErrorKind::NotAFile);
     if damage(store, metadata).is_some_and(|error| is_file(&error)) {
@@ -106,10 +97,7 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
         record.head = chain(&record.head, &row);
     }
     record.dropped = record.dropped.saturating_add(surplus as u64);
-    let nonce = Nonce::random()?;
-    let mut sealed = record.encode();
-    metadata.seal(BoxKind::Tombstones, &nonce, &[], &mut sealed);
-    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Tombstones);
+    let bytes = envelope::seal(metadata, Kind::Tombstones, record.encode())?;
     let put = store.put(&Key::Tombstones, &[&bytes]).and_then(|()| store.sync());
     match put.map_err(Error::from) {
         Err(error) if error.cause() == Cause::Full => Ok(false),

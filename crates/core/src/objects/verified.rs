@@ -7,35 +7,26 @@
 use std::collections::{HashMap, HashSet};
 
 use garret_format::PackId;
-use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
+use garret_format::object::{ENVELOPE_LEN, Kind};
 use garret_format::verified::{
     VERIFIED_MAX, VERIFIED_ROW_LEN, VerifiedPack, decode_verified, encode_verified, short_id,
 };
 
-use crate::error::{Cause, Error, Result, message};
-use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::error::{Cause, Result, message};
+use crate::keys::seal::Sealer;
 use crate::objects::damage::is_damage;
+use crate::objects::envelope;
 use crate::progress::Progress;
-use crate::store::{Key, Store, StoreErrorKind, get_whole, list_packs};
+use crate::store::{Key, Store, list_packs};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + 4 + VERIFIED_MAX * VERIFIED_ROW_LEN) as u64;
 
 /// The rows, the pack that was read longest ago first; none if there is no record.
 pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<Vec<VerifiedPack>> {
-    let key = Key::Verified;
-    let object = key.to_string();
-    let bytes = match get_whole(store, &key, RECORD_LEN_MAX) {
-        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Vec::new()),
-        bytes => bytes?,
-    };
-    let envelope = Envelope::decode(&bytes, Kind::Verified)
-        .map_err(|error| Error::decode(&object, 0, error))?;
-    let mut body = envelope.sealed;
-    metadata
-        .open(BoxKind::Verified, &Nonce::from_bytes(envelope.nonce), &[], &mut body)
-        .ok_or_else(|| Error::unsealed(&object, 0))?;
-    decode_verified(&body).map_err(|error| Error::decode(&object, 0, error))
+    let what = (&Key::Verified, Kind::Verified);
+    let rows = envelope::load(store, metadata, what, RECORD_LEN_MAX, decode_verified)?;
+    Ok(rows.unwrap_or_default())
 }
 
 /// The same; a record that cannot be read counts for nothing, and is told of.
@@ -100,10 +91,7 @@ pub(crate) fn forget_gone(store: &dyn Store, metadata: &Sealer) -> Result<()> {
 fn write(store: &dyn Store, metadata: &Sealer, mut rows: Vec<VerifiedPack>) -> Result<()> {
     // What does not fit was read longest ago, and is read next.
     rows.drain(..rows.len().saturating_sub(VERIFIED_MAX));
-    let nonce = Nonce::random()?;
-    let mut sealed = encode_verified(&rows);
-    metadata.seal(BoxKind::Verified, &nonce, &[], &mut sealed);
-    let bytes = Envelope { nonce: nonce.to_bytes(), sealed }.encode(Kind::Verified);
+    let bytes = envelope::seal(metadata, Kind::Verified, encode_verified(&rows))?;
     store.put(&Key::Verified, &[&bytes])?;
     Ok(store.sync()?)
 }

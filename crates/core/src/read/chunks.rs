@@ -10,6 +10,7 @@ use garret_format::ChunkId;
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::VerifiedChunk;
+use crate::objects::damage::is_damage;
 use crate::objects::group::OpenGroup;
 use crate::objects::index::{Index, Location};
 use crate::objects::recipe::NodeSource;
@@ -88,8 +89,10 @@ impl Chunks {
             let group = self.group(&other).ok()?;
             self.verified(&group, &other, id).is_ok().then_some((group, other))
         });
-        if found.is_some() {
-            self.groups.bypassed(damaged.pack.id, error);
+        match found.is_some() {
+            true => self.groups.bypassed(damaged.pack.id, error),
+            false if is_damage(error) => self.groups.met(damaged.pack.id),
+            false => {}
         }
         found
     }

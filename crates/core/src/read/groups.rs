@@ -48,6 +48,8 @@ pub(crate) struct Groups {
 #[derive(Default)]
 struct Bypassed {
     packs: HashSet<PackId>,
+    /// Those of which something could not be read, whether another has it or not.
+    met: HashSet<PackId>,
     untold: Vec<Problem>,
 }
 
@@ -116,6 +118,7 @@ impl Groups {
 
     /// Notes that something of a pack was had from another one, because of this error: it is told of once for each pack.
     pub(crate) fn bypassed(&self, pack: PackId, error: &Error) {
+        self.met(pack);
         let mut bypassed = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
         if bypassed.packs.insert(pack) {
             let text =
@@ -123,6 +126,17 @@ impl Groups {
             let of = Problem::from(error);
             bypassed.untold.push(Problem { kind: ProblemKind::Warning, text, ..of });
         }
+    }
+
+    /// Notes that something of a pack could not be had.
+    pub(crate) fn met(&self, pack: PackId) {
+        self.bypassed.lock().unwrap_or_else(PoisonError::into_inner).met.insert(pack);
+    }
+
+    /// The packs of which something could not be had since this was asked last.
+    pub(crate) fn take_met(&self) -> HashSet<PackId> {
+        let mut bypassed = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut bypassed.met)
     }
 
     /// What was noted since this was asked last.

@@ -47,6 +47,12 @@ impl Marks {
         }
     }
 
+    /// How many records are marked.
+    pub(crate) fn count(&self) -> u64 {
+        let words = self.bits.iter().flatten();
+        words.map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum()
+    }
+
     /// Whether a record is marked.
     pub(crate) fn is_set(&self, record: (usize, u64)) -> bool {
         self.word(record).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)

@@ -11,11 +11,12 @@ use garret_format::{ConfigHash, KeyId, RepositoryId, SlotId};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
+use crate::keys::seal::Sealer;
 use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
 use crate::limits::SMALL_OBJECT_LEN_MAX;
 use crate::objects::copies::{self, Served};
 use crate::progress::Progress;
-use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind, get_whole};
+use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind};
 
 /// How long opening a repository waits for other programs, unless it is told: the longest gc or night is over by then.
 pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -185,7 +186,7 @@ impl Locked {
             }
             Err(error) => Err(Error::decode("config", 0, error)),
         };
-        let first = match get_whole(&*store, &Key::Config, SMALL_OBJECT_LEN_MAX) {
+        let first = match store.get_whole(&Key::Config, SMALL_OBJECT_LEN_MAX) {
             Ok(bytes) => decode(bytes),
             Err(error) if error.kind == StoreErrorKind::NotFound => {
                 let has_copy = store.len(&Key::ConfigCopy).is_ok();
@@ -233,6 +234,17 @@ impl Locked {
     /// The slot that opened it when it was used before: it is tried first.
     pub fn trying_first(self, first: Option<SlotId>) -> Self {
         Locked { first, ..self }
+    }
+
+    /// That a second copy of `config` which is used is this repository's. Where there is a passphrase its slot says so.
+    pub(super) fn prove_config(&self, metadata: &Sealer) -> Result<()> {
+        if !self.is_config_damaged || copies::opens_any(&*self.store, metadata)? {
+            return Ok(());
+        }
+        let what = "nothing that is stored here opens with it, so it is another repository's, and config is damaged: copy \
+                    config from another copy of this repository";
+        let object = Key::ConfigCopy.to_string();
+        Err(Error::Corrupt { object, offset: 0, what: what.to_owned() })
     }
 
     /// Puts `config` back from its second copy. Only for the holder of the exclusive lock, who has to take it anew.

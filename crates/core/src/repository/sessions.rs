@@ -245,6 +245,7 @@ impl Unlocked {
         }
         locked.permit(features)?;
         let metadata = Sealer::new(locked.id(), Purpose::Metadata, &keys);
+        locked.prove_config(&metadata)?;
         let (lock, condemned) = right.take(&locked, kind, &metadata, progress)?;
         let Locked { store, config, served, .. } = locked;
         let data = Sealer::new(config.repository, Purpose::Data, &keys);

@@ -15,9 +15,9 @@ use super::locked::{Locked, Secret};
 use crate::error::{Error, Result};
 use crate::keys::{Keys, MasterKey, NewKey, create_slot, open_slot, paper, wipe_stack};
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SLOTS_READ_MAX, SMALL_OBJECT_LEN_MAX};
-use crate::objects::copies;
+use crate::objects::copies::{self, Service};
 use crate::progress::Progress;
-use crate::store::{Area, Key, LockMode, get_whole};
+use crate::store::{Area, Key, LockMode};
 
 /// The master key, and what it was found by.
 pub struct Opened {
@@ -110,13 +110,15 @@ impl Locked {
     }
 
     /// The slots of the repository; in the place of one that cannot be used, why. The key in them is wrapped, and what they
-    /// say of themselves is only known to be true of one that opens.
+    /// say of themselves is only known to be true of one that opens. Of one that is damaged, and has a second copy,
+    /// [`tell`](Self::tell) tells.
     ///
     /// # Errors
     /// The store cannot be listed.
     pub fn slots(&self) -> Result<Vec<(SlotId, Result<Slot>)>> {
-        let read = self.read_slots()?.into_iter();
-        Ok(read.map(|(id, slot)| (id, slot.map(|(slot, _)| slot))).collect())
+        let known =
+            |(id, slot): (SlotId, Result<ReadSlot>)| (id, slot.map(|read| self.known(id, read)));
+        Ok(self.read_slots()?.into_iter().map(known).collect())
     }
 
     fn read_slots(&self) -> Result<Vec<(SlotId, Result<ReadSlot>)>> {
@@ -273,7 +275,7 @@ impl Locked {
         for (id, (slot, damage)) in slots.into_iter().take(SLOTS_MAX) {
             match self.open_slot(&slot, passphrase, &Key::Slot(id).to_string()) {
                 Ok(master) => {
-                    damage.iter().for_each(|error| self.served.note(&Key::Slot(id), error));
+                    let slot = self.known(id, (slot, damage));
                     return Ok(Opened { master, slot: Some(id), label: slot.label.clone() });
                 }
                 Err(Error::WrongPassphrase) => {}
@@ -285,7 +287,7 @@ impl Locked {
 
     fn read_slot(&self, id: SlotId) -> Result<ReadSlot> {
         let key = Key::Slot(id);
-        let first = get_whole(&*self.store, &key, SMALL_OBJECT_LEN_MAX).map_err(Error::from);
+        let first = self.store.get_whole(&key, SMALL_OBJECT_LEN_MAX).map_err(Error::from);
         let first = first.and_then(|bytes| {
             let slot = Slot::decode(&bytes);
             slot.map_err(|error| Error::decode_key(&key.to_string(), error))
@@ -308,6 +310,12 @@ impl Locked {
             Kdf::Argon2id { .. } if is_ours => Ok((slot, damage)),
             _ => Err(Error::WrongKey { object: key.to_string() }),
         }
+    }
+
+    /// The slot, of whose damage it is noted that it was bypassed.
+    fn known(&self, id: SlotId, (slot, damage): ReadSlot) -> Slot {
+        damage.iter().for_each(|error| self.served.note(&Key::Slot(id), error, Service::Used));
+        slot
     }
 
     fn open_slot(&self, slot: &Slot, passphrase: &[u8], object: &str) -> Result<MasterKey> {

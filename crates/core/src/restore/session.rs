@@ -19,13 +19,10 @@ use crate::error::{Cause, Error, Result};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::RecipeReader;
 use crate::pipeline::Threads;
-use crate::progress::{Note, Problem, Progress, Task};
+use crate::progress::{Note, Problem, Progress, Task, stretches};
 use crate::read::chunks::Chunks;
 use crate::read::file::unreadable;
 use crate::select::Selection;
-
-/// Lost stretches of a file that one line tells.
-const RANGES_SHOWN: usize = 1000;
 
 /// A restore that is going on.
 pub(super) struct Session<'a, 'w, 'scope> {
@@ -258,21 +255,14 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         self.report.problem_count += 1;
         let Loss { why, cause, hint, ranges, is_kept } = loss;
         let lost: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let shown = ranges.iter().take(RANGES_SHOWN);
-        let shown: Vec<String> =
-            shown.map(|range| format!("{} to {}", range.start, range.end)).collect();
-        let more = match ranges.len().saturating_sub(RANGES_SHOWN) {
-            0 => String::new(),
-            count => format!(" and {count} more stretches"),
-        };
-        let shown = shown.join(", ");
+        let shown = stretches(ranges, 0);
         let rest = match is_kept {
             true => format!("; {name}{DAMAGED_SUFFIX} has the rest, and zeros there"),
             false => String::new(),
         };
-        let text = format!("not restored: {why}; {lost} bytes are lost: {shown}{more}{rest}");
-        let hint = *hint;
-        self.progress.problem(&Problem { hint, ..Problem::loss(*cause, name.to_owned(), text) });
+        let text = format!("not restored: {why}; {lost} bytes are lost: {shown}{rest}");
+        let of = Problem::loss(*cause, name.to_owned(), text);
+        self.progress.problem(&Problem { hint: *hint, lost: ranges.clone(), ..of });
     }
 
     pub(super) fn problem(&mut self, name: &str, error: &Error) {

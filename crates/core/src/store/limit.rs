@@ -133,6 +133,20 @@ impl<S: Store> Limit<S> {
         }
     }
 
+    /// Makes a request for bytes, when those that were fetched before are paid for.
+    fn fetch(
+        &self,
+        request: impl FnOnce(&S) -> Result<Vec<u8>, StoreError>,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.wait(self.down.as_ref(), 0);
+        let bytes = self.request(request)?;
+        // Not before it came: a range that nobody has would be waited for without end.
+        if let Some(down) = &self.down {
+            down.take(bytes.len() as u64, self.clock.now());
+        }
+        Ok(bytes)
+    }
+
     /// Makes a request when there is a place for it.
     fn request<T>(&self, request: impl FnOnce(&S) -> T) -> T {
         let _place = self.places.as_ref().map(Permits::take);
@@ -160,13 +174,11 @@ impl<S: Store> Store for Limit<S> {
     }
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.wait(self.down.as_ref(), 0);
-        let bytes = self.request(|inner| inner.get(key, range))?;
-        // Not before it came: a range that nobody has would be waited for without end.
-        if let Some(down) = &self.down {
-            down.take(bytes.len() as u64, self.clock.now());
-        }
-        Ok(bytes)
+        self.fetch(|inner| inner.get(key, range))
+    }
+
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.fetch(|inner| inner.get_whole(key, max))
     }
 
     fn len(&self, key: &Key) -> Result<u64, StoreError> {

@@ -275,6 +275,21 @@ impl Store for LocalStore {
         read().map_err(|source| self.error("read", key, source))
     }
 
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        let open = || {
+            let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        };
+        let (mut file, len) = open().map_err(|source| self.error("read", key, source))?;
+        if len > max {
+            return Err(StoreError::too_long(self.root.join(path_of(key)).display(), len, max));
+        }
+        let mut bytes = vec![0; len as usize];
+        let read = file.read_exact(&mut bytes);
+        read.map(|()| bytes).map_err(|source| self.error("read", key, source))
+    }
+
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
         let file = self.beneath.file(&path_of(key), OFlags::RDONLY);
         match file.and_then(|file| file.metadata()) {

@@ -126,6 +126,14 @@ impl Store for MemoryStore {
         }
     }
 
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        let object = self.object(key)?;
+        match object.len() as u64 > max {
+            true => Err(StoreError::too_long(key, object.len() as u64, max)),
+            false => Ok(object.to_vec()),
+        }
+    }
+
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
         Ok(self.object(key)?.len() as u64)
     }

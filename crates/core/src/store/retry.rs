@@ -153,7 +153,7 @@ impl<S: Store> Retry<S> {
 }
 
 /// A pause of half to all of `longest`.
-fn drawn(longest: Duration) -> Duration {
+pub(super) fn drawn(longest: Duration) -> Duration {
     let half = longest / 2;
     // Without random numbers clients come back together, which is no reason to fail.
     let random = u128::from(getrandom::u32().unwrap_or(u32::MAX));
@@ -194,6 +194,10 @@ impl<S: Store> Store for Retry<S> {
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         self.again(|_| self.inner.get(key, range.clone()))
+    }
+
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.again(|_| self.inner.get_whole(key, max))
     }
 
     fn len(&self, key: &Key) -> Result<u64, StoreError> {

@@ -360,18 +360,22 @@ pub(super) fn device() -> Item {
 pub(super) fn archive() -> Archive {
     let items = item().encode();
     let entry = Entry::Chunk { id: id_of(&items), len: items.len() as u32 };
+    let items = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![entry]) };
     Archive {
-        name: "2026-11-23/vm".to_owned(),
         start: Time { secs: 1_795_392_000, nanos: 0 },
         end: Time { secs: 1_795_392_007, nanos: 250_000_000 },
         host: "node".to_owned(),
         user: "root".to_owned(),
         command: ["garret", "create", "/r::2026-11-23/vm"].map(|text| text.into()).to_vec(),
         sources: vec![b"/srv/vm".to_vec()],
+        comment: "before 12.3".to_owned(),
         original_len: (1 << 20) + 11,
         file_count: 1,
         problem_count: 1,
         problems: vec!["/srv/vm/b: cannot read".to_owned()],
-        items: Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(vec![entry]) },
+        read_len: 1 << 20,
+        new_len: 4096,
+        stored_len: 1234,
+        ..Archive::new("2026-11-23/vm", items)
     }
 }

@@ -138,6 +138,7 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
         saved_bytes,
         made_index,
         mended_files,
+        made_copies,
         ..
     } = repaired;
     if mended_files > 0 {
@@ -145,6 +146,10 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
             "put {} of keys and archives back from second copies; what was there is in quarantine/",
             plural(mended_files, "file")
         ));
+    }
+    if made_copies > 0 {
+        let files = plural(made_copies, "file");
+        ui.notice(&format!("made {files} in copies/ anew, missing or damaged before"));
     }
     if made_index {
         ui.notice("the index was made anew from the packs");
@@ -158,7 +163,7 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
             render::size(saved_bytes)
         ));
     }
-    if ui.problem_count() == 0 {
+    if ui.problem_count() == 0 && made_copies == 0 {
         ui.print("Repository repair complete, no problems found.\n")?;
     } else {
         ui.print("Repository repair complete.\n")?;

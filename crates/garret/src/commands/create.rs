@@ -68,6 +68,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
     #[arg(value_parser = args::compression)]
     compression: Compression,
+    /// What you want to remember about this archive; `info` and `list --json` show it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    comment: String,
     /// What becomes of a file of which something cannot be read
     #[arg(long, value_name = "WHAT", default_value = "fail")]
     read_errors: ReadErrorsName,
@@ -117,6 +120,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     options.one_file_system = args.do_not_cross_mountpoints;
     options.read_special = args.read_special;
     options.refuse_empty = refuse_empty;
+    options.comment = args.comment;
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }

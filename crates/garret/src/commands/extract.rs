@@ -1,23 +1,26 @@
 //! `garret extract`: restores an archive.
 
+pub(super) mod place;
+
 use std::ffi::OsString;
-use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use garret_core::{
-    AllocationMode, Destination, FileMetadata, Form, Preview, Progress, RestoreOptions,
+    AllocationMode, Cause, Form, NamedArchive, Patterns, Preview, Progress, Repository,
+    RestoreOptions, RestoreReport,
 };
+use garret_format::archive::Item;
 
 use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Threads};
 use garret_cli::failure::Failure;
-use garret_cli::pipes::{self, Unfit};
 use garret_cli::ui::Ui;
 use garret_cli::{render, session, surroundings};
+use place::Place;
 
 /// Which zeros become holes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -37,11 +40,11 @@ enum FormName {
     Raw,
 }
 
-/// Arguments of `extract`.
+/// How and where to restore: what `extract` and `restore` share.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(super) struct How {
     /// Restore below this directory, which is made if it is missing [default: the current one]
-    #[arg(long, value_name = "DIR")]
+    #[arg(short = 'C', long, value_name = "DIR")]
     destination: Option<PathBuf>,
     /// Restore the one selected file as FILE, whatever its name
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["destination", "strip_components"])]
@@ -89,6 +92,19 @@ pub(crate) struct Args {
     /// Show each path
     #[arg(short, long, conflicts_with = "stdout")]
     verbose: bool,
+}
+
+/// Where it goes, and what is left out.
+pub(super) struct Plan {
+    pub(super) place: Place,
+    exclude: Patterns,
+}
+
+/// Arguments of `extract`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    how: How,
     /// The archive
     #[arg(value_name = "REPO::NAME")]
     archive: OsString,
@@ -98,39 +114,104 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
-    ui.set_verbose(args.verbose);
-    args.lock_wait.tell(ui);
-    args.passphrase.tell(ui);
-    if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (args.form, args.allocation) {
-        let why = "--allocation exact is about files as they were; leave out --as".to_owned();
-        return Err(Failure::Usage(why));
-    }
+    args.how.tell(ui);
     let (path, name) = location::archive(&args.archive, &args.paths)?;
-    let mut out = args.stdout.then(standard_output).transpose()?;
-    let options = options(&args);
-    let exclude = args.excludes.patterns()?;
-    let destination = if let Some(out) = &mut out {
-        Destination::Stream(out)
-    } else if args.dry_run {
-        Destination::Nowhere
-    } else if let Some(device) = args.to_device {
-        Destination::Device(device)
-    } else if let Some(path) = args.output {
-        Destination::File { path, metadata: FileMetadata::OfItem }
-    } else {
-        Destination::Directory(args.destination.unwrap_or_else(|| PathBuf::from(".")))
-    };
-    // Before anybody is asked for a passphrase.
-    match &destination {
-        Destination::Directory(place) => outside(place, &path)?,
-        Destination::File { path: place, .. } => {
-            fit_for_file(place)?;
-            outside(place, &path)?;
-        }
-        Destination::Device(_) | Destination::Stream(_) | Destination::Nowhere => {}
-    }
+    let plan = args.how.plan(&path)?;
     let repository = session::reader(&path, ui)?;
     let archive = archives::find(&repository, &name, ui)?;
+    let wanted = Wanted {
+        repository: &repository,
+        path: &path,
+        archive: &archive,
+        paths: &args.paths,
+        item: None,
+    };
+    restore(&wanted, &args.how, plan, ui).map(drop)
+}
+
+/// What is to be restored.
+pub(super) struct Wanted<'a> {
+    pub(super) repository: &'a Repository,
+    /// Of the repository, as the user gave it.
+    pub(super) path: &'a Path,
+    pub(super) archive: &'a NamedArchive,
+    /// All of it if there are none.
+    pub(super) paths: &'a [OsString],
+    /// The one file that this is, if it is known.
+    pub(super) item: Option<&'a Item>,
+}
+
+impl How {
+    /// Has the repository opened as these options say.
+    pub(super) fn tell(&self, ui: &Ui) {
+        ui.set_verbose(self.verbose);
+        self.lock_wait.tell(ui);
+        self.passphrase.tell(ui);
+    }
+
+    /// What the options say, if it can be done from the repository at `path`.
+    pub(super) fn plan(&self, path: &Path) -> Result<Plan, Failure> {
+        self.plan_for(self.place(path)?)
+    }
+
+    /// The same, to this place.
+    pub(super) fn plan_for(&self, place: Place) -> Result<Plan, Failure> {
+        if let (Some(FormName::Raw), Some(AllocationName::Exact)) = (self.form, self.allocation) {
+            let why = "--allocation exact is about files as they were; leave out --as".to_owned();
+            return Err(Failure::Usage(why));
+        }
+        Ok(Plan { place, exclude: self.excludes.patterns()? })
+    }
+
+    fn place(&self, path: &Path) -> Result<Place, Failure> {
+        let here = Path::new(".");
+        match (&self.to_device, &self.output) {
+            _ if self.stdout => Place::stream(),
+            _ if self.dry_run => Ok(Place::Nowhere),
+            (Some(device), _) => Ok(Place::Device(device.clone())),
+            (None, Some(file)) => Place::file(file, path),
+            (None, None) => Place::directory(self.destination.as_deref().unwrap_or(here), path),
+        }
+    }
+
+    /// Whether the options say where it goes.
+    pub(super) fn has_place(&self) -> bool {
+        let place = self.destination.as_ref().or(self.output.as_ref()).or(self.to_device.as_ref());
+        place.is_some() || self.stdout || self.dry_run
+    }
+
+    /// Whether files come back as they are stored, under their own paths.
+    pub(super) fn keeps_paths(&self) -> bool {
+        self.form.is_none() && self.strip_components == 0
+    }
+
+    /// How many threads do the work.
+    pub(super) fn thread_count(&self) -> usize {
+        self.threads.count()
+    }
+
+    /// Whether what is left of damaged files is wanted.
+    pub(super) fn salvages(&self) -> bool {
+        self.salvage
+    }
+}
+
+/// What a restore would meet.
+pub(super) fn preview(wanted: &Wanted<'_>, how: &How, plan: &mut Plan) -> Result<Preview, Failure> {
+    let Wanted { repository, archive, paths, .. } = *wanted;
+    let mut selection = archives::selection(paths).without(plan.exclude.clone());
+    let destination = plan.place.destination();
+    Ok(repository.preview_restore(archive, &mut selection, &destination, &options(how), false)?)
+}
+
+/// Restores it, and says in one line on a terminal what came of it.
+pub(super) fn restore(
+    wanted: &Wanted<'_>,
+    how: &How,
+    plan: Plan,
+    ui: &Ui,
+) -> Result<RestoreReport, Failure> {
+    let Wanted { repository, archive, .. } = *wanted;
     if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
         let made_as = render::one_line(&archive.archive.name);
@@ -139,12 +220,15 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             render::one_line(&archive.name)
         ));
     }
-    let mut selection = archives::selection(&args.paths).without(exclude);
+    let (options, Plan { mut place, exclude }) = (options(how), plan);
+    let mut selection = archives::selection(wanted.paths).without(exclude);
     let mut ahead = selection.clone();
     let ask = ui.can_ask();
-    let preview = repository.preview_restore(&archive, &mut ahead, &destination, &options, ask)?;
-    consider(&preview, args.ignore_space, ui)?;
-    let report = repository.restore(&archive, &mut selection, destination, &options, ui);
+    let destination = place.destination();
+    let preview = repository.preview_restore(archive, &mut ahead, &destination, &options, ask)?;
+    consider(&preview, how.ignore_space, ui)?;
+    let started = Instant::now();
+    let report = repository.restore(archive, &mut selection, destination, &options, ui);
     let used = match &report {
         Ok(report) => report.used_count > 0,
         Err(error) => error.is_in_use(),
@@ -155,84 +239,53 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         );
     }
     let report = report?;
-    let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
-    searched.complain(&report.unmatched, ui)
+    if report.file_count > 0 {
+        ui.done(&outcome(wanted, &place, &report, started.elapsed()));
+    }
+    let searched = Searched { repository, path: wanted.path, archives: &[archive] };
+    searched.complain(&report.unmatched, ui)?;
+    Ok(report)
+}
+
+/// `Restored app.raw of night-2 to ./images/app.raw: 4.19 GB in 12.3 s`
+fn outcome(
+    wanted: &Wanted<'_>,
+    place: &Place,
+    report: &RestoreReport,
+    elapsed: Duration,
+) -> String {
+    let what = match wanted.paths {
+        [path] if report.file_count == 1 => render::name(path.as_bytes()),
+        _ => render::plural(report.file_count, "file"),
+    };
+    let what = format!("{what} of {}", render::name(&wanted.archive.name));
+    let done = place.done(&what, wanted.item);
+    let (size, seconds) = (render::size(report.bytes), elapsed.as_secs_f64());
+    format!("{done}: {size} in {seconds:.1} s")
 }
 
 /// How to restore.
-fn options(args: &Args) -> RestoreOptions {
+fn options(how: &How) -> RestoreOptions {
     let [users, groups] =
-        if args.numeric_owner { Default::default() } else { surroundings::numbers() };
+        if how.numeric_owner { Default::default() } else { surroundings::numbers() };
     let mut options = RestoreOptions::default();
-    options.allocation = match args.allocation {
+    options.allocation = match how.allocation {
         None | Some(AllocationName::Sparse) => AllocationMode::Sparse,
         Some(AllocationName::Exact) => AllocationMode::Exact,
         Some(AllocationName::Full) => AllocationMode::Full,
     };
-    options.form = match args.form {
+    options.form = match how.form {
         None => Form::Stored,
         Some(FormName::Raw) => Form::Raw,
     };
-    options.threads = args.threads.count();
+    options.threads = how.threads.count();
     options.owners = rustix::process::geteuid().is_root();
     options.users = users;
     options.groups = groups;
-    options.strip = args.strip_components;
-    options.replace_used = args.force;
-    options.salvage = args.salvage;
+    options.strip = how.strip_components;
+    options.replace_used = how.force;
+    options.salvage = how.salvage;
     options
-}
-
-/// Refuses a place in the repository: what is written there can damage all that is in it.
-fn outside(place: &Path, repository: &Path) -> Result<(), Failure> {
-    match surroundings::is_in(place, repository) {
-        true => Err(Failure::Fatal(format!(
-            "{} is in the repository: restore to another place",
-            render::one_line(&place.to_string_lossy())
-        ))),
-        false => Ok(()),
-    }
-}
-
-/// Refuses a place where no regular file can be, or that is a mistake.
-fn fit_for_file(path: &Path) -> Result<(), Failure> {
-    let shown = render::one_line(&path.to_string_lossy());
-    if path == "-" {
-        return Err(Failure::Usage(
-            "-o makes a file: for standard output, give --stdout".to_owned(),
-        ));
-    }
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.ends_with(b"/") || path.file_name().is_none() {
-        let text = format!("{shown} is a directory: give -o the name of a file in it");
-        return Err(Failure::Usage(text));
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    let fatal = |why: &str| Err(Failure::Fatal(format!("{shown}: {why}")));
-    match fs::metadata(path).map(|metadata| metadata.file_type()) {
-        Ok(kind) if kind.is_block_device() => fatal("it is a block device: give it to --to-device"),
-        Ok(kind) if !kind.is_file() && !kind.is_dir() => {
-            fatal("it is not a regular file; for a stream, give --stdout")
-        }
-        // Such as /dev/stdout.
-        Ok(_) if is_of_the_kernel(parent) => {
-            fatal("it is no place for a file; for a stream, give --stdout")
-        }
-        Ok(_) => Ok(()),
-        Err(_) if !parent.is_dir() => fatal("the directory it is to be in does not exist"),
-        // A mistyped name of a device would fill the memory.
-        Err(_) if is_of_the_kernel(parent) => fatal("there is no such device"),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Whether the kernel makes what is in a directory.
-fn is_of_the_kernel(directory: &Path) -> bool {
-    directory.canonicalize().is_ok_and(|real| {
-        let devices = real.starts_with("/dev") && !real.starts_with("/dev/shm");
-        devices || real.starts_with("/proc") || real.starts_with("/sys")
-    })
 }
 
 /// Newer files that a question names.
@@ -242,12 +295,13 @@ const NEWER_SHOWN: usize = 10;
 fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failure> {
     let Preview { needed, free, newer, .. } = preview;
     if needed > free && !ignore_space {
-        return Err(Failure::Fatal(format!(
+        let text = format!(
             "up to {} are needed and {} are free: make room, restore to another place, or begin all the same with \
              --ignore-space",
             render::size(*needed),
             render::size(*free)
-        )));
+        );
+        return Err(Failure::Because(Cause::Full, text));
     }
     if newer.is_empty() {
         return Ok(());
@@ -265,15 +319,4 @@ fn consider(preview: &Preview, ignore_space: bool, ui: &Ui) -> Result<(), Failur
             "nothing was restored: name the PATHs to restore, or another --destination".to_owned(),
         )),
     }
-}
-
-/// Standard output, if data may go there.
-fn standard_output() -> Result<File, Failure> {
-    let why = match pipes::output()? {
-        Ok(file) => return Ok(file),
-        Err(Unfit::Terminal) => "a terminal",
-        Err(Unfit::Closed) => "closed, or /dev/null",
-    };
-    let text = format!("standard output is {why}: give --stdout a file or a pipe, or --dry-run");
-    Err(Failure::Usage(text))
 }

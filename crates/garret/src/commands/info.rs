@@ -114,12 +114,21 @@ fn archive(
     text += &format!("Hostname: {}\n", render::name(&body.host));
     text += &format!("Username: {}\n", render::name(&body.user));
     text += &format!("Time: {}\n", render::long_time(body.end));
+    if !body.comment.is_empty() {
+        text += &format!("Comment: {}\n", render::name(&body.comment));
+    }
     text += &format!("Command line: {}\n", render::command_line(&body.command));
     text += &format!("Number of files: {}\n", body.file_count);
+    let seconds = render::seconds_between(body.start, body.end);
+    text += &format!("Duration: {seconds:.2} seconds\n");
+    let size = render::size;
+    let (read, new) = (size(body.read_len), size(body.new_len));
+    text += &format!("Read: {read}, new data: {new}, stored in {}\n", size(body.stored_len));
     text += &render::problems(body);
     text.push('\n');
     text += &render::size_header();
-    text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
+    let stored = render::size(body.stored_len);
+    text += &render::size_row("This archive:", &render::size(body.original_len), "-", &stored);
     text += &overview::all_archives(repository, ui)?;
     Ok(text.into_bytes())
 }

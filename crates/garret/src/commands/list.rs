@@ -11,10 +11,12 @@ use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Verbose};
+use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record, Template};
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
+use garret_format::archive::Time;
 
 /// Bytes of a list that are printed at once.
 const WAITING_LEN: usize = 64 << 10;
@@ -75,19 +77,32 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
-    let mut archives = archives::readable(repository, ui)?;
-    archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
+    let archives = archives::oldest_first(repository, ui)?;
+    let drills = drills::load(repository.id(), ui);
+    let drilled = |found: &NamedArchive| {
+        let id = record::hex(&found.fingerprint);
+        drills.iter().rfind(|drill| drill.id == id)
+    };
+    let record = |found: &NamedArchive| {
+        let drill = drilled(found);
+        let time = drill.map(|drill| render::iso_time(Time { secs: drill.time, nanos: 0 }));
+        Record::of_archive(found)
+            .with("drilled", time)
+            .with("drill_restored", drill.map(|drill| drill.restored))
+    };
     if layout.json {
-        let archives: Vec<Value> =
-            archives.iter().map(|found| Record::of_archive(found).json()).collect();
+        let archives: Vec<Value> = archives.iter().map(|found| record(found).json()).collect();
         let repository = info::repository_record(repository, path).json();
         let all = json!({ "repository": repository, "archives": archives });
         return ui.print(&record::document(&all));
     }
-    let line = |found| match &layout.format {
-        Some(template) => Record::of_archive(found).format(template),
+    let line = |found: &NamedArchive| match &layout.format {
+        Some(template) => record(found).format(template),
         None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
-        None => Ok(format!("{}\n", render::archive_line(found)).into_bytes()),
+        None => {
+            let mark = drilled(found).map(Drill::mark).unwrap_or_default();
+            Ok(format!("{}{mark}\n", render::archive_line(found)).into_bytes())
+        }
     };
     ui.print(&archives.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
 }

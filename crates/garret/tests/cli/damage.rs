@@ -390,3 +390,87 @@ fn nothing_is_given_back_while_backups_is_not_there() {
     fs::rename(dir.path("away"), dir.path("repo/backups")).unwrap();
     assert_eq!(dir.run(&["extract", "--stdout", "repo::a"]).succeeds(), "content");
 }
+
+/// What a check of one archive finds heals as what a check of everything finds.
+#[test]
+fn a_check_of_one_archive_notes_the_damaged_packs_that_it_met() {
+    let dir = two_archives();
+    flip(&pack_of_one(&dir), 500_000);
+    let ran = dir.run(&["check", "--verify-data", "repo::two"]);
+    assert_eq!(ran.code, Some(1));
+    let said = "run garret create of the same files, which stores again what the damaged packs held: they are noted";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    assert_eq!(super::files_below(&dir.path("repo/damaged")).len(), 1);
+    dir.run(&["create", "repo::three", "one.img", "two.img"]).code.unwrap();
+    dir.run(&["check", "--verify-data", "repo::one"]).succeeds();
+    let ran = dir.run(&["check", "--verify-data", "repo::two"]);
+    assert!(!ran.stderr.contains("are noted"), "nothing is lost: {}", ran.stderr);
+}
+
+#[test]
+fn a_damaged_segment_is_told_of_once() {
+    let dir = two_archives();
+    let segment = super::files_below(&dir.path("repo/index")).remove(0);
+    flip(&segment, 50);
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    for arguments in [&["check", "repo"][..], &["check", "--repair", "repo"]] {
+        let ran = dir.run(arguments);
+        assert_eq!(ran.code, Some(1));
+        let lines = ran.stderr.lines().filter(|line| line.contains(name)).count();
+        assert_eq!(lines, 1, "{}", ran.stderr);
+    }
+    dir.run(&["check", "repo"]).succeeds();
+}
+
+/// Many lost stretches are a line that can be read, and all of them for who asks for JSON.
+#[test]
+fn of_many_lost_stretches_people_see_the_first() {
+    let dir = Dir::with_repository();
+    dir.write("one.img", &garret_testkit::Image::noise(3, 24 << 20).bytes);
+    dir.run(&["create", "repo::one", "one.img"]).succeeds();
+    let pack = pack_of_one(&dir);
+    let groups = 24 << 20 >> 20;
+    (0..groups).step_by(2).for_each(|group| flip(&pack, (group << 20) + 500_000));
+    for arguments in [
+        &["check", "--verify-data", "repo"][..],
+        &["extract", "--salvage", "repo::one", "--destination", "to"],
+    ] {
+        let ran = dir.run(arguments);
+        let line = ran.stderr.lines().find(|line| line.contains("one.img: ")).unwrap();
+        assert!(line.contains(" more stretch") && line.len() < 700, "{line}");
+        fs::remove_dir_all(dir.path("to")).unwrap_or_default();
+        let ran = dir.run(&[&["--log-json"], arguments].concat());
+        let events = ran
+            .stderr
+            .lines()
+            .map(|line| -> serde_json::Value { serde_json::from_str(line).unwrap() });
+        let lost = events.filter_map(|event| event["lost"].as_array().cloned());
+        assert!(lost.map(|lost| lost.len()).max().unwrap() > 10, "{}", ran.stderr);
+    }
+}
+
+/// What is in the place of `copies/` keeps nobody from reading, and a check from nothing else.
+#[test]
+fn something_else_in_the_place_of_the_second_copies_is_told_of() {
+    for is_link in [false, true] {
+        let dir = two_archives();
+        fs::rename(dir.path("repo/copies"), dir.path("elsewhere")).unwrap();
+        match is_link {
+            true => std::os::unix::fs::symlink("../elsewhere", dir.path("repo/copies")).unwrap(),
+            false => fs::write(dir.path("repo/copies"), b"x").unwrap(),
+        }
+        dir.run(&["extract", "repo::one", "--destination", "to"]).succeeds();
+        let ran = dir.run(&["check", "repo"]);
+        assert_eq!(ran.code, Some(1));
+        assert!(ran.stderr.contains(": copies is a"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("move away what is there, and garret prune makes them"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains("every archive can be restored whole"), "{}", ran.stderr);
+        fs::remove_file(dir.path("repo/copies")).unwrap();
+        dir.run(&["prune", "--keep-daily", "9", "repo"]).succeeds();
+        dir.run(&["check", "repo"]).succeeds();
+    }
+}

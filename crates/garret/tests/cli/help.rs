@@ -8,12 +8,15 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 23] = [
     "init",
     "create",
     "extract",
+    "restore",
     "list",
     "info",
+    "find",
+    "drill",
     "delete",
     "prune",
     "check",
@@ -25,6 +28,8 @@ const COMMANDS: [&str; 18] = [
     "mount",
     "serve",
     "demo",
+    "completions",
+    "man",
     "help",
     "garret",
 ];

@@ -124,12 +124,21 @@ fn a_wrong_passphrase_a_damaged_key_and_another_repository_are_three_messages() 
     for path in both_files(&dir.path("repo"), &name) {
         fs::write(path, &bytes).unwrap();
     }
-    let damaged = format!(
-        "{name} is damaged at offset 312: key slot at offset 312: does not match its checksum"
-    );
+    let damaged = format!("{name} is damaged at offset 312: key slot: does not match its checksum");
     dir.run_with(&WITH, b"", &["list", "repo"]).refused(1, &damaged);
     let ran = dir.run(&["key", "list", "repo"]);
     assert!(ran.reports(&damaged).ends_with("  cannot be used\n"));
+    // With its second copy it can.
+    fs::write(&slot, &sound).unwrap();
+    let copy = dir.path(&format!("repo/copies/{}", slot.file_name().unwrap().to_str().unwrap()));
+    fs::copy(&slot, copy).unwrap();
+    fs::write(&slot, &bytes).unwrap();
+    let ran = dir.run(&["key", "list", "repo"]);
+    let listed = ran.reports(&format!("{damaged}; its second copy was used"));
+    assert!(!listed.contains("cannot be used"), "{listed}");
+    let ran = dir.run_with(&WITH, b"", &["check", "repo"]);
+    let said = format!("{damaged}; its second copy was used: garret check --repair puts it back");
+    assert!(ran.code == Some(1) && ran.stderr.contains(&said), "{}", ran.stderr);
     // A spare one is not opened by anybody until it is needed.
     let spare = dir.write(&format!("repo/keys/{}", "ab".repeat(16)), &bytes);
     for path in both_files(&dir.path("repo"), &name) {

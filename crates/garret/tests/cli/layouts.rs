@@ -59,7 +59,7 @@ fn lists_are_names_json_or_lines_of_one_s_own() {
     let archives = list["archives"].as_array().unwrap();
     let names: Vec<&Value> = archives.iter().map(|archive| &archive["name"]).collect();
     assert_eq!(names, ["night", "later"]);
-    has_names(&archives[0], &ARCHIVE);
+    has_names(&archives[0], &[&ARCHIVE[..], &["drilled", "drill_restored"]].concat());
     assert_eq!(archives[0]["files"], 2);
     assert_eq!(archives[0]["original_size"], 4 * MIB + 5);
     let command = archives[1]["command_line"].as_str().unwrap();

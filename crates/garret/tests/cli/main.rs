@@ -1,7 +1,7 @@
 //! The program as its users meet it: the real binary, real directories, exit codes and every line it says.
 //!
 //! Needs root, `losetup` and `mount` for block devices and full disks, `script` for what a terminal sees, and what `images`,
-//! `places` and `hostile` say; a test whose tool is missing fails.
+//! `places`, `hostile` and `shells` say; a test whose tool is missing fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod attic;
@@ -13,6 +13,8 @@ mod damage;
 mod demo;
 mod differences;
 mod downgrade;
+mod drill;
+mod find;
 mod foreign;
 mod full_disk;
 mod help;
@@ -31,11 +33,13 @@ mod odd_disks;
 mod odd_sources;
 mod places;
 mod refusals;
+mod restore;
 mod rollback;
 mod round_trip;
 mod scrub;
 mod secrets;
 mod shared;
+mod shells;
 mod slices;
 mod streams;
 mod surprises;
@@ -84,6 +88,7 @@ impl Dir {
         let line = format!("line of image {seed}\n");
         let text = line.bytes().cycle().take(MIB / 2);
         bytes.splice(3 * MIB..3 * MIB + MIB / 2, text);
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         let file = File::create(self.path(name)).unwrap();
         file.set_len(bytes.len() as u64).unwrap();
         file.write_all_at(&bytes[..MIB + 256 * 1024], 0).unwrap();

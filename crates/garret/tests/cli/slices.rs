@@ -115,7 +115,7 @@ fn one_archive_is_checked_by_what_it_needs_and_nothing_else() {
         ),
         (
             &["check", "--verify-data", "--newest", "2", "repo"],
-            "1 of 2 archives cannot be restored whole: two (1 file); the other 1 can; run garret check --verify-data of",
+            "1 of 2 archives cannot be restored whole: two (1 file); the other 1 can; run garret create of",
         ),
         (
             &["check", "--verify-data", "--newest", "9", "repo"],

@@ -12,6 +12,7 @@ mod hands;
 mod rollback;
 mod secrets;
 mod shared;
+mod shells;
 mod streams;
 mod texts;
 mod twin;

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use garret_format::ChunkId;
 use garret_format::archive::{Content, Item, ItemKind};
+use garret_format::pack::PackKind;
 use garret_format::recipe::{Child, Entry, Node, Recipe};
 
 use super::report::{Findings, Incomplete};
@@ -16,14 +17,14 @@ use crate::error::{Cause, Error, Result, message};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::read_child;
 use crate::pipeline::Workers;
-use crate::progress::Phase;
+use crate::progress::{Phase, Problem, stretches};
 use crate::read::chunks::Chunks;
 use crate::read::file::read_layout;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
 use crate::select::Selection;
 
-/// Stretches that one file's line tells, and that are kept of a node: a forged node may name another any number of times.
+/// Stretches that are kept of a file, and of a node: a forged node may name another any number of times.
 const RANGES_MAX: usize = 1000;
 
 /// What a stream needs and cannot have.
@@ -73,13 +74,8 @@ impl std::fmt::Display for Lack {
             1 => f.write_str("1 chunk is missing or damaged")?,
             count => write!(f, "{count} chunks are missing or damaged")?,
         }
-        for (place, range) in self.ranges.iter().enumerate() {
-            let before = if place == 0 { ": bytes" } else { "," };
-            write!(f, "{before} {} to {}", range.start, range.end)?;
-        }
-        match self.more {
-            0 => {}
-            more => write!(f, " and {more} more stretches")?,
+        if !self.ranges.is_empty() {
+            write!(f, ": bytes {}", stretches(&self.ranges, self.more))?;
         }
         self.error.as_ref().map_or(Ok(()), |error| write!(f, " ({error})"))
     }
@@ -127,7 +123,9 @@ impl Findings<'_> {
             let path = String::from_utf8_lossy(&path).into_owned();
             let what = if path.is_empty() { "its list of files".to_owned() } else { path };
             let text = format!("backups/{name}: {what}: {lack}");
-            self.problem(Cause::Damaged, &format!("backups/{name}"), text);
+            let subject = Some(format!("backups/{name}"));
+            let of = Problem::new(Cause::Damaged, subject, text);
+            self.tell(&Problem { lost: lack.ranges, ..of });
         }
         if let Some(error) = error {
             let subject = format!("backups/{name}");
@@ -147,6 +145,8 @@ pub(super) struct Looker<'c> {
     pub(super) sound: &'c Marks,
     /// Nodes below which everything is there.
     pub(super) whole: &'c Marks,
+    /// Structure that one pack only has: it is added here.
+    pub(super) lonely: &'c Marks,
 }
 
 impl Looker<'_> {
@@ -283,8 +283,14 @@ impl Looker<'_> {
         (!lack.is_empty()).then_some(lack)
     }
 
-    /// Whether a copy of the chunk is right.
+    /// Whether a copy of the chunk is right. Of structure there should be another, in another pack.
     fn is_sound(&self, id: &ChunkId) -> bool {
-        self.chunks.index().copies(id).any(|location| self.sound.is_set(location.record))
+        let copies = self.chunks.index().copies(id);
+        let mut sound = copies.filter(|location| self.sound.is_set(location.record));
+        let Some(first) = sound.next() else { return false };
+        if first.pack.kind == PackKind::Structure && sound.all(|other| other.pack == first.pack) {
+            self.lonely.set(first.record);
+        }
+        true
     }
 }

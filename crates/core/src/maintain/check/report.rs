@@ -25,6 +25,8 @@ pub struct CheckReport {
     pub missing_packs: u64,
     /// Of `config`, key slots and archives those that have one intact copy instead of two.
     pub damaged_copies: u64,
+    /// Parts of what the archives are made of that lie intact in one pack only, instead of two.
+    pub lonely_parts: u64,
     /// Archives that cannot be restored whole, by name.
     pub incomplete: Vec<Incomplete>,
 }
@@ -50,8 +52,12 @@ pub(in crate::maintain) struct Findings<'r> {
 impl Findings<'_> {
     /// What is wrong with an object. There is no hint: a check is what to do.
     pub(super) fn problem(&mut self, cause: Cause, subject: &str, text: String) {
+        self.tell(&Problem::new(cause, Some(subject.to_owned()), text));
+    }
+
+    pub(in crate::maintain) fn tell(&mut self, problem: &Problem) {
         self.report.problem_count += 1;
-        self.progress.problem(&Problem::new(cause, Some(subject.to_owned()), text));
+        self.progress.problem(problem);
     }
 
     pub(super) fn pack_problem(&mut self, cause: Cause, subject: &str, text: String) {

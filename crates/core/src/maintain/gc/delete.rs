@@ -1,12 +1,15 @@
 //! Last station of gc, and the first of giving space back: what is no longer wanted goes.
 
+use std::collections::HashSet;
+
 use garret_format::{ArchiveId, PackId};
 
 use crate::error::{Error, Result};
 use crate::limits::ARCHIVE_LEN_MAX;
+use crate::objects::copies::Survey;
 use crate::objects::tombstones::{archive_id, bury, note_removal};
 use crate::repository::{Pruner, Repository};
-use crate::store::{Key, get_whole};
+use crate::store::{Area, Key};
 
 impl Pruner {
     /// Removes archives from the list of archives, and records that they were deleted, before it does so unless the disk is
@@ -24,15 +27,26 @@ impl Pruner {
             if let Ok(found) = self.archive(name) {
                 return Some(archive_id(&found.fingerprint));
             }
-            let bytes = get_whole(self.store(), &Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
+            let bytes = self.store().get_whole(&Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
             Some(archive_id(blake3::hash(&bytes.ok()?).as_bytes()))
         };
-        let ids: Vec<ArchiveId> = names.iter().filter_map(id).collect();
+        let mut ids: Vec<ArchiveId> = names.iter().filter_map(id).collect();
+        // Who copied an archive by hand, and deletes one of the two, keeps the archive. The two have one second copy: where
+        // there are as many of these as archives nobody need be asked.
+        let copies = self.store().list(Area::Copies)?.into_iter();
+        let copies = copies.filter(|(key, _)| matches!(key, Key::ArchiveCopy(_))).count();
+        if copies < existing.len() {
+            let doomed: HashSet<&str> = names.iter().map(String::as_str).collect();
+            let kept = Survey::make(self.store(), self.metadata())?.without(&doomed);
+            let kept: HashSet<ArchiveId> = kept.iter().map(archive_id).collect();
+            ids.retain(|id| !kept.contains(id));
+        }
         let is_recorded = bury(self.store(), self.metadata(), &ids)?;
         for name in names {
             self.store().delete(&Key::Archive(name.clone()))?;
         }
         self.store().sync()?;
+        self.served().forget_survey();
         if !is_recorded {
             bury(self.store(), self.metadata(), &ids)?;
         }

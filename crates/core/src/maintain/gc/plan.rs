@@ -95,6 +95,11 @@ impl GcPlan {
         Ok(true)
     }
 
+    /// The archives that it knows, and the hashes of their files.
+    pub(super) fn into_archives(self) -> HashMap<String, [u8; 32]> {
+        self.archives
+    }
+
     /// The packs that are repacked.
     pub(super) fn repacked(&self) -> HashSet<PackId> {
         self.repack.iter().map(|pack| pack.row.id).collect()

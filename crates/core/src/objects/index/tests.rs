@@ -133,7 +133,7 @@ fn the_index_agrees_with_a_map_through_sessions_merges_and_reopening() {
             }
         }
         let sources: usize = index.segments.iter().map(|segment| segment.sources.len()).sum();
-        let unstored = index.take_unstored().len();
+        let unstored = index.take_unstored().unwrap().len();
         assert_eq!(sources + unstored, 30, "seed {seed}: no session is forgotten or told twice");
     }
 }

@@ -22,6 +22,9 @@ use garret_cli::ui::Ui;
 const ADVICE: &str = "run garret check --verify-data of the whole repository, which notes damaged packs, so that the next \
                       garret create of the same files stores again what they held";
 
+/// The same where the damaged packs are noted.
+const NOTED: &str = "run garret create of the same files, which stores again what the damaged packs held: they are noted";
+
 /// What is to be said where packs are damaged and nothing of them was read.
 const DOUBT: &str = "note: packs of this repository are damaged; --verify-data finds out whether these archives need what is \
                      lost of them";
@@ -53,7 +56,13 @@ impl Chosen<'_> {
         }
         ui.print("Starting archive consistency check...\n")?;
         let said = match self.verify_data {
-            true => self.read(&repository, &archives, &selection, ui),
+            true => {
+                let lost = self.read(&repository, &archives, &selection, ui);
+                let noted = if repository.is_trusted() { repository.note_damaged(ui) } else { 0 };
+                let advice = if noted > 0 { NOTED } else { ADVICE };
+                let of = of_archives(archives.len() as u64, &lost);
+                (!lost.is_empty()).then(|| format!("{of}; {advice}"))
+            }
             false => {
                 let mut options = CheckOptions::default();
                 (options.archives, options.records) = (true, repository.is_trusted());
@@ -74,14 +83,14 @@ impl Chosen<'_> {
         Ok(())
     }
 
-    /// Reads all that the archives need. The line that ends it, if anything cannot be had.
+    /// Reads all that the archives need. Those of which something cannot be had, in words.
     fn read(
         &self,
         repository: &Repository,
         archives: &[NamedArchive],
         selection: &Selection,
         ui: &Ui,
-    ) -> Option<String> {
+    ) -> Vec<String> {
         let mut options = RestoreOptions::default();
         options.threads = self.threads;
         let mut lost = Vec::new();
@@ -100,8 +109,7 @@ impl Chosen<'_> {
                 }
             }
         }
-        let said = || format!("{}; {ADVICE}", of_archives(archives.len() as u64, &lost));
-        (!lost.is_empty()).then(said)
+        lost
     }
 }
 

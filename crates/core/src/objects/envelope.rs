@@ -1,0 +1,48 @@
+//! Objects that are one sealed box: index segments, archives, records.
+//!
+//! In: what such an object says, in bytes. Out: its file, and what one says again. Promises: each file has a nonce of its
+//! own; nothing of a file is given that is not of its kind, whole, and sealed by who has the key.
+
+use garret_format::DecodeError;
+use garret_format::object::{Envelope, Kind};
+
+use crate::error::{Error, Result};
+use crate::keys::seal::{BoxKind, Nonce, Sealer};
+use crate::store::{Key, Store, StoreErrorKind};
+
+/// The file of an object of this kind that says `body`.
+pub(crate) fn seal(sealer: &Sealer, kind: Kind, body: Vec<u8>) -> Result<Vec<u8>> {
+    let (nonce, mut sealed) = (Nonce::random()?, body);
+    sealer.seal(BoxKind::Whole(kind), &nonce, &[], &mut sealed);
+    Ok(Envelope { nonce: nonce.to_bytes(), sealed }.encode(kind))
+}
+
+/// What an object says, by the bytes of its file and the decoder of its kind; errors call it by its key.
+pub(crate) fn open<T>(
+    sealer: &Sealer,
+    (key, kind): (&Key, Kind),
+    bytes: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+) -> Result<T> {
+    let object = key.to_string();
+    let wrong = |error| Error::decode(&object, 0, error);
+    let Envelope { nonce, sealed: mut body } = Envelope::decode(bytes, kind).map_err(wrong)?;
+    sealer
+        .open(BoxKind::Whole(kind), &Nonce::from_bytes(nonce), &[], &mut body)
+        .ok_or_else(|| Error::unsealed(&object, 0))?;
+    decode(&body).map_err(wrong)
+}
+
+/// The same of what is in a store, in a file of at most `len_max` bytes; none if it is not there.
+pub(crate) fn load<T>(
+    store: &dyn Store,
+    sealer: &Sealer,
+    (key, kind): (&Key, Kind),
+    len_max: u64,
+    decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+) -> Result<Option<T>> {
+    match store.get_whole(key, len_max) {
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        bytes => open(sealer, (key, kind), &bytes?, decode).map(Some),
+    }
+}
