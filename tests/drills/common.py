@@ -5,9 +5,10 @@ soon as one of the promises of the README does not hold.
 """
 
 import contextlib
-import copy
+import ctypes
 import fcntl
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -17,29 +18,48 @@ import tempfile
 import time
 
 import tools
+import trace
+
+CLONE_NEWNS = 0x20000
+# Of the directories in which drills work.
+PREFIX = "garret-drill-"
 
 
 class Wrong(Exception):
     """A promise that does not hold."""
 
 
+def own_mounts(work):
+    """What this process mounts from now on only it sees. It lets go of the disks of other drills, so that they can go."""
+    if trace.libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    for mount in mounted(os.path.join(os.path.dirname(work), PREFIX)):
+        if not mount.startswith(work):
+            subprocess.run(["umount", "--lazy", mount], check=True)
+
+
+def mounted(prefix):
+    """The mounts whose paths begin so, what lies deeper first."""
+    with open("/proc/mounts") as mounts:
+        return sorted({path for _, path, *_ in map(str.split, mounts) if path.startswith(prefix)}, reverse=True)
+
+
 @contextlib.contextmanager
 def workplace(size="6G"):
     """A directory in memory, where syncs cost nothing. What is mounted below it goes with it."""
-    work = tempfile.mkdtemp(prefix="garret-drill-")
+    work = tempfile.mkdtemp(prefix=PREFIX)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "drill", work], check=True)
     try:
         yield work
     finally:
-        with open("/proc/mounts") as mounts:
-            below = [line.split()[1] for line in mounts if line.split()[1].startswith(work)]
-        for mount in sorted(below, reverse=True):
+        for mount in mounted(work):
             unmount(mount)
         os.rmdir(work)
 
 
 def unmount(mount):
-    for _ in range(50):
+    for _ in range(600):
         if subprocess.run(["umount", mount], stderr=subprocess.DEVNULL).returncode == 0:
             return
         time.sleep(0.1)
@@ -135,7 +155,16 @@ class Life:
         length = int(len(self.image) * share)
         at = self.random.randrange(len(self.image) - length + 1)
         self.image[at:at + length] = self.random.randbytes(length)
-        with open(os.path.join(self.tool.sources, tools.IMAGE), "wb") as file:
+        self.lay()
+
+    def lay(self):
+        """The image lies where it is backed up. A file that has it already stays as it is, with all its times."""
+        path = os.path.join(self.tool.sources, tools.IMAGE)
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                if file.read() == self.image:
+                    return
+        with open(path, "wb") as file:
             file.write(self.image)
 
     def do(self, argv, what):
@@ -225,14 +254,17 @@ class Saved:
     def __init__(self, life, work):
         self.copy = tempfile.mkdtemp(dir=work) + "/place"
         shutil.copytree(life.tool.place, self.copy, symlinks=True)
-        self.fields = copy.deepcopy({key: value for key, value in vars(life).items() if key != "tool"})
+        self.fields = pickle.dumps({key: value for key, value in vars(life).items() if key != "tool"})
 
     def back(self, life):
         shutil.rmtree(life.tool.place)
         shutil.copytree(self.copy, life.tool.place, symlinks=True)
-        vars(life).update(copy.deepcopy(self.fields))
-        with open(os.path.join(life.tool.sources, tools.IMAGE), "wb") as file:
-            file.write(life.image)
+        self.remember(life)
+        life.lay()
+
+    def remember(self, life):
+        """What must be in it, as it was; the repository stays as it is."""
+        vars(life).update(pickle.loads(self.fields))
 
 
 class Figures:

@@ -11,6 +11,7 @@ import os
 import common
 import tools
 
+NEED = {"mkfs.ext4": "e2fsprogs"}
 MIB = 1 << 20
 IMAGE_LEN = 40 * MIB
 # What is there before, in every case.

@@ -5,34 +5,29 @@ the next prune work without a manual step.
 """
 
 import common
-import scenario
 import trace
+import trials
+
+NEED = trials.NEED
 
 
 def drill(options):
-    figures = common.Figures("kill")
     with common.workplace() as work:
-        life, steps = scenario.steps(work, options.seed)
-        for step in steps:
-            step.saved.back(life)
-            calls = trace.run(step.begin(life), life.tool.env, work).calls
-            places = range(1, len(calls) + 1)
-            for place in options.sample(places, 4):
-                name = f"{step.name}, call {place} of {len(calls)} ({calls[place - 1]})"
-                with figures.case(name):
-                    at(life, step, place, work)
-            figures.note(f"calls in {step.name}", len(calls))
-    return [figures]
+        killed, cases = Killed(work, options.seed), []
+        for number in range(len(killed.steps)):
+            calls = killed.calls(number)
+            cases += [(number, place, calls[place - 1]) for place in options.sample(range(1, len(calls) + 1), 4)]
+        yield from killed.run("kill", cases)
 
 
-def at(life, step, place, work):
-    step.saved.back(life)
-    ended = trace.run(step.begin(life), life.tool.env, work,
-                      lambda calls: trace.KILL if len(calls) == place else None)
-    if ended.code == 0:
-        step.done(life)
-    elif ended.code != -9:
-        raise common.Wrong(f"exit {ended.code}: {common.begin(ended.err)}")
-    if step.name == "init":
-        scenario.init_again(life)
-    life.holds()
+class Killed(trials.Trials):
+    """A case is the place of a call among all of a step, and its name."""
+
+    def one(self, step, place, _):
+        ended = trace.run(step.begin(self.life), self.env, self.live,
+                          lambda calls: trace.KILL if len(calls) == place else None)
+        if ended.code == 0:
+            step.done(self.life)
+        elif ended.code != -9:
+            raise common.Wrong(f"exit {ended.code}: {common.begin(ended.err)}")
+        return "after the end" if ended.code == 0 else "killed"

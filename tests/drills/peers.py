@@ -8,6 +8,7 @@ import power
 import rot
 import tools
 
+NEED = power.NEED | full.NEED | {"borg": "borgbackup", "restic": "restic"}
 # Of garret's counts.
 SCALE = 0.04
 

@@ -12,6 +12,7 @@ import common
 import tools
 import trace
 
+NEED = {"mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs"}
 IMAGE_LEN = 6_000_000
 SYNCS = {"fsync", "fdatasync", "syncfs"}
 

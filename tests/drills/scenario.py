@@ -38,11 +38,12 @@ def extracting(life):
     return life.tool.extract(list(life.must)[-1], life.tool.sources + ".to")
 
 
-def steps(work, seed, reads=False):
-    """init, create, create, delete, create, prune with repack, create; with `reads` also extract and check."""
-    place = work + "/place"
-    os.makedirs(place)
-    tool = tools.Garret(place, work + "/src")
+def steps(work, seed, reads=False, live="."):
+    """init, create, create, delete, create, prune with repack, create; with `reads` also extract and check. It is lived in
+    the directory `live`; what is saved lies beside that."""
+    live = os.path.normpath(os.path.join(work, live))
+    os.makedirs(live + "/place")
+    tool = tools.Garret(live + "/place", live + "/src")
     tool.threads = ["--threads", "1"]
     life = common.Life(tool, IMAGE_LEN, seed)
     plan = [("init", lambda life: life.tool.init(), None), ("create-1", create, created), ("create-2", create, created),

@@ -50,6 +50,10 @@ class Write:
         return sorted({first + SECTOR * n for n in (0, count // 2, count)} if len(self.data) > first else set())
 
 
+class Rot(Write):
+    """Bytes that change by themselves where they lie. What is not durable yet does not rot."""
+
+
 class Length:
     """A file gets a length."""
 
@@ -94,6 +98,17 @@ class Recorder:
         if os.path.isdir(path):
             self.directories.add(number)
         return number
+
+    def rot(self, path):
+        """A bit in the middle of a file changes. Gives all its bytes as they are then."""
+        with open(path, "r+b") as file:
+            data = bytearray(file.read())
+            at = len(data) // 2
+            data[at] ^= 4
+            file.seek(at)
+            file.write(data[at:at + 1])
+        self.calls.append(Rot(os.stat(path).st_ino, at, bytes(data[at:at + 1])))
+        return bytes(data)
 
     # Paths and memory of the program.
 
@@ -257,6 +272,10 @@ class Storage:
         self.pending, self.dropped = [], set()
 
     def apply(self, place, call):
+        if isinstance(call, Rot):
+            if any(change.on == call.on for _, change in self.pending):
+                raise common.Wrong("what rots is not durable yet")
+            return happen(self.names, self.data, call, KEPT)
         if not isinstance(call, Sync):
             self.pending.append((place, call))
             return

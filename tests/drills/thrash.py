@@ -16,6 +16,8 @@ import tools
 
 BLOCK_LEN, BLOCKS = 128 << 10, 64
 CREATORS, PRUNERS, EXTRACTORS = 16, 2, 4
+# Pruners wait for each other, and each reads all archives: on a machine that has other things to do that takes its time.
+PATIENCE = 1800
 
 
 def drill(options, tool=tools.Garret, name="thrash, garret"):
@@ -79,7 +81,7 @@ class Crowd:
         process = tool.start(argv, said)
         with self.lock:
             self.running[process] = False
-        code = process.wait(timeout=300)
+        code = process.wait(timeout=PATIENCE)
         with self.lock:
             is_killed = self.running.pop(process)
         with open(said, encoding="utf-8", errors="replace") as file:

@@ -7,6 +7,8 @@ Proves: the same; and that nobody's clock is believed but the store's.
 import thrash
 import tools
 
+PROGRAMS = ["GARRET", "GARRET_LOCKLESS"]
+
 
 def drill(options):
     return thrash.drill(options, tools.Lockless, "thrash, leases")

@@ -56,7 +56,8 @@ pub(super) fn take(
             .push_str("; what this pack should hold is stored again where it is still there");
         progress.problem(&problem);
         if finding.is_damage {
-            record(repository.store(), repository.metadata(), pack, &finding.error, progress);
+            let metadata = repository.metadata();
+            record(repository.store(), metadata, pack, false, &finding.error, progress);
         }
     }
     Ok(())

@@ -137,7 +137,7 @@ impl Checker {
         let mut count = 0;
         for pack in chunks.groups().take_met() {
             let record = |error: Error| {
-                damage::record(self.store(), self.metadata(), pack, &error, progress)
+                damage::record(self.store(), self.metadata(), pack, false, &error, progress)
             };
             // A newer garret may have said that nothing is to be added.
             let may_record = self.config().features.write == 0;

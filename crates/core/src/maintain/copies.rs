@@ -294,7 +294,7 @@ pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -
     }
     for id in slots(store)? {
         let copy = Key::SlotCopy(id);
-        // Who changes a key beside this removes the copy first.
+        // Who adds a key beside this may have put its copy since that listing.
         if is_alone && !copies.contains_key(&copy) {
             let bytes = store.get_whole(&Key::Slot(id), SMALL_OBJECT_LEN_MAX).unwrap_or_default();
             let is_intact = Slot::decode(&bytes).is_ok_and(|slot| slot.id == id);

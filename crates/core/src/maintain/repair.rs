@@ -179,8 +179,8 @@ fn to_save(checked: &CheckedPacks, damaged: &HashMap<PackId, u64>) -> Vec<GroupU
 fn set_aside(store: &dyn Store, id: PackId, len: u64) -> Result<()> {
     let (key, aside) = (Key::Pack(id), Key::Quarantine(id));
     if store.len(&aside).is_ok_and(|there| there == len) {
-        // By a repair that broke off. A disk that fails gives less each time.
-        return Ok(());
+        // By a repair that broke off, perhaps before it was durable. A disk that fails gives less each time.
+        return Ok(store.adopt(&aside)?);
     }
     let bytes = store.get(&key, 0..len).map_err(Error::from).or_else(|error| {
         if !is_damage(&error) {

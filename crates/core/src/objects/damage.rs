@@ -37,16 +37,22 @@ pub(crate) fn is_damage(error: &Error) -> bool {
     }
 }
 
-/// Records that a pack is damaged, and how that showed; durable when it returns. Whether it was: where that cannot be written
-/// it is told of: a check of a repository that is only read is a check all the same, and a backup may go on.
+/// Records that a pack is damaged, and how that showed; durable when it returns, also where the record is there already:
+/// who made it may have been killed. Whether it was: where that cannot be written it is told of: a check of a repository that
+/// is only read is a check all the same, and a backup may go on.
 pub(crate) fn record(
     store: &dyn Store,
     metadata: &Sealer,
     pack: PackId,
+    is_recorded: bool,
     error: &Error,
     progress: &dyn Progress,
 ) -> bool {
-    let written = write(store, metadata, pack, error);
+    let recorded = match is_recorded {
+        true => store.adopt(&Key::Damage(pack)).map_err(Error::from),
+        false => write(store, metadata, pack, error),
+    };
+    let written = recorded.and_then(|()| Ok(store.sync()?));
     if let Err(error) = &written {
         let (pack, why) = (Key::Pack(pack), message(error));
         progress
@@ -58,8 +64,7 @@ pub(crate) fn record(
 fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> Result<()> {
     let record = DamageRecord { pack, found: now(), what: message(error) };
     let bytes = envelope::seal(metadata, Kind::Damage, record.encode())?;
-    store.put(&Key::Damage(pack), &[&bytes])?;
-    Ok(store.sync()?)
+    Ok(store.put(&Key::Damage(pack), &[&bytes])?)
 }
 
 /// The packs that are recorded as damaged. A record that is itself damaged, or forged, counts for nothing, and is told of;

@@ -184,10 +184,11 @@ impl Locked {
         self.delete_slot(id)
     }
 
-    /// Its copy first: without that, what is left of a slot opens to nobody.
+    /// Its copy last: a copy alone opens to nobody and is removed by the next gc, a slot alone is complained about.
     fn delete_slot(&self, id: SlotId) -> Result<()> {
-        self.store.delete(&Key::SlotCopy(id))?;
         self.store.delete(&Key::Slot(id))?;
+        self.store.sync()?;
+        self.store.delete(&Key::SlotCopy(id))?;
         Ok(self.store.sync()?)
     }
 
@@ -236,6 +237,8 @@ impl Locked {
         let slot = create_slot(&opened.master, self.id(), &self.config_bytes, new)?;
         let key = Key::Slot(slot.id);
         self.store.put(&Key::SlotCopy(slot.id), &[&slot.encode()])?;
+        // Nobody ever finds the first of two without the second.
+        self.store.sync()?;
         self.store.put_new(&key, &slot.encode())?;
         self.store.sync()?;
         let (stored, damage) = self.read_slot(slot.id)?;

@@ -214,9 +214,9 @@ impl<'scope> Packs<'_, 'scope> {
                     let is_recorded = chunks.index().is_damaged(&id);
                     let is_intact = found.errors.is_empty();
                     let damage = found.confirmed.and_then(|place| found.errors.get(place));
-                    let damage = damage.filter(|_| records && !is_recorded);
-                    if let Some(damage) = damage {
-                        record(store, repository.metadata(), id, damage, findings.progress);
+                    if let Some(damage) = damage.filter(|_| records) {
+                        let (metadata, progress) = (repository.metadata(), findings.progress);
+                        record(store, metadata, id, is_recorded, damage, progress);
                     }
                     if pack.verifies && !again {
                         verified.count(id, &found);
