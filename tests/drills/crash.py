@@ -68,11 +68,11 @@ def drill(options):
         with multiprocessing.get_context("fork").Pool(2, settle, [work]) as pool:
             oracle = Oracle(pool)
             draws = random.Random(options.seed)
-            some = options.count(1.0, 0.01)
+            some = options.count(1.0, 0.004)
             yield judged(oracle, "each change alone", (
                 state for life in recorded for state in each_alone(life, lambda: draws.random() < some)))
-            for title, count, what_comes in (("by seed", options.count(20_000, 200), lives.WHAT),
-                                             ("by seed, damage and full disks", options.count(8000, 100), lives.MORE)):
+            for title, count, what_comes in (("by seed", options.count(20_000, 100), lives.WHAT),
+                                             ("by seed, damage and full disks", options.count(8000, 60), lives.MORE)):
                 yield judged(oracle, title, seeded(work, options.seed, count, what_comes))
             yield control(oracle, recorded, options)
 
@@ -104,7 +104,7 @@ def control(oracle, recorded, options):
             trials.setdefault(f"sync of {name}", []).append((life, places, {}))
         for name, (places, later) in barriers(life).items():
             trials.setdefault(f"barrier in {name}", []).append((life, places, later))
-    for name in options.sample(sorted(trials), 4):
+    for name in options.sample(sorted(trials), 2):
         with figures.case(name):
             states = (state for trial in trials[name] for state in without(*trial))
             broken = next(((state, wrong) for state, wrong in oracle.ask(states) if wrong), None)
