@@ -28,7 +28,7 @@ fn has_names(value: &Value, names: &[&str]) {
     assert_eq!(found, expected);
 }
 
-const ARCHIVE: [&str; 13] = [
+const ARCHIVE: [&str; 18] = [
     "name",
     "made_as",
     "id",
@@ -37,7 +37,12 @@ const ARCHIVE: [&str; 13] = [
     "hostname",
     "username",
     "command_line",
+    "comment",
     "original_size",
+    "read",
+    "new_size",
+    "stored_size",
+    "duration",
     "files",
     "complete",
     "problems",
@@ -47,7 +52,8 @@ const ARCHIVE: [&str; 13] = [
 #[test]
 fn lists_are_names_json_or_lines_of_one_s_own() {
     let dir = night();
-    dir.run(&["create", "repo::later", "files"]).silent();
+    let comment = ["--comment", "before 12.3"];
+    dir.run(&[&["create"], &comment[..], &["repo::later", "files"]].concat()).silent();
     assert_eq!(dir.run(&["list", "--short", "repo"]).succeeds(), "night\nlater\n");
     let list = json(&dir, &["list", "--json", "repo"]);
     has_names(&list, &["repository", "archives"]);
@@ -63,7 +69,15 @@ fn lists_are_names_json_or_lines_of_one_s_own() {
     assert_eq!(archives[0]["files"], 2);
     assert_eq!(archives[0]["original_size"], 4 * MIB + 5);
     let command = archives[1]["command_line"].as_str().unwrap();
-    assert!(command.ends_with("garret create repo::later files"), "{command}");
+    assert!(command.ends_with("repo::later files"), "{command}");
+    assert_eq!(archives[1]["comment"], "before 12.3");
+    assert!(dir.run(&["info", "repo::later"]).succeeds().contains("\nComment: before 12.3\n"));
+    // Of the image only what is no hole was read; the file of five bytes was taken over.
+    let new = archives[0]["new_size"].as_u64().unwrap();
+    assert!(archives[0]["read"].as_u64().unwrap() >= 5 && new > 0, "{}", archives[0]);
+    assert!(archives[0]["stored_size"].as_u64().unwrap() > 0);
+    assert!(archives[1]["new_size"].as_u64().unwrap() < new);
+    assert!(archives[1]["duration"].as_f64().unwrap() >= 0.0);
     let time = archives[0]["end"].as_str().unwrap();
     assert!(time.len() == 25 && time.ends_with("+00:00"), "{time}");
     let format = ["list", "repo", "--format", "{files:>3} {name:<8}|{TAB}{problems}{NL}"];

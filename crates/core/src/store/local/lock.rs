@@ -121,6 +121,7 @@ fn take_byte(file: &File, mode: LockMode) -> io::Result<bool> {
     };
     match fcntl(file, FcntlArg::F_OFD_SETLK(&bytes(kind, byte, 1))) {
         Ok(_) => Ok(true),
+        // Either says that somebody else holds it (fcntl(2)); SMB mounts say the second.
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(error) => Err(error.into()),
     }
