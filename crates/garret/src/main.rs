@@ -17,8 +17,10 @@ mod commands;
 mod demo;
 mod excludes;
 mod inputs;
+mod keep;
 mod location;
 mod placeholders;
+mod report;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use garret_core::{KeepRules, KeptBy, Progress, Repository, plan_prune};
 use garret_format::archive::Time;
 
 use super::delete::{self, Freed};
+use crate::keep::Keep;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
@@ -37,24 +38,8 @@ pub(crate) struct Args {
     /// Delete even the newest complete archive if no rule keeps it
     #[arg(long)]
     force: bool,
-    /// Keep everything younger than this: a number and H, d, w, m (31 days) or y
-    #[arg(long, value_name = "INTERVAL", value_parser = interval)]
-    keep_within: Option<u64>,
-    /// Keep the newest archive of each of the last N hours that have one
-    #[arg(short = 'H', long, value_name = "N", default_value_t = 0)]
-    keep_hourly: i64,
-    /// The same for days
-    #[arg(short = 'd', long, value_name = "N", default_value_t = 0)]
-    keep_daily: i64,
-    /// The same for weeks
-    #[arg(short = 'w', long, value_name = "N", default_value_t = 0)]
-    keep_weekly: i64,
-    /// The same for months
-    #[arg(short = 'm', long, value_name = "N", default_value_t = 0)]
-    keep_monthly: i64,
-    /// The same for years
-    #[arg(short = 'y', long, value_name = "N", default_value_t = 0)]
-    keep_yearly: i64,
+    #[command(flatten)]
+    keep: Keep,
     /// Only archives whose name begins with this are considered; placeholders are filled in as in create
     #[arg(short, long, value_name = "STR", default_value = "", hide_default_value = true)]
     #[arg(value_parser = crate::placeholders::expand)]
@@ -66,23 +51,12 @@ pub(crate) struct Args {
     repository: OsString,
 }
 
-fn interval(text: &str) -> Result<u64, String> {
-    let wrong = || "it is a number and one of H, d, w, m, y, as in 10d".to_owned();
-    KeepRules::parse_within(text).ok_or_else(wrong)
-}
-
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.lock_wait.tell(ui);
     args.accept_state.tell(ui);
     args.passphrase.tell(ui);
     let path = location::repository(&args.repository)?;
-    let mut rules = KeepRules::default();
-    rules.within_secs = args.keep_within;
-    rules.hourly = args.keep_hourly;
-    rules.daily = args.keep_daily;
-    rules.weekly = args.keep_weekly;
-    rules.monthly = args.keep_monthly;
-    rules.yearly = args.keep_yearly;
+    let mut rules = args.keep.rules();
     rules.force = args.force;
     rules.check().map_err(|error| Failure::Fatal(format!("{error}: {RULES}")))?;
     if args.dry_run {

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "init",
     "create",
     "extract",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 18] = [
     "info",
     "delete",
     "prune",
+    "report",
     "check",
     "scrub",
     "change-passphrase",
