@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
     /// (1 problem).
     ///
+    /// With --long archives also have duration (seconds), new_size, stored_size (about) and seconds_per_gb. What is new is
+    /// what no older archive had that is still there.
+    ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
     List(list::Args),
     /// Show details of a repository, an archive, or a file in one
@@ -113,8 +116,8 @@ pub(crate) enum Command {
     /// lists and recipes, no contents, and changes nothing. --json has the same numbers, and a map of what changed on each
     /// disk from night to night.
     ///
-    /// --html FILE writes them as one page, with drawings and without script, for a browser, a phone or paper. It names images
-    /// and sizes, and is as readable as other new files.
+    /// --html FILE writes them as one page, with drawings and without script, for a browser, a phone or paper. It names
+    /// images and sizes, and is as readable as other new files.
     Report(report::Args),
     /// Show what changed from one archive to another
     ///

@@ -57,7 +57,8 @@ impl std::fmt::Debug for History {
 }
 
 impl Repository {
-    /// The packs that are recorded as damaged: when that was found, and how it showed. Records that cannot be read are told of.
+    /// The packs that are recorded as damaged: when that was found, and how it showed. Records that cannot be read are told
+    /// of.
     pub fn damaged_packs(&self, progress: &dyn Progress) -> Vec<DamageRecord> {
         damage::records(self.store(), self.metadata(), progress)
     }

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
+use crate::report::model::Night;
+use crate::report::{gather, text};
 use garret_cli::args::{LockWait, PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record, Template};
@@ -39,6 +41,9 @@ struct Layout {
 pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
+    /// Show of each archive also what was new with it, what that takes, and how long it took: reads lists and recipes
+    #[arg(short, long, conflicts_with = "short")]
+    long: bool,
     #[command(flatten)]
     lock_wait: LockWait,
     #[command(flatten)]
@@ -61,6 +66,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         [] => location::either(&args.location)?,
         paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,
     };
+    if name.is_some() && args.long {
+        return Err(Failure::Usage("--long is for a list of archives: give REPO".to_owned()));
+    }
     let repository = session::reader(&path, ui)?;
     match name {
         Some(name) => {
@@ -70,26 +78,52 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
             searched.complain(&selection.unmatched(), ui)
         }
-        None => archives(&repository, &path, &args.layout, ui),
+        None => archives(&repository, &path, args, ui),
     }
 }
 
-fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
+fn archives(repository: &Repository, path: &Path, args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let layout = &args.layout;
     let mut archives = archives::readable(repository, ui)?;
     archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
+    let nights = match args.long {
+        true => gather::nights(repository, &archives, ui)?,
+        false => Vec::new(),
+    };
+    if args.long && !layout.json && layout.format.is_none() {
+        let lines = nights.iter().map(text::night_line).collect::<String>();
+        return ui.print(&format!("{}{lines}", text::night_header()));
+    }
+    let nights = nights.iter().map(Some).chain(std::iter::repeat(None));
+    let records = archives.iter().zip(nights).map(|(found, night)| record(found, night));
     if layout.json {
-        let archives: Vec<Value> =
-            archives.iter().map(|found| Record::of_archive(found).json()).collect();
+        let archives: Vec<Value> = records.map(Record::json).collect();
         let repository = info::repository_record(repository, path).json();
         let all = json!({ "repository": repository, "archives": archives });
         return ui.print(&record::document(&all));
     }
-    let line = |found| match &layout.format {
-        Some(template) => Record::of_archive(found).format(template),
-        None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
-        None => Ok(format!("{}\n", render::archive_line(found)).into_bytes()),
+    if let Some(template) = &layout.format {
+        let lines = records.map(|record| record.format(template)).collect::<Result<Vec<_>, _>>()?;
+        return ui.print(&lines.concat());
+    }
+    let line = |found: &NamedArchive| match layout.short {
+        true => format!("{}\n", found.name),
+        false => format!("{}\n", render::archive_line(found)),
     };
-    ui.print(&archives.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
+    ui.print(&archives.iter().map(line).collect::<String>())
+}
+
+/// What is known of an archive, and of what came with it if that was asked for.
+fn record(found: &NamedArchive, night: Option<&Night>) -> Record {
+    let record = Record::of_archive(found);
+    match night {
+        None => record,
+        Some(night) => record
+            .with("duration", night.seconds())
+            .with("new_size", night.added.new_len)
+            .with("stored_size", night.added.stored_len)
+            .with("seconds_per_gb", night.pace()),
+    }
 }
 
 fn items(

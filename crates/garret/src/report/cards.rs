@@ -24,7 +24,8 @@ pub(super) fn table(report: &Report) -> String {
     };
     format!(
         "<div class=\"scroll\"><table><thead><tr><th>image</th><th class=\"less\">disk</th>\
-         <th class=\"less\">nights</th><th>new last night</th><th>stored</th><th class=\"wide\">stored by night</th></tr></thead><tbody>{}</tbody></table></div>",
+         <th class=\"less\">nights</th><th>new last night</th><th>stored</th><th class=\"wide\">stored by night</th></tr>\
+         </thead><tbody>{}</tbody></table></div>",
         report.images.iter().map(row).collect::<String>()
     )
 }

@@ -47,7 +47,11 @@ pub(crate) fn gather(repository: &Repository, wish: Wish<'_>, ui: &Ui) -> Result
         let (id, day) = (pack.pack, render::date(pack.found.secs));
         problems.texts.push(format!("pack {id} is damaged since {day}: {}", pack.what));
     }
-    let (mut nights, mut images) = walk(repository, &archives, &mut problems)?;
+    let mut images = Images::default();
+    let mut nights =
+        walk(repository, &archives, &mut problems, &mut |history, host, night, item, added| {
+            images.take(history, host, night, item, added)
+        })?;
     for night in &mut nights {
         night.lacks = lacking.contains(&night.name);
     }
@@ -139,33 +143,37 @@ fn incomplete(found: &NamedArchive) -> String {
     }
 }
 
-/// Goes through all archives, the oldest first.
+/// What came with each of these archives, the oldest first; what cannot be read is told of.
+pub(crate) fn nights(
+    repository: &Repository,
+    archives: &[NamedArchive],
+    ui: &Ui,
+) -> Result<Vec<Night>, Failure> {
+    let mut problems = Problems { ui, texts: Vec::new() };
+    walk(repository, archives, &mut problems, &mut |_, _, _, _, _| Ok(false))
+}
+
+/// Takes an item of an archive of that host, which is the night of that number, with what came with it; whether it is an
+/// image.
+type TakeImage<'t> = dyn FnMut(&History, &str, usize, Item, Added) -> Result<bool, Error> + 't;
+
+/// Goes through archives, the oldest first.
 fn walk(
     repository: &Repository,
     archives: &[NamedArchive],
     problems: &mut Problems<'_>,
-) -> Result<(Vec<Night>, Images), Failure> {
+    take: &mut TakeImage<'_>,
+) -> Result<Vec<Night>, Failure> {
     let ui = problems.ui;
     let task = ui.begin(Phase::Mark, Some(archives.len() as u64));
     let mut history = repository.history(ui)?;
-    let (mut nights, mut images) = (Vec::new(), Images::default());
+    let mut nights = Vec::new();
     for found in archives {
-        let mut night = Night {
-            name: found.name.clone(),
-            host: found.archive.host.clone(),
-            start: found.archive.start,
-            end: found.archive.end,
-            original: found.archive.original_len,
-            added: Added::default(),
-            others: Added::default(),
-            is_complete: found.archive.is_complete(),
-            problem_count: found.archive.problem_count,
-            lacks: false,
-        };
+        let mut night = Night::of(found);
         let number = nights.len();
         let visited = history.visit(found, &mut |history, item, added| {
             night.added.add(added);
-            match images.take(history, &night.host, number, item, added) {
+            match take(history, &night.host, number, item, added) {
                 Ok(true) => {}
                 Ok(false) => night.others.add(added),
                 Err(error) => problems.add(&error),
@@ -181,7 +189,7 @@ fn walk(
         nights.push(night);
         task.advance(1);
     }
-    Ok((nights, images))
+    Ok(nights)
 }
 
 /// The images met so far, by host and path, each as it was when it was met last.

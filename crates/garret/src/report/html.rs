@@ -214,7 +214,8 @@ fn maps(report: &Report) -> String {
         more => format!("<p>and {more} more images: --json has them all.</p>"),
     };
     format!(
-        "<p>The disk from left to right, a row for each night, the newest on top.</p>{}<div class=\"cards\">{cards}</div>{more}",
+        "<p>The disk from left to right, a row for each night, the newest on top.</p>{}\
+         <div class=\"cards\">{cards}</div>{more}",
         cards::legend()
     )
 }

@@ -116,8 +116,8 @@ pub(crate) fn span(number: u64, cell_len: u64, len: u64) -> u64 {
     len.saturating_sub(number.saturating_mul(cell_len)).min(cell_len)
 }
 
-/// How a cell is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a cell is shown: what is most to be seen is the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     /// Zeros, as before.
     Empty,
@@ -141,7 +141,8 @@ pub(crate) fn level(cell: &Cell, span: u64) -> Level {
 }
 
 /// What the characters of a line mean.
-pub(crate) const LEGEND: &str = "\u{2591}\u{2592}\u{2593}\u{2588} changed, a little to all   \u{00b7} data, as before   _ zeros, as before";
+pub(crate) const LEGEND: &str = "\u{2591}\u{2592}\u{2593}\u{2588} changed, a little to all   \
+     \u{00b7} data, as before   _ zeros, as before";
 
 impl Level {
     fn character(self) -> char {

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use garret_cli::render;
-use garret_core::{Added, VerifiedReport};
+use garret_core::{Added, NamedArchive, VerifiedReport};
 use garret_format::archive::Time;
 
 use super::map::Map;
@@ -135,6 +135,23 @@ pub(crate) struct Night {
 }
 
 impl Night {
+    /// What an archive says of itself.
+    pub(super) fn of(found: &NamedArchive) -> Self {
+        let body = &found.archive;
+        Night {
+            name: found.name.clone(),
+            host: body.host.clone(),
+            start: body.start,
+            end: body.end,
+            original: body.original_len,
+            added: Added::default(),
+            others: Added::default(),
+            is_complete: body.is_complete(),
+            problem_count: body.problem_count,
+            lacks: false,
+        }
+    }
+
     /// How long it took, in seconds.
     pub(crate) fn seconds(&self) -> f64 {
         let seconds = self.end.secs.saturating_sub(self.start.secs) as f64;

@@ -95,7 +95,7 @@ pub(super) fn spark(values: &[u64], label: &str) -> String {
 
 /// A block map, the newest night on top: one path for each level, so that thousands of blocks are a few elements.
 pub(super) fn map(map: &Map, label: &str) -> String {
-    let mut paths: BTreeMap<&str, String> = BTreeMap::new();
+    let mut paths: BTreeMap<Level, String> = BTreeMap::new();
     for (row, y) in map.rows.iter().rev().zip((0..).map(|number: usize| number * 10)) {
         let spans = (0..).map(|number: u64| span(number, map.cell_len, row.len));
         let mut levels = row.cells.iter().zip(spans).map(|(cell, span)| level(cell, span));
@@ -108,11 +108,14 @@ pub(super) fn map(map: &Map, label: &str) -> String {
                 len += 1;
                 next = levels.next();
             }
-            *paths.entry(class(this)).or_default() += &format!("M{x} {y}h{len}v9h-{len}z");
+            *paths.entry(this).or_default() += &format!("M{x} {y}h{len}v9h-{len}z");
             x += len;
         }
     }
-    let paths = paths.iter().map(|(class, d)| format!("<path class=\"{class}\" d=\"{d}\"/>"));
+    // What changed most is drawn last, so that it is seen where a block is narrower than a pixel.
+    let path =
+        |(level, d): (&Level, &String)| format!("<path class=\"{}\" d=\"{d}\"/>", class(*level));
+    let paths = paths.iter().map(path);
     format!(
         "<svg class=\"blocks\" role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {} {}\" \
          preserveAspectRatio=\"none\" shape-rendering=\"crispEdges\">{}</svg>",

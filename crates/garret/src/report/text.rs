@@ -46,28 +46,36 @@ pub(super) fn totals(report: &Report) -> String {
 }
 
 fn nights(report: &Report) -> String {
-    let mut text = format!(
-        "\n{:<16} {:>12} {:>12} {:>12} {:>8} {:>6}  archive\n",
-        "night", "size", "new", "stored", "seconds", "s/GB"
-    );
     let hidden = report.nights.len().saturating_sub(NIGHTS_SHOWN);
-    for night in report.nights.iter().skip(hidden) {
-        text += &format!(
-            "{:<16} {:>12} {:>12} {:>12} {:>8.1} {:>6}  {}{}\n",
-            minute(night.end),
-            size(night.original),
-            size(night.added.new_len),
-            size(night.added.stored_len),
-            night.seconds(),
-            pace(night),
-            render::name(&night.name),
-            state(night),
-        );
-    }
+    let mut text = format!("\n{}", night_header());
+    text += &report.nights.iter().skip(hidden).map(night_line).collect::<String>();
     if hidden > 0 {
         text += &format!("and {hidden} before\n");
     }
     text
+}
+
+/// The header of [`night_line`].
+pub(crate) fn night_header() -> String {
+    format!(
+        "{:<16} {:>12} {:>12} {:>12} {:>8} {:>6}  archive\n",
+        "night", "size", "new", "stored", "seconds", "s/GB"
+    )
+}
+
+/// What an archive took, in columns.
+pub(crate) fn night_line(night: &Night) -> String {
+    format!(
+        "{:<16} {:>12} {:>12} {:>12} {:>8.1} {:>6}  {}{}\n",
+        minute(night.end),
+        size(night.original),
+        size(night.added.new_len),
+        size(night.added.stored_len),
+        night.seconds(),
+        pace(night),
+        render::name(&night.name),
+        state(night),
+    )
 }
 
 /// Seconds for each gigabyte.
