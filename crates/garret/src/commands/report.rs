@@ -82,6 +82,12 @@ fn write(file: &Path, page: &str) -> Result<(), Failure> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if !directory.is_dir() {
+        let (file, directory) = (file.display(), directory.display());
+        return Err(Failure::Fatal(format!(
+            "{file}: there is no directory {directory}; make it first"
+        )));
+    }
     let put = || {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".garret-report-").permissions(Permissions::from_mode(MODE));

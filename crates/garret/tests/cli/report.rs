@@ -81,6 +81,35 @@ fn a_report_says_what_each_night_and_each_image_took() {
 }
 
 #[test]
+fn what_is_damaged_turns_the_lamp_and_is_named() {
+    let dir = three_nights();
+    let pack = packs(&dir.path("repo")).remove(0);
+    let mut bytes = fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    assert_eq!(dir.run(&["check", "--verify-data", "repo"]).code, Some(1));
+    let (json, page) = report(&dir, &[]);
+    assert_eq!(json["light"], "bad");
+    let light = |what: &str| {
+        let checks = json["lamp"].as_array().unwrap();
+        checks.iter().find(|check| check["what"] == what).unwrap()["light"].clone()
+    };
+    assert_eq!(light("Damage"), "bad");
+    let problems: Vec<&str> =
+        json["problems"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    assert!(problems[0].starts_with(&format!("pack {name} is damaged since ")), "{problems:?}");
+    let lost = problems.iter().filter(|text| text.contains("something is lost of it"));
+    assert!(lost.count() > 0 && page.contains(name), "{problems:?}");
+    let lacks = json["nights"].as_array().unwrap().iter().filter(|night| night["lacks"] == true);
+    let newest = json["images"].as_array().unwrap().iter().map(|image| &image["newest"]);
+    let (lacks, newest): (Vec<_>, Vec<_>) =
+        (lacks.map(|night| &night["name"]).collect(), newest.collect());
+    assert!(newest.iter().all(|name| !lacks.contains(name)), "{newest:?} of {lacks:?}");
+}
+
+#[test]
 fn no_contents_are_read() {
     let dir = three_nights();
     let without_times = |(mut json, _): (Value, String)| {
@@ -309,6 +338,7 @@ fn names_on_the_page_are_names_and_nothing_else() {
     }
     let text = dir.run(&["report", "repo"]).succeeds();
     assert!(!text.contains(['\u{202e}', '\u{1b}']), "{text}");
+    dir.run(&["report", "--html", "no/page.html", "repo"]).refused(1, "there is no directory no");
 }
 
 /// What Chromium says when it opens a file of the directory so.
