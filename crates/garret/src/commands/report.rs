@@ -96,5 +96,5 @@ fn write(file: &Path, page: &str) -> Result<(), Failure> {
         new.persist(file).map_err(|error| error.error)?;
         Ok(())
     };
-    put().map_err(|error: std::io::Error| Failure::io(&file.display().to_string(), &error))
+    put().map_err(|error: std::io::Error| Failure::io(file.display(), &error))
 }

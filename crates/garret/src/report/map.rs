@@ -100,12 +100,10 @@ impl Map {
 
     /// The cells of a row as characters, `width` at most for the longest row.
     pub(crate) fn line(&self, row: &Row, width: usize) -> String {
-        let mut cells = row.cells.clone();
-        let (mut longest, mut cell_len) = (self.width(), self.cell_len);
-        while longest > width.max(1) {
-            cells = halved(&cells);
-            (longest, cell_len) = (longest.div_ceil(2), cell_len.saturating_mul(2));
-        }
+        // As many together as make the longest row fit.
+        let together = self.width().div_ceil(width.max(1)).max(1);
+        let cells = joined(&row.cells, together);
+        let cell_len = self.cell_len.saturating_mul(together as u64);
         let spans = (0..).map(|number: u64| span(number, cell_len, row.len));
         cells.iter().zip(spans).map(|(cell, span)| level(cell, span).character()).collect()
     }
@@ -239,8 +237,13 @@ impl Sum for Change {
 
 /// Half as many, each twice as long.
 fn halved<T: Sum>(cells: &[T]) -> Vec<T> {
-    let pair = |pair: &[T]| pair.iter().copied().fold(T::default(), T::sum);
-    cells.chunks(2).map(pair).collect()
+    joined(cells, 2)
+}
+
+/// Each `count` that lie together as one; `count` is at least 1.
+fn joined<T: Sum>(cells: &[T], count: usize) -> Vec<T> {
+    let join = |part: &[T]| part.iter().copied().fold(T::default(), T::sum);
+    cells.chunks(count).map(join).collect()
 }
 
 #[cfg(test)]
@@ -273,6 +276,7 @@ mod tests {
         assert_eq!(lines[1], "\u{2591}\u{2588}\u{b7}\u{b7}_\u{2593}__");
         assert_eq!(lines[2], "\u{b7}_\u{b7}\u{b7}_\u{b7}__");
         assert_eq!(map.line(&map.rows[1], 4), "\u{2593}\u{b7}\u{2592}_");
+        assert_eq!(map.line(&map.rows[1], 3), "\u{2593}\u{2592}_");
         assert_eq!(map.rows[1].changed, CELL / 50 + CELL + CELL / 2);
     }
 
