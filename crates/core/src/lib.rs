@@ -68,7 +68,7 @@
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, repair, copies, seen), compare (diff, compare, info)
+//! backup, restore, maintain (check, scrub, prune, gc, repair, copies, seen), compare (diff, compare, info, history)
 //!             operations, for themselves
 //! ```
 //!
@@ -109,7 +109,9 @@ pub use garret_image as image;
 pub use backup::BackupReport;
 pub use backup::cutters::CutterChoice;
 pub use backup::options::{BackupOptions, Base, Input, ReadErrors, SourceItem};
+pub use compare::changes::{Held, Stretch};
 pub use compare::diff::{Change, Contents, DiffReport, Difference, kind_name};
+pub use compare::history::{Added, History};
 pub use compare::info::FileInfo;
 pub use error::{Cause, Error, Hint, Result, message};
 pub use garret_format::archive::{Archive, Item, ItemKind};

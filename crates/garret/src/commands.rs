@@ -17,6 +17,7 @@ mod list;
 mod manual;
 mod nightly;
 mod prune;
+mod report;
 mod restore;
 mod scrub;
 
@@ -69,7 +70,8 @@ Examples:
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
-    /// original_size, files, complete, problems (how many), problem_texts (the first), drilled (when an image of it was
+    /// comment, original_size, read, new_size (what of that the repository did not have), stored_size, duration (seconds), files,
+    /// complete, problems (how many), problem_texts (the first), drilled (when an image of it was
     /// restored by `drill` last, on this host) and drill_restored (whether that went well); their contents have path, type,
     /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
     /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
@@ -172,11 +174,24 @@ From cron, each Sunday:
     /// A repository has up to 16 keys, each with a passphrase of its own, and any number of key files. They all open the same
     /// master key, so who has had access once may have kept it: a key that is removed opens copies made before.
     Key(key::Args),
+    /// Show what a repository holds and costs, and what is wrong
+    ///
+    /// Archives, images and what each night added to them; when the last complete archive was made, how much was verified,
+    /// for how long there is room. With rules of `prune`, as --keep-daily 7, also what they keep, and what goes next. Reads
+    /// lists and recipes, no contents, and changes nothing. --json has the same numbers, and a map of what changed on each
+    /// disk from night to night.
+    ///
+    /// --html FILE writes them as one page, with drawings and without script, for a browser, a phone or paper. It names
+    /// images and sizes, and is as readable as other new files.
+    Report(report::Args),
     /// Show what changed from one archive to another
     ///
     /// One line for each path: added, removed or changed, how many bytes, and where. Contents are read only where the
     /// archives name different chunks. Owners, modes and times are not compared. The exit code is 0 if both could be
     /// compared, whether or not they differ.
+    ///
+    /// --map shows instead, for each disk image, where on the disk: a line for each archive of the same host between the two
+    /// that holds it, and one for all of it. It reads recipes only, so it tells by chunks, some 64 KiB each.
     Diff(diff::Args),
     /// Compare an archive with the files on the disk
     ///
@@ -235,6 +250,7 @@ impl Command {
             Command::Scrub(args) => scrub::run(&args, ui),
             Command::ChangePassphrase(args) => key::change_passphrase(&args, ui),
             Command::Key(args) => key::run(args, ui),
+            Command::Report(args) => report::run(&args, ui),
             Command::Diff(args) => diff::run(&args, ui),
             Command::Compare(args) => compare::run(&args, ui),
             Command::Mount(_) => {

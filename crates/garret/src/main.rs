@@ -22,6 +22,7 @@ mod inputs;
 mod keep;
 mod location;
 mod nights;
+mod report;
 
 use std::process::ExitCode;
 

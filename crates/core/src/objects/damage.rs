@@ -74,16 +74,25 @@ pub(crate) fn load(
     metadata: &Sealer,
     progress: &dyn Progress,
 ) -> HashSet<PackId> {
+    records(store, metadata, progress).into_iter().map(|record| record.pack).collect()
+}
+
+/// The same, with when and how each was found.
+pub(crate) fn records(
+    store: &dyn Store,
+    metadata: &Sealer,
+    progress: &dyn Progress,
+) -> Vec<DamageRecord> {
     let listed = store.list(Area::Damage).unwrap_or_else(|error| {
         let why = message(&error);
         progress.notice(&format!("{why}; packs that are recorded as damaged are not known"));
         Vec::new()
     });
-    let (mut damaged, mut bad) = (HashSet::new(), Vec::new());
+    let (mut damaged, mut bad) = (Vec::new(), Vec::new());
     for (key, _) in listed {
         let Key::Damage(pack) = key else { continue };
         match open(store, metadata, pack) {
-            Ok(record) => drop(damaged.insert(record.pack)),
+            Ok(record) => damaged.push(record),
             Err(error) => bad.push(error),
         }
     }

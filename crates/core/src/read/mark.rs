@@ -61,7 +61,8 @@ impl Marks {
 
 /// What marking tells while it goes through an archive.
 pub(crate) trait Visitor {
-    /// A chunk of a stream of the file at `path` (empty: the item stream), or no place of it in the index.
+    /// A chunk of a stream of the file at `path` (empty: the item stream), before it is marked; or no place of it in the
+    /// index.
     fn chunk(&mut self, path: &[u8], id: &ChunkId, location: Option<&Location>);
 }
 
@@ -73,10 +74,20 @@ pub(crate) fn mark_archive(
     marks: &Marks,
     visitor: &mut dyn Visitor,
 ) -> Result<()> {
+    mark_list(chunks, archive, marks, visitor)?;
     let object = archive.object();
     let mut marker = Marker { chunks, marks, visitor };
-    marker.recipe(&archive.archive.items, &[], &object)?;
     ItemReader::new(chunks, archive).try_for_each(|item| marker.item(&item?, &object))
+}
+
+/// Marks what the list of an archive's items needs, and nothing of the items.
+pub(crate) fn mark_list(
+    chunks: &Chunks,
+    archive: &NamedArchive,
+    marks: &Marks,
+    visitor: &mut dyn Visitor,
+) -> Result<()> {
+    Marker { chunks, marks, visitor }.recipe(&archive.archive.items, &[], &archive.object())
 }
 
 /// Marks everything that restoring an item needs, as [`mark_archive`] does; `object` names the archive in errors.

@@ -1,5 +1,7 @@
 //! `garret diff`: what changed from one archive to another; and how `compare` shows what it finds.
 
+mod map;
+
 use std::ffi::OsString;
 use std::ops::Range;
 
@@ -17,12 +19,21 @@ use garret_cli::{render, session};
 /// Ranges of a file that a line shows.
 const RANGES_SHOWN: usize = 4;
 
+const EXAMPLES: &str = "\
+Examples:
+  garret diff /srv/backup/vms::night-1 night-2 app.raw
+  garret diff --map /srv/backup/vms::night-1 latest";
+
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Show everything as one JSON document
     #[arg(long)]
     json: bool,
+    /// Show where on each disk image something changed, as blocks, also on the nights between
+    #[arg(long, conflicts_with = "json")]
+    map: bool,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -52,6 +63,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let from = archives::find(&repository, &name, ui)?;
     let to = archives::find(&repository, &second, ui)?;
     let mut selection = archives::selection(&args.paths);
+    if args.map {
+        map::show(&repository, (&from, &to), &mut selection, ui)?;
+        let searched = Searched { repository: &repository, path: &path, archives: &[&to] };
+        return searched.complain(&selection.unmatched(), ui);
+    }
     let threads = args.threads.count();
     let report = repository.diff(&from, &to, &mut selection, threads, ui)?;
     let sides = Record::default()

@@ -127,8 +127,7 @@ fn archive(
     text += &render::problems(body);
     text.push('\n');
     text += &render::size_header();
-    let stored = render::size(body.stored_len);
-    text += &render::size_row("This archive:", &render::size(body.original_len), "-", &stored);
+    text += &render::size_row("This archive:", &render::size(body.original_len), "-", "-");
     text += &overview::all_archives(repository, ui)?;
     Ok(text.into_bytes())
 }

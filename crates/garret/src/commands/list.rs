@@ -28,6 +28,9 @@ struct Layout {
     /// Show only names
     #[arg(long)]
     short: bool,
+    /// Show of each archive also what it read, what of that was new, what it was stored in, and how long it took
+    #[arg(short, long)]
+    long: bool,
     /// Show everything as one JSON document
     #[arg(long)]
     json: bool,
@@ -63,6 +66,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         [] => location::either(&args.location)?,
         paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,
     };
+    if name.is_some() && args.layout.long {
+        return Err(Failure::Usage("--long is for a list of archives: give REPO".to_owned()));
+    }
     let repository = session::reader(&path, ui)?;
     match name {
         Some(name) => {
@@ -101,10 +107,34 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
         None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
         None => {
             let mark = drilled(found).map(Drill::mark).unwrap_or_default();
-            Ok(format!("{}{mark}\n", render::archive_line(found)).into_bytes())
+            let line = if layout.long { long_line(found) } else { render::archive_line(found) };
+            Ok(format!("{line}{mark}\n").into_bytes())
         }
     };
-    ui.print(&archives.iter().map(line).collect::<Result<Vec<_>, _>>()?.concat())
+    let mut text = if layout.long { long_header().into_bytes() } else { Vec::new() };
+    for found in &archives {
+        text.extend(line(found)?);
+    }
+    ui.print(&text)
+}
+
+/// The header of [`long_line`].
+fn long_header() -> String {
+    let columns = ["size", "read", "new", "stored", "seconds", "s/GB"];
+    let [size, read, new, stored, seconds, pace] = columns;
+    let sizes = format!("{size:>12} {read:>12} {new:>12} {stored:>12}");
+    format!("{:<16} {sizes} {seconds:>8} {pace:>6}  archive\n", "time")
+}
+
+/// What an archive says that it took, in columns.
+fn long_line(found: &NamedArchive) -> String {
+    let body = &found.archive;
+    let seconds = render::seconds_between(body.start, body.end);
+    let lens = [body.original_len, body.read_len, body.new_len, body.stored_len];
+    let sizes = lens.map(|len| format!("{:>12}", render::size(len))).join(" ");
+    let (time, name) = (render::minute(body.end), render::name(&found.name));
+    let pace = render::seconds_per_gb(seconds, body.original_len);
+    format!("{time} {sizes} {seconds:>8.1} {pace:>6}  {name}{}", render::marks(found))
 }
 
 fn items(

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "init",
     "create",
     "extract",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 24] = [
     "delete",
     "prune",
     "nightly",
+    "report",
     "check",
     "scrub",
     "change-passphrase",

@@ -80,6 +80,13 @@ fn lists_are_names_json_or_lines_of_one_s_own() {
     assert!(archives[1]["duration"].as_f64().unwrap() >= 0.0);
     let time = archives[0]["end"].as_str().unwrap();
     assert!(time.len() == 25 && time.ends_with("+00:00"), "{time}");
+    let long = dir.run(&["list", "--long", "repo"]).succeeds();
+    let [header, night, later] = long.lines().collect::<Vec<_>>()[..] else { panic!("{long}") };
+    assert!(header.ends_with(" archive") && later.ends_with("  later"), "{long}");
+    let columns: Vec<&str> = night.split_whitespace().collect();
+    let read = archives[0]["read"].as_u64().unwrap();
+    assert_eq!((columns[2], columns[3], columns.last()), ("4.19", "MB", Some(&"night")), "{read}");
+    dir.run(&["list", "--long", "repo::night"]).refused(2, "give REPO");
     let format = ["list", "repo", "--format", "{files:>3} {name:<8}|{TAB}{problems}{NL}"];
     assert_eq!(dir.run(&format).succeeds(), "  2 night   |\t0\n  1 later   |\t0\n");
 }

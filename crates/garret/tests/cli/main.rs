@@ -37,6 +37,7 @@ mod odd_disks;
 mod odd_sources;
 mod places;
 mod refusals;
+mod report;
 mod restore;
 mod rollback;
 mod round_trip;
@@ -56,7 +57,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use garret_format::config::KeyMode;
-use garret_testkit::program::{CLOSING, Ran, files_below, fill_noise, tool};
+use garret_testkit::program::{CLOSING, Ran, files_below, fill_noise, noise, tool};
 use garret_testkit::{is_structure, program};
 
 const PASSPHRASE: &str = "correct horse";

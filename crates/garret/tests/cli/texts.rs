@@ -120,6 +120,8 @@ fn info_has_attic_s_labels() {
         lines[6..],
         [
             "Number of files: 1",
+            "Duration: SECS",
+            "Read: 1.05 MB, new data: 1.05 MB, stored in 1.05 MB",
             "",
             "                       Original size      Compressed size    Deduplicated size",
             "This archive:                2.10 MB                    -                    -",

@@ -1,0 +1,100 @@
+//! `garret report`: what a repository holds and costs, and what is wrong, as a table, a document, or a page.
+
+use std::ffi::OsString;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::keep::Keep;
+use crate::location;
+use crate::report::gather::{Wish, gather};
+use crate::report::{html, json, text};
+use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::ui::Ui;
+use garret_cli::{record, session};
+
+/// Who may read the page, but for what the umask takes away.
+const MODE: u32 = 0o666;
+
+const EXAMPLES: &str = "\
+Examples:
+  garret report -d 7 -w 4 -m 12 /srv/backup/vms
+  garret report -d 7 -w 4 -m 12 --html /var/www/backup.html /srv/backup/vms";
+
+/// Arguments of `report`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+pub(crate) struct Args {
+    /// Write one page to this file, and print nothing; an older one is replaced when the new one is whole
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Show everything as one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    keep: Keep,
+    /// Only archives whose name begins with this are considered by the rules; placeholders are filled in as in create
+    #[arg(short, long, value_name = "STR", default_value = "", hide_default_value = true)]
+    #[arg(value_parser = garret_cli::placeholders::expand)]
+    prefix: String,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
+    verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
+    /// The repository
+    #[arg(value_name = "REPO")]
+    repository: OsString,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.verbose.tell(ui);
+    args.passphrase.tell(ui);
+    args.lock_wait.tell(ui);
+    let path = location::repository(&args.repository)?;
+    let rules = args.keep.rules();
+    let repository = session::reader(&path, ui)?;
+    let wish = Wish {
+        path: &path,
+        rules: rules.check().is_ok().then_some(rules),
+        prefix: &args.prefix,
+        threads: args.threads.count(),
+    };
+    let report = gather(&repository, wish, ui)?;
+    if let Some(file) = &args.html {
+        write(file, &html::page(&report))?;
+    }
+    match (args.json, &args.html) {
+        (true, _) => ui.print(&record::document(&json::document(&report))),
+        (false, None) => ui.print(&text::show(&report)),
+        (false, Some(_)) => Ok(()),
+    }
+}
+
+/// Puts the page in the place of an older one, whole or not at all.
+fn write(file: &Path, page: &str) -> Result<(), Failure> {
+    let directory = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        let (file, directory) = (file.display(), directory.display());
+        return Err(Failure::Fatal(format!(
+            "{file}: there is no directory {directory}; make it first"
+        )));
+    }
+    let put = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".garret-report-").permissions(Permissions::from_mode(MODE));
+        let mut new = builder.tempfile_in(directory)?;
+        new.write_all(page.as_bytes())?;
+        new.persist(file).map_err(|error| error.error)?;
+        Ok(())
+    };
+    put().map_err(|error: std::io::Error| Failure::io(file.display(), &error))
+}

@@ -1,0 +1,171 @@
+//! A report for a terminal: tables of at most 80 columns, but for names.
+
+use garret_cli::render::{self, size};
+use garret_format::archive::Time;
+
+use super::model::{Calendar, Image, Night, Report};
+
+/// Nights that are listed: the newest.
+const NIGHTS_SHOWN: usize = 14;
+/// Archives that are named in one line.
+const NAMES_SHOWN: usize = 4;
+
+/// All of it.
+pub(crate) fn show(report: &Report) -> String {
+    let location = render::name(report.location.as_os_str().as_encoded_bytes());
+    let mut text = format!("Repository: {location}\n");
+    for check in &report.lamp {
+        let word = format!("[{}]", check.light.word());
+        text += &format!("{word:<6} {:<14} {}\n", format!("{}:", check.what), check.text);
+    }
+    text += &format!("\n{}\n", totals(report));
+    if !report.nights.is_empty() {
+        text += &nights(report);
+    }
+    if !report.images.is_empty() {
+        text +=
+            &format!("\n{:>12} {:>6} {:>12} {:>12}  image\n", "disk", "nights", "new", "stored");
+        text += &report.images.iter().map(|image| line(report, image)).collect::<String>();
+    }
+    if let Some(calendar) = &report.calendar {
+        text += &format!("\n{}", prune(calendar));
+    }
+    if !report.problems.is_empty() {
+        text += "\nProblems:\n";
+        text +=
+            &report.problems.iter().map(|problem| format!("    {problem}\n")).collect::<String>();
+    }
+    text
+}
+
+/// How much there is, in a line.
+pub(super) fn totals(report: &Report) -> String {
+    let count = render::plural(report.nights.len() as u64, "archive");
+    let ratio = report.ratio().map_or(String::new(), |ratio| format!(" ({ratio:.1} : 1)"));
+    format!("{count} of {}, stored in {}{ratio}", size(report.original), size(report.stored))
+}
+
+fn nights(report: &Report) -> String {
+    let hidden = report.nights.len().saturating_sub(NIGHTS_SHOWN);
+    let mut text = format!("\n{}", night_header());
+    text += &report.nights.iter().skip(hidden).map(night_line).collect::<String>();
+    if hidden > 0 {
+        text += &format!("and {hidden} before\n");
+    }
+    text
+}
+
+/// The header of [`night_line`].
+fn night_header() -> String {
+    format!(
+        "{:<16} {:>12} {:>12} {:>12} {:>8} {:>6}  archive\n",
+        "night", "size", "new", "stored", "seconds", "s/GB"
+    )
+}
+
+/// What an archive took, in columns.
+fn night_line(night: &Night) -> String {
+    format!(
+        "{:<16} {:>12} {:>12} {:>12} {:>8.1} {:>6}  {}{}\n",
+        render::minute(night.end),
+        size(night.original),
+        size(night.added.new_len),
+        size(night.added.stored_len),
+        night.seconds(),
+        pace(night),
+        render::name(&night.name),
+        state(night),
+    )
+}
+
+/// Seconds for each gigabyte.
+pub(super) fn pace(night: &Night) -> String {
+    night.pace().map_or("-".to_owned(), |pace| format!("{pace:.2}"))
+}
+
+/// What is wrong with an archive, behind its name.
+pub(super) fn state(night: &Night) -> &'static str {
+    match (night.is_complete, night.lacks) {
+        (true, false) => "",
+        (true, true) => " (something is lost)",
+        (false, _) => " (not complete)",
+    }
+}
+
+fn line(report: &Report, image: &Image) -> String {
+    // Of the newest night, whichever archive that is; an image that is not in it has nothing new.
+    let last = report.nights.len().checked_sub(1);
+    let newest = image.nights.last().filter(|held| Some(held.night) == last);
+    format!(
+        "{:>12} {:>6} {:>12} {:>12}  {}\n",
+        size(image.len()),
+        image.nights.len(),
+        newest.map_or("-".to_owned(), |held| size(held.added.new_len)),
+        size(image.added().stored_len),
+        title(report, image),
+    )
+}
+
+/// The path of an image, and its host where there are several.
+pub(super) fn title(report: &Report, image: &Image) -> String {
+    let path = render::name(&image.path);
+    match report.images.iter().all(|other| other.host == image.host) {
+        true => path,
+        false => format!("{}: {path}", render::name(&image.host)),
+    }
+}
+
+/// What the rules keep, and what goes.
+fn prune(calendar: &Calendar) -> String {
+    let mut text = format!("{}\n", kept(calendar));
+    let freed = calendar.freed.map_or("?".to_owned(), size);
+    text += &format!("{}; frees about {freed}\n", gone(calendar));
+    if !calendar.next.is_empty() {
+        text += &format!("{}\n", next(calendar));
+    }
+    text
+}
+
+/// How many archives each rule keeps.
+pub(super) fn kept(calendar: &Calendar) -> String {
+    let stay = calendar.days.iter().filter(|day| day.kept.is_some()).count();
+    let rules = ["within", "hourly", "daily", "weekly", "monthly", "yearly"];
+    let count = |rule| calendar.days.iter().filter(|day| day.rule == Some(rule)).count();
+    let by = |rule: &'static str| match count(rule) {
+        0 => None,
+        count => Some(format!("{rule} {count}")),
+    };
+    let by = rules.into_iter().filter_map(by).collect::<Vec<_>>().join(", ");
+    let by = if by.is_empty() { by } else { format!(": {by}") };
+    format!(
+        "The rules keep {stay} of {}{by}",
+        render::plural(calendar.days.len() as u64, "archive")
+    )
+}
+
+/// What goes with the next prune.
+pub(super) fn gone(calendar: &Calendar) -> String {
+    let gone = calendar.days.iter().filter(|day| day.kept.is_none()).map(|day| day.name.as_str());
+    format!("Now go: {}", names(gone))
+}
+
+/// What goes after one more night.
+pub(super) fn next(calendar: &Calendar) -> String {
+    let next = names(calendar.next.iter().map(String::as_str));
+    format!("After one more good night go: {next}")
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<String> = names.map(render::name).collect();
+    let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "none".to_owned(),
+        count if count > NAMES_SHOWN => format!("{shown} and {} more", count - NAMES_SHOWN),
+        _ => shown,
+    }
+}
+
+/// The day, by local time.
+pub(super) fn day(time: Time) -> String {
+    render::iso_time(time).chars().take(10).collect()
+}
