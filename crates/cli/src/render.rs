@@ -94,11 +94,6 @@ pub fn minute(time: Time) -> String {
     local(time).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
-/// Local time to the minute: `2014-03-24 11:59`.
-pub fn minute(time: Time) -> String {
-    local(time).strftime("%Y-%m-%d %H:%M").to_string()
-}
-
 /// Local time with its zone, for programs: `2014-03-24T11:59:35+01:00`.
 pub fn iso_time(time: Time) -> String {
     local(time).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()

@@ -70,14 +70,13 @@ fn chain(
     to: &NamedArchive,
     ui: &Ui,
 ) -> Result<Vec<NamedArchive>, Failure> {
-    let mut between = archives::readable(repository, ui)?;
+    let mut between = archives::oldest_first(repository, ui)?;
     between.retain(|found| {
         let (body, is_end) = (&found.archive, found.name == from.name || found.name == to.name);
         !is_end
             && body.host == to.archive.host
             && (from.archive.end..to.archive.end).contains(&body.end)
     });
-    between.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
     Ok([vec![from.clone()], between, vec![to.clone()]].concat())
 }
 
