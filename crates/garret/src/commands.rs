@@ -70,12 +70,12 @@ Examples:
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
-    /// comment, original_size, read, new_size (what of that the repository did not have), stored_size, duration (seconds), files,
-    /// complete, problems (how many), problem_texts (the first), drilled (when an image of it was
-    /// restored by `drill` last, on this host) and drill_restored (whether that went well); their contents have path, type,
-    /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
-    /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
-    /// (1 problem), and one that was drilled, as (drilled 3 days ago).
+    /// comment, original_size, read, new_size (what of that the repository did not have), stored_size, duration (seconds),
+    /// files, complete, problems (how many), problem_texts (the first), drilled (when an image of it was restored by `drill`
+    /// last, on this host) and drill_restored (whether that went well); their contents have path, type, mode, uid, gid, user,
+    /// group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format give names byte for
+    /// byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as (1 problem), and one
+    /// that was drilled, as (drilled 3 days ago).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
     #[command(after_help = "\
