@@ -155,6 +155,25 @@ fn an_archive_that_is_published_too_late_is_taken_back() {
     lab.check();
 }
 
+/// The clock of a virtual machine that is paused stands still; the server's does not.
+#[test]
+fn an_archive_of_a_machine_that_was_paused_is_taken_back() {
+    let (server, clock) = server();
+    let (clients, own) = (server.clone(), Arc::new(SharedClock::default()));
+    let open = move || Box::new(clients.client_by(LEASE_TIME, own.clone())) as Box<dyn Store>;
+    let lab = Lab::over(open, KeyMode::Passphrase);
+    let image = Image::noise(3, 500_000).bytes;
+    let mut writer = lab.writer().unwrap();
+    let reader = Box::new(Stalls { bytes: std::io::Cursor::new(image.clone()), clock });
+    let input = Input::Stream { name: b"image".to_vec(), reader };
+    let made = writer.backup("a", vec![input], &lab.options(), &Silent);
+    assert!(made.is_err());
+    drop(writer);
+    assert_eq!(lab.names(), [""; 0]);
+    lab.backup_bytes("a", &image).unwrap();
+    lab.check();
+}
+
 /// A client whose archives come to the server as ever, and whose answers take a day.
 struct Late {
     inner: LocklessClient,
@@ -216,6 +235,22 @@ fn strange_names_among_the_leases_are_nobody() {
     }
     drop(take(&client, LockMode::Exclusive).unwrap());
     assert!(!has_sessions(&client));
+}
+
+/// Nor does an object that says to be of tomorrow end the lease of anybody else.
+#[test]
+fn what_is_dated_in_the_future_ends_no_lease() {
+    let (server, _) = server();
+    let (one, other) = (server.client(LEASE_TIME), server.client(LEASE_TIME));
+    let _session = take(&one, LockMode::Session(0)).unwrap();
+    let [name] = &server.leases()[..] else { panic!("one lease") };
+    let strange = name.replace("-1440-", "-1439-");
+    server.put_lease_at(&strange, LEASE_TIME * 60);
+    server.put_lease_at("tomorrow", LEASE_TIME * 60);
+    assert!(is_busy(take(&other, LockMode::Exclusive)));
+    assert!(has_sessions(&other));
+    let _pruner = take(&other, LockMode::Prune).unwrap();
+    assert!(has_sessions(&other));
 }
 
 /// However many want it at once, never two of them have it.

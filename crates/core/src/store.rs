@@ -277,6 +277,11 @@ pub trait Store: Send + Sync {
     fn doubtful(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
+    /// What lies among the archives under a name that one can have, with its length, and is passed over by `list` for what it
+    /// begins with.
+    fn strangers(&self) -> Result<Vec<(Key, u64)>, StoreError> {
+        Ok(Vec::new())
+    }
     /// Removes what interrupted puts left behind, unless there are sessions, whose puts may be under way. Only for who may
     /// delete.
     fn sweep(&self) -> Result<(), StoreError>;

@@ -61,9 +61,14 @@ impl LocklessServer {
 
     /// A new client, whose leases last so long.
     pub fn client(&self, lease: Duration) -> LocklessClient {
+        self.client_by(lease, self.clock.clone())
+    }
+
+    /// The same with a clock of its own, which may stand still.
+    pub fn client_by(&self, lease: Duration, clock: Arc<dyn Clock>) -> LocklessClient {
         let wire = Wire { server: self.clone(), is_dead: Arc::default() };
         let leases = Leases::new(Arc::new(wire.clone())).unwrap();
-        let leases = leases.with_time(lease).with_clock(self.clock.clone());
+        let leases = leases.with_time(lease).with_clock(clock);
         LocklessClient {
             wire,
             leases: Arc::new(leases),
@@ -79,7 +84,12 @@ impl LocklessServer {
 
     /// Puts an object among the leases.
     pub fn put_lease(&self, name: &str) {
-        self.table().insert(name.to_owned(), AHEAD + self.clock.now());
+        self.put_lease_at(name, Duration::ZERO);
+    }
+
+    /// The same as if its time were so much later.
+    pub fn put_lease_at(&self, name: &str, later: Duration) {
+        self.table().insert(name.to_owned(), AHEAD + self.clock.now() + later);
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<String, Duration>> {

@@ -17,7 +17,7 @@ use super::gc::condemn::ANY;
 use crate::error::{Cause, Error, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
-use crate::objects::copies::{Service, find, of_archive, set_aside};
+use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
 use crate::objects::tombstones::{archive_id, buried, bury};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;
@@ -119,14 +119,16 @@ struct Overwritten {
     bytes: Vec<u8>,
 }
 
-/// Which of the copies that are of no archive that opens are of such a one.
+/// Which of the copies that are of no archive that opens are of such a one: the file that has the archive's name is none, or
+/// one has what is left of its salt, or its length, under whatever name it was moved to.
 fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overwritten>> {
     let (store, metadata) = (repository.store(), repository.metadata());
-    let mut found = Vec::new();
+    let mut found: Vec<Overwritten> = Vec::new();
     if lone.is_empty() {
         return Ok(found);
     }
     let gone = buried(store, metadata)?;
+    let strangers = store.strangers()?;
     for copy in lone {
         let Key::ArchiveCopy(hash) = copy else { continue };
         if gone.contains(&archive_id(hash.as_bytes())) {
@@ -134,15 +136,27 @@ fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overw
         }
         let Ok(bytes) = store.get_whole(copy, ARCHIVE_LEN_MAX) else { continue };
         let Ok(archive) = open(metadata, "", &bytes) else { continue };
-        let first = Key::Archive(archive.archive.name);
-        let start =
-            store.len(&first).and_then(|len| store.get(&first, 0..len.min(HEADER_LEN as u64)));
-        let is_foreign = start.is_ok_and(|start| Kind::Archive.is_foreign(&start));
-        if of_archive(&archive.fingerprint) == *copy && is_foreign {
+        let named = Key::Archive(archive.archive.name);
+        let is_moved = |(key, len): &&(Key, u64)| {
+            let start = store.get(key, 0..(*len).min(OBJECT_START as u64)).unwrap_or_default();
+            *len == bytes.len() as u64 || is_alike(&salt(&start), &salt(&bytes))
+        };
+        let first = match is_foreign(store, &named) {
+            true => Some(named),
+            false => strangers.iter().find(is_moved).map(|(key, _)| key.clone()),
+        };
+        let first = first.filter(|first| found.iter().all(|other| other.first != *first));
+        if let Some(first) = first.filter(|_| of_archive(&archive.fingerprint) == *copy) {
             found.push(Overwritten { first, copy: copy.clone(), bytes });
         }
     }
     Ok(found)
+}
+
+/// Whether there is a file in the archive's place that is none.
+fn is_foreign(store: &dyn Store, key: &Key) -> bool {
+    let start = store.len(key).and_then(|len| store.get(key, 0..len.min(HEADER_LEN as u64)));
+    start.is_ok_and(|start| Kind::Archive.is_foreign(&start))
 }
 
 /// The key of the copy of an archive that opens, and what is wrong with either.

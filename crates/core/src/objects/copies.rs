@@ -30,7 +30,7 @@ use crate::objects::envelope;
 use crate::progress::Problem;
 use crate::store::{Area, Key, Store};
 use survey::Intact;
-pub(crate) use survey::Survey;
+pub(crate) use survey::{OBJECT_START, Survey, is_alike, salt};
 
 /// What a copy was good for.
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,11 @@
 //!
 //! - Of two who exclude each other at most one is let in: each puts before it lists, so one of the two sees the other. Both
 //!   may be turned away, and try again after a time that is drawn.
-//! - Whether a lease is over is said by the server's clock alone: how much later than it another object was put. Nobody's own
-//!   clock is compared with that of anybody else. Without anything newer a lease is not over.
-//! - A holder gives up after half of its time without having renewed it; from then on [`Leases::permit`] refuses whatever it
-//!   wants to write. The other half is for requests that are under way, and for servers whose clocks differ.
+//! - Whether a lease is over is said by the server's clock alone: how much later than it the looker's own was put. Nobody's
+//!   own clock is compared with that of anybody else. Who has put none believes that all are there.
+//! - A holder gives up after half of its time without having renewed it, by its own clock or by the server's, which also goes
+//!   on while a virtual machine is paused; from then on [`Leases::permit`] refuses whatever it wants to write. The other half
+//!   is for requests that are under way, and for servers whose clocks differ.
 //! - Who was killed on this machine is not waited for: the kernel says that the process is gone.
 
 use std::fmt;
@@ -95,29 +96,51 @@ struct Held {
     lease: Lease,
     table: Arc<dyn LeaseTable>,
     clock: Arc<dyn Clock>,
-    /// When the last request began that put it.
-    put: Mutex<Duration>,
+    put: Mutex<Put>,
 }
 
+/// When a lease was put last.
+struct Put {
+    /// When the request began, by the holder's clock.
+    began: Duration,
+    /// By the server's clock; none before it was ever put.
+    server: Option<Duration>,
+    /// Too long ago for ever: others may have gone by that.
+    is_given_up: bool,
+}
+
+/// Names of leases, and when each was put.
+type Listed = Vec<(String, Duration)>;
+
 impl Held {
-    fn last_put(&self) -> MutexGuard<'_, Duration> {
+    fn last_put(&self) -> MutexGuard<'_, Put> {
         self.put.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counted from before the request: the server cannot have got it earlier.
     fn is_valid(&self) -> bool {
-        let since = self.clock.now().saturating_sub(*self.last_put());
-        since < self.lease.time / VALID
+        let mut put = self.last_put();
+        let since = self.clock.now().saturating_sub(put.began);
+        put.is_given_up |= since >= self.lease.time / VALID;
+        !put.is_given_up
     }
 
-    /// Puts it again. One that was given up stays so: others may have gone by that.
-    fn renew(&self) -> Result<(), StoreError> {
-        let began = self.clock.now();
-        if self.is_valid() {
-            self.table.put(&self.lease.to_string())?;
-            *self.last_put() = began;
+    /// Puts it again, unless it was given up, and gives what is listed then. It is given up if the server has been without it
+    /// for too long, whatever the holder's clock says.
+    fn renew(&self) -> Result<Listed, StoreError> {
+        let (began, name) = (self.clock.now(), self.lease.to_string());
+        if !self.is_valid() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        self.table.put(&name)?;
+        let listed = self.table.list()?;
+        let server = listed.iter().find(|(listed, _)| *listed == name).map(|(_, put)| *put);
+        let mut put = self.last_put();
+        let gap = put.server.zip(server).map(|(before, now)| now.saturating_sub(before));
+        put.is_given_up |=
+            server.is_none() || gap.is_some_and(|gap| gap >= self.lease.time / VALID);
+        (put.began, put.server) = (began, server);
+        Ok(listed)
     }
 }
 
@@ -130,8 +153,9 @@ struct LeaseGuard {
 }
 
 impl Guard for LeaseGuard {
+    /// Asks the server: the clock of a machine that was paused tells nothing.
     fn is_held(&self) -> bool {
-        self.held.is_valid()
+        self.held.renew().is_ok() && self.held.is_valid()
     }
 }
 
@@ -144,7 +168,7 @@ impl LeaseGuard {
             let mut pause = time / RENEWAL;
             while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 // What is wrong with the store is told by whoever wants something of it.
-                pause = renewed.renew().map_or(time / NEXT_TRY, |()| time / RENEWAL);
+                pause = renewed.renew().map_or(time / NEXT_TRY, |_| time / RENEWAL);
             }
         };
         let renewer = std::thread::Builder::new().name("lease".to_owned()).spawn(renew)?;
@@ -207,7 +231,7 @@ impl Leases {
     /// # Errors
     /// A store that cannot be written to.
     pub fn renew(&self) -> Result<(), StoreError> {
-        self.held().iter().try_for_each(|held| held.renew())
+        self.held().iter().try_for_each(|held| held.renew().map(drop))
     }
 
     /// That nothing which this client took was given up since. Whoever has leases asks before it changes anything in the
@@ -244,7 +268,7 @@ impl Leases {
             let held = Arc::new(self.claim(mode));
             self.taken().held.push(Arc::downgrade(&held));
             let name = held.lease.to_string();
-            let let_in = held.renew().and_then(|()| self.look(&held.lease));
+            let let_in = held.renew().and_then(|listed| self.look(&held.lease, listed));
             let other = match let_in {
                 Ok(None) => {
                     let guard = LeaseGuard::new(held);
@@ -283,7 +307,7 @@ impl Leases {
     /// # Errors
     /// A store that cannot be read.
     pub fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
-        let (alive, _) = self.everybody()?;
+        let (alive, _) = self.everybody(self.table.list()?);
         let is_asked_for = |lease: &Lease| matches!(lease.mode, LockMode::Session(epoch) if epochs.contains(&epoch));
         Ok(alive.iter().any(is_asked_for))
     }
@@ -295,12 +319,13 @@ impl Leases {
         let id = LeaseId::new(self.client, taken.count);
         let lease = Lease { mode, time: self.time, id, holder: self.holder.clone() };
         let (table, clock) = (self.table.clone(), self.clock.clone());
-        Held { lease, table, put: Mutex::new(clock.now()), clock }
+        let put = Put { began: clock.now(), server: None, is_given_up: false };
+        Held { lease, table, put: Mutex::new(put), clock }
     }
 
     /// Somebody whom the lease excludes, or who excludes it. Who deletes or checks clears away those that are over.
-    fn look(&self, own: &Lease) -> Result<Option<Lease>, StoreError> {
-        let (alive, over) = self.everybody()?;
+    fn look(&self, own: &Lease, listed: Listed) -> Result<Option<Lease>, StoreError> {
+        let (alive, over) = self.everybody(listed);
         if !alive.iter().any(|lease| lease.id == own.id) {
             let source = io::Error::other("the store does not list what was put a moment ago");
             return Err(StoreError::new("lock", "leases/", source));
@@ -315,22 +340,25 @@ impl Leases {
     }
 
     /// Who is there; and the names of leases that are over, whoever put them.
-    fn everybody(&self) -> Result<(Vec<Lease>, Vec<String>), StoreError> {
-        let listed = self.table.list()?;
-        let own: Vec<LeaseId> = self.held().iter().map(|held| held.lease.id).collect();
-        let now = listed.iter().map(|(_, put)| *put).max().unwrap_or_default();
+    fn everybody(&self, listed: Listed) -> (Vec<Lease>, Vec<String>) {
+        let held: Vec<LeaseId> = self.held().iter().map(|held| held.lease.id).collect();
+        // Whatever else lies there is nobody's.
+        let leases =
+            listed.into_iter().filter_map(|(name, put)| Some((name.parse().ok()?, name, put)));
+        let leases: Vec<(Lease, String, Duration)> = leases.collect();
+        // Of what others put only the server knows when; it was asked a moment ago, or at the last renewal.
+        let own = leases.iter().filter(|(lease, ..)| held.contains(&lease.id));
+        let now = own.map(|(.., put)| *put).max().unwrap_or_default();
         let (mut alive, mut over) = (Vec::new(), Vec::new());
-        for (name, put) in listed {
-            // Whatever else lies there is nobody's.
-            let Ok(lease) = name.parse::<Lease>() else { continue };
-            let is_orphan = lease.id.is_of(self.client) && !own.contains(&lease.id);
+        for (lease, name, put) in leases {
+            let is_orphan = lease.id.is_of(self.client) && !held.contains(&lease.id);
             let is_late = now.saturating_sub(put) > lease.time;
             match is_late || is_orphan || self.holder.knows_dead(&lease.holder) {
                 true => over.push(name),
                 false => alive.push(lease),
             }
         }
-        Ok((alive, over))
+        (alive, over)
     }
 }
 

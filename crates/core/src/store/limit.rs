@@ -205,6 +205,10 @@ impl<S: Store> Store for Limit<S> {
         self.request(|inner| inner.doubtful())
     }
 
+    fn strangers(&self) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.request(|inner| inner.strangers())
+    }
+
     fn sweep(&self) -> Result<(), StoreError> {
         self.request(|inner| inner.sweep())
     }

@@ -362,6 +362,14 @@ impl Store for LocalStore {
         found.map_err(|source| StoreError::new("list", self.root.join(BACKUPS).display(), source))
     }
 
+    fn strangers(&self) -> Result<Vec<(Key, u64)>, StoreError> {
+        let mut keys = Vec::new();
+        let listed = self.list_archives(&mut keys);
+        listed.map_err(|error| StoreError::new("list", self.root.display(), error))?;
+        keys.retain(|(key, _)| self.begins_otherwise(key));
+        Ok(keys)
+    }
+
     fn sweep(&self) -> Result<(), StoreError> {
         let tmp = Path::new(TMP);
         let sweep = || {

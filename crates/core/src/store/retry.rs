@@ -224,6 +224,10 @@ impl<S: Store> Store for Retry<S> {
         self.again(|_| self.inner.doubtful())
     }
 
+    fn strangers(&self) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.again(|_| self.inner.strangers())
+    }
+
     fn sweep(&self) -> Result<(), StoreError> {
         self.again(|_| self.inner.sweep())
     }

@@ -474,3 +474,36 @@ fn something_else_in_the_place_of_the_second_copies_is_told_of() {
         dir.run(&["check", "repo"]).succeeds();
     }
 }
+
+/// An archive that was renamed and then lost its beginning is no stranger while its copy is there: nothing that it needs goes.
+#[test]
+fn a_renamed_archive_that_begins_as_none_keeps_its_data_and_is_put_back() {
+    for lost in [8, 40] {
+        let dir = two_archives();
+        let kept = dir.path("repo/backups/keep");
+        fs::rename(dir.path("repo/backups/one"), &kept).unwrap();
+        let mut bytes = fs::read(&kept).unwrap();
+        bytes[..lost].fill(b'#');
+        fs::write(&kept, bytes).unwrap();
+        let text = "backups/keep is no archive any more, and its second copy is there";
+        let refused = dir.run(&["prune", "--keep-within", "10y", "repo"]).reports(text);
+        assert!(refused.contains("Error: backups/keep"), "{refused}");
+        dir.run(&["check", "--repair", "repo"]).reports("backups/keep");
+        dir.run(&["extract", "-n", "repo::keep"]).silent();
+        dir.run(&["check", "--verify-data", "repo"]).succeeds();
+    }
+}
+
+/// The beginning of one archive over another: it is not served as that one.
+#[test]
+fn the_beginning_of_another_archive_makes_no_archive_that_one() {
+    let dir = two_archives();
+    let [one, two] = ["one", "two"].map(|name| dir.path("repo/backups").join(name));
+    let (mut bytes, other) = (fs::read(&one).unwrap(), fs::read(&two).unwrap());
+    bytes[..64].copy_from_slice(&other[..64]);
+    fs::write(&one, bytes).unwrap();
+    dir.run(&["check", "--repair", "repo"]);
+    let listed = dir.run(&["list", "--format", "{name}={made_as} ", "repo"]);
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(text.contains("two=two") && !text.contains("one=two"), "{text}");
+}

@@ -26,6 +26,8 @@ use crate::store::{Area, Key, Store, StoreErrorKind};
 
 /// The random bytes that a nonce begins with; what follows is the same in all archives.
 const SALT_LEN: usize = NONCE_LEN - 8;
+/// What a file begins with, its salt included.
+pub(crate) const OBJECT_START: usize = HEADER_LEN + SALT_LEN;
 /// Of these, how many make sure that a damaged archive and a copy are the same: by chance 8 of 16 agree once in 10^15 cases.
 const SALT_SAME: usize = 8;
 
@@ -61,8 +63,7 @@ struct File {
 
 impl File {
     fn is_alike(&self, other: &File) -> bool {
-        let same = self.salt.iter().zip(&other.salt).filter(|(one, other)| one == other);
-        same.count() >= SALT_SAME
+        is_alike(&self.salt, &other.salt)
     }
 
     fn intact(&self) -> Option<Intact> {
@@ -93,8 +94,11 @@ impl Survey {
         let lone: Vec<File> = lone.into_iter().flatten().collect();
         let same = |file: &File| {
             let copy = lone.iter().find(|copy| copy.is_alike(file));
-            // Somebody copied the file by hand: what he made is the same archive.
-            copy.or_else(|| whole.iter().find(|twin| twin.is_alike(file)))?.intact()
+            // Somebody copied the file by hand: what he made is the same archive. But where the copy of the archive that
+            // had this name is left over, another file may have been written over its beginning.
+            let is_doubtful = || lone.iter().any(|copy| copy.name == file.name);
+            let twin = || whole.iter().find(|twin| twin.is_alike(file)).filter(|_| !is_doubtful());
+            copy.or_else(twin)?.intact()
         };
         let mut broken: HashMap<String, Option<Intact>> =
             damaged.iter().map(|file| (file.name.clone(), same(file))).collect();
@@ -196,6 +200,12 @@ fn archive_copies(store: &dyn Store) -> Result<HashSet<ArchiveHash>> {
     Ok(hashes.collect())
 }
 
-fn salt(bytes: &[u8]) -> Vec<u8> {
+/// Whether what is left of two salts is of one archive.
+pub(crate) fn is_alike(one: &[u8], other: &[u8]) -> bool {
+    one.iter().zip(other).filter(|(one, other)| one == other).count() >= SALT_SAME
+}
+
+/// What a file has of its salt; it begins with at least that.
+pub(crate) fn salt(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().skip(HEADER_LEN).take(SALT_LEN).copied().collect()
 }

@@ -41,7 +41,7 @@ impl Holder {
     }
 }
 
-/// The machine, until it is started again, and the space of process numbers. Nothing where /proc is of another space than
+/// The machine, until it is started again, and the spaces of process numbers and of times. Nothing where /proc is of another space than
 /// this process: what it says of a number is of another process then.
 fn this_host() -> Option<u64> {
     let this = fs::read_link("/proc/self").ok()?;
@@ -50,7 +50,9 @@ fn this_host() -> Option<u64> {
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let space = fs::read_link("/proc/self/ns/pid").ok()?;
-    let told = format!("{} {}", boot.trim(), space.display());
+    // In another one processes start at other times.
+    let times = fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    let told = format!("{} {} {}", boot.trim(), space.display(), times.display());
     let (first, _) =
         blake3::hash(told.as_bytes()).as_bytes().split_first_chunk().map(|(a, b)| (*a, b))?;
     Some(u64::from_le_bytes(first))

@@ -153,20 +153,24 @@ impl LocalStore {
     /// Leaves out what does not begin as an object of its kind, however damaged, could.
     pub(super) fn pass_over_foreign(&self, keys: &mut Vec<(Key, u64)>) {
         keys.retain(|(key, _)| {
-            let Some(kind) = looked_at(key) else { return true };
-            let read = || {
-                let mut start = Vec::with_capacity(HEADER_LEN);
-                let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
-                file.take(HEADER_LEN as u64).read_to_end(&mut start)?;
-                Ok::<_, io::Error>(start)
-            };
-            // What cannot be read may be ours.
-            let foreign = read().is_ok_and(|start| kind.is_foreign(&start));
+            let foreign = self.begins_otherwise(key);
             if foreign {
                 self.pass_over(key);
             }
             !foreign
         });
+    }
+
+    /// Whether it begins as no object of its kind could, however damaged. What cannot be read may be ours.
+    pub(super) fn begins_otherwise(&self, key: &Key) -> bool {
+        let Some(kind) = looked_at(key) else { return false };
+        let read = || {
+            let mut start = Vec::with_capacity(HEADER_LEN);
+            let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
+            file.take(HEADER_LEN as u64).read_to_end(&mut start)?;
+            Ok::<_, io::Error>(start)
+        };
+        read().is_ok_and(|start| kind.is_foreign(&start))
     }
 }
 
