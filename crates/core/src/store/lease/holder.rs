@@ -41,8 +41,8 @@ impl Holder {
     }
 }
 
-/// The machine, until it is started again, and the spaces of process numbers and of times. Nothing where /proc is of another space than
-/// this process: what it says of a number is of another process then.
+/// The machine, until it is started again, and the spaces of process numbers and of times. Nothing where /proc is of another
+/// space than this process: what it says of a number is of another process then.
 fn this_host() -> Option<u64> {
     let this = fs::read_link("/proc/self").ok()?;
     if this.as_os_str().to_str()?.parse() != Ok(std::process::id()) {
