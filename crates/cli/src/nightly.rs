@@ -12,6 +12,7 @@ mod hooks;
 pub mod job;
 pub mod metrics;
 mod once;
+pub mod own;
 pub mod report;
 pub mod run;
 mod window;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use garret_core::{Compression, Input, KeepRules, KeyMode, LOCK_WAIT_DEFAULT};
 
+use super::own::Own;
 use super::window::Window;
 use crate::args::available_threads;
 use crate::placeholders;
@@ -32,6 +33,8 @@ pub struct Job {
     pub name: String,
     /// Where it goes.
     pub repository: PathBuf,
+    /// Whether nobody gave it its name: others that are given none are called so too.
+    pub is_unnamed: bool,
     /// Files, directories, devices; shell patterns.
     pub paths: Vec<PathBuf>,
     /// The name of the archive, with placeholders.
@@ -133,6 +136,7 @@ impl Job {
         Job {
             name: name.into(),
             repository,
+            is_unnamed: false,
             paths: Vec::new(),
             archive: ARCHIVE.to_owned(),
             prefix: None,
@@ -194,6 +198,12 @@ impl Job {
         found
     }
 
+    /// Whether the name of an archive that is made now is known again.
+    fn knows_its_own(&self) -> bool {
+        let made = self.archive_name().and_then(|name| Ok((Own::of(self)?, name)));
+        made.is_ok_and(|(own, name)| own.is_name(&name))
+    }
+
     /// What makes no sense about it, if anything: the key, and why.
     pub fn wrong(&self) -> Option<(&'static str, String)> {
         let wrong = |key, why: &str| Some((key, why.to_owned()));
@@ -226,6 +236,10 @@ impl Job {
             Some(_) if !self.archive_name().is_ok_and(|name| name.starts_with(&prefix)) => {
                 wrong("prefix", "the names of this job's archives do not begin so")
             }
+            Some(_) if !self.knows_its_own() => wrong(
+                "archive",
+                "`keep` could not tell such names from those of others: give a format of {now} that can be read back",
+            ),
             _ => None,
         }
     }

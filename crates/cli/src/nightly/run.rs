@@ -22,6 +22,7 @@ use super::history::History;
 use super::hooks::{Guard, Hook, Told, hand_over};
 use super::job::Job;
 use super::once::{self, Turn};
+use super::own::Own;
 use super::report::{Archived, Report, Size};
 use super::words;
 use crate::exit::Outcome;
@@ -308,9 +309,10 @@ impl Night<'_> {
         let Some(rules) = self.job.keep.clone() else { return Ok(()) };
         let (job, ui) = (self.job, self.ui);
         let prefix = job.prefix().map_err(Failure::Usage)?;
+        let own = Own::of(job).map_err(Failure::Usage)?;
         let (count, bytes, size) = self.watch(|| {
             let mut repository = session::pruner(&job.repository, ui)?;
-            let pruning = Pruning { prefix: &prefix, rules, threads: job.threads };
+            let pruning = Pruning { prefix: &prefix, own: Some(&own), rules, threads: job.threads };
             let doomed = pruning.plan(&repository, ui)?.doomed();
             let freed = remove(&mut repository, &doomed, job.threads, false, ui)?;
             Ok::<_, Failure>((doomed.len() as u64, freed.stored_len, measure(&repository)?))
