@@ -10,6 +10,7 @@ pub mod config;
 mod history;
 mod hooks;
 pub mod job;
+mod matches;
 pub mod metrics;
 mod once;
 pub mod own;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use garret_core::{Compression, Input, KeepRules, KeyMode, LOCK_WAIT_DEFAULT};
 
+use super::matches;
 use super::own::Own;
 use super::window::Window;
 use crate::args::available_threads;
@@ -184,18 +185,7 @@ impl Job {
 
     /// The same as paths.
     pub fn sources(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for path in &self.paths {
-            let is_pattern = |text: &&str| text.contains(['*', '?', '[']) && !path.exists();
-            let matches = path.to_str().filter(is_pattern).and_then(|text| glob::glob(text).ok());
-            let before = found.len();
-            // What a directory does not show is missed with the pattern, or reported when it is read.
-            found.extend(matches.into_iter().flatten().filter_map(Result::ok));
-            if found.len() == before {
-                found.push(path.clone());
-            }
-        }
-        found
+        self.paths.iter().flat_map(|path| matches::of(path)).collect()
     }
 
     /// Whether the name of an archive that is made now is known again.
