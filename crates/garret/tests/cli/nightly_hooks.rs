@@ -167,14 +167,18 @@ fn a_signal_lets_the_guest_go_on_and_the_snapshot_go() {
             "cleanup",
             "TERM",
             143,
-            &["before", "freeze", "snapshot", "thaw", "cleanup", "done", "failed", "finally"],
+            &[
+                "before", "freeze", "snapshot", "thaw", "cleanup", "done", "failed", "made",
+                "finally",
+            ],
         ),
     ] {
         let dir = Dir::with_repository();
         two_images(&dir);
         // That one is waited for.
         let line = if at == "cleanup" { "touch @/here; sleep 1; echo done >> @/log" } else { here };
-        configure(&dir, "", &hooks(&[(at, line)]));
+        let failed = "if test -n \"$GARRET_ARCHIVE\"; then echo made >> @/log; fi";
+        configure(&dir, "", &hooks(&[(at, line), ("failed", failed)]));
         let (status, said) = ended_at(&dir, "here", signal);
         assert_eq!((status.code(), status.signal()), (Some(code), None), "{at}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");

@@ -69,7 +69,7 @@ fn a_pattern_leaves_nothing_out_without_a_word() {
     assert_eq!(listed.stdout.iter().filter(|byte| **byte == b'\n').count(), 2, "{listed:?}");
     // As root, but without root's right to read everything.
     let shut = dir.path("d/shut");
-    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
     let tool = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
     let ran = dir.run_under(&tool, &["nightly", "--config", "garret.toml"]);
     mails(&ran, 3, &["d/shut/*.raw: cannot stat: Permission denied"]);
