@@ -42,6 +42,8 @@ pub(super) struct Unwell {
     pub(super) said: Vec<String>,
     /// Whether a signal to us ended it.
     pub(super) is_signalled: bool,
+    /// Whether it was begun at all.
+    pub(super) has_run: bool,
 }
 
 /// A line, and how long it may take.
@@ -63,16 +65,28 @@ impl Hook<'_> {
             why: error.to_string(),
             said: Vec::new(),
             is_signalled: false,
+            has_run: false,
         };
         // A file and no pipe: what a hook leaves running may hold it open without holding us up.
-        let mut heard = tempfile::tempfile().map_err(quiet)?;
-        let both = heard.try_clone().and_then(|out| Ok((out, heard.try_clone()?)));
-        let (out, err) = both.map_err(quiet)?;
+        let heard =
+            tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
         let mut command = Command::new(SH);
-        command.args(["-c", self.line]).stdin(Stdio::null()).stdout(out).stderr(err);
+        command.args(["-c", self.line]).stdin(Stdio::null());
+        let heard = match heard {
+            Ok((out, err, heard)) => {
+                command.stdout(out).stderr(err);
+                Ok(heard)
+            }
+            // It is run all the same: a guest may stand still.
+            Err(error) => {
+                command.stdout(Stdio::null()).stderr(Stdio::null());
+                Err(format!("what it said is lost: {}: {error}", std::env::temp_dir().display()))
+            }
+        };
         tell(&mut command, told);
         let mut child = command.process_group(0).spawn().map_err(quiet)?;
-        let ended = self.wait(&mut child, ending).map_err(quiet)?;
+        let ran = |error| Unwell { has_run: true, ..quiet(error) };
+        let ended = self.wait(&mut child, ending).map_err(ran)?;
         let is_signalled = matches!(ended, Ended::Signalled);
         let why = match ended {
             Ended::Itself(status) if status.success() => return Ok(()),
@@ -83,7 +97,11 @@ impl Hook<'_> {
             ),
             Ended::Signalled => "ended by a signal".to_owned(),
         };
-        Err(Unwell { why, said: last_lines(&mut heard).unwrap_or_default(), is_signalled })
+        let said = match heard {
+            Ok(mut heard) => last_lines(&mut heard).unwrap_or_default(),
+            Err(lost) => vec![lost],
+        };
+        Err(Unwell { why, said, is_signalled, has_run: true })
     }
 
     fn wait(&self, child: &mut Child, ending: Option<&Ending>) -> io::Result<Ended> {
@@ -178,6 +196,22 @@ impl Guard {
         let _gone = self.word.write_all(b"done\n");
         let _gone = self.child.wait();
     }
+
+    /// There is: it is run now, as if this program had ended. Whether it went well within this time.
+    pub(super) fn act(self, limit: Duration) -> bool {
+        let Guard { mut child, word } = self;
+        drop(word);
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            match child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                ended => {
+                    return ended.is_ok_and(|status| status.is_some_and(|status| status.success()));
+                }
+            }
+        }
+        false
+    }
 }
 
 /// What the shell does in our place: it cannot be stopped by a signal, and each line not for longer than its limit.
@@ -185,17 +219,23 @@ const LAST: &str = "trap '' HUP INT TERM
 command -v timeout > /dev/null || timeout() { shift 3; \"$@\"; }
 code=$1 limit=$2
 shift 2
-for line; do timeout -s KILL \"$limit\" sh -c \"$line\"; done
+for line; do timeout -s KILL \"$limit\" sh -c \"$line\" < /dev/null; done
 exit \"$code\"";
 
 /// Becomes a shell that runs these lines and ends with `code`: nothing else of this program goes on, whatever its threads are
-/// at.
-pub(super) fn hand_over(lines: &[&str], limit: Duration, told: &Told, code: u8) -> io::Error {
+/// at. `turn` is what the shell holds until then, and its lines do not: one that stays in the background would keep it.
+pub(super) fn hand_over(
+    lines: &[&str],
+    limit: Duration,
+    told: &Told,
+    code: u8,
+    turn: Option<File>,
+) -> io::Error {
     let mut command = Command::new(SH);
     command
         .args(["-c", LAST, "garret"])
         .args([code.to_string(), limit.as_secs().max(1).to_string()]);
-    command.args(lines).stdin(Stdio::null());
+    command.args(lines).stdin(turn.map_or_else(Stdio::null, Stdio::from));
     tell(&mut command, told);
     command.exec()
 }
@@ -234,6 +274,18 @@ mod tests {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
+
+    #[test]
+    fn a_guard_acts_when_it_is_let_go_and_not_when_it_is_released() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("here");
+        let line = format!("echo >> {}", path.display());
+        let guard = || Guard::over(&line, &Told::default()).unwrap();
+        guard().release();
+        assert!(!path.exists());
+        assert!(guard().act(Duration::from_secs(60)) && path.exists());
+        assert!(!Guard::over("exit 3", &Told::default()).unwrap().act(Duration::from_secs(60)));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use garret_core::{Compression, Input, KeepRules, KeyMode, LOCK_WAIT_DEFAULT};
 
+use super::matches;
+use super::own::Own;
 use super::window::Window;
 use crate::args::available_threads;
 use crate::placeholders;
@@ -32,6 +34,8 @@ pub struct Job {
     pub name: String,
     /// Where it goes.
     pub repository: PathBuf,
+    /// Whether nobody gave it its name: others that are given none are called so too.
+    pub is_unnamed: bool,
     /// Files, directories, devices; shell patterns.
     pub paths: Vec<PathBuf>,
     /// The name of the archive, with placeholders.
@@ -133,6 +137,7 @@ impl Job {
         Job {
             name: name.into(),
             repository,
+            is_unnamed: false,
             paths: Vec::new(),
             archive: ARCHIVE.to_owned(),
             prefix: None,
@@ -180,18 +185,13 @@ impl Job {
 
     /// The same as paths.
     pub fn sources(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for path in &self.paths {
-            let is_pattern = |text: &&str| text.contains(['*', '?', '[']) && !path.exists();
-            let matches = path.to_str().filter(is_pattern).and_then(|text| glob::glob(text).ok());
-            let before = found.len();
-            // What a directory does not show is missed with the pattern, or reported when it is read.
-            found.extend(matches.into_iter().flatten().filter_map(Result::ok));
-            if found.len() == before {
-                found.push(path.clone());
-            }
-        }
-        found
+        self.paths.iter().flat_map(|path| matches::of(path)).collect()
+    }
+
+    /// Whether the name of an archive that is made now is known again.
+    fn knows_its_own(&self) -> bool {
+        let made = self.archive_name().and_then(|name| Ok((Own::of(self)?, name)));
+        made.is_ok_and(|(own, name)| own.is_name(&name))
     }
 
     /// What makes no sense about it, if anything: the key, and why.
@@ -226,6 +226,10 @@ impl Job {
             Some(_) if !self.archive_name().is_ok_and(|name| name.starts_with(&prefix)) => {
                 wrong("prefix", "the names of this job's archives do not begin so")
             }
+            Some(_) if !self.knows_its_own() => wrong(
+                "archive",
+                "`keep` could not tell such names from those of others: give a format of {now} that can be read back",
+            ),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
@@ -30,10 +30,21 @@ pub(super) enum Turn {
 pub(super) fn place(job: &Job, ending: &str) -> Result<PathBuf, Failure> {
     let unknown = || Failure::Usage("set GARRET_STATE_DIR: HOME is not set either".to_owned());
     let directory = state::directory().ok_or_else(unknown)?.join("nightly");
-    let repository =
-        std::path::absolute(&job.repository).unwrap_or_else(|_| job.repository.clone());
+    let repository = real(&job.repository);
     let hash = blake3::hash(repository.as_os_str().as_encoded_bytes()).to_hex();
     Ok(directory.join(format!("{}-{}.{ending}", job.name, hash.get(..16).unwrap_or_default())))
+}
+
+/// The path without links, as far as there is something: the same by whatever way it is reached.
+fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = whole.ancestors().find_map(|above| Some((above.canonicalize().ok()?, above)));
+    let joined = found.and_then(|(real, above)| {
+        let rest = whole.strip_prefix(above).ok()?;
+        // Without a slash at its end.
+        Some(real.components().chain(rest.components()).collect())
+    });
+    joined.unwrap_or(whole)
 }
 
 /// Takes the right to do a job, without waiting.

@@ -10,6 +10,7 @@
 //! `before` was, also when a signal comes; a job is not done twice at the same time; what fails keeps no other job from
 //! being done.
 
+use std::fs::File;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::history::History;
 use super::hooks::{Guard, Hook, Told, hand_over};
 use super::job::Job;
 use super::once::{self, Turn};
+use super::own::Own;
 use super::report::{Archived, Report, Size};
 use super::words;
 use crate::exit::Outcome;
@@ -56,6 +58,7 @@ pub fn run(job: &Job, ending: &Ending, ui: &Ui) -> Report {
         ending,
         report: Report::begin(&job.name, Zoned::now().timestamp().as_second()),
         owes: Owed::default(),
+        turn: None,
     };
     let is_remembered = night.take_turn();
     let mut report = night.report;
@@ -95,13 +98,15 @@ struct Night<'a> {
     ending: &'a Ending,
     report: Report,
     owes: Owed,
+    /// The right to do it.
+    turn: Option<File>,
 }
 
 impl Night<'_> {
     /// Does it if nobody else does and it is time for it. Whether it is to be remembered.
     fn take_turn(&mut self) -> bool {
-        let turn = match once::take(self.job) {
-            Ok(Turn::Ours(turn)) => turn,
+        match once::take(self.job) {
+            Ok(Turn::Ours(turn)) => self.turn = Some(turn),
             Ok(Turn::Taken(by)) => {
                 self.ui.complain(&words::taken(by));
                 self.report.is_at_best(Outcome::Running);
@@ -111,7 +116,7 @@ impl Night<'_> {
                 self.fail(&failure);
                 return false;
             }
-        };
+        }
         match self.job.window.map(|window| (window, window.left(Zoned::now().time()))) {
             Some((window, None)) => {
                 self.say(&Problem::new(Cause::Other, None, words::closed(window)));
@@ -119,7 +124,7 @@ impl Night<'_> {
             }
             _ => self.begin(),
         }
-        drop(turn);
+        self.turn = None;
         true
     }
 
@@ -165,6 +170,7 @@ impl Night<'_> {
             }
             Err(failure) => Some(failure),
         };
+        self.end_if_signalled();
         // On a full disk what the failed run took is to come back.
         let is_full = failure.as_ref().map(Outcome::of) == Some(Outcome::Full);
         if let Some(failure) = &failure {
@@ -219,7 +225,7 @@ impl Night<'_> {
         };
         // Who is killed outright can thaw nothing.
         let over = hooks.thaw.as_ref().map(|thaw| Guard::over(thaw, &self.told()));
-        let mut guard = match over.transpose() {
+        let guard = match over.transpose() {
             Ok(guard) => guard,
             Err(error) => {
                 let text = words::hook("freeze", &error.to_string());
@@ -232,15 +238,27 @@ impl Night<'_> {
             self.owes.cleanup = hooks.cleanup.is_some();
             is_fine = self.run_hook("snapshot", limit(begun)).is_ok();
         }
-        if let Some(guard) = &mut guard {
-            // The guest stands still: nothing keeps this from being run, and a signal has to wait for it.
-            if self.run_hook("thaw", hooks.timeout).is_err() {
-                self.report.is_at_best(Outcome::Failed);
-            }
-            guard.release();
+        if let Some(guard) = guard {
+            self.thaw(guard);
         }
         self.end_if_signalled();
         is_fine
+    }
+
+    /// The guest stands still: nothing keeps this from being run, and a signal has to wait for it.
+    fn thaw(&mut self, mut guard: Guard) {
+        let limit = self.job.hooks.timeout;
+        match self.run_hook("thaw", limit) {
+            Ok(()) => guard.release(),
+            Err(has_run) => {
+                self.report.is_at_best(Outcome::Failed);
+                if has_run {
+                    guard.release();
+                } else if guard.act(limit) {
+                    self.ui.complain("thaw hook: it was run by the shell that waits for us to end");
+                }
+            }
+        }
     }
 
     fn cleanup(&mut self) {
@@ -248,6 +266,7 @@ impl Night<'_> {
             return;
         }
         self.end_if_signalled();
+        // A signal waits for it: half of it may be worse than none.
         self.owes.cleanup = false;
         if self.run_hook("cleanup", self.job.hooks.timeout).is_err() {
             self.report.is_at_best(Outcome::Warning);
@@ -308,9 +327,10 @@ impl Night<'_> {
         let Some(rules) = self.job.keep.clone() else { return Ok(()) };
         let (job, ui) = (self.job, self.ui);
         let prefix = job.prefix().map_err(Failure::Usage)?;
+        let own = Own::of(job).map_err(Failure::Usage)?;
         let (count, bytes, size) = self.watch(|| {
             let mut repository = session::pruner(&job.repository, ui)?;
-            let pruning = Pruning { prefix: &prefix, rules, threads: job.threads };
+            let pruning = Pruning { prefix: &prefix, own: Some(&own), rules, threads: job.threads };
             let doomed = pruning.plan(&repository, ui)?.doomed();
             let freed = remove(&mut repository, &doomed, job.threads, false, ui)?;
             Ok::<_, Failure>((doomed.len() as u64, freed.stored_len, measure(&repository)?))
@@ -364,30 +384,32 @@ impl Night<'_> {
     }
 
     /// Runs the hook of that name, unless a signal came. If one comes meanwhile that is the end.
-    fn hook(&self, name: &'static str, limit: Duration) -> Result<(), ()> {
+    fn hook(&self, name: &'static str, limit: Duration) -> Result<(), bool> {
         self.end_if_signalled();
         let done = self.run_hook(name, limit);
         self.end_if_signalled();
         done
     }
 
-    /// Runs the hook of that name, if there is one. That it failed is told of, with what it said.
-    fn run_hook(&self, name: &'static str, limit: Duration) -> Result<(), ()> {
+    /// Runs the hook of that name, if there is one. That it failed is told of, with what it said; the error is whether it
+    /// was begun.
+    fn run_hook(&self, name: &'static str, limit: Duration) -> Result<(), bool> {
         let Some(line) = self.line(name) else { return Ok(()) };
         let is_in_a_hurry =
             matches!(name, "freeze" | "snapshot") && self.job.hooks.freeze.is_some();
         let hook = Hook { line, limit, gently: !is_in_a_hurry };
-        // What lets the guest go on is not ended by a signal.
-        let ending = Some(self.ending).filter(|_| name != "thaw");
+        // What lets the guest go on and takes the snapshot away is not ended by a signal.
+        let ending = Some(self.ending).filter(|_| !matches!(name, "thaw" | "cleanup"));
         let done = hook.run(&self.told(), ending);
         done.map_err(|unwell| {
             if unwell.is_signalled {
                 // What ended it is told of by who ends the night.
-                return;
+                return true;
             }
             unwell.said.iter().for_each(|said| self.ui.complain(&format!("{name} hook: {said}")));
             let text = words::hook(name, &unwell.why);
             self.say(&Problem::new(Cause::Other, None, text));
+            unwell.has_run
         })
     }
 
@@ -426,7 +448,9 @@ impl Night<'_> {
         self.ui.complain(&error);
         let told = Told { error, ..self.told() };
         let code = signal.saturating_add(128);
-        let failed = hand_over(&lines, self.job.hooks.timeout, &told, code);
+        // It is ours until the last of them has ended.
+        let turn = self.turn.as_ref().and_then(|turn| turn.try_clone().ok());
+        let failed = hand_over(&lines, self.job.hooks.timeout, &told, code, turn);
         self.ui.complain(&words::not_handed_over(&failed));
         std::process::exit(i32::from(code));
     }

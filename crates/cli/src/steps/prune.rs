@@ -1,6 +1,6 @@
 //! Chooses by rule which archives go.
 //!
-//! In: an open repository, rules, the beginning of the names that they are about. Out: what stays and why, what goes.
+//! In: an open repository, rules, which archives they are about. Out: what stays and why, what goes.
 //! Promises: an archive that cannot be read is reported, and stays.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,6 +9,7 @@ use garret_core::{Decision, KeepRules, KeptBy, Progress, Repository, plan_prune}
 use garret_format::archive::Time;
 
 use crate::failure::Failure;
+use crate::nightly::own::Own;
 use crate::surroundings;
 use crate::ui::Ui;
 
@@ -17,6 +18,8 @@ use crate::ui::Ui;
 pub struct Pruning<'a> {
     /// Only archives whose name begins so are considered.
     pub prefix: &'a str,
+    /// Of these only those of a job, if it is one that prunes.
+    pub own: Option<&'a Own>,
     /// What stays.
     pub rules: KeepRules,
     /// Threads that do the work.
@@ -47,10 +50,15 @@ impl Pruning<'_> {
     pub fn plan(&self, repository: &Repository, ui: &Ui) -> Result<Plan, Failure> {
         let mut archives = Vec::new();
         for name in repository.archive_names()? {
-            match name.starts_with(self.prefix).then(|| repository.archive(&name)) {
-                Some(Ok(archive)) => archives.push(archive),
-                Some(Err(error)) => ui.report(&(&error).into()),
-                None => {}
+            if !name.starts_with(self.prefix) || self.own.is_some_and(|own| !own.is_name(&name)) {
+                continue;
+            }
+            match repository.archive(&name) {
+                Ok(found) if self.own.is_none_or(|own| own.made(&found.archive)) => {
+                    archives.push(found)
+                }
+                Ok(_) => {}
+                Err(error) => ui.report(&(&error).into()),
             }
         }
         repository.tell(ui);

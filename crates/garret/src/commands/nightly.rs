@@ -23,6 +23,9 @@ use garret_cli::signals::Ending;
 use garret_cli::suggest::nearest;
 use garret_cli::ui::{SecretPlaces, Ui};
 
+/// What the job of a command line is called that does not say it.
+const UNNAMED: &str = "nightly";
+
 const USAGE: &str = "garret nightly [OPTIONS] [JOB]...
        garret nightly [OPTIONS] --repo <REPO> <PATH>...";
 
@@ -70,9 +73,9 @@ struct One {
     /// Do one job, into this repository
     #[arg(long, value_name = "REPO")]
     repo: Option<OsString>,
-    /// With --repo: what the job is called
-    #[arg(long, value_name = "NAME", default_value = "nightly")]
-    job: String,
+    /// With --repo: what the job is called [default: nightly]
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
     /// With --repo: the name of the archive, with placeholders as in create, and {job}
     #[arg(long, value_name = "NAME", default_value = garret_cli::nightly::job::ARCHIVE)]
     archive: String,
@@ -181,11 +184,13 @@ fn jobs(args: &Args) -> Result<(Jobs, Vec<String>), Failure> {
 
 fn one_job(args: &Args, repository: PathBuf) -> Result<Job, Failure> {
     let one = &args.one;
-    if !is_job_name(&one.job) {
-        let text = format!("--job {:?}: letters, digits, -, _ and . only", one.job);
+    let name = one.job.as_deref().unwrap_or(UNNAMED);
+    if !is_job_name(name) {
+        let text = format!("--job {name:?}: letters, digits, -, _ and . only");
         return Err(Failure::Usage(text));
     }
-    let mut job = Job::new(one.job.clone(), repository);
+    let mut job = Job::new(name, repository);
+    job.is_unnamed = one.job.is_none();
     job.paths = paths(&args.words);
     job.archive.clone_from(&one.archive);
     job.compression = one.compression;

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut rules = args.keep.rules();
     rules.force = args.force;
     rules.check().map_err(|error| Failure::Fatal(format!("{error}: {RULES}")))?;
-    let pruning = Pruning { prefix: &args.prefix, rules, threads: args.threads.count() };
+    let pruning = Pruning { prefix: &args.prefix, own: None, rules, threads: args.threads.count() };
     if args.dry_run {
         let repository = session::reader(&path, ui)?;
         let plan = pruning.plan(&repository, ui)?;

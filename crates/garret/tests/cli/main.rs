@@ -33,6 +33,7 @@ mod names;
 mod nightly;
 mod nightly_hooks;
 mod nightly_month;
+mod nightly_own;
 mod odd_disks;
 mod odd_sources;
 mod places;

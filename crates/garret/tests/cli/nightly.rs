@@ -362,7 +362,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         &format!("{VMS}\nhooks.after = \"touch @/ran\""),
     );
     for _ in 0..2 {
-        dir.run(&["create", "repo::vms-{pid}", "im"]).silent();
+        dir.run(&["create", "repo::vms-{pid}", "im/a.raw"]).silent();
     }
     let before = dir.archives("repo");
     let said = night(&dir, &["-n"]).succeeds();

@@ -167,12 +167,18 @@ fn a_signal_lets_the_guest_go_on_and_the_snapshot_go() {
             "cleanup",
             "TERM",
             143,
-            &["before", "freeze", "snapshot", "thaw", "cleanup", "failed", "finally"],
+            &[
+                "before", "freeze", "snapshot", "thaw", "cleanup", "done", "failed", "made",
+                "finally",
+            ],
         ),
     ] {
         let dir = Dir::with_repository();
         two_images(&dir);
-        configure(&dir, "", &hooks(&[(at, here)]));
+        // That one is waited for.
+        let line = if at == "cleanup" { "touch @/here; sleep 1; echo done >> @/log" } else { here };
+        let failed = "if test -n \"$GARRET_ARCHIVE\"; then echo made >> @/log; fi";
+        configure(&dir, "", &hooks(&[(at, line), ("failed", failed)]));
         let (status, said) = ended_at(&dir, "here", signal);
         assert_eq!((status.code(), status.signal()), (Some(code), None), "{at}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
@@ -183,6 +189,25 @@ fn a_signal_lets_the_guest_go_on_and_the_snapshot_go() {
         let ran: Ran = night(&dir, &[]);
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     }
+}
+
+/// On a disk that is full, or without a directory for it.
+#[test]
+fn hooks_are_run_also_where_what_they_say_can_be_put_nowhere() {
+    let dir = Dir::with_repository();
+    two_images(&dir);
+    configure(&dir, "", &hooks(&[("cleanup", "echo oh no; exit 3")]));
+    let run = ["nightly", "--config", "garret.toml"];
+    let environment =
+        [("TMPDIR", "/nowhere"), ("GARRET_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes")];
+    let ran = dir.run_with(&environment, b"", &run);
+    let texts = [
+        "cleanup hook: what it said is lost: /nowhere: No such file",
+        "cleanup hook: exit status 3",
+    ];
+    mails(&ran, 3, &texts);
+    let order = ["before", "freeze", "snapshot", "thaw", "cleanup", "failed", "finally"];
+    assert_eq!(log(&dir), order);
 }
 
 /// What kills the program outright does not keep the guest from going on.
