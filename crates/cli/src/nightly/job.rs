@@ -132,6 +132,14 @@ pub const ARCHIVE: &str = "{hostname}-{job}-{now}";
 const PASSING: [&str; 3] = ["{now", "{utcnow", "{pid"];
 
 impl Job {
+    /// Which archives are its own.
+    ///
+    /// # Errors
+    /// What is wrong with the placeholders of their name.
+    pub fn own(&self) -> Result<Own, String> {
+        Own::of(&self.name, &self.archive, &self.paths, self.is_unnamed)
+    }
+
     /// A job that stores nothing yet.
     pub fn new(name: impl Into<String>, repository: PathBuf) -> Self {
         Job {
@@ -190,7 +198,7 @@ impl Job {
 
     /// Whether the name of an archive that is made now is known again.
     fn knows_its_own(&self) -> bool {
-        let made = self.archive_name().and_then(|name| Ok((Own::of(self)?, name)));
+        let made = self.archive_name().and_then(|name| Ok((self.own()?, name)));
         made.is_ok_and(|(own, name)| own.is_name(&name))
     }
 

@@ -10,7 +10,6 @@ use std::path::{Component, Path, PathBuf};
 use garret_format::archive::Archive;
 use glob::{MatchOptions, Pattern};
 
-use super::job::Job;
 use crate::placeholders::Shape;
 use crate::surroundings;
 
@@ -25,16 +24,21 @@ pub struct Own {
 }
 
 impl Own {
-    /// Those of this job.
+    /// Those of the job of this name, which calls its archives so and backs up these paths.
     ///
     /// # Errors
     /// What is wrong with the placeholders.
-    pub fn of(job: &Job) -> Result<Self, String> {
+    pub(super) fn of(
+        name: &str,
+        archive: &str,
+        paths: &[PathBuf],
+        is_unnamed: bool,
+    ) -> Result<Self, String> {
         Ok(Own {
             host: surroundings::host(),
-            shape: Shape::of(Some(&job.name), &job.archive)?,
-            paths: job.paths.iter().map(|path| whole(path)).collect(),
-            words: job.is_unnamed.then(|| job.paths.clone()),
+            shape: Shape::of(Some(name), archive)?,
+            paths: paths.iter().map(|path| whole(path)).collect(),
+            words: is_unnamed.then(|| paths.to_vec()),
         })
     }
 
@@ -99,10 +103,8 @@ mod tests {
     }
 
     fn own(paths: &[&str], is_unnamed: bool) -> Own {
-        let mut job = Job::new("vms", "/nowhere".into());
-        job.paths = paths.iter().map(PathBuf::from).collect();
-        job.is_unnamed = is_unnamed;
-        Own::of(&job).unwrap()
+        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+        Own::of("vms", "{hostname}-{job}-{now}", &paths, is_unnamed).unwrap()
     }
 
     #[test]

@@ -23,7 +23,6 @@ use super::history::History;
 use super::hooks::{Guard, Hook, Told, hand_over};
 use super::job::Job;
 use super::once::{self, Turn};
-use super::own::Own;
 use super::report::{Archived, Report, Size};
 use super::words;
 use crate::exit::Outcome;
@@ -327,7 +326,7 @@ impl Night<'_> {
         let Some(rules) = self.job.keep.clone() else { return Ok(()) };
         let (job, ui) = (self.job, self.ui);
         let prefix = job.prefix().map_err(Failure::Usage)?;
-        let own = Own::of(job).map_err(Failure::Usage)?;
+        let own = job.own().map_err(Failure::Usage)?;
         let (count, bytes, size) = self.watch(|| {
             let mut repository = session::pruner(&job.repository, ui)?;
             let pruning = Pruning { prefix: &prefix, own: Some(&own), rules, threads: job.threads };

@@ -6,7 +6,6 @@
 use garret_cli::exit::Outcome;
 use garret_cli::failure::Failure;
 use garret_cli::nightly::job::{Hooks, Job};
-use garret_cli::nightly::own::Own;
 use garret_cli::render::{self, plural};
 use garret_cli::session;
 use garret_cli::steps::prune::Pruning;
@@ -64,7 +63,7 @@ fn prospects(job: &Job, ui: &Ui) -> Result<String, Failure> {
     } else if let Some(rules) = job.keep.clone() {
         let repository = session::reader(&job.repository, ui)?;
         let prefix = job.prefix().map_err(Failure::Usage)?;
-        let own = Own::of(job).map_err(Failure::Usage)?;
+        let own = job.own().map_err(Failure::Usage)?;
         let pruning = Pruning { prefix: &prefix, own: Some(&own), rules, threads: job.threads };
         let plan = pruning.plan(&repository, ui)?;
         let kept = plural(plan.kept.len() as u64, "archive");
