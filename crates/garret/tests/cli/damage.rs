@@ -490,7 +490,8 @@ fn a_renamed_archive_that_begins_as_none_keeps_its_data_and_is_put_back() {
         assert!(refused.code == Some(1) && refused.stderr.contains(text), "{}", refused.stderr);
         let repaired = dir.run(&["check", "--repair", "repo"]);
         assert!(repaired.stderr.contains("backups/keep"), "{}", repaired.stderr);
-        dir.run(&["extract", "-n", "repo::keep"]).notes("made as one");
+        dir.run(&["extract", "-n", "repo::keep"])
+            .notes("garret: note: archive keep was made as one\n");
         dir.run(&["check", "--verify-data", "repo"]).succeeds();
     }
 }
