@@ -153,6 +153,8 @@ class Crowd:
             if code != 0:
                 raise common.Wrong(f"{' '.join(argv)}: exit {code}: {common.begin(err)}")
         self.figures.note("archives at the end", len(listed))
+        # What the dead might need waits for them.
+        time.sleep(self.tool.mourning)
         code, _, err = self.tool.run(self.tool.delete_all(listed))
         left = sum(len(files) for _, _, files in os.walk(os.path.join(self.tool.repo, "packs")))
         if code != 0 or left:

@@ -22,6 +22,8 @@ class Tool:
     keeps = ()
     # A command for people, without which others fail after a crash, and the word by which their messages ask for it.
     manual = None
+    # Seconds for which who was killed counts as being there.
+    mourning = 0
     # Whether what the client keeps lies on the disk of the repository.
     shares_disk = False
 
@@ -111,6 +113,8 @@ class Lockless(Garret):
     killed there is waited for."""
 
     name, clients = "lockless", 0
+    # Seconds after which the lease of whoever was killed is over (tests/examples/lockless.rs).
+    mourning = 31
 
     def __init__(self, place, sources):
         super().__init__(place, sources)
