@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! by its salt     a copy, or another file, whose nonce begins as what is left of the file's     it is that archive
+//!                 but no other file while a copy is left that was made with the name of this    written over by another
 //! by its name     the copy that was made with the name of the file, if no other was
 //!                 and each copy that is left over is that of another damaged file               none was renamed or removed
 //!                 or the file has the length of the copy                                        damaged where it lies
