@@ -62,7 +62,7 @@ fn with_no_archive_left_nothing_is_left() {
     lab.gc().unwrap();
     assert_eq!(lab.stored_len(), 0);
     let left: Vec<Key> = store.objects().into_keys().collect();
-    let kept = [Key::Config, Key::Tombstones, Key::ConfigCopy];
+    let kept = [Key::Config, Key::Tombstones, Key::ConfigCopy, Key::TombstonesCopy];
     assert_eq!(left, kept, "and that it was deleted");
 }
 

@@ -86,7 +86,9 @@ impl Nonces {
             Key::Damage(_) => self.envelope(Kind::Damage, bytes, &what),
             Key::Verified => self.envelope(Kind::Verified, bytes, &what),
             Key::Condemned => self.envelope(Kind::Condemned, bytes, &what),
-            Key::Tombstones => self.envelope(Kind::Tombstones, bytes, &what),
+            Key::Tombstones | Key::TombstonesCopy => {
+                self.envelope(Kind::Tombstones, bytes, &what);
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use garret_core::{
 use garret_format::config::KeyMode;
 use garret_format::object::Kind;
 use garret_format::tombstones::Tombstones;
-use garret_testkit::{Forge, Image, Lab, PASSPHRASE, Random, Recorder, both};
+use garret_testkit::{Forge, Image, Lab, PASSPHRASE, Random, Recorder, both, damage};
 
 type Objects = BTreeMap<Key, Vec<u8>>;
 const MODES: [KeyMode; 2] = [KeyMode::None, KeyMode::Passphrase];
@@ -289,7 +289,7 @@ fn a_gc_that_removes_nothing_leaves_no_damaged_record_of_deletions() {
     }
     lab.delete("a").unwrap();
     lab.gc().unwrap();
-    store.put(&Key::Tombstones, &[b"garretT"]).unwrap();
+    damage(&store, &Key::Tombstones, b"garretT");
     assert_eq!(lab.check_reporting(false).unwrap().1.len(), 1);
     lab.gc().unwrap();
     lab.check();
@@ -362,30 +362,89 @@ fn a_record_of_deletions_that_is_old_forged_damaged_or_gone_is_an_older_state() 
             ("long", long, true),
             ("empty", Vec::new(), true),
         ] {
-            store.put(&Key::Tombstones, &[&bytes]).unwrap();
+            damage(&store, &Key::Tombstones, &bytes);
             let recorder = Recorder::default();
             let look = lab.reader().unwrap().look(&client.seen, &recorder).unwrap();
             assert_eq!(look.rollback, Some(Rollback::Deletions), "{mode:?}: {what}");
             assert_eq!(recorder.notices().len(), usize::from(is_told), "{what}");
             assert!(recorder.notices().iter().all(|line| line.contains("tombstones")), "{what}");
         }
-        store.delete(&Key::Tombstones).unwrap();
+        for key in [Key::Tombstones, Key::TombstonesCopy] {
+            store.delete(&key).unwrap();
+        }
         assert_eq!(client.look_at(&lab).rollback, Some(Rollback::Deletions), "gone");
-        store.put(&Key::Tombstones, &[&good]).unwrap();
+        for key in [Key::Tombstones, Key::TombstonesCopy] {
+            store.put(&key, &[&good]).unwrap();
+        }
         client.finds_everything();
         // One that is damaged is found by a check, and made anew by a repair or the next deletion.
-        store.put(&Key::Tombstones, &[b"rot"]).unwrap();
+        damage(&store, &Key::Tombstones, b"rot");
         let (report, problems) = lab.check_reporting(false).unwrap();
         assert_eq!((report.problem_count, problems.len()), (1, 1), "{problems:?}");
         assert!(problems[0].contains("tombstones"), "{problems:?}");
         lab.exclusive().unwrap().repair(1, &Silent).unwrap();
         lab.check();
-        store.put(&Key::Tombstones, &[b"rot"]).unwrap();
+        damage(&store, &Key::Tombstones, b"rot");
         lab.delete("c").unwrap();
         let mut new = Client::new(&lab);
         new.finds_everything();
         assert_eq!(new.seen.deletions.count, 1);
     }
+}
+
+#[test]
+fn a_record_of_deletions_of_which_one_file_is_lost_is_in_the_other_and_is_mended() {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    let mut client = Client::new(&lab);
+    for number in 10..30 {
+        client.creates(&number.to_string(), &[number]);
+    }
+    client.deletes(&["10".to_owned()]);
+    let behind = whole(&store, &Key::Tombstones);
+    let mends: [(&str, &dyn Fn()); 3] = [
+        ("a gc", &|| _ = lab.gc().unwrap()),
+        ("a repair", &|| _ = lab.exclusive().unwrap().repair(1, &Silent).unwrap()),
+        ("a deletion", &|| {
+            let names = lab.names();
+            lab.delete(&names[0]).unwrap();
+        }),
+    ];
+    for (mend, mended) in mends {
+        client.deletes(&lab.names()[..1]);
+        for lost in [Key::Tombstones, Key::TombstonesCopy] {
+            for rot in [Some(&b"rot"[..]), Some(&[]), None] {
+                let what = format!("{lost} {rot:?}, {mend}");
+                match rot {
+                    Some(bytes) => store.put(&lost, &[bytes]).unwrap(),
+                    None => store.delete(&lost).unwrap(),
+                }
+                // Nothing of it stops anybody, and only what is damaged is told of.
+                let recorder = Recorder::default();
+                let reader = lab.reader().unwrap();
+                let look = reader.look(&client.seen, &recorder).unwrap();
+                assert_eq!((look.rollback, look.lost.len()), (None, 0), "{what}");
+                reader.tell(&recorder);
+                drop(reader);
+                let told = recorder.problems();
+                let is_read = lost == Key::Tombstones && rot.is_some();
+                assert_eq!(told.len(), usize::from(is_read), "{what}: {told:?}");
+                let (report, problems) = lab.check_reporting(false).unwrap();
+                let is_told = is_read || lost == Key::TombstonesCopy;
+                assert_eq!(problems.len(), usize::from(is_told), "{what}: {problems:?}");
+                assert_eq!(report.problem_count, u64::from(is_told), "{what}");
+                mended();
+                lab.check();
+                assert_eq!(whole(&store, &Key::Tombstones), whole(&store, &Key::TombstonesCopy));
+                client.finds_everything();
+            }
+        }
+    }
+    // A copy that is behind tells nobody, unless it is needed: then it is an older state.
+    store.put(&Key::TombstonesCopy, &[&behind]).unwrap();
+    client.finds_everything();
+    lab.check();
+    store.put(&Key::Tombstones, &[b"rot"]).unwrap();
+    assert_eq!(client.look_at(&lab).rollback, Some(Rollback::Deletions));
 }
 
 /// What a gc removes beside a backup is in the index of that backup: it is nothing that the client saw.

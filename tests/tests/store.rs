@@ -174,6 +174,7 @@ fn a_repository_that_is_removed_takes_only_what_is_its_own() {
             Key::Damage(pack),
             Key::Quarantine(pack),
             Key::ConfigCopy,
+            Key::TombstonesCopy,
         ] {
             store.put(&key, &[]).unwrap();
         }

@@ -65,6 +65,8 @@ pub enum Key {
     Tombstones,
     /// The second copy of the configuration.
     ConfigCopy,
+    /// The second copy of the record of what was deleted.
+    TombstonesCopy,
     /// The second copy of a key slot.
     SlotCopy(SlotId),
     /// The second copy of an archive, by the hash of its file.
@@ -88,6 +90,7 @@ impl fmt::Display for Key {
             Key::Condemned => f.write_str("condemned"),
             Key::Tombstones => f.write_str("tombstones"),
             Key::ConfigCopy => f.write_str("copies/config"),
+            Key::TombstonesCopy => f.write_str("copies/tombstones"),
             Key::SlotCopy(id) => write!(f, "copies/{id}"),
             Key::ArchiveCopy(hash) => write!(f, "copies/{hash}"),
         }

@@ -12,6 +12,7 @@ use garret_format::ArchiveHash;
 pub fn both(objects: &BTreeMap<Key, Vec<u8>>, key: &Key) -> Vec<Key> {
     let copy = match key {
         Key::Config => Some(Key::ConfigCopy),
+        Key::Tombstones => Some(Key::TombstonesCopy),
         Key::Slot(id) => Some(Key::SlotCopy(*id)),
         Key::Archive(_) => objects.get(key).map(|bytes| {
             Key::ArchiveCopy(ArchiveHash::from_bytes(*blake3::hash(bytes).as_bytes()))

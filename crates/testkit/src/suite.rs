@@ -48,6 +48,7 @@ fn keys() -> Vec<Key> {
         Key::Condemned,
         Key::Tombstones,
         Key::ConfigCopy,
+        Key::TombstonesCopy,
         Key::SlotCopy(SlotId::from_bytes([1; 16])),
         Key::ArchiveCopy(ArchiveHash::from_bytes([0xab; 32])),
         archive("plain"),
@@ -144,7 +145,8 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Key::Archive(_) => area == Area::Archives,
         Key::Damage(_) => area == Area::Damage,
         Key::Quarantine(_) => area == Area::Quarantine,
-        Key::ConfigCopy | Key::SlotCopy(_) | Key::ArchiveCopy(_) => area == Area::Copies,
+        Key::ConfigCopy | Key::TombstonesCopy => area == Area::Copies,
+        Key::SlotCopy(_) | Key::ArchiveCopy(_) => area == Area::Copies,
     };
     let mut expected = keys();
     for key in &expected {
@@ -157,7 +159,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Damage(_) => Kind::Damage,
             Key::Verified => Kind::Verified,
             Key::Condemned => Kind::Condemned,
-            Key::Tombstones => Kind::Tombstones,
+            Key::Tombstones | Key::TombstonesCopy => Kind::Tombstones,
             // Whatever is left of one.
             Key::Quarantine(_) => Kind::Archive,
         };

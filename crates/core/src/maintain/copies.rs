@@ -18,7 +18,7 @@ use crate::error::{Cause, Error, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
 use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
-use crate::objects::tombstones::{archive_id, buried, bury};
+use crate::objects::tombstones::{archive_id, buried, bury, wrong as wrong_record};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;
 use crate::repository::Repository;
@@ -54,6 +54,13 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
         let same = compare(store, &key, &bytes);
         wrong.extend(same.err().map(|error| Wrong { first, key, error, bytes }));
     }
+    let record = wrong_record(store, repository.metadata());
+    wrong.extend(record.map(|(key, error, bytes)| Wrong {
+        first: Key::Tombstones,
+        key,
+        error,
+        bytes,
+    }));
     for id in slots(store)? {
         let (first, copy) = (Key::Slot(id), Key::SlotCopy(id));
         let read = |key: &Key| -> Result<Vec<u8>> {
@@ -301,7 +308,8 @@ pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
     let is_alone = !store.has_sessions(ANY)?;
-    let (mut kept, mut missing) = (HashSet::from([Key::ConfigCopy]), Vec::new());
+    let (mut kept, mut missing) =
+        (HashSet::from([Key::ConfigCopy, Key::TombstonesCopy]), Vec::new());
     let config = repository.config().encode();
     if copies.get(&Key::ConfigCopy) != Some(&(config.len() as u64)) {
         missing.push((Key::ConfigCopy, config));

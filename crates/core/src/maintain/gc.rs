@@ -30,7 +30,7 @@ use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
-use crate::objects::tombstones::forget_damaged;
+use crate::objects::tombstones;
 use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
@@ -138,7 +138,7 @@ impl Pruner {
         report.problem_count = problems.count;
         forget_records(self.store(), self.metadata())?;
         forget_gone(self.store(), self.metadata())?;
-        forget_damaged(self.store(), self.metadata())?;
+        tombstones::mend(self.store(), self.metadata())?;
         report.removed_count = copies::tend(self, &archives)?;
         self.tell(progress);
         Ok(report)

@@ -28,7 +28,7 @@ use super::gc::{copy, delete, plan, swap};
 use crate::error::{Cause, Error, Result};
 use crate::limits::STRUCTURE_COPIES;
 use crate::objects::damage::{forget_records, is_damage};
-use crate::objects::tombstones::forget_damaged;
+use crate::objects::tombstones;
 use crate::objects::verified::forget_gone;
 use crate::progress::{Problem, Progress};
 use crate::repository::{Exclusive, Repository};
@@ -77,7 +77,7 @@ impl Exclusive {
         };
         let Mended { firsts: mended_files, copies: made_copies } = copies::repair(self)?;
         let checked = self.check_packs(&options, progress)?;
-        forget_damaged(self.store(), self.metadata())?;
+        tombstones::mend(self.store(), self.metadata())?;
         let is_index_damaged = checked.report().damaged_segments > 0;
         let is_index_wrong = is_index_damaged || checked.report().missing_packs > 0;
         let has_lonely = !to_save(&checked, checked.damaged()).is_empty();

@@ -25,7 +25,8 @@ use crate::error::Result;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::keys::{Keys, Purpose};
 use crate::objects::archive::NamedArchive;
-use crate::objects::tombstones::{self, archive_id};
+use crate::objects::copies::Service;
+use crate::objects::tombstones::{self, Found, archive_id};
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 use crate::store::{Key, list_packs};
@@ -114,7 +115,11 @@ impl Repository {
     pub fn look(&self, before: &Seen, progress: &dyn Progress) -> Result<Look> {
         let listed = self.listed_archives()?;
         // Afterwards: what somebody deletes meanwhile is recorded before it is gone.
-        let record = tombstones::load_or_tell(self.store(), self.metadata(), progress)?;
+        let found = tombstones::load_or_tell(self.store(), self.metadata(), progress)?;
+        let Found { record, passed_over } = found;
+        if let Some(error) = passed_over {
+            self.served().note(&Key::Tombstones, &error, Service::Used);
+        }
         let buried: HashSet<&ArchiveId> = record.rows.iter().collect();
         let lens: HashMap<&str, u64> =
             listed.iter().map(|(name, len)| (name.as_str(), *len)).collect();

@@ -2,7 +2,8 @@
 //!
 //! In: what the holder of the lock to delete is about to delete. Out: the file `tombstones`, by which each client knows that
 //! what it saw and does not find was deleted, and that it does not look at an older state. Promises: it is durable before
-//! what it tells of goes; it only ever grows at its end, and a chain of hashes over all its rows shows that it did.
+//! what it tells of goes; it only ever grows at its end, and a chain of hashes over all its rows shows that it did. Its
+//! second copy serves where it is damaged or missing, and is never behind it unless the disk was full.
 
 use std::collections::HashSet;
 
@@ -17,7 +18,7 @@ use crate::keys::seal::Sealer;
 use crate::objects::damage::is_damage;
 use crate::objects::envelope;
 use crate::progress::Progress;
-use crate::store::{Key, Store, StoreError, StoreErrorKind};
+use crate::store::{Key, Store, StoreErrorKind};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 =
@@ -29,56 +30,120 @@ pub(crate) fn archive_id(fingerprint: &[u8; 32]) -> ArchiveId {
     ArchiveId::from_bytes(*id)
 }
 
-/// The record; an empty one if there is none.
-fn load(store: &dyn Store, metadata: &Sealer) -> Result<Tombstones> {
-    let what = (&Key::Tombstones, Kind::Tombstones);
-    let record = envelope::load(store, metadata, what, RECORD_LEN_MAX, Tombstones::decode)?;
-    Ok(record.unwrap_or_default())
+/// What the record says, and why the second copy was read instead if its file is damaged.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) record: Tombstones,
+    pub(crate) passed_over: Option<Error>,
+}
+
+/// One of the two files of the record, and its bytes.
+fn read(store: &dyn Store, metadata: &Sealer, key: &Key) -> Result<(Tombstones, Vec<u8>)> {
+    let bytes = store.get_whole(key, RECORD_LEN_MAX)?;
+    let record = envelope::open(metadata, (key, Kind::Tombstones), &bytes, Tombstones::decode)?;
+    Ok((record, bytes))
+}
+
+/// The record; an empty one if there is none. An error of which [`is_lost`] holds says that neither of its files opens.
+fn load(store: &dyn Store, metadata: &Sealer) -> Result<Found> {
+    let copy = || read(store, metadata, &Key::TombstonesCopy).ok().map(|(record, _)| record);
+    match read(store, metadata, &Key::Tombstones) {
+        Ok((record, _)) => Ok(Found { record, passed_over: None }),
+        // Who put the first one ever was killed before it was there; or somebody took it away.
+        Err(error) if is(&error, StoreErrorKind::NotFound) => {
+            Ok(Found { record: copy().unwrap_or_default(), passed_over: None })
+        }
+        Err(error) if is_lost(&error) => match copy() {
+            Some(record) => Ok(Found { record, passed_over: Some(error) }),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether what has its name is no record any more.
 fn is_lost(error: &Error) -> bool {
-    let no_file = matches!(error, Error::Store(StoreError { kind: StoreErrorKind::NotAFile, .. }));
-    no_file || is_damage(error)
+    is(error, StoreErrorKind::NotAFile) || is_damage(error)
 }
 
-/// The record. One that is damaged counts as an empty one, and is told of.
+fn is(error: &Error, kind: StoreErrorKind) -> bool {
+    matches!(error, Error::Store(error) if error.kind == kind)
+}
+
+/// The record. One that is damaged, as its second copy is, counts as an empty one, and is told of.
 pub(crate) fn load_or_tell(
     store: &dyn Store,
     metadata: &Sealer,
     progress: &dyn Progress,
-) -> Result<Tombstones> {
+) -> Result<Found> {
     match load(store, metadata) {
         Err(error) if is_lost(&error) => {
             let why = message(&error);
             progress.notice(&format!("{why}: passed over, what was deleted is not known"));
-            Ok(Tombstones::default())
+            Ok(Found::default())
         }
-        record => record,
+        found => found,
     }
 }
 
-/// The archives of which it says that they were deleted; none if it is damaged.
+/// The archives of which it says that they were deleted; none if it is lost.
 pub(crate) fn buried(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<ArchiveId>> {
     match load(store, metadata) {
         Err(error) if is_lost(&error) => Ok(HashSet::new()),
-        record => Ok(record?.rows.into_iter().collect()),
+        found => Ok(found?.record.rows.into_iter().collect()),
     }
 }
 
-/// What is wrong with the record, if it is damaged.
+/// What is wrong with the record, if neither of its files opens.
 pub(crate) fn damage(store: &dyn Store, metadata: &Sealer) -> Option<Error> {
     load(store, metadata).err().filter(is_lost)
 }
 
-/// Removes the record if it is damaged: it is made anew when something is deleted. Only for the holder of the lock to delete.
-pub(crate) fn forget_damaged(store: &dyn Store, metadata: &Sealer) -> Result<()> {
-    let is_file = |error: &Error| !matches!(error, Error::Store(error) if error.kind == StoreErrorKind::NotAFile);
-    if damage(store, metadata).is_some_and(|error| is_file(&error)) {
-        store.delete(&Key::Tombstones)?;
-        store.sync()?;
+/// Which of its two files is wrong, why, and what its bytes should be, where the other is intact. A copy that says something
+/// else is none of these: who put it was killed before he put the first.
+pub(crate) fn wrong(store: &dyn Store, metadata: &Sealer) -> Option<(Key, Error, Vec<u8>)> {
+    let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
+    match (read(store, metadata, &first), read(store, metadata, &copy)) {
+        (Ok((_, bytes)), Err(error)) => Some((copy, error, bytes)),
+        (Err(error), Ok((_, bytes))) if is_lost(&error) => Some((first, error, bytes)),
+        _ => None,
     }
-    Ok(())
+}
+
+/// Whether an error says that a file is not there, or is no record.
+fn is_gone(error: &Error) -> bool {
+    is(error, StoreErrorKind::NotFound) || is_lost(error)
+}
+
+/// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is: the
+/// record is made anew when something is deleted. Only for the holder of the lock to delete.
+pub(crate) fn mend(store: &dyn Store, metadata: &Sealer) -> Result<()> {
+    let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
+    let files = (read(store, metadata, &first), read(store, metadata, &copy));
+    let (key, bytes) = match files {
+        (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(()),
+        (Ok((_, bytes)), _) => (copy, bytes),
+        (Err(error), Ok((_, bytes))) if is_gone(&error) => (first, bytes),
+        (Err(one), Err(other)) if is_gone(&one) && is_gone(&other) => {
+            for (key, error) in [(first, one), (copy, other)] {
+                if is_damage(&error) {
+                    store.delete(&key)?;
+                }
+            }
+            return Ok(store.sync()?);
+        }
+        _ => return Ok(()),
+    };
+    put_if_room(store, &key, &bytes)?;
+    Ok(store.sync()?)
+}
+
+/// Whether there was room for it.
+fn put_if_room(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<bool> {
+    match store.put(key, &[bytes]).map_err(Error::from) {
+        Err(error) if error.cause() == Cause::Full => Ok(false),
+        put => put.map(|()| true),
+    }
 }
 
 /// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
@@ -89,7 +154,7 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
     }
     let mut record = match load(store, metadata) {
         Err(error) if is_lost(&error) => Tombstones::default(),
-        record => record?,
+        found => found?.record,
     };
     record.rows.extend(ids);
     let surplus = record.rows.len().saturating_sub(TOMBSTONES_MAX);
@@ -98,6 +163,8 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
     }
     record.dropped = record.dropped.saturating_add(surplus as u64);
     let bytes = envelope::seal(metadata, Kind::Tombstones, record.encode())?;
+    // The copy first: what a client remembers it read from the other, and so it is in both.
+    put_if_room(store, &Key::TombstonesCopy, &bytes)?;
     let put = store.put(&Key::Tombstones, &[&bytes]).and_then(|()| store.sync());
     match put.map_err(Error::from) {
         Err(error) if error.cause() == Cause::Full => Ok(false),
@@ -152,7 +219,7 @@ mod tests {
         let mut earlier = vec![Deletions::default()];
         for number in 0..50 {
             assert!(bury(&store, &metadata, &[id(number)]).unwrap());
-            let record = load_or_tell(&store, &metadata, &Silent).unwrap();
+            let record = load_or_tell(&store, &metadata, &Silent).unwrap().record;
             assert!(earlier.iter().all(|earlier| follows(&record, earlier)), "{number}");
             let other = Deletions { head: [7; 32], ..reached(&record) };
             let later = Deletions { count: number + 2, ..reached(&record) };
@@ -162,7 +229,7 @@ mod tests {
         // Of what was dropped nothing can be said, of all else as before.
         let many: Vec<ArchiveId> = (50..TOMBSTONES_MAX as u64 + 20).map(id).collect();
         bury(&store, &metadata, &many).unwrap();
-        let record = load_or_tell(&store, &metadata, &Silent).unwrap();
+        let record = load_or_tell(&store, &metadata, &Silent).unwrap().record;
         assert_eq!((record.dropped, record.rows.len()), (20, TOMBSTONES_MAX));
         assert!(earlier.iter().all(|earlier| follows(&record, earlier)));
         let forged = |count| Deletions { count, head: [7; 32] };

@@ -318,6 +318,7 @@ impl Store for LocalStore {
             }),
             Area::Copies => self.list_ids(Path::new("copies"), &mut keys, |name| match name {
                 "config" => Some(Key::ConfigCopy),
+                "tombstones" => Some(Key::TombstonesCopy),
                 name => SlotId::from_hex(name)
                     .map(Key::SlotCopy)
                     .or_else(|| ArchiveHash::from_hex(name).map(Key::ArchiveCopy)),

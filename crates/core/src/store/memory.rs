@@ -148,7 +148,8 @@ impl Store for MemoryStore {
                     | (Area::Archives, Key::Archive(_))
                     | (Area::Damage, Key::Damage(_))
                     | (Area::Quarantine, Key::Quarantine(_))
-                    | (Area::Copies, Key::ConfigCopy | Key::SlotCopy(_) | Key::ArchiveCopy(_))
+                    | (Area::Copies, Key::ConfigCopy | Key::TombstonesCopy)
+                    | (Area::Copies, Key::SlotCopy(_) | Key::ArchiveCopy(_))
             )
         };
         let objects = self.map();

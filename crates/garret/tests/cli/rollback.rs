@@ -104,17 +104,31 @@ fn deletions_do_not_come_undone() {
     warns(&listed(&dir), how);
     copy(&dir, "new", "repo");
     assert_eq!(listed(&dir).succeeds(), "a\nc\n");
-    // Who takes the record away, or alters it, gains no more.
-    fs::remove_file(dir.path("repo/tombstones")).unwrap();
-    warns(&listed(&dir), how);
+    // What happens to one of its files stops nobody.
     dir.write("repo/tombstones", b"garretT\x01 and nothing that opens");
     let ran = garret(&dir, &["create", "repo::d", "a"]);
+    assert!(
+        ran.stderr.contains("its second copy was used: garret check --repair puts it back"),
+        "{}",
+        ran.stderr
+    );
+    garret(&dir, &["check", "--repair", "repo"]);
+    garret(&dir, &["check", "repo"]).succeeds();
+    // Who takes the record away, or alters it, gains no more.
+    for file in ["repo/tombstones", "repo/copies/tombstones"] {
+        fs::remove_file(dir.path(file)).unwrap();
+    }
+    warns(&listed(&dir), how);
+    for file in ["repo/tombstones", "repo/copies/tombstones"] {
+        dir.write(file, b"garretT\x01 and nothing that opens");
+    }
+    let ran = garret(&dir, &["create", "repo::e", "a"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("tombstones") && ran.stderr.contains(how), "{}", ran.stderr);
     // The next deletion makes it anew.
     let ran = garret(&dir, &["delete", "--accept-state", "repo::a"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert_eq!(listed(&dir).succeeds(), "c\n");
+    assert_eq!(listed(&dir).succeeds(), "c\nd\n");
 }
 
 #[test]

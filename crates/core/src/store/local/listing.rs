@@ -183,6 +183,7 @@ fn looked_at(key: &Key) -> Option<Kind> {
         Key::Archive(_) | Key::ArchiveCopy(_) => Some(Kind::Archive),
         Key::Damage(_) => Some(Kind::Damage),
         Key::ConfigCopy => Some(Kind::Config),
+        Key::TombstonesCopy => Some(Kind::Tombstones),
         Key::Config | Key::Pack(_) | Key::Quarantine(_) => None,
         Key::Verified | Key::Condemned | Key::Tombstones => None,
     }
