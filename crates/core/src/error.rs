@@ -134,6 +134,15 @@ pub enum Error {
         "keys/ is empty: no passphrase can open it; copy keys/ from another copy of the repository"
     )]
     NoSlots,
+    /// The same, and second copies of slots are there.
+    #[error(
+        "keys/ is empty: no passphrase can open it; copy keys/ from another copy of the repository, or {copy}, which is \
+         the second copy of a key, into it"
+    )]
+    SlotsGone {
+        /// One of them.
+        copy: String,
+    },
     /// The passphrase opens no key slot.
     #[error("wrong passphrase: it opens no key of this repository")]
     WrongPassphrase,
@@ -261,7 +270,8 @@ impl Error {
             Error::Lock { source, .. } => source.into(),
             Error::Corrupt { .. } | Error::DamagedKey { .. } => Cause::Damaged,
             Error::MissingChunk { .. } | Error::NotARepository { .. } => Cause::Missing,
-            Error::ArchiveMissing(_) | Error::NoSlots | Error::EmptyStream(_) => Cause::Missing,
+            Error::NoSlots | Error::SlotsGone { .. } => Cause::Missing,
+            Error::ArchiveMissing(_) | Error::EmptyStream(_) => Cause::Missing,
             Error::ArchiveExists(_) => Cause::Taken,
             Error::WrongPassphrase => Cause::Passphrase,
             Error::WrongKey { .. } | Error::OtherKey { .. } => Cause::Keys,

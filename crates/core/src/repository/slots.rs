@@ -75,9 +75,9 @@ impl Locked {
     /// Finds the keys.
     ///
     /// # Errors
-    /// `WrongPassphrase` if no slot opens, `NoSlots` if there is none, `ManySlots` if not all were tried; `WrongKey`,
-    /// `OtherKey`, `CheapSlot`, `DamagedKey` if a slot is not this repository's, not to be tried or damaged, and no other
-    /// opens.
+    /// `WrongPassphrase` if no slot opens, `NoSlots` or `SlotsGone` if there is none, `ManySlots` if not all were tried;
+    /// `WrongKey`, `OtherKey`, `CheapSlot`, `DamagedKey` if a slot is not this repository's, not to be tried or damaged, and
+    /// no other opens.
     pub fn unlock(&self, secret: Secret<'_>) -> Result<Keys> {
         match self.key_mode() {
             KeyMode::None => Ok(Keys::none()),
@@ -251,11 +251,17 @@ impl Locked {
         Ok(Opened { master, slot: Some(slot.id), label: stored.label.clone() })
     }
 
+    fn no_slots(&self) -> Result<Error> {
+        let mut copies = self.store.list(Area::Copies)?.into_iter().map(|(key, _)| key);
+        let copy = copies.find(|key| matches!(key, Key::SlotCopy(_)));
+        Ok(copy.map_or(Error::NoSlots, |copy| Error::SlotsGone { copy: copy.to_string() }))
+    }
+
     /// Tries the slots: the one that opened before, then the cheapest first.
     fn find_slot(&self, passphrase: &[u8]) -> Result<Opened> {
         let count = self.store.list(Area::Slots)?.len();
         let mut worst = match count {
-            0 => Error::NoSlots,
+            0 => self.no_slots()?,
             _ => Error::WrongPassphrase,
         };
         let mut slots = Vec::new();
