@@ -1,0 +1,424 @@
+//! The client: a store whose objects are on another host.
+//!
+//! In: pipes to a server, and how to find out how it ended. Out: a [`Store`]. Promises: many requests are under way at once;
+//! when the connection is gone every request fails, at once and for good, with one line that says why; what the server says
+//! is believed no more than any storage is.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ops::{Range, RangeInclusive};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use garret_core::{Area, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind};
+use garret_format::DecodeError;
+
+use crate::wire::{
+    GREETING, OBJECT_LEN_MAX, Opening, Request, Status, VERSION, decode_entries, decode_error,
+    decode_lines, read_frame, write_frame,
+};
+
+/// Requests that are worth having under way: so many small ones make up for 100 ms.
+const IN_FLIGHT: usize = 16;
+/// Bytes of other output that are shown where the greeting should be.
+const SHOWN_MAX: usize = 80;
+
+/// How a connection ended, asked for when the server says nothing any more: why, in words, if anybody knows.
+pub type Ended = Box<dyn FnOnce() -> Option<String> + Send>;
+
+/// A store on another host.
+#[derive(Debug)]
+pub struct RemoteStore {
+    line: Arc<Line>,
+    /// Before each path that the server names.
+    host: String,
+    place: String,
+}
+
+/// The connection. It ends when the last who uses it is gone: then its output is closed, and so the server ends.
+struct Line {
+    output: Mutex<Box<dyn Write + Send>>,
+    waiting: Arc<Requests>,
+}
+
+/// Who waits for answers; shared with the thread that listens for them.
+#[derive(Default)]
+struct Requests(Mutex<Waiting>);
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Line")
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u32,
+    /// Where answers go, by the ids of requests.
+    requests: HashMap<u32, Sender<Vec<u8>>>,
+    /// Why nothing comes any more.
+    gone: Option<String>,
+}
+
+impl RemoteStore {
+    /// Opens a repository on `host`, which is what messages call it, over these pipes.
+    ///
+    /// # Errors
+    /// What answers is no server of this version; the server does not find or make the repository.
+    pub fn open(
+        input: impl Read + Send + 'static,
+        output: impl Write + Send + 'static,
+        ended: Ended,
+        host: &str,
+        opening: &Opening,
+    ) -> Result<Self, StoreError> {
+        let mut input = BufReader::with_capacity(1 << 16, input);
+        let mut ended = Some(ended);
+        if let Err(why) = greet(&mut input) {
+            let how = ended.take().and_then(|ended| ended());
+            return Err(failed("open", host, &how.unwrap_or(why)));
+        }
+        let output: Box<dyn Write + Send> = Box::new(BufWriter::with_capacity(1 << 16, output));
+        let listener = Arc::new(Requests::default());
+        let waiting = Arc::clone(&listener);
+        let line = Arc::new(Line { output: Mutex::new(output), waiting });
+        let listen = move || {
+            let why = listener.listen(&mut input).err().map(|error| error.to_string());
+            let how = ended.take().and_then(|ended| ended());
+            let how = how.or(why).map_or(String::new(), |how| format!(": {how}"));
+            listener.hang_up(format!("Connection closed by remote host{how}"));
+        };
+        std::thread::Builder::new()
+            .name("remote".to_owned())
+            .spawn(listen)
+            .map_err(|source| StoreError::new("open", host, source))?;
+        let mut store = RemoteStore { line, host: host.to_owned(), place: host.to_owned() };
+        let answer = store.ask("open", &opening.encode(), &[])?;
+        let place = store.understood("open", decode_lines(&answer))?;
+        store.place = format!("{host}:{}", place.into_iter().next().unwrap_or_default());
+        Ok(store)
+    }
+
+    /// Removes the repository. Only for the holder of the exclusive lock.
+    ///
+    /// # Errors
+    /// There is more in its directory; the server does not let this client.
+    pub fn remove(&self) -> Result<(), StoreError> {
+        self.request("remove", &Request::Remove).map(drop)
+    }
+
+    /// Removes what was made of a repository that this opened to be made.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn undo_create(&self) -> Result<(), StoreError> {
+        self.request("remove", &Request::UndoCreate).map(drop)
+    }
+
+    fn request(&self, operation: &'static str, request: &Request) -> Result<Vec<u8>, StoreError> {
+        self.ask(operation, &request.encode(), &[])
+    }
+
+    /// Sends a request, the bytes behind it too, and waits for its answer, which is in one frame.
+    fn ask(
+        &self,
+        operation: &'static str,
+        request: &[u8],
+        behind: &[&[u8]],
+    ) -> Result<Vec<u8>, StoreError> {
+        let (_, answers) = self.send(operation, request, behind)?;
+        self.answer(operation, &answers, |_| Ok(()))
+    }
+
+    /// Sends a request; its id, and where its answer comes.
+    fn send(
+        &self,
+        operation: &'static str,
+        request: &[u8],
+        behind: &[&[u8]],
+    ) -> Result<(u32, Receiver<Vec<u8>>), StoreError> {
+        let (sender, answers) = unbounded();
+        let id = {
+            let mut waiting = self.line.waiting.lock();
+            if let Some(gone) = &waiting.gone {
+                return Err(failed(operation, &self.place, gone));
+            }
+            let id = waiting.next;
+            waiting.next = id.wrapping_add(1);
+            waiting.requests.insert(id, sender);
+            id
+        };
+        let mut parts = vec![request];
+        parts.extend(behind);
+        let mut output = self.line.output.lock().unwrap_or_else(PoisonError::into_inner);
+        match write_frame(&mut *output, id, &parts) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.line.waiting.lock().requests.remove(&id);
+                let len = parts.iter().map(|part| part.len() as u64).sum();
+                Err(StoreError::too_long(&self.place, len, u64::from(OBJECT_LEN_MAX)))
+            }
+            Err(_) => {
+                // Half of a frame is in it. The server ends when it is closed, and the listener hears why.
+                *output = Box::new(io::sink());
+                Ok((id, answers))
+            }
+            Ok(()) => Ok((id, answers)),
+        }
+    }
+
+    /// Waits for the last part of an answer; `more` gets those before.
+    fn answer(
+        &self,
+        operation: &'static str,
+        answers: &Receiver<Vec<u8>>,
+        mut more: impl FnMut(&[u8]) -> Result<(), DecodeError>,
+    ) -> Result<Vec<u8>, StoreError> {
+        loop {
+            let Ok(mut body) = answers.recv() else {
+                let gone = self.line.waiting.lock().gone.clone().unwrap_or_default();
+                return Err(failed(operation, &self.place, &gone));
+            };
+            match Status::split(&body) {
+                Some((Status::Done, _)) => {
+                    body.drain(..1);
+                    return Ok(body);
+                }
+                Some((Status::More, part)) => self.understood(operation, more(part))?,
+                Some((Status::Failed, error)) => {
+                    let mut error = self.understood(operation, decode_error(error))?;
+                    error.object = format!("{}:{}", self.host, error.object);
+                    return Err(error);
+                }
+                None => {
+                    return Err(failed(
+                        operation,
+                        &self.place,
+                        "the server's answer makes no sense",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn understood<T>(
+        &self,
+        operation: &'static str,
+        decoded: Result<T, DecodeError>,
+    ) -> Result<T, StoreError> {
+        decoded.map_err(|error| {
+            failed(operation, &self.place, &format!("the server's answer makes no sense: {error}"))
+        })
+    }
+
+    fn entries(&self, request: &Request) -> Result<Vec<(Key, u64)>, StoreError> {
+        let (_, answers) = self.send("list", &request.encode(), &[])?;
+        let mut entries = Vec::new();
+        self.answer("list", &answers, |part| {
+            entries.extend(decode_entries(part)?);
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// An answer that is yes or no.
+    fn flag(&self, operation: &'static str, request: &Request) -> Result<bool, StoreError> {
+        Ok(self.request(operation, request)?.first() == Some(&1))
+    }
+}
+
+/// Reads what a server says first.
+fn greet(input: &mut impl Read) -> Result<(), String> {
+    let mut said = Vec::new();
+    let len = GREETING.len() + 4;
+    let read = input.take(len as u64).read_to_end(&mut said);
+    let version = said.strip_prefix(&GREETING[..]).and_then(|rest| rest.first_chunk());
+    match version.map(|version| u32::from_le_bytes(*version)) {
+        Some(VERSION) => Ok(()),
+        Some(version) => Err(format!(
+            "garret there speaks version {version} of its protocol, and this one {VERSION}: both hosts need the same garret"
+        )),
+        None if said.is_empty() => match read {
+            Err(error) => Err(error.to_string()),
+            Ok(_) => Err("Connection closed by remote host".to_owned()),
+        },
+        None => {
+            let _rest = input.take(SHOWN_MAX as u64).read_to_end(&mut said);
+            let shown: String = String::from_utf8_lossy(&said)
+                .chars()
+                .take_while(|c| *c != '\n')
+                .map(|c| if c.is_control() { '?' } else { c })
+                .take(SHOWN_MAX)
+                .collect();
+            Err(format!(
+                "it says \"{shown}\" where garret serve speaks: does a start file of the shell there print something?"
+            ))
+        }
+    }
+}
+
+fn failed(operation: &'static str, object: &str, why: &str) -> StoreError {
+    StoreError {
+        kind: StoreErrorKind::Transient,
+        operation,
+        object: object.to_owned(),
+        source: io::Error::other(why.to_owned()),
+    }
+}
+
+impl Requests {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands out answers until the server is gone.
+    fn listen(&self, input: &mut impl Read) -> io::Result<()> {
+        while let Some((id, body)) = read_frame(input, |_| {})? {
+            let is_last = !matches!(Status::split(&body), Some((Status::More, _)));
+            let mut waiting = self.lock();
+            let sender = match is_last {
+                true => waiting.requests.remove(&id),
+                false => waiting.requests.get(&id).cloned(),
+            };
+            // Whoever asked may have gone on after an error.
+            sender.map(|sender| sender.send(body));
+        }
+        Ok(())
+    }
+
+    fn hang_up(&self, why: String) {
+        let mut waiting = self.lock();
+        waiting.gone = Some(why);
+        waiting.requests.clear();
+    }
+}
+
+/// A lock that the server holds.
+struct RemoteGuard {
+    store: RemoteStore,
+    lock: u32,
+}
+
+impl Guard for RemoteGuard {
+    fn is_held(&self) -> bool {
+        self.store.flag("lock", &Request::IsHeld(self.lock)).unwrap_or(false)
+    }
+}
+
+impl Drop for RemoteGuard {
+    fn drop(&mut self) {
+        // Where the connection is gone it is not held any more.
+        let _gone = self.store.request("lock", &Request::Unlock(self.lock));
+    }
+}
+
+impl Store for RemoteStore {
+    fn properties(&self) -> Properties {
+        Properties::in_flight(IN_FLIGHT)
+    }
+
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        let head = Request::Put { key: key.clone(), is_new: false, bytes: Vec::new() };
+        self.ask("write", &head.encode(), parts).map(drop)
+    }
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        let head = Request::Put { key: key.clone(), is_new: true, bytes: Vec::new() };
+        self.ask("create", &head.encode(), &[bytes]).map(drop)
+    }
+
+    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let len = range.end.saturating_sub(range.start);
+        let bytes = self.request("read", &Request::Get { key: key.clone(), range })?;
+        match bytes.len() as u64 == len {
+            true => Ok(bytes),
+            false => {
+                let why = format!("{} bytes came, and {len} were asked for", bytes.len());
+                let object = format!("{}/{key}", self.place);
+                let mut error = failed("read", &object, &why);
+                error.kind = StoreErrorKind::WrongLength;
+                Err(error)
+            }
+        }
+    }
+
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        let bytes = self.request("read", &Request::GetWhole { key: key.clone(), max })?;
+        match bytes.len() as u64 <= max {
+            true => Ok(bytes),
+            false => Err(StoreError::too_long(key, bytes.len() as u64, max)),
+        }
+    }
+
+    fn len(&self, key: &Key) -> Result<u64, StoreError> {
+        let answer = self.request("read", &Request::Len(key.clone()))?;
+        let len = answer.first_chunk().map(|len| u64::from_le_bytes(*len));
+        len.ok_or_else(|| failed("read", &self.place, "the server's answer makes no sense"))
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.entries(&Request::List(area))
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.request("remove", &Request::Delete(key.clone())).map(drop)
+    }
+
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.request("sync", &Request::Adopt(key.clone())).map(drop)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.request("sync", &Request::Sync).map(drop)
+    }
+
+    fn doubtful(&self) -> Result<Vec<String>, StoreError> {
+        let answer = self.request("list", &Request::Doubtful)?;
+        self.understood("list", decode_lines(&answer))
+    }
+
+    fn strangers(&self) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.entries(&Request::Strangers)
+    }
+
+    fn sweep(&self) -> Result<(), StoreError> {
+        self.request("clean", &Request::Sweep).map(drop)
+    }
+
+    fn lock(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Box<dyn Guard>, StoreError> {
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let request = Request::Lock { mode, patience_ms };
+        let (lock, answers) = self.send("lock", &request.encode(), &[])?;
+        self.answer("lock", &answers, |part| {
+            decode_lines(part)?.iter().for_each(|who| waiting(who));
+            Ok(())
+        })?;
+        let RemoteStore { line, host, place } = self;
+        let store =
+            RemoteStore { line: Arc::clone(line), host: host.clone(), place: place.clone() };
+        Ok(Box::new(RemoteGuard { store, lock }))
+    }
+
+    fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
+        let (first, last) = epochs.into_inner();
+        self.flag("lock", &Request::HasSessions(first, last))
+    }
+
+    fn pass_over(&self, key: &Key) {
+        let _gone = self.request("list", &Request::PassOver(key.clone()));
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let notices = self.request("list", &Request::Notices);
+        notices.ok().and_then(|answer| decode_lines(&answer).ok()).unwrap_or_default()
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+}
