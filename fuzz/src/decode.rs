@@ -17,6 +17,7 @@ use garret_format::paper::{GROUP_COUNT, PAPER_LEN, read_group, write};
 use garret_format::recipe::{Node, Recipe};
 use garret_format::seen::Seen;
 use garret_format::slot::Slot;
+use garret_format::tags::TagRecord;
 use garret_format::tombstones::Tombstones;
 use garret_format::verified::{decode_verified, encode_verified};
 use garret_format::wire::{Reader, Writer};
@@ -78,10 +79,12 @@ pub fn pack(bytes: &[u8]) {
     }
 }
 
-/// Envelopes, and what small ones hold: which packs are damaged, verified, condemned, what was deleted, what a client saw.
+/// Envelopes, and what small ones hold: which packs are damaged, verified, condemned, what was deleted, what has
+/// which tags, what a client saw.
 pub fn records(bytes: &[u8]) {
-    let records = [Kind::Damage, Kind::Verified, Kind::Condemned, Kind::Tombstones, Kind::Seen];
-    for kind in records.into_iter().chain([Kind::Index, Kind::Archive]) {
+    let records = [Kind::Damage, Kind::Verified, Kind::Condemned, Kind::Tombstones];
+    let more = [Kind::Tags, Kind::Seen];
+    for kind in records.into_iter().chain(more).chain([Kind::Index, Kind::Archive]) {
         if let Ok(envelope) = Envelope::decode(bytes, kind) {
             assert_eq!(envelope.encode(kind), bytes);
         }
@@ -99,6 +102,9 @@ pub fn records(bytes: &[u8]) {
         assert_eq!(seen.encode(), bytes);
     }
     if let Ok(record) = Tombstones::decode(bytes) {
+        assert_eq!(record.encode(), bytes);
+    }
+    if let Ok(record) = TagRecord::decode(bytes) {
         assert_eq!(record.encode(), bytes);
     }
 }

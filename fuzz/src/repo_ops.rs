@@ -23,6 +23,7 @@ pub fn repo_ops(bytes: &[u8]) {
             2 => Step::Delete { names: *one, collect: other & 1 == 1 },
             3 => Step::Collect,
             4 => Step::Rename { from: *one, to: *other },
+            5 if one & 2 == 2 => Step::Protect { names: *other, on: one & 1 == 1 },
             5 if one & 1 == 1 => Step::Watch,
             5 => Step::Reopen,
             6 => Step::Damage { place },

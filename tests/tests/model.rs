@@ -1,5 +1,5 @@
-//! Sequences of operations against a model: create, delete, gc, rename, sessions that stay open beside them, a store that
-//! fails or dies with a power cut in the middle, damage.
+//! Sequences of operations against a model: create, protect, delete, gc, rename, sessions that stay open beside them, a store
+//! that fails or dies with a power cut in the middle, damage.
 //!
 //! In: random sequences, shrunk when they fail, and the fuzzer's corpus. What holds is said in `garret_testkit::World`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -19,6 +19,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..5u8, 0..6u8).prop_map(|(name, content)| Step::Create { name, content }),
         2 => (0..32u8, any::<bool>()).prop_map(|(names, collect)| Step::Delete { names, collect }),
+        1 => (0..32u8, any::<bool>()).prop_map(|(names, on)| Step::Protect { names, on }),
         2 => Just(Step::Collect),
         1 => (0..5u8, 0..5u8).prop_map(|(from, to)| Step::Rename { from, to }),
         1 => Just(Step::Reopen),

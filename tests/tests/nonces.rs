@@ -84,6 +84,7 @@ impl Nonces {
             Key::Archive(_) | Key::ArchiveCopy(_) => self.envelope(Kind::Archive, bytes, &what),
             Key::Quarantine(_) => {}
             Key::Damage(_) => self.envelope(Kind::Damage, bytes, &what),
+            Key::Tags(_) => self.envelope(Kind::Tags, bytes, &what),
             Key::Verified => self.envelope(Kind::Verified, bytes, &what),
             Key::Condemned => self.envelope(Kind::Condemned, bytes, &what),
             Key::Tombstones | Key::TombstonesCopy => {

@@ -8,10 +8,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use garret_core::{Compression, CutterChoice, LocalStore, Locked, Secret, Silent};
+use garret_core::{Compression, CutterChoice, LocalStore, Locked, Secret, Silent, TagChange};
 use garret_format::config::KeyMode;
 use garret_format::recipe::CutterKind;
 use garret_testkit::{Image, Lab, PASSPHRASE, check_options};
+
+/// The archive that is protected, and what it is tagged with.
+const PROTECTED: &str = "pages/monday";
+const TAG: &str = "golden";
 
 fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
@@ -44,6 +48,9 @@ fn make(place: &Path, mode: KeyMode) {
         lab.cutter = CutterChoice::Always(cutter);
         lab.backup_bytes(name, &bytes).unwrap();
     }
+    let mut change = TagChange::default();
+    (change.add, change.protect) = ([TAG.to_owned()].into(), Some(true));
+    lab.pruner().unwrap().tag(&[PROTECTED.to_owned()], &change).unwrap();
     lab.delete("gone").unwrap();
     lab.gc().unwrap();
     if let Some(id) = lab.keys.id() {
@@ -80,6 +87,10 @@ fn what_was_stored_then_is_read_now() {
             for (name, bytes) in stored {
                 assert!(lab.restore_bytes(name).unwrap() == bytes, "{}: {name}", place.display());
             }
+            let repository = lab.reader().unwrap();
+            let tags = repository.tags(&Silent).unwrap();
+            let protected = repository.archive(PROTECTED).unwrap();
+            assert!(tags.is_protected(&protected) && tags.of(&protected).contains(TAG));
             let mut options = check_options(true, 1);
             // They stay as they are.
             options.records = false;

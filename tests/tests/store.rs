@@ -150,8 +150,8 @@ fn a_fault_happens_once_or_from_then_on() {
 #[test]
 fn a_repository_that_is_removed_takes_only_what_is_its_own() {
     use garret_core::{Area, Input, Key};
-    use garret_format::PackId;
     use garret_format::config::KeyMode;
+    use garret_format::{ArchiveHash, PackId};
     use garret_testkit::Lab;
     let dir = tempfile::tempdir().unwrap();
     for stranger in [None, Some("backups/vm/note.txt"), Some("packs/README"), Some("theirs")] {
@@ -173,6 +173,7 @@ fn a_repository_that_is_removed_takes_only_what_is_its_own() {
             Key::Tombstones,
             Key::Damage(pack),
             Key::Quarantine(pack),
+            Key::Tags(ArchiveHash::from_bytes([7; 32])),
             Key::ConfigCopy,
             Key::TombstonesCopy,
         ] {

@@ -126,6 +126,7 @@ fn kind_of(key: &Key) -> &'static str {
         Key::Verified => "record of verified packs",
         Key::Condemned => "record of condemned packs",
         Key::Tombstones => "record of deletions",
+        Key::Tags(_) => "tag record",
         Key::Damage(_) | Key::Quarantine(_) => "about damage",
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use garret_core::{Compression, CutterChoice};
+use garret_format::archive::tag_fault;
 use garret_format::recipe::CutterKind;
 
 use crate::ui::{SecretPlaces, Ui};
@@ -106,6 +107,14 @@ impl Threads {
 /// As many threads as there are processors for us.
 pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A tag of an archive.
+pub fn tag(text: &str) -> Result<String, String> {
+    match tag_fault(text) {
+        Some(why) => Err(format!("it cannot be a tag: {why}")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 /// `none`, `lz4`, `zstd` or `zstd,LEVEL`.

@@ -4,7 +4,7 @@
 //! go from the one to the other. Promises: a template gives names byte for byte, so that they can be given to a program; JSON
 //! has them as they are, and one that is not UTF-8 in full as `..._hex` beside it.
 
-use garret_core::{NamedArchive, kind_name};
+use garret_core::{NamedArchive, Tags, kind_name};
 use garret_format::archive::{Item, ItemKind};
 use serde_json::{Map, Value};
 
@@ -47,8 +47,8 @@ impl Record {
         self.with_bytes(["path", "path_hex"], path)
     }
 
-    /// What an archive says of itself.
-    pub fn of_archive(found: &NamedArchive) -> Self {
+    /// What an archive says of itself, and what its tags are now.
+    pub fn of_archive(found: &NamedArchive, tags: &Tags) -> Self {
         let body = &found.archive;
         Record::default()
             .with("name", found.name.as_str())
@@ -60,6 +60,8 @@ impl Record {
             .with("username", body.user.as_str())
             .with("command_line", render::command_line(&body.command))
             .with("comment", body.comment.as_str())
+            .with("tags", tags.of(found).iter().map(String::as_str).collect::<Vec<_>>())
+            .with("protected", tags.is_protected(found))
             .with("original_size", body.original_len)
             .with("read", body.read_len)
             .with("new_size", body.new_len)

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use garret_core::NamedArchive;
+use garret_core::{NamedArchive, Tags};
 use garret_format::archive::{Archive, Item, ItemKind, Time, is_unseen};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -118,10 +118,17 @@ fn local(time: Time) -> jiff::Zoned {
     Timestamp::new(time.secs, nanos).unwrap_or(bound).to_zoned(TimeZone::system())
 }
 
-/// The line of an archive in a list, which ends with its [`marks`].
-pub fn archive_line(found: &NamedArchive) -> String {
+/// The line of an archive in a list, which ends with its [`marks`] and its tags.
+pub fn archive_line(found: &NamedArchive, tags: &Tags) -> String {
     let time = long_time(found.archive.end);
-    format!("{:<36} {time}{}", name(&found.name), marks(found))
+    format!("{:<36} {time}{}{}", name(&found.name), marks(found), tagged(found, tags))
+}
+
+/// What its tags are, and whether it is protected: ` (protected) [golden,weekly]`.
+pub fn tagged(found: &NamedArchive, tags: &Tags) -> String {
+    let protected = if tags.is_protected(found) { " (protected)" } else { "" };
+    let tags: Vec<&str> = tags.of(found).iter().map(String::as_str).collect();
+    if tags.is_empty() { protected.to_owned() } else { format!("{protected} [{}]", tags.join(",")) }
 }
 
 /// What is special about an archive: the name it was made with if its file has another now, and what it lacks if it is not

@@ -40,6 +40,7 @@ use crate::error::{Error, Result};
 use crate::objects::archive::{NamedArchive, check_new_name, now, publish};
 use crate::objects::copies::of_archive;
 use crate::objects::index::Index;
+use crate::objects::tags::check_tags;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
 use crate::repository::{Pruner, Repository, Writer};
@@ -203,9 +204,11 @@ fn exchanged(repository: &Repository) -> Error {
 /// # Errors
 /// `BadOption` if the archive could be made but never be read again.
 fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive> {
+    check_tags(&options.tags)?;
     for input in inputs {
         match input {
             Input::Path(_) => {}
+            Input::Named { name, .. } => given::check(name, 0)?,
             Input::Stream { name, .. } => given::check(name, 0)?,
             Input::Source { item, source, .. } => given::check(&item.path, source.len())?,
         }
@@ -220,6 +223,7 @@ fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive
         command: options.command.clone(),
         sources: sources(inputs, options),
         comment: options.comment.clone(),
+        tags: options.tags.clone(),
         ..Archive::new(name, items)
     };
     match Archive::decode(&archive.encode()) {
@@ -233,7 +237,7 @@ fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive
 /// The absolute paths of what was asked for: two backups with the same are the same job.
 fn sources(inputs: &[Input], options: &BackupOptions) -> Vec<Vec<u8>> {
     let source = |input: &Input| match input {
-        Input::Path(path) => absolute_path(&options.base, path),
+        Input::Path(path) | Input::Named { path, .. } => absolute_path(&options.base, path),
         Input::Stream { name, .. } => name.clone(),
         Input::Source { item, .. } => item.path.clone(),
     };

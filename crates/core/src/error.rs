@@ -204,6 +204,9 @@ pub enum Error {
     /// No archive of that name.
     #[error("Archive {0} does not exist")]
     ArchiveMissing(String),
+    /// An archive may not be deleted.
+    #[error("Archive {0} is protected, nothing was deleted: garret unprotect lets it go")]
+    Protected(String),
     /// Something that no listing of archives has may be one all the same.
     #[error("{0}; nothing is given back until then")]
     Doubtful(String),
@@ -278,7 +281,7 @@ impl Error {
             Error::ManySlots { .. } | Error::CheapSlot { .. } => Cause::Keys,
             Error::KeyInUse { .. } | Error::NoRoomForKeys { .. } => Cause::Refused,
             Error::Unsupported { .. } => Cause::Unsupported,
-            Error::Doubtful(_) => Cause::Refused,
+            Error::Doubtful(_) | Error::Protected(_) => Cause::Refused,
             Error::BadName { .. } | Error::BadOption(_) | Error::NoPassphrase => Cause::Invalid,
             Error::NotRestored { cause, .. } => *cause,
             Error::NothingStored => Cause::Unreadable,
@@ -302,6 +305,7 @@ impl Error {
             Error::MissingChunk { needed_by, .. } => Some(needed_by),
             Error::Store(error) => Some(&error.object),
             Error::ArchiveMissing(name) | Error::ArchiveExists(name) => Some(name),
+            Error::Protected(name) => Some(name),
             Error::NotARepository { path, .. } | Error::Lock { place: path, .. } => Some(path),
             Error::Unsupported { object, .. } | Error::WrongKey { object } => Some(object),
             Error::OtherKey { object } | Error::CheapSlot { object } => Some(object),

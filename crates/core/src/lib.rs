@@ -64,7 +64,7 @@
 //! store       where objects are: the contract, a directory, memory; retries and limits before another store
 //! keys        from a passphrase to keys; boxes, ids of chunks
 //! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage,
-//!             verified, tombstones, copies
+//!             verified, tombstones, tags, copies
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
@@ -131,6 +131,7 @@ pub use maintain::seen::{Look, Rollback, open_seen, seal_seen};
 pub use maintain::verified::VerifiedReport;
 pub use objects::archive::NamedArchive;
 pub use objects::group::Compression;
+pub use objects::tags::{TagChange, Tags};
 pub use pattern::Patterns;
 pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};
 pub use read::file::StoredFile;

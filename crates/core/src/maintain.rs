@@ -7,4 +7,5 @@ pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod scrub;
 pub(crate) mod seen;
+pub(crate) mod tags;
 pub(crate) mod verified;

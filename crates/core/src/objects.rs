@@ -5,8 +5,8 @@
 //!          cut        nodes    |  chunks       |
 //! ```
 //!
-//! Damage records, the records of verified packs and of deletions, and second copies stand beside that. Streams and recipes
-//! name chunks; where those are stored and read is said by the traits in `recipe`.
+//! Damage records, the records of verified packs, of deletions and of tags, and second copies stand beside that. Streams and
+//! recipes name chunks; where those are stored and read is said by the traits in `recipe`.
 
 pub(crate) mod archive;
 pub(crate) mod condemned;
@@ -19,5 +19,6 @@ pub(crate) mod items;
 pub(crate) mod pack;
 pub(crate) mod recipe;
 pub(crate) mod stream;
+pub(crate) mod tags;
 pub(crate) mod tombstones;
 pub(crate) mod verified;

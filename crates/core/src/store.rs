@@ -63,6 +63,8 @@ pub enum Key {
     Condemned,
     /// The record of what was deleted.
     Tombstones,
+    /// What an archive is tagged with, and whether it is protected, by the hash of its file.
+    Tags(ArchiveHash),
     /// The second copy of the configuration.
     ConfigCopy,
     /// The second copy of the record of what was deleted.
@@ -89,6 +91,7 @@ impl fmt::Display for Key {
             Key::Verified => f.write_str("verified"),
             Key::Condemned => f.write_str("condemned"),
             Key::Tombstones => f.write_str("tombstones"),
+            Key::Tags(hash) => write!(f, "tags/{hash}"),
             Key::ConfigCopy => f.write_str("copies/config"),
             Key::TombstonesCopy => f.write_str("copies/tombstones"),
             Key::SlotCopy(id) => write!(f, "copies/{id}"),
@@ -112,6 +115,8 @@ pub enum Area {
     Damage,
     /// What repairs took away.
     Quarantine,
+    /// Records of tags.
+    Tags,
     /// Second copies.
     Copies,
 }

@@ -5,12 +5,17 @@
 
 mod item;
 mod name;
+mod tags;
+
+use std::collections::BTreeSet;
 
 use crate::recipe::Recipe;
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 pub use item::{Content, Device, FLAGS, Identity, Item, ItemKind, Side, UNREADABLE_MAX, Xattr};
 pub use name::{is_archive_name, is_unseen, name_fault, new_name_fault};
+pub use tags::{TAG_LEN_MAX, TAGS_MAX, tag_fault};
+pub(crate) use tags::{read_tags, write_tags};
 
 /// Longest archive name in bytes.
 pub const NAME_LEN_MAX: u32 = 1024;
@@ -79,6 +84,8 @@ pub struct Archive {
     pub sources: Vec<Vec<u8>>,
     /// What the user says of it.
     pub comment: String,
+    /// The tags that it was made with: at most [`TAGS_MAX`], none of which [`tag_fault`] says anything.
+    pub tags: BTreeSet<String>,
     /// Bytes of all streams, holes included.
     pub original_len: u64,
     /// Regular files and images in it.
@@ -109,6 +116,7 @@ impl Archive {
             command: Vec::new(),
             sources: Vec::new(),
             comment: String::new(),
+            tags: BTreeSet::new(),
             original_len: 0,
             file_count: 0,
             problem_count: 0,
@@ -140,6 +148,7 @@ impl Archive {
             });
         }
         writer.bytes(self.comment.as_bytes());
+        write_tags(&mut writer, &self.tags);
         writer.u64(self.original_len).u64(self.file_count).u64(self.problem_count);
         writer.count(self.problems.len());
         self.problems.iter().for_each(|text| {
@@ -162,6 +171,7 @@ impl Archive {
             command: read_list(&mut reader)?,
             sources: read_list(&mut reader)?,
             comment: read_text(&mut reader, COMMENT_LEN_MAX)?,
+            tags: read_tags(&mut reader)?,
             original_len: reader.u64()?,
             file_count: reader.u64()?,
             problem_count: reader.u64()?,

@@ -10,7 +10,7 @@
 //! recipe   stream -> chunks, zeros      archive  one backup: names, metadata, recipes
 //! damage   a pack that is damaged       verified   packs that were read, and when
 //! paper    the master key, on paper     tombstones   archives that were deleted
-//! seen     what a client saw of all that
+//! seen     what a client saw of all that  tags     what an archive is tagged with, whether it is protected
 //! ```
 
 #![warn(clippy::indexing_slicing)]
@@ -28,6 +28,7 @@ pub mod paper;
 pub mod recipe;
 pub mod seen;
 pub mod slot;
+pub mod tags;
 pub mod tombstones;
 pub mod verified;
 pub mod wire;

@@ -41,6 +41,8 @@ pub enum Kind {
     Condemned = b'G',
     /// The record of what was deleted.
     Tombstones = b'T',
+    /// What an archive is tagged with, and whether it is protected.
+    Tags = b'R',
     /// The client's own copy of the index; never stored in a repository.
     LocalIndex = b'L',
     /// What a client saw; never stored in a repository.
@@ -61,6 +63,7 @@ impl Kind {
             Kind::Verified => "record of verified packs",
             Kind::Condemned => "record of condemned packs",
             Kind::Tombstones => "record of deletions",
+            Kind::Tags => "tag record",
             Kind::LocalIndex => "local index",
             Kind::Seen => "what a client saw",
         }
@@ -102,8 +105,8 @@ impl Kind {
     }
 }
 
-/// A file that is one sealed box: index segment, archive, damage record, records of verified and condemned packs and of
-/// deletions, what a client saw.
+/// A file that is one sealed box: index segment, archive, damage record, records of verified and condemned packs, of
+/// deletions and of tags, what a client saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The nonce of the box.
@@ -137,7 +140,7 @@ impl Envelope {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 12] = [
+    const KINDS: [Kind; 13] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
@@ -148,6 +151,7 @@ mod tests {
         Kind::Verified,
         Kind::Condemned,
         Kind::Tombstones,
+        Kind::Tags,
         Kind::LocalIndex,
         Kind::Seen,
     ];

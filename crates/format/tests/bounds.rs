@@ -11,9 +11,10 @@ use garret_format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::seen::{SEEN_LEN_MAX, SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::tags::TagRecord;
 use garret_format::tombstones::{TOMBSTONES_MAX, Tombstones};
 use garret_format::verified::{VERIFIED_MAX, VerifiedPack, decode_verified, encode_verified};
-use garret_format::{ArchiveId, ChunkId, RepositoryId, SlotId};
+use garret_format::{ArchiveHash, ArchiveId, ChunkId, RepositoryId, SlotId};
 
 const ID: ChunkId = ChunkId::from_bytes([7; 32]);
 
@@ -79,6 +80,27 @@ fn a_record_of_verified_packs_has_so_many_rows() {
         assert!(decode_verified(&bytes[..len]).is_err(), "{len} bytes");
     }
     assert!(decode_verified(&[&bytes[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_tag_record_has_its_tags_in_order_and_each_once() {
+    let record = |tags: &[&str], protected| {
+        let mut bytes = [[7; 32].as_slice(), &[protected]].concat();
+        bytes.extend((tags.len() as u32).to_le_bytes());
+        for tag in tags {
+            bytes.extend((tag.len() as u32).to_le_bytes());
+            bytes.extend(tag.as_bytes());
+        }
+        bytes
+    };
+    let takes = |bytes: &[u8]| TagRecord::decode(bytes).is_ok_and(|found| found.encode() == bytes);
+    let bytes = record(&["a", "b"], 1);
+    assert!(takes(&bytes) && takes(&record(&[], 0)));
+    assert!(!takes(&record(&["b", "a"], 1)) && !takes(&record(&["a", "a"], 1)));
+    assert!(!takes(&record(&["a"], 2)));
+    assert!(
+        (0..bytes.len()).all(|len| !takes(&bytes[..len])) && !takes(&[&bytes[..], &[0]].concat())
+    );
 }
 
 #[test]
@@ -435,6 +457,21 @@ fn archives_are_bounded_field_by_field() {
     assert!(!takes(Archive { name: "n".repeat(1025), ..archive(0, 0, 0, 0) }));
     let says = |len| takes(Archive { comment: "c".repeat(len), ..archive(0, 0, 0, 0) });
     assert!(says(4096) && !says(4097));
+    let tagged = |tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let record =
+            TagRecord { archive: ArchiveHash::from_bytes([1; 32]), protected: false, tags };
+        let is_one = TagRecord::decode(&record.encode()).is_ok();
+        let archive = Archive { tags: record.tags, ..archive(0, 0, 0, 0) };
+        assert_eq!(takes(archive), is_one);
+        is_one
+    };
+    let many: Vec<String> = (0..65).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(tagged(&many[..64]) && !tagged(&many) && tagged(&[&"t".repeat(64)]));
+    for tag in ["", "a,b", "a b", "a\n", "a\u{ad}", &"t".repeat(65)] {
+        assert!(!tagged(&[tag]), "{tag:?}");
+    }
     let problems = |problem_count, texts: usize, len| {
         let problems = vec!["p".repeat(len); texts];
         takes(Archive { problem_count, problems, ..archive(0, 0, 0, 0) })

@@ -166,24 +166,28 @@ fn time() -> impl Strategy<Value = Time> {
 
 fn archive() -> impl Strategy<Value = Archive> {
     let list = || vec(vec(any::<u8>(), 0..30), 0..5);
-    let texts = (".{0,40}", ".{0,40}", ".{0,40}", ".{0,40}", list(), list());
+    let tags = prop::collection::btree_set("[a-z:\u{e4}-]{1,20}", 0..5);
+    let texts = (".{0,40}", ".{0,40}", ".{0,40}", (".{0,40}", tags), list(), list());
     (texts, time(), time(), any::<[u64; 6]>(), recipe()).prop_map(
-        |((name, host, user, comment, command, sources), start, end, counts, items)| Archive {
-            start,
-            end,
-            host,
-            user,
-            command,
-            sources,
-            comment,
-            original_len: counts[0],
-            file_count: counts[1],
-            problem_count: counts[2],
-            problems: vec!["disk.img: cannot read".to_owned(); counts[2].min(3) as usize],
-            read_len: counts[3],
-            new_len: counts[4],
-            stored_len: counts[5],
-            ..Archive::new(name, items)
+        |((name, host, user, (comment, tags), command, sources), start, end, counts, items)| {
+            Archive {
+                start,
+                end,
+                host,
+                user,
+                command,
+                sources,
+                comment,
+                tags,
+                original_len: counts[0],
+                file_count: counts[1],
+                problem_count: counts[2],
+                problems: vec!["disk.img: cannot read".to_owned(); counts[2].min(3) as usize],
+                read_len: counts[3],
+                new_len: counts[4],
+                stored_len: counts[5],
+                ..Archive::new(name, items)
+            }
         },
     )
 }

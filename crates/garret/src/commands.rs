@@ -20,6 +20,7 @@ mod prune;
 mod report;
 mod restore;
 mod scrub;
+mod tag;
 
 use crate::demo;
 use garret_cli::failure::Failure;
@@ -70,12 +71,13 @@ Examples:
     ///
     /// --format lays out each line: {name}, or {name:<20} and {name:>20} in columns, with {NL}, {TAB} and {NUL} for
     /// characters and {{ }} for braces. Archives have name, made_as, id, start, end, hostname, username, command_line,
-    /// comment, original_size, read, new_size (what of that the repository did not have), stored_size, duration (seconds),
-    /// files, complete, problems (how many), problem_texts (the first), drilled (when an image of it was restored by `drill`
-    /// last, on this host) and drill_restored (whether that went well); their contents have path, type, mode, uid, gid, user,
-    /// group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format give names byte for
-    /// byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as (1 problem), and one
-    /// that was drilled, as (drilled 3 days ago).
+    /// comment, tags, protected, original_size, read, new_size (what of that the repository did not have), stored_size,
+    /// duration (seconds), files, complete, problems (how many), problem_texts (the first), drilled (when an image of it was
+    /// restored by `drill` last, on this host) and drill_restored (whether that went well); their contents have path, type,
+    /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
+    /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
+    /// (1 problem), one that is protected, one that has tags, as [golden,weekly], and one that was drilled, as (drilled 3 days
+    /// ago).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
     #[command(after_help = "\
@@ -130,6 +132,22 @@ From cron, each Sunday:
     /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
     /// Space is given back in any case, also that of what interrupted runs left.
     Prune(prune::Args),
+    /// Add tags to archives, or take them away
+    ///
+    /// A tag is a word of up to 64 bytes, without commas. `list` shows tags behind an archive, as [golden,weekly]; `list
+    /// --tag` and `prune --tag` are about the archives that have one. `create --tag` gives one from the start.
+    #[command(after_help = "\
+Examples:
+  garret tag --add golden /srv/backup/vms::night-2
+  garret prune --tag hourly --keep-hourly 24 /srv/backup/vms")]
+    Tag(tag::Tag),
+    /// Protect archives: nothing deletes them
+    ///
+    /// `delete` refuses, and `prune` and `nightly` keep them, beside what their rules keep, which count them like any other.
+    /// `list` marks them, as (protected). A whole repository is deleted with what is protected in it.
+    Protect(tag::Protect),
+    /// Let protected archives be deleted again
+    Unprotect(tag::Protect),
     /// Do the jobs of every night: back up, prune, check
     ///
     /// A job is a table of a file in TOML (docs/nightly.md has every key), or what stands behind --repo. For each: hooks
@@ -245,6 +263,9 @@ impl Command {
             Command::Drill(args) => drill::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
+            Command::Tag(args) => tag::run(args, ui),
+            Command::Protect(args) => tag::protect(&args, true, ui),
+            Command::Unprotect(args) => tag::protect(&args, false, ui),
             Command::Nightly(args) => nightly::run(args, ui),
             Command::Check(args) => check::run(&args, ui),
             Command::Scrub(args) => scrub::run(&args, ui),

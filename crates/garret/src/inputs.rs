@@ -25,6 +25,9 @@ pub(crate) struct Inputs {
     /// Store standard input, or what a command prints, even if it is empty; else it is an error
     #[arg(long)]
     allow_empty: bool,
+    /// Store the one PATH under this name: a file as NAME, what is in a directory below NAME
+    #[arg(long = "as", value_name = "NAME", conflicts_with = "from_command")]
+    name: Option<OsString>,
     /// Files, directories, block devices (their content); - is standard input
     #[arg(value_name = "PATH", required_unless_present = "from_command")]
     paths: Vec<OsString>,
@@ -66,6 +69,9 @@ impl Inputs {
         if !garret_format::archive::is_safe_path(name) {
             return usage("--stdin-name must be a path without empty, . and .. parts");
         }
+        if let Some(name) = &self.name {
+            return named(name, &self.paths).map(|input| vec![input]);
+        }
         let mut inputs = Vec::new();
         if let Some(line) = self.from_command {
             let reader = Box::new(Producer::new(line));
@@ -78,6 +84,22 @@ impl Inputs {
             });
         }
         Ok(inputs)
+    }
+}
+
+/// The one path, under another name.
+fn named(name: &OsStr, paths: &[OsString]) -> Result<Input, Failure> {
+    let usage = |text: String| Err(Failure::Usage(text));
+    match paths {
+        [path] if path == "-" => usage("--as is for a PATH: give --stdin-name".to_owned()),
+        [_] if !garret_format::archive::is_safe_path(name.as_bytes()) => {
+            let name = name.to_string_lossy();
+            usage(format!(
+                "--as {name}: give a path without a / in front, and without empty, . and .. parts"
+            ))
+        }
+        [path] => Ok(Input::Named { path: path.into(), name: name.as_bytes().to_vec() }),
+        _ => usage(format!("--as is for one PATH, and there are {}", paths.len())),
     }
 }
 

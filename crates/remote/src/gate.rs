@@ -188,6 +188,7 @@ impl<S: Store> Gate<S> {
             Area::Damage,
             Area::Quarantine,
             Area::Copies,
+            Area::Tags,
         ];
         let mut used = 0u64;
         for area in areas {
@@ -224,6 +225,7 @@ fn kinds_of(key: &Key) -> &'static [Kind] {
         Key::Verified => &[Kind::Verified],
         Key::Condemned => &[Kind::Condemned],
         Key::Tombstones | Key::TombstonesCopy => &[Kind::Tombstones],
+        Key::Tags(_) => &[Kind::Tags],
         Key::Quarantine(_) => &[],
     }
 }

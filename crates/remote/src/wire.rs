@@ -364,7 +364,7 @@ const KINDS: [StoreErrorKind; 9] = [
     StoreErrorKind::Transient,
 ];
 
-const AREAS: [Area; 7] = [
+const AREAS: [Area; 8] = [
     Area::Slots,
     Area::Packs,
     Area::Index,
@@ -372,6 +372,7 @@ const AREAS: [Area; 7] = [
     Area::Damage,
     Area::Quarantine,
     Area::Copies,
+    Area::Tags,
 ];
 
 fn number_of(area: Area) -> u8 {
@@ -409,6 +410,7 @@ fn put_key(out: &mut Writer, key: &Key) {
         Key::TombstonesCopy => out.u8(11),
         Key::SlotCopy(id) => out.u8(12).put(id.as_bytes()),
         Key::ArchiveCopy(hash) => out.u8(13).put(hash.as_bytes()),
+        Key::Tags(hash) => out.u8(14).put(hash.as_bytes()),
     };
 }
 
@@ -433,6 +435,7 @@ fn key(body: &mut Reader<'_>) -> Result<Key, DecodeError> {
         11 => Key::TombstonesCopy,
         12 => Key::SlotCopy(SlotId::from_bytes(body.array()?)),
         13 => Key::ArchiveCopy(ArchiveHash::from_bytes(body.array()?)),
+        14 => Key::Tags(ArchiveHash::from_bytes(body.array()?)),
         _ => return Err(body.error(DecodeErrorKind::OutOfRange)),
     })
 }

@@ -47,6 +47,7 @@ fn keys() -> Vec<Key> {
         Key::Verified,
         Key::Condemned,
         Key::Tombstones,
+        Key::Tags(ArchiveHash::from_bytes([0xab; 32])),
         Key::ConfigCopy,
         Key::TombstonesCopy,
         Key::SlotCopy(SlotId::from_bytes([1; 16])),
@@ -145,6 +146,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Key::Archive(_) => area == Area::Archives,
         Key::Damage(_) => area == Area::Damage,
         Key::Quarantine(_) => area == Area::Quarantine,
+        Key::Tags(_) => area == Area::Tags,
         Key::ConfigCopy | Key::TombstonesCopy => area == Area::Copies,
         Key::SlotCopy(_) | Key::ArchiveCopy(_) => area == Area::Copies,
     };
@@ -157,6 +159,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Index(_) => Kind::Index,
             Key::Archive(_) | Key::ArchiveCopy(_) => Kind::Archive,
             Key::Damage(_) => Kind::Damage,
+            Key::Tags(_) => Kind::Tags,
             Key::Verified => Kind::Verified,
             Key::Condemned => Kind::Condemned,
             Key::Tombstones | Key::TombstonesCopy => Kind::Tombstones,
@@ -171,6 +174,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
         Area::Index,
         Area::Archives,
         Area::Damage,
+        Area::Tags,
         Area::Quarantine,
         Area::Copies,
     ];

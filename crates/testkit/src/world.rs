@@ -2,18 +2,18 @@
 //! power cuts, damage; beside them a session that adds and one that reads, which stay open.
 //!
 //! In: steps, drawn by a property test or by a fuzzer. The model is a map from names to contents. Promises checked, after
-//! each step: what returned is done; what failed was done or was not, archive by archive; every archive that is listed is
-//! exact, also for who began to read long before; once the store works again, so does everything. After damage each archive
-//! is exact or an error, `check` names those that are an error and no other, and where it finds nothing more everything works
-//! as before.
+//! each step: what returned is done; what is protected is not deleted, and is so until it is told otherwise; what failed was
+//! done or was not, archive by archive; every archive that is listed is exact, also for who began to read long before; once
+//! the store works again, so does everything. After damage each archive is exact or an error, `check` names those that are an
+//! error and no other, and where it finds nothing more everything works as before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use garret_core::{
     Area, Error, Input, Key, NamedArchive, Repository, Result, Retry, RetryOptions, Store,
-    StoreErrorKind, Writer,
+    StoreErrorKind, TagChange, Writer,
 };
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
@@ -41,6 +41,13 @@ pub enum Step {
         names: u8,
         /// Whether space is given back.
         collect: bool,
+    },
+    /// Protects archives, or no longer.
+    Protect {
+        /// Which, by bits; those that are there, or one that is not.
+        names: u8,
+        /// Whether they are from then on.
+        on: bool,
     },
     /// Gives space back.
     Collect,
@@ -89,6 +96,8 @@ pub struct World {
     /// The session that reads, and the archives that it saw and that were not deleted since.
     watched: Option<(Repository, Watched)>,
     model: BTreeMap<String, u8>,
+    /// The names of those that may not be deleted.
+    protected: BTreeSet<String>,
     is_damaged: bool,
     /// Of the client's copy of the index.
     _cache: Option<TempDir>,
@@ -132,8 +141,9 @@ impl World {
     pub fn copy(&self) -> Self {
         let power = PowerStore::from_objects(self.power.after_kill());
         let (model, is_damaged) = (self.model.clone(), self.is_damaged);
+        let protected = self.protected.clone();
         let make = |store| self.lab.with_store(store).with_cache(None);
-        World { model, is_damaged, ..World::over(power, make) }
+        World { model, protected, is_damaged, ..World::over(power, make) }
     }
 
     fn over(power: PowerStore, lab: impl FnOnce(Opener) -> Lab) -> Self {
@@ -152,6 +162,7 @@ impl World {
             writer: None,
             watched: None,
             model: BTreeMap::new(),
+            protected: BTreeSet::new(),
             is_damaged: false,
             _cache: None,
         }
@@ -160,7 +171,8 @@ impl World {
     /// Takes a step, while the store fails or not, and looks at everything.
     pub fn step(&mut self, step: &Step, trouble: Option<&Trouble>) {
         // What others do is not garret's, and so not cut short.
-        let is_ours = matches!(step, Step::Create { .. } | Step::Delete { .. } | Step::Collect);
+        let is_ours =
+            !matches!(step, Step::Rename { .. } | Step::Reopen | Step::Watch | Step::Damage { .. });
         let trouble = trouble.filter(|_| is_ours);
         if let Some(trouble) = trouble {
             self.arm(trouble);
@@ -187,7 +199,11 @@ impl World {
             Step::Create { name: to, content } => model.insert(name(*to), *content).is_none(),
             Step::Delete { names, .. } => {
                 let gone = named(*names, &model);
-                gone.iter().all(|name| model.remove(name).is_some())
+                gone.iter()
+                    .all(|name| model.remove(name).is_some() && !self.protected.contains(name))
+            }
+            Step::Protect { names, .. } => {
+                named(*names, &model).iter().all(|name| model.contains_key(name))
             }
             Step::Rename { from, to } if !model.contains_key(&name(*to)) => {
                 let moved = model.remove(&name(*from));
@@ -215,12 +231,17 @@ impl World {
         match (result, planned) {
             (Ok(problems), Some(planned)) => {
                 assert!(may_fail || problems.is_empty(), "{step:?}: {problems:?}");
+                self.protect(step, &planned);
                 self.model = planned;
             }
-            (Err(Error::ArchiveExists(_) | Error::ArchiveMissing(_)), None) => {}
+            (
+                Err(Error::ArchiveExists(_) | Error::ArchiveMissing(_) | Error::Protected(_)),
+                None,
+            ) => {}
             (Err(error), planned) => {
                 assert!(may_fail, "{step:?}: {}", garret_core::message(&error));
-                self.believe(planned.unwrap_or_else(|| self.model.clone()), step);
+                let planned = planned.unwrap_or_else(|| self.model.clone());
+                self.believe(planned, step);
             }
             (Ok(_), None) => panic!("{step:?} should have been refused"),
         }
@@ -249,6 +270,13 @@ impl World {
                 false => assert!(!must_be, "{name} is gone after {step:?}"),
             }
         }
+        if let Step::Protect { names, .. } = step {
+            let (now, asked) = (self.said(), named(*names, &self.model));
+            let changed = now.symmetric_difference(&self.protected);
+            let others: Vec<&String> = changed.filter(|name| !asked.contains(name)).collect();
+            assert!(others.is_empty(), "{others:?} after {step:?}");
+            self.protected = now;
+        }
         // Time passes: what is listed now stays.
         self.power.sync().unwrap();
     }
@@ -275,6 +303,11 @@ impl World {
                     session.gc(&self.lab.gc_options(), &recorder)?;
                 }
             }
+            Step::Protect { names, on } => {
+                let mut change = TagChange::default();
+                change.protect = Some(*on);
+                self.lab.pruner()?.tag(&named(*names, &self.model), &change)?;
+            }
             Step::Collect => return self.lab.gc_reporting().map(|(_, problems)| problems),
             Step::Rename { from, to } => self.rename(&name(*from), &name(*to)),
             Step::Reopen => self.writer = None,
@@ -282,6 +315,29 @@ impl World {
             Step::Damage { place } => self.damage(*place),
         }
         Ok(recorder.problems())
+    }
+
+    /// What a step that went well does to what is protected.
+    fn protect(&mut self, step: &Step, planned: &BTreeMap<String, u8>) {
+        match step {
+            Step::Protect { names, on: true } => self.protected.extend(named(*names, planned)),
+            Step::Protect { names, on: false } => {
+                named(*names, planned).iter().for_each(|name| _ = self.protected.remove(name));
+            }
+            Step::Rename { from, to } if !self.model.contains_key(&name(*to)) => {
+                let moved = self.protected.take(&name(*from));
+                self.protected.extend(moved.map(|_| name(*to)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The archives that are said to be protected.
+    fn said(&self) -> BTreeSet<String> {
+        let repository = self.lab.reader().unwrap();
+        let tags = repository.tags(&Recorder::default()).unwrap();
+        let is_protected = |name: &String| tags.is_protected(&repository.archive(name).unwrap());
+        repository.archive_names().unwrap().into_iter().filter(is_protected).collect()
     }
 
     fn watch(&self) -> Result<(Repository, Watched)> {
@@ -323,6 +379,7 @@ impl World {
     /// The names are those of the model, and every archive is exact, or damaged and named.
     fn is_right(&mut self) {
         assert_eq!(self.lab.names(), self.model.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(self.said(), self.protected, "what is protected");
         if let Some((repository, archives)) = &mut self.watched {
             archives.retain(|name, _| self.model.contains_key(name));
             for (name, (number, archive)) in archives {
@@ -358,6 +415,13 @@ impl World {
         if !self.is_damaged {
             self.lab.check();
         }
+        let protected = std::mem::take(&mut self.protected);
+        if !protected.is_empty() {
+            let mut change = TagChange::default();
+            change.protect = Some(false);
+            let names: Vec<String> = protected.into_iter().collect();
+            self.lab.pruner().unwrap().tag(&names, &change).unwrap();
+        }
         for name in std::mem::take(&mut self.model).into_keys() {
             self.lab.delete(&name).unwrap();
         }
@@ -366,7 +430,7 @@ impl World {
             return;
         }
         assert_eq!(collected.unwrap().1, [""; 0], "gc");
-        for area in [Area::Packs, Area::Index, Area::Archives] {
+        for area in [Area::Packs, Area::Index, Area::Archives, Area::Tags] {
             assert_eq!(self.power.list(area).unwrap(), [], "{area:?}");
         }
         let copies = self.power.list(Area::Copies).unwrap();

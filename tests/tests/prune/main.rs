@@ -4,6 +4,7 @@
 
 mod examples;
 mod lacking;
+mod protected;
 
 use std::collections::{BTreeMap, BTreeSet};
 

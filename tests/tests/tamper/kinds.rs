@@ -58,7 +58,9 @@ fn end_without(kind: Kind, archive: End) -> End {
         Kind::Slot => End::Refused(NO_SLOT),
         Kind::Pack | Kind::StructurePack => End::Refused(NO_PACK),
         Kind::Index | Kind::LocalIndex | Kind::Seen => End::Exact,
-        Kind::Damage | Kind::Verified | Kind::Condemned | Kind::Tombstones => End::Exact,
+        Kind::Damage | Kind::Verified | Kind::Condemned | Kind::Tombstones | Kind::Tags => {
+            End::Exact
+        }
         Kind::Archive => archive,
     }
 }

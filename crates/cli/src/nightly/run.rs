@@ -329,7 +329,8 @@ impl Night<'_> {
         let own = job.own().map_err(Failure::Usage)?;
         let (count, bytes, size) = self.watch(|| {
             let mut repository = session::pruner(&job.repository, ui)?;
-            let pruning = Pruning { prefix: &prefix, own: Some(&own), rules, threads: job.threads };
+            let (prefix, own, threads) = (prefix.as_str(), Some(&own), job.threads);
+            let pruning = Pruning { prefix, own, tags: &[], rules, threads };
             let doomed = pruning.plan(&repository, ui)?.doomed();
             let freed = remove(&mut repository, &doomed, job.threads, false, ui)?;
             Ok::<_, Failure>((doomed.len() as u64, freed.stored_len, measure(&repository)?))

@@ -3,9 +3,12 @@
 //! In: an open repository, rules, which archives they are about. Out: what stays and why, what goes.
 //! Promises: an archive that cannot be read is reported, and stays.
 
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use garret_core::{Decision, KeepRules, KeptBy, Progress, Repository, plan_prune};
+use garret_core::{
+    Decision, KeepRules, KeptBy, NamedArchive, Progress, Repository, Tags, plan_prune,
+};
 use garret_format::archive::Time;
 
 use crate::failure::Failure;
@@ -20,6 +23,8 @@ pub struct Pruning<'a> {
     pub prefix: &'a str,
     /// Of these only those of a job, if it is one that prunes.
     pub own: Option<&'a Own>,
+    /// Of these only those that have one of these tags, if there are any.
+    pub tags: &'a [String],
     /// What stays.
     pub rules: KeepRules,
     /// Threads that do the work.
@@ -33,6 +38,8 @@ pub struct Plan {
     pub kept: Vec<Decision>,
     /// What goes.
     pub pruned: Vec<Decision>,
+    /// What all of them are tagged with.
+    pub tags: Tags,
 }
 
 impl Plan {
@@ -48,6 +55,7 @@ impl Pruning<'_> {
     /// # Errors
     /// There is no rule; the repository cannot be listed.
     pub fn plan(&self, repository: &Repository, ui: &Ui) -> Result<Plan, Failure> {
+        let tags = repository.tags(ui)?;
         let mut archives = Vec::new();
         for name in repository.archive_names()? {
             if !name.starts_with(self.prefix) || self.own.is_some_and(|own| !own.is_name(&name)) {
@@ -62,8 +70,11 @@ impl Pruning<'_> {
             }
         }
         repository.tell(ui);
+        archives.retain(|found| is_tagged(&tags, found, self.tags));
         let names: Vec<String> = archives.iter().map(|archive| archive.name.clone()).collect();
         let mut rules = self.rules.clone();
+        let protected = archives.iter().filter(|found| tags.is_protected(found));
+        rules.protected = protected.map(|found| found.name.clone()).collect::<HashSet<String>>();
         rules.lacking = repository.lacking(&names, self.threads, ui)?;
         if let Some(first) = rules.lacking.iter().min() {
             let more = match rules.lacking.len() {
@@ -82,8 +93,14 @@ impl Pruning<'_> {
                 "note: {name} is kept by no rule, but as the newest complete archive; --force deletes it"
             ));
         }
-        Ok(Plan { kept, pruned })
+        Ok(Plan { kept, pruned, tags })
     }
+}
+
+/// Whether an archive has one of `wanted`, or none is.
+pub fn is_tagged(tags: &Tags, found: &NamedArchive, wanted: &[String]) -> bool {
+    let own = tags.of(found);
+    wanted.is_empty() || wanted.iter().any(|tag| own.contains(tag))
 }
 
 fn now() -> Time {

@@ -14,7 +14,7 @@ use garret_image::Source;
 use garret_image::qcow2::{Others, others};
 
 use super::options::{BackupOptions, Input};
-use crate::backup::walk::{absolute_path, stored_path};
+use crate::backup::walk::absolute_path;
 use crate::objects::archive::NamedArchive;
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -42,9 +42,9 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(inputs: &[Input], options: &BackupOptions) -> Self {
-        let place = |input: &Input| match input {
-            Input::Path(path) => Some((absolute_path(&options.base, path), stored_path(path))),
-            Input::Stream { .. } | Input::Source { .. } => None,
+        let place = |input: &Input| {
+            let (path, stored) = input.walked()?;
+            Some((absolute_path(&options.base, path), stored))
         };
         let inputs = inputs.iter().filter_map(place).collect();
         Places { base: options.base.clone(), inputs }

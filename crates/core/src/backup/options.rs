@@ -1,14 +1,15 @@
 //! What is to be backed up, and how.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use garret_format::archive::Time;
 use garret_image::Source;
 
 use super::cutters::CutterChoice;
+use super::walk::stored_path;
 use crate::objects::group::Compression;
 use crate::pattern::Patterns;
 
@@ -17,6 +18,13 @@ use crate::pattern::Patterns;
 pub enum Input {
     /// A file, block device or directory, or anything else with a name.
     Path(PathBuf),
+    /// The same, stored under another name: what is in a directory, below that.
+    Named {
+        /// Where it is.
+        path: PathBuf,
+        /// Relative path in the archive.
+        name: Vec<u8>,
+    },
     /// A pipe, stored as a file of this name if it can be read to its end.
     Stream {
         /// Relative path in the archive.
@@ -35,6 +43,17 @@ pub enum Input {
         /// What `Same` refers to. Without one everything is read.
         base: Option<Base>,
     },
+}
+
+impl Input {
+    /// The path that is walked, and what it is stored as; none if it is another kind of input.
+    pub(super) fn walked(&self) -> Option<(&Path, Vec<u8>)> {
+        match self {
+            Input::Path(path) => Some((path, stored_path(path))),
+            Input::Named { path, name } => Some((path, name.clone())),
+            Input::Stream { .. } | Input::Source { .. } => None,
+        }
+    }
 }
 
 /// The file that an [`Input::Source`] is stored as, as far as there is anything to say.
@@ -83,7 +102,9 @@ impl Base {
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Input::Path(path) => f.debug_tuple("Path").field(path).finish(),
+            Input::Path(path) | Input::Named { path, .. } => {
+                f.debug_tuple("Path").field(path).finish()
+            }
             Input::Stream { .. } => f.write_str("Stream"),
             Input::Source { item, base, .. } => {
                 f.debug_struct("Source").field("item", item).field("base", base).finish()
@@ -126,6 +147,8 @@ pub struct BackupOptions {
     /// What the user says of it, recorded in the archive; at most
     /// [`COMMENT_LEN_MAX`](garret_format::archive::COMMENT_LEN_MAX) bytes.
     pub comment: String,
+    /// Its tags, recorded in the archive.
+    pub tags: BTreeSet<String>,
     /// Names of users by uid. A uid that is missing here is stored by number only.
     pub users: HashMap<u32, String>,
     /// Names of groups by gid, in the same way.

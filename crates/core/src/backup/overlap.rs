@@ -54,9 +54,9 @@ impl Overlap {
             }
             if let Some(outermost) = outer.first() {
                 overlap.shared.insert(path.clone());
-                let is_there = match input {
-                    Input::Stream { .. } | Input::Source { .. } => true,
-                    Input::Path(named) => overlap.look(path, named, rules),
+                let is_there = match input.walked() {
+                    None => true,
+                    Some((named, _)) => overlap.look(path, named, rules),
                 };
                 if is_there {
                     let above = ancestors(path).filter(|above| is_below(outermost, above));
@@ -70,7 +70,7 @@ impl Overlap {
 
     /// Remembers what stands at a named path, unless nothing will be found there.
     fn look(&mut self, path: &[u8], named: &Path, rules: &Rules<'_>) -> bool {
-        let found = match Walk::new(named, rules.clone()).is_excluded(path) {
+        let found = match Walk::new(named, rules.clone()).is_excluded(&stored_path(named)) {
             true => None,
             false => lstat(named).ok(),
         };
@@ -125,6 +125,7 @@ impl Overlap {
 fn stored(input: &Input) -> Vec<u8> {
     match input {
         Input::Path(path) => stored_path(path),
+        Input::Named { name, .. } => name.clone(),
         Input::Stream { name, .. } => name.clone(),
         Input::Source { item, .. } => item.path.clone(),
     }

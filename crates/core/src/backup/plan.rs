@@ -168,6 +168,10 @@ impl<'p> Plan<'p> {
             Some(Input::Path(path)) => {
                 self.walk = Some((Walk::new(&path, rules(self.options)), path));
             }
+            Some(Input::Named { path, name }) => {
+                let walk = Walk::new(&path, rules(self.options)).stored_as(name);
+                self.walk = Some((walk, path));
+            }
             Some(Input::Stream { name, reader }) => {
                 if self.is_free(&name, PIPE) {
                     self.start_stream(piped(name), Path::new(PIPE), reader);

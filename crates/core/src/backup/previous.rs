@@ -129,9 +129,9 @@ fn is_settled(item: &Item, start: Time) -> bool {
 
 /// Whether the file is still there as it was: only then it pays to look for its chunks.
 fn is_same(item: &Item, inputs: &[Input]) -> bool {
-    let found = inputs.iter().find_map(|input| match input {
-        Input::Path(path) => below(path, &item.path),
-        Input::Stream { .. } | Input::Source { .. } => None,
+    let found = inputs.iter().find_map(|input| {
+        let (path, stored) = input.walked()?;
+        below(path, &stored, &item.path)
     });
     let stat = found.and_then(|path| At::path(&path).stat(true).ok());
     stat.is_some_and(|metadata| looks(item, &metadata))

@@ -12,16 +12,13 @@ use super::walk::{Walk, stored_path};
 pub(super) fn total_len(inputs: &[Input], options: &BackupOptions) -> Option<u64> {
     let (mut sum, mut paths, mut linked) = (0u64, HashSet::new(), HashSet::new());
     for input in inputs {
-        let path = match input {
-            Input::Path(path) => path,
-            Input::Source { source, .. } => {
-                sum = sum.saturating_add(source.len());
-                continue;
-            }
-            Input::Stream { .. } => return None,
-        };
-        let stored = stored_path(path);
-        if Walk::new(path, rules(options)).is_excluded(&stored) || !paths.insert(stored) {
+        if let Input::Source { source, .. } = input {
+            sum = sum.saturating_add(source.len());
+            continue;
+        }
+        let (path, stored) = input.walked()?;
+        if Walk::new(path, rules(options)).is_excluded(&stored_path(path)) || !paths.insert(stored)
+        {
             continue;
         }
         let file = RawFile::open(path, true).ok()?;

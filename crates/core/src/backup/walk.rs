@@ -84,6 +84,8 @@ pub(crate) struct Walk<'a> {
     start: Option<PathBuf>,
     /// What of the named path, normalised, stands before all that is stored: `/`, or some `../`.
     lead: Vec<u8>,
+    /// What it is stored as, if not as its path.
+    name: Option<(Vec<u8>, Vec<u8>)>,
     /// The file system of the named path.
     device: Option<u64>,
     /// The directories that are open, outermost first.
@@ -127,10 +129,27 @@ impl<'a> Walk<'a> {
             rules,
             start: Some(path.to_owned()),
             lead: lead(path),
+            name: None,
             device: None,
             levels: Vec::new(),
             failed: None,
             bare: None,
+        }
+    }
+
+    /// The same, and what is found is stored under this name.
+    pub(crate) fn stored_as(self, name: Vec<u8>) -> Self {
+        let top = self.start.as_deref().map(stored_path).unwrap_or_default();
+        Walk { name: Some((top, name)), ..self }
+    }
+
+    /// What that is stored as which would be stored so by its path.
+    fn rename(&self, stored: Vec<u8>) -> Vec<u8> {
+        let Some((top, name)) = &self.name else { return stored };
+        match stored.strip_prefix(top.as_slice()) {
+            None | Some([]) => name.clone(),
+            Some(rest) if rest.starts_with(b"/") => [name, rest].concat(),
+            Some(rest) => [name, &b"/"[..], rest].concat(),
         }
     }
 
@@ -262,6 +281,7 @@ impl<'a> Walk<'a> {
         if !named {
             self.bare = None;
         }
+        let stored = self.rename(stored);
         Ok(Some(Found { path, stored, metadata, named, identity, followed, directory, parent }))
     }
 
@@ -369,13 +389,12 @@ pub(crate) fn stored_path(path: &Path) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// Where the item stored as `stored` lies if it came from walking `named`.
-pub(crate) fn below(named: &Path, stored: &[u8]) -> Option<PathBuf> {
-    let top = stored_path(named);
+/// Where the item stored as `stored` lies if it came from walking `named`, which is stored as `top`.
+pub(crate) fn below(named: &Path, top: &[u8], stored: &[u8]) -> Option<PathBuf> {
     let rest = if top.is_empty() {
         stored
     } else {
-        match stored.strip_prefix(top.as_slice())? {
+        match stored.strip_prefix(top)? {
             [] => return Some(named.to_owned()),
             [b'/', rest @ ..] => rest,
             _ => return None,
@@ -428,10 +447,14 @@ mod tests {
         ] {
             assert_eq!(stored_path(Path::new(given)), stored.as_bytes(), "{given}");
         }
-        assert_eq!(below(Path::new("../a/./b"), b"a/b/c"), Some("../a/./b/c".into()));
-        assert_eq!(below(Path::new("../a/b"), b"a/b"), Some("../a/b".into()));
-        assert_eq!(below(Path::new("a/b"), b"a/bc"), None);
-        assert_eq!(below(Path::new("/"), b"a"), Some("/a".into()));
+        let below = |named: &str, stored: &[u8]| {
+            let named = Path::new(named);
+            below(named, &stored_path(named), stored)
+        };
+        assert_eq!(below("../a/./b", b"a/b/c"), Some("../a/./b/c".into()));
+        assert_eq!(below("../a/b", b"a/b"), Some("../a/b".into()));
+        assert_eq!(below("a/b", b"a/bc"), None);
+        assert_eq!(below("/", b"a"), Some("/a".into()));
         assert_eq!(absolute_path(Path::new("/x/y"), Path::new("../z")), b"/x/z");
     }
 }

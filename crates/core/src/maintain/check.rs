@@ -29,7 +29,7 @@ use garret_format::PackId;
 use super::copies;
 use crate::error::{Error, Result, message};
 use crate::limits::PACKS_IN_FLIGHT_MAX;
-use crate::objects::{damage, tombstones, verified};
+use crate::objects::{damage, tags, tombstones, verified};
 use crate::pipeline::{with_threads, with_workers};
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
@@ -97,6 +97,8 @@ impl Checker {
         if let Some(error) = tombstones::damage(self.store(), self.metadata()) {
             findings.pack_error(&Key::Tombstones.to_string(), &error);
         }
+        let (_, wrong) = tags::load(self.store(), self.metadata())?;
+        wrong.iter().for_each(|problem| findings.tell(problem));
         let in_flight = match options.verify_data {
             // Whole packs are in memory then.
             true => chunks.groups().in_flight().min(PACKS_IN_FLIGHT_MAX),

@@ -30,6 +30,7 @@ use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
+use crate::objects::tags::forget_gone as forget_tags;
 use crate::objects::tombstones;
 use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
@@ -139,6 +140,7 @@ impl Pruner {
         forget_records(self.store(), self.metadata())?;
         forget_gone(self.store(), self.metadata())?;
         tombstones::mend(self.store(), self.metadata())?;
+        forget_tags(self.store(), archives.values())?;
         report.removed_count = copies::tend(self, &archives)?;
         self.tell(progress);
         Ok(report)

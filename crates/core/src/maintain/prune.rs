@@ -10,7 +10,8 @@
 //! complete one of its series: it may have what no other has. The rules go over it where its series has no complete one, and
 //! over each such series by itself. One from the future stays, and no rule counts it. Of archives that were complete and have
 //! lost something since, none takes the place of one that is whole: what the rules keep without them stays as well as what
-//! they keep with them. Promises that the newest complete archive of all is kept, unless `force` says otherwise.
+//! they keep with them. A protected archive stays, and changes nothing for the others. Promises that the newest complete
+//! archive of all is kept, unless `force` says otherwise.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -51,6 +52,8 @@ pub struct KeepRules {
     pub force: bool,
     /// The names of archives that lack something they once had: see [`Repository::lacking`].
     pub lacking: HashSet<String>,
+    /// The names of archives that may not be deleted. Rules count them like any other.
+    pub protected: HashSet<String>,
 }
 
 impl Repository {
@@ -163,6 +166,8 @@ pub enum KeptBy {
     },
     /// It is incomplete, and its series has no complete one since: what there is of those nights.
     Later,
+    /// By no rule: the user protects it.
+    Protected,
     /// By no rule: it is the newest complete archive of all.
     Newest,
     /// It is of a time that has not come: a clock was wrong, or somebody lies. No rule counts it, so it takes nobody's place.
@@ -175,6 +180,7 @@ impl std::fmt::Display for KeptBy {
             KeptBy::Rule { rule, number } => write!(f, "{rule} #{number}"),
             KeptBy::Later => f.write_str("no complete one since"),
             KeptBy::Newest => f.write_str("the newest complete one"),
+            KeptBy::Protected => f.write_str("protected"),
             KeptBy::Future => f.write_str("made in the future: a clock was wrong"),
         }
     }
@@ -242,6 +248,9 @@ pub fn plan_prune(
     }
     for series in without.values_mut() {
         keep_by_rules(series, rules, now, local);
+    }
+    for decision in plan.iter_mut().filter(|one| rules.protected.contains(&one.archive.name)) {
+        decision.kept.get_or_insert(KeptBy::Protected);
     }
     Ok(plan)
 }

@@ -1,7 +1,8 @@
 //! A repository in a directory of a local file system.
 //!
 //! ```text
-//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  damaged/PACK  quarantine/PACK  copies/NAME  tmp/
+//! README config  keys/SLOT  packs/00..ff/PACK  index/SEGMENT  backups/NAME  tags/HASH
+//! damaged/PACK  quarantine/PACK  copies/NAME  tmp/
 //! ```
 //!
 //! A put writes `tmp/RANDOM`, syncs its data and renames it to its place; `sync` then syncs the directories that were
@@ -315,6 +316,9 @@ impl Store for LocalStore {
             }),
             Area::Quarantine => self.list_ids(Path::new("quarantine"), &mut keys, |name| {
                 PackId::from_hex(name).map(Key::Quarantine)
+            }),
+            Area::Tags => self.list_ids(Path::new("tags"), &mut keys, |name| {
+                ArchiveHash::from_hex(name).map(Key::Tags)
             }),
             Area::Copies => self.list_ids(Path::new("copies"), &mut keys, |name| match name {
                 "config" => Some(Key::ConfigCopy),

@@ -148,6 +148,7 @@ impl Store for MemoryStore {
                     | (Area::Archives, Key::Archive(_))
                     | (Area::Damage, Key::Damage(_))
                     | (Area::Quarantine, Key::Quarantine(_))
+                    | (Area::Tags, Key::Tags(_))
                     | (Area::Copies, Key::ConfigCopy | Key::TombstonesCopy)
                     | (Area::Copies, Key::SlotCopy(_) | Key::ArchiveCopy(_))
             )

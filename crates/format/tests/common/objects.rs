@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
 
+use std::collections::BTreeSet;
+
 use garret_format::archive::{Archive, Content, Device, Identity, Item, ItemKind, Side, Time};
 use garret_format::condemned::Condemned;
 use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
@@ -18,9 +20,10 @@ use garret_format::pack::{
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::seen::{Deletions, Seen, SeenArchive};
 use garret_format::slot::{Kdf, Label, Slot};
+use garret_format::tags::TagRecord;
 use garret_format::tombstones::Tombstones;
 use garret_format::verified::{VerifiedPack, short_id};
-use garret_format::{ArchiveId, ChunkId, PackId, RepositoryId, SegmentId, SlotId};
+use garret_format::{ArchiveHash, ArchiveId, ChunkId, PackId, RepositoryId, SegmentId, SlotId};
 
 /// The id of a chunk in an unencrypted repository.
 pub(super) fn id_of(content: &[u8]) -> ChunkId {
@@ -204,6 +207,12 @@ pub(super) fn tombstones() -> Tombstones {
     Tombstones { dropped: 1, head: [0x99; 32], rows }
 }
 
+pub(super) fn tags() -> TagRecord {
+    let words = ["golden", "kernel-6.12"].map(str::to_owned);
+    let archive = ArchiveHash::from_bytes(*b"the hash of the archive's file..");
+    TagRecord { archive, protected: true, tags: BTreeSet::from(words) }
+}
+
 pub(super) fn seen() -> Seen {
     let id = ArchiveId::from_bytes(*b"an archive's id:");
     let name = "2026-11-23/vm".to_owned();
@@ -369,6 +378,7 @@ pub(super) fn archive() -> Archive {
         command: ["garret", "create", "/r::2026-11-23/vm"].map(|text| text.into()).to_vec(),
         sources: vec![b"/srv/vm".to_vec()],
         comment: "before 12.3".to_owned(),
+        tags: BTreeSet::from(["golden".to_owned()]),
         original_len: (1 << 20) + 11,
         file_count: 1,
         problem_count: 1,

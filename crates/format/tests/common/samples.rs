@@ -21,13 +21,14 @@ use garret_format::pack::{Footer, Frame, decode_body, decode_trailer, encode_tra
 use garret_format::recipe::Node;
 use garret_format::seen::Seen;
 use garret_format::slot::Slot;
+use garret_format::tags::TagRecord;
 use garret_format::tombstones::Tombstones;
 use garret_format::verified::{decode_verified, encode_verified};
 
 use objects::{
     archive, body, check_local_index, check_pack, condemned, config, damage, derived_keys, device,
     footer, frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row,
-    records, seen, segment, slot, tables, tombstones, verified,
+    records, seen, segment, slot, tables, tags, tombstones, verified,
 };
 
 /// One example of docs/format.md.
@@ -356,6 +357,8 @@ fn trees() -> Vec<Sample> {
                 (4, "1 source:"),
                 (11, "\"/srv/vm\""),
                 (15, "comment, \"before 12.3\""),
+                (4, "1 tag:"),
+                (10, "\"golden\""),
                 (24, "original_len, 1 file, 1 problem"),
                 (30, "1 of them in words, \"/srv/vm/b: cannot read\""),
                 (24, "read_len, new_len, stored_len"),
@@ -410,6 +413,18 @@ fn trees() -> Vec<Sample> {
                 (16, "packs were removed"),
             ],
             check: |bytes| assert_eq!(Tombstones::decode(bytes), Ok(tombstones())),
+        },
+        Sample {
+            name: "tags",
+            bytes: tags().encode(),
+            fields: vec![
+                (32, "the hash of the archive's file (here: not a real one)"),
+                (1, "it is protected"),
+                (4, "2 tags:"),
+                (10, "\"golden\""),
+                (15, "\"kernel-6.12\""),
+            ],
+            check: |bytes| assert_eq!(TagRecord::decode(bytes), Ok(tags())),
         },
         Sample {
             name: "seen",

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let threads = args.threads.count();
     let report = repository.compare(&archive, &base, &mut selection, threads, ui)?;
     let sides = Record::default()
-        .with("archive", Record::of_archive(&archive).json())
+        .with("archive", Record::of_archive(&archive, &repository.tags(ui)?).json())
         .with_bytes(["base", "base_hex"], base.as_os_str().as_bytes());
     diff::show(&report, args.json.then_some(sides), ui)?;
     let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };

@@ -69,6 +69,9 @@ pub(crate) struct Args {
     /// What you want to remember about this archive; `info` and `list --json` show it
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
+    /// A tag of this archive; `list` shows it, and `prune --tag` goes by it
+    #[arg(long, value_name = "TAG", value_parser = args::tag)]
+    tag: Vec<String>,
     /// What becomes of a file of which something cannot be read
     #[arg(long, value_name = "WHAT", default_value = "fail")]
     read_errors: ReadErrorsName,
@@ -113,6 +116,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     options.read_special = args.read_special;
     options.refuse_empty = refuse_empty;
     options.comment = args.comment;
+    options.tags = args.tag.into_iter().collect();
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }

@@ -47,10 +47,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let (path, names) = one_repository(&args.archives)?;
     let mut repository = session::pruner(&path, ui)?;
-    let existing = repository.archive_names()?;
-    if let Some(missing) = names.iter().find(|name| !existing.contains(name)) {
-        return Err(archives::missing(&existing, missing));
-    }
+    exist(&repository, &names)?;
     let freed = remove(&mut repository, &names, args.threads.count(), args.stats, ui)?;
     match args.stats {
         true => ui.print(&stats(&repository, &freed, ui)?),
@@ -87,7 +84,17 @@ fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
     Ok(store.remove().map_err(Error::from)?)
 }
 
-fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failure> {
+/// Fails unless there are archives of all these names.
+pub(super) fn exist(repository: &Repository, names: &[String]) -> Result<(), Failure> {
+    let existing = repository.archive_names()?;
+    match names.iter().find(|name| !existing.contains(name)) {
+        Some(missing) => Err(archives::missing(&existing, missing)),
+        None => Ok(()),
+    }
+}
+
+/// The repository of these archives, and their names.
+pub(super) fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failure> {
     let mut names = Vec::new();
     let mut repository: Option<PathBuf> = None;
     for text in archives {
@@ -99,7 +106,7 @@ fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failu
             });
         };
         if repository.get_or_insert_with(|| path.clone()) != &path {
-            let text = "all archives to delete must be of one repository".to_owned();
+            let text = "all archives must be of one repository".to_owned();
             return Err(Failure::Usage(text));
         }
         names.push(name);

@@ -70,9 +70,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let threads = args.threads.count();
     let report = repository.diff(&from, &to, &mut selection, threads, ui)?;
+    let tags = repository.tags(ui)?;
     let sides = Record::default()
-        .with("from", Record::of_archive(&from).json())
-        .with("to", Record::of_archive(&to).json());
+        .with("from", Record::of_archive(&from, &tags).json())
+        .with("to", Record::of_archive(&to, &tags).json());
     show(&report, args.json.then_some(sides), ui)?;
     let searched = Searched { repository: &repository, path: &path, archives: &[&from, &to] };
     searched.complain(&report.unmatched, ui)

@@ -98,8 +98,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     drills::note(repository.id(), drill.clone(), ui);
     if args.json {
+        let archive = Record::of_archive(&archive, &repository.tags(ui)?).json();
         let repository = info::repository_record(&repository, &path).json();
-        let drill = json(&drill, &archive, &item, digest, args);
+        let drill = json(&drill, archive, &item, digest, args);
         ui.print(&record::document(&json!({ "repository": repository, "drill": drill })))?;
     } else if let Some(digest) = digest {
         ui.print(&text(&drill, digest))?;
@@ -228,17 +229,11 @@ fn text(drill: &Drill, digest: Hash) -> String {
     )
 }
 
-fn json(
-    drill: &Drill,
-    archive: &NamedArchive,
-    item: &Item,
-    digest: Option<Hash>,
-    args: &Args,
-) -> Value {
+fn json(drill: &Drill, archive: Value, item: &Item, digest: Option<Hash>, args: &Args) -> Value {
     let scratch = args.scratch.as_ref().map(|path| path.clone().into_os_string().into_vec());
     let record = Record::default()
         .with("time", render::iso_time(Time { secs: drill.time, nanos: 0 }))
-        .with("archive", Record::of_archive(archive).json())
+        .with("archive", archive)
         .with_path(&item.path)
         .with("size", drill.size)
         .with("seconds", drill.seconds)

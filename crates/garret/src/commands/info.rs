@@ -94,16 +94,17 @@ fn archive(
     ui: &Ui,
 ) -> Result<Vec<u8>, Failure> {
     let found = archives::find(repository, name, ui)?;
+    let tags = repository.tags(ui)?;
     let body = &found.archive;
     if layout.json {
         let all = json!({
             "repository": sizes(repository_record(repository, path), repository, ui)?.json(),
-            "archive": Record::of_archive(&found).json(),
+            "archive": Record::of_archive(&found, &tags).json(),
         });
         return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
-        return Record::of_archive(&found).format(template);
+        return Record::of_archive(&found, &tags).format(template);
     }
     let fingerprint = garret_format::ChunkId::from_bytes(found.fingerprint);
     let mut text = format!("Name: {}\n", render::name(&found.name));
@@ -116,6 +117,14 @@ fn archive(
     text += &format!("Time: {}\n", render::long_time(body.end));
     if !body.comment.is_empty() {
         text += &format!("Comment: {}\n", render::name(&body.comment));
+    }
+    let own = tags.of(&found);
+    if !own.is_empty() {
+        text +=
+            &format!("Tags: {}\n", own.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+    }
+    if tags.is_protected(&found) {
+        text += "Protected: yes\n";
     }
     text += &format!("Command line: {}\n", render::command_line(&body.command));
     text += &format!("Number of files: {}\n", body.file_count);
@@ -157,7 +166,7 @@ fn one_file(
             .with("new", info.new)
     };
     if layout.json {
-        let all = json!({ "archive": Record::of_archive(&archive).json(), "file": file().json() });
+        let all = json!({ "archive": Record::of_archive(&archive, &repository.tags(ui)?).json(), "file": file().json() });
         return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {

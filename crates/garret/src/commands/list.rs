@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Verbose};
+use garret_cli::args::{LockWait, PassphraseFile, Verbose, tag};
 use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record, Template};
+use garret_cli::steps::prune::is_tagged;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
 use garret_format::archive::Time;
@@ -53,9 +54,20 @@ pub(crate) struct Args {
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
+    /// Only archives with this tag, or with one of several
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    tag: Vec<String>,
     /// Only these paths of the archive and what is below them
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
+}
+
+impl Args {
+    /// An option that the items of an archive have not.
+    fn for_archives(&self) -> Option<&'static str> {
+        let long = self.layout.long.then_some("--long");
+        long.or_else(|| (!self.tag.is_empty()).then_some("--tag"))
+    }
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
@@ -66,8 +78,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         [] => location::either(&args.location)?,
         paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,
     };
-    if name.is_some() && args.layout.long {
-        return Err(Failure::Usage("--long is for a list of archives: give REPO".to_owned()));
+    if let (Some(_), Some(option)) = (&name, args.for_archives()) {
+        return Err(Failure::Usage(format!("{option} is for a list of archives: give REPO")));
     }
     let repository = session::reader(&path, ui)?;
     match name {
@@ -78,12 +90,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
             searched.complain(&selection.unmatched(), ui)
         }
-        None => archives(&repository, &path, &args.layout, ui),
+        None => archives(&repository, &path, args, ui),
     }
 }
 
-fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> Result<(), Failure> {
-    let archives = archives::oldest_first(repository, ui)?;
+fn archives(repository: &Repository, path: &Path, args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let layout = &args.layout;
+    let mut archives = archives::oldest_first(repository, ui)?;
+    let tags = repository.tags(ui)?;
+    archives.retain(|found| is_tagged(&tags, found, &args.tag));
     let drills = drills::load(repository.id(), ui);
     let drilled = |found: &NamedArchive| {
         let id = record::hex(&found.fingerprint);
@@ -92,7 +107,7 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
     let record = |found: &NamedArchive| {
         let drill = drilled(found);
         let time = drill.map(|drill| render::iso_time(Time { secs: drill.time, nanos: 0 }));
-        Record::of_archive(found)
+        Record::of_archive(found, &tags)
             .with("drilled", time)
             .with("drill_restored", drill.map(|drill| drill.restored))
     };
@@ -107,7 +122,10 @@ fn archives(repository: &Repository, path: &Path, layout: &Layout, ui: &Ui) -> R
         None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
         None => {
             let mark = drilled(found).map(Drill::mark).unwrap_or_default();
-            let line = if layout.long { long_line(found) } else { render::archive_line(found) };
+            let line = match layout.long {
+                true => long_line(found) + &render::tagged(found, &tags),
+                false => render::archive_line(found, &tags),
+            };
             Ok(format!("{line}{mark}\n").into_bytes())
         }
     };
@@ -147,7 +165,7 @@ fn items(
     let now = Timestamp::now();
     let mut list = List { ui, waiting: Vec::new() };
     if layout.json {
-        let head = json!({ "archive": Record::of_archive(archive).json() });
+        let head = json!({ "archive": Record::of_archive(archive, &repository.tags(ui)?).json() });
         let mut document = record::Document::new(&head, "items");
         repository.visit_items(archive, selection, |item| {
             list.push(document.entry(&Record::of_item(&item).json()).as_bytes())

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 
-use garret_core::Repository;
+use garret_core::{KeptBy, Repository};
 
 use super::delete;
 use crate::keep::Keep;
 use crate::location;
-use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, tag};
 use garret_cli::failure::Failure;
 use garret_cli::steps::delete::{Freed, remove};
 use garret_cli::steps::prune::{Plan, Pruning};
@@ -44,6 +44,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "STR", default_value = "", hide_default_value = true)]
     #[arg(value_parser = placeholders::expand)]
     prefix: String,
+    /// Only archives with this tag are considered, or with one of several
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    tag: Vec<String>,
     #[command(flatten)]
     threads: Threads,
     /// The repository
@@ -59,7 +62,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut rules = args.keep.rules();
     rules.force = args.force;
     rules.check().map_err(|error| Failure::Fatal(format!("{error}: {RULES}")))?;
-    let pruning = Pruning { prefix: &args.prefix, own: None, rules, threads: args.threads.count() };
+    let (prefix, tags, threads) = (args.prefix.as_str(), args.tag.as_slice(), args.threads.count());
+    let pruning = Pruning { prefix, own: None, tags, rules, threads };
     if args.dry_run {
         let repository = session::reader(&path, ui)?;
         let plan = pruning.plan(&repository, ui)?;
@@ -91,8 +95,10 @@ fn list(plan: &Plan, args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
     let line = |decision: &garret_core::Decision| {
-        let archive = render::archive_line(&decision.archive);
+        let archive = render::archive_line(&decision.archive, &plan.tags);
         match decision.kept {
+            // What is protected is marked as that.
+            Some(KeptBy::Protected) => format!("Keeping archive: {archive}\n"),
             Some(kept) if args.list || args.dry_run => {
                 format!("Keeping archive: {archive} ({kept})\n")
             }

@@ -4,7 +4,7 @@
 //! for images is bounded: [`IMAGES_MAX`] of them, each with a map of bounded size. What cannot be read is told of and becomes
 //! a problem of the report, and the rest is gathered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,8 +61,11 @@ pub(crate) fn gather(repository: &Repository, wish: Wish<'_>, ui: &Ui) -> Result
         format!("{}: something is lost of it (garret check says what)", render::name(&night.name))
     }));
     let now = now();
+    let tags = repository.tags(ui)?;
+    let protected = archives.iter().filter(|found| tags.is_protected(found));
+    let protected: HashSet<String> = protected.map(|found| found.name.clone()).collect();
     let calendar = wish.rules.map(|mut rules| {
-        rules.lacking = lacking;
+        (rules.lacking, rules.protected) = (lacking, protected);
         let mut considered = archives.clone();
         considered.retain(|found| found.name.starts_with(wish.prefix));
         let told = &mut problems.texts;

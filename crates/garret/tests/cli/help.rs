@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 28] = [
     "init",
     "create",
     "extract",
@@ -19,6 +19,9 @@ const COMMANDS: [&str; 25] = [
     "drill",
     "delete",
     "prune",
+    "tag",
+    "protect",
+    "unprotect",
     "nightly",
     "report",
     "check",

@@ -49,6 +49,7 @@ mod shells;
 mod slices;
 mod streams;
 mod surprises;
+mod tags;
 mod texts;
 mod trees;
 

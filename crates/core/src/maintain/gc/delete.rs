@@ -7,6 +7,7 @@ use garret_format::{ArchiveId, PackId};
 use crate::error::{Error, Result};
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::objects::copies::Survey;
+use crate::objects::tags;
 use crate::objects::tombstones::{archive_id, bury, note_removal};
 use crate::repository::{Pruner, Repository};
 use crate::store::{Area, Key};
@@ -16,21 +17,29 @@ impl Pruner {
     /// full; their space comes back with [`Pruner::gc`]. Damaged ones can be removed too.
     ///
     /// # Errors
-    /// `ArchiveMissing` before anything is removed, also if what has that name is no archive; a store that cannot delete.
+    /// `ArchiveMissing` before anything is removed, also if what has that name is no archive; `Protected`
+    /// likewise; a store that cannot delete.
     pub fn delete(&mut self, names: &[String]) -> Result<()> {
         let existing = self.archive_names()?;
         if let Some(missing) = names.iter().find(|name| existing.binary_search(name).is_err()) {
             return Err(Error::ArchiveMissing(missing.clone()));
         }
-        // One that its disk does not give, and of which there is no copy, has no id any more.
-        let id = |name: &String| -> Option<ArchiveId> {
+        // One that its disk does not give, and of which there is no copy, has no hash any more.
+        let hash = |name: &String| -> Option<[u8; 32]> {
             if let Ok(found) = self.archive(name) {
-                return Some(archive_id(&found.fingerprint));
+                return Some(found.fingerprint);
             }
             let bytes = self.store().get_whole(&Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
-            Some(archive_id(blake3::hash(&bytes.ok()?).as_bytes()))
+            Some(*blake3::hash(&bytes.ok()?).as_bytes())
         };
-        let mut ids: Vec<ArchiveId> = names.iter().filter_map(id).collect();
+        let hashes: Vec<Option<[u8; 32]>> = names.iter().map(hash).collect();
+        let (tags, _) = tags::load(self.store(), self.metadata())?;
+        for (name, hash) in names.iter().zip(&hashes) {
+            if hash.is_some_and(|hash| tags.protects(&hash)) {
+                return Err(Error::Protected(name.clone()));
+            }
+        }
+        let mut ids: Vec<ArchiveId> = hashes.iter().flatten().map(archive_id).collect();
         // Who copied an archive by hand, and deletes one of the two, keeps the archive. The two have one second copy: where
         // there are as many of these as archives nobody need be asked.
         let copies = self.store().list(Area::Copies)?.into_iter();

@@ -182,6 +182,7 @@ fn looked_at(key: &Key) -> Option<Kind> {
         Key::Index(_) => Some(Kind::Index),
         Key::Archive(_) | Key::ArchiveCopy(_) => Some(Kind::Archive),
         Key::Damage(_) => Some(Kind::Damage),
+        Key::Tags(_) => Some(Kind::Tags),
         Key::ConfigCopy => Some(Kind::Config),
         Key::TombstonesCopy => Some(Kind::Tombstones),
         Key::Config | Key::Pack(_) | Key::Quarantine(_) => None,

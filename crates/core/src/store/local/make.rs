@@ -21,8 +21,8 @@ const README: &str = "This is a garret backup repository: see `garret help`. Do 
                       except that files in backups/ may be renamed or removed.\n";
 
 /// The directories of a repository.
-const DIRECTORIES: [&str; 8] =
-    ["keys", "packs", "index", "backups", "damaged", "quarantine", "copies", "tmp"];
+const DIRECTORIES: [&str; 9] =
+    ["keys", "packs", "index", "backups", "tags", "damaged", "quarantine", "copies", "tmp"];
 
 /// Who may use a repository beside whoever made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -200,6 +200,7 @@ impl LocalStore {
             Area::Index,
             Area::Archives,
             Area::Damage,
+            Area::Tags,
             Area::Quarantine,
             Area::Packs,
         ] {

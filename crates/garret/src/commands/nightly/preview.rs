@@ -64,7 +64,8 @@ fn prospects(job: &Job, ui: &Ui) -> Result<String, Failure> {
         let repository = session::reader(&job.repository, ui)?;
         let prefix = job.prefix().map_err(Failure::Usage)?;
         let own = job.own().map_err(Failure::Usage)?;
-        let pruning = Pruning { prefix: &prefix, own: Some(&own), rules, threads: job.threads };
+        let (prefix, own, threads) = (prefix.as_str(), Some(&own), job.threads);
+        let pruning = Pruning { prefix, own, tags: &[], rules, threads };
         let plan = pruning.plan(&repository, ui)?;
         let kept = plural(plan.kept.len() as u64, "archive");
         text += &format!("  as it is now, {kept} would stay");

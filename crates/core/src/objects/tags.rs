@@ -1,0 +1,158 @@
+//! Tag records: what archives are tagged with since that was changed, and which of them are protected.
+//!
+//! In: what the holder of the lock to delete wants an archive to be. Out: a file `tags/HASH` for each archive that is
+//! protected or has other tags than it was made with; what all archives are now. Promises: archives themselves are never
+//! written again; a record is put whole, so an archive is protected or not at every instant, and there all the while. One
+//! that is damaged protects its archive.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use garret_format::ArchiveHash;
+use garret_format::archive::{TAGS_MAX, tag_fault};
+use garret_format::object::{ENVELOPE_LEN, Kind};
+use garret_format::tags::{TAG_RECORD_LEN_MAX, TagRecord};
+
+use crate::error::{Cause, Error, Result, message};
+use crate::keys::seal::Sealer;
+use crate::objects::archive::NamedArchive;
+use crate::objects::damage::is_damage;
+use crate::objects::envelope;
+use crate::progress::Problem;
+use crate::store::{Area, Key, Store, StoreErrorKind};
+
+/// Longest file of a record in bytes.
+const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + TAG_RECORD_LEN_MAX) as u64;
+
+/// What all archives are tagged with, and which are protected, as it was when this was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Tags {
+    /// None of one that is damaged.
+    records: HashMap<[u8; 32], Option<TagRecord>>,
+}
+
+impl Tags {
+    /// Whether it may not be deleted.
+    pub fn is_protected(&self, archive: &NamedArchive) -> bool {
+        self.protects(&archive.fingerprint)
+    }
+
+    /// Whether the archive in a file of this hash may not be deleted.
+    pub(crate) fn protects(&self, fingerprint: &[u8; 32]) -> bool {
+        match self.records.get(fingerprint) {
+            Some(Some(record)) => record.protected,
+            Some(None) => true,
+            None => false,
+        }
+    }
+
+    /// Its tags.
+    pub fn of<'a>(&'a self, archive: &'a NamedArchive) -> &'a BTreeSet<String> {
+        match self.records.get(&archive.fingerprint) {
+            Some(Some(record)) => &record.tags,
+            _ => &archive.archive.tags,
+        }
+    }
+}
+
+/// What is to become of the tags of an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TagChange {
+    /// These come, unless they are there.
+    pub add: BTreeSet<String>,
+    /// These go, if they are there.
+    pub remove: BTreeSet<String>,
+    /// Whether it is protected from now on; as it was, if it is not said.
+    pub protect: Option<bool>,
+}
+
+/// Fails unless these can be the tags of one archive.
+pub(crate) fn check_tags(tags: &BTreeSet<String>) -> Result<()> {
+    if let Some((tag, why)) = tags.iter().find_map(|tag| Some((tag, tag_fault(tag)?))) {
+        return Err(Error::BadOption(format!("{tag:?} cannot be a tag: {why}")));
+    }
+    match tags.len() {
+        0..=TAGS_MAX => Ok(()),
+        count => {
+            let text =
+                format!("an archive has {TAGS_MAX} tags at most, and this one would have {count}");
+            Err(Error::BadOption(text))
+        }
+    }
+}
+
+/// The records; and what is wrong with those that are damaged.
+pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<(Tags, Vec<Problem>)> {
+    let (mut tags, mut wrong) = (Tags::default(), Vec::new());
+    for (key, _) in store.list(Area::Tags)? {
+        let Key::Tags(hash) = key else { continue };
+        let record = match open(store, metadata, hash) {
+            Ok(record) => Some(record),
+            // Gone meanwhile.
+            Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => continue,
+            Err(error) if is_damage(&error) => {
+                let mut problem = Problem::warning(Cause::Damaged, &key, "");
+                problem.text = format!(
+                    "{}; the archive that it is of counts as protected, with the tags that it was made with: garret list \
+                     shows which, garret protect or unprotect writes it anew",
+                    message(&error)
+                );
+                wrong.push(problem);
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        tags.records.insert(*hash.as_bytes(), record);
+    }
+    Ok((tags, wrong))
+}
+
+fn open(store: &dyn Store, metadata: &Sealer, hash: ArchiveHash) -> Result<TagRecord> {
+    let key = Key::Tags(hash);
+    let bytes = store.get_whole(&key, RECORD_LEN_MAX)?;
+    let record = envelope::open(metadata, (&key, Kind::Tags), &bytes, TagRecord::decode)?;
+    match record.archive == hash {
+        true => Ok(record),
+        false => Err(Error::misnamed(&key.to_string())),
+    }
+}
+
+/// Changes the tags of an archive, and whether it is protected; durable after the next sync. Only for the holder of the lock
+/// to delete.
+pub(crate) fn change(
+    store: &dyn Store,
+    metadata: &Sealer,
+    (tags, archive): (&Tags, &NamedArchive),
+    change: &TagChange,
+) -> Result<()> {
+    let hash = ArchiveHash::from_bytes(archive.fingerprint);
+    let kept = tags.of(archive).difference(&change.remove).chain(&change.add);
+    let record = TagRecord {
+        archive: hash,
+        protected: change.protect.unwrap_or_else(|| tags.is_protected(archive)),
+        tags: kept.cloned().collect(),
+    };
+    check_tags(&record.tags)?;
+    let key = Key::Tags(hash);
+    if !record.protected && record.tags == archive.archive.tags {
+        return Ok(store.delete(&key)?);
+    }
+    let bytes = envelope::seal(metadata, Kind::Tags, record.encode())?;
+    Ok(store.put(&key, &[&bytes])?)
+}
+
+/// Removes the records of archives that are gone: those in files of these hashes are all that there are. Only for the holder
+/// of the lock to delete.
+pub(crate) fn forget_gone<'f>(
+    store: &dyn Store,
+    archives: impl Iterator<Item = &'f [u8; 32]>,
+) -> Result<()> {
+    let there: HashSet<&[u8; 32]> = archives.collect();
+    let is_gone = |key: &Key| matches!(key, Key::Tags(hash) if !there.contains(hash.as_bytes()));
+    let records = store.list(Area::Tags)?.into_iter().map(|(key, _)| key);
+    let gone: Vec<Key> = records.filter(is_gone).collect();
+    for key in &gone {
+        store.delete(key)?;
+    }
+    if gone.is_empty() { Ok(()) } else { Ok(store.sync()?) }
+}

@@ -1,0 +1,78 @@
+//! `garret tag`, `protect`, `unprotect`: what the user says of archives after they were made.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use garret_core::TagChange;
+
+use super::delete;
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Verbose, tag};
+use garret_cli::failure::Failure;
+use garret_cli::session;
+use garret_cli::ui::Ui;
+
+/// What all three have.
+#[derive(Debug, clap::Args)]
+struct Archives {
+    #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
+    accept_state: AcceptState,
+    #[command(flatten)]
+    verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
+    /// The archives, all of one repository
+    #[arg(value_name = "REPO::NAME", required = true)]
+    archives: Vec<OsString>,
+}
+
+/// Arguments of `tag`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tag {
+    /// Add this tag
+    #[arg(long, value_name = "TAG", value_parser = tag, required_unless_present = "remove")]
+    add: Vec<String>,
+    /// Take this tag away
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    remove: Vec<String>,
+    #[command(flatten)]
+    of: Archives,
+}
+
+/// Arguments of `protect` and `unprotect`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Protect {
+    #[command(flatten)]
+    of: Archives,
+}
+
+pub(crate) fn run(args: Tag, ui: &Ui) -> Result<(), Failure> {
+    let mut change = TagChange::default();
+    let (add, remove): (BTreeSet<String>, BTreeSet<String>) =
+        (args.add.into_iter().collect(), args.remove.into_iter().collect());
+    if let Some(both) = add.intersection(&remove).next() {
+        return Err(Failure::Usage(format!("--add {both} and --remove {both}: give one of them")));
+    }
+    (change.add, change.remove) = (add, remove);
+    args.of.change(&change, ui)
+}
+
+pub(crate) fn protect(args: &Protect, is_protected: bool, ui: &Ui) -> Result<(), Failure> {
+    let mut change = TagChange::default();
+    change.protect = Some(is_protected);
+    args.of.change(&change, ui)
+}
+
+impl Archives {
+    fn change(&self, change: &TagChange, ui: &Ui) -> Result<(), Failure> {
+        self.verbose.tell(ui);
+        self.passphrase.tell(ui);
+        self.lock_wait.tell(ui);
+        self.accept_state.tell(ui);
+        let (path, names) = delete::one_repository(&self.archives)?;
+        let mut repository = session::pruner(&path, ui)?;
+        delete::exist(&repository, &names)?;
+        Ok(repository.tag(&names, change)?)
+    }
+}
