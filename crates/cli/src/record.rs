@@ -167,6 +167,15 @@ impl Field {
     }
 }
 
+/// A path of its own, or null.
+pub fn path_or_null(names: [&'static str; 2], path: Option<&[u8]>) -> Record {
+    let [name, _] = names;
+    match path {
+        Some(path) => Record::default().with_bytes(names, path),
+        None => Record::default().with(name, Value::Null),
+    }
+}
+
 /// A JSON document with the line end it is printed with.
 pub fn document(value: &Value) -> String {
     format!("{value:#}\n")

@@ -168,7 +168,10 @@ impl Report {
             .with("seconds_per_gb", made.and_then(Archived::pace))
             .with("pruned_archives", self.pruned.map(|(count, _)| count))
             .with("freed_size", self.pruned.map(|(_, bytes)| bytes))
-            .with("verified_since", self.verified.and_then(|verified| verified.oldest).map(time))
+            .with(
+                "verified_since",
+                self.verified.and_then(|verified| verified.oldest).map(render::date),
+            )
             .with("never_verified_packs", self.verified.map(|verified| verified.never_count))
             .with("repository_archives", self.size.map(|size| size.archives))
             .with("repository_size", self.size.map(|size| size.stored_bytes))

@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use garret_core::{CheckOptions, VerifiedReport};
+use garret_core::{CheckOptions, CheckReport, Checker, VerifiedReport};
 
 use super::verdict::closing;
 use crate::failure::Failure;
-use crate::session;
+use crate::session::{self, Session};
 use crate::ui::Ui;
 
 /// What is to be checked.
@@ -42,8 +42,11 @@ pub enum Stage {
 }
 
 /// What a check found.
-#[derive(Clone, Debug)]
 pub struct Checked {
+    /// Where.
+    pub repository: Session<Checker>,
+    /// In numbers.
+    pub report: CheckReport,
     /// What is wrong and what to do, if anything is.
     pub found: Option<String>,
     /// After a slice: how much of the repository was read whole by this check and those before.
@@ -95,8 +98,8 @@ impl Checking {
             false => checked.report().clone(),
         };
         let found = (report.problem_count > 0).then(|| closing(&report, &options));
-        let slice = self.max_duration.map(|_| repository.verified(ui));
-        Ok(Checked { found, verified: slice.transpose()? })
+        let verified = self.max_duration.map(|_| repository.verified(ui)).transpose()?;
+        Ok(Checked { repository, report, found, verified })
     }
 }
 

@@ -19,6 +19,8 @@ use crate::{key_file, secrets, session, state};
 pub struct Initialized {
     /// Which it is.
     pub identity: Identity,
+    /// When, in seconds since 1970.
+    pub created: i64,
     /// Where its key file is, if it has one.
     pub key_file: Option<PathBuf>,
 }
@@ -70,7 +72,7 @@ pub fn initialize(
     if let Some(at) = &made_at {
         key_file::tell_of(at, ui);
     }
-    Ok(Initialized { identity, key_file: made_at })
+    Ok(Initialized { identity, created: options.now, key_file: made_at })
 }
 
 /// Makes the directory above the repository, or says that it is missing.

@@ -40,6 +40,11 @@ impl Part {
         (1..=count).contains(&number).then_some(Part { number, count })
     }
 
+    /// Its number, and how many parts there are.
+    pub fn numbers(self) -> [u32; 2] {
+        [self.number, self.count]
+    }
+
     /// Whether what has this name is in it. By the first 64 bits, so the parts of a few thousand are equal to a hair.
     fn holds(self, name: &[u8; PackId::LEN]) -> bool {
         let first = name.iter().take(8).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));

@@ -259,6 +259,11 @@ impl Locked {
         self.config.repository
     }
 
+    /// When it was made, in seconds since 1970.
+    pub fn created(&self) -> i64 {
+        self.config.created
+    }
+
     /// The hash of its file `config`.
     pub fn config_hash(&self) -> ConfigHash {
         hash_config(&self.config_bytes)

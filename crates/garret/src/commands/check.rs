@@ -1,6 +1,7 @@
 //! `garret check`: checks a repository. Findings go to stderr, attic's texts about the passes to stdout.
 
 mod chosen;
+mod document;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use garret_core::{CheckOptions, Progress, RepairReport};
 
 use crate::location;
 use chosen::Chosen;
+use document::Document;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, duration};
 use garret_cli::failure::{self, Failure};
 use garret_cli::render::plural;
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// Read every byte, store again what is intact in damaged packs, and move these to quarantine/
     #[arg(long, conflicts_with_all = ["repository_only", "archives_only", "max_duration", "newest"])]
     repair: bool,
+    /// Show what was found as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -75,7 +80,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         location::repository(&args.location)?;
     }
     if args.repair {
-        return repair(&path, args.threads.count(), ui);
+        return repair(&path, args, ui);
     }
     if name.is_some() || args.newest.is_some() {
         let chosen = Chosen {
@@ -83,6 +88,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             newest: args.newest.map_or(0, usize::from),
             file: args.path.as_deref(),
             verify_data: args.verify_data,
+            json: args.json,
             threads: args.threads.count(),
         };
         return chosen.check(&path, ui);
@@ -92,13 +98,24 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     checking.archives = !args.repository_only;
     checking.verify_data = args.verify_data;
     checking.max_duration = args.max_duration;
-    let checked = checking.run(&path, ui, &mut |stage| ui.print(said(stage)))?;
+    let checked = checking.run(&path, ui, &mut |stage| args.say(said(stage), ui))?;
     if let Some(found) = &checked.found {
         ui.complain(found);
+    }
+    if args.json {
+        let document = Document::of(checked.report, args.verify_data, checked.found);
+        return document.print(checked.repository.as_ref(), &path, ui);
     }
     match &checked.verified {
         Some(verified) => ui.print(&format!("{}\n", overview::verified(verified))),
         None => Ok(()),
+    }
+}
+
+impl Args {
+    /// Prints a line for people.
+    fn say(&self, text: &str, ui: &Ui) -> Result<(), Failure> {
+        if self.json { Ok(()) } else { ui.print(text) }
     }
 }
 
@@ -113,13 +130,44 @@ fn said(stage: Stage) -> &'static str {
 }
 
 /// Mends what can be mended, and says what archives lack then.
-fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
+fn repair(path: &Path, args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let threads = args.threads.count();
     let mut repository = session::exclusive(path, ui)?;
-    ui.print("Starting repository repair...\n")?;
+    args.say("Starting repository repair...\n", ui)?;
     keys(path, ui)?;
     let repaired = repository.repair(threads, ui).map_err(|error| {
         failure::full(error, "nothing that is needed was removed", "garret check --repair")
     })?;
+    tell(&repaired, ui);
+    if ui.problem_count() == 0 && repaired.made_copies == 0 {
+        args.say("Repository repair complete, no problems found.\n", ui)?;
+    } else {
+        args.say("Repository repair complete.\n", ui)?;
+    }
+    repository.look_again(ui)?;
+    let mut options = CheckOptions::default();
+    options.archives = true;
+    options.threads = threads;
+    args.say("Starting archive consistency check...\n", ui)?;
+    let before = ui.problem_count();
+    let report = repository.check(&options, ui)?;
+    let mut verdict = None;
+    if ui.problem_count() == before {
+        args.say("Archive consistency check complete, no problems found.\n", ui)?;
+    } else {
+        // Every byte was read a moment ago.
+        options.verify_data = true;
+        ui.complain(verdict.insert(closing(&report, &options)));
+    }
+    if args.json {
+        let document = Document { repair: Some(repaired), ..Document::of(report, true, verdict) };
+        return document.print(&repository, path, ui);
+    }
+    Ok(())
+}
+
+/// What was mended, in lines.
+fn tell(repaired: &RepairReport, ui: &Ui) {
     let RepairReport {
         quarantined_packs,
         quarantined_bytes,
@@ -128,7 +176,7 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
         mended_files,
         made_copies,
         ..
-    } = repaired;
+    } = *repaired;
     if mended_files > 0 {
         ui.notice(&format!(
             "put {} of keys and archives back from second copies; what was there is in quarantine/",
@@ -151,24 +199,4 @@ fn repair(path: &Path, threads: usize, ui: &Ui) -> Result<(), Failure> {
             render::size(saved_bytes)
         ));
     }
-    if ui.problem_count() == 0 && made_copies == 0 {
-        ui.print("Repository repair complete, no problems found.\n")?;
-    } else {
-        ui.print("Repository repair complete.\n")?;
-    }
-    repository.look_again(ui)?;
-    let mut options = CheckOptions::default();
-    options.archives = true;
-    options.threads = threads;
-    ui.print("Starting archive consistency check...\n")?;
-    let before = ui.problem_count();
-    let report = repository.check(&options, ui)?;
-    if ui.problem_count() == before {
-        ui.print("Archive consistency check complete, no problems found.\n")?;
-    } else {
-        // Every byte was read a moment ago.
-        options.verify_data = true;
-        ui.complain(&closing(&report, &options));
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::diff;
+use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let threads = args.threads.count();
     let report = repository.compare(&archive, &base, &mut selection, threads, ui)?;
     let sides = Record::default()
+        .with("repository", info::repository_record(&repository, &path).json())
         .with("archive", Record::of_archive(&archive, &repository.tags(ui)?).json())
         .with_bytes(["base", "base_hex"], base.as_os_str().as_bytes());
     diff::show(&report, args.json.then_some(sides), ui)?;

@@ -1,16 +1,20 @@
 //! `garret create`: makes an archive.
 
 use std::ffi::OsString;
+use std::path::Path;
 
-use garret_core::{BackupReport, Compression, ReadErrors};
+use garret_core::{BackupReport, Compression, ReadErrors, Tags};
+use serde_json::json;
 
+use super::info;
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
 use crate::location;
 use garret_cli::args::{self, AcceptState, CutterName, LockWait, PassphraseFile, Threads};
 use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record};
 use garret_cli::render;
-use garret_cli::steps::create::{Creation, Totals};
+use garret_cli::steps::create::{Creation, Made, Totals};
 use garret_cli::surroundings;
 use garret_cli::ui::Ui;
 
@@ -124,44 +128,29 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let made = creation.run(ui)?;
     if args.stats || args.json {
         let totals = made.totals(ui)?;
-        let report = &made.report;
-        let text = if args.json { json(report, &totals) } else { stats(report, &totals) };
+        let text = match args.json {
+            true => json(&made, &path, &totals),
+            false => stats(&made.report, &totals),
+        };
         ui.print(&text)?;
     }
     Ok(())
 }
 
-/// The same for programs: times as RFC 3339 has them, lengths in bytes.
-fn json(report: &BackupReport, totals: &Totals) -> String {
-    let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = report;
+/// The same for programs.
+fn json(made: &Made, path: &Path, totals: &Totals) -> String {
+    let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = &made.report;
     let body = &archive.archive;
-    let time = |time: garret_format::archive::Time| {
-        let nanos = i32::try_from(time.nanos).unwrap_or(0);
-        jiff::Timestamp::new(time.secs, nanos).unwrap_or_default().to_string()
-    };
-    let gigabytes = body.original_len as f64 / 1e9;
-    let pace = (body.original_len > 0).then(|| totals.seconds / gigabytes);
-    let value = serde_json::json!({
-        "archive": {
-            "name": archive.name,
-            "fingerprint": garret_format::ChunkId::from_bytes(archive.fingerprint).to_string(),
-            "start": time(body.start),
-            "end": time(body.end),
-            "duration": totals.seconds,
-            "files": body.file_count,
-            "problems": body.problem_count,
-            "original_size": body.original_len,
-            "read": body.original_len.saturating_sub(untouched_bytes.saturating_add(*hole_bytes)),
-            "holes": hole_bytes,
-            "untouched": untouched_bytes,
-            "new_size": written.chunk_bytes,
-            "new_chunks": written.chunk_count,
-            "stored_size": written.pack_bytes,
-            "seconds_per_gb": pace,
-        },
-        "repository": { "original_size": totals.original, "stored_size": totals.stored },
-    });
-    format!("{value:#}\n")
+    let pace = totals.seconds * 1e9 / body.original_len as f64;
+    let archive = Record::of_archive(archive, &Tags::default())
+        .with("holes", *hole_bytes)
+        .with("untouched", *untouched_bytes)
+        .with("new_chunks", written.chunk_count)
+        .with("seconds_per_gb", (body.original_len > 0).then_some(pace));
+    let repository = info::repository_record(made.repository(), path)
+        .with("original_size", totals.original)
+        .with("stored_size", totals.stored);
+    record::document(&json!({ "repository": repository.json(), "archive": archive.json() }))
 }
 
 fn stats(report: &BackupReport, totals: &Totals) -> String {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use garret_core::{Area, Error, LocalStore, LockMode, Repository, Store};
 
+use super::info;
 use crate::archives;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record};
 use garret_cli::session;
 use garret_cli::steps::delete::{Freed, remove};
 use garret_cli::ui::Ui;
@@ -20,6 +22,9 @@ pub(crate) struct Args {
     /// Show what was freed by deleting archives
     #[arg(short, long)]
     stats: bool,
+    /// Show what was deleted and freed as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -43,13 +48,20 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let [only] = args.archives.as_slice()
         && let (path, None) = location::either(only)?
     {
-        return whole(&path, ui);
+        return match args.json {
+            true => Err(Failure::Usage("--json is for archives: give REPO::NAME".to_owned())),
+            false => whole(&path, ui),
+        };
     }
     let (path, names) = one_repository(&args.archives)?;
     let mut repository = session::pruner(&path, ui)?;
     exist(&repository, &names)?;
-    let freed = remove(&mut repository, &names, args.threads.count(), args.stats, ui)?;
+    let freed = remove(&mut repository, &names, args.threads.count(), args.stats || args.json, ui)?;
     match args.stats {
+        _ if args.json => {
+            let all = freed_record(&repository, &path, &freed, ui)?.with("deleted", names);
+            ui.print(&record::document(&all.json()))
+        }
         true => ui.print(&stats(&repository, &freed, ui)?),
         false => Ok(()),
     }
@@ -112,6 +124,21 @@ pub(super) fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<Stri
         names.push(name);
     }
     Ok((repository.unwrap_or_default(), names))
+}
+
+/// The repository, and what of it was given back.
+pub(super) fn freed_record(
+    repository: &Repository,
+    path: &Path,
+    freed: &Freed,
+    ui: &Ui,
+) -> Result<Record, Failure> {
+    let whole = info::sizes(info::repository_record(repository, path), repository, ui)?;
+    Ok(Record::default()
+        .with("repository", whole.json())
+        .with("original_size", freed.original_len)
+        .with("freed_size", freed.stored_len)
+        .with("waiting_size", freed.waiting_len))
 }
 
 /// attic's table.

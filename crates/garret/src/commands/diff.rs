@@ -8,6 +8,7 @@ use std::ops::Range;
 use garret_core::{Change, Contents, DiffReport, Difference};
 use serde_json::{Value, json};
 
+use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
@@ -72,6 +73,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let report = repository.diff(&from, &to, &mut selection, threads, ui)?;
     let tags = repository.tags(ui)?;
     let sides = Record::default()
+        .with("repository", info::repository_record(&repository, &path).json())
         .with("from", Record::of_archive(&from, &tags).json())
         .with("to", Record::of_archive(&to, &tags).json());
     show(&report, args.json.then_some(sides), ui)?;

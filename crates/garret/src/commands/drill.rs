@@ -236,11 +236,8 @@ fn json(drill: &Drill, archive: Value, item: &Item, digest: Option<Hash>, args: 
         .with("archive", archive)
         .with_path(&item.path)
         .with("size", drill.size)
-        .with("seconds", drill.seconds)
+        .with("duration", drill.seconds)
         .with("restored", drill.restored)
         .with("blake3", digest.map(|digest| digest.to_hex().to_string()));
-    match scratch {
-        Some(path) => record.with_bytes(["scratch", "scratch_hex"], &path).json(),
-        None => record.with("scratch", Value::Null).json(),
-    }
+    record.and(&record::path_or_null(["scratch", "scratch_hex"], scratch.as_deref())).json()
 }

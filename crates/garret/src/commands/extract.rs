@@ -13,11 +13,13 @@ use garret_core::{
 };
 use garret_format::archive::Item;
 
+use super::info;
 use crate::archives::{self, Searched};
 use crate::excludes::Excludes;
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Threads};
 use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record};
 use garret_cli::ui::Ui;
 use garret_cli::{render, session, surroundings};
 use place::Place;
@@ -89,6 +91,9 @@ pub(super) struct How {
     lock_wait: LockWait,
     #[command(flatten)]
     passphrase: PassphraseFile,
+    /// Show what was restored as JSON, and nothing else
+    #[arg(long, conflicts_with_all = ["stdout", "verbose"])]
+    json: bool,
     /// Show each path
     #[arg(short, long, conflicts_with = "stdout")]
     verbose: bool,
@@ -185,6 +190,11 @@ impl How {
         self.form.is_none() && self.strip_components == 0
     }
 
+    /// Whether a document is printed in place of texts.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// How many threads do the work.
     pub(super) fn thread_count(&self) -> usize {
         self.threads.count()
@@ -242,9 +252,35 @@ pub(super) fn restore(
     if report.file_count > 0 {
         ui.done(&outcome(wanted, &place, &report, started.elapsed()));
     }
+    if how.json {
+        document(wanted, &place, &report, started.elapsed(), ui)?;
+    }
     let searched = Searched { repository, path: wanted.path, archives: &[archive] };
     searched.complain(&report.unmatched, ui)?;
     Ok(report)
+}
+
+/// What was restored, and where to, for programs.
+fn document(
+    wanted: &Wanted<'_>,
+    place: &Place,
+    report: &RestoreReport,
+    elapsed: Duration,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let Wanted { repository, path, archive, .. } = *wanted;
+    let unmatched = report.unmatched.iter().map(|word| String::from_utf8_lossy(word).into_owned());
+    let destination = place.path().map(|path| path.as_os_str().as_bytes());
+    let all = Record::default()
+        .with("repository", info::repository_record(repository, path).json())
+        .with("archive", Record::of_archive(archive, &repository.tags(ui)?).json())
+        .and(&record::path_or_null(["destination", "destination_hex"], destination))
+        .with("files", report.file_count)
+        .with("size", report.bytes)
+        .with("duration", elapsed.as_secs_f64())
+        .with("problems", report.problem_count)
+        .with("unmatched", unmatched.collect::<Vec<String>>());
+    ui.print(&record::document(&all.json()))
 }
 
 /// `Restored app.raw of night-2 to ./images/app.raw: 4.19 GB in 12.3 s`

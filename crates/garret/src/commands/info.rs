@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use garret_core::Repository;
+use garret_core::{Repository, RepositoryId};
 use garret_format::archive::Time;
 use garret_format::config::KeyMode;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let repository = session::reader(&path, ui)?;
     let text = match (name, &args.path) {
-        (Some(name), Some(file)) => one_file(&repository, &name, file, &args.layout, ui)?,
+        (Some(name), Some(file)) => one_file((&repository, &path), &name, file, &args.layout, ui)?,
         (Some(name), None) => archive(&repository, &path, &name, &args.layout, ui)?,
         (None, _) => whole(&repository, &path, &args.layout, ui)?,
     };
@@ -70,12 +70,21 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 /// What identifies a repository.
 pub(super) fn repository_record(repository: &Repository, path: &Path) -> Record {
     let config = repository.config();
-    let created = Time { secs: config.created, nanos: 0 };
+    identity_record(path, config.repository, config.key_mode, config.created)
+}
+
+/// The same of what is known without a key.
+pub(super) fn identity_record(
+    path: &Path,
+    id: RepositoryId,
+    mode: KeyMode,
+    created: i64,
+) -> Record {
     Record::default()
         .with_bytes(["location", "location_hex"], path.as_os_str().as_bytes())
-        .with("id", repository.id().to_string())
-        .with("encryption", encryption(config.key_mode))
-        .with("created", render::iso_time(created))
+        .with("id", id.to_string())
+        .with("encryption", encryption(mode))
+        .with("created", render::iso_time(Time { secs: created, nanos: 0 }))
 }
 
 fn encryption(mode: KeyMode) -> &'static str {
@@ -142,7 +151,7 @@ fn archive(
 }
 
 fn one_file(
-    repository: &Repository,
+    (repository, repository_path): (&Repository, &Path),
     name: &str,
     path: &OsStr,
     layout: &Layout,
@@ -166,7 +175,11 @@ fn one_file(
             .with("new", info.new)
     };
     if layout.json {
-        let all = json!({ "archive": Record::of_archive(&archive, &repository.tags(ui)?).json(), "file": file().json() });
+        let all = json!({
+            "repository": repository_record(repository, repository_path).json(),
+            "archive": Record::of_archive(&archive, &repository.tags(ui)?).json(),
+            "file": file().json(),
+        });
         return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
@@ -203,7 +216,7 @@ fn range(range: &Range<u64>) -> Value {
 }
 
 /// A record with how many archives and packs the repository has, which of them were verified, and how long all is.
-fn sizes(record: Record, repository: &Repository, ui: &Ui) -> Result<Record, Failure> {
+pub(super) fn sizes(record: Record, repository: &Repository, ui: &Ui) -> Result<Record, Failure> {
     let verified = repository.verified(ui)?;
     Ok(record
         .with("archives", repository.archive_names()?.len())

@@ -1,14 +1,17 @@
 //! `garret init`: makes a repository.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use garret_core::Sharing;
 use garret_format::config::KeyMode;
 
+use super::info;
 use crate::location;
 use garret_cli::args::{PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record};
 use garret_cli::secrets;
 use garret_cli::steps::init::{Initialized, initialize};
 use garret_cli::ui::Ui;
@@ -55,6 +58,9 @@ pub(crate) struct Args {
     /// Make missing directories above it too
     #[arg(short, long)]
     parents: bool,
+    /// Show what was made as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     verbose: Verbose,
     #[command(flatten)]
@@ -79,7 +85,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(SharedName::Group) => Sharing::Group,
         Some(SharedName::Umask) => Sharing::Umask,
     };
-    let Initialized { identity, key_file } = initialize(&path, mode, sharing, args.parents, ui)?;
+    let made = initialize(&path, mode, sharing, args.parents, ui)?;
+    let Initialized { identity, created, key_file } = made;
+    if args.json {
+        let repository = info::identity_record(&path, identity.id, mode, created).json();
+        let file = key_file.as_deref().map(|file| file.as_os_str().as_bytes());
+        let file = record::path_or_null(["key_file", "key_file_hex"], file);
+        let all = Record::default().with("repository", repository).and(&file);
+        return ui.print(&record::document(&all.json()));
+    }
     let shown = path.display();
     let made = format!("Encryption: {name}\nRepository id: {}\n", identity.id);
     let advice = advice(key_file.as_deref(), mode);

@@ -10,11 +10,14 @@ use garret_format::SlotId;
 use garret_format::archive::Time;
 use garret_format::config::KeyMode;
 use garret_format::slot::{Kdf, Label, Slot};
+use serde_json::{Value, json};
 
+use super::info;
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::keyring::Keyring;
+use garret_cli::record::{self, Record};
 use garret_cli::state::{self, Expected, Use};
 use garret_cli::ui::Ui;
 use garret_cli::{key_file, render, secrets, session};
@@ -85,6 +88,9 @@ struct Access {
 
 #[derive(Debug, clap::Args)]
 struct List {
+    /// Show them as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     verbose: Verbose,
     /// The repository
@@ -200,6 +206,16 @@ pub(crate) fn change_passphrase(args: &ChangePassphrase, ui: &Ui) -> Result<(), 
     change(&args.access, None, ui)
 }
 
+/// A key that is listed.
+struct Listed {
+    /// None of a key file.
+    id: Option<SlotId>,
+    /// Of a key file where it is.
+    file: Option<PathBuf>,
+    /// None of one that cannot be used.
+    slot: Option<Slot>,
+}
+
 fn list(args: &List, ui: &Ui) -> Result<(), Failure> {
     args.verbose.tell(ui);
     let path = location::repository(&args.repository)?;
@@ -208,31 +224,68 @@ fn list(args: &List, ui: &Ui) -> Result<(), Failure> {
     if locked.key_mode() == KeyMode::None {
         return Err(Error::NoPassphrase.into());
     }
-    let mut text = String::new();
+    let mut keys = Vec::new();
     for (id, slot) in locked.slots()? {
-        match slot {
-            Ok(slot) => text += &row(&short(id), &slot, &render::name(slot.label.as_str())),
-            Err(error) => {
-                text += &format!("{}  cannot be used\n", short(id));
-                ui.report(&(&error).into());
-            }
+        if let Err(error) = &slot {
+            ui.report(&error.into());
         }
+        keys.push(Listed { id: Some(id), file: None, slot: slot.ok() });
     }
     locked.tell(ui);
     if let Some(file) = key_file::find(&locked, ui)? {
         file.tell(ui);
-        let shown = render::name(file.path.as_os_str().as_encoded_bytes());
-        match Slot::decode(&file.bytes) {
-            Ok(slot) => {
-                let label = render::name(slot.label.as_str());
-                text += &row("key file", &slot, format!("{shown} {label}").trim_end());
-            }
-            Err(error) => {
-                return Err(Failure::Because(Cause::Damaged, format!("{shown}: {error}")));
+        let slot = Slot::decode(&file.bytes).map_err(|error| {
+            let shown = render::name(file.path.as_os_str().as_encoded_bytes());
+            Failure::Because(Cause::Damaged, format!("{shown}: {error}"))
+        })?;
+        keys.push(Listed { id: None, file: Some(file.path.clone()), slot: Some(slot) });
+    }
+    if args.json {
+        let repository =
+            info::identity_record(&path, locked.id(), locked.key_mode(), locked.created());
+        let keys: Vec<Value> = keys.iter().map(Listed::json).collect();
+        return ui
+            .print(&record::document(&json!({ "repository": repository.json(), "keys": keys })));
+    }
+    ui.print(&keys.iter().map(Listed::line).collect::<String>())
+}
+
+impl Listed {
+    fn line(&self) -> String {
+        let id = self.id.map_or("key file".to_owned(), short);
+        let Some(slot) = &self.slot else { return format!("{id}  cannot be used\n") };
+        let label = render::name(slot.label.as_str());
+        match &self.file {
+            None => row(&id, slot, &label),
+            Some(file) => {
+                let shown = render::name(file.as_os_str().as_encoded_bytes());
+                row(&id, slot, format!("{shown} {label}").trim_end())
             }
         }
     }
-    ui.print(&text)
+
+    fn json(&self) -> Value {
+        let slot = self.slot.as_ref();
+        let cost = slot.and_then(|slot| match slot.kdf {
+            Kdf::Blank => None,
+            Kdf::Argon2id { memory_kib, passes, .. } => {
+                Some((u64::from(memory_kib) * 1024, passes))
+            }
+        });
+        let file = self.file.as_deref().map(|file| file.as_os_str().as_encoded_bytes());
+        Record::default()
+            .with("id", self.id.map(|id| id.to_string()))
+            .and(&record::path_or_null(["file", "file_hex"], file))
+            .with("usable", slot.is_some())
+            .with("label", slot.map(|slot| slot.label.as_str()))
+            .with(
+                "created",
+                slot.map(|slot| render::iso_time(Time { secs: slot.created, nanos: 0 })),
+            )
+            .with("memory", cost.map(|(memory, _)| memory))
+            .with("passes", cost.map(|(_, passes)| passes))
+            .json()
+    }
 }
 
 fn row(id: &str, slot: &Slot, rest: &str) -> String {

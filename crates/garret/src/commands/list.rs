@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(name) => {
             let archive = archives::find(&repository, &name, ui)?;
             let mut selection = archives::selection(&args.paths);
-            items(&repository, &archive, &mut selection, &args.layout, ui)?;
+            items((&repository, &path), &archive, &mut selection, &args.layout, ui)?;
             let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
             searched.complain(&selection.unmatched(), ui)
         }
@@ -156,7 +156,7 @@ fn long_line(found: &NamedArchive) -> String {
 }
 
 fn items(
-    repository: &Repository,
+    (repository, path): (&Repository, &Path),
     archive: &NamedArchive,
     selection: &mut Selection,
     layout: &Layout,
@@ -165,7 +165,10 @@ fn items(
     let now = Timestamp::now();
     let mut list = List { ui, waiting: Vec::new() };
     if layout.json {
-        let head = json!({ "archive": Record::of_archive(archive, &repository.tags(ui)?).json() });
+        let head = json!({
+            "repository": info::repository_record(repository, path).json(),
+            "archive": Record::of_archive(archive, &repository.tags(ui)?).json(),
+        });
         let mut document = record::Document::new(&head, "items");
         repository.visit_items(archive, selection, |item| {
             list.push(document.entry(&Record::of_item(&item).json()).as_bytes())

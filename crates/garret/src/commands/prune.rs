@@ -1,14 +1,17 @@
 //! `garret prune`: deletes archives by attic's rules and gives back their space.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use garret_core::{KeptBy, Repository};
+use serde_json::Value;
 
 use super::delete;
 use crate::keep::Keep;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, tag};
 use garret_cli::failure::Failure;
+use garret_cli::record::{self, Record};
 use garret_cli::steps::delete::{Freed, remove};
 use garret_cli::steps::prune::{Plan, Pruning};
 use garret_cli::ui::Ui;
@@ -32,6 +35,9 @@ pub(crate) struct Args {
     /// Show what is kept, by which rule, and what is deleted
     #[arg(long)]
     list: bool,
+    /// Show what stays, by which rule, what goes, and what is freed as JSON, and nothing else
+    #[arg(long, conflicts_with_all = ["list", "stats"])]
+    json: bool,
     /// Show what was freed
     #[arg(short, long)]
     stats: bool,
@@ -68,7 +74,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let repository = session::reader(&path, ui)?;
         let plan = pruning.plan(&repository, ui)?;
         list(&plan, args, ui)?;
-        foresee(&repository, &plan.doomed(), args.threads, ui)?;
+        let freed_len = foresee(&repository, &plan.doomed(), args, ui)?;
+        if args.json {
+            let freed = Freed { stored_len: freed_len, ..Freed::default() };
+            return document(&repository, &path, (&plan, true), &freed, ui);
+        }
         return match args.stats {
             true => ui.print(&delete::stats(&repository, &Freed::default(), ui)?),
             false => Ok(()),
@@ -77,8 +87,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut repository = session::pruner(&path, ui)?;
     let plan = pruning.plan(&repository, ui)?;
     list(&plan, args, ui)?;
-    let freed = remove(&mut repository, &plan.doomed(), args.threads.count(), args.stats, ui)?;
+    let freed =
+        remove(&mut repository, &plan.doomed(), args.threads.count(), args.stats || args.json, ui)?;
     match args.stats {
+        _ if args.json => document(&repository, &path, (&plan, false), &freed, ui),
         true => ui.print(&delete::stats(&repository, &freed, ui)?),
         false => Ok(()),
     }
@@ -90,7 +102,8 @@ const RULES: &str = "give --keep-daily N, or --keep-within, --keep-hourly, --kee
 /// With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with `--list` or `--dry-run`
 /// also what keeps it.
 fn list(plan: &Plan, args: &Args, ui: &Ui) -> Result<(), Failure> {
-    if !args.verbose.tell(ui) && !args.list && !args.dry_run {
+    let shows = args.verbose.tell(ui) || args.list || args.dry_run;
+    if !shows || args.json {
         return Ok(());
     }
     let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
@@ -109,18 +122,51 @@ fn list(plan: &Plan, args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.print(&plan.kept.iter().chain(&plan.pruned).map(line).collect::<String>())
 }
 
-/// Shows how much space a prune would give back.
+/// Shows how much space a prune would give back; in bytes.
 fn foresee(
     repository: &Repository,
     doomed: &[String],
-    threads: Threads,
+    args: &Args,
     ui: &Ui,
-) -> Result<(), Failure> {
-    let plan = repository.plan_gc(doomed, threads.count(), ui)?;
+) -> Result<u64, Failure> {
+    let plan = repository.plan_gc(doomed, args.threads.count(), ui)?;
+    if args.json {
+        return Ok(plan.freed_bytes());
+    }
     let freed = render::size(plan.freed_bytes());
     let packs = match plan.pack_count() {
         1 => "1 pack".to_owned(),
         count => format!("{count} packs"),
     };
-    ui.print(&format!("Would free:      about {freed} in {packs}\n"))
+    ui.print(&format!("Would free:      about {freed} in {packs}\n"))?;
+    Ok(plan.freed_bytes())
+}
+
+/// What stays and why, what goes, and what that frees.
+fn document(
+    repository: &Repository,
+    path: &Path,
+    (plan, is_dry): (&Plan, bool),
+    freed: &Freed,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let archive = |decision: &garret_core::Decision| {
+        let rule = match decision.kept {
+            Some(KeptBy::Rule { rule, .. }) => Some(rule),
+            _ => None,
+        };
+        Record::of_archive(&decision.archive, &plan.tags)
+            .with("kept_by", decision.kept.map(|kept| kept.to_string()))
+            .with("rule", rule)
+            .json()
+    };
+    let archives: Vec<Value> = plan.kept.iter().chain(&plan.pruned).map(archive).collect();
+    let mut freed = *freed;
+    if is_dry {
+        let lens = plan.pruned.iter().map(|one| one.archive.archive.original_len);
+        freed.original_len = garret_core::total_len(lens);
+    }
+    let all = delete::freed_record(repository, path, &freed, ui)?;
+    let all = all.with("dry_run", is_dry).with("archives", archives);
+    ui.print(&record::document(&all.json()))
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             };
             extract::restore(&wanted, &how, plan, ui).map(drop)
         }
-        (path, None) if images.is_empty() && ui.can_ask() => {
+        (path, None) if images.is_empty() && ui.can_ask() && !how.is_json() => {
             helper::run(how, &path, at.as_deref(), ui)
         }
         (path, None) if images.is_empty() => Err(Failure::Usage(format!(

@@ -3,13 +3,15 @@
 use std::ffi::OsString;
 
 use garret_core::{Part, ScrubOptions, ScrubReport};
+use serde_json::json;
 
+use super::info;
 use crate::location;
 use garret_cli::args::{LockWait, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::render::plural;
 use garret_cli::ui::Ui;
-use garret_cli::{render, session};
+use garret_cli::{record, render, session};
 
 /// Arguments of `scrub`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +19,9 @@ pub(crate) struct Args {
     /// Read part N of M equal parts only, as in 3/7
     #[arg(long, value_name = "N/M", value_parser = part)]
     part: Option<Part>,
+    /// Show what was found as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -46,7 +51,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let report = locked.scrub(&options, ui)?;
     if report.damaged_packs + report.damaged_segments + report.damaged_copies > 0 {
         ui.complain(&closing(&report));
-    } else if is_verbose {
+    } else if is_verbose && !args.json {
         ui.print(&format!(
             "{}, {} of the index and {} ({}) are intact\n",
             plural(report.pack_count, "pack"),
@@ -55,7 +60,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             render::size(report.bytes)
         ))?;
     }
-    Ok(())
+    if !args.json {
+        return Ok(());
+    }
+    let repository =
+        info::identity_record(&path, locked.id(), locked.key_mode(), locked.created()).json();
+    let [number, count] = args.part.unwrap_or_default().numbers();
+    ui.print(&record::document(&json!({
+        "repository": repository,
+        "part": { "number": number, "count": count },
+        "size": report.bytes,
+        "packs": report.pack_count,
+        "damaged_packs": report.damaged_packs,
+        "segments": report.segment_count,
+        "damaged_segments": report.damaged_segments,
+        "copies": report.copy_count,
+        "damaged_copies": report.damaged_copies,
+    })))
 }
 
 /// How much is damaged, and who can do something about it: on one line.

@@ -25,19 +25,6 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
     .collect()
 }
 
-/// Each object of a document has the fields that docs/json.md has for it, and no others; `..._hex` where a path is no text.
-#[track_caller]
-pub(super) fn has_documented_fields(what: &str, object: &Value) {
-    let page = include_str!("../../../../docs/json.md");
-    let table = page.split("| document | fields |\n").nth(1).expect("the table of documents");
-    let row = table.lines().find(|line| line.starts_with(&format!("| {what} |"))).expect(what);
-    let mut expected: BTreeSet<&str> =
-        row.split('|').nth(2).unwrap().split('`').skip(1).step_by(2).collect();
-    let found: BTreeSet<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
-    expected.retain(|name| !name.ends_with("_hex") || found.contains(name));
-    assert_eq!(found, expected, "{what}");
-}
-
 /// The values that docs/json.md has for a field.
 fn documented_values(field: &str) -> BTreeSet<String> {
     let page = include_str!("../../../../docs/json.md");

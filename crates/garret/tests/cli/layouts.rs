@@ -47,6 +47,8 @@ const ARCHIVE: [&str; 18] = [
     "complete",
     "problems",
     "problem_texts",
+    "tags",
+    "protected",
 ];
 
 #[test]
@@ -97,7 +99,7 @@ fn the_contents_of_an_archive_have_names_too() {
     let short = dir.run(&["list", "--short", "repo::night"]).succeeds();
     assert_eq!(short, "vm.img\nfiles\nfiles/link\nfiles/one\n");
     let list = json(&dir, &["list", "--json", "repo::night"]);
-    has_names(&list, &["archive", "items"]);
+    has_names(&list, &["repository", "archive", "items"]);
     has_names(&list["archive"], &ARCHIVE);
     let items = list["items"].as_array().unwrap();
     for item in items {
@@ -152,7 +154,7 @@ fn info_has_the_same_names() {
     assert_eq!(info["repository"]["original_size"], 4 * MIB + 5);
     assert!(info["repository"]["stored_size"].as_u64().unwrap() > MIB as u64);
     let file = json(&dir, &["info", "--json", "repo::night", "vm.img"]);
-    has_names(&file, &["archive", "file"]);
+    has_names(&file, &["repository", "archive", "file"]);
     let names = [
         "path",
         "format",

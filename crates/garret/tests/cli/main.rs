@@ -42,6 +42,7 @@ mod report;
 mod restore;
 mod rollback;
 mod round_trip;
+mod schema;
 mod scrub;
 mod secrets;
 mod shared;

@@ -11,6 +11,7 @@ use garret_core::{
     Selection, Task,
 };
 
+use super::document::Document;
 use crate::archives;
 use garret_cli::failure::Failure;
 use garret_cli::render::plural;
@@ -39,6 +40,8 @@ pub(super) struct Chosen<'a> {
     pub(super) file: Option<&'a OsStr>,
     /// Whether every byte is read.
     pub(super) verify_data: bool,
+    /// Whether a document is printed in place of texts.
+    pub(super) json: bool,
     pub(super) threads: usize,
 }
 
@@ -54,14 +57,20 @@ impl Chosen<'_> {
         if let (Some(word), Some(archive)) = (self.file, archives.first()) {
             selection = Selection::new([archives::one_file(&repository, archive, word)?]);
         }
-        ui.print("Starting archive consistency check...\n")?;
-        let said = match self.verify_data {
+        self.say("Starting archive consistency check...\n", ui)?;
+        let document = match self.verify_data {
             true => {
                 let lost = self.read(&repository, &archives, &selection, ui);
                 let noted = if repository.is_trusted() { repository.note_damaged(ui) } else { 0 };
                 let advice = if noted > 0 { NOTED } else { ADVICE };
-                let of = of_archives(archives.len() as u64, &lost);
-                (!lost.is_empty()).then(|| format!("{of}; {advice}"))
+                let of = of_archives(archives.len() as u64, &words(&lost));
+                Document {
+                    verify_data: true,
+                    archives: archives.len() as u64,
+                    verdict: (!lost.is_empty()).then(|| format!("{of}; {advice}")),
+                    incomplete: lost,
+                    ..Document::default()
+                }
             }
             false => {
                 let mut options = CheckOptions::default();
@@ -70,27 +79,32 @@ impl Chosen<'_> {
                 let names = archives.into_iter().map(|archive| archive.name).collect();
                 let checked = repository.check_packs(&options, ui)?;
                 let report = checked.check_some(names, &selection, ui)?;
-                match report.problem_count {
+                let verdict = match report.problem_count {
                     0 => (report.damaged_packs > 0).then(|| DOUBT.to_owned()),
                     _ => Some(closing(&report, &options)),
-                }
+                };
+                Document::of(report, false, verdict)
             }
         };
-        if ui.problem_count() == 0 && said.is_none() {
-            ui.print("Archive consistency check complete, no problems found.\n")?;
+        if ui.problem_count() == 0 && document.verdict.is_none() {
+            self.say("Archive consistency check complete, no problems found.\n", ui)?;
         }
-        said.iter().for_each(|line| ui.complain(line));
-        Ok(())
+        document.verdict.iter().for_each(|line| ui.complain(line));
+        if self.json { document.print(repository.as_ref(), path, ui) } else { Ok(()) }
     }
 
-    /// Reads all that the archives need. Those of which something cannot be had, in words.
+    fn say(&self, text: &str, ui: &Ui) -> Result<(), Failure> {
+        if self.json { Ok(()) } else { ui.print(text) }
+    }
+
+    /// Reads all that the archives need. Those of which something cannot be had, and how many files, if that can be told.
     fn read(
         &self,
         repository: &Repository,
         archives: &[NamedArchive],
         selection: &Selection,
         ui: &Ui,
-    ) -> Vec<String> {
+    ) -> Vec<(String, Option<u64>)> {
         let mut options = RestoreOptions::default();
         options.threads = self.threads;
         let mut lost = Vec::new();
@@ -99,18 +113,23 @@ impl Chosen<'_> {
             let progress = InArchive { name: &archive.name, ui };
             match repository.restore(archive, &mut selection, to, &options, &progress) {
                 Ok(report) if report.problem_count == 0 => {}
-                Ok(report) => {
-                    let files = plural(report.problem_count, "file");
-                    lost.push(format!("{} ({files})", archive.name));
-                }
+                Ok(report) => lost.push((archive.name.clone(), Some(report.problem_count))),
                 Err(error) => {
                     ui.report(&(&error).into());
-                    lost.push(format!("{} (not all of it can be looked at)", archive.name));
+                    lost.push((archive.name.clone(), None));
                 }
             }
         }
         lost
     }
+}
+
+fn words(lost: &[(String, Option<u64>)]) -> Vec<String> {
+    let word = |(name, files): &(String, Option<u64>)| match files {
+        Some(count) => format!("{name} ({})", plural(*count, "file")),
+        None => format!("{name} (not all of it can be looked at)"),
+    };
+    lost.iter().map(word).collect()
 }
 
 /// Passes on what is wrong with an archive, with its name: of several, each may have the file. What to do is said at the end.

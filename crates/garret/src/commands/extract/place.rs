@@ -55,6 +55,14 @@ impl Place {
         }
     }
 
+    /// The directory, the file or the device.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Place::Directory(path) | Place::File(path) | Place::Device(path) => Some(path),
+            Place::Stream(_) | Place::Nowhere => None,
+        }
+    }
+
     /// Where the one file that is restored will be, if it can be read there again.
     pub(in crate::commands) fn of(&self, item: &Item) -> Option<PathBuf> {
         match self {
