@@ -1,16 +1,26 @@
 //! The bar on a terminal.
 //!
 //! In: tasks, as they begin, advance and end. Out: one line at the bottom of the terminal, that of the task that began last.
-//! Promises: what is written beside it neither meets nor leaves pieces of it.
+//! Promises: what is written beside it neither meets nor leaves pieces of it; it is no longer than the terminal is wide.
 
+use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{Phase, Task, Unit};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    DecimalBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
+
+use crate::terminal::columns;
 
 /// How often a bar that nothing advances still moves, so that it does not look dead.
 const TICK: Duration = Duration::from_millis(120);
+
+/// Before that nobody knows how fast it goes.
+const KNOWN_AFTER: Duration = Duration::from_secs(1);
+/// A terminal with fewer columns has room for what is said beside a bar, and for no bar.
+const BAR_COLUMNS: usize = 72;
 
 /// The bar that is shown, if any is.
 #[derive(Default)]
@@ -37,7 +47,10 @@ impl Bars {
     pub(crate) fn begin(&self, phase: Phase, total: Option<u64>) -> Box<dyn Task + '_> {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
         // The templates are well-formed; should one be wrong, the default style is no harm.
-        if let Ok(style) = ProgressStyle::with_template(&template(phase, total.is_some())) {
+        let template =
+            template(phase, total.is_some(), columns(std::io::stderr()).unwrap_or(BAR_COLUMNS));
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            let style = style.with_key("rate", rate).with_key("left", left);
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_message(phase_name(phase));
@@ -80,21 +93,40 @@ impl Drop for Bar<'_> {
     }
 }
 
-fn template(phase: Phase, has_total: bool) -> String {
+/// How much comes in a second, when that can be told.
+fn rate(state: &ProgressState, out: &mut dyn Write) {
+    if state.pos() > 0 && state.elapsed() >= KNOWN_AFTER {
+        // What writes into a line of text does not fail.
+        let _whole = write!(out, ", {}/s", DecimalBytes(state.per_sec() as u64));
+    }
+}
+
+/// How long it will take, when that can be told.
+fn left(state: &ProgressState, out: &mut dyn Write) {
+    if state.pos() > 0 && state.elapsed() >= KNOWN_AFTER {
+        let _whole = write!(out, ", {:#} left", HumanDuration(state.eta()));
+    }
+}
+
+fn template(phase: Phase, has_total: bool, columns: usize) -> String {
+    let is_narrow = columns < BAR_COLUMNS;
     let things = match phase.unit() {
         Unit::Archives => "archives",
         Unit::Packs => "packs",
+        _ if has_total && is_narrow => {
+            return "{msg} {percent}% of {decimal_total_bytes}{left}".to_owned();
+        }
         _ if has_total => {
-            return "{msg} [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
+            return "{msg} [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}{rate}{left}"
                 .to_owned();
         }
         _ => {
-            return "{msg} {spinner} {decimal_bytes}, {decimal_bytes_per_sec}, {elapsed}"
-                .to_owned();
+            return "{msg} {spinner} {decimal_bytes}{rate}, {elapsed}".to_owned();
         }
     };
     match has_total {
-        true => format!("{{msg}} [{{wide_bar}}] {{pos}} of {{len}} {things}, {{eta}} left"),
+        true if is_narrow => format!("{{msg}} {{pos}} of {{len}} {things}{{left}}"),
+        true => format!("{{msg}} [{{wide_bar}}] {{pos}} of {{len}} {things}{{left}}"),
         false => format!("{{msg}} {{spinner}} {{pos}} {things}, {{elapsed}}"),
     }
 }

@@ -8,7 +8,7 @@
 //! names, placeholders: what archives may be called
 //! steps: create, prune, check, init, delete as calls that give reports       nightly: jobs made of them
 //! signals: none ends us without a word            sandbox: what we may no longer do
-//! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON
+//! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON      terminal: what one can show
 //! drills: which images were restored to see that they can be
 //! render, overview: numbers, times, tables -> text      pages: the command line -> manual pages
 //! record: what is known of a thing -> JSON, or text by a template of the user
@@ -46,5 +46,6 @@ pub mod state;
 pub mod steps;
 pub mod suggest;
 pub mod surroundings;
+pub mod terminal;
 pub mod trust;
 pub mod ui;

@@ -1,6 +1,6 @@
-//! Numbers, times and tables as text. Pure: values in, strings out.
+//! Numbers, times and tables as text. Values in, strings out; tables also go by the width of the terminal that is printed to.
 //!
-//! The layouts are attic's, because scripts cut columns out of them.
+//! The layouts are attic's, because scripts cut columns out of them; on a terminal of less than 80 columns they are narrower.
 
 use std::time::Duration;
 
@@ -9,9 +9,8 @@ use garret_format::archive::{Archive, Item, ItemKind, Time, is_unseen};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// What frames the statistics of a backup.
-pub const RULE: &str =
-    "------------------------------------------------------------------------------";
+use crate::terminal::is_narrow;
+
 /// Days after which a listing shows the year instead of the time of day.
 const RECENT_DAYS: i64 = 365;
 
@@ -74,14 +73,35 @@ pub fn plural(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A row of three sizes under their header.
+/// A row of three sizes under their header: attic's, unless the terminal that is printed to is too narrow for it.
 pub fn size_row(label: &str, original: &str, compressed: &str, stored: &str) -> String {
-    format!("{label:<15} {original:>20} {compressed:>20} {stored:>20}\n")
+    sizes_in_columns([label, original, compressed, stored], is_narrow(std::io::stdout()))
+}
+
+fn sizes_in_columns([label, original, compressed, stored]: [&str; 4], is_narrow: bool) -> String {
+    let (first, other) = if is_narrow { (13, 12) } else { (15, 20) };
+    format!("{label:<first$} {original:>other$} {compressed:>other$} {stored:>other$}\n")
 }
 
 /// The header of [`size_row`].
 pub fn size_header() -> String {
-    size_row("", "Original size", "Compressed size", "Deduplicated size")
+    size_header_of(is_narrow(std::io::stdout()))
+}
+
+fn size_header_of(is_narrow: bool) -> String {
+    let columns = match is_narrow {
+        true => ["", "Original", "Compressed", "Deduplicated"],
+        false => ["", "Original size", "Compressed size", "Deduplicated size"],
+    };
+    sizes_in_columns(columns, is_narrow)
+}
+
+/// How long attic's tables are.
+const RULE_LEN: usize = 78;
+
+/// The line above and below a table.
+pub fn rule() -> String {
+    "-".repeat(if is_narrow(std::io::stdout()) { 52 } else { RULE_LEN })
 }
 
 /// Local time as the C library writes it: `Mon Mar 24 11:59:35 2014`.
@@ -120,8 +140,12 @@ fn local(time: Time) -> jiff::Zoned {
 
 /// The line of an archive in a list, which ends with its [`marks`] and its tags.
 pub fn archive_line(found: &NamedArchive, tags: &Tags) -> String {
-    let time = long_time(found.archive.end);
-    format!("{:<36} {time}{}{}", name(&found.name), marks(found), tagged(found, tags))
+    let (end, shown) = (found.archive.end, name(&found.name));
+    let line = match is_narrow(std::io::stdout()) {
+        true => format!("{shown:<20} {}", minute(end)),
+        false => format!("{shown:<36} {}", long_time(end)),
+    };
+    line + &marks(found) + &tagged(found, tags)
 }
 
 /// What its tags are, and whether it is protected: ` (protected) [golden,weekly]`.
@@ -301,8 +325,10 @@ mod tests {
     fn the_size_table_has_attic_s_columns() {
         let header =
             "                       Original size      Compressed size    Deduplicated size\n";
-        assert_eq!(size_header(), header);
-        assert_eq!(size_row("This archive:", "1.00 kB", "-", "2 B").len(), RULE.len() + 1);
+        assert_eq!(size_header_of(false), header);
+        let row = ["This archive:", "1.00 kB", "-", "2 B"];
+        assert_eq!(sizes_in_columns(row, false).len(), RULE_LEN + 1);
+        assert!(sizes_in_columns(row, true).len() <= 60 && size_header_of(true).len() <= 60);
     }
 
     #[test]

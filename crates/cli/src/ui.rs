@@ -2,8 +2,8 @@
 //! lines of JSON.
 //!
 //! In: calls of the library, from any thread. Out: bar, waiting and problems on stderr; names on stdout; with JSON everything
-//! on stderr. Promises: without a terminal on stderr, and with JSON, there is no bar and nobody is asked; a problem is one
-//! line whatever the names in it hold.
+//! on stderr. Promises: without a terminal on stderr, and with JSON, there is no bar and nobody is asked; no bar
+//! either on a terminal that is dumb; a problem is one line whatever the names in it hold.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -22,6 +22,7 @@ use crate::events::{self, Told};
 use crate::failure::{Failure, advice};
 use crate::record::Record;
 use crate::render;
+use crate::terminal;
 
 /// Problems that are remembered so that none is told twice: more than that nobody reads.
 const TOLD_MAX: usize = 10_000;
@@ -232,14 +233,24 @@ impl Ui {
     }
 
     /// Asks on the terminal; gives the line that was typed.
+    ///
+    /// # Errors
+    /// The input ended, as by Ctrl-D: that is a no to whatever was asked.
     pub fn ask(&self, question: &str) -> Result<String, Failure> {
         let ask = || {
             io::stderr().lock().write_all(question.as_bytes())?;
             let mut line = String::new();
-            io::stdin().read_line(&mut line)?;
-            Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+            if io::stdin().read_line(&mut line)? == 0 {
+                io::stderr().lock().write_all(b"\n")?;
+                return Ok(None);
+            }
+            Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
         };
-        self.bars.beside(ask).map_err(|error| Failure::io("asking on the terminal", &error))
+        let asked = self.bars.beside(ask);
+        let asked = asked.map_err(|error| Failure::io("asking on the terminal", &error))?;
+        asked.ok_or_else(|| {
+            Failure::Fatal("nothing was done: the input ended in place of an answer".to_owned())
+        })
     }
 
     /// A line on stderr. If even that fails there is nobody to tell.
@@ -312,7 +323,7 @@ impl Progress for Ui {
         } else if self.json {
             let number = self.task_count.fetch_add(1, Ordering::Relaxed) + 1;
             Box::new(Told::begin(number, phase, total))
-        } else if self.terminal {
+        } else if self.terminal && terminal::moves() {
             self.bars.begin(phase, total)
         } else {
             Box::new(Silent)

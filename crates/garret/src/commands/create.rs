@@ -164,7 +164,7 @@ fn stats(report: &BackupReport, totals: &Totals) -> String {
         (0, _) | (_, 0) => String::new(),
         (new, stored) => format!(" ({:.2} : 1)", new as f64 / stored as f64),
     };
-    let rule = render::RULE;
+    let rule = render::rule();
     let mut text = format!("{rule}\nArchive name: {}\n", render::name(&archive.name));
     text += &format!("Archive fingerprint: {fingerprint}\n");
     text += &format!("Start time: {}\n", render::long_time(body.start));

@@ -16,7 +16,7 @@ use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record, Template};
 use garret_cli::steps::prune::is_tagged;
 use garret_cli::ui::Ui;
-use garret_cli::{render, session};
+use garret_cli::{render, session, terminal};
 use garret_format::archive::Time;
 
 /// Bytes of a list that are printed at once.
@@ -117,19 +117,20 @@ fn archives(repository: &Repository, path: &Path, args: &Args, ui: &Ui) -> Resul
         let all = json!({ "repository": repository, "archives": archives });
         return ui.print(&record::document(&all));
     }
+    let is_narrow = terminal::is_narrow(std::io::stdout());
     let line = |found: &NamedArchive| match &layout.format {
         Some(template) => record(found).format(template),
         None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
         None => {
             let mark = drilled(found).map(Drill::mark).unwrap_or_default();
             let line = match layout.long {
-                true => long_line(found) + &render::tagged(found, &tags),
+                true => long_line(found, is_narrow) + &render::tagged(found, &tags),
                 false => render::archive_line(found, &tags),
             };
             Ok(format!("{line}{mark}\n").into_bytes())
         }
     };
-    let mut text = if layout.long { long_header().into_bytes() } else { Vec::new() };
+    let mut text = if layout.long { long_header(is_narrow).into_bytes() } else { Vec::new() };
     for found in &archives {
         text.extend(line(found)?);
     }
@@ -137,22 +138,33 @@ fn archives(repository: &Repository, path: &Path, args: &Args, ui: &Ui) -> Resul
 }
 
 /// The header of [`long_line`].
-fn long_header() -> String {
-    let columns = ["size", "read", "new", "stored", "seconds", "s/GB"];
-    let [size, read, new, stored, seconds, pace] = columns;
-    let sizes = format!("{size:>12} {read:>12} {new:>12} {stored:>12}");
-    format!("{:<16} {sizes} {seconds:>8} {pace:>6}  archive\n", "time")
+fn long_header(is_narrow: bool) -> String {
+    let [size, read, new, stored] = ["size", "read", "new", "stored"];
+    let [seconds, pace] = ["seconds", "s/GB"];
+    match is_narrow {
+        true => format!("{:<16} {size:>9} {new:>9} {stored:>9}  archive\n", "time"),
+        false => format!(
+            "{:<16} {size:>9} {read:>9} {new:>9} {stored:>9} {seconds:>7} {pace:>6}  archive\n",
+            "time"
+        ),
+    }
 }
 
-/// What an archive says that it took, in columns.
-fn long_line(found: &NamedArchive) -> String {
+/// What an archive says that it took, in columns; some of them where there is not room for all.
+fn long_line(found: &NamedArchive, is_narrow: bool) -> String {
     let body = &found.archive;
     let seconds = render::seconds_between(body.start, body.end);
     let lens = [body.original_len, body.read_len, body.new_len, body.stored_len];
-    let sizes = lens.map(|len| format!("{:>12}", render::size(len))).join(" ");
+    let [size, read, new, stored] = lens.map(|len| format!("{:>9}", render::size(len)));
     let (time, name) = (render::minute(body.end), render::name(&found.name));
     let pace = render::seconds_per_gb(seconds, body.original_len);
-    format!("{time} {sizes} {seconds:>8.1} {pace:>6}  {name}{}", render::marks(found))
+    let marks = render::marks(found);
+    match is_narrow {
+        true => format!("{time} {size} {new} {stored}  {name}{marks}"),
+        false => {
+            format!("{time} {size} {read} {new} {stored} {seconds:>7.1} {pace:>6}  {name}{marks}")
+        }
+    }
 }
 
 fn items(

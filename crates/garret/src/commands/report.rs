@@ -13,7 +13,7 @@ use crate::report::{html, json, text};
 use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
-use garret_cli::{record, session};
+use garret_cli::{record, session, terminal};
 
 /// Who may read the page, but for what the umask takes away.
 const MODE: u32 = 0o666;
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     match (args.json, &args.html) {
         (true, _) => ui.print(&record::document(&json::document(&report))),
-        (false, None) => ui.print(&text::show(&report)),
+        (false, None) => ui.print(&text::show(&report, terminal::columns(std::io::stdout()))),
         (false, Some(_)) => Ok(()),
     }
 }

@@ -5,26 +5,30 @@ use garret_format::archive::Time;
 
 use super::model::{Calendar, Image, Night, Report};
 
+/// Columns that all of a table takes, but for names.
+const COLUMNS: usize = 80;
 /// Nights that are listed: the newest.
 const NIGHTS_SHOWN: usize = 14;
 /// Archives that are named in one line.
 const NAMES_SHOWN: usize = 4;
 
-/// All of it.
-pub(crate) fn show(report: &Report) -> String {
+/// All of it, for a terminal of so many columns if it is one: some columns of tables are left out where there is not room for
+/// all.
+pub(crate) fn show(report: &Report, columns: Option<usize>) -> String {
+    let is_narrow = columns.is_some_and(|columns| columns < COLUMNS);
     let location = render::name(report.location.as_os_str().as_encoded_bytes());
     let mut text = format!("Repository: {location}\n");
     for check in &report.lamp {
         let word = format!("[{}]", check.light.word());
-        text += &format!("{word:<6} {:<14} {}\n", format!("{}:", check.what), check.text);
+        let head = format!("{word:<6} {:<14} ", format!("{}:", check.what));
+        text += &folded(&head, &check.text, columns.unwrap_or(usize::MAX));
     }
     text += &format!("\n{}\n", totals(report));
     if !report.nights.is_empty() {
-        text += &nights(report);
+        text += &nights(report, is_narrow);
     }
     if !report.images.is_empty() {
-        text +=
-            &format!("\n{:>12} {:>6} {:>12} {:>12}  image\n", "disk", "nights", "new", "stored");
+        text += &format!("\n{:>9} {:>6} {:>9} {:>9}  image\n", "disk", "nights", "new", "stored");
         text += &report.images.iter().map(|image| line(report, image)).collect::<String>();
     }
     if let Some(calendar) = &report.calendar {
@@ -38,6 +42,24 @@ pub(crate) fn show(report: &Report) -> String {
     text
 }
 
+/// A text behind its head, in lines of so many columns that begin where the first one does.
+fn folded(head: &str, text: &str, columns: usize) -> String {
+    let (mut lines, mut used) = (head.to_owned(), head.len());
+    for (number, word) in text.split(' ').enumerate() {
+        let len = word.chars().count();
+        if number > 0 && used + 1 + len > columns {
+            lines += &format!("\n{}", " ".repeat(head.len()));
+            used = head.len();
+        } else if number > 0 {
+            lines.push(' ');
+            used += 1;
+        }
+        lines += word;
+        used += len;
+    }
+    lines + "\n"
+}
+
 /// How much there is, in a line.
 pub(super) fn totals(report: &Report) -> String {
     let count = render::plural(report.nights.len() as u64, "archive");
@@ -45,10 +67,11 @@ pub(super) fn totals(report: &Report) -> String {
     format!("{count} of {}, stored in {}{ratio}", size(report.original), size(report.stored))
 }
 
-fn nights(report: &Report) -> String {
+fn nights(report: &Report, is_narrow: bool) -> String {
     let hidden = report.nights.len().saturating_sub(NIGHTS_SHOWN);
-    let mut text = format!("\n{}", night_header());
-    text += &report.nights.iter().skip(hidden).map(night_line).collect::<String>();
+    let mut text = format!("\n{}", night_header(is_narrow));
+    let shown = report.nights.iter().skip(hidden);
+    text += &shown.map(|night| night_line(night, is_narrow)).collect::<String>();
     if hidden > 0 {
         text += &format!("and {hidden} before\n");
     }
@@ -56,23 +79,23 @@ fn nights(report: &Report) -> String {
 }
 
 /// The header of [`night_line`].
-fn night_header() -> String {
-    format!(
-        "{:<16} {:>12} {:>12} {:>12} {:>8} {:>6}  archive\n",
-        "night", "size", "new", "stored", "seconds", "s/GB"
-    )
+fn night_header(is_narrow: bool) -> String {
+    let times = if is_narrow { String::new() } else { format!(" {:>7} {:>6}", "seconds", "s/GB") };
+    format!("{:<16} {:>9} {:>9} {:>9}{times}  archive\n", "night", "size", "new", "stored")
 }
 
 /// What an archive took, in columns.
-fn night_line(night: &Night) -> String {
+fn night_line(night: &Night, is_narrow: bool) -> String {
+    let times = match is_narrow {
+        true => String::new(),
+        false => format!(" {:>7.1} {:>6}", night.seconds(), pace(night)),
+    };
     format!(
-        "{:<16} {:>12} {:>12} {:>12} {:>8.1} {:>6}  {}{}\n",
+        "{:<16} {:>9} {:>9} {:>9}{times}  {}{}\n",
         render::minute(night.end),
         size(night.original),
         size(night.added.new_len),
         size(night.added.stored_len),
-        night.seconds(),
-        pace(night),
         render::name(&night.name),
         state(night),
     )
@@ -97,7 +120,7 @@ fn line(report: &Report, image: &Image) -> String {
     let last = report.nights.len().checked_sub(1);
     let newest = image.nights.last().filter(|held| Some(held.night) == last);
     format!(
-        "{:>12} {:>6} {:>12} {:>12}  {}\n",
+        "{:>9} {:>6} {:>9} {:>9}  {}\n",
         size(image.len()),
         image.nights.len(),
         newest.map_or("-".to_owned(), |held| size(held.added.new_len)),

@@ -41,7 +41,7 @@ const COMMANDS: [&str; 28] = [
 
 /// Compares with a file, or writes it.
 #[track_caller]
-fn is_snapshot(name: &str, text: &str) {
+pub(super) fn is_snapshot(name: &str, text: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshots");
     let path = directory.join(format!("{name}.txt"));
     if std::env::var_os("GARRET_SNAPSHOTS").is_some_and(|value| value == "write") {

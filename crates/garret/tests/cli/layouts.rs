@@ -28,7 +28,7 @@ fn has_names(value: &Value, names: &[&str]) {
     assert_eq!(found, expected);
 }
 
-const ARCHIVE: [&str; 18] = [
+const ARCHIVE: [&str; 20] = [
     "name",
     "made_as",
     "id",

@@ -51,6 +51,7 @@ mod slices;
 mod streams;
 mod surprises;
 mod tags;
+mod terminal;
 mod texts;
 mod trees;
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use garret_cli::failure::Failure;
 use garret_cli::render;
+use garret_cli::terminal::columns;
 use garret_cli::ui::Ui;
 use garret_core::{History, Item, NamedArchive, Repository, Selection};
 
@@ -82,8 +83,7 @@ fn chain(
 
 /// Columns of the terminal that is printed to.
 fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(COLUMNS)
+    columns(std::io::stdout()).unwrap_or(COLUMNS)
 }
 
 impl Image {

@@ -58,8 +58,12 @@ pub(super) fn run(how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Result<()
     };
     let (name, night) = (render::name(&item.path), render::name(&archive.name));
     let to = place.as_ref().map_or("nowhere".to_owned(), |place| shown(place));
+    let replaced = match &place {
+        Some(place) if is_replaced(place) => format!("{to} is there already, and is replaced.\n"),
+        _ => String::new(),
+    };
     let question = format!(
-        "{name} of {night}, {}, to {to}:\n{time}{room}.\nGo on? [y/N] ",
+        "{name} of {night}, {}, to {to}:\n{time}{room}.\n{replaced}Go on? [y/N] ",
         render::size(item.size)
     );
     if !matches!(ui.ask(&question)?.as_str(), "y" | "Y" | "yes") {
@@ -72,6 +76,11 @@ pub(super) fn run(how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Result<()
         }
         _ => Ok(()),
     }
+}
+
+/// Whether something is there that goes when the image comes. What is on a device was asked about before.
+fn is_replaced(place: &Path) -> bool {
+    place.symlink_metadata().is_ok_and(|found| !found.file_type().is_block_device())
 }
 
 /// An image that can be chosen.
