@@ -223,7 +223,8 @@ Examples:
     /// Two nights of backups and a restore, on sample images or on yours
     ///
     /// Makes a repository in a directory of its own, backs up two images, changes a few per cent of them, backs them up
-    /// again, restores one and compares it with the original. Images that you name are only read.
+    /// again, restores one and compares it with the original. Images that you name are only read. --against borg,restic does the
+    /// same with these, below the demo's directory, in the same table.
     Demo(demo::Args),
     /// Print what a shell needs to complete words at TAB
     ///

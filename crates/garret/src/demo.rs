@@ -1,9 +1,12 @@
 //! `garret demo`: two nights of backups and one restore, timed, in a directory of its own.
 //!
-//! In: sample images that it makes itself, or images of the user, which are only read. Out: a table, and a restored image
-//! whose SHA-256 is that of the original, left for the user to look at. Everything else is removed, also after an error.
+//! In: sample images that it makes itself, or images of the user, which are only read. Out: a table, also of other programs,
+//! and a restored image whose SHA-256 is that of the original, left for the user to look at. Everything else is removed, also
+//! after an error or a signal.
 
 mod digest;
+mod leave;
+mod others;
 mod sample;
 
 use std::fs;
@@ -13,7 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use garret_core::{
     AllocationMode, BackupOptions, Cause, Destination, Form, InitOptions, Input, LocalStore,
-    Problem, RestoreOptions, Secret, Selection, Sharing, Unlocked,
+    Problem, Progress, RestoreOptions, Secret, Selection, Sharing, Unlocked,
 };
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
@@ -22,6 +25,8 @@ use garret_cli::args::Threads;
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
 use garret_cli::{render, surroundings};
+use leave::Leaving;
+use others::{Other, Took, Tool};
 
 /// Free space beyond what the sizes say: directories, indexes, the packs that are being written.
 const SPARE_BYTES: u64 = 200_000_000;
@@ -32,6 +37,9 @@ pub(crate) struct Args {
     /// Work below this directory [default: the one for temporary files]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// Do the same with these too, as far as they are installed, and show them in the same table
+    #[arg(long, value_name = "TOOL", value_delimiter = ',')]
+    against: Vec<Tool>,
     #[command(flatten)]
     threads: Threads,
     /// Images or block devices to use instead of samples
@@ -44,21 +52,42 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let parent = parent.canonicalize().map_err(|error| failed(&parent, &error))?;
     let samples = args.images.is_empty();
     let images = args.images.iter().map(|path| own_image(path)).collect::<Result<Vec<_>, _>>()?;
-    check_space(&parent, space_needed(&images))?;
+    check_space(&parent, space_needed(&images).saturating_mul(1 + args.against.len() as u64))?;
     let place = tempfile::Builder::new().prefix("garret-demo-").tempdir_in(&parent);
     let place = place.map_err(|error| failed(&parent, &error))?;
+    let leaving = Leaving::watch(place.path().to_owned());
     ui.print(&format!("garret demo in {}\n\n", place.path().display()))?;
     let images = if samples { sample_images(&place, ui)? } else { images };
     let mut options = surroundings::backup_options(place.path())?;
     options.threads = args.threads.count();
+    let others = others(&args.against, place.path(), &leaving, ui)?;
     let tour = Tour {
         store: make_repository(&place.path().join("repository"))?,
         options,
         images,
+        others,
+        leaving: &leaving,
         place,
         ui,
     };
-    tour.go(samples)
+    let ended = tour.go(samples);
+    leaving.settle();
+    ended
+}
+
+/// Those of the tools that are installed, each once.
+fn others(tools: &[Tool], place: &Path, leaving: &Leaving, ui: &Ui) -> Result<Vec<Other>, Failure> {
+    let mut others: Vec<Other> = Vec::new();
+    for (number, tool) in tools.iter().enumerate() {
+        if tools.iter().take(number).any(|before| before == tool) {
+            continue;
+        }
+        match Other::begin(*tool, place, leaving)? {
+            Some(other) => others.push(other),
+            None => ui.notice(&format!("note: {} is not installed, and is left out", tool.name())),
+        }
+    }
+    Ok(others)
 }
 
 /// An image and how many bytes of disk it takes.
@@ -146,11 +175,13 @@ struct Tour<'u> {
     store: PathBuf,
     options: BackupOptions,
     images: Vec<Image>,
+    others: Vec<Other>,
+    leaving: &'u Leaving,
     ui: &'u Ui,
 }
 
 impl Tour<'_> {
-    fn go(self, samples: bool) -> Result<(), Failure> {
+    fn go(mut self, samples: bool) -> Result<(), Failure> {
         self.ui.print(&row(["step", "size GB", "seconds", "s/GB", "new data", "repository"]))?;
         self.backup("night-1", "first backup")?;
         if samples {
@@ -173,7 +204,7 @@ impl Tour<'_> {
         Ok(locked.with(keys).cache(Some(&self.place.path().join("cache"))))
     }
 
-    fn backup(&self, archive: &str, step: &str) -> Result<(), Failure> {
+    fn backup(&mut self, archive: &str, step: &str) -> Result<(), Failure> {
         let started = Instant::now();
         let mut repository = self.unlocked()?.writer(self.ui)?;
         let inputs = self.images.iter().map(|image| Input::Path(image.path.clone())).collect();
@@ -182,7 +213,20 @@ impl Tour<'_> {
         let len = report.archive.archive.original_len;
         let new = render::size(report.written.pack_bytes);
         let stored = render::size(repository.stored_len()?);
-        self.ui.print(&timed_row(step, len, seconds, &new, &stored))
+        self.ui.print(&timed_row(step, len, seconds, &new, &stored))?;
+        for other in &mut self.others {
+            let Took { seconds, new, stored } =
+                other.back_up(archive, &self.images, self.leaving)?;
+            let (new, stored) = (render::size(new), render::size(stored));
+            self.ui.print(&timed_row(
+                &format!("  {}", other.name()),
+                len,
+                seconds,
+                &new,
+                &stored,
+            ))?;
+        }
+        Ok(())
     }
 
     /// Restores one image of the last archive; gives where it is.
@@ -202,6 +246,16 @@ impl Tour<'_> {
         repository.restore(&archive, &mut selection, destination, &options, self.ui)?;
         let seconds = started.elapsed().as_secs_f64();
         self.ui.print(&timed_row("restore of one", image.len, seconds, "", ""))?;
+        for other in &self.others {
+            let seconds = other.restore(image, self.leaving)?;
+            self.ui.print(&timed_row(
+                &format!("  {}", other.name()),
+                image.len,
+                seconds,
+                "",
+                "",
+            ))?;
+        }
         use std::os::unix::ffi::OsStrExt;
         Ok(root.join(std::ffi::OsStr::from_bytes(&wanted)))
     }
@@ -226,7 +280,7 @@ impl Tour<'_> {
     /// Removes all but the restored image.
     fn finish(self, restored: &Path) -> Result<(), Failure> {
         let place = self.place.keep();
-        for name in ["images", "repository", "cache"] {
+        for name in ["images", "repository", "cache", "borg", "restic"] {
             let path = place.join(name);
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -254,6 +254,18 @@ fn with_nothing_but_a_repository_a_terminal_is_asked_what_is_wanted() {
     let (code, said) = on_a_terminal_with(&dir, &repo, "restore", "*app*\n\nnew.raw\nyes\n");
     assert_eq!(code, Some(0), "{said}");
     assert!(dir.read("new.raw") == second);
+    // What goes is said, and Ctrl-D is a no to whatever is asked.
+    for (typed, asks_last) in [("app.raw\n\nnew.raw\n\x04", true), ("\x04", false)] {
+        let (code, said) = on_a_terminal(&dir, "restore repo", typed);
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(
+            said.contains("\nnew.raw is there already, and is replaced.\r\nGo on? [y/N] "),
+            asks_last,
+            "{said}"
+        );
+        assert!(said.contains("nothing was done: the input ended in place of an answer"), "{said}");
+    }
+    assert!(dir.read("new.raw") == second);
     // Mistakes are asked about again, and no answer is no.
     let (code, said) = on_a_terminal(
         &dir,
