@@ -76,8 +76,8 @@ Examples:
     /// restored by `drill` last, on this host) and drill_restored (whether that went well); their contents have path, type,
     /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
     /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
-    /// (1 problem), one that is protected, one that has tags, as [golden,weekly], and one that was drilled, as (drilled 3 days
-    /// ago).
+    /// (1 problem), one that is protected, one that has tags, as [golden,weekly], and one that was drilled, as (drilled 3
+    /// days ago). With --verified also since when all that it needs is verified (verified_since).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
     #[command(after_help = "\
@@ -223,8 +223,8 @@ Examples:
     /// Two nights of backups and a restore, on sample images or on yours
     ///
     /// Makes a repository in a directory of its own, backs up two images, changes a few per cent of them, backs them up
-    /// again, restores one and compares it with the original. Images that you name are only read. --against borg,restic does the
-    /// same with these, below the demo's directory, in the same table.
+    /// again, restores one and compares it with the original. Images that you name are only read. --against borg,restic does
+    /// the same with these, below the demo's directory, in the same table.
     Demo(demo::Args),
     /// Print what a shell needs to complete words at TAB
     ///

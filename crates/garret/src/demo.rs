@@ -214,9 +214,9 @@ impl Tour<'_> {
         let new = render::size(report.written.pack_bytes);
         let stored = render::size(repository.stored_len()?);
         self.ui.print(&timed_row(step, len, seconds, &new, &stored))?;
+        let images: Vec<&Path> = self.images.iter().map(|image| image.path.as_path()).collect();
         for other in &mut self.others {
-            let Took { seconds, new, stored } =
-                other.back_up(archive, &self.images, self.leaving)?;
+            let Took { seconds, new, stored } = other.back_up(archive, &images, self.leaving)?;
             let (new, stored) = (render::size(new), render::size(stored));
             self.ui.print(&timed_row(
                 &format!("  {}", other.name()),
@@ -247,7 +247,7 @@ impl Tour<'_> {
         let seconds = started.elapsed().as_secs_f64();
         self.ui.print(&timed_row("restore of one", image.len, seconds, "", ""))?;
         for other in &self.others {
-            let seconds = other.restore(image, self.leaving)?;
+            let seconds = other.restore(&image.path, self.leaving)?;
             self.ui.print(&timed_row(
                 &format!("  {}", other.name()),
                 image.len,

@@ -1,5 +1,6 @@
 //! `garret list`: the archives of a repository, oldest first, or the items of an archive.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Verbose, tag};
+use garret_cli::args::{self, LockWait, PassphraseFile, Verbose, tag};
 use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record, Template};
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
+    /// Show of each archive since when all that it needs was read by check --verify-data; reads its lists and recipes
+    #[arg(long)]
+    verified: bool,
     /// Only archives with this tag, or with one of several
     #[arg(long, value_name = "TAG", value_parser = tag)]
     tag: Vec<String>,
@@ -66,7 +70,23 @@ impl Args {
     /// An option that the items of an archive have not.
     fn for_archives(&self) -> Option<&'static str> {
         let long = self.layout.long.then_some("--long");
-        long.or_else(|| (!self.tag.is_empty()).then_some("--tag"))
+        let verified = || self.verified.then_some("--verified");
+        long.or_else(|| (!self.tag.is_empty()).then_some("--tag")).or_else(verified)
+    }
+
+    /// Since when archives are verified, by their names; nothing if nobody asks.
+    fn verified(
+        &self,
+        repository: &Repository,
+        archives: &[NamedArchive],
+        ui: &Ui,
+    ) -> Result<HashMap<String, Option<i64>>, Failure> {
+        if !self.verified {
+            return Ok(HashMap::new());
+        }
+        let days = repository.verified_archives(archives, args::available_threads(), ui)?;
+        let names = archives.iter().map(|found| found.name.clone());
+        Ok(names.zip(days).collect())
     }
 }
 
@@ -104,12 +124,17 @@ fn archives(repository: &Repository, path: &Path, args: &Args, ui: &Ui) -> Resul
         let id = record::hex(&found.fingerprint);
         drills.iter().rfind(|drill| drill.id == id)
     };
+    let verified = args.verified(repository, &archives, ui)?;
     let record = |found: &NamedArchive| {
         let drill = drilled(found);
         let time = drill.map(|drill| render::iso_time(Time { secs: drill.time, nanos: 0 }));
-        Record::of_archive(found, &tags)
+        let record = Record::of_archive(found, &tags)
             .with("drilled", time)
-            .with("drill_restored", drill.map(|drill| drill.restored))
+            .with("drill_restored", drill.map(|drill| drill.restored));
+        match verified.get(&found.name) {
+            Some(day) => record.with("verified_since", day.map(render::date)),
+            None => record,
+        }
     };
     if layout.json {
         let archives: Vec<Value> = archives.iter().map(|found| record(found).json()).collect();
@@ -127,7 +152,12 @@ fn archives(repository: &Repository, path: &Path, args: &Args, ui: &Ui) -> Resul
                 true => long_line(found, is_narrow) + &render::tagged(found, &tags),
                 false => render::archive_line(found, &tags),
             };
-            Ok(format!("{line}{mark}\n").into_bytes())
+            let read = match verified.get(&found.name) {
+                Some(Some(day)) => format!(" (verified since {})", render::date(*day)),
+                Some(None) => " (not all verified)".to_owned(),
+                None => String::new(),
+            };
+            Ok(format!("{line}{mark}{read}\n").into_bytes())
         }
     };
     let mut text = if layout.long { long_header(is_narrow).into_bytes() } else { Vec::new() };

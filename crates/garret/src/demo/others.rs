@@ -13,7 +13,6 @@ use garret_cli::failure::Failure;
 use garret_cli::render;
 
 use super::leave::Leaving;
-use super::{Image, failed};
 
 /// A program that does the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,13 +76,13 @@ impl Other {
     pub(super) fn back_up(
         &mut self,
         archive: &str,
-        images: &[Image],
+        images: &[&Path],
         leaving: &Leaving,
     ) -> Result<Took, Failure> {
         let archive = format!("::{archive}");
         let borg = ["create", "--compression", "zstd,3", "--read-special", &archive];
         let mut command = self.words(&borg, &["backup"]);
-        command.args(images.iter().map(|image| &image.path));
+        command.args(images);
         let seconds = self.run(command, leaving)?;
         let stored = len_below(&self.home.join("repository"));
         let new = stored.saturating_sub(self.stored);
@@ -92,14 +91,14 @@ impl Other {
     }
 
     /// Restores an image of the last archive.
-    pub(super) fn restore(&self, image: &Image, leaving: &Leaving) -> Result<f64, Failure> {
+    pub(super) fn restore(&self, image: &Path, leaving: &Leaving) -> Result<f64, Failure> {
         let to = self.home.join("restored");
         fs::create_dir(&to).map_err(|error| failed(&to, &error))?;
         let mut command = self
             .words(&["extract", "--sparse", "::night-2"], &["restore", "latest", "--target", "."]);
-        let path = std::path::absolute(&image.path).map_err(|error| failed(&image.path, &error))?;
+        let path = std::path::absolute(image).map_err(|error| failed(image, &error))?;
         match self.tool {
-            Tool::Borg => command.arg(image.path.strip_prefix("/").unwrap_or(&image.path)),
+            Tool::Borg => command.arg(image.strip_prefix("/").unwrap_or(image)),
             Tool::Restic => command.arg("--include").arg(path),
         };
         let seconds = self.run(command.current_dir(&to), leaving)?;
@@ -158,4 +157,8 @@ fn len_below(directory: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.flatten().map(len).sum()
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::io(path.display(), error)
 }

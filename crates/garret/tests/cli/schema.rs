@@ -94,6 +94,7 @@ fn what_is_printed_is_what_the_schema_says() {
         ("compare", &["compare", "--json", "repo::a"]),
         ("drill", &["drill", "--json", "repo"]),
         ("list", &["list", "--json", "repo"]),
+        ("list", &["list", "--json", "--verified", "repo"]),
         ("restore", &["extract", "--json", "-C", "out", "repo::a", "tree/vm.raw", "nobody"]),
         ("restore", &["extract", "--json", "-n", "repo::a"]),
         ("restore", &["restore", "--json", "repo", "vm.raw", "-o", "vm.raw"]),

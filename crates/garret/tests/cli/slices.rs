@@ -50,11 +50,20 @@ fn info_shows_how_much_was_verified_and_since_when() {
     let today = said.lines().last().unwrap().to_owned();
     assert!(today.starts_with("Verified: all 9 packs since 20"), "{said}");
     assert_eq!(verified(&dir), today);
+    let of = |archive: &str| -> String {
+        let list = dir.run(&["list", "--verified", "repo"]).succeeds();
+        let line = list.lines().find(|line| line.starts_with(&format!("{archive} "))).unwrap();
+        line.split_once(" (").unwrap().1.to_owned()
+    };
+    assert!(of("one").starts_with("verified since 20") && of("one") == of("two"), "{}", of("two"));
     dir.image("four.img", 4);
     dir.run(&["create", "repo::four", "four.img"]).silent();
     let now = verified(&dir);
     assert!(now.starts_with("Verified: 9 of 12 packs since 20"), "{now}");
     assert!(now.ends_with(", 9 of them in the last 30 days; 3 never"), "{now}");
+    assert_eq!(of("four"), "not all verified)");
+    assert!(of("one").starts_with("verified since 20"));
+    dir.run(&["list", "--verified", "repo::one"]).refused(2, "--verified is for a list");
     let json = dir.run(&[
         "info",
         "--format",

@@ -74,8 +74,7 @@ fn masked(line: &str) -> String {
         }
     }
     let mut text = String::new();
-    let mut words = line.split_inclusive(' ').peekable();
-    while let Some(word) = words.next() {
+    for word in line.split_inclusive(' ') {
         let bare = word.trim_end();
         let is_hash = bare.len() >= 40 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_number = bare.starts_with(|first: char| first.is_ascii_digit())
