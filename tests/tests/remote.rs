@@ -119,7 +119,7 @@ fn changes(
     let body = |kind: Kind| [&kind.header()[..], b"made up"].concat();
     let hash = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
     let mut there: Vec<Key> = vec![Key::Config, Key::Verified, Key::Condemned, Key::Tombstones];
-    for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives, Area::Copies] {
+    for area in [Area::Slots, Area::Packs, Area::Index, Area::Archives, Area::Copies, Area::Tags] {
         there.extend(store.list(area).unwrap().into_iter().map(|(key, _)| key));
     }
     for key in there {
@@ -140,6 +140,7 @@ fn changes(
         (Key::Damage(PackId::from_bytes(id)), Kind::Damage),
         (Key::Quarantine(PackId::from_bytes(id)), Kind::Pack),
         (Key::TombstonesCopy, Kind::Tombstones),
+        (Key::Tags(ArchiveHash::from_bytes(id)), Kind::Tags),
         (Key::ConfigCopy, Kind::Config),
     ];
     for (key, kind) in foreign {
