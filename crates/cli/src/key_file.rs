@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::trust::{WRITABLE, is_settled, is_trusted};
 use crate::ui::Ui;
 
@@ -98,8 +99,8 @@ pub fn find(locked: &Locked, ui: &Ui) -> Result<Option<SecretFile>, Failure> {
 }
 
 /// That there is none, in attic's words.
-pub(crate) fn missing(path: &Path, ui: &Ui) -> Failure {
-    let shown = path.display();
+pub(crate) fn missing(location: &Location, ui: &Ui) -> Failure {
+    let shown = location.display();
     if let Some(place) = ui.secrets().key_file {
         let text = format!("No key file for repository {shown}: {} is not there.", place.display());
         return Failure::Because(Cause::Keys, text);

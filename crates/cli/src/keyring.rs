@@ -3,13 +3,14 @@
 //! In: where it is, and how it is to be opened. Out: the same repository with other keys; what the client knows of it.
 //! Promises: a repository that is not what it was is refused before it is written to.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use garret_core::{Locked, NewKey, Opened};
 use garret_format::slot::Label;
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::state::{self, Expected, Use};
 use crate::ui::Ui;
 use crate::{key_file, session};
@@ -20,7 +21,7 @@ pub struct Keyring<'a> {
     pub locked: Locked,
     /// What was opened.
     pub opened: Opened,
-    path: &'a Path,
+    path: &'a Location,
     is_trusted: bool,
     ui: &'a Ui,
 }
@@ -31,7 +32,7 @@ impl<'a> Keyring<'a> {
     /// # Errors
     /// It is not what it was, and is to be written to; it does not open.
     pub fn open(
-        path: &'a Path,
+        path: &'a Location,
         usage: Use,
         ui: &'a Ui,
         open: impl FnOnce(&Locked) -> Result<Opened, Failure>,

@@ -2,19 +2,22 @@
 //!
 //! In: an open repository. Out: lines for stdout.
 
-use std::path::Path;
-
 use garret_core::{Repository, VerifiedReport};
 use garret_format::archive::Time;
 use garret_format::config::KeyMode;
 
 use crate::drills::{self, Drill};
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::ui::Ui;
 use crate::{render, session};
 
-/// Everything about the repository at `path`.
-pub fn repository(repository: &Repository, path: &Path, ui: &Ui) -> Result<String, Failure> {
+/// Everything about the repository at `location`.
+pub fn repository(
+    repository: &Repository,
+    location: &Location,
+    ui: &Ui,
+) -> Result<String, Failure> {
     let config = repository.config();
     let mode = match config.key_mode {
         KeyMode::None => "none",
@@ -22,7 +25,7 @@ pub fn repository(repository: &Repository, path: &Path, ui: &Ui) -> Result<Strin
         KeyMode::Keyfile => "keyfile",
     };
     let created = render::long_time(Time { secs: config.created, nanos: 0 });
-    let mut text = format!("Repository: {}\n", path.display());
+    let mut text = format!("Repository: {}\n", location.display());
     text += &format!("Repository id: {}\n", repository.id());
     text += &format!("Encryption: {mode}\nCreated: {created}\n");
     text += &format!("Number of archives: {}\n", repository.archive_names()?.len());

@@ -10,7 +10,6 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 
 use garret_core::{Cause, Error, Keys, Locked, Opened, Secret, message};
 use garret_format::config::KeyMode;
@@ -18,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::key_file::{self, SecretFile};
+use crate::location::Location;
 use crate::pipes;
 use crate::prompt::{self, Typed};
 use crate::ui::{SecretPlaces, Ui};
@@ -118,13 +118,13 @@ fn from_environment(variable: &str) -> Option<Passphrase> {
 ///
 /// # Errors
 /// Nothing that is given opens it.
-pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
+pub fn unlock(locked: &Locked, location: &Location, ui: &Ui) -> Result<Keys, Failure> {
     if let Some(keys) = ui.kept_keys(locked.config_hash()) {
         return Ok(keys);
     }
     let keys = match locked.key_mode() {
         KeyMode::None => locked.unlock(Secret::None)?,
-        KeyMode::Passphrase | KeyMode::Keyfile => open(locked, path, ui)?.keys()?,
+        KeyMode::Passphrase | KeyMode::Keyfile => open(locked, location, ui)?.keys()?,
     };
     ui.keep_keys(locked.config_hash(), &keys);
     Ok(keys)
@@ -136,14 +136,14 @@ pub fn unlock(locked: &Locked, path: &Path, ui: &Ui) -> Result<Keys, Failure> {
 /// It opens nothing.
 pub fn unlock_with(
     locked: &Locked,
-    path: &Path,
+    location: &Location,
     passphrase: &[u8],
     ui: &Ui,
 ) -> Result<Keys, Failure> {
     match locked.key_mode() {
         KeyMode::None => Ok(locked.unlock(Secret::None)?),
         KeyMode::Passphrase | KeyMode::Keyfile => {
-            Ok(open_with(locked, path, passphrase, ui)?.keys()?)
+            Ok(open_with(locked, location, passphrase, ui)?.keys()?)
         }
     }
 }
@@ -154,11 +154,11 @@ pub fn unlock_with(
 /// It opens nothing.
 pub fn open_with(
     locked: &Locked,
-    path: &Path,
+    location: &Location,
     passphrase: &[u8],
     ui: &Ui,
 ) -> Result<Opened, Failure> {
-    Ok(Ways::find(locked, path, ui)?.open(passphrase)?)
+    Ok(Ways::find(locked, location, ui)?.open(passphrase)?)
 }
 
 /// Opens an encrypted repository: by a key file that needs no passphrase, else with the passphrase that is given, else with
@@ -166,11 +166,11 @@ pub fn open_with(
 ///
 /// # Errors
 /// Nothing of that opens it.
-pub fn open(locked: &Locked, path: &Path, ui: &Ui) -> Result<Opened, Failure> {
+pub fn open(locked: &Locked, location: &Location, ui: &Ui) -> Result<Opened, Failure> {
     if locked.key_mode() == KeyMode::None {
         return Err(Error::NoPassphrase.into());
     }
-    let ways = Ways::find(locked, path, ui)?;
+    let ways = Ways::find(locked, location, ui)?;
     if ways.key_file.is_some() {
         match ways.open(&[]) {
             Err(Error::WrongPassphrase) => {}
@@ -181,11 +181,11 @@ pub fn open(locked: &Locked, path: &Path, ui: &Ui) -> Result<Opened, Failure> {
     if let Some(passphrase) = given(ui)? {
         return Ok(ways.open(&passphrase)?);
     }
-    let prompt = format!("Enter passphrase for {}: ", path.display());
+    let prompt = format!("Enter passphrase for {}: ", location.display());
     let needed = || {
         let text = format!(
             "{} needs a passphrase and there is no terminal to ask: set {PASSPHRASE}",
-            path.display()
+            location.display()
         );
         Failure::Because(Cause::Passphrase, text)
     };
@@ -208,14 +208,14 @@ struct Ways<'a> {
 }
 
 impl<'a> Ways<'a> {
-    fn find(locked: &'a Locked, path: &Path, ui: &'a Ui) -> Result<Self, Failure> {
+    fn find(locked: &'a Locked, location: &Location, ui: &'a Ui) -> Result<Self, Failure> {
         let key_file = key_file::find(locked, ui)?;
         if let Some(file) = &key_file {
             file.tell(ui);
         }
         let has_slots = locked.has_slots()?;
         if key_file.is_none() && !has_slots && locked.key_mode() == KeyMode::Keyfile {
-            return Err(key_file::missing(path, ui));
+            return Err(key_file::missing(location, ui));
         }
         Ok(Ways { locked, key_file, has_slots, ui })
     }

@@ -17,7 +17,8 @@ use garret_format::seen::SEEN_LEN_MAX;
 use garret_format::{ChunkId, RepositoryId};
 
 use crate::failure::Failure;
-use crate::state::{directory, forged, locations, open_own, unreadable};
+use crate::location::Location;
+use crate::state::{directory, forged, open_own, unreadable};
 use crate::{key_file, render};
 
 /// Longest file that is read: as many archives as are remembered, with the longest names.
@@ -43,14 +44,18 @@ struct Remembered {
 }
 
 impl Memory {
-    /// What is remembered of the repository at `path`.
+    /// What is remembered of the repository at `location`.
     ///
     /// # Errors
     /// Why it is not believed.
-    pub(crate) fn load(id: RepositoryId, keys: &Keys, path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn load(
+        id: RepositoryId,
+        keys: &Keys,
+        location: &Location,
+    ) -> Result<Self, Failure> {
         let mut files = Vec::new();
         if let Some(directory) = directory() {
-            for place in locations(path) {
+            for place in location.names() {
                 files.push(Remembered::load(&directory, id, place, keys)?);
             }
         }

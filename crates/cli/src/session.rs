@@ -8,12 +8,14 @@ use garret_core::{
     Sharing, StoreErrorKind, Unlocked, Writer,
 };
 use garret_format::config::KeyMode;
+use garret_remote::Removable;
 
 use crate::failure::{Failure, say};
+use crate::location::Location;
 use crate::seen::Memory;
 use crate::state::{self, Admitted, Expected, Use, doubted};
 use crate::ui::Ui;
-use crate::{cache, sandbox, secrets};
+use crate::{cache, sandbox, secrets, ssh};
 
 /// Bytes of opened groups that a command keeps: it reads in order, and what it reads again are recipes and lists of files.
 const KEPT_LEN: u64 = 8 << 20;
@@ -74,10 +76,10 @@ impl<S: AsRef<Repository>> Session<S> {
     }
 
     /// Says which archives are gone without a word, once.
-    fn tell(&mut self, path: &Path, ui: &Ui) {
+    fn tell(&mut self, location: &Location, ui: &Ui) {
         let untold = self.memory.as_mut().and_then(Memory::untold);
         if let Some(untold) = untold {
-            ui.complain(&format!("Warning: {}: {untold}", path.display()));
+            ui.complain(&format!("Warning: {}: {untold}", location.display()));
             self.save(ui);
         }
     }
@@ -117,8 +119,19 @@ impl Session<Pruner> {
     }
 }
 
-/// The repository at `path`, its keys still unknown.
-pub fn find(path: &Path) -> Result<Locked, Failure> {
+/// The repository at `location`, its keys still unknown.
+pub fn find(location: &Location) -> Result<Locked, Failure> {
+    let locked = Locked::find(store(location)?)?;
+    let (key, slot) = state::known_key(locked.id());
+    Ok(locked.expecting(key).trying_first(slot))
+}
+
+/// Where the objects of the repository at `location` are.
+pub fn store(location: &Location) -> Result<Box<dyn Removable>, Failure> {
+    let path = match location {
+        Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, None)?)),
+        Location::Directory(path) => path,
+    };
     if matches!(path.try_exists(), Ok(false)) {
         let text = format!("Repository {} does not exist", path.display());
         return Err(Failure::Because(Cause::Missing, text));
@@ -127,56 +140,54 @@ pub fn find(path: &Path) -> Result<Locked, Failure> {
         let why = "it is a file".to_owned();
         return Err(Error::NotARepository { path: path.display().to_string(), why }.into());
     }
-    let locked = Locked::find(Box::new(LocalStore::open(path).map_err(Error::from)?))?;
-    let (key, slot) = state::known_key(locked.id());
-    Ok(locked.expecting(key).trying_first(slot))
+    Ok(Box::new(LocalStore::open(path).map_err(Error::from)?))
 }
 
-/// The repository at `path`, to be read.
-pub fn reader(path: &Path, ui: &Ui) -> Result<Session<Repository>, Failure> {
-    open(path, Use::Reads, ui, |unlocked| unlocked.reader(ui))
+/// The repository at `location`, to be read.
+pub fn reader(location: &Location, ui: &Ui) -> Result<Session<Repository>, Failure> {
+    open(location, Use::Reads, ui, |unlocked| unlocked.reader(ui))
 }
 
 /// The same, to add archives.
-pub fn writer(path: &Path, ui: &Ui) -> Result<Session<Writer>, Failure> {
-    open(path, Use::Writes, ui, |unlocked| unlocked.writer(ui))
+pub fn writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
+    open(location, Use::Writes, ui, |unlocked| unlocked.writer(ui))
 }
 
 /// The same, and from before its index is opened the program is confined to that: not earlier, for what gives the passphrase
 /// may be a command.
-pub fn confined_writer(path: &Path, ui: &Ui) -> Result<Session<Writer>, Failure> {
-    open(path, Use::Writes, ui, |unlocked| {
-        sandbox::confine(path);
+pub fn confined_writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
+    open(location, Use::Writes, ui, |unlocked| {
+        sandbox::confine(location.directory());
         unlocked.writer(ui)
     })
 }
 
 /// The same, to be checked.
-pub fn checker(path: &Path, ui: &Ui) -> Result<Session<Checker>, Failure> {
-    open(path, Use::Reads, ui, |unlocked| unlocked.checker(ui))
+pub fn checker(location: &Location, ui: &Ui) -> Result<Session<Checker>, Failure> {
+    open(location, Use::Reads, ui, |unlocked| unlocked.checker(ui))
 }
 
 /// The same, to delete.
-pub fn pruner(path: &Path, ui: &Ui) -> Result<Session<Pruner>, Failure> {
-    open(path, Use::Writes, ui, |unlocked| unlocked.pruner(ui))
+pub fn pruner(location: &Location, ui: &Ui) -> Result<Session<Pruner>, Failure> {
+    open(location, Use::Writes, ui, |unlocked| unlocked.pruner(ui))
 }
 
 /// The same, to repair.
-pub fn exclusive(path: &Path, ui: &Ui) -> Result<Session<Exclusive>, Failure> {
-    open(path, Use::Writes, ui, |unlocked| unlocked.exclusive(ui))
+pub fn exclusive(location: &Location, ui: &Ui) -> Result<Session<Exclusive>, Failure> {
+    open(location, Use::Writes, ui, |unlocked| unlocked.exclusive(ui))
 }
 
 fn open<S: AsRef<Repository>>(
-    path: &Path,
+    location: &Location,
     usage: Use,
     ui: &Ui,
     open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
 ) -> Result<Session<S>, Failure> {
-    let locked = find(path)?;
-    let admitted = state::admit(&locked, path, usage, Expected::by_what_is_given(ui), ui)?;
-    let keys = secrets::unlock(&locked, path, ui)?;
-    let mut session = enter(locked, keys, admitted, path, ui, open)?;
-    session.tell(path, ui);
+    let locked = find(location)?;
+    let admitted = state::admit(&locked, location, usage, Expected::by_what_is_given(ui), ui)?;
+    let keys = secrets::unlock(&locked, location, ui)?;
+    let mut session = enter(locked, keys, admitted, location, ui, open)?;
+    session.tell(location, ui);
     Ok(session)
 }
 
@@ -189,23 +200,23 @@ pub fn enter<S: AsRef<Repository>>(
     locked: Locked,
     keys: Keys,
     admitted: Admitted,
-    path: &Path,
+    location: &Location,
     ui: &Ui,
     open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
 ) -> Result<Session<S>, Failure> {
     let locked = locked.with_patience(ui.patience());
     let identity = locked.identity(&keys);
     let Admitted { usage, is_trusted, .. } = state::confirm(admitted, &keys, ui)?;
-    let memory = match is_trusted.then(|| Memory::load(identity.id, &keys, path)) {
+    let memory = match is_trusted.then(|| Memory::load(identity.id, &keys, location)) {
         Some(Err(Failure::Fatal(doubt))) => doubted(usage, &doubt, ui).map(|()| None)?,
         memory => memory.transpose()?,
     };
     let unlocked = locked.with(keys.clone()).cache(cache::directory().as_deref()).keep(KEPT_LEN);
     let session = open(unlocked)?;
-    let memory = compare(memory, session.as_ref(), (path, usage), ui)?;
+    let memory = compare(memory, session.as_ref(), (location, usage), ui)?;
     let (is_trusted, is_encrypted) = (memory.is_some(), identity.mode != KeyMode::None);
     let is_told = is_trusted
-        && state::remember(&identity, &keys, path, usage, ui)
+        && state::remember(&identity, &keys, location, usage, ui)
         && (usage == Use::Writes && is_encrypted);
     let mut session = Session { session, memory, is_trusted, is_told };
     session.save(ui);
@@ -216,7 +227,7 @@ pub fn enter<S: AsRef<Repository>>(
 fn compare(
     memory: Option<Memory>,
     repository: &Repository,
-    (path, usage): (&Path, Use),
+    (location, usage): (&Location, Use),
     ui: &Ui,
 ) -> Result<Option<Memory>, Failure> {
     let Some(mut memory) = memory else { return Ok(None) };
@@ -230,19 +241,24 @@ fn compare(
         Err(error) if usage == Use::Writes => return Err(error.into()),
         Err(error) => say(&error),
     };
-    doubted(usage, &format!("{}: {doubt}", path.display()), ui)?;
+    doubted(usage, &format!("{}: {doubt}", location.display()), ui)?;
     Ok(None)
 }
 
-/// Makes an empty directory for a repository at `path`; what is there instead, if that is why it cannot be.
-pub fn create(path: &Path, sharing: Sharing) -> Result<LocalStore, Failure> {
-    LocalStore::create(path, sharing).map_err(|error| match error.kind {
+/// Makes an empty directory for a repository at `location`; what is there instead, if that is why it cannot be.
+pub fn create(location: &Location, sharing: Sharing) -> Result<Box<dyn Removable>, Failure> {
+    let path = match location {
+        Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, Some(sharing))?)),
+        Location::Directory(path) => path,
+    };
+    let store = LocalStore::create(path, sharing).map_err(|error| match error.kind {
         StoreErrorKind::AlreadyExists => {
             let text = format!("Repository {} already exists: {}", path.display(), there(path));
             Failure::Because(Cause::Taken, text)
         }
         _ => Error::from(error).into(),
-    })
+    })?;
+    Ok(Box::new(store))
 }
 
 /// What is in the way of a new repository.
@@ -256,7 +272,7 @@ fn there(path: &Path) -> String {
         Err(_) if path.is_dir() => return format!("{shown} cannot be looked into"),
         Err(_) => return format!("{shown} is no directory"),
     };
-    match find(path) {
+    match find(&path.into()) {
         Ok(_) => return "back up into it, or choose an empty or new directory".to_owned(),
         Err(Failure::Engine(Error::NotARepository { .. })) => {}
         Err(Failure::Engine(error)) => return crate::failure::say(&error),

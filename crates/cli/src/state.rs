@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::cache::{absolute, variable};
 use crate::failure::Failure;
 use crate::key_file;
+use crate::location::Location;
 use crate::secrets;
 use crate::trust::{is_private, is_private_place};
 use crate::ui::Ui;
@@ -72,13 +73,13 @@ pub struct Admitted {
     known: Option<Record>,
 }
 
-/// Whether the repository at `path` may be used for this.
+/// Whether the repository at `location` may be used for this.
 ///
 /// # Errors
 /// That it is to be written to, and is not what it was or what it should be.
 pub fn admit(
     locked: &Locked,
-    path: &Path,
+    location: &Location,
     usage: Use,
     expected: Expected,
     ui: &Ui,
@@ -87,7 +88,7 @@ pub fn admit(
     let (known, doubt) = match known {
         Ok(known) => {
             let known = known.flatten();
-            let doubt = against(locked, path, known.as_ref())?;
+            let doubt = against(locked, location, known.as_ref())?;
             (known, doubt)
         }
         Err(Failure::Fatal(doubt)) => (None, Some(doubt)),
@@ -101,7 +102,7 @@ pub fn admit(
         None => {
             let doubt = format!(
                 "Attempting to access a previously unknown unencrypted repository {}, though a passphrase is given",
-                path.display()
+                location.display()
             );
             if usage == Use::Writes && ui.can_ask() {
                 return match ui.ask(&format!("{doubt}\nDo you want to continue? [yN] "))?.as_str() {
@@ -121,10 +122,10 @@ pub fn admit(
 /// What shows that the repository is not what it should be, and what to do, if anything does.
 fn against(
     locked: &Locked,
-    path: &Path,
+    location: &Location,
     known: Option<&Record>,
 ) -> Result<Option<String>, Failure> {
-    let (shown, id) = (path.display(), locked.id());
+    let (shown, id) = (location.display(), locked.id());
     if let Some(known) = known
         && known.config_hash != locked.config_hash()
     {
@@ -155,7 +156,7 @@ fn against(
             "{shown}: it is not encrypted, but has keys in keys/; put back config from another copy of it"
         )));
     }
-    let places = locations(path);
+    let places = location.names();
     // An id is no secret: one that was unencrypted elsewhere says nothing about this place.
     if known.is_some_and(|known| !is_plain || known.was_seen_at(&places)) {
         return Ok(None);
@@ -188,10 +189,16 @@ fn is_surprise(locked: &Locked, expected: Expected) -> bool {
     locked.key_mode() == KeyMode::None && expected == Expected::Encrypted && !is_ok()
 }
 
-/// Remembers a repository that was made or opened at `path`. That it cannot be done is no reason to fail; who writes to an
+/// Remembers a repository that was made or opened at `location`. That it cannot be done is no reason to fail; who writes to an
 /// encrypted one is told. Whether it was done.
-pub fn remember(identity: &Identity, keys: &Keys, path: &Path, usage: Use, ui: &Ui) -> bool {
-    let why = match directory().map(|directory| remember_in(&directory, identity, keys, path)) {
+pub fn remember(
+    identity: &Identity,
+    keys: &Keys,
+    location: &Location,
+    usage: Use,
+    ui: &Ui,
+) -> bool {
+    let why = match directory().map(|directory| remember_in(&directory, identity, keys, location)) {
         Some(Ok(())) => return true,
         Some(Err(Failure::Fatal(why))) => why,
         Some(Err(_)) | None => "HOME is not set".to_owned(),
@@ -199,7 +206,7 @@ pub fn remember(identity: &Identity, keys: &Keys, path: &Path, usage: Use, ui: &
     if usage == Use::Writes && identity.mode != KeyMode::None {
         ui.complain(&format!(
             "note: cannot remember that {} is encrypted: {why}; set GARRET_STATE_DIR to a directory that can be written",
-            path.display()
+            location.display()
         ));
     }
     false
@@ -213,9 +220,9 @@ pub fn remember_in(
     directory: &Path,
     identity: &Identity,
     keys: &Keys,
-    path: &Path,
+    location: &Location,
 ) -> Result<(), Failure> {
-    let places = locations(path);
+    let places = location.names();
     let mut record = Record::new(directory, identity, keys.slot());
     if let Some(known) = Record::load(directory, identity.id)? {
         // What was opened otherwise this time will be opened by a slot again.
@@ -264,9 +271,9 @@ pub(crate) fn known_key(id: RepositoryId) -> (Option<KeyId>, Option<SlotId>) {
     known.map_or((None, None), |known| (known.key_id, known.slot))
 }
 
-/// Whether this client has used a repository at `path`, as far as it can tell.
-pub fn is_known_at(path: &Path) -> bool {
-    let places = locations(path);
+/// Whether this client has used a repository at `location`, as far as it can tell.
+pub fn is_known_at(location: &Location) -> bool {
+    let places = location.names();
     let known = Record::all().unwrap_or_default();
     known.iter().any(|known| places.iter().any(|place| known.locations.contains(place)))
 }
@@ -276,19 +283,6 @@ pub(crate) fn directory() -> Option<PathBuf> {
     variable("GARRET_STATE_DIR")
         .or_else(|| absolute("XDG_STATE_HOME").map(|path| path.join("garret")))
         .or_else(|| absolute("HOME").map(|path| path.join(".local/state/garret")))
-}
-
-/// What a place is called: as it was given, and where that leads. Who holds the directory above can make the one lead
-/// elsewhere; whoever calls it otherwise gets there by the other.
-pub(crate) fn locations(path: &Path) -> Vec<String> {
-    let given = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let given: PathBuf = given.components().collect();
-    let mut places = vec![given.to_string_lossy().into_owned()];
-    if let Ok(whole) = path.canonicalize() {
-        places.push(whole.to_string_lossy().into_owned());
-    }
-    places.dedup();
-    places
 }
 
 pub(crate) fn unreadable(path: &Path) -> Failure {

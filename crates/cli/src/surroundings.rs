@@ -4,8 +4,8 @@
 //! owners, whether a place is in another.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,14 @@ use garret_core::BackupOptions;
 
 use crate::cache;
 use crate::failure::Failure;
+use crate::location::Location;
 
 /// What the library wants to know about where and as whom it runs.
-pub fn backup_options(repository: &Path) -> Result<BackupOptions, Failure> {
+pub fn backup_options(repository: &Location) -> Result<BackupOptions, Failure> {
     let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
     let users = names(Path::new("/etc/passwd"));
-    let skip = [Some(repository.to_owned()), cache::directory()].into_iter().flatten();
+    let skip =
+        [repository.directory().map(Path::to_owned), cache::directory()].into_iter().flatten();
     let identity = |path: PathBuf| {
         let metadata = path.metadata().ok()?;
         Some((metadata.dev(), metadata.ino()))
@@ -42,6 +44,26 @@ pub fn is_in(place: &Path, directory: &Path) -> bool {
     };
     let (place, directory) = (place.ancestors().find_map(real), real(directory));
     place.zip(directory).is_some_and(|(place, directory)| place.starts_with(directory))
+}
+
+/// The path without links, as far as there is something: the same by whatever way it is reached.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = whole.ancestors().find_map(|above| Some((above.canonicalize().ok()?, above)));
+    let joined = found.and_then(|(real, above)| {
+        let rest = whole.strip_prefix(above).ok()?;
+        // Without a slash at its end.
+        Some(real.components().chain(rest.components()).collect())
+    });
+    joined.unwrap_or(whole)
+}
+
+/// The home of a user by name.
+pub(crate) fn home_of(user: &[u8]) -> Option<PathBuf> {
+    let text = std::fs::read("/etc/passwd").ok()?;
+    let mut lines = text.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b':'));
+    let home = lines.find_map(|mut fields| (fields.next()? == user).then(|| fields.nth(4))?)?;
+    Some(PathBuf::from(OsStr::from_bytes(home))).filter(|home| home.is_absolute())
 }
 
 /// What this machine calls itself.

@@ -4,9 +4,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::names::relative;
 use garret_cli::render;
 use garret_cli::suggest::{nearest, nearest_path};
@@ -105,7 +105,7 @@ pub(crate) fn selection(words: &[OsString]) -> Selection {
 pub(crate) struct Searched<'a> {
     pub(crate) repository: &'a Repository,
     /// As the user gave it.
-    pub(crate) path: &'a Path,
+    pub(crate) location: &'a Location,
     /// One, or the two that are compared.
     pub(crate) archives: &'a [&'a NamedArchive],
 }
@@ -126,7 +126,7 @@ impl Searched<'_> {
         let place = names.join(" nor in ");
         for word in unmatched {
             let shown = String::from_utf8_lossy(word);
-            let why = if location::is_archive_of(self.path, OsStr::from_bytes(word)) {
+            let why = if location::is_archive_of(self.location, OsStr::from_bytes(word)) {
                 ": it is an archive, and a PATH was expected".to_owned()
             } else if let Some(near) = nearest_path(word, paths.iter().map(Vec::as_slice)) {
                 format!(": did you mean {}?", String::from_utf8_lossy(near))

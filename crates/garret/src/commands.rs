@@ -20,6 +20,7 @@ mod prune;
 mod report;
 mod restore;
 mod scrub;
+mod serve;
 mod tag;
 
 use crate::demo;
@@ -218,8 +219,16 @@ Examples:
     Compare(compare::Args),
     /// Not supported yet: show archives as a file system
     Mount(later::Args),
-    /// Not supported yet: serve a repository to other hosts
-    Serve(later::Args),
+    /// Serve a repository to garret on another host, which starts this by ssh
+    ///
+    /// A repository on another host is HOST:PATH or ssh://HOST/PATH wherever REPO is written. In ~/.ssh/authorized_keys of that
+    /// host, the words before a key say what a client who has it may do there, whatever his program is; see the example. What
+    /// he stores is checked without a key: a pack has the bytes that its name says.
+    #[command(after_help = "\
+Examples:
+  garret list backup@host:/srv/backup/vms
+  restrict,command=\"garret serve --append-only --restrict-to-path /srv/backup/vms\" ssh-ed25519 AAAA... root@vmhost")]
+    Serve(serve::Args),
     /// Two nights of backups and a restore, on sample images or on yours
     ///
     /// Makes a repository in a directory of its own, backs up two images, changes a few per cent of them, backs them up
@@ -278,7 +287,7 @@ impl Command {
             Command::Mount(_) => {
                 Err(later::refuse("mount", "`garret extract --destination` restores"))
             }
-            Command::Serve(_) => Err(later::refuse("serve", "garret works on local paths")),
+            Command::Serve(args) => serve::run(&args),
             Command::Demo(args) => demo::run(&args, ui),
             Command::Completions(args) => manual::completions(&args, ui),
             Command::Man(args) => pages::write(program, &args.directory),

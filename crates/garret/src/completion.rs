@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap_complete::engine::{
@@ -17,6 +17,7 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Shells, Zsh};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::session;
 use garret_cli::ui::Ui;
 use garret_core::{Area, Key, KeyMode, LocalStore, Store};
@@ -109,7 +110,7 @@ fn places(word: &OsStr, behind: &[&str]) -> Vec<CompletionCandidate> {
             continue;
         }
         let whole = [above, name.as_bytes()].concat();
-        match session::find(&entry.path()) {
+        match session::find(&entry.path().as_path().into()) {
             Ok(_) => found.extend(behind.iter().map(|end| [&whole, end.as_bytes()].concat())),
             Err(_) => drop(found.insert([&whole[..], b"/"].concat())),
         }
@@ -119,7 +120,7 @@ fn places(word: &OsStr, behind: &[&str]) -> Vec<CompletionCandidate> {
 
 /// The archives of the repository that was named before.
 fn names(word: &OsStr) -> Vec<CompletionCandidate> {
-    let found = named().map(|(place, _)| archives(&place)).unwrap_or_default();
+    let found = named().and_then(|(place, _)| place.directory().map(archives)).unwrap_or_default();
     let wanted = found.into_iter().filter(|name| name.as_bytes().starts_with(word.as_bytes()));
     wanted.map(|name| candidate(name.into_bytes())).collect()
 }
@@ -176,11 +177,13 @@ fn stored_paths() -> Option<Vec<Vec<u8>>> {
 }
 
 /// The first word of the line that names a repository, and the archive in it.
-fn named() -> Option<(PathBuf, Option<String>)> {
+fn named() -> Option<(Location, Option<String>)> {
     let words: Vec<OsString> =
         std::env::args_os().skip_while(|word| word != "--").skip(3).collect();
     let located = words.iter().filter_map(|word| location::either(word).ok());
-    located.into_iter().find(|(place, _)| session::find(place).is_ok())
+    // Nothing is connected to for a TAB.
+    let mut here = located.filter(|(place, _)| place.directory().is_some());
+    here.find(|(place, _)| session::find(place).is_ok())
 }
 
 fn candidate(bytes: Vec<u8>) -> CompletionCandidate {

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let leaving = Leaving::watch(place.path().to_owned());
     ui.print(&format!("garret demo in {}\n\n", place.path().display()))?;
     let images = if samples { sample_images(&place, ui)? } else { images };
-    let mut options = surroundings::backup_options(place.path())?;
+    let mut options = surroundings::backup_options(&place.path().into())?;
     options.threads = args.threads.count();
     let others = others(&args.against, place.path(), &leaving, ui)?;
     let tour = Tour {

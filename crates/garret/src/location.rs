@@ -1,21 +1,21 @@
 //! What stands behind a command: a repository, or an archive in one, as attic writes them.
 //!
-//! `PATH`, `file:///PATH`, either with `::NAME` behind it. `HOST:PATH` and `ssh://` are recognised and refused, so that a
-//! script for attic never makes a directory of that name here. A path with a colon before its first slash is given as
-//! `./a:b`.
+//! `PATH`, `file:///PATH`, `[USER@]HOST:PATH`, `ssh://[USER@]HOST[:PORT]/PATH`, each with `::NAME` behind it. A path with a
+//! colon before its first slash is given as `./a:b`.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::placeholders;
 use garret_format::archive::is_archive_name;
 
 /// A repository and perhaps an archive.
 #[derive(Debug, PartialEq, Eq)]
-struct Location {
-    repository: PathBuf,
+struct Named {
+    repository: Location,
     archive: Option<String>,
 }
 
@@ -23,9 +23,9 @@ struct Location {
 ///
 /// # Errors
 /// Wrong use if there is an archive name.
-pub(crate) fn repository(text: &OsStr) -> Result<PathBuf, Failure> {
+pub(crate) fn repository(text: &OsStr) -> Result<Location, Failure> {
     match parse(text)? {
-        Location { repository, archive: None } => Ok(repository),
+        Named { repository, archive: None } => Ok(repository),
         _ => Err(usage(text, " No archive can be specified")),
     }
 }
@@ -39,9 +39,9 @@ pub(crate) fn default_repository() -> Option<OsString> {
 ///
 /// # Errors
 /// Wrong use if there is no archive name.
-pub(crate) fn archive(text: &OsStr, behind: &[OsString]) -> Result<(PathBuf, String), Failure> {
+pub(crate) fn archive(text: &OsStr, behind: &[OsString]) -> Result<(Location, String), Failure> {
     match parse(text)? {
-        Location { repository, archive: Some(name) } => Ok((repository, name)),
+        Named { repository, archive: Some(name) } => Ok((repository, name)),
         _ => Err(no_archive(text, text, behind.first().map(OsString::as_os_str))),
     }
 }
@@ -50,13 +50,13 @@ pub(crate) fn archive(text: &OsStr, behind: &[OsString]) -> Result<(PathBuf, Str
 ///
 /// # Errors
 /// Wrong use if there is no archive name or it has placeholders that there are not, or if a path is an archive.
-pub(crate) fn new_archive(text: &OsStr, paths: &[OsString]) -> Result<(PathBuf, String), Failure> {
+pub(crate) fn new_archive(text: &OsStr, paths: &[OsString]) -> Result<(Location, String), Failure> {
     let is_there = |path: &OsString| Path::new(path).symlink_metadata().is_ok();
     let name = match paths {
         [first, _, ..] if !is_there(first) => Some(first),
         _ => None,
     };
-    let Location { repository, archive: Some(name) } = parse(text)? else {
+    let Named { repository, archive: Some(name) } = parse(text)? else {
         return Err(no_archive(text, text, name.map(OsString::as_os_str)));
     };
     let is_archive = |path: &&OsString| !is_there(path) && is_archive_of(&repository, path);
@@ -71,10 +71,12 @@ pub(crate) fn new_archive(text: &OsStr, paths: &[OsString]) -> Result<(PathBuf, 
 ///
 /// # Errors
 /// Wrong use if it is in another repository.
-pub(crate) fn archive_in(repository: &Path, text: &OsStr) -> Result<String, Failure> {
+pub(crate) fn archive_in(repository: &Location, text: &OsStr) -> Result<String, Failure> {
     match parse(text) {
-        Ok(Location { repository: other, archive: Some(name) }) if other == repository => Ok(name),
-        Ok(Location { repository: other, archive: Some(_) }) if other.is_dir() => {
+        Ok(Named { repository: other, archive: Some(name) }) if other == *repository => Ok(name),
+        Ok(Named { repository: other, archive: Some(_) })
+            if other.directory().is_none_or(Path::is_dir) =>
+        {
             Err(usage(text, ": both archives must be of one repository"))
         }
         _ => text.to_str().map(str::to_owned).ok_or_else(|| not_text(text)),
@@ -82,12 +84,12 @@ pub(crate) fn archive_in(repository: &Path, text: &OsStr) -> Result<String, Fail
 }
 
 /// Whether a word that should be a path is an archive of this repository.
-pub(crate) fn is_archive_of(repository: &Path, text: &OsStr) -> bool {
-    parse(text).is_ok_and(|found| found.repository == repository && found.archive.is_some())
+pub(crate) fn is_archive_of(repository: &Location, text: &OsStr) -> bool {
+    parse(text).is_ok_and(|found| found.repository == *repository && found.archive.is_some())
 }
 
 /// The repository, and the archive if `text` names one.
-pub(crate) fn either(text: &OsStr) -> Result<(PathBuf, Option<String>), Failure> {
+pub(crate) fn either(text: &OsStr) -> Result<(Location, Option<String>), Failure> {
     parse(text).map(|location| (location.repository, location.archive))
 }
 
@@ -111,39 +113,27 @@ fn usage(text: &OsStr, what: &str) -> Failure {
     Failure::Usage(format!("\"{}\"{what}", text.to_string_lossy()))
 }
 
-fn parse(text: &OsStr) -> Result<Location, Failure> {
+fn parse(text: &OsStr) -> Result<Named, Failure> {
     let invalid =
         || Failure::Usage(format!("Invalid location format: \"{}\"", text.to_string_lossy()));
     let bytes = text.as_bytes();
-    let scheme_len = if bytes.starts_with(b"ssh://") { 6 } else { 0 };
-    let colons = bytes.windows(2).skip(scheme_len).position(|pair| pair == b"::");
-    let (path, name) = match colons.map(|at| at + scheme_len) {
+    // An address of version 6 has two colons of its own.
+    let host_len = match bytes.strip_prefix(b"ssh://") {
+        Some(rest) => 6 + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len()),
+        None => 0,
+    };
+    let colons = bytes.windows(2).skip(host_len).position(|pair| pair == b"::");
+    let (place, name) = match colons.map(|at| at + host_len) {
         Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 2..)),
         None => (bytes, None),
-    };
-    if is_remote(path) {
-        return Err(usage(text, ": remote repositories are not supported yet; give a local path"));
-    }
-    let path = match path.strip_prefix(b"file://") {
-        Some(local) if local.starts_with(b"/") => local,
-        Some(_) => return Err(invalid()),
-        None => path,
     };
     let archive = match name {
         Some(b"") => return Err(invalid()),
         Some(name) => Some(String::from_utf8(name.to_vec()).map_err(|_| not_text(text))?),
         None => None,
     };
-    if path.is_empty() {
-        return Err(invalid());
-    }
-    Ok(Location { repository: OsString::from_vec(path.to_vec()).into(), archive })
-}
-
-/// Whether attic would go to another host: a colon before any slash.
-fn is_remote(path: &[u8]) -> bool {
-    let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
-    path.starts_with(b"ssh://") || (first.contains(&b':') && !path.starts_with(b"file://"))
+    let repository = Location::parse(OsStr::from_bytes(place)).ok_or_else(invalid)?;
+    Ok(Named { repository, archive })
 }
 
 #[cfg(test)]
@@ -152,7 +142,7 @@ mod tests {
 
     fn parsed(text: &str) -> Result<(String, Option<String>), String> {
         match parse(OsStr::new(text)) {
-            Ok(found) => Ok((found.repository.to_string_lossy().into_owned(), found.archive)),
+            Ok(found) => Ok((found.repository.display().to_string(), found.archive)),
             Err(Failure::Usage(text)) => Err(text),
             Err(other) => Err(format!("{other:?}")),
         }
@@ -168,6 +158,9 @@ mod tests {
             ("/x:y::a", "/x:y", Some("a")),
             ("./a:b", "./a:b", None),
             ("dir/a:b", "dir/a:b", None),
+            ("user@host:repo::a::b", "user@host:repo", Some("a::b")),
+            ("ssh://host/repo::a", "host:/repo", Some("a")),
+            ("ssh://[::1]/r::a", "ssh://[::1]/r", Some("a")),
         ] {
             let expected = (path.to_owned(), name.map(str::to_owned));
             assert_eq!(parsed(text), Ok(expected), "{text}");
@@ -175,12 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn remote_and_malformed_locations_are_refused() {
-        for text in ["host:repo", "user@host:repo::a", "ssh://host/repo::a", "ssh://[::1]/r", "a:b"]
+    fn malformed_locations_are_refused() {
+        for text in
+            ["", "::a", "repo::", "file://repo", "file://", "host:", "-x:repo", "ssh://host"]
         {
-            assert!(parsed(text).unwrap_err().contains("remote repositories"), "{text}");
-        }
-        for text in ["", "::a", "repo::", "file://repo", "file://"] {
             assert!(parsed(text).unwrap_err().starts_with("Invalid location format"), "{text}");
         }
     }

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::render;
 use garret_cli::suggest::nearest_path;
 use garret_cli::ui::Ui;
@@ -27,7 +27,7 @@ const NAMED_MAX: usize = 8;
 pub(crate) struct Nights<'a> {
     pub(crate) repository: &'a Repository,
     /// As the user gave it.
-    pub(crate) path: &'a Path,
+    pub(crate) location: &'a Location,
     /// The one to take first, first.
     pub(crate) archives: Vec<NamedArchive>,
 }
@@ -47,7 +47,7 @@ impl<'a> Nights<'a> {
     /// One line if there is none.
     pub(crate) fn at(
         repository: &'a Repository,
-        path: &'a Path,
+        location: &'a Location,
         at: Option<&str>,
         ui: &Ui,
     ) -> Result<Self, Failure> {
@@ -59,7 +59,7 @@ impl<'a> Nights<'a> {
             Some((_, Some(date))) => complete_first(of_day(all()?, date)?),
             Some((name, None)) => vec![archives::find(repository, name, ui)?],
         };
-        Ok(Nights { repository, path, archives })
+        Ok(Nights { repository, location, archives })
     }
 
     /// The first archive in which each word stands for one file.
@@ -135,7 +135,7 @@ impl<'a> Nights<'a> {
              garret restore {}::{name} '{word}'",
             found.len(),
             names.collect::<Vec<_>>().join(", "),
-            self.path.display(),
+            self.location.display(),
         ))
     }
 
@@ -146,20 +146,24 @@ impl<'a> Nights<'a> {
             word.to_str().is_some_and(|word| names.iter().any(|name| name == word))
         };
         if let Some(word) = words.iter().find(is_archive) {
-            return location::no_archive(self.path.as_os_str(), self.path.as_os_str(), Some(word));
+            return location::no_archive(
+                &self.location.to_os_string(),
+                &self.location.to_os_string(),
+                Some(word),
+            );
         }
         let place = match names.as_slice() {
             [] => {
                 return Failure::Because(
                     Cause::Missing,
-                    format!("{} has no archive", self.path.display()),
+                    format!("{} has no archive", self.location.display()),
                 );
             }
             [only] => format!("archive {only}"),
-            _ => format!("any archive of {}", self.path.display()),
+            _ => format!("any archive of {}", self.location.display()),
         };
         let near = nearest(self.repository, words);
-        let list = || format!("; `garret list {}` shows the archives", self.path.display());
+        let list = || format!("; `garret list {}` shows the archives", self.location.display());
         let why = near.unwrap_or_else(list);
         Failure::Because(Cause::Missing, format!("{}: not in {place}{why}", shown(words)))
     }

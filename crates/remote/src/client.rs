@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use garret_core::{Area, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind};
 use garret_format::DecodeError;
 
+use crate::gate::Removable;
 use crate::wire::{
     GREETING, OBJECT_LEN_MAX, Opening, Request, Status, VERSION, decode_entries, decode_error,
     decode_lines, read_frame, write_frame,
@@ -21,6 +22,8 @@ use crate::wire::{
 
 /// Requests that are worth having under way: so many small ones make up for 100 ms.
 const IN_FLIGHT: usize = 16;
+/// What attic says when a server is gone.
+const CLOSED: &str = "Connection closed by remote host";
 /// Bytes of other output that are shown where the greeting should be.
 const SHOWN_MAX: usize = 80;
 
@@ -75,9 +78,14 @@ impl RemoteStore {
     ) -> Result<Self, StoreError> {
         let mut input = BufReader::with_capacity(1 << 16, input);
         let mut ended = Some(ended);
-        if let Err(why) = greet(&mut input) {
+        if let Err(ungreeted) = greet(&mut input) {
+            drop((input, output));
             let how = ended.take().and_then(|ended| ended());
-            return Err(failed("open", host, &how.unwrap_or(why)));
+            let why = match ungreeted {
+                Ungreeted::Silence(why) => how.unwrap_or(why),
+                Ungreeted::Other(why) => why,
+            };
+            return Err(failed("open", host, &why));
         }
         let output: Box<dyn Write + Send> = Box::new(BufWriter::with_capacity(1 << 16, output));
         let listener = Arc::new(Requests::default());
@@ -87,7 +95,7 @@ impl RemoteStore {
             let why = listener.listen(&mut input).err().map(|error| error.to_string());
             let how = ended.take().and_then(|ended| ended());
             let how = how.or(why).map_or(String::new(), |how| format!(": {how}"));
-            listener.hang_up(format!("Connection closed by remote host{how}"));
+            listener.hang_up(format!("{CLOSED}{how}"));
         };
         std::thread::Builder::new()
             .name("remote".to_owned())
@@ -98,22 +106,6 @@ impl RemoteStore {
         let place = store.understood("open", decode_lines(&answer))?;
         store.place = format!("{host}:{}", place.into_iter().next().unwrap_or_default());
         Ok(store)
-    }
-
-    /// Removes the repository. Only for the holder of the exclusive lock.
-    ///
-    /// # Errors
-    /// There is more in its directory; the server does not let this client.
-    pub fn remove(&self) -> Result<(), StoreError> {
-        self.request("remove", &Request::Remove).map(drop)
-    }
-
-    /// Removes what was made of a repository that this opened to be made.
-    ///
-    /// # Errors
-    /// Something cannot be removed.
-    pub fn undo_create(&self) -> Result<(), StoreError> {
-        self.request("remove", &Request::UndoCreate).map(drop)
     }
 
     fn request(&self, operation: &'static str, request: &Request) -> Result<Vec<u8>, StoreError> {
@@ -227,32 +219,41 @@ impl RemoteStore {
     }
 }
 
+/// Why there was no greeting.
+enum Ungreeted {
+    /// Nothing was said at all.
+    Silence(String),
+    /// Something else.
+    Other(String),
+}
+
 /// Reads what a server says first.
-fn greet(input: &mut impl Read) -> Result<(), String> {
+fn greet<R: Read>(input: &mut BufReader<R>) -> Result<(), Ungreeted> {
     let mut said = Vec::new();
     let len = GREETING.len() + 4;
-    let read = input.take(len as u64).read_to_end(&mut said);
+    let read = input.by_ref().take(len as u64).read_to_end(&mut said);
     let version = said.strip_prefix(&GREETING[..]).and_then(|rest| rest.first_chunk());
     match version.map(|version| u32::from_le_bytes(*version)) {
         Some(VERSION) => Ok(()),
-        Some(version) => Err(format!(
+        Some(version) => Err(Ungreeted::Other(format!(
             "garret there speaks version {version} of its protocol, and this one {VERSION}: both hosts need the same garret"
-        )),
-        None if said.is_empty() => match read {
-            Err(error) => Err(error.to_string()),
-            Ok(_) => Err("Connection closed by remote host".to_owned()),
-        },
+        ))),
+        None if said.is_empty() => Err(Ungreeted::Silence(match read {
+            Err(error) => error.to_string(),
+            Ok(_) => CLOSED.to_owned(),
+        })),
         None => {
-            let _rest = input.take(SHOWN_MAX as u64).read_to_end(&mut said);
+            // What has come with it: more may never come.
+            said.extend_from_slice(input.buffer());
             let shown: String = String::from_utf8_lossy(&said)
                 .chars()
                 .take_while(|c| *c != '\n')
                 .map(|c| if c.is_control() { '?' } else { c })
                 .take(SHOWN_MAX)
                 .collect();
-            Err(format!(
+            Err(Ungreeted::Other(format!(
                 "it says \"{shown}\" where garret serve speaks: does a start file of the shell there print something?"
-            ))
+            )))
         }
     }
 }
@@ -309,6 +310,16 @@ impl Drop for RemoteGuard {
     fn drop(&mut self) {
         // Where the connection is gone it is not held any more.
         let _gone = self.store.request("lock", &Request::Unlock(self.lock));
+    }
+}
+
+impl Removable for RemoteStore {
+    fn remove(&self) -> Result<(), StoreError> {
+        self.request("remove", &Request::Remove).map(drop)
+    }
+
+    fn undo_create(&self) -> Result<(), StoreError> {
+        self.request("remove", &Request::UndoCreate).map(drop)
     }
 }
 

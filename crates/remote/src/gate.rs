@@ -15,6 +15,8 @@ use garret_core::{
 };
 use garret_format::object::Kind;
 
+use crate::wire::AREAS;
+
 /// Bytes that may be put before what there is is measured again, where that has a bound.
 const UNMEASURED_MAX: u64 = 4 << 20;
 
@@ -114,11 +116,17 @@ impl<S: Store> Gate<S> {
         }
     }
 
+    fn is_there(&self, key: &Key) -> bool {
+        !matches!(self.inner.len(key), Err(error) if error.kind == StoreErrorKind::NotFound)
+    }
+
     /// Whether a `put`, which may replace, of these bytes is one that only adds.
     fn only_adds(&self, key: &Key) -> bool {
         match key {
             // Named by their bytes, so what is there is the same or damaged.
             Key::Pack(_) | Key::Index(_) | Key::ArchiveCopy(_) => true,
+            // Of an archive that has none yet.
+            Key::Tags(_) if !self.is_there(key) => true,
             _ => !self.rules.append_only || self.is_new,
         }
     }
@@ -180,18 +188,8 @@ impl<S: Store> Gate<S> {
 
     /// Bytes of all objects.
     fn used(&self) -> Result<u64, StoreError> {
-        let areas = [
-            Area::Slots,
-            Area::Packs,
-            Area::Index,
-            Area::Archives,
-            Area::Damage,
-            Area::Quarantine,
-            Area::Copies,
-            Area::Tags,
-        ];
         let mut used = 0u64;
-        for area in areas {
+        for area in AREAS {
             let listed = self.inner.list(area)?;
             used = listed.iter().fold(used, |sum, (_, len)| sum.saturating_add(*len));
         }

@@ -364,7 +364,7 @@ const KINDS: [StoreErrorKind; 9] = [
     StoreErrorKind::Transient,
 ];
 
-const AREAS: [Area; 8] = [
+pub(crate) const AREAS: [Area; 8] = [
     Area::Slots,
     Area::Packs,
     Area::Index,

@@ -4,10 +4,10 @@
 //! password file is no part of it; `--non-encrypted` never opens what is encrypted.
 
 use std::fs::File;
-use std::path::Path;
 
 use garret_cli::failure::Failure;
 use garret_cli::key_file::read_secret;
+use garret_cli::location::Location;
 use garret_cli::secrets::{self, PASSPHRASE_LEN_MAX, Passphrase};
 use garret_cli::state::Expected;
 use garret_cli::ui::Ui;
@@ -71,26 +71,26 @@ pub(crate) fn expected(password: Option<&Password>, ui: &Ui) -> Expected {
     }
 }
 
-/// The keys of the repository at `path`: with what the flag says, else with what it turns out to need.
+/// The keys of the repository at `location`: with what the flag says, else with what it turns out to need.
 pub(crate) fn unlock(
     locked: &Locked,
-    path: &Path,
+    location: &Location,
     password: Option<&Password>,
     ui: &Ui,
 ) -> Result<Keys, Failure> {
     match (password, locked.key_mode()) {
-        (None, _) => secrets::unlock(locked, path, ui),
-        (Some(Password::None), KeyMode::None) => secrets::unlock_with(locked, path, &[], ui),
+        (None, _) => secrets::unlock(locked, location, ui),
+        (Some(Password::None), KeyMode::None) => secrets::unlock_with(locked, location, &[], ui),
         (Some(Password::None), _) => Err(Error::WrongPassphrase.into()),
         (Some(Password::Phrase(phrase)), mode) => {
             if mode == KeyMode::None {
                 // As zbackup; but whoever believes it to be encrypted should hear that it is not.
                 ui.notice(&format!(
                     "note: {} is not encrypted: the password file is not used",
-                    path.display()
+                    location.display()
                 ));
             }
-            secrets::unlock_with(locked, path, phrase, ui)
+            secrets::unlock_with(locked, location, phrase, ui)
         }
     }
 }

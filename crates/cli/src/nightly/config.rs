@@ -4,6 +4,7 @@
 //! key, and what was meant. Promises: what others could have written is not read at all, for it has commands in it; a key
 //! that is not known is never passed over.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -21,6 +22,7 @@ use super::window::Window;
 use crate::args;
 use crate::cache::absolute;
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::suggest::nearest;
 use crate::trust::{is_private, is_settled};
 use crate::ui::SecretPlaces;
@@ -248,6 +250,18 @@ fn strings(value: &Spanned<DeValue<'_>>, key: &str) -> Parsed<Vec<String>> {
     }
 }
 
+/// Where a repository is, wherever the program runs.
+fn location(value: &Spanned<DeValue<'_>>, key: &str) -> Parsed<Location> {
+    let text = string(value, key)?;
+    match Location::parse(OsStr::new(text)) {
+        Some(Location::Directory(path)) if !path.is_absolute() => {
+            wrong(value, key, "give the whole path, from / on")
+        }
+        Some(location) => Ok(location),
+        None => wrong(value, key, "give a whole path, or [USER@]HOST:PATH"),
+    }
+}
+
 /// A path that means the same wherever the program runs.
 fn place(value: &Spanned<DeValue<'_>>, key: &str) -> Parsed<PathBuf> {
     let path = PathBuf::from(string(value, key)?);
@@ -306,7 +320,7 @@ impl<'t, 'i> Layers<'t, 'i> {
     }
 
     fn job(&self, name: &str, at: usize) -> Parsed<Job> {
-        let Some(repository) = self.read("repository", place)? else {
+        let Some(repository) = self.read("repository", location)? else {
             return Err(Wrong { at, why: format!("job `{name}`: `repository` is missing") });
         };
         let mut job = Job::new(name, repository);

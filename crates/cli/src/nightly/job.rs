@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use garret_core::{Compression, Input, KeepRules, KeyMode, LOCK_WAIT_DEFAULT};
@@ -15,6 +15,7 @@ use super::matches;
 use super::own::Own;
 use super::window::Window;
 use crate::args::available_threads;
+use crate::location::Location;
 use crate::placeholders;
 use crate::ui::SecretPlaces;
 
@@ -33,7 +34,7 @@ pub struct Job {
     /// What it is called: letters, digits, `-`, `_` and `.`.
     pub name: String,
     /// Where it goes.
-    pub repository: PathBuf,
+    pub repository: Location,
     /// Whether nobody gave it its name: others that are given none are called so too.
     pub is_unnamed: bool,
     /// Files, directories, devices; shell patterns.
@@ -141,7 +142,7 @@ impl Job {
     }
 
     /// A job that stores nothing yet.
-    pub fn new(name: impl Into<String>, repository: PathBuf) -> Self {
+    pub fn new(name: impl Into<String>, repository: Location) -> Self {
         Job {
             name: name.into(),
             repository,
@@ -263,9 +264,8 @@ pub fn agree(jobs: &[Job]) -> Result<(), String> {
     Ok(())
 }
 
-fn same_place(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(one) == real(other)
+fn same_place(one: &Location, other: &Location) -> bool {
+    one.names().last() == other.names().last()
 }
 
 /// Whether a job may be called so: it is part of names of files and archives.

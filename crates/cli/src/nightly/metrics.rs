@@ -66,7 +66,8 @@ fn text(jobs: &[(&Job, History)]) -> String {
             .iter()
             .filter_map(|(job, history)| {
                 let number = history.get(key)?;
-                let (name_, repository) = (&job.name, escape(&job.repository.to_string_lossy()));
+                let (name_, repository) =
+                    (&job.name, escape(&job.repository.display().to_string()));
                 Some(format!(
                     "garret_{name}{{job=\"{name_}\",repository=\"{repository}\"}} {number}\n"
                 ))

@@ -6,13 +6,15 @@
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::job::Job;
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::state;
+use crate::surroundings;
 
 /// The right to do a job.
 #[derive(Debug)]
@@ -30,21 +32,12 @@ pub(super) enum Turn {
 pub(super) fn place(job: &Job, ending: &str) -> Result<PathBuf, Failure> {
     let unknown = || Failure::Usage("set GARRET_STATE_DIR: HOME is not set either".to_owned());
     let directory = state::directory().ok_or_else(unknown)?.join("nightly");
-    let repository = real(&job.repository);
-    let hash = blake3::hash(repository.as_os_str().as_encoded_bytes()).to_hex();
+    let repository = match &job.repository {
+        Location::Directory(path) => surroundings::real(path).into_os_string().into_encoded_bytes(),
+        remote => remote.display().to_string().into_bytes(),
+    };
+    let hash = blake3::hash(&repository).to_hex();
     Ok(directory.join(format!("{}-{}.{ending}", job.name, hash.get(..16).unwrap_or_default())))
-}
-
-/// The path without links, as far as there is something: the same by whatever way it is reached.
-fn real(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let found = whole.ancestors().find_map(|above| Some((above.canonicalize().ok()?, above)));
-    let joined = found.and_then(|(real, above)| {
-        let rest = whole.strip_prefix(above).ok()?;
-        // Without a slash at its end.
-        Some(real.components().chain(rest.components()).collect())
-    });
-    joined.unwrap_or(whole)
 }
 
 /// Takes the right to do a job, without waiting.

@@ -314,7 +314,7 @@ impl Night<'_> {
         options.exclude = garret_core::Patterns::new(job.exclude.clone());
         options.exclude_caches = job.exclude_caches;
         options.one_file_system = job.one_file_system;
-        let (inputs, repository) = (job.inputs(), job.repository.as_path());
+        let (inputs, repository) = (job.inputs(), &job.repository);
         let creation = Creation { repository, name: &name, inputs, command: None, options };
         let made = creation.run(self.ui)?;
         // The archive is there, whatever can be said of the rest.

@@ -10,6 +10,7 @@ use garret_core::{Cause, KeyMode, Problem};
 use super::job::Job;
 use super::window::Window;
 use crate::failure::Failure;
+use crate::location::Location;
 
 /// A step did not come to its end.
 pub(super) fn failed(job: &Job, failure: &Failure) -> Problem {
@@ -90,16 +91,16 @@ pub(super) fn hook(name: &str, why: &str) -> String {
 }
 
 /// A repository is not where it was.
-pub(super) fn gone(path: &Path) -> String {
+pub(super) fn gone(location: &Location) -> String {
     format!(
         "{}: the repository that was there is gone, and a new one is not made in its place; mount it, or run garret init by \
          hand",
-        path.display()
+        location.display()
     )
 }
 
 /// A repository was made.
-pub(super) fn initialized(path: &Path, mode: KeyMode, key_file: Option<&Path>) -> String {
+pub(super) fn initialized(location: &Location, mode: KeyMode, key_file: Option<&Path>) -> String {
     let keep = match (mode, key_file) {
         (_, Some(at)) => {
             format!("keep a copy of {} elsewhere: nothing can be restored without it", at.display())
@@ -107,7 +108,7 @@ pub(super) fn initialized(path: &Path, mode: KeyMode, key_file: Option<&Path>) -
         (KeyMode::None, None) => "it is not encrypted".to_owned(),
         _ => "keep its passphrase elsewhere too: nothing can be restored without it".to_owned(),
     };
-    format!("note: made the repository {}; {keep}", path.display())
+    format!("note: made the repository {}; {keep}", location.display())
 }
 
 /// Somebody ended us.

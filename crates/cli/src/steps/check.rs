@@ -3,13 +3,13 @@
 //! In: what is to be checked, and how long. Out: what was found, in one line, and how much is verified; each problem is told
 //! of when it is found.
 
-use std::path::Path;
 use std::time::Duration;
 
 use garret_core::{CheckOptions, CheckReport, Checker, VerifiedReport};
 
 use super::verdict::closing;
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::session::{self, Session};
 use crate::ui::Ui;
 
@@ -59,17 +59,17 @@ impl Checking {
         Checking { packs: true, archives: true, verify_data: false, max_duration: None, threads }
     }
 
-    /// Checks the repository at `path`; `reached` hears how far it is.
+    /// Checks the repository at `location`; `reached` hears how far it is.
     ///
     /// # Errors
     /// It does not open, or cannot be listed; what `reached` says.
     pub fn run(
         &self,
-        path: &Path,
+        location: &Location,
         ui: &Ui,
         reached: &mut dyn FnMut(Stage) -> Result<(), Failure>,
     ) -> Result<Checked, Failure> {
-        let repository = session::checker(path, ui)?;
+        let repository = session::checker(location, ui)?;
         let mut options = CheckOptions::default();
         options.packs = self.packs;
         options.archives = self.archives;
@@ -79,7 +79,7 @@ impl Checking {
         options.threads = self.threads;
         if options.packs {
             reached(Stage::Packs)?;
-            keys(path, ui)?;
+            keys(location, ui)?;
         }
         let checked = repository.check_packs(&options, ui)?;
         if options.packs && ui.problem_count() == 0 {
@@ -108,8 +108,8 @@ impl Checking {
 ///
 /// # Errors
 /// They cannot be listed.
-pub fn keys(path: &Path, ui: &Ui) -> Result<(), Failure> {
-    let slots = session::find(path)?.slots()?;
+pub fn keys(location: &Location, ui: &Ui) -> Result<(), Failure> {
+    let slots = session::find(location)?.slots()?;
     slots
         .iter()
         .filter_map(|(_, slot)| slot.as_ref().err())

@@ -4,7 +4,6 @@
 //! thread that makes it is confined first.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use garret_core::{
@@ -12,6 +11,7 @@ use garret_core::{
 };
 
 use crate::failure::{self, Failure};
+use crate::location::Location;
 use crate::names;
 use crate::pipes::producer_failure;
 use crate::session::{self, Session};
@@ -20,7 +20,7 @@ use crate::ui::Ui;
 /// What is to be made.
 pub struct Creation<'a> {
     /// Where.
-    pub repository: &'a Path,
+    pub repository: &'a Location,
     /// The name of the archive.
     pub name: &'a str,
     /// Of what.
@@ -58,10 +58,10 @@ impl Creation<'_> {
     /// No archive was made.
     pub fn run(self, ui: &Ui) -> Result<Made, Failure> {
         let started = Instant::now();
-        let Creation { repository: path, name, inputs, command, options } = self;
+        let Creation { repository: location, name, inputs, command, options } = self;
         let mut repository = match &command {
-            None => session::confined_writer(path, ui)?,
-            Some(_) => session::writer(path, ui)?,
+            None => session::confined_writer(location, ui)?,
+            Some(_) => session::writer(location, ui)?,
         };
         let made = repository.backup(name, inputs, &options, ui);
         let report = made.map_err(|error| match error {

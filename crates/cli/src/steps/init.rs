@@ -11,6 +11,7 @@ use garret_core::{Error, Identity, InitOptions, Sharing};
 use garret_format::config::KeyMode;
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::ui::Ui;
 use crate::{key_file, secrets, session, state};
 
@@ -25,12 +26,12 @@ pub struct Initialized {
     pub key_file: Option<PathBuf>,
 }
 
-/// Makes a repository at `path`, which is a new or an empty directory, and the directories above it if `parents` says so.
+/// Makes a repository at `location`, which is a new or an empty directory, and the directories above it if `parents` says so.
 ///
 /// # Errors
-/// There is no passphrase where one is needed; there is something at `path`; it cannot be written.
+/// There is no passphrase where one is needed; there is something at `location`; it cannot be written.
 pub fn initialize(
-    path: &Path,
+    location: &Location,
     mode: KeyMode,
     sharing: Sharing,
     parents: bool,
@@ -44,12 +45,14 @@ pub fn initialize(
             secrets::new_passphrase(given, "GARRET_PASSPHRASE", blank, ui)?
         }
     };
-    prepare_parent(path, parents)?;
-    let store = session::create(path, sharing)?;
+    if let Some(path) = location.directory() {
+        prepare_parent(path, parents)?;
+    }
+    let store = session::create(location, sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));
     let mut made_at = None;
-    let made = garret_core::init(&store, &options, &mut |id, bytes| {
+    let made = garret_core::init(&*store, &options, &mut |id, bytes| {
         let at = key_file::place(id, ui).map_err(|failure| match failure {
             Failure::Engine(error) => error,
             Failure::Fatal(text) | Failure::Because(_, text) | Failure::Usage(text) => {
@@ -68,7 +71,7 @@ pub fn initialize(
         let _left = store.undo_create();
     }
     let (identity, keys) = made?;
-    state::remember(&identity, &keys, path, state::Use::Writes, ui);
+    state::remember(&identity, &keys, location, state::Use::Writes, ui);
     if let Some(at) = &made_at {
         key_file::tell_of(at, ui);
     }

@@ -5,7 +5,6 @@ mod document;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::time::Duration;
 
 use garret_core::{CheckOptions, Progress, RepairReport};
@@ -15,6 +14,7 @@ use chosen::Chosen;
 use document::Document;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, duration};
 use garret_cli::failure::{self, Failure};
+use garret_cli::location::Location;
 use garret_cli::render::plural;
 use garret_cli::steps::check::{Checking, Stage, keys};
 use garret_cli::steps::verdict::closing;
@@ -130,7 +130,7 @@ fn said(stage: Stage) -> &'static str {
 }
 
 /// Mends what can be mended, and says what archives lack then.
-fn repair(path: &Path, args: &Args, ui: &Ui) -> Result<(), Failure> {
+fn repair(path: &Location, args: &Args, ui: &Ui) -> Result<(), Failure> {
     let threads = args.threads.count();
     let mut repository = session::exclusive(path, ui)?;
     args.say("Starting repository repair...\n", ui)?;

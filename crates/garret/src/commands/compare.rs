@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .with("archive", Record::of_archive(&archive, &repository.tags(ui)?).json())
         .with_bytes(["base", "base_hex"], base.as_os_str().as_bytes());
     diff::show(&report, args.json.then_some(sides), ui)?;
-    let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
+    let searched = Searched { repository: &repository, location: &path, archives: &[&archive] };
     searched.complain(&report.unmatched, ui)?;
     match report.changes.len() {
         0 => Ok(()),

@@ -1,7 +1,6 @@
 //! `garret create`: makes an archive.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use garret_core::{BackupReport, Compression, ReadErrors, Tags};
 use serde_json::json;
@@ -12,6 +11,7 @@ use crate::inputs::Inputs;
 use crate::location;
 use garret_cli::args::{self, AcceptState, CutterName, LockWait, PassphraseFile, Threads};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::render;
 use garret_cli::steps::create::{Creation, Made, Totals};
@@ -138,7 +138,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// The same for programs.
-fn json(made: &Made, path: &Path, totals: &Totals) -> String {
+fn json(made: &Made, path: &Location, totals: &Totals) -> String {
     let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = &made.report;
     let body = &archive.archive;
     let pace = totals.seconds * 1e9 / body.original_len as f64;

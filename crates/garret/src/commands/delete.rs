@@ -1,15 +1,15 @@
 //! `garret delete`: deletes archives and gives back their space, or a whole repository when the terminal agrees.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
-use garret_core::{Area, Error, LocalStore, LockMode, Repository, Store};
+use garret_core::{Area, Error, LockMode, Repository};
 
 use super::info;
 use crate::archives;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::session;
 use garret_cli::steps::delete::{Freed, remove};
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// Deletes a repository after asking. Its keys are not needed: nothing in it is read.
-fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
+fn whole(path: &Location, ui: &Ui) -> Result<(), Failure> {
     drop(session::find(path)?);
     let shown = path.display();
     if !ui.can_ask() {
@@ -77,7 +77,7 @@ fn whole(path: &Path, ui: &Ui) -> Result<(), Failure> {
         );
         return Err(Failure::Usage(text));
     }
-    let store = LocalStore::open(path).map_err(Error::from)?;
+    let store = session::store(path)?;
     let mut waiting = |who: &str| ui.complain(&format!("waiting for {who} to finish"));
     let _lock =
         store.lock(LockMode::Exclusive, ui.patience(), &mut waiting).map_err(Error::from)?;
@@ -106,15 +106,15 @@ pub(super) fn exist(repository: &Repository, names: &[String]) -> Result<(), Fai
 }
 
 /// The repository of these archives, and their names.
-pub(super) fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<String>), Failure> {
+pub(super) fn one_repository(archives: &[OsString]) -> Result<(Location, Vec<String>), Failure> {
     let mut names = Vec::new();
-    let mut repository: Option<PathBuf> = None;
+    let mut repository: Option<Location> = None;
     for text in archives {
         let (path, Some(name)) = location::either(text)? else {
             let second = archives.get(1).map(OsString::as_os_str);
             return Err(match &repository {
                 None => location::no_archive(text, text, second),
-                Some(first) => location::no_archive(text, first.as_os_str(), Some(text)),
+                Some(first) => location::no_archive(text, &first.to_os_string(), Some(text)),
             });
         };
         if repository.get_or_insert_with(|| path.clone()) != &path {
@@ -123,13 +123,14 @@ pub(super) fn one_repository(archives: &[OsString]) -> Result<(PathBuf, Vec<Stri
         }
         names.push(name);
     }
-    Ok((repository.unwrap_or_default(), names))
+    let none = || Failure::Usage("no archive is named".to_owned());
+    Ok((repository.ok_or_else(none)?, names))
 }
 
 /// The repository, and what of it was given back.
 pub(super) fn freed_record(
     repository: &Repository,
-    path: &Path,
+    path: &Location,
     freed: &Freed,
     ui: &Ui,
 ) -> Result<Record, Failure> {

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut selection = archives::selection(&args.paths);
     if args.map {
         map::show(&repository, (&from, &to), &mut selection, ui)?;
-        let searched = Searched { repository: &repository, path: &path, archives: &[&to] };
+        let searched = Searched { repository: &repository, location: &path, archives: &[&to] };
         return searched.complain(&selection.unmatched(), ui);
     }
     let threads = args.threads.count();
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .with("from", Record::of_archive(&from, &tags).json())
         .with("to", Record::of_archive(&to, &tags).json());
     show(&report, args.json.then_some(sides), ui)?;
-    let searched = Searched { repository: &repository, path: &path, archives: &[&from, &to] };
+    let searched = Searched { repository: &repository, location: &path, archives: &[&from, &to] };
     searched.complain(&report.unmatched, ui)
 }
 

@@ -15,6 +15,7 @@ use blake3::Hash;
 use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     restored.map(drop)
 }
 
-fn nothing(path: &Path) -> Failure {
+fn nothing(path: &Location) -> Failure {
     Failure::Because(Cause::Missing, format!("{} has no image to restore", path.display()))
 }
 

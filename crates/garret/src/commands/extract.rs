@@ -19,6 +19,7 @@ use crate::excludes::Excludes;
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Threads};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::ui::Ui;
 use garret_cli::{render, session, surroundings};
@@ -126,7 +127,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let archive = archives::find(&repository, &name, ui)?;
     let wanted = Wanted {
         repository: &repository,
-        path: &path,
+        location: &path,
         archive: &archive,
         paths: &args.paths,
         item: None,
@@ -138,7 +139,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 pub(super) struct Wanted<'a> {
     pub(super) repository: &'a Repository,
     /// Of the repository, as the user gave it.
-    pub(super) path: &'a Path,
+    pub(super) location: &'a Location,
     pub(super) archive: &'a NamedArchive,
     /// All of it if there are none.
     pub(super) paths: &'a [OsString],
@@ -155,7 +156,7 @@ impl How {
     }
 
     /// What the options say, if it can be done from the repository at `path`.
-    pub(super) fn plan(&self, path: &Path) -> Result<Plan, Failure> {
+    pub(super) fn plan(&self, path: &Location) -> Result<Plan, Failure> {
         self.plan_for(self.place(path)?)
     }
 
@@ -168,7 +169,7 @@ impl How {
         Ok(Plan { place, exclude: self.excludes.patterns()? })
     }
 
-    fn place(&self, path: &Path) -> Result<Place, Failure> {
+    fn place(&self, path: &Location) -> Result<Place, Failure> {
         let here = Path::new(".");
         match (&self.to_device, &self.output) {
             _ if self.stdout => Place::stream(),
@@ -255,7 +256,7 @@ pub(super) fn restore(
     if how.json {
         document(wanted, &place, &report, started.elapsed(), ui)?;
     }
-    let searched = Searched { repository, path: wanted.path, archives: &[archive] };
+    let searched = Searched { repository, location: wanted.location, archives: &[archive] };
     searched.complain(&report.unmatched, ui)?;
     Ok(report)
 }
@@ -268,11 +269,11 @@ fn document(
     elapsed: Duration,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    let Wanted { repository, path, archive, .. } = *wanted;
+    let Wanted { repository, location, archive, .. } = *wanted;
     let unmatched = report.unmatched.iter().map(|word| String::from_utf8_lossy(word).into_owned());
     let destination = place.path().map(|path| path.as_os_str().as_bytes());
     let all = Record::default()
-        .with("repository", info::repository_record(repository, path).json())
+        .with("repository", info::repository_record(repository, location).json())
         .with("archive", Record::of_archive(archive, &repository.tags(ui)?).json())
         .and(&record::path_or_null(["destination", "destination_hex"], destination))
         .with("files", report.file_count)

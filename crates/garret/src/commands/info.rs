@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use garret_core::{Repository, RepositoryId};
 use garret_format::archive::Time;
@@ -14,6 +13,7 @@ use crate::archives;
 use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record, Template};
 use garret_cli::ui::Ui;
 use garret_cli::{overview, render, session};
@@ -68,20 +68,20 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// What identifies a repository.
-pub(super) fn repository_record(repository: &Repository, path: &Path) -> Record {
+pub(super) fn repository_record(repository: &Repository, path: &Location) -> Record {
     let config = repository.config();
     identity_record(path, config.repository, config.key_mode, config.created)
 }
 
 /// The same of what is known without a key.
 pub(super) fn identity_record(
-    path: &Path,
+    path: &Location,
     id: RepositoryId,
     mode: KeyMode,
     created: i64,
 ) -> Record {
     Record::default()
-        .with_bytes(["location", "location_hex"], path.as_os_str().as_bytes())
+        .with_bytes(["location", "location_hex"], path.to_os_string().as_bytes())
         .with("id", id.to_string())
         .with("encryption", encryption(mode))
         .with("created", render::iso_time(Time { secs: created, nanos: 0 }))
@@ -97,7 +97,7 @@ fn encryption(mode: KeyMode) -> &'static str {
 
 fn archive(
     repository: &Repository,
-    path: &Path,
+    path: &Location,
     name: &str,
     layout: &Layout,
     ui: &Ui,
@@ -151,7 +151,7 @@ fn archive(
 }
 
 fn one_file(
-    (repository, repository_path): (&Repository, &Path),
+    (repository, repository_path): (&Repository, &Location),
     name: &str,
     path: &OsStr,
     layout: &Layout,
@@ -230,7 +230,7 @@ pub(super) fn sizes(record: Record, repository: &Repository, ui: &Ui) -> Result<
 
 fn whole(
     repository: &Repository,
-    path: &Path,
+    path: &Location,
     layout: &Layout,
     ui: &Ui,
 ) -> Result<Vec<u8>, Failure> {

@@ -3,7 +3,7 @@
 mod paper;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use garret_core::{Cause, Error, Locked, Opened};
 use garret_format::SlotId;
@@ -17,6 +17,7 @@ use crate::location;
 use garret_cli::args::{LockWait, PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::keyring::Keyring;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::state::{self, Expected, Use};
 use garret_cli::ui::Ui;
@@ -179,7 +180,7 @@ impl Place {
         &self,
         usage: Use,
         ui: &Ui,
-        open: impl FnOnce(&Locked, &Path) -> Result<Opened, Failure>,
+        open: impl FnOnce(&Locked, &Location) -> Result<Opened, Failure>,
         work: impl FnOnce(&Keyring<'_>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         self.verbose.tell(ui);
@@ -321,7 +322,7 @@ fn add(args: Add, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn import(place: &Place, label: Label, ui: &Ui) -> Result<(), Failure> {
-    let open = |locked: &Locked, _: &Path| paper::open(locked, ui);
+    let open = |locked: &Locked, _: &Location| paper::open(locked, ui);
     place.keyring(Use::Writes, ui, open, |keyring| add_slot(keyring, label, ui))
 }
 

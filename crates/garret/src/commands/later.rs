@@ -1,4 +1,4 @@
-//! `garret mount`, `garret serve`: commands of attic that are understood and refused, whatever their options.
+//! `garret mount`: a command of attic that is understood and refused, whatever its options.
 
 use std::ffi::OsString;
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::Path;
 
 use garret_core::{NamedArchive, Repository, Selection};
 use jiff::Timestamp;
@@ -14,6 +13,7 @@ use crate::location;
 use garret_cli::args::{self, LockWait, PassphraseFile, Verbose, tag};
 use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record, Template};
 use garret_cli::steps::prune::is_tagged;
 use garret_cli::ui::Ui;
@@ -107,14 +107,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             let archive = archives::find(&repository, &name, ui)?;
             let mut selection = archives::selection(&args.paths);
             items((&repository, &path), &archive, &mut selection, &args.layout, ui)?;
-            let searched = Searched { repository: &repository, path: &path, archives: &[&archive] };
+            let searched =
+                Searched { repository: &repository, location: &path, archives: &[&archive] };
             searched.complain(&selection.unmatched(), ui)
         }
         None => archives(&repository, &path, args, ui),
     }
 }
 
-fn archives(repository: &Repository, path: &Path, args: &Args, ui: &Ui) -> Result<(), Failure> {
+fn archives(repository: &Repository, path: &Location, args: &Args, ui: &Ui) -> Result<(), Failure> {
     let layout = &args.layout;
     let mut archives = archives::oldest_first(repository, ui)?;
     let tags = repository.tags(ui)?;
@@ -198,7 +199,7 @@ fn long_line(found: &NamedArchive, is_narrow: bool) -> String {
 }
 
 fn items(
-    (repository, path): (&Repository, &Path),
+    (repository, path): (&Repository, &Location),
     archive: &NamedArchive,
     selection: &mut Selection,
     layout: &Layout,

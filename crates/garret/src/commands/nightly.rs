@@ -15,6 +15,7 @@ use crate::location;
 use garret_cli::args::{self, AcceptState, Verbose, duration};
 use garret_cli::exit::Outcome;
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::nightly::job::{Job, Jobs, agree, is_job_name, paths, pattern};
 use garret_cli::nightly::report::Report;
 use garret_cli::nightly::{config, metrics, run};
@@ -182,7 +183,7 @@ fn jobs(args: &Args) -> Result<(Jobs, Vec<String>), Failure> {
     Ok((all, chosen))
 }
 
-fn one_job(args: &Args, repository: PathBuf) -> Result<Job, Failure> {
+fn one_job(args: &Args, repository: Location) -> Result<Job, Failure> {
     let one = &args.one;
     let name = one.job.as_deref().unwrap_or(UNNAMED);
     if !is_job_name(name) {

@@ -1,7 +1,6 @@
 //! `garret prune`: deletes archives by attic's rules and gives back their space.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use garret_core::{KeptBy, Repository};
 use serde_json::Value;
@@ -11,6 +10,7 @@ use crate::keep::Keep;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, tag};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::steps::delete::{Freed, remove};
 use garret_cli::steps::prune::{Plan, Pruning};
@@ -145,7 +145,7 @@ fn foresee(
 /// What stays and why, what goes, and what that frees.
 fn document(
     repository: &Repository,
-    path: &Path,
+    path: &Location,
     (plan, is_dry): (&Plan, bool),
     freed: &Freed,
     ui: &Ui,

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let rules = args.keep.rules();
     let repository = session::reader(&path, ui)?;
     let wish = Wish {
-        path: &path,
+        location: &path,
         rules: rules.check().is_ok().then_some(rules),
         prefix: &args.prefix,
         threads: args.threads.count(),

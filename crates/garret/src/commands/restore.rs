@@ -7,9 +7,9 @@ mod helper;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
 use garret_core::{Cause, Progress, Repository};
@@ -54,7 +54,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             let archive = archives::find(&repository, &name, ui)?;
             let wanted = Wanted {
                 repository: &repository,
-                path: &path,
+                location: &path,
                 archive: &archive,
                 paths: &images,
                 item: None,
@@ -79,7 +79,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 /// Restores images by their names from the archive that is meant. If that goes wrong, says what else there is.
 fn named(
     repository: &Repository,
-    path: &Path,
+    path: &Location,
     at: Option<&str>,
     images: &[OsString],
     (how, plan): (&How, Plan),
@@ -94,7 +94,7 @@ fn named(
         [only] if how.keeps_paths() => Some(only),
         _ => None,
     };
-    let wanted = Wanted { repository, path, archive: &archive, paths: &paths, item };
+    let wanted = Wanted { repository, location: path, archive: &archive, paths: &paths, item };
     let restored = extract::restore(&wanted, how, plan, ui);
     let is_damaged = match &restored {
         Ok(report) => report.problem_count > 0 && ui.damage_count() > 0,

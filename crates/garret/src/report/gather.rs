@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::render;
 use garret_cli::ui::Ui;
 use garret_core::{
@@ -28,7 +29,7 @@ const IMAGES_MAX: usize = 100;
 /// What is wanted.
 pub(crate) struct Wish<'a> {
     /// Where the repository is, as it was given.
-    pub(crate) path: &'a Path,
+    pub(crate) location: &'a Location,
     /// By what to prune; none shows no calendar.
     pub(crate) rules: Option<KeepRules>,
     /// With what the names of archives begin that are pruned.
@@ -76,12 +77,12 @@ pub(crate) fn gather(repository: &Repository, wish: Wish<'_>, ui: &Ui) -> Result
     let bad: Vec<&NamedArchive> =
         archives.iter().filter(|found| !found.archive.is_complete()).collect();
     problems.texts.extend(bad.iter().map(|found| incomplete(found)));
-    let free = free(wish.path);
+    let free = wish.location.directory().and_then(free);
     let growth = lamp::growth(&nights, free);
     let verified = repository.verified(ui)?;
     repository.tell(ui);
     Ok(Report {
-        location: std::path::absolute(wish.path).unwrap_or_else(|_| wish.path.to_owned()),
+        location: wish.location.absolute(),
         id: repository.id().to_string(),
         made: now,
         lamp: vec![

@@ -25,7 +25,7 @@ const LINES_MAX: usize = 4;
 
 /// The page.
 pub(crate) fn page(report: &Report) -> String {
-    let location = name(report.location.as_os_str().as_encoded_bytes());
+    let location = name(report.location.to_os_string().as_encoded_bytes());
     let light = class(report.light());
     let mut body = format!(
         "<header><h1><span class=\"lamp {light}\" role=\"img\" aria-label=\"{}\"></span>{location}</h1>\

@@ -30,7 +30,7 @@ pub(crate) fn document(report: &Report) -> Value {
 fn repository(report: &Report) -> Value {
     let verified = &report.verified;
     Record::default()
-        .with_bytes(["location", "location_hex"], report.location.as_os_str().as_bytes())
+        .with_bytes(["location", "location_hex"], report.location.to_os_string().as_bytes())
         .with("id", report.id.as_str())
         .with("time", render::iso_time(report.made))
         .with("archives", report.nights.len())

@@ -1,8 +1,8 @@
 //! What a report says: plain numbers, texts and times, before anybody shows them.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
+use garret_cli::location::Location;
 use garret_cli::render;
 use garret_core::{Added, NamedArchive, VerifiedReport};
 use garret_format::archive::Time;
@@ -16,7 +16,7 @@ const RESTORE_TO: &[u8] = b"/var/tmp/restored";
 #[derive(Debug)]
 pub(crate) struct Report {
     /// Where the repository is, from the root.
-    pub(crate) location: PathBuf,
+    pub(crate) location: Location,
     /// Its id.
     pub(crate) id: String,
     /// When the report was made.
@@ -60,7 +60,7 @@ impl Report {
     pub(crate) fn restore_line(&self, image: &Image) -> Option<String> {
         let night = self.nights.get(image.newest?)?;
         let location =
-            [self.location.as_os_str().as_bytes(), b"::", night.name.as_bytes()].concat();
+            [self.location.to_os_string().as_bytes(), b"::", night.name.as_bytes()].concat();
         let words: [&[u8]; 6] =
             [b"garret", b"extract", b"--destination", RESTORE_TO, &location, &image.path];
         Some(render::command_line(&words.map(<[u8]>::to_vec)))

@@ -16,7 +16,7 @@ const NAMES_SHOWN: usize = 4;
 /// all.
 pub(crate) fn show(report: &Report, columns: Option<usize>) -> String {
     let is_narrow = columns.is_some_and(|columns| columns < COLUMNS);
-    let location = render::name(report.location.as_os_str().as_encoded_bytes());
+    let location = render::name(report.location.to_os_string().as_encoded_bytes());
     let mut text = format!("Repository: {location}\n");
     for check in &report.lamp {
         let word = format!("[{}]", check.light.word());

@@ -1,7 +1,7 @@
 //! The program as its users meet it: the real binary, real directories, exit codes and every line it says.
 //!
 //! Needs root, `losetup` and `mount` for block devices and full disks, `script` for what a terminal sees, `faketime` and the
-//! parser of Prometheus for nights, and what `images`, `places`, `hostile` and `shells` say; a test whose tool is missing
+//! parser of Prometheus for nights, and what `images`, `places`, `hostile`, `remote` and `shells` say; a test whose tool is missing
 //! fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
@@ -38,6 +38,7 @@ mod odd_disks;
 mod odd_sources;
 mod places;
 mod refusals;
+mod remote;
 mod report;
 mod restore;
 mod rollback;
@@ -109,8 +110,12 @@ impl Dir {
     fn cheap_repository(&self, name: &str, mode: KeyMode) {
         let keep = garret_cli::key_file::write;
         let (identity, keys) = self.0.cheap_repository(name, mode, PASSPHRASE, keep);
-        let remembered =
-            garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name));
+        let remembered = garret_cli::state::remember_in(
+            &self.path("state"),
+            &identity,
+            &keys,
+            &self.path(name).as_path().into(),
+        );
         remembered.unwrap();
     }
 

@@ -55,7 +55,7 @@ impl<'a> Backup<'a> {
                 .notice(&format!("note: {name} has no effect: the format has sizes of its own"));
         }
         let repository = context.writer(path)?;
-        let mut options = surroundings::backup_options(path)?;
+        let mut options = surroundings::backup_options(&path.into())?;
         options.compression = context.line.storable.compression();
         options.threads = context.line.runtime.threads();
         Ok(Backup { repository, options, made: Vec::new(), context })

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::sandbox;
 use garret_cli::session::{self, Session};
 use garret_cli::state::{self, Use};
@@ -55,7 +56,7 @@ impl Context<'_> {
     pub(super) fn writer(&self, path: &Path) -> Result<Session<Writer>, Failure> {
         self.open(path, self.passwords.first(), Use::Writes, |unlocked| {
             if self.line.from_command.is_none() {
-                sandbox::confine(path);
+                sandbox::confine(Some(path));
             }
             unlocked.writer(self.ui)
         })
@@ -75,6 +76,7 @@ impl Context<'_> {
         usage: Use,
         open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
     ) -> Result<Session<S>, Failure> {
+        let path = &Location::from(path);
         let locked = session::find(path)?;
         let expected = password::expected(password, self.ui);
         let admitted = state::admit(&locked, path, usage, expected, self.ui)?;

@@ -65,7 +65,7 @@ pub(super) fn run(
         Direction::Export => (first, second),
         Direction::Import => (second, first),
     };
-    let mut options = surroundings::backup_options(&to.0)?;
+    let mut options = surroundings::backup_options(&to.0.as_path().into())?;
     options.compression = context.line.storable.compression();
     options.threads = context.line.runtime.threads();
     let mut copy = Copy {

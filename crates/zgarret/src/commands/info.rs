@@ -12,5 +12,5 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
     let [path] = words else { return Err(wrong_use("info")) };
     let path = location::repository(path)?;
     let repository = context.reader(&path)?;
-    context.ui.print(&overview::repository(&repository, &path, context.ui)?)
+    context.ui.print(&overview::repository(&repository, &path.as_path().into(), context.ui)?)
 }

@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failu
         let _left = store.undo_create();
     }
     let (identity, keys) = made?;
-    state::remember(&identity, &keys, path, state::Use::Writes, context.ui);
+    state::remember(&identity, &keys, &path.into(), state::Use::Writes, context.ui);
     Ok(())
 }
 

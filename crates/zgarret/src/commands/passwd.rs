@@ -17,7 +17,7 @@ use crate::password::{self, Password};
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
     let (old, new) = password::pair(&context.passwords)?;
     let [path] = words else { return Err(wrong_use("passwd")) };
-    let path = location::repository(path)?;
+    let path = location::repository(path)?.as_path().into();
     let ui = context.ui;
     let keyring =
         Keyring::open(&path, Use::Writes, ui, |locked| match (locked.key_mode(), old, new) {

@@ -58,8 +58,12 @@ impl Dir {
     fn cheap_repository(&self, name: &str, passphrase: &str) {
         let keep = garret_cli::key_file::write;
         let (identity, keys) = self.0.cheap_repository(name, KeyMode::Passphrase, passphrase, keep);
-        let remembered =
-            garret_cli::state::remember_in(&self.path("state"), &identity, &keys, &self.path(name));
+        let remembered = garret_cli::state::remember_in(
+            &self.path("state"),
+            &identity,
+            &keys,
+            &self.path(name).as_path().into(),
+        );
         remembered.unwrap();
     }
 

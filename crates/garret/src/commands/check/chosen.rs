@@ -4,7 +4,6 @@
 //! need, to the byte.
 
 use std::ffi::OsStr;
-use std::path::Path;
 
 use garret_core::{
     CheckOptions, Destination, NamedArchive, Phase, Problem, Progress, Repository, RestoreOptions,
@@ -14,6 +13,7 @@ use garret_core::{
 use super::document::Document;
 use crate::archives;
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::render::plural;
 use garret_cli::session;
 use garret_cli::steps::verdict::{closing, of_archives};
@@ -47,7 +47,7 @@ pub(super) struct Chosen<'a> {
 
 impl Chosen<'_> {
     /// Checks that in the repository at `path`.
-    pub(super) fn check(&self, path: &Path, ui: &Ui) -> Result<(), Failure> {
+    pub(super) fn check(&self, path: &Location, ui: &Ui) -> Result<(), Failure> {
         let repository = session::checker(path, ui)?;
         let archives = match self.name {
             Some(name) => vec![archives::find(&repository, name, ui)?],

@@ -1,12 +1,11 @@
 //! What a check found, as a JSON document.
 
-use std::path::Path;
-
 use garret_core::{CheckReport, RepairReport, Repository};
 use serde_json::{Value, json};
 
 use crate::commands::info;
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record;
 use garret_cli::ui::Ui;
 
@@ -44,7 +43,7 @@ impl Document {
     pub(super) fn print(
         self,
         repository: &Repository,
-        path: &Path,
+        path: &Location,
         ui: &Ui,
     ) -> Result<(), Failure> {
         let of = |number: fn(&CheckReport) -> u64| self.report.as_ref().map(number);

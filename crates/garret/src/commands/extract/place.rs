@@ -10,6 +10,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::pipes::{self, Unfit};
 use garret_cli::{render, surroundings};
 use garret_core::{Destination, FileMetadata};
@@ -26,13 +27,16 @@ pub(in crate::commands) enum Place {
 
 impl Place {
     /// Below a directory, not in the repository at `repository`.
-    pub(in crate::commands) fn directory(path: &Path, repository: &Path) -> Result<Self, Failure> {
+    pub(in crate::commands) fn directory(
+        path: &Path,
+        repository: &Location,
+    ) -> Result<Self, Failure> {
         outside(path, repository)?;
         Ok(Place::Directory(path.to_owned()))
     }
 
     /// In this file.
-    pub(in crate::commands) fn file(path: &Path, repository: &Path) -> Result<Self, Failure> {
+    pub(in crate::commands) fn file(path: &Path, repository: &Location) -> Result<Self, Failure> {
         fit_for_file(path)?;
         outside(path, repository)?;
         Ok(Place::File(path.to_owned()))
@@ -88,8 +92,8 @@ impl Place {
 }
 
 /// Refuses a place in the repository: what is written there can damage all that is in it.
-pub(in crate::commands) fn outside(place: &Path, repository: &Path) -> Result<(), Failure> {
-    match surroundings::is_in(place, repository) {
+pub(in crate::commands) fn outside(place: &Path, repository: &Location) -> Result<(), Failure> {
+    match repository.directory().is_some_and(|home| surroundings::is_in(place, home)) {
         true => Err(Failure::Fatal(format!(
             "{} is in the repository: restore to another place",
             render::one_line(&place.to_string_lossy())

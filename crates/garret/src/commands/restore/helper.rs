@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
 use garret_core::{Cause, NamedArchive, Problem, Repository};
@@ -29,7 +30,7 @@ const SAMPLES: u64 = 16;
 const SAMPLE_LEN: usize = 4 << 20;
 
 /// Asks what is not known yet, and restores.
-pub(super) fn run(how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(how: How, path: &Location, at: Option<&str>, ui: &Ui) -> Result<(), Failure> {
     let given = if how.has_place() { Some(how.plan(path)?) } else { None };
     let repository = session::reader(path, ui)?;
     let nights = Nights::at(&repository, path, at, ui)?;
@@ -42,7 +43,7 @@ pub(super) fn run(how: How, path: &Path, at: Option<&str>, ui: &Ui) -> Result<()
     let paths = [OsString::from_vec(image)];
     let wanted = Wanted {
         repository: &repository,
-        path,
+        location: path,
         archive: &archive,
         paths: &paths,
         item: Some(&item).filter(|_| how.keeps_paths()),
@@ -106,7 +107,7 @@ fn images(nights: &Nights<'_>, ui: &Ui) -> Result<(Vec<Image>, String), Failure>
             Err(error) => ui.report(&(&error).into()),
         }
     }
-    let text = format!("{} has no image to restore", nights.path.display());
+    let text = format!("{} has no image to restore", nights.location.display());
     Err(Failure::Because(Cause::Missing, text))
 }
 
@@ -202,7 +203,7 @@ fn numbered<'a, T>(answer: &str, found: &'a [T]) -> Option<&'a T> {
 }
 
 /// A directory, a file or a device.
-fn ask_place(repository: &Path, ui: &Ui) -> Result<Place, Failure> {
+fn ask_place(repository: &Location, ui: &Ui) -> Result<Place, Failure> {
     loop {
         let answer = ui.ask("Restore to which directory, file or block device? [.] ")?;
         let path = PathBuf::from(if answer.is_empty() { "." } else { &answer });

@@ -1,0 +1,211 @@
+//! Where a repository is: a directory here, or one on another host.
+//!
+//! In: words, as attic has them. Out: a [`Location`], which is shown as it was given. Nothing is opened.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Where a repository is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A directory.
+    Directory(PathBuf),
+    /// A directory on another host.
+    Remote(Remote),
+}
+
+/// A directory on another host, which is reached by `ssh`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// `HOST` or `USER@HOST`.
+    pub host: String,
+    /// The port, if it is said.
+    pub port: Option<u16>,
+    /// The path there, which begins at the user's home unless it is absolute.
+    pub path: Vec<u8>,
+}
+
+impl Location {
+    /// What `text` names: `PATH`, `file:///PATH`, `[USER@]HOST:PATH` or `ssh://[USER@]HOST[:PORT]/PATH`. A path with a colon
+    /// before its first slash is given as `./a:b`. None if it is malformed.
+    pub fn parse(text: &OsStr) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if let Some(rest) = bytes.strip_prefix(b"ssh://") {
+            return Remote::of_url(rest).map(Location::Remote);
+        }
+        let path = match bytes.strip_prefix(b"file://") {
+            Some(path) if path.starts_with(b"/") => path,
+            Some(_) => return None,
+            None => bytes,
+        };
+        let colon = path.iter().position(|byte| *byte == b':');
+        let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+        match colon.filter(|at| *at < slash) {
+            Some(at) => {
+                let (host, path) = (path.get(..at)?, path.get(at + 1..)?);
+                Remote::new(host, None, path).map(Location::Remote)
+            }
+            None if path.is_empty() => None,
+            None => Some(Location::Directory(OsString::from_vec(path.to_vec()).into())),
+        }
+    }
+
+    /// The directory, if it is one here.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Location::Directory(path) => Some(path),
+            Location::Remote(_) => None,
+        }
+    }
+
+    /// What the place is called by whoever remembers it: as it was given, and where that leads. Who holds the directory above
+    /// can make the one lead elsewhere; whoever calls it otherwise gets there by the other.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let Location::Directory(path) = self else { return vec![self.display().to_string()] };
+        let given = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let given: PathBuf = given.components().collect();
+        let mut names = vec![given.to_string_lossy().into_owned()];
+        if let Ok(whole) = path.canonicalize() {
+            names.push(whole.to_string_lossy().into_owned());
+        }
+        names.dedup();
+        names
+    }
+
+    /// The word that it could have been given as.
+    pub fn to_os_string(&self) -> OsString {
+        match self {
+            Location::Directory(path) => path.as_os_str().to_owned(),
+            remote => remote.display().to_string().into(),
+        }
+    }
+
+    /// The same place whatever the current directory is.
+    pub fn absolute(&self) -> Self {
+        let whole = self.directory().and_then(|path| std::path::absolute(path).ok());
+        whole.map_or_else(|| self.clone(), Location::Directory)
+    }
+
+    /// For messages.
+    pub fn display(&self) -> impl fmt::Display + '_ {
+        Shown(self)
+    }
+}
+
+impl From<&Path> for Location {
+    fn from(path: &Path) -> Self {
+        Location::Directory(path.to_owned())
+    }
+}
+
+impl Remote {
+    /// `[USER@]HOST[:PORT]/PATH`; below `/~` the path begins at a home.
+    fn of_url(rest: &[u8]) -> Option<Self> {
+        let slash = rest.iter().position(|byte| *byte == b'/')?;
+        let (host, path) = rest.split_at_checked(slash)?;
+        // An address of version 6 has colons, and brackets around them.
+        let name = host.iter().rposition(|byte| *byte == b']').map_or(0, |end| end + 1);
+        let colon = host.iter().skip(name).position(|byte| *byte == b':').map(|at| name + at);
+        let (host, port) = match colon {
+            Some(at) => {
+                let port = str::from_utf8(host.get(at + 1..)?).ok()?;
+                (host.get(..at)?, Some(port.parse().ok()?))
+            }
+            None => (host, None),
+        };
+        let path = if path.starts_with(b"/~") { path.get(1..)? } else { path };
+        Remote::new(host, port, path)
+    }
+
+    fn new(host: &[u8], port: Option<u16>, path: &[u8]) -> Option<Self> {
+        let host = str::from_utf8(host).ok()?;
+        let is_word = |c: char| c.is_alphanumeric() || "-_.@[]:%+~".contains(c);
+        // What begins with a dash would be an option of ssh.
+        let is_host = |host: &str| !host.is_empty() && !host.starts_with('-');
+        let name = host.rsplit('@').next().unwrap_or(host);
+        let fits = is_host(host) && is_host(name) && host.chars().all(is_word);
+        // The brackets are of the URL.
+        let bare = host.replace(['[', ']'], "");
+        let is_whole = fits && !path.is_empty() && !path.contains(&0);
+        is_whole.then(|| Remote { host: bare, port, path: path.to_vec() })
+    }
+}
+
+/// A location as it could have been given.
+struct Shown<'l>(&'l Location);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Location::Directory(path) => path.display().fmt(f),
+            Location::Remote(Remote { host, port, path }) => {
+                let path = String::from_utf8_lossy(path);
+                match port {
+                    None if !host.contains(':') => write!(f, "{host}:{path}"),
+                    port => {
+                        let slash = if path.starts_with('/') { "" } else { "/" };
+                        let (user, name) = host
+                            .rsplit_once('@')
+                            .map_or((None, host.as_str()), |(user, name)| (Some(user), name));
+                        let user = user.map_or(String::new(), |user| format!("{user}@"));
+                        let name =
+                            if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+                        let port = port.map_or(String::new(), |port| format!(":{port}"));
+                        write!(f, "ssh://{user}{name}{port}{slash}{path}")
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remote_is_what_attic_takes_for_that() {
+        for (text, host, port, path) in [
+            ("host:repo", "host", None, "repo"),
+            ("user@host:/srv/repo", "user@host", None, "/srv/repo"),
+            ("host:~other/repo", "host", None, "~other/repo"),
+            ("ssh://host/srv/repo", "host", None, "/srv/repo"),
+            ("ssh://me@host:2222/srv/a:b", "me@host", Some(2222), "/srv/a:b"),
+            ("ssh://host/~/repo", "host", None, "~/repo"),
+            ("ssh://[::1]:22/r", "::1", Some(22), "/r"),
+        ] {
+            let path = path.as_bytes().to_vec();
+            let remote = Remote { host: host.to_owned(), port, path };
+            let found = Location::parse(OsStr::new(text));
+            assert_eq!(found, Some(Location::Remote(remote)), "{text}");
+            // And what is shown is the same again.
+            let shown = found.unwrap().display().to_string();
+            let again =
+                Location::parse(OsStr::new(&shown)).map(|again| again.display().to_string());
+            assert_eq!(again, Some(shown), "{text}");
+        }
+        for text in ["./a:b", "dir/a:b", "/x:y", "repo"] {
+            let expected = Location::Directory(text.into());
+            assert_eq!(Location::parse(OsStr::new(text)), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "file://repo",
+            "file://",
+            ":repo",
+            "host:",
+            "-oProxyCommand=x:repo",
+            "ssh://-x/repo",
+            "ssh://host",
+            "ssh://host:port/x",
+            "me@-x:repo",
+            "a b:repo",
+            "$(x):repo",
+            "ssh://host:99999/x",
+        ] {
+            assert_eq!(Location::parse(OsStr::new(text)), None, "{text}");
+        }
+    }
+}

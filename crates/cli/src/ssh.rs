@@ -1,0 +1,109 @@
+//! The way to a repository on another host: the system's `ssh`, which runs `garret serve` there.
+//!
+//! In: a [`Remote`]; `GARRET_RSH`, the program instead of `ssh` with its options, split at spaces; `GARRET_REMOTE_PATH`, what
+//! garret is called there. Out: a store. Promises: ssh has the user's configuration, agent and keys, and none of our
+//! passphrases; without a terminal it asks nothing; how it ended is said in one line, behind what it says itself on stderr.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use garret_core::{Cause, Sharing, StoreError, StoreErrorKind};
+use garret_remote::{Opening, RemoteStore};
+
+use crate::failure::Failure;
+use crate::location::{Location, Remote};
+use crate::pipes::SECRETS;
+
+/// How long ssh may take to end when nothing comes from it any more.
+const END_TIME: Duration = Duration::from_secs(5);
+/// Seconds after which ssh asks a host that says nothing whether it is there, and how often in vain: a line that is gone is
+/// noticed after three minutes, while a disk that stalls there for as long is waited for.
+const ALIVE: [&str; 2] = ["-oServerAliveInterval=30", "-oServerAliveCountMax=6"];
+
+/// Opens the repository there, or makes one for `create`.
+///
+/// # Errors
+/// There is none, or there is one; ssh or garret does not run; the server does not let this client.
+pub(crate) fn connect(remote: &Remote, create: Option<Sharing>) -> Result<RemoteStore, Failure> {
+    let location = Location::Remote(remote.clone());
+    let mut child = command(remote).spawn().map_err(|error| {
+        let rsh = env::var_os("GARRET_RSH").unwrap_or_else(|| "ssh".into());
+        Failure::io(format!("{} cannot be run", rsh.display()), &error)
+    })?;
+    let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
+        return Err(Failure::Fatal(format!("no connection to {}", remote.host)));
+    };
+    let opening = Opening { path: remote.path.clone(), create };
+    let ended = Box::new(move || how_it_ended(child));
+    RemoteStore::open(input, output, ended, &remote.host, &opening)
+        .map_err(|error| failure(error, &location, create.is_some()))
+}
+
+fn command(remote: &Remote) -> Command {
+    let rsh = env::var("GARRET_RSH").ok().filter(|rsh| !rsh.trim().is_empty());
+    let mut words = rsh.as_deref().unwrap_or("ssh").split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("ssh"));
+    command.args(words);
+    if rsh.is_none() {
+        command.args(ALIVE).arg("-T");
+        if !io::stdin().is_terminal() {
+            command.arg("-oBatchMode=yes");
+        }
+    }
+    if let Some(port) = remote.port {
+        command.arg("-p").arg(port.to_string());
+    }
+    let garret = env::var_os("GARRET_REMOTE_PATH").filter(|path| !path.is_empty());
+    let mut there = garret.unwrap_or_else(|| "garret".into());
+    there.push(OsString::from(" serve"));
+    command.arg(&remote.host).arg(there).stdin(Stdio::piped()).stdout(Stdio::piped());
+    // Its configuration may say that variables are sent.
+    SECRETS.iter().for_each(|name| _ = command.env_remove(name));
+    command
+}
+
+/// Why nothing comes from it any more, if that is no good end.
+fn how_it_ended(mut child: Child) -> Option<String> {
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if start.elapsed() < END_TIME => sleep(Duration::from_millis(10)),
+            _ => {
+                let _gone = child.kill();
+                break child.wait().ok()?;
+            }
+        }
+    };
+    match status.code() {
+        Some(0) => None,
+        Some(126 | 127) => Some(
+            "garret does not run there: install it, or say in GARRET_REMOTE_PATH where it is"
+                .to_owned(),
+        ),
+        Some(255) => Some("ssh has failed, and says why above".to_owned()),
+        _ => Some(format!("ssh ended with {status}")),
+    }
+}
+
+/// The same words as of a directory here, where attic has some.
+fn failure(error: StoreError, location: &Location, creates: bool) -> Failure {
+    match error.kind {
+        StoreErrorKind::NotFound if !creates => {
+            let text = format!("Repository {} does not exist", location.display());
+            Failure::Because(Cause::Missing, text)
+        }
+        StoreErrorKind::AlreadyExists if creates => {
+            let text = format!(
+                "Repository {} already exists: choose an empty or new directory",
+                location.display()
+            );
+            Failure::Because(Cause::Taken, text)
+        }
+        _ => garret_core::Error::from(error).into(),
+    }
+}

@@ -1,0 +1,55 @@
+//! `garret serve`: what `ssh` runs on the host of a repository for a garret on another host.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use garret_cli::failure::Failure;
+use garret_cli::serve::Serving;
+use garret_remote::Rules;
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Serve only the repository in this directory, or those below it; may be given several times
+    #[arg(long, value_name = "PATH")]
+    restrict_to_path: Vec<PathBuf>,
+    /// Let the client add archives and read, but remove and replace nothing
+    #[arg(long)]
+    append_only: bool,
+    /// Let the client read only
+    #[arg(long, conflicts_with_all = ["append_only", "quota"])]
+    read_only: bool,
+    /// Let the repository get no longer than this: bytes, or with k, M, G or T, which are thousands
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    quota: Option<u64>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "it is a number of bytes, as 500G".to_owned();
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, unit)) if unit.is_ascii_alphabetic() => {
+            (text.get(..at).unwrap_or_default(), Some(unit))
+        }
+        _ => (text, None),
+    };
+    let factor = match unit.map(|unit| unit.to_ascii_lowercase()) {
+        None => 1,
+        Some('k') => 1_000,
+        Some('m') => 1_000_000,
+        Some('g') => 1_000_000_000,
+        Some('t') => 1_000_000_000_000,
+        Some(_) => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() {
+        let text = "serve speaks with a garret on another host, which starts it by ssh: give HOST:PATH as a repository there";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let Args { restrict_to_path, append_only, read_only, quota } = args;
+    let rules = Rules { append_only: *append_only, read_only: *read_only, quota: *quota };
+    Serving { rules, directories: restrict_to_path.clone() }.run()
+}
