@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use garret_core::{BackupReport, Compression, ReadErrors};
+use garret_format::archive::Time;
 
 use crate::excludes::Excludes;
 use crate::inputs::Inputs;
@@ -69,6 +70,9 @@ pub(crate) struct Args {
     /// What you want to remember about this archive; `info` and `list --json` show it
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
+    /// When what is stored was as it is, as 2026-11-20T02:30:00Z, for archives of other programs; by local time without the Z
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
+    timestamp: Option<Time>,
     /// What becomes of a file of which something cannot be read
     #[arg(long, value_name = "WHAT", default_value = "fail")]
     read_errors: ReadErrorsName,
@@ -113,6 +117,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     options.read_special = args.read_special;
     options.refuse_empty = refuse_empty;
     options.comment = args.comment;
+    options.time = args.timestamp;
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }
@@ -131,7 +136,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 fn json(report: &BackupReport, totals: &Totals) -> String {
     let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = report;
     let body = &archive.archive;
-    let time = |time: garret_format::archive::Time| {
+    let time = |time: Time| {
         let nanos = i32::try_from(time.nanos).unwrap_or(0);
         jiff::Timestamp::new(time.secs, nanos).unwrap_or_default().to_string()
     };
