@@ -15,8 +15,8 @@ begin() {
     exit 2
   fi
   FROM=$1 TO=$(realpath "$2")
-  # One that is on another host stays as it was given.
-  [ ! -e "$1" ] || FROM=$(realpath "$1")
+  # One that is on another host stays as it was given; a link is the name by which the other program knows it.
+  [ ! -e "$1" ] || FROM=$(realpath --no-symlinks "$1")
   mkdir -p "$3"
   WORK=$(realpath "$3") LISTS=$WORK/lists TREE=$WORK/tree
   mkdir -p "$LISTS"
