@@ -13,6 +13,7 @@ mod cron;
 mod damage;
 mod demo;
 mod differences;
+mod dist;
 mod downgrade;
 mod drill;
 mod find;
