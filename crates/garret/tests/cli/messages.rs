@@ -1,5 +1,5 @@
-//! docs/messages.md: each line that it explains is one that the code can say, each way for a night to end has its row, and what
-//! is said from the places that were made for it is on the page.
+//! docs/messages.md: each line that it explains is one that the code can say, each way for a night to end has its row, and
+//! what is said where texts are made is on the page.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What docs/recipes.md says: a qemu without libvirt, whose disks stand still while they are backed up, and a machine that is made
-//! again of the repository and the recovery key on paper.
+//! What docs/recipes.md says: a qemu without libvirt, whose disks stand still while they are backed up, and a machine that is
+//! made again of the repository and the recovery key on paper.
 //!
 //! The first needs qemu-system-x86, which is started without a guest, and python3.
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Dir;
 
-/// A machine that does not run, with the disks `vda` in `app.raw` and `vdb` in `data.qcow2`: its writes come from its monitor.
+/// A machine that does not run, with the disks `vda` in `app.raw` and `vdb` in `data.qcow2`: its monitor writes to them.
 struct Machine(Child, BufReader<UnixStream>);
 
 impl Machine {
@@ -155,8 +155,20 @@ fn a_qemu_without_libvirt_is_backed_up_as_it_was_at_one_instant() {
     assert!(!dir.path("images/app.raw.overlay").exists(), "all disks or none");
     shell(line("end")).silent();
     assert_eq!(dir.read("images/data.qcow2.overlay"), b"precious");
+    fs::remove_file(dir.path("images/data.qcow2.overlay")).unwrap();
+
+    // An end that was broken off is gone on with.
+    shell(line("begin")).silent();
     machine.fill(3);
-    assert!(disk(&dir, "raw", "images/app.raw").iter().all(|byte| *byte == 3));
+    let base = dir.path("images/app.raw");
+    let job = json!({ "device": "vda", "job-id": "end-vda", "auto-dismiss": false, "base": base });
+    machine.run("block-commit", job);
+    shell(line("end")).silent();
+    assert_eq!(fs::read_dir(dir.path("images")).unwrap().count(), 2, "no overlay is left");
+    for (format, name) in [("raw", "app.raw"), ("qcow2", "data.qcow2")] {
+        let is = disk(&dir, format, &format!("images/{name}"));
+        assert!(is.iter().all(|byte| *byte == 3), "{name}");
+    }
 }
 
 /// Of another machine, that never saw the repository and has neither passphrase nor keys.
