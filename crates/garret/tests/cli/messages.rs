@@ -2,9 +2,13 @@
 //! what is said where texts are made is on the page.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use garret_cli::exit::Outcome;
+use garret_format::config::KeyMode;
+
+use super::Dir;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -148,3 +152,48 @@ fn what_is_said_where_texts_are_made_is_on_the_page() {
 
 /// Sources whose lines no night has.
 const OF_OTHERS: [&str; 2] = ["crates/cli/src/drills.rs", "crates/core/src/maintain/scrub.rs"];
+
+/// The lines of nights that go wrong are found on the page by their words.
+#[test]
+fn what_a_bad_night_says_is_on_the_page() {
+    let dir = Dir::with_repository();
+    dir.cheap_repository("locked", KeyMode::Passphrase);
+    let wrong = dir.write("wrong", b"wrong\n");
+    fs::set_permissions(&wrong, fs::Permissions::from_mode(0o600)).unwrap();
+    dir.write("there", b"x");
+    fs::create_dir(dir.path("bare")).unwrap();
+    let at = dir.temp.path().display();
+    let job = |name: &str, repository: &str, path: &str, more: &str| {
+        format!(
+            "[job.{name}]\nrepository = \"{at}/{repository}\"\npaths = [\"{at}/{path}\"]\n{more}\n"
+        )
+    };
+    let jobs = [
+        job("a", "nowhere", "there", ""),
+        job("b", "locked", "there", &format!("passphrase-file = \"{at}/wrong\"")),
+        job("c", "locked", "there", ""),
+        job("d", "repo", "gone", ""),
+        job("e", "repo", "bare", ""),
+        job("f", "repo", "there", "hooks.before = \"false\""),
+        job("g", "repo", "there", "hooks.snapshot = \"true\"\nhooks.cleanup = \"exit 4\""),
+        job("h", "repo", "there", "hooks.after = \"false\""),
+        job("i", "made", "there", "init = \"none\""),
+        job("j", "repo", "there", "archive = \"{job}-{now}/.x\""),
+        job("k", "there", "there", ""),
+    ];
+    dir.write("garret.toml", jobs.concat().as_bytes());
+    let ran = dir.run(&["nightly", "--config", "garret.toml"]);
+    let rows: Vec<Vec<String>> = explained(&page()).iter().map(|line| pieces(line)).collect();
+    let is_explained = |line: &str| {
+        let words = |row: &&Vec<String>| row.iter().map(String::len).sum::<usize>() > 12;
+        let mut told = rows.iter().filter(words);
+        told.any(|row| {
+            row.iter().all(|piece| line.replace('`', "").contains(&piece.replace('`', "")))
+        })
+    };
+    for job in ('a'..='k').map(|job| format!("garret: {job}: ")) {
+        let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with(&job)).collect();
+        assert!(!lines.is_empty(), "{job}{}", ran.stderr);
+        assert!(lines.iter().any(|line| is_explained(line)), "{lines:#?}");
+    }
+}
