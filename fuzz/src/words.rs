@@ -113,7 +113,7 @@ pub fn read_words(bytes: &[u8]) {
     let word = OsStr::from_bytes(bytes);
     if let Ok((repository, name)) = location::either(word) {
         let name = name.map_or(Vec::new(), |name| [b"::", name.as_bytes()].concat());
-        let again = [repository.as_os_str().as_bytes(), &name].concat();
+        let again = [repository.to_os_string().as_bytes(), &name].concat();
         // Behind `file://` there may be what is the path of another host without it.
         if let Ok(found) = location::either(OsStr::from_bytes(&again)) {
             assert_eq!(Some(found), location::either(word).ok());

@@ -108,11 +108,10 @@ fn all_that_is_done_with_a_repository_is_done_over_pipes() {
     assert_eq!(lab.names(), ["b"]);
 }
 
+type Change = Box<dyn Fn(&dyn Store) -> Result<(), StoreError>>;
+
 /// Every change that a client can ask for, as it would be of this repository: what of it is no addition, and what is.
-fn changes(
-    store: &dyn Store,
-) -> Vec<(String, bool, Box<dyn Fn(&dyn Store) -> Result<(), StoreError>>)> {
-    type Change = Box<dyn Fn(&dyn Store) -> Result<(), StoreError>>;
+fn changes(store: &dyn Store) -> Vec<(String, bool, Change)> {
     let mut found: Vec<(String, bool, Change)> = Vec::new();
     let id = [7; 32];
     let slot = SlotId::from_bytes([7; 16]);

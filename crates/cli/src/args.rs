@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use garret_core::{Compression, CutterChoice};
-use garret_format::archive::tag_fault;
+use garret_format::archive::{Time, tag_fault};
 use garret_format::recipe::CutterKind;
 
 use crate::ui::{SecretPlaces, Ui};
@@ -87,6 +87,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
                 .to_owned())
         }
     }
+}
+
+/// A moment: `2026-11-20T02:30:00Z`, with another offset, or without one by local time.
+pub fn time(text: &str) -> Result<Time, String> {
+    let local = |text: &str| {
+        let wall: jiff::civil::DateTime = text.parse().ok()?;
+        Some(wall.to_zoned(jiff::tz::TimeZone::system()).ok()?.timestamp())
+    };
+    let found = text.parse::<jiff::Timestamp>().ok().or_else(|| local(text));
+    let found = found.ok_or("it is a day and a time, as in 2026-11-20T02:30:00Z")?;
+    // Rounded down, as `Time` is: nanoseconds are never negative.
+    let nanos = found.as_nanosecond().rem_euclid(1_000_000_000);
+    let secs = found.as_nanosecond().div_euclid(1_000_000_000);
+    let out_of_range = |_| "it is too far from now".to_owned();
+    Ok(Time {
+        secs: i64::try_from(secs).map_err(out_of_range)?,
+        nanos: u32::try_from(nanos).map_err(out_of_range)?,
+    })
 }
 
 /// Threads that do the work.
@@ -173,6 +191,19 @@ mod tests {
         assert!(duration("4294967295d").is_ok());
         for bad in ["", "m", "0s", "10", "-1m", "1.5h", "1w", "4294967296s", "1h30m"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_one_moment_with_an_offset_or_by_local_time() {
+        let at = |secs, nanos| Ok(Time { secs, nanos });
+        assert_eq!(time("2026-11-20T02:30:00Z"), at(1_795_141_800, 0));
+        assert_eq!(time("2026-11-20T02:30:00.5+01:00"), at(1_795_138_200, 500_000_000));
+        assert_eq!(time("1969-12-31T23:59:59.25Z"), at(-1, 250_000_000));
+        let local = time("2026-11-20T02:30:00").unwrap();
+        assert!((1_795_141_800 - local.secs).abs() <= 14 * 60 * 60, "{local:?}");
+        for bad in ["", "yesterday", "1795141800", "2026-11-20T02:30:00Q", "2026-13-20T02:30:00Z"] {
+            assert!(time(bad).is_err(), "{bad}");
         }
     }
 

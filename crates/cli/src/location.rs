@@ -78,7 +78,11 @@ impl Location {
     pub fn to_os_string(&self) -> OsString {
         match self {
             Location::Directory(path) => path.as_os_str().to_owned(),
-            remote => remote.display().to_string().into(),
+            Location::Remote(remote) => {
+                let mut word = remote.before_path().into_bytes();
+                word.extend_from_slice(&remote.path);
+                OsString::from_vec(word)
+            }
         }
     }
 
@@ -94,9 +98,9 @@ impl Location {
     }
 }
 
-impl From<&Path> for Location {
-    fn from(path: &Path) -> Self {
-        Location::Directory(path.to_owned())
+impl<P: AsRef<Path> + ?Sized> From<&P> for Location {
+    fn from(path: &P) -> Self {
+        Location::Directory(path.as_ref().to_owned())
     }
 }
 
@@ -117,6 +121,21 @@ impl Remote {
         };
         let path = if path.starts_with(b"/~") { path.get(1..)? } else { path };
         Remote::new(host, port, path)
+    }
+
+    /// What stands before the path where the location is written.
+    fn before_path(&self) -> String {
+        let Remote { host, port, path } = self;
+        if port.is_none() && !host.contains(':') {
+            return format!("{host}:");
+        }
+        let (user, name) = host.rsplit_once('@').map_or(("", host.as_str()), |(_, name)| {
+            (host.strip_suffix(name).unwrap_or_default(), name)
+        });
+        let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+        let port = port.map_or(String::new(), |port| format!(":{port}"));
+        let slash = if path.starts_with(b"/") { "" } else { "/" };
+        format!("ssh://{user}{name}{port}{slash}")
     }
 
     fn new(host: &[u8], port: Option<u16>, path: &[u8]) -> Option<Self> {
@@ -140,22 +159,8 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Location::Directory(path) => path.display().fmt(f),
-            Location::Remote(Remote { host, port, path }) => {
-                let path = String::from_utf8_lossy(path);
-                match port {
-                    None if !host.contains(':') => write!(f, "{host}:{path}"),
-                    port => {
-                        let slash = if path.starts_with('/') { "" } else { "/" };
-                        let (user, name) = host
-                            .rsplit_once('@')
-                            .map_or((None, host.as_str()), |(user, name)| (Some(user), name));
-                        let user = user.map_or(String::new(), |user| format!("{user}@"));
-                        let name =
-                            if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
-                        let port = port.map_or(String::new(), |port| format!(":{port}"));
-                        write!(f, "ssh://{user}{name}{port}{slash}{path}")
-                    }
-                }
+            Location::Remote(remote) => {
+                write!(f, "{}{}", remote.before_path(), String::from_utf8_lossy(&remote.path))
             }
         }
     }

@@ -158,8 +158,8 @@ pub fn hide_memory() {
     let _seen = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// From now on nothing is written but below the repository, if it is a directory here, the cache and the state, no program is started and nothing is
-/// connected to. For backups that start no command, before the first thread.
+/// From now on nothing is written but below the repository, if it is a directory here, the cache and the state, no program
+/// is started and nothing is connected to. For backups that start no command, before the first thread.
 pub fn confine(repository: Option<&Path>) {
     // Why a repository cannot be entered is told by who opens it.
     let is_lost = repository.is_some_and(|directory| enter(directory).is_err());

@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use garret_core::{LocalStore, StoreError, StoreErrorKind};
-use garret_remote::{Gate, Opening, Rules};
+pub use garret_remote::Rules;
+use garret_remote::{Gate, Opening};
 
 use crate::cache::absolute;
 use crate::failure::Failure;

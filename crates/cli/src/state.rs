@@ -189,8 +189,8 @@ fn is_surprise(locked: &Locked, expected: Expected) -> bool {
     locked.key_mode() == KeyMode::None && expected == Expected::Encrypted && !is_ok()
 }
 
-/// Remembers a repository that was made or opened at `location`. That it cannot be done is no reason to fail; who writes to an
-/// encrypted one is told. Whether it was done.
+/// Remembers a repository that was made or opened at `location`. That it cannot be done is no reason to fail; who writes to
+/// an encrypted one is told. Whether it was done.
 pub fn remember(
     identity: &Identity,
     keys: &Keys,

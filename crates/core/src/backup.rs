@@ -159,7 +159,7 @@ fn backup(
     drop(task);
     let Collected { untouched_bytes, same_bytes, hole_bytes, .. } = collected;
     let unread = untouched_bytes.saturating_add(same_bytes).saturating_add(hole_bytes);
-    archive.end = now();
+    archive.end = options.time.unwrap_or_else(now);
     archive.original_len = collected.original_len;
     archive.file_count = collected.file_count;
     archive.problem_count = collected.problem_count;
@@ -213,7 +213,13 @@ fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive
             Input::Source { item, source, .. } => given::check(&item.path, source.len())?,
         }
     }
-    let start = now();
+    let start = options.time.unwrap_or_else(now);
+    // The next backup of the same files would take over what changed until then.
+    if start > now() {
+        return Err(Error::BadOption(
+            "an archive cannot be of a time that is yet to come".to_owned(),
+        ));
+    }
     let items = Recipe { cutter: CutterKind::Fastcdc, root: Node::Leaf(Vec::new()) };
     let archive = Archive {
         start,

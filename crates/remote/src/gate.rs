@@ -1,9 +1,9 @@
 //! What a server takes from a client whom it need not trust.
 //!
-//! In: a store and [`Rules`]. Out: a store. Promises: what has a name by its bytes has these bytes; nothing is longer than its
-//! kind may be, nor begins as something else; and as far as the rules say so, nothing that is there is removed, replaced or
-//! hidden, and the repository gets no longer than it may be. It holds for any client: who has its passphrase and an altered
-//! program gains nothing.
+//! In: a store and [`Rules`]. Out: a store. Promises: what has a name by its bytes has these bytes, and nothing begins as
+//! something else than its kind does; as far as the rules say so, nothing that is there is removed, replaced or hidden, and
+//! the repository gets no longer than it may be. It holds for any client: who has a passphrase and an altered program gains
+//! nothing.
 
 use std::io;
 use std::ops::{Range, RangeInclusive};

@@ -149,6 +149,9 @@ pub struct BackupOptions {
     pub comment: String,
     /// Its tags, recorded in the archive.
     pub tags: BTreeSet<String>,
+    /// When what is backed up was as it is, where that is known and not now: recorded in the place of the time of the backup.
+    /// Not in the future.
+    pub time: Option<Time>,
     /// Names of users by uid. A uid that is missing here is stored by number only.
     pub users: HashMap<u32, String>,
     /// Names of groups by gid, in the same way.

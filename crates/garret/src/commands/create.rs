@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use garret_core::{BackupReport, Compression, ReadErrors, Tags};
+use garret_format::archive::Time;
 use serde_json::json;
 
 use super::info;
@@ -76,6 +77,9 @@ pub(crate) struct Args {
     /// A tag of this archive; `list` shows it, and `prune --tag` goes by it
     #[arg(long, value_name = "TAG", value_parser = args::tag)]
     tag: Vec<String>,
+    /// When what is stored was as it is, as 2026-11-20T02:30:00Z, for archives of other programs; by local time without the Z
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
+    timestamp: Option<Time>,
     /// What becomes of a file of which something cannot be read
     #[arg(long, value_name = "WHAT", default_value = "fail")]
     read_errors: ReadErrorsName,
@@ -121,6 +125,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     options.refuse_empty = refuse_empty;
     options.comment = args.comment;
     options.tags = args.tag.into_iter().collect();
+    options.time = args.timestamp;
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();
     }

@@ -4,8 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use garret_cli::failure::Failure;
-use garret_cli::serve::Serving;
-use garret_remote::Rules;
+use garret_cli::serve::{Rules, Serving};
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]

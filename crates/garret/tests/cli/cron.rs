@@ -124,11 +124,11 @@ fn bad_nights_cost_no_good_one_and_each_is_a_mail() {
     assert!(archives().len() == 1 && archives() != good, "{:?}", archives());
 }
 
-/// The examples of docs/nightly.md and of the second part of the page are sound.
+/// The examples of docs/nightly.md, docs/recipes.md and of the second part of the page are sound.
 #[test]
 fn every_configuration_in_the_documents_is_read() {
     let dir = Dir::new();
-    for page in ["cron.md", "nightly.md"] {
+    for page in ["cron.md", "nightly.md", "recipes.md"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
         let text = fs::read_to_string(path).unwrap();
         for block in text.split("```toml\n").skip(1) {

@@ -1,8 +1,8 @@
 //! The program as its users meet it: the real binary, real directories, exit codes and every line it says.
 //!
 //! Needs root, `losetup` and `mount` for block devices and full disks, `script` for what a terminal sees, `faketime` and the
-//! parser of Prometheus for nights, and what `images`, `places`, `hostile`, `remote` and `shells` say; a test whose tool is missing
-//! fails.
+//! parser of Prometheus for nights, and what `images`, `places`, `hostile`, `remote` and `shells` say; a test whose tool is
+//! missing fails.
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod attic;
@@ -13,6 +13,7 @@ mod cron;
 mod damage;
 mod demo;
 mod differences;
+mod dist;
 mod downgrade;
 mod drill;
 mod find;
@@ -29,6 +30,8 @@ mod leaks;
 mod links;
 mod locks;
 mod memory;
+mod messages;
+mod moving;
 mod names;
 mod nightly;
 mod nightly_hooks;
@@ -37,6 +40,7 @@ mod nightly_own;
 mod odd_disks;
 mod odd_sources;
 mod places;
+mod recipes;
 mod refusals;
 mod remote;
 mod report;
