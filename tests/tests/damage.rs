@@ -174,7 +174,8 @@ fn names_a_place(error: &Error) -> bool {
         Error::Store(_)
         | Error::NotARepository { .. }
         | Error::WrongKey { .. }
-        | Error::NoSlots => object,
+        | Error::NoSlots
+        | Error::SlotsGone { .. } => object,
         Error::ArchiveMissing(_) | Error::WrongPassphrase | Error::Unsupported { .. } => true,
         _ => false,
     }

@@ -412,7 +412,10 @@ fn a_client_believes_no_server() {
     };
     for (said, why) in [
         (b"".to_vec(), "it ended so"),
-        (b"Welcome to host!\nLast login: never\n".to_vec(), "it ended so"),
+        (
+            b"Welcome to host!\nLast login: never\n".to_vec(),
+            "it says \"Welcome to host!\" where garret serve speaks",
+        ),
         (greeting.clone(), "Connection closed by remote host: it ended so"),
     ] {
         let error = garret_core::message(&open(said, Vec::new()).unwrap_err());

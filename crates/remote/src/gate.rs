@@ -116,17 +116,11 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    fn is_there(&self, key: &Key) -> bool {
-        !matches!(self.inner.len(key), Err(error) if error.kind == StoreErrorKind::NotFound)
-    }
-
     /// Whether a `put`, which may replace, of these bytes is one that only adds.
     fn only_adds(&self, key: &Key) -> bool {
         match key {
             // Named by their bytes, so what is there is the same or damaged.
             Key::Pack(_) | Key::Index(_) | Key::ArchiveCopy(_) => true,
-            // Of an archive that has none yet.
-            Key::Tags(_) if !self.is_there(key) => true,
             _ => !self.rules.append_only || self.is_new,
         }
     }

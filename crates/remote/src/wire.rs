@@ -26,8 +26,8 @@ pub(crate) const GREETING: &[u8; 13] = b"garret serve\n";
 pub const VERSION: u32 = 1;
 /// Longest frame in bytes: an object of [`OBJECT_LEN_MAX`] bytes and what says where it goes.
 pub(crate) const FRAME_LEN_MAX: u32 = OBJECT_LEN_MAX + (64 << 10);
-/// Longest object, or part of one, that is sent at a time: index segments and archives have at most 64 MiB, packs half of that
-/// and a group.
+/// Longest object, or part of one, that is sent at a time: index segments and archives have at most 64 MiB, packs half of
+/// that and a group.
 pub(crate) const OBJECT_LEN_MAX: u32 = 64 << 20;
 /// Longest path of a repository, what Linux allows.
 const PATH_LEN_MAX: u32 = 4096;

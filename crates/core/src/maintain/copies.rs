@@ -18,7 +18,7 @@ use crate::error::{Cause, Error, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
 use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
-use crate::objects::tombstones::{archive_id, buried, bury, wrong as wrong_record};
+use crate::objects::tombstones::{self, archive_id, buried, bury};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;
 use crate::repository::Repository;
@@ -54,7 +54,7 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
         let same = compare(store, &key, &bytes);
         wrong.extend(same.err().map(|error| Wrong { first, key, error, bytes }));
     }
-    let record = wrong_record(store, repository.metadata());
+    let record = tombstones::wrong(store, repository.metadata());
     wrong.extend(record.map(|(key, error, bytes)| Wrong {
         first: Key::Tombstones,
         key,
@@ -131,7 +131,7 @@ struct Overwritten {
 fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overwritten>> {
     let (store, metadata) = (repository.store(), repository.metadata());
     let mut found: Vec<Overwritten> = Vec::new();
-    if lone.is_empty() {
+    if !lone.iter().any(|key| matches!(key, Key::ArchiveCopy(_))) {
         return Ok(found);
     }
     let gone = buried(store, metadata)?;
@@ -306,6 +306,8 @@ pub(super) fn repair(repository: &Repository) -> Result<Mended> {
 pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -> Result<u64> {
     let store = repository.store();
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
+    let copy_len = copies.get(&Key::TombstonesCopy).copied();
+    tombstones::mend(store, repository.metadata(), copy_len)?;
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
     let is_alone = !store.has_sessions(ANY)?;
     let (mut kept, mut missing) =

@@ -31,7 +31,6 @@ use crate::limits::total_len;
 use crate::objects::damage::forget_records;
 use crate::objects::group::Compression;
 use crate::objects::tags::forget_gone as forget_tags;
-use crate::objects::tombstones;
 use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
@@ -139,7 +138,6 @@ impl Pruner {
         report.problem_count = problems.count;
         forget_records(self.store(), self.metadata())?;
         forget_gone(self.store(), self.metadata())?;
-        tombstones::mend(self.store(), self.metadata())?;
         forget_tags(self.store(), archives.values())?;
         report.removed_count = copies::tend(self, &archives)?;
         self.tell(progress);

@@ -77,7 +77,9 @@ impl Exclusive {
         };
         let Mended { firsts: mended_files, copies: made_copies } = copies::repair(self)?;
         let checked = self.check_packs(&options, progress)?;
-        tombstones::mend(self.store(), self.metadata())?;
+        // What rots in it at the same length was mended with the others.
+        let copy_len = self.store().len(&Key::TombstonesCopy).ok();
+        tombstones::mend(self.store(), self.metadata(), copy_len)?;
         let is_index_damaged = checked.report().damaged_segments > 0;
         let is_index_wrong = is_index_damaged || checked.report().missing_packs > 0;
         let has_lonely = !to_save(&checked, checked.damaged()).is_empty();

@@ -115,7 +115,9 @@ impl Repository {
     pub fn look(&self, before: &Seen, progress: &dyn Progress) -> Result<Look> {
         let listed = self.listed_archives()?;
         // Afterwards: what somebody deletes meanwhile is recorded before it is gone.
-        let found = tombstones::load_or_tell(self.store(), self.metadata(), progress)?;
+        let is_expected = before.deletions.count > 0;
+        let (store, metadata) = (self.store(), self.metadata());
+        let found = tombstones::load_or_tell(store, metadata, is_expected, progress)?;
         let Found { record, passed_over } = found;
         if let Some(error) = passed_over {
             self.served().note(&Key::Tombstones, &error, Service::Used);

@@ -44,14 +44,16 @@ fn read(store: &dyn Store, metadata: &Sealer, key: &Key) -> Result<(Tombstones, 
     Ok((record, bytes))
 }
 
-/// The record; an empty one if there is none. An error of which [`is_lost`] holds says that neither of its files opens.
-fn load(store: &dyn Store, metadata: &Sealer) -> Result<Found> {
+/// The record; an empty one if there is none. Where its file is not there the copy is looked at only if `is_expected`: nobody
+/// else need pay for that. An error of which [`is_lost`] holds says that neither of its files opens.
+fn load(store: &dyn Store, metadata: &Sealer, is_expected: bool) -> Result<Found> {
     let copy = || read(store, metadata, &Key::TombstonesCopy).ok().map(|(record, _)| record);
     match read(store, metadata, &Key::Tombstones) {
         Ok((record, _)) => Ok(Found { record, passed_over: None }),
         // Who put the first one ever was killed before it was there; or somebody took it away.
         Err(error) if is(&error, StoreErrorKind::NotFound) => {
-            Ok(Found { record: copy().unwrap_or_default(), passed_over: None })
+            let record = is_expected.then(copy).flatten().unwrap_or_default();
+            Ok(Found { record, passed_over: None })
         }
         Err(error) if is_lost(&error) => match copy() {
             Some(record) => Ok(Found { record, passed_over: Some(error) }),
@@ -70,13 +72,15 @@ fn is(error: &Error, kind: StoreErrorKind) -> bool {
     matches!(error, Error::Store(error) if error.kind == kind)
 }
 
-/// The record. One that is damaged, as its second copy is, counts as an empty one, and is told of.
+/// The record, of which somebody saw something before if `is_expected`. One that is damaged, as its second copy is, counts as
+/// an empty one, and is told of.
 pub(crate) fn load_or_tell(
     store: &dyn Store,
     metadata: &Sealer,
+    is_expected: bool,
     progress: &dyn Progress,
 ) -> Result<Found> {
-    match load(store, metadata) {
+    match load(store, metadata, is_expected) {
         Err(error) if is_lost(&error) => {
             let why = message(&error);
             progress.notice(&format!("{why}: passed over, what was deleted is not known"));
@@ -88,7 +92,7 @@ pub(crate) fn load_or_tell(
 
 /// The archives of which it says that they were deleted; none if it is lost.
 pub(crate) fn buried(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<ArchiveId>> {
-    match load(store, metadata) {
+    match load(store, metadata, true) {
         Err(error) if is_lost(&error) => Ok(HashSet::new()),
         found => Ok(found?.record.rows.into_iter().collect()),
     }
@@ -96,7 +100,7 @@ pub(crate) fn buried(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<Arc
 
 /// What is wrong with the record, if neither of its files opens.
 pub(crate) fn damage(store: &dyn Store, metadata: &Sealer) -> Option<Error> {
-    load(store, metadata).err().filter(is_lost)
+    load(store, metadata, false).err().filter(is_lost)
 }
 
 /// Which of its two files is wrong, why, and what its bytes should be, where the other is intact. A copy that says something
@@ -116,11 +120,17 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is: the
-/// record is made anew when something is deleted. Only for the holder of the lock to delete.
-pub(crate) fn mend(store: &dyn Store, metadata: &Sealer) -> Result<()> {
+/// record is made anew when something is deleted. A copy of which `copy_len` says that it is as long as the record is not
+/// read. Only for the holder of the lock to delete.
+pub(crate) fn mend(store: &dyn Store, metadata: &Sealer, copy_len: Option<u64>) -> Result<()> {
     let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
-    let files = (read(store, metadata, &first), read(store, metadata, &copy));
-    let (key, bytes) = match files {
+    let found = read(store, metadata, &first);
+    match &found {
+        Ok((_, bytes)) if copy_len == Some(bytes.len() as u64) => return Ok(()),
+        Err(error) if is(error, StoreErrorKind::NotFound) && copy_len.is_none() => return Ok(()),
+        _ => {}
+    }
+    let (key, bytes) = match (found, read(store, metadata, &copy)) {
         (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(()),
         (Ok((_, bytes)), _) => (copy, bytes),
         (Err(error), Ok((_, bytes))) if is_gone(&error) => (first, bytes),
@@ -152,7 +162,7 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
     if ids.is_empty() {
         return Ok(true);
     }
-    let mut record = match load(store, metadata) {
+    let mut record = match load(store, metadata, true) {
         Err(error) if is_lost(&error) => Tombstones::default(),
         found => found?.record,
     };
@@ -219,7 +229,7 @@ mod tests {
         let mut earlier = vec![Deletions::default()];
         for number in 0..50 {
             assert!(bury(&store, &metadata, &[id(number)]).unwrap());
-            let record = load_or_tell(&store, &metadata, &Silent).unwrap().record;
+            let record = load_or_tell(&store, &metadata, true, &Silent).unwrap().record;
             assert!(earlier.iter().all(|earlier| follows(&record, earlier)), "{number}");
             let other = Deletions { head: [7; 32], ..reached(&record) };
             let later = Deletions { count: number + 2, ..reached(&record) };
@@ -229,7 +239,7 @@ mod tests {
         // Of what was dropped nothing can be said, of all else as before.
         let many: Vec<ArchiveId> = (50..TOMBSTONES_MAX as u64 + 20).map(id).collect();
         bury(&store, &metadata, &many).unwrap();
-        let record = load_or_tell(&store, &metadata, &Silent).unwrap().record;
+        let record = load_or_tell(&store, &metadata, true, &Silent).unwrap().record;
         assert_eq!((record.dropped, record.rows.len()), (20, TOMBSTONES_MAX));
         assert!(earlier.iter().all(|earlier| follows(&record, earlier)));
         let forged = |count| Deletions { count, head: [7; 32] };
