@@ -10,9 +10,10 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use garret_core::{Area, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind};
-use garret_format::DecodeError;
+use garret_format::wire::Reader;
+use garret_format::{DecodeError, DecodeErrorKind};
 
 use crate::gate::Removable;
 use crate::wire::{
@@ -22,6 +23,10 @@ use crate::wire::{
 
 /// Requests that are worth having under way: so many small ones make up for 100 ms.
 const IN_FLIGHT: usize = 16;
+/// Parts of an answer that wait for who asked; the server waits then.
+const PARTS_WAITING: usize = 4;
+/// Entries of a list that are believed: four million packs hold more than 100 TB.
+const ENTRIES_MAX: usize = 1 << 22;
 /// What attic says when a server is gone.
 const CLOSED: &str = "Connection closed by remote host";
 /// Bytes of other output that are shown where the greeting should be.
@@ -130,7 +135,7 @@ impl RemoteStore {
         request: &[u8],
         behind: &[&[u8]],
     ) -> Result<(u32, Receiver<Vec<u8>>), StoreError> {
-        let (sender, answers) = unbounded();
+        let (sender, answers) = bounded(PARTS_WAITING);
         let id = {
             let mut waiting = self.line.waiting.lock();
             if let Some(gone) = &waiting.gone {
@@ -208,7 +213,10 @@ impl RemoteStore {
         let mut entries = Vec::new();
         self.answer("list", &answers, |part| {
             entries.extend(decode_entries(part)?);
-            Ok(())
+            match entries.len() > ENTRIES_MAX {
+                true => Err(too_many()),
+                false => Ok(()),
+            }
         })?;
         Ok(entries)
     }
@@ -258,6 +266,10 @@ fn greet<R: Read>(input: &mut BufReader<R>) -> Result<(), Ungreeted> {
     }
 }
 
+fn too_many() -> DecodeError {
+    Reader::new(&[], "list").error(DecodeErrorKind::OutOfRange)
+}
+
 fn failed(operation: &'static str, object: &str, why: &str) -> StoreError {
     StoreError {
         kind: StoreErrorKind::Transient,
@@ -276,10 +288,12 @@ impl Requests {
     fn listen(&self, input: &mut impl Read) -> io::Result<()> {
         while let Some((id, body)) = read_frame(input, |_| {})? {
             let is_last = !matches!(Status::split(&body), Some((Status::More, _)));
-            let mut waiting = self.lock();
-            let sender = match is_last {
-                true => waiting.requests.remove(&id),
-                false => waiting.requests.get(&id).cloned(),
+            let sender = {
+                let mut waiting = self.lock();
+                match is_last {
+                    true => waiting.requests.remove(&id),
+                    false => waiting.requests.get(&id).cloned(),
+                }
             };
             // Whoever asked may have gone on after an error.
             sender.map(|sender| sender.send(body));
@@ -405,8 +419,13 @@ impl Store for RemoteStore {
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let request = Request::Lock { mode, patience_ms };
         let (lock, answers) = self.send("lock", &request.encode(), &[])?;
+        let mut is_told = false;
         self.answer("lock", &answers, |part| {
-            decode_lines(part)?.iter().for_each(|who| waiting(who));
+            let who = decode_lines(part)?.into_iter().next().unwrap_or_default();
+            // Once, however often it is said.
+            if !std::mem::replace(&mut is_told, true) {
+                waiting(&who);
+            }
             Ok(())
         })?;
         let RemoteStore { line, host, place } = self;

@@ -9,7 +9,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use garret_core::{Guard, Key, LockMode, StoreError};
 use garret_format::DecodeError;
 
@@ -48,6 +48,7 @@ pub fn serve<S: Removable + 'static>(
     let server = Arc::new(Server { store, output, locks: Mutex::default() });
     let memory = Arc::new(Memory::default());
     let (sender, requests) = bounded::<(u32, Request, Room)>(0);
+    let mut workers = Vec::new();
     for _ in 0..THREADS {
         let (server, memory, requests) =
             (Arc::clone(&server), Arc::clone(&memory), requests.clone());
@@ -57,11 +58,28 @@ pub fn serve<S: Removable + 'static>(
                 let _gone = server.answer(id, request, &memory);
             }
         };
-        std::thread::Builder::new().name("serve".to_owned()).spawn(work)?;
+        workers.push(std::thread::Builder::new().name("serve".to_owned()).spawn(work)?);
     }
+    let heard = listen(&mut input, &memory, &sender);
+    drop(sender);
+    // What is being stored would be left half-written in tmp/ by a process that ends, and no quota counts that.
+    for worker in workers {
+        if let Err(panic) = worker.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+    heard
+}
+
+/// Hands on requests until the client is gone.
+fn listen(
+    input: &mut impl Read,
+    memory: &Arc<Memory>,
+    sender: &Sender<(u32, Request, Room)>,
+) -> io::Result<()> {
     loop {
         let mut room = None;
-        let frame = read_frame(&mut input, |len| room = Some(memory.room(u64::from(len))))?;
+        let frame = read_frame(input, |len| room = Some(memory.room(u64::from(len))))?;
         let (Some((id, body)), Some(room)) = (frame, room) else { return Ok(()) };
         let request = Request::decode(body).map_err(invalid)?;
         if sender.send((id, request, room)).is_err() {

@@ -137,9 +137,23 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             true => json(&made, &path, &totals),
             false => stats(&made.report, &totals),
         };
-        ui.print(&text)?;
+        return ui.print(&text);
     }
+    ui.done(&outcome(&made));
     Ok(())
+}
+
+/// `Stored night-2: 4.19 GB in 12.3 s, new 80.12 MB, stored in 61.50 MB`
+fn outcome(made: &Made) -> String {
+    let BackupReport { archive, written, .. } = &made.report;
+    format!(
+        "Stored {}: {} in {:.1} s, new {}, stored in {}",
+        render::name(&archive.name),
+        render::size(archive.archive.original_len),
+        made.duration.as_secs_f64(),
+        render::size(written.chunk_bytes),
+        render::size(written.pack_bytes)
+    )
 }
 
 /// The same for programs.

@@ -63,8 +63,24 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             ui.print(&record::document(&all.json()))
         }
         true => ui.print(&stats(&repository, &freed, ui)?),
-        false => Ok(()),
+        false => {
+            ui.done(&format!(
+                "Deleted {}: {}",
+                render::plural(names.len() as u64, "archive"),
+                given_back(&freed)
+            ));
+            Ok(())
+        }
     }
+}
+
+/// `3.20 MB came back, 1.10 MB comes with the next prune`
+pub(super) fn given_back(freed: &Freed) -> String {
+    let waiting = match freed.waiting_len {
+        0 => String::new(),
+        len => format!(", {} comes with the next prune", render::size(len)),
+    };
+    format!("{} came back{waiting}", render::size(freed.stored_len))
 }
 
 /// Deletes a repository after asking. Its keys are not needed: nothing in it is read.

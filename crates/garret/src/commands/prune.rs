@@ -92,7 +92,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match args.stats {
         _ if args.json => document(&repository, &path, (&plan, false), &freed, ui),
         true => ui.print(&delete::stats(&repository, &freed, ui)?),
-        false => Ok(()),
+        false => {
+            let (kept, pruned) = (plan.kept.len() as u64, plan.pruned.len());
+            ui.done(&format!(
+                "Kept {}, deleted {pruned}: {}",
+                render::plural(kept, "archive"),
+                delete::given_back(&freed)
+            ));
+            Ok(())
+        }
     }
 }
 

@@ -154,7 +154,7 @@ fn what_ends_a_command_is_in_its_last_line() {
     assert_eq!(last(&right, &["list", "--log-json", "none"], 1)["cause"], "missing");
     for wrong_use in [
         &["--log-json", "create", "repo::a"][..],
-        &["list", "--log-json", "host:repo"],
+        &["list", "--log-json", "host:"],
         &["check", "--log-json", "--no-such-option", "repo"],
     ] {
         let found = last(&right, wrong_use, 2);
