@@ -206,6 +206,14 @@ fn a_client_that_may_only_add_removes_and_replaces_nothing_whatever_it_asks_for(
         store.undo_create().unwrap_err();
         let after = files(&root);
         assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)), "{rules:?}");
+        // What is there already stays the file that it was.
+        for (key, len) in store.list(Area::Packs).unwrap() {
+            let bytes = store.get(&key, 0..len).unwrap();
+            let path = root.join(key.to_string());
+            let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+            assert_eq!(store.put(&key, &[&bytes]).is_ok(), rules.append_only);
+            assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), written, "{key}");
+        }
         // What was made up hides nothing.
         assert_eq!(lab.restore_bytes("a").unwrap(), image.bytes);
         assert_eq!(lab.restore_bytes("b").unwrap(), image.bytes[..2_000_000]);
@@ -216,16 +224,34 @@ fn a_client_that_may_only_add_removes_and_replaces_nothing_whatever_it_asks_for(
 fn a_repository_grows_to_its_quota_and_no_further() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repo");
-    let quota = 8_000_000;
+    let quota = 12_000_000;
     let lab = remote_lab(&root, &Rules { quota: Some(quota), ..Rules::default() });
     let first = Image::noise(4, 3_000_000).bytes;
     lab.backup_bytes("fits", &first).unwrap();
     let error = lab.backup_bytes("does not", &Image::noise(5, 30_000_000).bytes).unwrap_err();
     let said = garret_core::message(&error);
-    assert!(said.contains("the server's quota for this repository is 8000000 bytes"), "{said}");
+    assert!(said.contains("the server's quota for this repository is 12000000 bytes"), "{said}");
     assert_eq!(error.cause(), garret_core::Cause::Full, "{said}");
-    let used: usize = files(&root).values().map(Vec::len).sum();
-    assert!(used as u64 <= quota, "{used}");
+    let used = LocalStore::open(&root).unwrap().taken_len().unwrap();
+    assert!(used <= quota, "{used}");
+    // What is small takes a block of the disk all the same, and what others left in tmp/ its own.
+    let gate = Gate::new(
+        LocalStore::open(&root).unwrap(),
+        Rules { quota: Some(used + 40_960), ..Rules::default() },
+        false,
+    );
+    let small = |number: u8| {
+        let bytes = [&Kind::Pack.header()[..], &[number]].concat();
+        let id = PackId::from_bytes(*blake3::hash(&bytes).as_bytes());
+        gate.put(&Key::Pack(id), &[&bytes]).is_ok()
+    };
+    let count = (0..50).filter(|number| small(*number)).count();
+    assert!((1..=10).contains(&count), "{count}");
+    for (key, _) in gate.list(Area::Packs).unwrap() {
+        if gate.len(&key).unwrap() == 9 {
+            gate.delete(&key).unwrap();
+        }
+    }
     assert_eq!(lab.restore_bytes("fits").unwrap(), first);
     // Space that came back is there for others.
     lab.delete("fits").unwrap();
@@ -246,6 +272,27 @@ fn only_whoever_made_a_repository_in_this_connection_undoes_it() {
     drop(client(&root, Some(Sharing::Private), &adds).unwrap());
     let error = client(&root, Some(Sharing::Private), &adds).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::AlreadyExists, "{error:?}");
+}
+
+/// What a connection made itself it takes back when its lock was lost; nothing else, and no repository once it has archives.
+#[test]
+fn a_connection_takes_back_what_it_made_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repo");
+    let adds = Rules { append_only: true, ..Rules::default() };
+    let first = client(&root, Some(Sharing::Private), &adds).unwrap();
+    let key = |name: &str| Key::Archive(name.to_owned());
+    let bytes = [&Kind::Archive.header()[..], b"x"].concat();
+    first.put(&Key::Config, &[&Kind::Config.header()]).unwrap();
+    first.put_new(&key("a"), &bytes).unwrap();
+    let second = client(&root, None, &adds).unwrap();
+    second.put_new(&key("b"), &bytes).unwrap();
+    first.delete(&key("b")).unwrap_err();
+    first.delete(&Key::Config).unwrap_err();
+    first.undo_create().unwrap_err();
+    second.delete(&key("a")).unwrap_err();
+    second.delete(&key("b")).unwrap();
+    first.delete(&key("a")).unwrap();
 }
 
 /// Passes on so many bytes, and then none.

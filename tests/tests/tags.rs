@@ -9,7 +9,7 @@ use garret_format::ArchiveHash;
 use garret_format::config::KeyMode;
 use garret_format::object::{ENVELOPE_LEN, Envelope, Kind};
 use garret_format::tags::TagRecord;
-use garret_testkit::{Fault, FaultStore, Image, Lab, PowerStore};
+use garret_testkit::{Fault, FaultStore, Image, Lab, PowerStore, damage};
 
 fn change(add: &[&str], remove: &[&str], protect: Option<bool>) -> TagChange {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
@@ -158,11 +158,27 @@ fn a_damaged_record_protects() {
             let found = problems.iter().filter(|line| line.contains("counts as protected"));
             assert_eq!(found.count(), 1, "{what}: {problems:?}");
             lab.gc().unwrap();
+            if what.len() % 2 == 0 {
+                lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+                lab.check();
+                assert_eq!(said(&lab)["a"], is(&["first"], true), "{what}: put right");
+            }
             tag(&lab, &["a"], &change(&["x"], &[], Some(false))).unwrap();
             assert_eq!(said(&lab)["a"], is(&["first", "x"], false), "{what}");
             lab.check();
         }
     }
+}
+
+/// Of an archive of which nothing is left but its name nobody knows whether it is the protected one.
+#[test]
+fn what_may_be_the_protected_archive_is_not_deleted() {
+    let (lab, store) = two(KeyMode::Passphrase);
+    tag(&lab, &["a"], &change(&[], &[], Some(true))).unwrap();
+    damage(&store, &Key::Archive("a".to_owned()), &Kind::Archive.header());
+    assert!(matches!(lab.delete("a"), Err(Error::Protected(_))));
+    lab.delete("b").unwrap();
+    assert_eq!(lab.names(), ["a"]);
 }
 
 #[test]

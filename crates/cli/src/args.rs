@@ -91,12 +91,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// A moment: `2026-11-20T02:30:00Z`, with another offset, or without one by local time.
 pub fn time(text: &str) -> Result<Time, String> {
-    let local = |text: &str| {
-        let wall: jiff::civil::DateTime = text.parse().ok()?;
-        Some(wall.to_zoned(jiff::tz::TimeZone::system()).ok()?.timestamp())
+    let what = "it is a day and a time, as in 2026-11-20T02:30:00Z";
+    let found = match text.parse::<jiff::Timestamp>() {
+        Ok(found) => found,
+        Err(_) => {
+            let wall: jiff::civil::DateTime = text.parse().map_err(|_| what)?;
+            let here = jiff::tz::TimeZone::system().to_ambiguous_zoned(wall);
+            if matches!(here.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) {
+                return Err("there was no such time here: clocks were put forward".to_owned());
+            }
+            here.compatible().map_err(|_| what)?.timestamp()
+        }
     };
-    let found = text.parse::<jiff::Timestamp>().ok().or_else(|| local(text));
-    let found = found.ok_or("it is a day and a time, as in 2026-11-20T02:30:00Z")?;
     // Rounded down, as `Time` is: nanoseconds are never negative.
     let nanos = found.as_nanosecond().rem_euclid(1_000_000_000);
     let secs = found.as_nanosecond().div_euclid(1_000_000_000);

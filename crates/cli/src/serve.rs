@@ -5,11 +5,13 @@
 //! client wants is told to nobody's shell.
 
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use garret_core::{LocalStore, StoreError, StoreErrorKind};
+use garret_format::object::{HEADER_LEN, Kind};
 pub use garret_remote::Rules;
 use garret_remote::{Gate, Opening};
 
@@ -40,15 +42,24 @@ impl Serving {
 
     fn open(&self, opening: &Opening) -> Result<Gate<LocalStore>, StoreError> {
         let path = self.permitted(&opening.path)?;
+        // What a client put there would be in two repositories, and no rule of the outer one would hold.
+        if path.ancestors().skip(1).any(is_repository) {
+            return Err(refused(&path, "it is in another repository"));
+        }
         let store = match opening.create {
-            Some(sharing) if !self.rules.read_only => LocalStore::create(&path, sharing)?,
-            Some(_) => return Err(refused(&path, "the server lets this client only read")),
+            Some(_) if self.rules.read_only => {
+                return Err(refused(&path, "the server lets this client only read"));
+            }
+            Some(sharing) => LocalStore::create(&path, sharing)?,
             None if matches!(path.try_exists(), Ok(false)) => {
                 return Err(StoreError::new(
                     "open",
                     path.display(),
                     io::ErrorKind::NotFound.into(),
                 ));
+            }
+            None if !is_repository(&path) => {
+                return Err(refused(&path, "it is no garret repository"));
             }
             None => LocalStore::open(&path)?,
         };
@@ -70,14 +81,28 @@ impl Serving {
             return Err(not());
         }
         let real = surroundings::real(&path);
+        // One that is not there yet may be made. With a quota it is the repository itself: of several below it each could
+        // take as much.
         let is_in = |directory: &PathBuf| {
-            directory.canonicalize().is_ok_and(|directory| real.starts_with(directory))
+            let directory = surroundings::real(directory);
+            real == directory || self.rules.quota.is_none() && real.starts_with(directory)
         };
         match self.directories.iter().any(is_in) {
             true => Ok(real),
             false => Err(not()),
         }
     }
+}
+
+/// Whether a directory has a configuration, or the second copy of one. No archive of that name begins like it.
+fn is_repository(directory: &Path) -> bool {
+    let begins = |name: &str| {
+        let mut start = [0; HEADER_LEN];
+        let read =
+            File::open(directory.join(name)).and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == Kind::Config.header()
+    };
+    begins("config") || begins("copies/config")
 }
 
 fn refused(path: &Path, why: &str) -> StoreError {
@@ -134,5 +159,43 @@ mod tests {
                 "{path}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn no_directory_of_a_repository_is_one_and_none_is_made_in_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let srv = dir.path().join("srv");
+        std::fs::create_dir(&srv).unwrap();
+        let serving = Serving { rules: Rules::default(), directories: vec![srv.clone()] };
+        let open = |name: &str, create| {
+            let path = srv.join(name).into_os_string().into_encoded_bytes();
+            serving
+                .open(&Opening { path, create })
+                .map(drop)
+                .map_err(|error| error.source.to_string())
+        };
+        let make = Some(garret_core::Sharing::Private);
+        assert!(open("repo", None).is_err(), "nothing is there");
+        open("repo", make).unwrap();
+        std::fs::write(srv.join("repo/config"), Kind::Config.header()).unwrap();
+        open("repo", None).unwrap();
+        // As an archive that is called so begins.
+        std::fs::write(srv.join("repo/backups/config"), Kind::Archive.header()).unwrap();
+        for inner in ["backups", "tmp", "packs", "packs/packs"] {
+            std::fs::create_dir_all(srv.join("repo").join(inner)).unwrap();
+            for create in [None, make] {
+                let refused = open(&format!("repo/{inner}"), create).unwrap_err();
+                assert_eq!(refused, "it is in another repository", "{inner}");
+            }
+        }
+        assert!(open("repo/backups/new", make).is_err() && !srv.join("repo/backups/new").exists());
+        std::fs::create_dir(srv.join("plain")).unwrap();
+        assert_eq!(open("plain", None).unwrap_err(), "it is no garret repository");
+        // One that is to grow no further than so far is the directory itself.
+        let rules = Rules { quota: Some(1000), ..Rules::default() };
+        let bound = Serving { rules, directories: vec![srv.join("repo")] };
+        let path = |name: &str| srv.join(name).into_os_string().into_encoded_bytes();
+        bound.permitted(&path("repo")).unwrap();
+        bound.permitted(&path("repo/other")).unwrap_err();
     }
 }

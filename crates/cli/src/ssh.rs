@@ -5,8 +5,10 @@
 //! passphrases; without a terminal it asks nothing; how it ended is said in one line, behind what it says itself on stderr.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -44,11 +46,13 @@ pub(crate) fn connect(remote: &Remote, create: Option<Sharing>) -> Result<Remote
 }
 
 fn command(remote: &Remote) -> Command {
-    let rsh = env::var("GARRET_RSH").ok().filter(|rsh| !rsh.trim().is_empty());
-    let mut words = rsh.as_deref().unwrap_or("ssh").split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or("ssh"));
+    let rsh = env::var_os("GARRET_RSH").unwrap_or_default();
+    let words = rsh.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words = words.map(OsStr::from_bytes);
+    let program = Path::new(words.next().unwrap_or(OsStr::new("ssh")));
+    let mut command = Command::new(program);
     command.args(words);
-    if rsh.is_none() {
+    if program.file_name() == Some(OsStr::new("ssh")) {
         command.args(ALIVE).arg("-T");
         if !io::stdin().is_terminal() {
             command.arg("-oBatchMode=yes");
@@ -81,11 +85,15 @@ fn how_it_ended(mut child: Child) -> Option<String> {
     };
     match status.code() {
         Some(0) => None,
+        Some(2) => Some("garret there knows no serve: is it an older one?".to_owned()),
         Some(126 | 127) => Some(
             "garret does not run there: install it, or say in GARRET_REMOTE_PATH where it is"
                 .to_owned(),
         ),
-        Some(255) => Some("ssh has failed, and says why above".to_owned()),
+        // Also where the program there was killed, of which ssh says nothing.
+        Some(255) => {
+            Some("ssh has failed: why stands above, or garret was killed there".to_owned())
+        }
         _ => Some(format!("ssh ended with {status}")),
     }
 }

@@ -171,10 +171,12 @@ fn backup(
     let fingerprint = publish(repository.store(), repository.metadata(), &archive)?;
     // A gc that did not see this session may have taken what it is built on (rule S5).
     if !repository.chunks().groups().is_locked() {
-        repository.store().delete(&Key::Archive(name.to_owned()))?;
-        repository.store().delete(&of_archive(&fingerprint))?;
-        repository.store().sync()?;
-        return Err(exchanged(repository));
+        let store = repository.store();
+        let taken_back = store
+            .delete(&Key::Archive(name.to_owned()))
+            .and_then(|()| store.delete(&of_archive(&fingerprint)))
+            .and_then(|()| store.sync());
+        return Err(exchanged(repository, taken_back.is_ok()));
     }
     // Each of its chunks was found in the index or came into it.
     let job = previous::job(&archive.host, &archive.sources);
@@ -192,9 +194,17 @@ fn backup(
 }
 
 /// The error for a repository whose lock was lost in the middle of a backup.
-fn exchanged(repository: &Repository) -> Error {
-    let why = "it was lost meanwhile, for the file was exchanged or the lease ended, so a gc may have taken what the \
-               archive needs: make it again";
+fn exchanged(repository: &Repository, is_taken_back: bool) -> Error {
+    let why = match is_taken_back {
+        true => {
+            "it was lost meanwhile, for the file was exchanged or the lease ended, so a gc may have taken what the archive \
+             needs: make it again"
+        }
+        false => {
+            "it was lost meanwhile, for the file was exchanged, the lease or the connection ended, so a gc may have taken what the \
+             archive needs, and it could not be taken back: check it, or delete it and make it again"
+        }
+    };
     let source = StoreError::new("lock", Key::Config, std::io::Error::other(why));
     Error::Lock { kind: "write", place: repository.store().place(), source }
 }

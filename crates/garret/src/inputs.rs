@@ -87,15 +87,24 @@ impl Inputs {
     }
 }
 
+/// Bytes of a name that is refused which are shown.
+const NAME_SHOWN: usize = 100;
+
+/// Whether no file system could give it back.
+fn has_long_part(name: &OsStr) -> bool {
+    name.as_bytes().split(|byte| *byte == b'/').any(|part| part.len() > 255)
+}
+
 /// The one path, under another name.
 fn named(name: &OsStr, paths: &[OsString]) -> Result<Input, Failure> {
     let usage = |text: String| Err(Failure::Usage(text));
     match paths {
         [path] if path == "-" => usage("--as is for a PATH: give --stdin-name".to_owned()),
-        [_] if !garret_format::archive::is_safe_path(name.as_bytes()) => {
+        [_] if !garret_format::archive::is_safe_path(name.as_bytes()) || has_long_part(name) => {
             let name = name.to_string_lossy();
+            let shown = name.get(..name.floor_char_boundary(NAME_SHOWN)).unwrap_or_default();
             usage(format!(
-                "--as {name}: give a path without a / in front, and without empty, . and .. parts"
+                "--as {shown}: give a path without a / in front, without empty, . and .. parts, and none above 255 bytes"
             ))
         }
         [path] => Ok(Input::Named { path: path.into(), name: name.as_bytes().to_vec() }),

@@ -221,6 +221,13 @@ impl RemoteStore {
         Ok(entries)
     }
 
+    /// An answer that is a number.
+    fn number(&self, operation: &'static str, request: &Request) -> Result<u64, StoreError> {
+        let answer = self.request(operation, request)?;
+        let number = answer.first_chunk().map(|number| u64::from_le_bytes(*number));
+        number.ok_or_else(|| failed(operation, &self.place, "the server's answer makes no sense"))
+    }
+
     /// An answer that is yes or no.
     fn flag(&self, operation: &'static str, request: &Request) -> Result<bool, StoreError> {
         Ok(self.request(operation, request)?.first() == Some(&1))
@@ -335,6 +342,10 @@ impl Removable for RemoteStore {
     fn undo_create(&self) -> Result<(), StoreError> {
         self.request("remove", &Request::UndoCreate).map(drop)
     }
+
+    fn taken_len(&self) -> Result<u64, StoreError> {
+        self.number("list", &Request::TakenLen)
+    }
 }
 
 impl Store for RemoteStore {
@@ -376,9 +387,7 @@ impl Store for RemoteStore {
     }
 
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
-        let answer = self.request("read", &Request::Len(key.clone()))?;
-        let len = answer.first_chunk().map(|len| u64::from_le_bytes(*len));
-        len.ok_or_else(|| failed("read", &self.place, "the server's answer makes no sense"))
+        self.number("read", &Request::Len(key.clone()))
     }
 
     fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {

@@ -5,9 +5,11 @@
 //! the repository gets no longer than it may be. It holds for any client: who has a passphrase and an altered program gains
 //! nothing.
 
+use std::collections::HashSet;
 use std::io;
 use std::ops::{Range, RangeInclusive};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
@@ -15,10 +17,12 @@ use garret_core::{
 };
 use garret_format::object::Kind;
 
-use crate::wire::AREAS;
-
-/// Bytes that may be put before what there is is measured again, where that has a bound.
-const UNMEASURED_MAX: u64 = 4 << 20;
+/// Bytes that may be put before what there is is measured again, where that has a bound: a part of what is left of it, for
+/// others may put at the same time, and between these.
+const UNMEASURED_PART: u64 = 64;
+const UNMEASURED: [u64; 2] = [4 << 20, 256 << 20];
+/// What the smallest file takes of a disk.
+const BLOCK_LEN: u64 = 4096;
 
 /// What a client may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +47,11 @@ pub trait Removable: Store {
     /// # Errors
     /// It was there before; it cannot be written.
     fn undo_create(&self) -> Result<(), StoreError>;
+    /// Bytes that the repository takes, with all that is under way or was left over.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    fn taken_len(&self) -> Result<u64, StoreError>;
 }
 
 /// A store behind rules.
@@ -50,10 +59,10 @@ pub struct Gate<S> {
     inner: S,
     rules: Rules,
     /// Whether this connection made the repository, so that all of it is its own until an archive is there.
-    is_new: bool,
-    /// Bytes that were there when it was last measured, and that were put since; at first, none was measured.
-    measured: AtomicU64,
-    put: AtomicU64,
+    is_new: AtomicBool,
+    /// Archives that this connection made: whoever lost his lock meanwhile takes them back.
+    made: Mutex<HashSet<Key>>,
+    quota: Mutex<Quota>,
 }
 
 impl Removable for LocalStore {
@@ -64,6 +73,10 @@ impl Removable for LocalStore {
     fn undo_create(&self) -> Result<(), StoreError> {
         LocalStore::undo_create(self)
     }
+
+    fn taken_len(&self) -> Result<u64, StoreError> {
+        LocalStore::taken_len(self)
+    }
 }
 
 impl<S: Removable> Removable for Gate<S> {
@@ -73,18 +86,31 @@ impl<S: Removable> Removable for Gate<S> {
     }
 
     fn undo_create(&self) -> Result<(), StoreError> {
-        match self.is_new {
+        match self.is_new.load(Ordering::Relaxed) {
             true => self.inner.undo_create(),
             false => Err(self.refuse("remove", &Key::Config, "it was there before")),
         }
     }
+
+    fn taken_len(&self) -> Result<u64, StoreError> {
+        self.inner.taken_len()
+    }
 }
 
-impl<S: Store> Gate<S> {
+/// What a repository takes, as far as it is known.
+#[derive(Default)]
+struct Quota {
+    /// Bytes that were there when it was measured; at first it was not.
+    measured: Option<u64>,
+    /// Bytes that were put since.
+    put: u64,
+}
+
+impl<S: Removable> Gate<S> {
     /// Puts rules before a store, which `is_new` says that its client made.
     pub fn new(inner: S, rules: Rules, is_new: bool) -> Self {
-        let put = AtomicU64::new(UNMEASURED_MAX);
-        Gate { inner, rules, is_new, measured: AtomicU64::new(0), put }
+        let (made, quota) = Default::default();
+        Gate { inner, rules, is_new: AtomicBool::new(is_new), made, quota }
     }
 
     /// The store behind it.
@@ -110,10 +136,35 @@ impl<S: Store> Gate<S> {
 
     fn may_remove(&self, operation: &'static str, key: &Key) -> Result<(), StoreError> {
         self.may_write(operation, key)?;
-        match self.rules.append_only && !self.is_new {
+        match self.only_appends() && !self.made().contains(key) {
             true => Err(self.refuse(operation, key, APPEND_ONLY)),
             false => Ok(()),
         }
+    }
+
+    /// Whether nothing that is there may change.
+    fn only_appends(&self) -> bool {
+        self.rules.append_only && !self.is_new.load(Ordering::Relaxed)
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashSet<Key>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an object is there with exactly these bytes.
+    fn has(&self, key: &Key, parts: &[&[u8]]) -> bool {
+        let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        if self.inner.len(key).ok() != Some(len) {
+            return false;
+        }
+        let there = self.inner.get(key, 0..len).unwrap_or_default();
+        let mut rest = there.as_slice();
+        let is_same = |part: &&[u8]| {
+            let same = rest.strip_prefix(*part);
+            rest = same.unwrap_or_default();
+            same.is_some()
+        };
+        parts.iter().all(is_same)
     }
 
     /// Whether a `put`, which may replace, of these bytes is one that only adds.
@@ -121,7 +172,7 @@ impl<S: Store> Gate<S> {
         match key {
             // Named by their bytes, so what is there is the same or damaged.
             Key::Pack(_) | Key::Index(_) | Key::ArchiveCopy(_) => true,
-            _ => !self.rules.append_only || self.is_new,
+            _ => !self.only_appends(),
         }
     }
 
@@ -158,36 +209,32 @@ impl<S: Store> Gate<S> {
     /// Makes room in the quota for so many bytes.
     fn account(&self, operation: &'static str, key: &Key, len: u64) -> Result<(), StoreError> {
         let Some(quota) = self.rules.quota else { return Ok(()) };
-        let put = self.put.fetch_add(len, Ordering::Relaxed).saturating_add(len);
-        if put > UNMEASURED_MAX {
-            self.put.store(len, Ordering::Relaxed);
-            self.measured.store(self.used()?, Ordering::Relaxed);
+        let len = len.next_multiple_of(BLOCK_LEN);
+        // Held while it is measured: that is done once for all who wait.
+        let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        let [least, most] = UNMEASURED;
+        let is_old = |measured: u64| {
+            let room = quota.saturating_sub(measured);
+            known.put.saturating_add(len) > (room / UNMEASURED_PART).clamp(least, most)
+        };
+        if known.measured.is_none_or(is_old) {
+            *known = Quota { measured: Some(self.inner.taken_len()?), put: 0 };
         }
-        let used = self.measured.load(Ordering::Relaxed);
-        let put = self.put.load(Ordering::Relaxed);
-        match used.saturating_add(put) > quota {
-            true => {
-                let source = io::Error::new(
-                    io::ErrorKind::QuotaExceeded,
-                    format!(
-                        "the server's quota for this repository is {quota} bytes, and {used} are used"
-                    ),
-                );
-                let object = format!("{}/{key}", self.inner.place());
-                Err(StoreError { kind: StoreErrorKind::NoSpace, operation, object, source })
-            }
-            false => Ok(()),
+        known.put = known.put.saturating_add(len);
+        let taken = known.measured.unwrap_or_default().saturating_add(known.put);
+        if taken <= quota {
+            return Ok(());
         }
-    }
-
-    /// Bytes of all objects.
-    fn used(&self) -> Result<u64, StoreError> {
-        let mut used = 0u64;
-        for area in AREAS {
-            let listed = self.inner.list(area)?;
-            used = listed.iter().fold(used, |sum, (_, len)| sum.saturating_add(*len));
-        }
-        Ok(used)
+        known.put = known.put.saturating_sub(len);
+        let used = taken.saturating_sub(len);
+        let source = io::Error::new(
+            io::ErrorKind::QuotaExceeded,
+            format!(
+                "the server's quota for this repository is {quota} bytes, and {used} are taken"
+            ),
+        );
+        let object = format!("{}/{key}", self.inner.place());
+        Err(StoreError { kind: StoreErrorKind::NoSpace, operation, object, source })
     }
 }
 
@@ -222,7 +269,7 @@ fn kinds_of(key: &Key) -> &'static [Kind] {
     }
 }
 
-impl<S: Store> Store for Gate<S> {
+impl<S: Removable> Store for Gate<S> {
     fn properties(&self) -> Properties {
         self.inner.properties()
     }
@@ -233,19 +280,32 @@ impl<S: Store> Store for Gate<S> {
             return Err(self.refuse("write", key, APPEND_ONLY));
         }
         self.examine("write", key, parts)?;
+        // The files of a day stay those of that day.
+        if self.only_appends() && self.has(key, parts) {
+            return self.inner.adopt(key);
+        }
         self.account("write", key, parts.iter().map(|part| part.len() as u64).sum())?;
-        self.inner.put(key, parts)
+        self.inner.put(key, parts)?;
+        if matches!(key, Key::ArchiveCopy(_)) {
+            self.made().insert(key.clone());
+        }
+        Ok(())
     }
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         self.may_write("create", key)?;
         // Another key of his would open what he could not any more when his is taken away.
-        if self.rules.append_only && !self.is_new && !matches!(key, Key::Archive(_)) {
+        if self.only_appends() && !matches!(key, Key::Archive(_)) {
             return Err(self.refuse("create", key, APPEND_ONLY));
         }
         self.examine("create", key, &[bytes])?;
         self.account("create", key, bytes.len() as u64)?;
-        self.inner.put_new(key, bytes)
+        self.inner.put_new(key, bytes)?;
+        if matches!(key, Key::Archive(_)) {
+            self.is_new.store(false, Ordering::Relaxed);
+            self.made().insert(key.clone());
+        }
+        Ok(())
     }
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
@@ -302,7 +362,7 @@ impl<S: Store> Store for Gate<S> {
             LockMode::Prune | LockMode::Exclusive if self.rules.read_only => {
                 return Err(refused("lock", &place, READ_ONLY));
             }
-            LockMode::Prune | LockMode::Exclusive if self.rules.append_only && !self.is_new => {
+            LockMode::Prune | LockMode::Exclusive if self.only_appends() => {
                 return Err(refused("lock", &place, APPEND_ONLY));
             }
             LockMode::Prune | LockMode::Exclusive => {}

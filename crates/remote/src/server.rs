@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::wire::{
 const THREADS: usize = 16;
 /// Bytes of objects that are in memory at once, on their way in or out. One object is let in whatever it needs.
 const BYTES_MAX: u64 = 192 << 20;
+/// Objects that a client may say are none: each is remembered.
+const PASSED_OVER_MAX: usize = 1000;
 /// Locks that a client may hold or wait for at once; it needs two.
 const LOCKS_MAX: usize = 64;
 
@@ -45,7 +48,12 @@ pub fn serve<S: Removable + 'static>(
         Err(error) => return output.end(id, Err(error)),
     };
     output.end(id, Ok(encode_lines(&[store.place()])))?;
-    let server = Arc::new(Server { store, output, locks: Mutex::default() });
+    let server = Arc::new(Server {
+        store,
+        output,
+        locks: Mutex::default(),
+        passed_over: AtomicUsize::new(0),
+    });
     let memory = Arc::new(Memory::default());
     let (sender, requests) = bounded::<(u32, Request, Room)>(0);
     let mut workers = Vec::new();
@@ -79,7 +87,11 @@ fn listen(
 ) -> io::Result<()> {
     loop {
         let mut room = None;
-        let frame = read_frame(input, |len| room = Some(memory.room(u64::from(len))))?;
+        let frame = match read_frame(input, |len| room = Some(memory.room(u64::from(len)))) {
+            // He was killed, or his host, in the middle of a frame.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            frame => frame?,
+        };
         let (Some((id, body)), Some(room)) = (frame, room) else { return Ok(()) };
         let request = Request::decode(body).map_err(invalid)?;
         if sender.send((id, request, room)).is_err() {
@@ -156,6 +168,7 @@ struct Server<S> {
     output: Output,
     /// By the ids of the requests for them; none of one that is still waited for.
     locks: Mutex<HashMap<u32, Option<Box<dyn Guard>>>>,
+    passed_over: AtomicUsize,
 }
 
 impl<S: Removable + 'static> Server<S> {
@@ -207,13 +220,20 @@ impl<S: Removable + 'static> Server<S> {
                 store.has_sessions(first..=last).map(|has| vec![u8::from(has)])
             }
             Request::PassOver(key) => {
-                store.pass_over(&key);
+                if self.passed_over.fetch_add(1, Ordering::Relaxed) < PASSED_OVER_MAX {
+                    store.pass_over(&key);
+                }
                 Ok(Vec::new())
             }
             Request::Notices => Ok(encode_lines(&store.notices())),
             Request::Unlock(lock) => {
-                // Outside of the lock on all of them: to let go may take time.
-                let guard = self.locks().remove(&lock);
+                let guard = {
+                    let mut locks = self.locks();
+                    // One that is waited for keeps its place, and its thread.
+                    let is_held = locks.get(&lock).is_some_and(Option::is_some);
+                    if is_held { locks.remove(&lock) } else { None }
+                };
+                // To let go may take time.
                 drop(guard);
                 Ok(Vec::new())
             }
@@ -224,6 +244,7 @@ impl<S: Removable + 'static> Server<S> {
             }
             Request::Remove => store.remove().map(nothing),
             Request::UndoCreate => store.undo_create().map(nothing),
+            Request::TakenLen => store.taken_len().map(|len| len.to_le_bytes().to_vec()),
             // These are answered where they come in.
             Request::Get { .. }
             | Request::GetWhole { .. }

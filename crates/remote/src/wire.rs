@@ -82,6 +82,8 @@ pub(crate) enum Request {
     Remove,
     /// What this connection made of a repository.
     UndoCreate,
+    /// How many bytes the repository takes.
+    TakenLen,
 }
 
 /// How an answer goes on.
@@ -217,6 +219,7 @@ impl Request {
             Request::Notices => _ = out.u8(17),
             Request::Remove => _ = out.u8(18),
             Request::UndoCreate => _ = out.u8(19),
+            Request::TakenLen => _ = out.u8(20),
         }
         out.into_bytes()
     }
@@ -249,6 +252,7 @@ impl Request {
             17 => Request::Notices,
             18 => Request::Remove,
             19 => Request::UndoCreate,
+            20 => Request::TakenLen,
             _ => return Err(body.error(DecodeErrorKind::OutOfRange)),
         };
         body.finish()?;
@@ -364,7 +368,7 @@ const KINDS: [StoreErrorKind; 9] = [
     StoreErrorKind::Transient,
 ];
 
-pub(crate) const AREAS: [Area; 8] = [
+const AREAS: [Area; 8] = [
     Area::Slots,
     Area::Packs,
     Area::Index,

@@ -77,6 +77,6 @@ fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
     } else if report.damaged_copies > 0 {
         "run garret check --repair, which makes both copies of one"
     } else {
-        "run garret check --repair, which makes the index anew from the packs"
+        "run garret check --repair, which makes anew what can be"
     }
 }

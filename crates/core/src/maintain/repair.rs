@@ -25,6 +25,7 @@ use super::copies::{self, Mended};
 use super::gc::plan::GroupUse;
 use super::gc::problems::Problems;
 use super::gc::{copy, delete, plan, swap};
+use super::tags;
 use crate::error::{Cause, Error, Result};
 use crate::limits::STRUCTURE_COPIES;
 use crate::objects::damage::{forget_records, is_damage};
@@ -53,7 +54,7 @@ pub struct RepairReport {
     /// Whether segments of the index were damaged, so that all of it was made anew from the packs. Where a pack does not show
     /// what is in it, what was intact of the index was kept instead.
     pub made_index: bool,
-    /// Key slots and archives that were put back from their second copies.
+    /// Key slots and archives that were put back from their second copies, and tag records that were made anew.
     pub mended_files: u64,
     /// Second copies that were missing or damaged, and were made anew.
     pub made_copies: u64,
@@ -77,6 +78,8 @@ impl Exclusive {
         };
         let Mended { firsts: mended_files, copies: made_copies } = copies::repair(self)?;
         let checked = self.check_packs(&options, progress)?;
+        // Told of by the check.
+        let mended_files = mended_files + tags::repair(self)?;
         // What rots in it at the same length was mended with the others.
         let copy_len = self.store().len(&Key::TombstonesCopy).ok();
         tombstones::mend(self.store(), self.metadata(), copy_len)?;

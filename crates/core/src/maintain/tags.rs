@@ -30,9 +30,31 @@ impl Pruner {
         let archives: Result<Vec<_>> = names.iter().map(|name| self.archive(name)).collect();
         let archives = archives?;
         let (tags, _) = tags::load(self.store(), self.metadata())?;
-        for archive in &archives {
-            tags::change(self.store(), self.metadata(), (&tags, archive), change)?;
+        // All that can be refused is, before the first is written.
+        let records = archives.iter().map(|archive| tags::changed(&tags, archive, change));
+        for record in records.collect::<Result<Vec<_>>>()? {
+            tags::put(self.store(), self.metadata(), record)?;
         }
         Ok(self.store().sync()?)
     }
+}
+
+/// Makes damaged records of archives that are there anew: protected, as they count, with the tags that they were made with.
+/// Gives how many. Only for the holder of the exclusive lock.
+pub(super) fn repair(repository: &Repository) -> Result<u64> {
+    let (store, metadata) = (repository.store(), repository.metadata());
+    let (tags, wrong) = tags::load(store, metadata)?;
+    if wrong.is_empty() {
+        return Ok(0);
+    }
+    let (change, mut mended) = (TagChange { protect: Some(true), ..TagChange::default() }, 0);
+    for name in repository.archive_names()? {
+        let Ok(archive) = repository.archive(&name) else { continue };
+        if tags.is_damaged(&archive) {
+            tags::put(store, metadata, tags::changed(&tags, &archive, &change)?)?;
+            mended += 1;
+        }
+    }
+    store.sync()?;
+    Ok(mended)
 }

@@ -45,6 +45,17 @@ impl Tags {
         }
     }
 
+    /// Whether something is protected that is none of these archives.
+    pub(crate) fn protects_another(&self, known: &HashSet<[u8; 32]>) -> bool {
+        let mut all = self.records.keys();
+        all.any(|fingerprint| self.protects(fingerprint) && !known.contains(fingerprint))
+    }
+
+    /// Whether its record is damaged.
+    pub(crate) fn is_damaged(&self, archive: &NamedArchive) -> bool {
+        matches!(self.records.get(&archive.fingerprint), Some(None))
+    }
+
     /// Its tags.
     pub fn of<'a>(&'a self, archive: &'a NamedArchive) -> &'a BTreeSet<String> {
         match self.records.get(&archive.fingerprint) {
@@ -94,7 +105,7 @@ pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<(Tags, Vec<Pr
                 let mut problem = Problem::warning(Cause::Damaged, &key, "");
                 problem.text = format!(
                     "{}; the archive that it is of counts as protected, with the tags that it was made with: garret list \
-                     shows which, garret protect or unprotect writes it anew",
+                     shows which, garret protect, unprotect or check --repair writes it anew",
                     message(&error)
                 );
                 wrong.push(problem);
@@ -117,14 +128,12 @@ fn open(store: &dyn Store, metadata: &Sealer, hash: ArchiveHash) -> Result<TagRe
     }
 }
 
-/// Changes the tags of an archive, and whether it is protected; durable after the next sync. Only for the holder of the lock
-/// to delete.
-pub(crate) fn change(
-    store: &dyn Store,
-    metadata: &Sealer,
-    (tags, archive): (&Tags, &NamedArchive),
+/// What the record of an archive is to say, of which these are the tags now; none if it needs no record.
+pub(crate) fn changed(
+    tags: &Tags,
+    archive: &NamedArchive,
     change: &TagChange,
-) -> Result<()> {
+) -> Result<(Key, Option<TagRecord>)> {
     let hash = ArchiveHash::from_bytes(archive.fingerprint);
     let kept = tags.of(archive).difference(&change.remove).chain(&change.add);
     let record = TagRecord {
@@ -133,10 +142,18 @@ pub(crate) fn change(
         tags: kept.cloned().collect(),
     };
     check_tags(&record.tags)?;
-    let key = Key::Tags(hash);
-    if !record.protected && record.tags == archive.archive.tags {
-        return Ok(store.delete(&key)?);
-    }
+    let is_needed = record.protected || record.tags != archive.archive.tags;
+    Ok((Key::Tags(hash), is_needed.then_some(record)))
+}
+
+/// Puts a record, or removes the one that is not needed; durable after the next sync. Only for the holder of the lock to
+/// delete.
+pub(crate) fn put(
+    store: &dyn Store,
+    metadata: &Sealer,
+    (key, record): (Key, Option<TagRecord>),
+) -> Result<()> {
+    let Some(record) = record else { return Ok(store.delete(&key)?) };
     let bytes = envelope::seal(metadata, Kind::Tags, record.encode())?;
     Ok(store.put(&key, &[&bytes])?)
 }

@@ -188,7 +188,9 @@ fn long_line(found: &NamedArchive, is_narrow: bool) -> String {
     let lens = [body.original_len, body.read_len, body.new_len, body.stored_len];
     let [size, read, new, stored] = lens.map(|len| format!("{:>9}", render::size(len)));
     let (time, name) = (render::minute(body.end), render::name(&found.name));
-    let pace = render::seconds_per_gb(seconds, body.original_len);
+    // Of a few bytes it says nothing, and does not fit.
+    let pace = Some(render::seconds_per_gb(seconds, body.original_len));
+    let pace = pace.filter(|pace| pace.len() <= 6).unwrap_or_else(|| "-".to_owned());
     let marks = render::marks(found);
     match is_narrow {
         true => format!("{time} {size} {new} {stored}  {name}{marks}"),

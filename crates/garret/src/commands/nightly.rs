@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Show what became of each job as JSON
-    #[arg(long, conflicts_with = "verbose")]
+    #[arg(long, conflicts_with_all = ["verbose", "dry_run"])]
     json: bool,
     /// Write numbers for Prometheus to this file
     #[arg(long, value_name = "FILE")]

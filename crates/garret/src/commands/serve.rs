@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Let the client read only
     #[arg(long, conflicts_with_all = ["append_only", "quota"])]
     read_only: bool,
-    /// Let the repository get no longer than this: bytes, or with k, M, G or T, which are thousands
+    /// Let the repository, which is then PATH itself, take no more than this: bytes, or k, M, G or T, which are thousands
     #[arg(long, value_name = "SIZE", value_parser = size)]
     quota: Option<u64>,
 }

@@ -103,7 +103,8 @@ fn night_line(night: &Night, is_narrow: bool) -> String {
 
 /// Seconds for each gigabyte.
 pub(super) fn pace(night: &Night) -> String {
-    night.pace().map_or("-".to_owned(), |pace| format!("{pace:.2}"))
+    // Of a few bytes it says nothing.
+    night.pace().filter(|pace| *pace < 10_000.0).map_or("-".to_owned(), |pace| format!("{pace:.2}"))
 }
 
 /// What is wrong with an archive, behind its name.

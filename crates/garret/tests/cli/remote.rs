@@ -93,7 +93,8 @@ fn what_goes_wrong_on_the_way_is_one_line() {
     let client = |script: &str| Client::new(&dir, fake(&dir, script));
     let list = |script: &str| client(script).run(&["list", &client(script).at("repo")]);
     list(RUN).refused(1, &format!("Repository h:{} does not exist", dir.path("repo").display()));
-    list("exit 255").refused(1, "cannot open h: ssh has failed, and says why above");
+    list("exit 255")
+        .refused(1, "cannot open h: ssh has failed: why stands above, or garret was killed there");
     list("exit 127").refused(
         1,
         "garret does not run there: install it, or say in GARRET_REMOTE_PATH where it is",
@@ -105,6 +106,7 @@ fn what_goes_wrong_on_the_way_is_one_line() {
     list("printf 'garret serve\\n\\7\\0\\0\\0'")
         .refused(1, "garret there speaks version 7 of its protocol, and this one 1");
     list("printf 'garret serve\\n\\1\\0\\0\\0'").refused(1, "Connection closed by remote host");
+    list("exit 2").refused(1, "garret there knows no serve: is it an older one?");
     list("kill -9 $$").refused(1, "ssh ended with signal: 9");
     let gone = Client::new(&dir, dir.path("not/there").to_str().unwrap().to_owned());
     gone.run(&["list", "h:repo"]).refused(1, "not/there cannot be run");

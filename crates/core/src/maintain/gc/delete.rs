@@ -39,6 +39,13 @@ impl Pruner {
                 return Err(Error::Protected(name.clone()));
             }
         }
+        // Of one of which not enough is left to say which it was, a record that is of no other may be.
+        if let Some(name) = names.iter().find(|name| self.archive(name).is_err()) {
+            let known = existing.iter().filter_map(|name| self.archive(name).ok());
+            if tags.protects_another(&known.map(|found| found.fingerprint).collect()) {
+                return Err(Error::Protected(name.clone()));
+            }
+        }
         let mut ids: Vec<ArchiveId> = hashes.iter().flatten().map(archive_id).collect();
         // Who copied an archive by hand, and deletes one of the two, keeps the archive. The two have one second copy: where
         // there are as many of these as archives nobody need be asked.

@@ -4,8 +4,9 @@
 //! locked was left by an init that was killed: the next one begins anew.
 
 use std::ffi::OsStr;
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use garret_format::SlotId;
@@ -186,6 +187,27 @@ impl LocalStore {
         self.remove_content()?;
         rustix::fs::unlinkat(CWD, &self.root, AtFlags::REMOVEDIR)
             .map_err(|error| StoreError::new("remove", self.root.display(), error.into()))
+    }
+
+    /// Bytes of the disk that the directory takes: with directories, what puts left behind, and what is not the repository's.
+    ///
+    /// # Errors
+    /// A directory cannot be listed.
+    pub fn taken_len(&self) -> Result<u64, StoreError> {
+        let (mut taken, mut left) = (0u64, vec![self.root.clone()]);
+        while let Some(directory) = left.pop() {
+            let fail = |source| StoreError::new("list", directory.display(), source);
+            for entry in fs::read_dir(&directory).map_err(fail)? {
+                let entry = entry.map_err(fail)?;
+                // Gone meanwhile, it takes nothing.
+                let Ok(found) = entry.metadata() else { continue };
+                taken = taken.saturating_add(found.blocks().saturating_mul(512));
+                if found.is_dir() {
+                    left.push(entry.path());
+                }
+            }
+        }
+        Ok(taken)
     }
 
     fn remove_content(&self) -> Result<(), StoreError> {
