@@ -293,8 +293,8 @@ fn there(path: &Path) -> String {
 /// Bytes of all streams of all archives. Archives that cannot be read are reported and left out.
 pub fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
     let mut sum = 0u64;
-    for name in repository.archive_names()? {
-        match repository.archive(&name) {
+    for (_, found) in repository.archives(repository.archive_names()?)? {
+        match found {
             Ok(archive) => sum = sum.saturating_add(archive.archive.original_len),
             Err(error) => ui.report(&(&error).into()),
         }

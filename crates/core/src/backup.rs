@@ -201,8 +201,8 @@ fn exchanged(repository: &Repository, is_taken_back: bool) -> Error {
              needs: make it again"
         }
         false => {
-            "it was lost meanwhile, for the file was exchanged, the lease or the connection ended, so a gc may have taken what the \
-             archive needs, and it could not be taken back: check it, or delete it and make it again"
+            "it was lost meanwhile, for the file was exchanged, the lease or the connection ended, so a gc may have taken \
+             what the archive needs, and it could not be taken back: check it, or delete it and make it again"
         }
     };
     let source = StoreError::new("lock", Key::Config, std::io::Error::other(why));

@@ -57,11 +57,12 @@ impl Pruning<'_> {
     pub fn plan(&self, repository: &Repository, ui: &Ui) -> Result<Plan, Failure> {
         let tags = repository.tags(ui)?;
         let mut archives = Vec::new();
-        for name in repository.archive_names()? {
-            if !name.starts_with(self.prefix) || self.own.is_some_and(|own| !own.is_name(&name)) {
-                continue;
-            }
-            match repository.archive(&name) {
+        let mut names = repository.archive_names()?;
+        names.retain(|name| {
+            name.starts_with(self.prefix) && self.own.is_none_or(|own| own.is_name(name))
+        });
+        for (_, found) in repository.archives(names)? {
+            match found {
                 Ok(found) if self.own.is_none_or(|own| own.made(&found.archive)) => {
                     archives.push(found)
                 }

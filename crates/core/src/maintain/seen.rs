@@ -139,11 +139,15 @@ impl Repository {
         let unsettled = listed.iter().filter(|(name, _)| !settled.contains_key(name.as_str()));
         let room = SEEN_MAX.saturating_sub(settled.len());
         let (mut read, mut damaged) = (Vec::new(), HashSet::new());
-        for (name, len) in unsettled.take(room) {
-            match self.archive(name) {
-                Ok(found) => read.push(seen_archive(&found, *len)),
+        let unsettled = unsettled.take(room).map(|(name, _)| name.clone()).collect();
+        for (name, found) in self.archives(unsettled)? {
+            match found {
+                Ok(found) => {
+                    let len = lens.get(name.as_str()).copied().unwrap_or_default();
+                    read.push(seen_archive(&found, len));
+                }
                 // Who needs it will say so; until then it is where it was.
-                Err(_) => drop(damaged.insert(name.as_str())),
+                Err(_) => drop(damaged.insert(name)),
             }
         }
         read.sort_by_key(|found| found.end);

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::objects::archive::{NamedArchive, load, names};
 use crate::objects::copies;
 use crate::objects::items::ItemReader;
+use crate::pipeline::with_workers;
 use crate::read::chunks::Chunks;
 use crate::read::file::StoredFile;
 use crate::select::Selection;
@@ -62,6 +63,20 @@ impl Repository {
         let (store, metadata) = (self.store(), self.metadata());
         load(store, metadata, name)
             .or_else(|error| copies::archive(store, metadata, name, error, self.served()))
+    }
+
+    /// The archives of these names, as [`archive`](Self::archive) gives them, with as many requests under way as the store wants.
+    ///
+    /// # Errors
+    /// There are no threads for that.
+    pub fn archives(&self, names: Vec<String>) -> Result<Vec<(String, Result<NamedArchive>)>> {
+        with_workers(self.chunks().groups().in_flight(), |workers| {
+            let read = |name: String| {
+                let found = self.archive(&name);
+                Ok((name, found))
+            };
+            workers.map(names.into_iter().map(Ok), read).collect()
+        })
     }
 
     /// The items of an archive, in the order in which they were stored. They are read as they are asked for; after an error,

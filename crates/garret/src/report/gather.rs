@@ -123,8 +123,8 @@ fn readable(
     problems: &mut Problems<'_>,
 ) -> Result<Vec<NamedArchive>, Failure> {
     let mut archives = Vec::new();
-    for name in repository.archive_names()? {
-        match repository.archive(&name) {
+    for (_, found) in repository.archives(repository.archive_names()?)? {
+        match found {
             Ok(found) => archives.push(found),
             Err(error) => problems.add(&error),
         }

@@ -9,6 +9,7 @@ use crate::limits::ARCHIVE_LEN_MAX;
 use crate::objects::copies::Survey;
 use crate::objects::tags;
 use crate::objects::tombstones::{archive_id, bury, note_removal};
+use crate::pipeline::with_workers;
 use crate::repository::{Pruner, Repository};
 use crate::store::{Area, Key};
 
@@ -81,9 +82,10 @@ pub(in crate::maintain) fn packs<'p>(
         return Ok(());
     }
     let is_recorded = note_removal(store, repository.metadata())?;
-    for id in doomed {
-        store.delete(&Key::Pack(*id))?;
-    }
+    with_workers(repository.chunks().groups().in_flight(), |workers| {
+        let delete = |id: PackId| Ok(store.delete(&Key::Pack(id))?);
+        workers.map(doomed.copied().map(Ok), delete).collect::<Result<()>>()
+    })?;
     store.sync()?;
     if !is_recorded {
         note_removal(store, repository.metadata())?;

@@ -83,8 +83,8 @@ impl GcPlan {
 
     /// Whether every archive that is listed now was marked: whether nobody needs what it says that nobody needs (rule P6).
     pub(super) fn knows_archives(&self, repository: &Repository) -> Result<bool> {
-        for name in repository.archive_names()? {
-            let fingerprint = match repository.archive(&name) {
+        for (name, archive) in repository.archives(repository.archive_names()?)? {
+            let fingerprint = match archive {
                 Err(Error::ArchiveMissing(_)) => continue,
                 archive => archive?.fingerprint,
             };
