@@ -76,6 +76,8 @@ fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
         "run garret prune, which drops the damaged packs"
     } else if report.damaged_copies > 0 {
         "run garret check --repair, which makes both copies of one"
+    } else if report.missing_packs > 0 {
+        "run garret check --repair, which makes the index anew from the packs"
     } else {
         "run garret check --repair, which makes anew what can be"
     }

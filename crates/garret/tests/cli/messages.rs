@@ -29,7 +29,7 @@ fn source(path: &Path) -> String {
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let crates = ["core", "cli", "image", "garret"];
+    let crates = ["core", "remote", "cli", "image", "garret"];
     let files = crates
         .iter()
         .flat_map(|name| super::files_below(&root().join(format!("crates/{name}/src"))));
