@@ -82,18 +82,19 @@ fn carried(dir: &Dir, before: &str, script: &str) -> Vec<String> {
     // As a run left it that ended before it looked at what it made: once well, once not.
     let lists = super::files_below(&dir.path("work/lists"));
     assert_eq!(lists.len(), 2, "one for each archive");
-    let open = |path: &Path| format!("{}.open", path.display());
-    fs::rename(&lists[0], open(&lists[0])).unwrap();
+    let proven = super::files_below(&dir.path("work/proven"));
+    fs::remove_file(&proven[0]).unwrap();
     let again = shell(dir, &line).succeeds();
     assert_eq!(again.matches(": carried over\n").count(), 1, "{again}");
-    fs::remove_file(&lists[0]).unwrap();
-    fs::write(open(&lists[0]), "another").unwrap();
+    fs::remove_file(&proven[0]).unwrap();
+    fs::write(&lists[0], "another").unwrap();
     fs::remove_file(&lists[1]).unwrap();
     let wrong = shell(dir, &line);
     assert_eq!(wrong.code, Some(1), "{wrong:?}");
     let said = wrong.stderr;
     assert!(said.contains("what garret gives back is not what came out of"), "{said}");
     assert!(said.contains("has an archive of that name, which is not from here"), "{said}");
+    assert!(!String::from_utf8_lossy(&wrong.stdout).contains("All archives"), "{said}");
     assert_eq!(listed(dir), found);
     names
 }
@@ -204,6 +205,158 @@ fn what_is_damaged_over_there_is_named_and_left_out() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("moving: bad: not carried over"), "{}", ran.stderr);
     assert_eq!(dir.archives("to"), ["good"]);
+}
+
+/// That all is well is said when it is, and only then.
+#[track_caller]
+fn is_refused(dir: &Dir, line: &str, said: &str) {
+    let ran = shell(dir, line);
+    assert!(ran.code != Some(0), "{ran:?}");
+    assert!(ran.stderr.contains(said), "{ran:?}");
+    assert!(!String::from_utf8_lossy(&ran.stdout).contains("All archives"), "{ran:?}");
+}
+
+/// An archive of borg of a tree with `app.raw`.
+fn one_of_borg(dir: &Dir, name: &str, options: &str) {
+    if !dir.path("from").exists() {
+        prepare(dir, "borg init -e repokey from");
+        dir.image("vms/app.raw", 1);
+        dir.run(&["init", "to"]).succeeds();
+    }
+    prepare(dir, &format!("borg create {options} from::{name} vms"));
+}
+
+/// As any backup of / has them: `bin` is a link, `mnt` is empty.
+#[test]
+fn links_and_empty_directories_at_the_top_come_over_as_they_are() {
+    let dir = Dir::new();
+    one_of_borg(&dir, "first", "");
+    dir.write("live/secret", b"of this host");
+    fs::create_dir(dir.path("mnt")).unwrap();
+    for (target, link) in [(dir.path("live").to_str().unwrap(), "x"), ("vms", "bin"), ("gone", "y")]
+    {
+        symlink(target, dir.path(link)).unwrap();
+    }
+    prepare(&dir, "borg create from::root vms mnt x bin y");
+    let said = shell(&dir, "\"$MOVING\"/borg from to work").succeeds();
+    assert!(said.contains("root: carried over\nAll archives of "), "{said}");
+    let list = ["list", "--format", "{type} {path} {target}{NL}", "to::root"];
+    let found = dir.run(&list).succeeds();
+    let live = format!("{} x {}\n", found.split(' ').next().unwrap(), dir.path("live").display());
+    assert!(
+        found.contains(&live) && found.contains(" bin vms\n") && found.contains(" y gone\n"),
+        "{found}"
+    );
+    assert!(found.contains(" mnt \n") && !found.contains("secret"), "{found}");
+    let complete = dir.run(&["list", "--format", "{complete}{NL}", "to"]).succeeds();
+    assert_eq!(complete, "true\ntrue\n");
+}
+
+#[test]
+fn an_archive_that_is_not_complete_or_not_there_any_more_counts_as_none() {
+    let dir = Dir::new();
+    one_of_borg(&dir, "good", "");
+    let line = "\"$MOVING\"/borg from to work";
+    shell(&dir, line).succeeds();
+    dir.run(&["delete", "to::good"]).succeeds();
+    let again = shell(&dir, line).succeeds();
+    assert!(again.starts_with("good: carried over\n"), "{again}");
+    assert_eq!(dir.archives("to"), ["good"]);
+
+    // As one of an earlier day has it, that was stored with a problem.
+    dir.run(&["delete", "to::good"]).succeeds();
+    fs::create_dir(dir.path("bare")).unwrap();
+    assert_eq!(dir.run(&["create", "to::good", "vms", "bare"]).code, Some(1));
+    is_refused(&dir, line, "moving: good: not carried over: what ");
+    is_refused(&dir, line, "is not complete, as garret info says; garret delete ");
+}
+
+/// What asks for the passphrase may read all that it is given, and there is a tool less.
+#[test]
+fn nothing_takes_archives_out_of_the_list_without_a_word() {
+    let dir = Dir::new();
+    for name in ["a", "b", "c"] {
+        one_of_borg(&dir, name, "");
+    }
+    let greedy =
+        "export BORG_PASSCOMMAND=\"sh -c 'cat > /dev/null; echo other'\"; unset BORG_PASSPHRASE
+        \"$MOVING\"/borg from to work < /dev/null";
+    let said = shell(&dir, greedy).succeeds();
+    assert_eq!(said.matches(": carried over\n").count(), 3, "{said}");
+    assert_eq!(dir.archives("to").len(), 3);
+
+    // All that is on the path but jq.
+    let without = "mkdir tools
+        IFS=:; for part in $PATH; do for program in \"$part\"/*; do
+          [ \"${program##*/}\" = jq ] || [ -e \"tools/${program##*/}\" ] || ln -s \"$program\" tools/ 2> /dev/null || true
+        done; done
+        PATH=$PWD/tools \"$MOVING\"";
+    for script in ["borg", "restic"] {
+        let line = format!("rm -rf tools; {without}/{script} from to other");
+        is_refused(&dir, &line, "moving: this needs jq, which is not installed\n");
+    }
+    for script in ["borg", "restic", "zbackup"] {
+        is_refused(&dir, &format!("\"$MOVING\"/{script} nowhere to work-{script}"), "nowhere");
+    }
+    prepare(&dir, "zbackup --silent --non-encrypted init empty");
+    is_refused(&dir, "\"$MOVING\"/zbackup empty to another", "empty has no archives\n");
+}
+
+#[test]
+fn a_comment_makes_no_archives_and_no_names_are_taken_for_each_other() {
+    let dir = Dir::new();
+    one_of_borg(&dir, "z", "--comment $'x\\ngood\\t1999-01-01T00:00:00\\tl'");
+    one_of_borg(&dir, "good", "");
+    let said = shell(&dir, "\"$MOVING\"/borg from to work").succeeds();
+    assert_eq!(said.matches(": carried over\n").count(), 2, "{said}");
+    let info = dir.run(&["info", "to::z"]).succeeds();
+    assert!(info.contains("Comment: x good 1999-01-01T00:00:00 l; from borg, made by "), "{info}");
+
+    prepare(&dir, "zbackup --silent --non-encrypted init old; mkdir old/backups/a");
+    let images = [("a/b", dir.image("app.raw", 2)), ("a%b", dir.image("app.raw", 3))];
+    for (name, image) in &images {
+        fs::write(dir.path("app.raw"), image).unwrap();
+        prepare(
+            &dir,
+            &format!("zbackup --silent --non-encrypted backup old/backups/{name} < app.raw"),
+        );
+    }
+    dir.run(&["init", "new"]).succeeds();
+    shell(&dir, "\"$MOVING\"/zbackup old new work2").succeeds();
+    for (name, image) in images {
+        let output = dir.command(&["extract", "--stdout", &format!("new::{name}")]).output();
+        assert!(output.unwrap().stdout == image, "{name}");
+    }
+}
+
+#[test]
+fn a_move_works_in_a_directory_of_its_own_that_nobody_else_can_read() {
+    let dir = Dir::new();
+    one_of_borg(&dir, "good", "");
+    let line = |to: &str, work: &str| format!("\"$MOVING\"/borg from {to} {work}");
+    shell(&dir, &line("to", "work")).succeeds();
+    for path in super::files_below(&dir.path("work")) {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{path:?}");
+    }
+    assert_eq!(fs::metadata(dir.path("work")).unwrap().permissions().mode() & 0o777, 0o700);
+    dir.run(&["init", "other"]).succeeds();
+    is_refused(&dir, &line("other", "work"), "is that of the move from ");
+    assert_eq!(dir.archives("other"), [""; 0]);
+
+    // What is somebody's stays what it is.
+    dir.write("mine/tree/file", b"of the user");
+    let mode = |mode: u32| {
+        fs::set_permissions(dir.path("mine"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o700);
+    is_refused(&dir, &line("to", "mine"), "has files in it that are of no move");
+    assert!(dir.path("mine/tree/file").exists());
+    fs::remove_dir_all(dir.path("mine/tree")).unwrap();
+    mode(0o777);
+    is_refused(&dir, &line("to", "mine"), "is no directory of yours alone (owner, mode 700)");
+    symlink("work", dir.path("link")).unwrap();
+    is_refused(&dir, &line("to", "link/"), "is no directory of yours alone (owner, mode 700)");
 }
 
 #[test]
