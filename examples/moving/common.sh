@@ -12,7 +12,7 @@ complain() { echo "moving: $*" >&2; failed=1; }
 refuse() { echo "moving: $*" >&2; exit 1; }
 
 # By "=NAME": of each archive in TO "ID COMPLETE"; of each that FROM names the ID it has in TO, once that is proven.
-declare -A there seen
+declare -A there=() seen=()
 
 # begin FROM TO WORK
 begin() {

@@ -1,9 +1,10 @@
 //! What the package brings, as far as it can be tried without installing it: the example of a configuration, the service, the
 //! timer. `dist/try` does the rest.
 //!
-//! Needs systemd-analyze.
+//! Needs systemd-analyze and dpkg-deb.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use garret_testkit::program::Ran;
@@ -84,15 +85,106 @@ fn the_service_is_not_hardened_beyond_use() {
         "ProtectClock",
         "ProtectHome",
         "ProtectKernelModules",
+        "ProtectProc",
         "PrivateNetwork",
         "PrivateUsers",
         "RestrictSUIDSGID",
     ] {
         assert_eq!(values(&unit, key), [""; 0], "{key}");
     }
+    assert_eq!(values(&unit, "ReadWritePaths"), ["-/etc/lvm"], "lvcreate writes there or refuses");
     assert_eq!(
         values(&unit, "KillMode"),
         ["process"],
         "thaw is run by a shell that outlives garret"
     );
+}
+
+/// The package, unpacked, of programs that are not linked as those are that others get.
+fn unpacked(dir: &Dir) -> PathBuf {
+    let target = "x86_64-unknown-linux-musl";
+    let line = format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_garret"));
+    for program in ["garret", "zgarret"] {
+        let name = format!("built/{target}/dist/{program}");
+        dir.write(&name, line.as_bytes());
+        fs::set_permissions(dir.path(&name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut package = dir.other(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/package"));
+    package.arg(target).env("CARGO_TARGET_DIR", dir.path("built"));
+    let ran = Ran::of("dist/package", package.output().unwrap());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let unpack = "dpkg-deb --raw-extract built/debian/garret_*.deb package";
+    let output = dir.other("sh").args(["-c", unpack]).output();
+    Ran::of(unpack, output.unwrap()).silent();
+    dir.path("package")
+}
+
+/// The places in this copy that a page links to.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let here = targets.filter(|target| !target.contains(':') && !target.starts_with('#'));
+    here.map(|target| target.split('#').next().unwrap())
+}
+
+#[test]
+fn the_package_has_what_its_pages_speak_of() {
+    let dir = Dir::new();
+    let package = unpacked(&dir);
+    let pages = package.join("usr/share/doc/garret");
+    let mut dead = Vec::new();
+    for entry in fs::read_dir(&pages).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let page = fs::read_to_string(&path).unwrap();
+        dead.extend(
+            links(&page)
+                .filter(|link| !pages.join(link).exists())
+                .map(|link| format!("{}: {link}", path.file_name().unwrap().display())),
+        );
+        // What is run is where a small system, which has no documents, has it too.
+        assert!(!page.contains("/usr/share/doc/garret/examples"), "{}", path.display());
+    }
+    assert_eq!(dead, [""; 0]);
+    for name in ["moving/borg", "moving/restic", "moving/zbackup", "moving/attic", "qemu/overlay"] {
+        let program = package.join("usr/share/garret/examples").join(name);
+        assert_eq!(fs::metadata(program).unwrap().permissions().mode() & 0o777, 0o755, "{name}");
+    }
+    for name in ["postinst", "prerm", "postrm"] {
+        let script = package.join("DEBIAN").join(name);
+        assert_eq!(fs::metadata(&script).unwrap().permissions().mode() & 0o777, 0o755, "{name}");
+    }
+}
+
+/// What dpkg runs, where systemd is and where it is not; it asks for nothing that systemctl does not know.
+#[test]
+fn systemd_hears_of_a_package_that_comes_and_goes() {
+    let dir = Dir::new();
+    let said = |script: &str, what: &str, systemd: bool| {
+        dir.write("asked", b"");
+        dir.write("systemctl", b"#!/bin/sh\necho \"$*\" >> asked\n");
+        fs::set_permissions(dir.path("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        let there = if systemd { dir.path("") } else { dir.path("none") };
+        let text = file(&format!("debian/{script}"))
+            .replace("/run/systemd/system", there.to_str().unwrap())
+            .replace("/etc/systemd/system", dir.path("links").to_str().unwrap());
+        dir.write("script", text.as_bytes());
+        let line = format!("PATH=$PWD:$PATH sh ./script {what}");
+        Ran::of(&line, dir.other("/bin/sh").args(["-c", &line]).output().unwrap()).silent();
+        fs::read_to_string(dir.path("asked")).unwrap()
+    };
+    let link = "links/timers.target.wants/garret-nightly.timer";
+    for systemd in [true, false] {
+        let when = |lines: &str| if systemd { lines.to_owned() } else { String::new() };
+        assert_eq!(said("postinst", "configure 0.0.1", systemd), when("daemon-reload\n"));
+        assert_eq!(said("prerm", "upgrade 0.0.2", systemd), "");
+        let off = "--quiet disable --now garret-nightly.timer\n";
+        assert_eq!(said("prerm", "remove", systemd), when(off));
+        dir.write(link, b"");
+        assert_eq!(said("postrm", "upgrade 0.0.2", systemd), "");
+        assert!(dir.path(link).exists());
+        assert_eq!(said("postrm", "remove", systemd), when("daemon-reload\n"));
+        assert!(!dir.path(link).exists());
+    }
 }
