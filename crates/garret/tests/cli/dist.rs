@@ -110,7 +110,7 @@ fn unpacked(dir: &Dir) -> PathBuf {
         fs::set_permissions(dir.path(&name), fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut package = dir.other(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/package"));
-    package.arg(target).env("CARGO_TARGET_DIR", dir.path("built"));
+    package.arg(target).env("CARGO_TARGET_DIR", dir.path("built")).env("SOURCE_DATE_EPOCH", "1");
     let ran = Ran::of("dist/package", package.output().unwrap());
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let unpack = "dpkg-deb --raw-extract built/debian/garret_*.deb package";
