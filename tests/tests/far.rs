@@ -168,7 +168,7 @@ fn requests_do_not_grow_with_the_number_of_archives() {
     assert!(listed <= 10, "{listed} requests to list names");
     lab.delete("night-3").unwrap();
     let deleted = store.requests();
-    // Two read the archive, to know which it is; one tells whether it may have another name; two record that it is deleted.
+    // Two read the archive, to know which it is; one tells whether it may have another name; three record that it is deleted.
     assert!(deleted <= 16, "{deleted} requests to delete");
 }
 

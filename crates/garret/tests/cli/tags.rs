@@ -117,9 +117,13 @@ fn a_path_is_stored_under_the_name_that_is_given() {
     dir.run(&create).silent();
     assert_eq!(dir.run(&["list", "--short", "repo::named"]).succeeds(), "t\nt/one\n");
     let (as_name, whole) = (["create", "--as"], ["repo::bad", "vm.raw"]);
-    for name in ["", "/abs", "../up", "a/../b", "a//b", "./a"] {
+    let long = "x".repeat(256);
+    for name in ["", "/abs", "../up", "a/../b", "a//b", "./a", &long] {
         let refused = dir.run(&[&as_name[..], &[name], &whole].concat());
-        refused.refused(2, "give a path without a / in front, and without empty, . and .. parts");
+        refused.refused(
+            2,
+            "give a path without a / in front, without empty, . and .. parts, and none above",
+        );
     }
     dir.run(&["create", "--as", "n", "repo::bad", "vm.raw", "deep"])
         .refused(2, "--as is for one PATH, and there are 2");

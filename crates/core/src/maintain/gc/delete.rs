@@ -26,10 +26,12 @@ impl Pruner {
             return Err(Error::ArchiveMissing(missing.clone()));
         }
         // One that its disk does not give, and of which there is no copy, has no hash any more.
+        let mut lost = None;
         let hash = |name: &String| -> Option<[u8; 32]> {
             if let Ok(found) = self.archive(name) {
                 return Some(found.fingerprint);
             }
+            lost.get_or_insert(name.clone());
             let bytes = self.store().get_whole(&Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
             Some(*blake3::hash(&bytes.ok()?).as_bytes())
         };
@@ -41,10 +43,10 @@ impl Pruner {
             }
         }
         // Of one of which not enough is left to say which it was, a record that is of no other may be.
-        if let Some(name) = names.iter().find(|name| self.archive(name).is_err()) {
+        if let Some(name) = lost {
             let known = existing.iter().filter_map(|name| self.archive(name).ok());
             if tags.protects_another(&known.map(|found| found.fingerprint).collect()) {
-                return Err(Error::Protected(name.clone()));
+                return Err(Error::Protected(name));
             }
         }
         let mut ids: Vec<ArchiveId> = hashes.iter().flatten().map(archive_id).collect();
