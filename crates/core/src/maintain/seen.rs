@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 
 use garret_format::object::{Envelope, Kind};
 use garret_format::seen::{SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
+use garret_format::tombstones::Tombstones;
 use garret_format::verified::short_id;
 use garret_format::{ArchiveId, RepositoryId};
 
@@ -26,7 +27,7 @@ use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::keys::{Keys, Purpose};
 use crate::objects::archive::NamedArchive;
 use crate::objects::copies::Service;
-use crate::objects::tombstones::{self, Found, archive_id};
+use crate::objects::tombstones::{self, archive_id};
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 use crate::store::{Key, list_packs};
@@ -115,13 +116,7 @@ impl Repository {
     pub fn look(&self, before: &Seen, progress: &dyn Progress) -> Result<Look> {
         let listed = self.listed_archives()?;
         // Afterwards: what somebody deletes meanwhile is recorded before it is gone.
-        let is_expected = before.deletions.count > 0;
-        let (store, metadata) = (self.store(), self.metadata());
-        let found = tombstones::load_or_tell(store, metadata, is_expected, progress)?;
-        let Found { record, passed_over } = found;
-        if let Some(error) = passed_over {
-            self.served().note(&Key::Tombstones, &error, Service::Used);
-        }
+        let record = self.deletions(before, progress)?;
         let buried: HashSet<&ArchiveId> = record.rows.iter().collect();
         let lens: HashMap<&str, u64> =
             listed.iter().map(|(name, len)| (name.as_str(), *len)).collect();
@@ -183,6 +178,17 @@ impl Repository {
         };
         seen.packs.truncate(SEEN_PACKS_MAX);
         Ok(Look { seen, lost, rollback })
+    }
+
+    /// The record of deletions, for who saw this before.
+    fn deletions(&self, before: &Seen, progress: &dyn Progress) -> Result<Tombstones> {
+        let is_expected = before.deletions.count > 0;
+        let (store, metadata) = (self.store(), self.metadata());
+        let found = tombstones::load_or_tell(store, metadata, is_expected, progress)?;
+        if let Some(error) = &found.passed_over {
+            self.served().note(&Key::Tombstones, error, Service::Used);
+        }
+        Ok(found.record)
     }
 
     /// Whoever put the record may have died before it was durable. A client that remembers it would take what a power cut

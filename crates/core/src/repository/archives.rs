@@ -65,7 +65,8 @@ impl Repository {
             .or_else(|error| copies::archive(store, metadata, name, error, self.served()))
     }
 
-    /// The archives of these names, as [`archive`](Self::archive) gives them, with as many requests under way as the store wants.
+    /// The archives of these names, as [`archive`](Self::archive) gives them, with as many requests under way as the store
+    /// wants.
     ///
     /// # Errors
     /// There are no threads for that.
