@@ -18,7 +18,7 @@ use garret_core::{
 use garret_format::object::Kind;
 
 /// Bytes that may be put before what there is is measured again, where that has a bound: a part of what is left of it, for
-/// others may put at the same time, and between these.
+/// others may put at the same time; and between which it is, for to measure is to look at every file.
 const UNMEASURED_PART: u64 = 64;
 const UNMEASURED: [u64; 2] = [4 << 20, 256 << 20];
 /// What the smallest file takes of a disk.
@@ -31,7 +31,8 @@ pub struct Rules {
     pub append_only: bool,
     /// Nothing is written.
     pub read_only: bool,
-    /// Bytes that the repository may have at most. Clients that write at the same moment may each put an object more.
+    /// Bytes of the disk that the repository may take at most. Clients that write at the same time may each go beyond it by a
+    /// part of what is left.
     pub quota: Option<u64>,
 }
 
@@ -113,16 +114,6 @@ impl<S: Removable> Gate<S> {
         Gate { inner, rules, is_new: AtomicBool::new(is_new), made, quota }
     }
 
-    /// The store behind it.
-    pub fn inner(&self) -> &S {
-        &self.inner
-    }
-
-    /// The rules.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
     fn refuse(&self, operation: &'static str, key: &Key, why: &str) -> StoreError {
         refused(operation, &format!("{}/{key}", self.inner.place()), why)
     }
@@ -176,7 +167,7 @@ impl<S: Removable> Gate<S> {
         }
     }
 
-    /// Refuses what is not what its name says, or longer than its kind may be.
+    /// Refuses what is not what its name says, or begins as something else.
     fn examine(
         &self,
         operation: &'static str,

@@ -70,7 +70,7 @@ pub fn serve<S: Removable + 'static>(
     }
     let heard = listen(&mut input, &memory, &sender);
     drop(sender);
-    // What is being stored would be left half-written in tmp/ by a process that ends, and no quota counts that.
+    // What is being stored would be left half-written in tmp/ by a process that ends.
     for worker in workers {
         if let Err(panic) = worker.join() {
             std::panic::resume_unwind(panic);
