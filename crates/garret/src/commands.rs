@@ -77,7 +77,7 @@ Examples:
     /// restored by `drill` last, on this host) and drill_restored (whether that went well); their contents have path, type,
     /// mode, uid, gid, user, group, size, mtime, unreadable (bytes), target. --json has the same names. --short and --format
     /// give names byte for byte; elsewhere \ and what is not seen are escapes. An archive that is not complete is marked, as
-    /// (1 problem), one that is protected, one that has tags, as [golden,weekly], and one that was drilled, as (drilled 3
+    /// (1 problem), one that is protected, one that has tags, as `[golden,weekly]`, and one that was drilled, as (drilled 3
     /// days ago). With --verified also since when all that it needs is verified (verified_since).
     ///
     /// A PATH is what it is in `extract`, and REPO::latest too.
@@ -135,7 +135,7 @@ From cron, each Sunday:
     Prune(prune::Args),
     /// Add tags to archives, or take them away
     ///
-    /// A tag is a word of up to 64 bytes, without commas. `list` shows tags behind an archive, as [golden,weekly]; `list
+    /// A tag is a word of up to 64 bytes, without commas. `list` shows tags behind an archive, as `[golden,weekly]`; `list
     /// --tag` and `prune --tag` are about the archives that have one. `create --tag` gives one from the start.
     #[command(after_help = "\
 Examples:
