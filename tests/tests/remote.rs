@@ -269,9 +269,15 @@ fn only_whoever_made_a_repository_in_this_connection_undoes_it() {
     store.put(&Key::Config, &[&Kind::Config.header()]).unwrap();
     store.undo_create().unwrap();
     assert!(!root.exists());
-    drop(client(&root, Some(Sharing::Private), &adds).unwrap());
+    // What has no config yet is nobody's once its maker is gone, which its server may notice late: so it gets one.
+    let made = client(&root, Some(Sharing::Private), &adds).unwrap();
+    made.put(&Key::Config, &[&Kind::Config.header()]).unwrap();
+    drop(made);
     let error = client(&root, Some(Sharing::Private), &adds).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::AlreadyExists, "{error:?}");
+    let error = client(&root, None, &adds).unwrap().undo_create().unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied, "{error:?}");
+    assert!(root.join("config").exists());
 }
 
 /// What a connection made itself it takes back when its lock was lost; nothing else, and no repository once it has archives.
