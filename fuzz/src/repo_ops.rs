@@ -21,6 +21,7 @@ pub fn repo_ops(bytes: &[u8]) {
         let step = match verb % 8 {
             0 | 1 => Step::Create { name, content },
             2 => Step::Delete { names: *one, collect: other & 1 == 1 },
+            3 if one & 1 == 1 => Step::Compact,
             3 => Step::Collect,
             4 => Step::Rename { from: *one, to: *other },
             5 if one & 2 == 2 => Step::Protect { names: *other, on: one & 1 == 1 },

@@ -21,6 +21,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..32u8, any::<bool>()).prop_map(|(names, collect)| Step::Delete { names, collect }),
         1 => (0..32u8, any::<bool>()).prop_map(|(names, on)| Step::Protect { names, on }),
         2 => Just(Step::Collect),
+        2 => Just(Step::Compact),
         1 => (0..5u8, 0..5u8).prop_map(|(from, to)| Step::Rename { from, to }),
         1 => Just(Step::Reopen),
         1 => Just(Step::Watch),

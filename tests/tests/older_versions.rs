@@ -34,13 +34,13 @@ fn contents() -> [(&'static str, Vec<u8>); 4] {
     ]
 }
 
-/// Makes a repository: two cutters, three codecs, a hole left by a deleted archive.
+/// Makes a repository: two cutters, all codecs, a hole left by a deleted archive.
 fn make(place: &Path, mode: KeyMode) {
     drop(fs::remove_dir_all(place));
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     let mut lab = Lab::local(place, mode);
     lab.backup_bytes("gone", &Image::noise(3, 50_000).bytes).unwrap();
-    let codecs = [Compression::None, Compression::Lz4, Compression::Zstd(3), Compression::Zstd(19)];
+    let codecs = [Compression::None, Compression::Lz4, Compression::Zstd(3), Compression::Lzma(6)];
     for ((name, bytes), codec) in contents().into_iter().zip(codecs) {
         lab.compression = codec;
         let is_pages = name.starts_with("pages");

@@ -141,7 +141,10 @@ pub fn tag(text: &str) -> Result<String, String> {
     }
 }
 
-/// `none`, `lz4`, `zstd` or `zstd,LEVEL`.
+/// The preset of lzma that is meant where none is said: that of xz.
+const LZMA_PRESET: u32 = 6;
+
+/// `none`, `lz4`, `zstd`, `zstd,LEVEL`, `lzma` or `lzma,PRESET`.
 pub fn compression(text: &str) -> Result<Compression, String> {
     let (codec, level) = match text.split_once(',') {
         Some((codec, level)) => (codec, Some(level)),
@@ -158,8 +161,17 @@ pub fn compression(text: &str) -> Result<Compression, String> {
                 Err(format!("zstd has the levels {low} to {high}"))
             }
         },
+        ("lzma", preset) => match preset.map_or(Ok(LZMA_PRESET), str::parse) {
+            Ok(preset) if Compression::LZMA_PRESETS.contains(&preset) => {
+                Ok(Compression::Lzma(preset))
+            }
+            _ => {
+                let (low, high) = Compression::LZMA_PRESETS.into_inner();
+                Err(format!("lzma has the presets {low} to {high}"))
+            }
+        },
         ("none" | "lz4", Some(_)) => Err(format!("{codec} has no levels")),
-        _ => Err("it is one of none, lz4, zstd, zstd,LEVEL".to_owned()),
+        _ => Err("it is one of none, lz4, zstd, zstd,LEVEL, lzma, lzma,PRESET".to_owned()),
     }
 }
 
@@ -218,7 +230,12 @@ mod tests {
         assert_eq!(compression("zstd"), Ok(Compression::Zstd(3)));
         assert_eq!(compression("zstd,-7"), Ok(Compression::Zstd(-7)));
         assert_eq!(compression("lz4"), Ok(Compression::Lz4));
-        for bad in ["", "gzip", "zstd,23", "zstd,", "lz4,1", "none,0", "zstd,3,3"] {
+        assert_eq!(compression("lzma"), Ok(Compression::Lzma(6)));
+        assert_eq!(compression("lzma,0"), Ok(Compression::Lzma(0)));
+        for bad in [
+            "", "gzip", "lzma,10", "lzma,-1", "lzma,", "zstd,23", "zstd,", "lz4,1", "none,0",
+            "zstd,3,3",
+        ] {
             assert!(compression(bad).is_err(), "{bad}");
         }
     }

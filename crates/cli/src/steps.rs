@@ -2,6 +2,7 @@
 //! [`Ui`](crate::ui::Ui); results are put into words by whoever called.
 
 pub mod check;
+pub mod compact;
 pub mod create;
 pub mod delete;
 pub mod init;

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::keys::{Keys, MasterKey, Purpose};
-use crate::objects::group::{Compression, GroupBuilder};
+use crate::objects::codec::Compression;
+use crate::objects::group::GroupBuilder;
 use crate::objects::index::{Cache, Index, IndexSource, Rows};
 use crate::objects::pack::{PackBuilder, PackPlan, PackReader};
 use crate::progress::Silent;
@@ -205,7 +206,7 @@ fn rows(first: u64, end: u64) -> Rows {
         if n % GROUP_CHUNKS == 0 {
             let offset = (group % PACK_GROUPS) as u32 * GROUP_LEN;
             let pack = rows.packs.len() as u32 - 1;
-            rows.groups.push(GroupRow { pack, offset, sealed_len: GROUP_LEN });
+            rows.groups.push(GroupRow { pack, offset, sealed_len: GROUP_LEN, effort: 3 });
         }
         let offset = (n % GROUP_CHUNKS) as u32 * CHUNK_LEN;
         let group = rows.groups.len() as u32 - 1;

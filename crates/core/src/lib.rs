@@ -68,7 +68,7 @@
 //! read        verified groups, chunks, files at any place, marks
 //! write       new chunks into packs and the index
 //! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, repair, copies, seen), compare (diff, compare, info, history)
+//! backup, restore, maintain (check, scrub, prune, gc, compact, repair, copies, seen), compare (diff, compare, info, history)
 //!             operations, for themselves
 //! ```
 //!
@@ -122,6 +122,7 @@ pub use keys::{KDF_DEFAULT, Keys, NewKey};
 pub use limits::{KEPT_LEN_DEFAULT, total_len};
 pub use maintain::check::report::{CheckReport, Incomplete};
 pub use maintain::check::{CheckOptions, CheckedPacks};
+pub use maintain::compact::{CompactOptions, CompactPlan, CompactReport};
 pub use maintain::gc::plan::GcPlan;
 pub use maintain::gc::{GcOptions, GcReport};
 pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
@@ -130,7 +131,7 @@ pub use maintain::scrub::{Part, ScrubOptions, ScrubReport};
 pub use maintain::seen::{Look, Rollback, open_seen, seal_seen};
 pub use maintain::verified::VerifiedReport;
 pub use objects::archive::NamedArchive;
-pub use objects::group::Compression;
+pub use objects::codec::Compression;
 pub use objects::tags::{TagChange, Tags};
 pub use pattern::Patterns;
 pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};

@@ -8,6 +8,14 @@ pub(crate) const WINDOW_LEN: usize = 4 << 20;
 /// the cuts behind a change take to meet those of the base; a recipe has some 13 chunks for so many bytes.
 pub(crate) const SAME_LEN: usize = 1 << 20;
 
+/// Bytes of chunks that a backup puts into a group: less costs 6 % of space and more gains 2 %, and who reads 64 KiB from
+/// the middle opens all before it.
+pub(crate) const GROUP_LEN: u32 = 1 << 20;
+
+/// Bytes of chunks that a group may have in a repository that init makes, and that compact puts into one: a window of so many
+/// bytes costs the strongest compression 50 MiB of memory for each thread.
+pub(crate) const GROUP_LEN_MOST: u32 = 4 << 20;
+
 /// Longest file `config`, key slot: far above their fixed lengths, so that a newer version still gets a clear message.
 pub(crate) const SMALL_OBJECT_LEN_MAX: u64 = 4096;
 

@@ -1,6 +1,7 @@
 //! Keeping a repository: which archives stay, what is still needed, what is wrong.
 
 pub(crate) mod check;
+pub(crate) mod compact;
 mod copies;
 pub(crate) mod gc;
 pub(crate) mod prune;

@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::keys::Keys;
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
-use crate::limits::total_len;
+use crate::limits::{GROUP_LEN, total_len};
 use crate::objects::copies::Served;
 use crate::objects::index::{Index, IndexSource};
 use crate::objects::pack::PackReader;
@@ -186,7 +186,7 @@ impl Repository {
             metadata: self.metadata(),
             hasher: self.hasher(),
             index,
-            group_len: self.config().group_len,
+            group_len: self.config().group_len.min(GROUP_LEN),
             pack_len: self.config().pack_len,
             log: None,
         }

@@ -4,7 +4,7 @@
 //! they are read in place: [`Tables`] is a view of bytes and finds a record without decoding the rest.
 
 use crate::id::{ChunkId, PackId};
-use crate::pack::{PackKind, SALT_LEN};
+use crate::pack::{EFFORT_MAX, PackKind, SALT_LEN};
 use crate::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
 
 /// Chunks at which a segment in a repository is full: bounds what a client holds in memory to seal or open one (12 MiB).
@@ -17,7 +17,7 @@ pub const COUNTS_LEN: usize = 16;
 /// Length in bytes of a row of the pack table.
 pub const PACK_ROW_LEN: usize = 53;
 /// Length in bytes of a row of the group table.
-pub const GROUP_ROW_LEN: usize = 12;
+pub const GROUP_ROW_LEN: usize = 13;
 /// Length in bytes of a chunk record.
 pub const RECORD_LEN: usize = 44;
 
@@ -56,13 +56,15 @@ pub struct GroupRow {
     pub offset: u32,
     /// Length of the sealed group in bytes.
     pub sealed_len: u32,
+    /// How much was tried to make it small, as the pack's footer says.
+    pub effort: u8,
 }
 
 impl GroupRow {
     /// The row's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(GROUP_ROW_LEN);
-        writer.u32(self.pack).u32(self.offset).u32(self.sealed_len);
+        writer.u32(self.pack).u32(self.offset).u32(self.sealed_len).u8(self.effort);
         writer.into_bytes()
     }
 }
@@ -182,6 +184,7 @@ impl<'a> Tables<'a> {
         let groups_fit = tables.groups().all(|group| match tables.pack(group.pack) {
             Some(pack) => {
                 u64::from(group.offset) + u64::from(group.sealed_len) <= u64::from(pack.len)
+                    && group.effort <= EFFORT_MAX
             }
             None => false,
         });
@@ -231,8 +234,14 @@ impl<'a> Tables<'a> {
     /// A row of the group table.
     pub fn group(&self, row: u32) -> Option<GroupRow> {
         let row = self.groups.get(row as usize)?;
-        let mut fields = row.as_chunks::<4>().0.iter().map(|field| u32::from_le_bytes(*field));
-        Some(GroupRow { pack: fields.next()?, offset: fields.next()?, sealed_len: fields.next()? })
+        let (fields, effort) = row.as_chunks::<4>();
+        let mut fields = fields.iter().map(|field| u32::from_le_bytes(*field));
+        Some(GroupRow {
+            pack: fields.next()?,
+            offset: fields.next()?,
+            sealed_len: fields.next()?,
+            effort: *effort.first()?,
+        })
     }
 
     /// The group table.

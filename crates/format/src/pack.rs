@@ -27,7 +27,9 @@ pub const PACK_CHUNKS_END: u32 = 1 << 16;
 /// Longest sealed footer in bytes: the most chunks that a pack can have, each in a group of its own. A trailer is not sealed:
 /// without this bound a forged one would make a reader allocate 4 GiB.
 pub const FOOTER_LEN_MAX: u32 =
-    4 + (PACK_CHUNKS_END + GROUP_CHUNKS_MAX) * (8 + 36) + TAG_LEN as u32;
+    4 + (PACK_CHUNKS_END + GROUP_CHUNKS_MAX) * (9 + 36) + TAG_LEN as u32;
+/// The most that can be tried to make a group small: lzma of preset 9.
+pub const EFFORT_MAX: u8 = 41;
 
 /// How a group's chunks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub enum Codec {
     Zstd,
     /// One lz4 block.
     Lz4,
+    /// One xz stream of LZMA2, with or without the filter for x86 code before it; without a checksum of the content.
+    Lzma,
 }
 
 /// What is in a pack.
@@ -92,6 +96,8 @@ pub struct Frame {
     pub chunk_count: u32,
     /// How the chunks are compressed.
     pub codec: Codec,
+    /// How much was tried to make them small, whatever came of it: see [`FooterGroup::effort`].
+    pub effort: u8,
 }
 
 impl Frame {
@@ -104,8 +110,10 @@ impl Frame {
                 Codec::None => 0,
                 Codec::Zstd => 1,
                 Codec::Lz4 => 2,
+                Codec::Lzma => 3,
             })
-            .put(&[0; 3]);
+            .u8(self.effort)
+            .put(&[0; 2]);
         let mut bytes = [0; FRAME_LEN];
         bytes.copy_from_slice(writer.as_bytes());
         bytes
@@ -120,18 +128,21 @@ impl Frame {
             0 => Codec::None,
             1 => Codec::Zstd,
             2 => Codec::Lz4,
+            3 => Codec::Lzma,
             _ => return Err(start.error(DecodeErrorKind::OutOfRange)),
         };
-        reader.zeros(3)?;
+        let effort = reader.u8()?;
+        reader.zeros(2)?;
         reader.finish()?;
         let table_len = u64::from(chunk_count) * 4;
         let sane = (1..=GROUP_CHUNKS_MAX).contains(&chunk_count)
             && chunk_count <= plain_len
             && plain_len <= group_len_max
             && table_len <= u64::from(body_len)
-            && u64::from(body_len) <= u64::from(group_len_max) + table_len;
+            && u64::from(body_len) <= u64::from(group_len_max) + table_len
+            && effort <= EFFORT_MAX;
         match sane {
-            true => Ok(Frame { body_len, plain_len, chunk_count, codec }),
+            true => Ok(Frame { body_len, plain_len, chunk_count, codec, effort }),
             false => Err(start.error(DecodeErrorKind::OutOfRange)),
         }
     }
@@ -165,6 +176,9 @@ pub fn decode_body<'a>(body: &'a [u8], frame: &Frame) -> Result<(Vec<u32>, &'a [
 pub struct FooterGroup {
     /// Length of the body in bytes, without its tag.
     pub body_len: u32,
+    /// How much was tried to make the chunks small: 0 little or nothing, 1 to 22 that level of zstd, from 32 on lzma of the
+    /// preset that is 32 less; at most [`EFFORT_MAX`].
+    pub effort: u8,
     /// The group's chunks in order: id and length in bytes.
     pub chunks: Vec<(ChunkId, u32)>,
 }
@@ -192,10 +206,10 @@ impl Footer {
     /// The footer before sealing.
     pub fn encode(&self) -> Vec<u8> {
         let chunks: usize = self.groups.iter().map(|group| group.chunks.len()).sum();
-        let mut writer = Writer::with_capacity(4 + self.groups.len() * 8 + chunks * 36);
+        let mut writer = Writer::with_capacity(4 + self.groups.len() * 9 + chunks * 36);
         writer.count(self.groups.len());
         for group in &self.groups {
-            writer.u32(group.body_len).count(group.chunks.len());
+            writer.u32(group.body_len).u8(group.effort).count(group.chunks.len());
             for (id, len) in &group.chunks {
                 writer.put(id.as_bytes()).u32(*len);
             }
@@ -206,20 +220,22 @@ impl Footer {
     /// Reads an opened footer; every group's chunks sum up to at most `group_len_max` bytes.
     pub fn decode(bytes: &[u8], group_len_max: u32) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "pack footer");
-        let group_count = reader.count(8)?;
+        let group_count = reader.count(9)?;
         let mut groups = Vec::with_capacity(group_count);
         for _ in 0..group_count {
             let start = reader.clone();
             let body_len = reader.u32()?;
+            let effort = reader.u8()?;
             let chunk_count = reader.count(36)?;
             let mut chunks = Vec::with_capacity(chunk_count);
             for _ in 0..chunk_count {
                 chunks.push((ChunkId::from_bytes(reader.array()?), reader.u32()?));
             }
-            let group = FooterGroup { body_len, chunks };
+            let group = FooterGroup { body_len, effort, chunks };
             let empty_chunk = group.chunks.iter().any(|(_, len)| *len == 0);
             if !(1..=GROUP_CHUNKS_MAX as usize).contains(&chunk_count)
                 || empty_chunk
+                || effort > EFFORT_MAX
                 || group.plain_len() > u64::from(group_len_max)
             {
                 return Err(start.error(DecodeErrorKind::OutOfRange));

@@ -7,7 +7,9 @@ use garret_format::archive::{
     Archive, Content, FLAGS, Identity, Item, ItemKind, Side, Time, is_archive_name, is_safe_path,
     is_unseen, name_fault, new_name_fault,
 };
-use garret_format::pack::{Codec, Footer, FooterGroup, Frame, decode_body, encode_lens};
+use garret_format::pack::{
+    Codec, EFFORT_MAX, Footer, FooterGroup, Frame, decode_body, encode_lens,
+};
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::seen::{SEEN_LEN_MAX, SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
 use garret_format::slot::{Kdf, Label, Slot};
@@ -166,7 +168,7 @@ fn a_client_remembers_so_many_archives_and_packs() {
 #[test]
 fn frame_headers_stay_within_the_groups_of_the_repository() {
     let takes = |body_len, plain_len, chunk_count| {
-        let frame = Frame { body_len, plain_len, chunk_count, codec: Codec::Zstd };
+        let frame = Frame { body_len, plain_len, chunk_count, codec: Codec::Zstd, effort: 3 };
         Frame::decode(&frame.encode(), 1 << 20).is_ok()
     };
     assert!(takes(4, 1, 1) && takes((1 << 20) + 4, 1 << 20, 1));
@@ -177,7 +179,7 @@ fn frame_headers_stay_within_the_groups_of_the_repository() {
     assert!(!takes((1 << 20) + 5, 1 << 20, 1), "longer than it was before compression");
     assert!(takes(1 << 20, 1 << 20, 4096));
     assert!(!takes(1 << 20, 1 << 20, 4097), "too many chunks");
-    for (place, value) in [(12, 3), (13, 1), (14, 1), (15, 1)] {
+    for (place, value) in [(12, 4), (13, EFFORT_MAX + 1), (14, 1), (15, 1)] {
         let mut bytes = Frame { codec: Codec::None, ..frame_of(4, 1, 1) }.encode();
         bytes[place] = value;
         assert!(Frame::decode(&bytes, 1 << 20).is_err(), "byte {place}");
@@ -185,7 +187,7 @@ fn frame_headers_stay_within_the_groups_of_the_repository() {
 }
 
 fn frame_of(body_len: u32, plain_len: u32, chunk_count: u32) -> Frame {
-    Frame { body_len, plain_len, chunk_count, codec: Codec::None }
+    Frame { body_len, plain_len, chunk_count, codec: Codec::None, effort: 0 }
 }
 
 #[test]
@@ -195,10 +197,14 @@ fn chunks_have_bytes_in_groups_and_footers() {
         let frame = frame_of(8, 5, 2);
         assert_eq!(decode_body(&body, &frame).is_ok(), whole, "{lens:?}");
     }
-    let takes = |chunks: Vec<(ChunkId, u32)>| {
-        let footer = Footer { groups: vec![FooterGroup { body_len: 9, chunks }] };
+    let takes_effort = |effort: u8, chunks: Vec<(ChunkId, u32)>| {
+        let footer = Footer { groups: vec![FooterGroup { body_len: 9, effort, chunks }] };
         Footer::decode(&footer.encode(), 100).is_ok()
     };
+    let takes = |chunks| takes_effort(0, chunks);
+    assert!(
+        takes_effort(EFFORT_MAX, vec![(ID, 1)]) && !takes_effort(EFFORT_MAX + 1, vec![(ID, 1)])
+    );
     assert!(takes(vec![(ID, 1), (ID, 99)]) && Footer::decode(&[0; 4], 100).is_ok());
     assert!(!takes(vec![]) && !takes(vec![(ID, 0)]) && !takes(vec![(ID, 1), (ID, 0)]));
     assert!(!takes(vec![(ID, 1), (ID, 100)]) && !takes(vec![(ID, u32::MAX), (ID, u32::MAX)]));

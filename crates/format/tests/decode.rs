@@ -16,8 +16,8 @@ use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
 use garret_format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{
-    Codec, FOOTER_LEN_MAX, Footer, FooterGroup, Frame, PackKind, decode_body, decode_pack_header,
-    decode_trailer, encode_lens, encode_pack_header, encode_trailer,
+    Codec, EFFORT_MAX, FOOTER_LEN_MAX, Footer, FooterGroup, Frame, PackKind, decode_body,
+    decode_pack_header, decode_trailer, encode_lens, encode_pack_header, encode_trailer,
 };
 use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::slot::{Kdf, Label, Slot};
@@ -83,9 +83,10 @@ fn chunk_id() -> impl Strategy<Value = ChunkId> {
 
 /// Lengths of chunks, the opened frame header, and the body.
 fn group() -> impl Strategy<Value = (Vec<u32>, Frame, Vec<u8>)> {
-    let codec = prop_oneof![Just(Codec::None), Just(Codec::Zstd), Just(Codec::Lz4)];
-    (vec(1..300_000u32, 1..40), codec, vec(any::<u8>(), 0..500)).prop_map(
-        |(lens, codec, compressed)| {
+    let codecs = [Codec::None, Codec::Zstd, Codec::Lz4, Codec::Lzma];
+    let how = (prop::sample::select(codecs.to_vec()), 0..=EFFORT_MAX);
+    (vec(1..300_000u32, 1..40), how, vec(any::<u8>(), 0..500)).prop_map(
+        |(lens, (codec, effort), compressed)| {
             let mut body = encode_lens(&lens);
             body.extend(compressed);
             let frame = Frame {
@@ -93,6 +94,7 @@ fn group() -> impl Strategy<Value = (Vec<u32>, Frame, Vec<u8>)> {
                 plain_len: lens.iter().sum(),
                 chunk_count: lens.len() as u32,
                 codec,
+                effort,
             };
             (lens, frame, body)
         },
@@ -100,8 +102,8 @@ fn group() -> impl Strategy<Value = (Vec<u32>, Frame, Vec<u8>)> {
 }
 
 fn footer() -> impl Strategy<Value = Footer> {
-    let group = (any::<u32>(), vec((chunk_id(), 1..400_000u32), 1..20))
-        .prop_map(|(body_len, chunks)| FooterGroup { body_len, chunks });
+    let group = (any::<u32>(), 0..=EFFORT_MAX, vec((chunk_id(), 1..400_000u32), 1..20))
+        .prop_map(|(body_len, effort, chunks)| FooterGroup { body_len, effort, chunks });
     vec(group, 0..6).prop_map(|groups| Footer { groups })
 }
 
@@ -116,17 +118,17 @@ fn rows() -> impl Strategy<Value = Rows> {
         (any::<([u8; 32], [u8; 16], u32)>(), pack_kind()).prop_map(|((id, salt, len), kind)| {
             PackRow { id: PackId::from_bytes(id), salt, len, kind }
         });
-    let group = any::<(prop::sample::Index, u32, u32)>();
+    let group = (any::<(prop::sample::Index, u32, u32)>(), 0..=EFFORT_MAX);
     let record = (chunk_id(), any::<prop::sample::Index>(), 0..1000u32, 1..1000u32);
     (vec(pack, 1..4), vec(group, 1..8), prop::collection::vec(record, 0..60)).prop_map(
         |(packs, groups, records)| {
             let groups: Vec<GroupRow> = groups
                 .into_iter()
-                .map(|(row, offset, len)| {
+                .map(|((row, offset, len), effort)| {
                     let pack = row.index(packs.len());
                     let offset = offset.min(packs[pack].len);
                     let sealed_len = len.min(packs[pack].len - offset);
-                    GroupRow { pack: pack as u32, offset, sealed_len }
+                    GroupRow { pack: pack as u32, offset, sealed_len, effort }
                 })
                 .collect();
             let mut records: Vec<Record> = records

@@ -61,7 +61,7 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, bool), clap::E
 }
 
 /// What other programs of the kind call commands of ours.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("backup", "create"),
     ("snapshots", "list"),
     ("ls", "list"),
@@ -69,7 +69,6 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("remove", "delete"),
     ("forget", "prune"),
     ("gc", "prune"),
-    ("compact", "prune"),
     ("passwd", "change-passphrase"),
     ("init-repo", "init"),
 ];

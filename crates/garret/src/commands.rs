@@ -1,6 +1,7 @@
 //! One module per command: its arguments, and from there one library call and its rendering.
 
 mod check;
+mod compact;
 mod compare;
 mod create;
 mod delete;
@@ -133,6 +134,18 @@ From cron, each Sunday:
     /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
     /// Space is given back in any case, also that of what interrupted runs left.
     Prune(prune::Args),
+    /// Make what is old in a repository small
+    ///
+    /// Puts all versions of each place of an image into one group and compresses them hard, where that saves enough: what
+    /// `create` stored fast takes less after that, and a fraction where each night changes a little in many places. The
+    /// newest archive is restored as fast as before. Each chunk is read back before its old copy goes. It needs room for
+    /// what it rewrites, some 4 GB at a time, and runs beside everything else; killed at any moment it loses its own work
+    /// only. What it did once it leaves as it is.
+    #[command(after_help = "\
+Examples:
+  garret compact --dry-run /srv/backup/vms
+  garret compact --max-duration 2h /srv/backup/vms")]
+    Compact(compact::Args),
     /// Add tags to archives, or take them away
     ///
     /// A tag is a word of up to 64 bytes, without commas. `list` shows tags behind an archive, as `[golden,weekly]`; `list
@@ -273,6 +286,7 @@ impl Command {
             Command::Drill(args) => drill::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
+            Command::Compact(args) => compact::run(&args, ui),
             Command::Tag(args) => tag::run(args, ui),
             Command::Protect(args) => tag::protect(&args, true, ui),
             Command::Unprotect(args) => tag::protect(&args, false, ui),

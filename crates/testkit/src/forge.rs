@@ -178,7 +178,8 @@ impl Forge {
         let mut group = |chunk: &Vec<u8>| {
             let len = chunk.len() as u32;
             let codec = Codec::None;
-            let frame = Frame { body_len: len + 4, plain_len: len, chunk_count: 1, codec };
+            let frame =
+                Frame { body_len: len + 4, plain_len: len, chunk_count: 1, codec, effort: 0 };
             let group = ForgedGroup::new(frame, [&len.to_le_bytes()[..], chunk].concat());
             listed.push(group.listed(vec![(plain_id(chunk), len)]));
             group
@@ -230,7 +231,7 @@ impl ForgedGroup {
 
     /// What a footer says of it.
     pub fn listed(&self, chunks: Vec<(ChunkId, u32)>) -> FooterGroup {
-        FooterGroup { body_len: self.body.len() as u32, chunks }
+        FooterGroup { body_len: self.body.len() as u32, effort: 0, chunks }
     }
 }
 

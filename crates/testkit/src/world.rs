@@ -12,8 +12,8 @@ use std::io::Cursor;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use garret_core::{
-    Area, Error, Input, Key, NamedArchive, Repository, Result, Retry, RetryOptions, Store,
-    StoreErrorKind, TagChange, Writer,
+    Area, CompactOptions, Compression, Error, Input, Key, NamedArchive, Repository, Result, Retry,
+    RetryOptions, Store, StoreErrorKind, TagChange, Writer,
 };
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
@@ -51,6 +51,8 @@ pub enum Step {
     },
     /// Gives space back.
     Collect,
+    /// Puts versions together, and gives space back.
+    Compact,
     /// Renames the file of an archive, as a user may.
     Rename {
         /// The archive.
@@ -307,6 +309,12 @@ impl World {
                 let mut change = TagChange::default();
                 change.protect = Some(*on);
                 self.lab.pruner()?.tag(&named(*names, &self.model), &change)?;
+            }
+            Step::Compact => {
+                let mut options = CompactOptions::default();
+                // Fast, and harder than what a backup does.
+                (options.compression, options.threads) = (Compression::Zstd(4), 1);
+                self.lab.pruner()?.compact(&options, &recorder)?;
             }
             Step::Collect => return self.lab.gc_reporting().map(|(_, problems)| problems),
             Step::Rename { from, to } => self.rename(&name(*from), &name(*to)),

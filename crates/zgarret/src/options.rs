@@ -151,11 +151,13 @@ impl Storable {
             "zero" => Method::Ours(Compression::None),
             ours => match compression(ours) {
                 Ok(ours) => Method::Ours(ours),
-                Err(why) if ours.starts_with("zstd") => return Err(format!("{ours}: {why}")),
+                Err(why) if ours.starts_with("zstd") || ours.starts_with("lzma") => {
+                    return Err(format!("{ours}: {why}"));
+                }
                 Err(_) => {
                     return Err(format!(
                         "zgarret doesn't support {method} compression. Supported compression methods: \
-                         lzma, lzo, lzo1x_1, zero, none, lz4, zstd, zstd,LEVEL"
+                         lzma, lzma,PRESET, lzo, lzo1x_1, zero, none, lz4, zstd, zstd,LEVEL"
                     ));
                 }
             },
@@ -168,19 +170,10 @@ impl Storable {
         match (self.method, self.lzma_level) {
             (None, None) => Compression::default(),
             (Some(Method::Ours(ours)), _) => ours,
-            (Some(Method::Lzma), None) => Compression::Zstd(zstd_level(6)),
-            (_, Some(level)) => Compression::Zstd(zstd_level(level)),
+            (Some(Method::Lzma), None) => Compression::Lzma(6),
+            // From 10 on they are those of xz with -e, which gains too little for its time.
+            (_, Some(level)) => Compression::Lzma(level % 10),
         }
-    }
-}
-
-/// The level of zstd for one of lzma: both ends and the default match, in what they cost and in what they save.
-fn zstd_level(lzma: u32) -> i32 {
-    match lzma {
-        0..=2 => 9,
-        3..=5 => 15,
-        6..=9 => 19,
-        _ => 22,
     }
 }
 
@@ -197,9 +190,9 @@ mod tests {
     fn methods_of_zbackup_have_codecs_of_ours() {
         for (options, expected) in [
             (&[][..], Compression::Zstd(3)),
-            (&["compression=lzma"], Compression::Zstd(19)),
-            (&["bundle.compression_method=lzma", "lzma.compression_level=0"], Compression::Zstd(9)),
-            (&["lzma.compression_level=19"], Compression::Zstd(22)),
+            (&["compression=lzma"], Compression::Lzma(6)),
+            (&["bundle.compression_method=lzma", "lzma.compression_level=0"], Compression::Lzma(0)),
+            (&["lzma.compression_level=19"], Compression::Lzma(9)),
             (&["compression=lzo"], Compression::Lz4),
             (&["compression=lzo1x_1"], Compression::Lz4),
             (&["compression=zero"], Compression::None),

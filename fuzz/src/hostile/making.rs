@@ -190,16 +190,17 @@ impl Making {
         };
         let body = self.changes.pass([encode_lens(&lens), stored].concat());
         let (body_len, chunk_count) = (body.len() as u32, lens.len() as u32);
-        let frame = Frame { body_len, plain_len, chunk_count, codec };
+        let frame = Frame { body_len, plain_len, chunk_count, codec, effort: 3 };
         let (offset, header) = (self.bytes.len(), self.changes.pass(frame.encode().to_vec()));
         let (mut frame, mut body) = (header.clone(), body);
         self.forge.seal(b'h', &nonce(&SALT, offset), &[], &mut frame);
         self.forge.seal(b'g', &nonce(&SALT, offset + frame.len()), &header, &mut body);
         self.bytes.extend([frame, body].concat());
         let sealed_len = (self.bytes.len() - offset) as u32;
-        self.listed.push((GroupRow { pack: 0, offset: offset as u32, sealed_len }, records));
+        self.listed
+            .push((GroupRow { pack: 0, offset: offset as u32, sealed_len, effort: 3 }, records));
         let chunks = chunks.iter().zip(&lens).map(|((id, _), len)| (*id, *len)).collect();
-        self.footer.groups.push(FooterGroup { body_len, chunks });
+        self.footer.groups.push(FooterGroup { body_len, effort: 3, chunks });
     }
 
     /// Puts the item stream into a pack of its own, and the archive into the repository.

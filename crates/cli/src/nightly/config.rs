@@ -34,7 +34,7 @@ const LEN_MAX: u64 = 1 << 20;
 const OF_ALL: &str = "/etc/garret/garret.toml";
 
 const TOP: [&str; 3] = ["metrics", "defaults", "job"];
-const OF_JOB: [&str; 20] = [
+const OF_JOB: [&str; 21] = [
     "repository",
     "paths",
     "archive",
@@ -52,6 +52,7 @@ const OF_JOB: [&str; 20] = [
     "retry-after",
     "lock-wait",
     "window",
+    "compact",
     "verify",
     "threads",
     "hooks",
@@ -352,6 +353,7 @@ impl<'t, 'i> Layers<'t, 'i> {
         };
         set(&mut job.lock_wait, self.duration("lock-wait")?);
         job.window = self.read("window", |found, key| parsed(found, key, Window::parse))?;
+        job.compact = self.duration("compact")?;
         job.verify = self.duration("verify")?;
         set(&mut job.threads, self.read("threads", threads)?);
         Ok(job)

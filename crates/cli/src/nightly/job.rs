@@ -65,7 +65,9 @@ pub struct Job {
     pub lock_wait: Duration,
     /// When it may begin.
     pub window: Option<Window>,
-    /// How long every byte is read afterwards, beginning with what was verified longest ago; none if nothing is.
+    /// How long what is old is compacted afterwards; not at all if none.
+    pub compact: Option<Duration>,
+    /// How long every byte is read after that, beginning with what was verified longest ago; none if nothing is.
     pub verify: Option<Duration>,
     /// Threads that do the work.
     pub threads: usize,
@@ -161,6 +163,7 @@ impl Job {
             retries: Retries::default(),
             lock_wait: LOCK_WAIT_DEFAULT,
             window: None,
+            compact: None,
             verify: None,
             threads: available_threads(),
         }

@@ -1,7 +1,7 @@
 //! One job from begin to end.
 //!
 //! ```text
-//! before -> (init) -> freeze, snapshot, thaw -> create -> cleanup -> prune -> check -> after | failed -> finally
+//! before -> (init) -> freeze, snapshot, thaw -> create -> cleanup -> prune -> compact -> check -> after | failed -> finally
 //!                     '--- 30 s at most ---'   again if it may pass
 //! ```
 //!
@@ -31,6 +31,7 @@ use crate::session;
 use crate::signals::Ending;
 use crate::state;
 use crate::steps::check::Checking;
+use crate::steps::compact::{COMPRESSION, Compacting};
 use crate::steps::create::Creation;
 use crate::steps::delete::remove;
 use crate::steps::init::{Initialized, initialize};
@@ -179,6 +180,7 @@ impl Night<'_> {
             self.step(Night::prune);
         }
         if failure.is_none() {
+            self.step(Night::compact);
             self.step(Night::check);
         }
         Ok(())
@@ -339,17 +341,41 @@ impl Night<'_> {
         Ok(())
     }
 
+    /// So much time, or what is left of the window; none if it is over.
+    fn within_window(&self, most: Duration) -> Option<Duration> {
+        match self.job.window.map(|window| window.left(Zoned::now().time())) {
+            Some(left) => left.map(|left| most.min(left)),
+            None => Some(most),
+        }
+    }
+
+    fn compact(&mut self) -> Result<(), Failure> {
+        let Some(time) = self.job.compact.and_then(|most| self.within_window(most)) else {
+            return Ok(());
+        };
+        let (job, ui) = (self.job, self.ui);
+        let size = self.watch(|| {
+            let mut repository = session::pruner(&job.repository, ui)?;
+            let compacting = Compacting {
+                compression: COMPRESSION,
+                max_duration: Some(time),
+                threads: job.threads,
+            };
+            compacting.run(&mut repository, ui)?;
+            measure(&repository)
+        })?;
+        self.report.size = Some(size);
+        Ok(())
+    }
+
     fn check(&mut self) -> Result<(), Failure> {
-        let Some(most) = self.job.verify else { return Ok(()) };
-        let left = match self.job.window.map(|window| window.left(Zoned::now().time())) {
-            Some(None) => return Ok(()),
-            Some(Some(left)) => left,
-            None => Duration::MAX,
+        let Some(time) = self.job.verify.and_then(|most| self.within_window(most)) else {
+            return Ok(());
         };
         let (job, ui, before) = (self.job, self.ui, self.ui.problem_count());
         let mut checking = Checking::new(job.threads);
         checking.verify_data = true;
-        checking.max_duration = Some(most.min(left));
+        checking.max_duration = Some(time);
         let checked = self.watch(|| checking.run(&job.repository, ui, &mut |_| Ok(())))?;
         if let Some(found) = &checked.found {
             ui.complain(found);

@@ -10,7 +10,7 @@ use garret_image::Source;
 
 use super::cutters::CutterChoice;
 use super::walk::stored_path;
-use crate::objects::group::Compression;
+use crate::objects::codec::Compression;
 use crate::pattern::Patterns;
 
 /// What to back up.

@@ -11,6 +11,7 @@ use garret_format::pack::Footer;
 use crate::error::{Error, Result};
 use crate::keys::random;
 use crate::objects::damage::{is_damage, record};
+use crate::objects::group::WHOLE;
 use crate::objects::index::Index;
 use crate::objects::pack::listed;
 use crate::pipeline::with_threads;
@@ -35,7 +36,7 @@ pub(super) fn take(
     let groups = repository.chunks().groups().clone();
     let places = draw(index)?;
     let read = with_threads(threads, groups.in_flight(), |threads| {
-        let wanted = places.iter().map(|&(pack, group)| Wanted { pack, group, by: () });
+        let wanted = places.iter().map(|&(pack, group)| Wanted { pack, group, len: WHOLE, by: () });
         let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {
             let Wanted { pack, group, .. } = wanted;
             let opened = groups.packs().body(&pack, &group, bytes);
@@ -76,8 +77,9 @@ fn again(groups: &Groups, pack: &PackRow, group: &GroupRow) -> Option<Finding> {
     let packs = groups.packs();
     let error = packs.body(pack, group, None).err().filter(is_damage)?;
     let is_listed = |(row, footer): (PackRow, Footer)| {
-        let here =
-            |(offset, sealed_len, _)| (offset, sealed_len) == (group.offset, group.sealed_len);
+        let here = |(row, _): (GroupRow, _)| {
+            (row.offset, row.sealed_len) == (group.offset, group.sealed_len)
+        };
         row.salt == pack.salt && listed(&footer).any(here)
     };
     let is_damage = packs.footer(pack.id, u64::from(pack.len)).map_or(true, is_listed);

@@ -28,8 +28,8 @@ use garret_format::index::PackRow;
 use super::copies;
 use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
+use crate::objects::codec::Compression;
 use crate::objects::damage::forget_records;
-use crate::objects::group::Compression;
 use crate::objects::tags::forget_gone as forget_tags;
 use crate::objects::verified::forget_gone;
 use crate::progress::Progress;
@@ -83,7 +83,7 @@ impl Repository {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<GcPlan> {
-        plan::plan(self, without, threads, &mut Problems::new(progress))
+        plan::plan(self, without, &HashSet::new(), threads, &mut Problems::new(progress))
     }
 }
 
@@ -96,6 +96,16 @@ impl Pruner {
     /// the archives that were named, or backing up their sources again, lets gc go on. A chunk that is missing while all
     /// packs are there and sound is a problem. `Doubtful` if something that is listed nowhere may be an archive.
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
+        self.gc_preferring(&HashSet::new(), options, progress)
+    }
+
+    /// The same. Of chunks that lie in one of the packs `preferred` and in another the first is kept, if it is intact.
+    pub(super) fn gc_preferring(
+        &mut self,
+        preferred: &HashSet<PackId>,
+        options: &GcOptions,
+        progress: &dyn Progress,
+    ) -> Result<GcReport> {
         self.store().sweep()?;
         let mut problems = Problems::new(progress);
         let mut report = GcReport::default();
@@ -103,7 +113,7 @@ impl Pruner {
         let archives = loop {
             // Before the plan lists archives (rule P2).
             let condemnation = Condemnation::load(self, progress)?;
-            let mut plan = plan::plan(self, &[], options.threads, &mut problems)?;
+            let mut plan = plan::plan(self, &[], preferred, options.threads, &mut problems)?;
             if self.store().has_sessions(condemn::ANY)? {
                 plan.leave(&self.index().unstored());
             }
@@ -146,6 +156,17 @@ impl Pruner {
 }
 
 impl GcReport {
+    /// Counts another gc as well: what waits is what it left waiting.
+    pub(super) fn add_up(&mut self, later: &GcReport) {
+        self.deleted_pack_count += later.deleted_pack_count;
+        self.deleted_pack_bytes += later.deleted_pack_bytes;
+        self.repacked_bytes += later.repacked_bytes;
+        self.waiting_pack_count = later.waiting_pack_count;
+        self.waiting_pack_bytes = later.waiting_pack_bytes;
+        self.removed_count += later.removed_count;
+        self.problem_count += later.problem_count;
+    }
+
     /// What waits is what the last round left waiting.
     fn add(&mut self, round: &Collected) {
         let bytes = |rows: &[PackRow]| total_len(rows.iter().map(|row| u64::from(row.len)));

@@ -3,47 +3,15 @@
 //! Chunks of 64 KiB compress some 6 % better by the megabyte than each on its own, and who holds the storage sees no chunk
 //! sizes. A group that compression does not make at least 1/32 smaller is stored as it is.
 
-use std::cell::RefCell;
-use std::io;
-
 use garret_format::ChunkId;
 use garret_format::pack::{Codec, Frame, GROUP_CHUNKS_MAX, decode_body, encode_lens};
-use zstd::bulk::{Compressor, Decompressor};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keys::chunk::{ChunkHasher, KeptChunk, VerifiedChunk};
+use crate::objects::codec::{Compression, decompress};
 
-/// How new groups are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// lz4.
-    Lz4,
-    /// zstd at this level, -7 to 22.
-    Zstd(i32),
-}
-
-impl Default for Compression {
-    fn default() -> Self {
-        Compression::Zstd(3)
-    }
-}
-
-impl Compression {
-    /// As a group was compressed: its level is not recorded.
-    pub(crate) fn like(codec: Codec) -> Self {
-        match codec {
-            Codec::None => Compression::None,
-            Codec::Lz4 => Compression::Lz4,
-            Codec::Zstd => Compression::default(),
-        }
-    }
-
-    /// The levels of zstd that make sense here.
-    pub const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = -7..=22;
-}
+/// All bytes of a group.
+pub(crate) const WHOLE: u32 = u32::MAX;
 
 /// Chunks that will be compressed together.
 #[derive(Debug, Default)]
@@ -53,7 +21,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    fn push(&mut self, id: ChunkId, bytes: &[u8]) {
+    /// Adds a chunk.
+    pub(crate) fn push(&mut self, id: ChunkId, bytes: &[u8]) {
         self.chunks.push((id, bytes.len() as u32));
         self.bytes.extend_from_slice(bytes);
     }
@@ -106,7 +75,7 @@ impl Group {
         let mut body = encode_lens(&lens);
         let table_len = body.len();
         let plain_len = self.bytes.len();
-        let codec = compress_into(&self.bytes, compression, &mut body)?;
+        let codec = compression.compress_into(&self.bytes, &mut body)?;
         let compressed_len = body.len() - table_len;
         let codec = if codec == Codec::None || compressed_len > plain_len - plain_len / 32 {
             body.truncate(table_len);
@@ -120,68 +89,10 @@ impl Group {
             plain_len: plain_len as u32,
             chunk_count: self.chunks.len() as u32,
             codec,
+            effort: compression.effort(),
         };
         Ok(CompressedGroup { frame, body, chunks: self.chunks })
     }
-}
-
-/// Appends the compressed bytes to `body`.
-fn compress_into(bytes: &[u8], compression: Compression, body: &mut Vec<u8>) -> Result<Codec> {
-    let start = body.len();
-    match compression {
-        Compression::None => Ok(Codec::None),
-        Compression::Lz4 => {
-            body.resize(start + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
-            let (_, output) = body.split_at_mut(start);
-            let len = lz4_flex::block::compress_into(bytes, output)
-                .map_err(|error| failed(io::Error::other(error)))?;
-            body.truncate(start + len);
-            Ok(Codec::Lz4)
-        }
-        Compression::Zstd(level) => {
-            body.reserve_exact(zstd::zstd_safe::compress_bound(bytes.len()));
-            // A cursor lets zstd write to memory that nobody has filled with zeros before.
-            let mut output = io::Cursor::new(std::mem::take(body));
-            output.set_position(start as u64);
-            with_compressor(level, |zstd| zstd.compress_to_buffer(bytes, &mut output))?;
-            *body = output.into_inner();
-            Ok(Codec::Zstd)
-        }
-    }
-}
-
-/// Runs `work` with this thread's zstd context: making one costs as much as compressing a few kilobytes, and its memory.
-fn with_compressor<R>(
-    level: i32,
-    work: impl FnOnce(&mut Compressor<'static>) -> io::Result<R>,
-) -> Result<R> {
-    COMPRESSOR.with_borrow_mut(|kept| {
-        let compressor = match kept {
-            Some((kept_level, compressor)) if *kept_level == level => compressor,
-            _ => &mut kept.insert((level, Compressor::new(level).map_err(failed)?)).1,
-        };
-        work(compressor).map_err(failed)
-    })
-}
-
-thread_local! {
-    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
-/// Decompresses a zstd frame of at most `len` bytes with this thread's context.
-fn decompress_zstd(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
-    DECOMPRESSOR.with_borrow_mut(|kept| {
-        let decompressor = match kept {
-            Some(decompressor) => decompressor,
-            None => kept.insert(Decompressor::new()?),
-        };
-        decompressor.decompress(frame, len)
-    })
-}
-
-fn failed(source: io::Error) -> Error {
-    Error::System { what: "compressing a group", source }
 }
 
 /// The chunks of an opened group. Each is checked against its id when it is asked for, and hashed once.
@@ -200,21 +111,11 @@ struct ChunkPlace {
 }
 
 impl OpenGroup {
-    /// Decompresses the body of an opened box. The error says what is wrong with it.
-    pub(crate) fn decompress(frame: &Frame, body: &[u8]) -> Result<Self, String> {
+    /// Decompresses the first `len` bytes of the body of an opened box, or all, whose chunks can be asked for then. The error
+    /// says what is wrong with it.
+    pub(crate) fn decompress(frame: &Frame, body: &[u8], len: u32) -> Result<Self, String> {
         let (lens, compressed) = decode_body(body, frame).map_err(|error| error.to_string())?;
-        let plain_len = frame.plain_len as usize;
-        let bytes = match frame.codec {
-            Codec::None => compressed.to_vec(),
-            Codec::Zstd => decompress_zstd(compressed, plain_len)
-                .map_err(|error| format!("the zstd frame does not decompress: {error}"))?,
-            Codec::Lz4 => lz4_flex::block::decompress(compressed, plain_len)
-                .map_err(|error| format!("the lz4 block does not decompress: {error}"))?,
-        };
-        let len = bytes.len();
-        if len != plain_len {
-            return Err(format!("the group has {len} bytes and should have {plain_len}"));
-        }
+        let bytes = decompress(compressed, frame, len.min(frame.plain_len) as usize)?;
         let parts = lens.iter().scan(0u32, |at, len| {
             let start = *at;
             *at = at.saturating_add(*len);
@@ -269,7 +170,7 @@ mod tests {
         let parts: [&[u8]; 3] = [&[7; 5000], b"some text, some text, some text", &[1]];
         for compression in [Compression::None, Compression::Lz4, Compression::Zstd(3)] {
             let compressed = group(&parts).compress(compression).unwrap();
-            let open = OpenGroup::decompress(&compressed.frame, &compressed.body).unwrap();
+            let open = OpenGroup::decompress(&compressed.frame, &compressed.body, WHOLE).unwrap();
             assert_eq!(open.chunks().collect::<Vec<_>>(), parts);
             let hasher = ChunkHasher::new(&Keys::none());
             let id = hasher.hash(parts[1]);

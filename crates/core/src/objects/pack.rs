@@ -23,7 +23,7 @@ use crate::keys::chunk::ChunkHasher;
 use crate::keys::random;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::limits::STRUCTURE_PACK_LEN;
-use crate::objects::group::{CompressedGroup, OpenGroup};
+use crate::objects::group::{CompressedGroup, OpenGroup, WHOLE};
 use crate::store::{Key, Store, StoreErrorKind};
 
 /// Bytes at the end of a pack that are read for its footer: enough for 1,800 chunks, three times what a pack of 32 MiB has of
@@ -97,7 +97,8 @@ impl CompressedGroup {
         let nonce = Nonce::counted(&place.salt, place.offset + SEALED_FRAME_LEN as u64);
         sealer.seal(BoxKind::GroupBody, &nonce, &header, &mut body);
         bytes.extend_from_slice(&body);
-        let listed = FooterGroup { body_len: self.frame.body_len, chunks: self.chunks };
+        let Frame { body_len, effort, .. } = self.frame;
+        let listed = FooterGroup { body_len, effort, chunks: self.chunks };
         SealedGroup { place, bytes, listed }
     }
 }
@@ -183,15 +184,16 @@ pub(crate) struct PackReader<'a> {
 }
 
 impl PackReader<'_> {
-    /// Reads, opens and decompresses one group; its bytes may have been read before.
+    /// Reads and opens one group, and decompresses its first `len` bytes; what is read may have been read before.
     pub(crate) fn group(
         &self,
         pack: &PackRow,
         group: &GroupRow,
+        len: u32,
         read: Option<&[u8]>,
     ) -> Result<OpenGroup> {
         let (frame, body) = self.body(pack, group, read)?;
-        OpenGroup::decompress(&frame, &body).map_err(|what| Error::Corrupt {
+        OpenGroup::decompress(&frame, &body, len).map_err(|what| Error::Corrupt {
             object: Key::Pack(pack.id).to_string(),
             offset: u64::from(group.offset),
             what,
@@ -341,7 +343,8 @@ impl PackReader<'_> {
             if end > u64::from(row.len) {
                 break;
             }
-            footer.groups.push(FooterGroup { body_len: frame.body_len, chunks });
+            let Frame { body_len, effort, .. } = frame;
+            footer.groups.push(FooterGroup { body_len, effort, chunks });
             offset = end;
         }
         Ok((row, footer))
@@ -352,17 +355,19 @@ impl PackReader<'_> {
             pack: 0,
             offset: u32::try_from(range.start).unwrap_or(u32::MAX),
             sealed_len: u32::try_from(range.end - range.start).unwrap_or(u32::MAX),
+            effort: 0,
         };
-        self.group(pack, &group, None)
+        self.group(pack, &group, WHOLE, None)
     }
 }
 
-/// The rows of the index that a footer gives, in the order of the file.
-pub(crate) fn listed(footer: &Footer) -> impl Iterator<Item = (u32, u32, &[(ChunkId, u32)])> {
+/// The groups that a footer lists, in the order of the file, as rows for the first pack of a table.
+pub(crate) fn listed(footer: &Footer) -> impl Iterator<Item = (GroupRow, &[(ChunkId, u32)])> {
     let mut offset = PACK_HEADER_LEN as u64;
     footer.groups.iter().map(move |group| {
-        let start = offset;
-        offset += group.sealed_len();
-        (start as u32, group.sealed_len() as u32, group.chunks.as_slice())
+        let (start, sealed_len) = (offset as u32, group.sealed_len());
+        offset += sealed_len;
+        let (sealed_len, effort) = (sealed_len as u32, group.effort);
+        (GroupRow { pack: 0, offset: start, sealed_len, effort }, group.chunks.as_slice())
     })
 }

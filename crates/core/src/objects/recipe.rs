@@ -196,6 +196,48 @@ impl<N: NodeSource> RecipeReader<N> {
         }
     }
 
+    /// The next entry, if it begins before `end` of the stream. A node that `is_known` is passed over with all below it.
+    pub(crate) fn next_before(
+        &mut self,
+        end: u64,
+        is_known: &mut dyn FnMut(&ChunkId) -> bool,
+    ) -> Option<Result<Entry>> {
+        while self.at < end {
+            let (level, child) = match self.open.last_mut()? {
+                OpenNode::Leaf(entries) => match entries.next() {
+                    Some(entry) => {
+                        self.at += entry.len();
+                        return Some(Ok(entry));
+                    }
+                    None => {
+                        self.open.pop();
+                        continue;
+                    }
+                },
+                OpenNode::Inner(level, children) => match children.next() {
+                    Some(child) if is_known(&child.id) => {
+                        self.at += child.span;
+                        continue;
+                    }
+                    Some(child) => (*level, child),
+                    None => {
+                        self.open.pop();
+                        continue;
+                    }
+                },
+            };
+            if let Err(error) = self.descend(level, &child) {
+                return Some(Err(error));
+            }
+        }
+        None
+    }
+
+    /// Where in the stream the next entry begins; its end, if there is none.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// Goes on behind the node that could not be read: how many bytes of the stream are passed over with it. None if the
     /// last thing that came was no error.
     pub(crate) fn pass_over(&mut self) -> Option<u64> {

@@ -23,7 +23,7 @@ use crate::error::{Error, Result, message};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
 use crate::limits::{RUN_GAP_MAX, RUN_LEN_MAX};
-use crate::objects::group::OpenGroup;
+use crate::objects::group::{OpenGroup, WHOLE};
 use crate::objects::pack::PackReader;
 use crate::pipeline::Threads;
 use crate::progress::{Problem, ProblemKind};
@@ -67,6 +67,8 @@ impl Weighter<GroupKey, Arc<OpenGroup>> for ByBytes {
 pub(crate) struct Wanted<T> {
     pub(crate) pack: PackRow,
     pub(crate) group: GroupRow,
+    /// Bytes from its start that are wanted of it, at most all: what lies behind is not decompressed.
+    pub(crate) len: u32,
     pub(crate) by: T,
 }
 
@@ -177,7 +179,7 @@ impl Groups {
         }
         let new = places.filter(|(pack, group)| self.kept(pack, group).is_none());
         let wanted: Vec<Wanted<()>> =
-            new.map(|(pack, group)| Wanted { pack, group, by: () }).collect();
+            new.map(|(pack, group)| Wanted { pack, group, len: WHOLE, by: () }).collect();
         let mut ahead = Ahead::default();
         let mut left = RUN_LEN_MAX;
         for run in runs(wanted) {
@@ -199,7 +201,8 @@ impl Groups {
         group: &GroupRow,
         ahead: &Ahead,
     ) -> Result<Arc<OpenGroup>> {
-        let read = || Ok(Arc::new(self.packs().group(pack, group, ahead.bytes(pack, group))?));
+        let read =
+            || Ok(Arc::new(self.packs().group(pack, group, WHOLE, ahead.bytes(pack, group))?));
         self.kept.get_or_insert_with(&(pack.id, group.offset), read)
     }
 
@@ -222,10 +225,10 @@ impl Groups {
         R: Send + 'scope,
     {
         self.each_read(wanted, threads, move |groups, wanted, bytes| {
-            let Wanted { pack, group, by } = wanted;
+            let Wanted { pack, group, len, by } = wanted;
             let opened = match groups.kept(&pack, &group) {
                 Some(kept) => Ok(kept),
-                None => groups.packs().group(&pack, &group, bytes).map(Arc::new),
+                None => groups.packs().group(&pack, &group, len, bytes).map(Arc::new),
             };
             job(opened, by)
         })

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result, message};
 use crate::keys::seal::Sealer;
 use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
-use crate::limits::SMALL_OBJECT_LEN_MAX;
+use crate::limits::{GROUP_LEN_MOST, SMALL_OBJECT_LEN_MAX};
 use crate::objects::copies::{self, Served};
 use crate::progress::Progress;
 use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind};
@@ -138,7 +138,7 @@ pub fn init(
         chunk_min: 16 << 10,
         chunk_target: 64 << 10,
         chunk_max: 256 << 10,
-        group_len: 1 << 20,
+        group_len: GROUP_LEN_MOST,
         pack_len: 32 << 20,
         created: options.now,
     };

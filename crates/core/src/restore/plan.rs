@@ -55,10 +55,11 @@ impl ReadPlan {
         let place =
             *self.known.entry((location.pack.id, location.group.offset)).or_insert_with(|| {
                 let Location { pack, group, .. } = location;
-                self.groups.push(Wanted { pack, group, by: Vec::new() });
+                self.groups.push(Wanted { pack, group, len: 0, by: Vec::new() });
                 self.groups.len() - 1
             });
         if let Some(group) = self.groups.get_mut(place) {
+            group.len = group.len.max(location.offset.saturating_add(location.len));
             group.by.push(PlannedChunk { id, location, target: target.clone(), offset });
         }
         self.entries += 1;

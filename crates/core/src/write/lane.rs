@@ -11,7 +11,8 @@ use garret_format::pack::{Frame, PackKind};
 
 use crate::error::Result;
 use crate::limits::STRUCTURE_COPIES;
-use crate::objects::group::{Compression, Group, GroupBuilder};
+use crate::objects::codec::Compression;
+use crate::objects::group::{Group, GroupBuilder};
 use crate::objects::pack::{GroupPlace, PackPlan, end_len};
 
 /// One line of packs.

@@ -89,7 +89,7 @@ pub(super) fn slot() -> Slot {
 }
 
 pub(super) fn frame() -> Frame {
-    Frame { body_len: 19, plain_len: 11, chunk_count: 2, codec: Codec::None }
+    Frame { body_len: 19, plain_len: 11, chunk_count: 2, codec: Codec::None, effort: 0 }
 }
 
 pub(super) fn body() -> Vec<u8> {
@@ -100,7 +100,7 @@ pub(super) fn body() -> Vec<u8> {
 
 pub(super) fn footer() -> Footer {
     let chunks = vec![(id_of(b"hello "), 6), (id_of(b"world"), 5)];
-    Footer { groups: vec![FooterGroup { body_len: 19, chunks }] }
+    Footer { groups: vec![FooterGroup { body_len: 19, effort: 0, chunks }] }
 }
 
 /// The tag of a box in an unencrypted repository, as docs/format.md, "Boxes", describes it.
@@ -153,8 +153,8 @@ pub(super) fn check_pack(bytes: &[u8]) {
     assert_eq!(group[..19], body());
     let trailer = &bytes[bytes.len() - 8..];
     let (footer_at, footer_len) = decode_trailer(trailer, bytes.len() as u64).unwrap();
-    assert_eq!((footer_at, footer_len), (91, 100));
-    assert_eq!(Footer::decode(&bytes[91..175], GROUP_LEN_MAX), Ok(footer()));
+    assert_eq!((footer_at, footer_len), (91, 101));
+    assert_eq!(Footer::decode(&bytes[91..176], GROUP_LEN_MAX), Ok(footer()));
     assert_eq!(bytes, pack());
 }
 
@@ -165,7 +165,7 @@ pub(super) fn pack_row() -> PackRow {
 }
 
 pub(super) fn group_row() -> GroupRow {
-    GroupRow { pack: 0, offset: 24, sealed_len: frame().sealed_len() as u32 }
+    GroupRow { pack: 0, offset: 24, sealed_len: frame().sealed_len() as u32, effort: 0 }
 }
 
 pub(super) fn records() -> Vec<Record> {

@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Accepted for attic's sake, and ignored: the next run reuses what an interrupted run has stored
     #[arg(short = 'c', long = "checkpoint-interval", value_name = "SEC")]
     _checkpoint_interval: Option<u64>,
-    /// none, lz4, zstd or zstd,LEVEL (-7 to 22)
+    /// none, lz4, zstd,LEVEL (-7 to 22) or lzma,PRESET (0 to 9: small, and slow to restore)
     #[arg(long, value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
     #[arg(value_parser = args::compression)]
     compression: Compression,

@@ -90,6 +90,9 @@ struct One {
     /// With --repo: as in create; may be given several times
     #[arg(short, long, value_name = "PAT")]
     exclude: Vec<OsString>,
+    /// With --repo: then make what is old small, as compact does, for so long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    compact: Option<Duration>,
     /// With --repo: then read for so long, as 30m or 2h, what was verified longest ago
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     verify: Option<Duration>,
@@ -197,6 +200,7 @@ fn one_job(args: &Args, repository: Location) -> Result<Job, Failure> {
     job.compression = one.compression;
     job.exclude = one.exclude.iter().map(pattern).collect();
     job.init = one.init.map(KeyMode::from);
+    job.compact = one.compact;
     job.verify = one.verify;
     job.retries.count = one.retries;
     job.lock_wait = Duration::from_secs(one.lock_wait);

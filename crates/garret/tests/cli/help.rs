@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "init",
     "create",
     "extract",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 28] = [
     "drill",
     "delete",
     "prune",
+    "compact",
     "tag",
     "protect",
     "unprotect",

@@ -8,6 +8,7 @@
 mod attic;
 mod bad_nights;
 mod client_copy;
+mod compact;
 mod copies;
 mod cron;
 mod damage;

@@ -358,7 +358,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     two_images(&dir);
     configure(
         &dir,
-        "keep = { daily = 1 }\narchive = \"vms-{pid}\"\nverify = \"5m\"",
+        "keep = { daily = 1 }\narchive = \"vms-{pid}\"\ncompact = \"1m\"\nverify = \"5m\"",
         &format!("{VMS}\nhooks.after = \"touch @/ran\""),
     );
     for _ in 0..2 {
@@ -370,6 +370,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert!(said.contains("im/a.raw: 4.19 MB\n"), "{said}");
     assert!(said.contains("as it is now, 1 archive would stay\n"), "{said}");
     assert!(said.contains(&format!("would delete {}\n", before[0])), "{said}");
+    assert!(said.contains("would compact what is old for 60 s\n"), "{said}");
     assert!(said.contains("would read for 300 s"), "{said}");
     assert_eq!(dir.archives("repo"), before);
     assert!(!dir.path("ran").exists());

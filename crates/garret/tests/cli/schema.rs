@@ -107,6 +107,8 @@ fn what_is_printed_is_what_the_schema_says() {
         ("check", &["check", "--json", "--verify-data", "repo::a"]),
         ("check", &["check", "--json", "--repair", "repo"]),
         ("prune", &["prune", "--json", "-n", "-d", "1", "repo"]),
+        ("compact", &["compact", "--json", "-n", "repo"]),
+        ("compact", &["compact", "--json", "repo"]),
     ] {
         printed.document(name, &run(arguments));
     }

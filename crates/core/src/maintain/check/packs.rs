@@ -15,6 +15,7 @@ use super::verify::verify_pack;
 use crate::error::{Cause, Error, Result, UNSTEADY};
 use crate::limits::total_len;
 use crate::objects::damage::{forget, is_damage, record};
+use crate::objects::group::WHOLE;
 use crate::objects::index::{Location, Rows, read_segment};
 use crate::objects::pack::listed;
 use crate::objects::verified;
@@ -440,7 +441,8 @@ fn readable(repository: &Repository, chunks: &Chunks, job: &PackJob) -> Vec<(usi
     let mut sound = Vec::new();
     for places in places.chunk_by(|(one, _), (other, _)| one.group == other.group) {
         let Some((first, _)) = places.first() else { continue };
-        let Ok(group) = repository.packs().group(&first.pack, &first.group, None) else { continue };
+        let group = repository.packs().group(&first.pack, &first.group, WHOLE, None);
+        let Ok(group) = group else { continue };
         let is_there =
             |(location, id): &&(Location, ChunkId)| chunks.verified(&group, location, id).is_ok();
         sound.extend(places.iter().filter(is_there).map(|(location, _)| location.record));
@@ -450,11 +452,11 @@ fn readable(repository: &Repository, chunks: &Chunks, job: &PackJob) -> Vec<(usi
 
 /// The chunks of a footer.
 fn all(footer: &Footer) -> Vec<Listed> {
-    let groups = listed(footer).flat_map(|(offset, sealed_len, chunks)| {
+    let groups = listed(footer).flat_map(|(row, chunks)| {
         chunks.iter().scan(0, move |at: &mut u32, (id, len)| {
             let place = (*at, *len);
             *at = at.saturating_add(*len);
-            Some(Listed { id: *id, group: (offset, sealed_len), place })
+            Some(Listed { id: *id, group: (row.offset, row.sealed_len), place })
         })
     });
     groups.collect()

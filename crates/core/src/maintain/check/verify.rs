@@ -9,6 +9,7 @@ use garret_format::index::{GroupRow, PackRow};
 use garret_format::pack::Footer;
 
 use crate::error::{Error, Result};
+use crate::objects::group::WHOLE;
 use crate::objects::pack::listed;
 use crate::repository::Repository;
 use crate::store::{Key, StoreError};
@@ -30,12 +31,13 @@ pub(super) fn verify_pack(
     // What cannot be read in one piece is read group by group.
     let bytes = bytes.map_err(|error| errors.push(error.into())).ok();
     let mut damaged = HashSet::new();
-    for (offset, sealed_len, chunks) in listed(footer) {
-        let row = GroupRow { pack: 0, offset, sealed_len };
+    for (row, chunks) in listed(footer) {
+        let GroupRow { offset, sealed_len, .. } = row;
         let range = offset as usize..(offset as usize).saturating_add(sealed_len as usize);
         let group = match repository.packs().group(
             pack,
             &row,
+            WHOLE,
             bytes.as_ref().and_then(|bytes| bytes.get(range)),
         ) {
             Ok(group) => group,

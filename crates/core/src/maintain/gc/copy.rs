@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use garret_format::pack::{Codec, PackKind};
+use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
 use super::plan::{ChunkUse, GroupUse};
@@ -13,7 +13,8 @@ use super::problems::Problems;
 use super::{condemn, delete};
 use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
-use crate::objects::group::{CompressedGroup, Compression, OpenGroup};
+use crate::objects::codec::Compression;
+use crate::objects::group::{CompressedGroup, OpenGroup, WHOLE};
 use crate::objects::index::{Index, Listing, read_segment};
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Problem};
@@ -46,8 +47,10 @@ pub(in crate::maintain) fn copy(
         write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
             let mut kept = HashSet::new();
             let wanted = wanted.iter();
-            let wanted =
-                wanted.map(|group| Wanted { pack: group.pack, group: group.row, by: group });
+            let wanted = wanted.map(|group| {
+                let GroupUse { pack, row, .. } = *group;
+                Wanted { pack, group: row, len: WHOLE, by: group }
+            });
             let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {
                 (wanted.by, read_live(groups, wanted.by, bytes))
             });
@@ -55,8 +58,8 @@ pub(in crate::maintain) fn copy(
                 let (group, live) = read?;
                 match live {
                     Ok(Live::Whole(group)) => writer.keep_group(group)?,
-                    Ok(Live::Some(codec, chunks)) => {
-                        let compression = compression.unwrap_or_else(|| Compression::like(codec));
+                    Ok(Live::Some(before, chunks)) => {
+                        let compression = compression.unwrap_or(before);
                         for (id, bytes, copies) in chunks {
                             match group.pack.kind {
                                 PackKind::Data => writer.keep(id, &bytes, compression)?,
@@ -108,7 +111,11 @@ pub(in crate::maintain) fn copy(
 /// Removes the packs that were written, which take the room that a smaller step needs, and the segments of which it was not
 /// said before that list one. Whoever is there may have listed them too: what he needs of them is where it was, but he would
 /// not find it, so then they stay for the next gc.
-fn take_back(repository: &Repository, packs: Vec<PackId>, before: &[(Key, u64)]) -> Result<()> {
+pub(in crate::maintain) fn take_back(
+    repository: &Repository,
+    packs: Vec<PackId>,
+    before: &[(Key, u64)],
+) -> Result<()> {
     let store = repository.store();
     if store.has_sessions(condemn::ANY)? {
         return Ok(());
@@ -135,7 +142,7 @@ enum Live {
     /// Everything, of a file: it is not compressed again.
     Whole(CompressedGroup),
     /// Some chunks, how many copies of each are written, and how the group was compressed.
-    Some(Codec, Vec<(ChunkId, Vec<u8>, usize)>),
+    Some(Compression, Vec<(ChunkId, Vec<u8>, usize)>),
 }
 
 /// Reads a group and checks every chunk that is needed of it: the pack it comes from will be deleted.
@@ -147,7 +154,7 @@ fn read_live(groups: &Groups, group: &GroupUse, bytes: Option<&[u8]>) -> Result<
         offset: u64::from(row.offset),
         what,
     };
-    let open = OpenGroup::decompress(&frame, &body).map_err(corrupt)?;
+    let open = OpenGroup::decompress(&frame, &body, WHOLE).map_err(corrupt)?;
     let live = chunks.iter().map(|ChunkUse { id, offset, len, copies }| {
         match open.verified(groups.hasher(), (*offset, *len), id) {
             Some(chunk) => Ok((*id, chunk.bytes(), *copies)),
@@ -161,5 +168,5 @@ fn read_live(groups: &Groups, group: &GroupUse, bytes: Option<&[u8]>) -> Result<
         return Ok(Live::Whole(CompressedGroup { frame, body, chunks }));
     }
     let live = live.into_iter().map(|(id, bytes, copies)| (id, bytes.to_vec(), copies));
-    Ok(Live::Some(frame.codec, live.collect()))
+    Ok(Live::Some(Compression::like(frame.codec, frame.effort), live.collect()))
 }

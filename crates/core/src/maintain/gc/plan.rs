@@ -176,6 +176,7 @@ impl PackUse {
 pub(super) fn plan(
     repository: &Repository,
     without: &[String],
+    preferred: &HashSet<PackId>,
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<GcPlan> {
@@ -226,7 +227,7 @@ pub(super) fn plan(
         return Err(error);
     }
     refuse_overwritten(repository, archives.values().copied())?;
-    let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, problems);
+    let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, preferred, problems);
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     let repack = choose(used, repository.config().pack_len);
@@ -250,27 +251,17 @@ struct Copies {
 
 /// Of a chunk that lies in several packs one copy stays, of one of structure two, and only such as were read and are intact:
 /// the others go. All stay if none is, for whoever can mend them. Structure that lies in two packs and no others is not read.
-fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_>) -> Copies {
+fn keep_intact_copies(
+    chunks: &Chunks,
+    marks: &Marks,
+    preferred: &HashSet<PackId>,
+    problems: &mut Problems<'_>,
+) -> Copies {
     let index = chunks.index();
-    let mut several: Vec<(usize, u32, u64)> = Vec::new();
-    for (segment, tables) in index.tables().enumerate() {
-        for (place, record) in tables.records().enumerate() {
-            let is_structure = || {
-                let pack = tables.group(record.group).and_then(|group| tables.pack(group.pack));
-                pack.is_some_and(|pack| pack.kind == PackKind::Structure)
-            };
-            if marks.is_set((segment, place as u64))
-                && (is_structure() || index.copies(&record.id).nth(1).is_some())
-            {
-                several.push((segment, record.group, place as u64));
-            }
-        }
-    }
-    // Group after group, so that each is read once.
-    several.sort_unstable();
+    let is_rather = |copy: &Location| !preferred.contains(&copy.pack.id);
     let tables: Vec<Tables<'_>> = index.tables().collect();
     let (mut found, mut told) = (Copies::default(), HashSet::new());
-    for (segment, _, place) in several {
+    for (_, segment, place) in several(index, marks, is_rather) {
         let record = tables.get(segment).and_then(|tables| tables.record(place));
         let Some(Record { id, .. }) = record else { continue };
         let mut copies: Vec<Location> = index.copies(&id).collect();
@@ -282,7 +273,11 @@ fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_
         marks.clear((segment, place));
         // Where a chunk of a file is the same as one of structure, that is not the copy that is counted there.
         copies.sort_by_key(|copy| {
-            (!index.may_be_built_on(&copy.pack.id), copy.pack.kind == PackKind::Data)
+            (
+                !index.may_be_built_on(&copy.pack.id),
+                copy.pack.kind == PackKind::Data,
+                is_rather(copy),
+            )
         });
         let wanted = if is_structure { STRUCTURE_COPIES } else { 1 };
         let (intact, damaged) = intact_copies(chunks, &id, &copies, wanted);
@@ -304,6 +299,33 @@ fn keep_intact_copies(chunks: &Chunks, marks: &Marks, problems: &mut Problems<'_
         }
     }
     found
+}
+
+/// The marked records of chunks that may lie in several packs, in the order of what is read of them first, so that each group
+/// is read once: that group, and the record.
+fn several(
+    index: &Index,
+    marks: &Marks,
+    is_rather: impl Fn(&Location) -> bool,
+) -> Vec<((PackId, u32), usize, u64)> {
+    let mut several = Vec::new();
+    for (segment, tables) in index.tables().enumerate() {
+        for (place, record) in tables.records().enumerate() {
+            if !marks.is_set((segment, place as u64)) {
+                continue;
+            }
+            let mut copies = index.copies(&record.id);
+            let (Some(first), second) = (copies.next(), copies.next()) else { continue };
+            if second.is_none() && first.pack.kind == PackKind::Data {
+                continue;
+            }
+            let copies = std::iter::once(first).chain(second).chain(copies);
+            let read = copies.min_by_key(&is_rather).map(|copy| (copy.pack.id, copy.group.offset));
+            several.extend(read.map(|read| (read, segment, place as u64)));
+        }
+    }
+    several.sort_unstable();
+    several
 }
 
 /// The first `wanted` copies, each in another pack, that verify, and what is wrong with those before. All but the first must

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use garret_format::index::COPIES_MAX;
-use garret_format::pack::PackKind;
-use garret_format::pack::{Footer, FooterGroup};
+use garret_format::pack::{EFFORT_MAX, Footer, FooterGroup, PackKind};
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 use garret_random::Random;
 
@@ -42,7 +41,9 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
             };
             chunks.push((id, 1 + random.below(4000) as u32));
         }
-        footer.groups.push(FooterGroup { body_len: 1000 + random.below(9000) as u32, chunks });
+        let effort = random.below(usize::from(EFFORT_MAX)) as u8;
+        let body_len = 1000 + random.below(9000) as u32;
+        footer.groups.push(FooterGroup { body_len, effort, chunks });
     }
     let row = PackRow {
         id: PackId::from_bytes(id(random)),
@@ -63,10 +64,10 @@ fn with(segments: Vec<Arc<Segment>>, cache: Cache) -> Index {
 type Model = HashMap<ChunkId, Vec<(PackId, u32, u32, u32)>>;
 
 fn note(model: &mut Model, row: &PackRow, footer: &Footer) {
-    for (offset, _, chunks) in crate::objects::pack::listed(footer) {
+    for (group, chunks) in crate::objects::pack::listed(footer) {
         let mut at = 0;
         for (id, len) in chunks {
-            model.entry(*id).or_default().push((row.id, offset, at, *len));
+            model.entry(*id).or_default().push((row.id, group.offset, at, *len));
             at += len;
         }
     }
@@ -178,7 +179,7 @@ fn segments_of_one_chunk_and_of_none_work() {
         let chunks: Vec<_> = (0..count).map(|n| (ChunkId::from_bytes([n; 32]), 5)).collect();
         let footer = match chunks.is_empty() {
             true => Footer::default(),
-            false => Footer { groups: vec![FooterGroup { body_len: 100, chunks }] },
+            false => Footer { groups: vec![FooterGroup { body_len: 100, effort: 0, chunks }] },
         };
         let row = PackRow {
             id: PackId::from_bytes([9; 32]),

@@ -23,9 +23,9 @@ impl Rows {
     pub(crate) fn push(&mut self, pack: PackRow, footer: &Footer) {
         let pack_row = self.packs.len() as u32;
         self.packs.push(pack);
-        for (offset, sealed_len, chunks) in listed(footer) {
+        for (row, chunks) in listed(footer) {
             let group = self.groups.len() as u32;
-            self.groups.push(GroupRow { pack: pack_row, offset, sealed_len });
+            self.groups.push(GroupRow { pack: pack_row, ..row });
             let mut at = 0;
             for (id, len) in chunks {
                 self.records.push(Record { id: *id, group, offset: at, len: *len });

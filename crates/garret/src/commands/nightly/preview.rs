@@ -74,6 +74,9 @@ fn prospects(job: &Job, ui: &Ui) -> Result<String, Failure> {
         }
         text.push('\n');
     }
+    if let Some(time) = job.compact {
+        text += &format!("  would compact what is old for {} s\n", time.as_secs());
+    }
     if let Some(time) = job.verify {
         text += &format!("  would read for {} s what was verified longest ago\n", time.as_secs());
     }

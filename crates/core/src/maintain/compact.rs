@@ -1,0 +1,187 @@
+//! Compact: what is old, small: all versions of a place in one group, compressed as well as it can be.
+//!
+//! ```text
+//! versions  archives of a host -> what each has in each place of a file, the newest first
+//! plan      places -> groups as they should be -> those that are worth it
+//! rewrite   their chunks, each checked -> new groups -> new packs
+//! gc        what the new packs hold is read once more; then the old copies go, as always
+//! ```
+//!
+//! A night changes a few bytes in each of many chunks. Side by side in one group these cost next to nothing, for the codec
+//! finds what is the same in them; no group depends on another, so nothing else changes. The newest stand first: who restores
+//! them stops there. Promises: no chunk's old copy goes before its new one was read and is intact; killed at any moment it
+//! costs its own work; done again it finds nothing to do. Memory grows with the work of one round, not with the repository,
+//! but for what a gc takes.
+
+mod plan;
+mod rewrite;
+mod versions;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use garret_format::{ChunkId, PackId};
+
+use super::gc::GcReport;
+use crate::error::Result;
+use crate::maintain::gc::problems::Problems;
+use crate::objects::codec::Compression;
+use crate::progress::Progress;
+use crate::repository::{Pruner, Repository};
+
+use plan::{Planned, Worth};
+
+/// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, for time may run out.
+const GAINS: [u64; 2] = [4, 16];
+
+/// How to compact.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CompactOptions {
+    /// How groups are compressed. What was compressed as hard before is taken up only to bring versions together.
+    pub compression: Compression,
+    /// After this time no further group is begun. Then comes the gc, which takes what it takes.
+    pub max_duration: Option<Duration>,
+    /// Threads; 0 is 1.
+    pub threads: usize,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        CompactOptions { compression: Compression::Zstd(19), max_duration: None, threads: 1 }
+    }
+}
+
+/// What a compact would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactPlan {
+    /// Groups that it would write.
+    pub group_count: u64,
+    /// Bytes of the chunks in them, uncompressed.
+    pub plain_len: u64,
+    /// Bytes of packs that these take now, about.
+    pub stored_len: u64,
+    /// Bytes of packs that it would save, about: a guess.
+    pub gain_len: u64,
+}
+
+/// What a compact did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Groups written.
+    pub group_count: u64,
+    /// Bytes of the chunks in them, uncompressed.
+    pub plain_len: u64,
+    /// Bytes of the packs with them.
+    pub written_len: u64,
+    /// What came of the old copies.
+    pub gc: GcReport,
+    /// Whether time ran out before it was done.
+    pub is_cut_short: bool,
+}
+
+impl Repository {
+    /// What a compact would do. Neither locks nor writes anything.
+    ///
+    /// # Errors
+    /// An archive's structure cannot be read.
+    pub fn plan_compact(
+        &self,
+        options: &CompactOptions,
+        progress: &dyn Progress,
+    ) -> Result<CompactPlan> {
+        self.refresh_index(progress)?;
+        let mut whole = CompactPlan::default();
+        let [.., least] = GAINS;
+        let worth = Worth { compression: options.compression, gain: least };
+        plan::each(self, worth, progress, &mut |planned| {
+            whole.group_count += 1;
+            whole.plain_len += planned.plain_len;
+            whole.stored_len += planned.stored_len;
+            whole.gain_len += planned.gain_len;
+            Ok(true)
+        })?;
+        Ok(whole)
+    }
+}
+
+impl Pruner {
+    /// Puts all versions of each place of a file into one group, and compresses what was not compressed as hard, where that
+    /// is worth it. Then collects.
+    ///
+    /// # Errors
+    /// As of [`Pruner::gc`]. Whatever was written before is there, and found again.
+    pub fn compact(
+        &mut self,
+        options: &CompactOptions,
+        progress: &dyn Progress,
+    ) -> Result<CompactReport> {
+        let end = options.max_duration.map(|most| Instant::now() + most);
+        let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        let mut problems = Problems::new(progress);
+        let mut report = CompactReport::default();
+        // What was taken up is not taken up again, whatever came of it: it must end.
+        let mut taken: HashSet<ChunkId> = HashSet::new();
+        for gain in GAINS {
+            let worth = Worth { compression: options.compression, gain };
+            while !is_over() {
+                let round = self.next_round(worth, &mut taken, progress)?;
+                if round.is_empty() {
+                    break;
+                }
+                let options = rewrite::Rewriting {
+                    compression: options.compression,
+                    threads: options.threads,
+                    is_over: &is_over,
+                };
+                let done = rewrite::rewrite(self, &round, &options, &mut problems)?;
+                report.group_count += done.group_count;
+                report.plain_len += done.plain_len;
+                report.written_len += done.written_len;
+                self.reopen_index(progress)?;
+                self.drop_old(&done.packs, options.threads, progress, &mut report)?;
+            }
+        }
+        report.is_cut_short = is_over();
+        if report.group_count == 0 {
+            self.drop_old(&HashSet::new(), options.threads, progress, &mut report)?;
+        }
+        report.gc.problem_count += problems.count;
+        Ok(report)
+    }
+
+    /// What is taken up next: as many groups as are in memory at once.
+    fn next_round(
+        &self,
+        worth: Worth,
+        taken: &mut HashSet<ChunkId>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Planned>> {
+        let (mut round, mut chunks) = (Vec::new(), 0);
+        plan::each(self, worth, progress, &mut |planned| {
+            if planned.chunks.first().is_some_and(|first| taken.insert(first.id)) {
+                chunks += planned.chunks.len();
+                round.push(planned);
+            }
+            Ok(chunks < ROUND_CHUNKS)
+        })?;
+        Ok(round)
+    }
+
+    fn drop_old(
+        &mut self,
+        new: &HashSet<PackId>,
+        threads: usize,
+        progress: &dyn Progress,
+        report: &mut CompactReport,
+    ) -> Result<()> {
+        let options = super::gc::GcOptions { compression: None, threads };
+        report.gc.add_up(&self.gc_preferring(new, &options, progress)?);
+        Ok(())
+    }
+}
+
+/// Chunks of one round: 16 MiB of memory for their places, and as much in the gc after it.
+const ROUND_CHUNKS: usize = 1 << 16;

@@ -1,0 +1,247 @@
+//! Second station of compact: groups as they should be, and whether it is worth making them so.
+//!
+//! In: blocks of versions. Out: lists of chunks that are to be a group, for those that gain enough. Promises: which chunks
+//! belong together follows from what is near, so a night that adds some changes the groups that it adds to and no others;
+//! what was made so before is left as it is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use garret_format::PackId;
+use garret_format::index::Tables;
+use garret_format::pack::GROUP_CHUNKS_MAX;
+
+use super::versions::{self, Block, Placed};
+use crate::error::Result;
+use crate::limits::{GROUP_LEN_MOST, total_len};
+use crate::objects::archive::NamedArchive;
+use crate::objects::codec::Compression;
+use crate::progress::{Phase, Progress};
+use crate::read::chunks::Chunks;
+use crate::read::mark::Marks;
+use crate::repository::Repository;
+
+/// Archives of a host that are walked side by side: each costs half a megabyte. Older ones follow by themselves.
+const VERSIONS_MAX: usize = 64;
+/// What a chunk saves beside another version of its place, of four parts of what it takes: measured at nine in ten, for a
+/// database of which each night changes some rows.
+const SAVED_BY_VERSION: (u64, u64) = (3, 4);
+/// What harder compression saves: an eighth, between zstd 3 and 19.
+const SAVED_BY_EFFORT: (u64, u64) = (1, 8);
+
+/// What is worth it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Worth {
+    pub(super) compression: Compression,
+    /// A group is rewritten that saves one part of so many of what its chunks take now.
+    pub(super) gain: u64,
+}
+
+/// A group as it should be.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// In this order.
+    pub(super) chunks: Vec<Placed>,
+    pub(super) plain_len: u64,
+    /// What they take now, about.
+    pub(super) stored_len: u64,
+    /// What is saved of that, about.
+    pub(super) gain_len: u64,
+}
+
+/// Gives every group that is worth making, until `take` has enough.
+pub(super) fn each(
+    repository: &Repository,
+    worth: Worth,
+    progress: &dyn Progress,
+    take: &mut dyn FnMut(Planned) -> Result<bool>,
+) -> Result<()> {
+    let mut hosts: BTreeMap<String, Vec<NamedArchive>> = BTreeMap::new();
+    for (_, archive) in repository.archives(repository.archive_names()?)? {
+        let archive = archive?;
+        hosts.entry(archive.archive.host.clone()).or_default().push(archive);
+    }
+    let count = hosts.values().map(|archives| archives.len() as u64).sum();
+    let task = progress.begin(Phase::Mark, Some(count));
+    let chunks = repository.chunks();
+    let judge = Judge::new(&chunks, worth);
+    let marks = Marks::new(chunks.index());
+    let limit = repository.config().group_len.min(GROUP_LEN_MOST);
+    let mut left = count;
+    for mut archives in hosts.into_values() {
+        archives.sort_by_key(|found| std::cmp::Reverse((found.archive.start, found.name.clone())));
+        for versions in archives.chunks(VERSIONS_MAX) {
+            let mut groups = Groups::new(u64::from(limit));
+            let mut full: Vec<Vec<Placed>> = Vec::new();
+            let mut judged = |full: &mut Vec<Vec<Placed>>| {
+                for planned in full.drain(..).filter_map(|chunks| judge.planned(chunks)) {
+                    if !take(planned)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            };
+            let goes_on = versions::each(&chunks, versions, &marks, &mut |block| {
+                groups.push(block, &mut full);
+                judged(&mut full)
+            })?;
+            groups.close(&mut full);
+            if !goes_on || !judged(&mut full)? {
+                // Whoever has enough goes on from there.
+                task.advance(left);
+                return Ok(());
+            }
+            task.advance(versions.len() as u64);
+            left -= versions.len() as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Collects chunks until they make a group.
+struct Groups {
+    limit: u64,
+    open: Vec<Placed>,
+    len: u64,
+}
+
+impl Groups {
+    fn new(limit: u64) -> Self {
+        Groups { limit, open: Vec::new(), len: 0 }
+    }
+
+    /// Takes in a block. One that does not fit into a group is halved, and its halves, until the parts do: so each part is
+    /// the same again when another block has changed.
+    fn push(&mut self, block: Block<'_>, full: &mut Vec<Vec<Placed>>) {
+        let mut parts = vec![block.windows.as_slice()];
+        while let Some(part) = parts.pop() {
+            let len = total_len(part.iter().flatten().map(|chunk| u64::from(chunk.location.len)));
+            if len > self.limit && part.len() > 1 {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+                continue;
+            }
+            if self.len + len > self.limit {
+                self.close(full);
+            }
+            for chunk in part.iter().flatten() {
+                self.add(*chunk, full);
+            }
+            // Small ones come together, and part where their names say so, which is the same each time.
+            let is_end = self.len >= self.limit / 8 && ends_group(&block);
+            if self.len >= self.limit / 2 || is_end {
+                self.close(full);
+            }
+        }
+    }
+
+    /// Takes in one chunk; of a place with more versions than a group holds each group has some.
+    fn add(&mut self, chunk: Placed, full: &mut Vec<Vec<Placed>>) {
+        let len = u64::from(chunk.location.len);
+        if self.len + len > self.limit || self.open.len() >= GROUP_CHUNKS_MAX as usize {
+            self.close(full);
+        }
+        self.len += len;
+        self.open.push(chunk);
+    }
+
+    /// Ends the group: who restores the newest stops where older versions begin.
+    fn close(&mut self, full: &mut Vec<Vec<Placed>>) {
+        self.len = 0;
+        let mut group = std::mem::take(&mut self.open);
+        if !group.is_empty() {
+            group.sort_by_key(|chunk| chunk.version);
+            full.push(group);
+        }
+    }
+}
+
+/// Whether a group of small blocks ends behind this one: behind one in eight.
+fn ends_group(block: &Block<'_>) -> bool {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&block.number.to_le_bytes()).update(block.path);
+    let [first, ..] = *hasher.finalize().as_bytes();
+    first < 32
+}
+
+/// Knows what chunks take, and says what is worth it.
+struct Judge<'c> {
+    tables: Vec<Tables<'c>>,
+    /// By segment and row, the bytes of the chunks of each group.
+    plain_lens: Vec<Vec<u32>>,
+    worth: Worth,
+}
+
+impl<'c> Judge<'c> {
+    fn new(chunks: &'c Chunks, worth: Worth) -> Self {
+        let tables: Vec<Tables<'c>> = chunks.index().tables().collect();
+        let lens = |tables: &Tables<'_>| {
+            let mut lens = vec![0_u32; tables.counts().groups as usize];
+            for record in tables.records() {
+                if let Some(len) = lens.get_mut(record.group as usize) {
+                    *len = len.saturating_add(record.len);
+                }
+            }
+            lens
+        };
+        Judge { plain_lens: tables.iter().map(lens).collect(), tables, worth }
+    }
+
+    /// Bytes that a chunk takes, about.
+    fn stored_len(&self, chunk: &Placed) -> u64 {
+        let (segment, place) = chunk.location.record;
+        let record = self.tables.get(segment).and_then(|tables| tables.record(place));
+        let plain_len = record
+            .and_then(|record| self.plain_lens.get(segment)?.get(record.group as usize).copied());
+        let sealed = u64::from(chunk.location.group.sealed_len);
+        u64::from(chunk.location.len) * sealed / u64::from(plain_len.unwrap_or(1).max(1))
+    }
+
+    /// What is to be gained by making a group of these, if that is enough.
+    fn planned(&self, chunks: Vec<Placed>) -> Option<Planned> {
+        let effort = self.worth.compression.effort();
+        let home = home(&chunks, effort);
+        let is_home = |chunk: &Placed| home == Some(place(chunk));
+        // Of each window: its first version here, and whether one is at home.
+        let mut windows: HashMap<u64, (u32, bool)> = HashMap::new();
+        for chunk in &chunks {
+            let (first, at_home) = windows.entry(chunk.window).or_insert((chunk.version, false));
+            *first = chunk.version.min(*first);
+            *at_home |= is_home(chunk);
+        }
+        let (mut stored_len, mut gain_len) = (0, 0);
+        for chunk in &chunks {
+            let stored = self.stored_len(chunk);
+            stored_len += stored;
+            if is_home(chunk) {
+                continue;
+            }
+            let (first, at_home) = windows.get(&chunk.window).copied().unwrap_or_default();
+            let is_version = at_home || chunk.version > first;
+            let is_hard = chunk.location.group.effort >= effort;
+            // What did not get smaller by 1/32 is stored as it is.
+            let is_dense = stored > u64::from(chunk.location.len) / 32 * 31;
+            let (part, whole) = match (is_version, is_hard || is_dense) {
+                (true, _) => SAVED_BY_VERSION,
+                (false, false) => SAVED_BY_EFFORT,
+                (false, true) => (0, 1),
+            };
+            gain_len += stored * part / whole;
+        }
+        let plain_len = total_len(chunks.iter().map(|chunk| u64::from(chunk.location.len)));
+        let is_worth = gain_len > 0 && gain_len >= stored_len / self.worth.gain;
+        is_worth.then_some(Planned { chunks, plain_len, stored_len, gain_len })
+    }
+}
+
+/// The group in which most of these lie already, compressed as hard as it should be.
+fn home(chunks: &[Placed], effort: u8) -> Option<(PackId, u32)> {
+    let mut lens: HashMap<(PackId, u32), u64> = HashMap::new();
+    for chunk in chunks.iter().filter(|chunk| chunk.location.group.effort >= effort) {
+        *lens.entry(place(chunk)).or_default() += u64::from(chunk.location.len);
+    }
+    lens.into_iter().max_by_key(|(place, len)| (*len, *place)).map(|(place, _)| place)
+}
+
+fn place(chunk: &Placed) -> (PackId, u32) {
+    (chunk.location.pack.id, chunk.location.group.offset)
+}

@@ -1,0 +1,120 @@
+//! Third station of compact: the chunks of groups as they should be, into new packs.
+//!
+//! In: planned groups. Out: new packs, durable, listed by new segments. Promises: every chunk is checked against its id; one
+//! that cannot be had leaves its group as it is.
+
+use std::collections::HashSet;
+
+use garret_format::PackId;
+
+use super::plan::Planned;
+use crate::error::{Cause, Error, Result};
+use crate::limits::total_len;
+use crate::maintain::gc::copy::take_back;
+use crate::maintain::gc::problems::Problems;
+use crate::objects::codec::Compression;
+use crate::objects::group::{CompressedGroup, Group};
+use crate::objects::index::Index;
+use crate::pipeline::with_threads;
+use crate::progress::{Phase, Problem};
+use crate::read::chunks::Chunks;
+use crate::repository::Repository;
+use crate::store::Area;
+use crate::write::{ChunkTarget, PackLog, write_chunks};
+
+/// How groups are written.
+pub(super) struct Rewriting<'o> {
+    pub(super) compression: Compression,
+    pub(super) threads: usize,
+    /// Whether no further one is begun.
+    pub(super) is_over: &'o (dyn Fn() -> bool + Sync),
+}
+
+/// What was written.
+#[derive(Default)]
+pub(super) struct Rewritten {
+    pub(super) group_count: u64,
+    pub(super) plain_len: u64,
+    pub(super) written_len: u64,
+    pub(super) packs: HashSet<PackId>,
+}
+
+/// Writes these groups.
+pub(super) fn rewrite(
+    repository: &Repository,
+    planned: &[Planned],
+    options: &Rewriting<'_>,
+    problems: &mut Problems<'_>,
+) -> Result<Rewritten> {
+    let segments = repository.store().list(Area::Index)?;
+    let mut left = total_len(planned.iter().map(|group| group.plain_len));
+    let task = problems.progress.begin(Phase::Repack, Some(left));
+    // The repository has every chunk: an index of its own lets the writer store them again.
+    let mut index = Index::empty(repository.id());
+    let log = PackLog::default();
+    let target = ChunkTarget { log: Some(&log), ..repository.target(&mut index) };
+    let (chunks, compression) = (repository.chunks(), options.compression);
+    let mut done = Rewritten::default();
+    let written = with_threads(options.threads, 1, |threads| {
+        write_chunks(target, compression, threads, |writer| {
+            let begun = planned.iter().take_while(|_| !(options.is_over)()).map(Ok);
+            let job = move |planned: &Planned| {
+                Ok((planned.plain_len, group(&chunks, planned, compression)))
+            };
+            for made in threads.workers.map(begun, job) {
+                let (plain_len, made) = made?;
+                match made {
+                    Ok(made) => {
+                        done.group_count += 1;
+                        done.plain_len += plain_len;
+                        writer.keep_group(made)?;
+                    }
+                    Err(error @ Error::System { .. }) => return Err(error),
+                    Err(error) => problems.report(Problem::from(&error)),
+                }
+                task.advance(plain_len);
+                left -= plain_len;
+            }
+            Ok(())
+        })
+    });
+    let stored = written.and_then(|((), written)| {
+        repository.store().sync()?;
+        Ok(written)
+    });
+    task.advance(left);
+    match stored {
+        Err(error) if error.cause() == Cause::Full => {
+            take_back(repository, log.packs(), &segments)?;
+            Err(error)
+        }
+        stored => {
+            done.written_len = stored?.pack_bytes;
+            done.packs = log.packs().into_iter().collect();
+            Ok(done)
+        }
+    }
+}
+
+/// One group, compressed.
+fn group(chunks: &Chunks, planned: &Planned, compression: Compression) -> Result<CompressedGroup> {
+    let mut made = Group::default();
+    made.bytes.reserve_exact(planned.plain_len as usize);
+    for placed in &planned.chunks {
+        let (id, location) = (&placed.id, &placed.location);
+        let group = chunks.group(location);
+        let mut add = |bytes: &[u8]| made.push(*id, bytes);
+        match group
+            .and_then(|group| chunks.verified(&group, location, id).map(|one| add(one.bytes())))
+        {
+            Ok(()) => {}
+            Err(error) => {
+                let Some((group, location)) = chunks.other_copy(id, location, &error) else {
+                    return Err(error);
+                };
+                add(chunks.verified(&group, &location, id)?.bytes());
+            }
+        }
+    }
+    made.compress(compression)
+}

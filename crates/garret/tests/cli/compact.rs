@@ -1,0 +1,72 @@
+//! `compact`, and `compact` of a nightly job.
+
+use garret_testkit::Random;
+
+use super::Dir;
+
+/// Three nights of a text of which each changes some words here and there.
+fn three_nights() -> (Dir, Vec<Vec<u8>>) {
+    let dir = Dir::with_repository();
+    let mut random = Random::new(1);
+    let mut text: Vec<u8> = (0..5_000_000).map(|_| b'a' + random.below(16_u8)).collect();
+    let mut nights = Vec::new();
+    for night in 0..3 {
+        for _ in 0..50 {
+            let at = random.below(text.len() - 9);
+            text[at..at + 9].copy_from_slice(b"something");
+        }
+        dir.write("db.raw", &text);
+        dir.run(&["create", &format!("repo::n{night}"), "db.raw"]).silent();
+        nights.push(text.clone());
+    }
+    (dir, nights)
+}
+
+fn size(dir: &Dir) -> u64 {
+    let info = dir.run(&["info", "--json", "repo"]).succeeds();
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    info["repository"]["stored_size"].as_u64().unwrap()
+}
+
+fn all_come_back(dir: &Dir, nights: &[Vec<u8>]) {
+    for (number, night) in nights.iter().enumerate() {
+        dir.run(&["extract", "-o", "back", &format!("repo::n{number}")]).silent();
+        assert!(dir.read("back") == *night, "night {number}");
+    }
+    dir.run(&["check", "--verify-data", "repo"]).succeeds();
+}
+
+#[test]
+fn what_is_old_gets_small_and_comes_back() {
+    let (dir, nights) = three_nights();
+    let before = size(&dir);
+    let planned = dir.run(&["compact", "-n", "repo"]).succeeds();
+    assert!(planned.starts_with("Would rewrite:   "), "{planned}");
+    assert!(planned.contains("\nWould save:      about "), "{planned}");
+    assert_eq!(size(&dir), before);
+    let done = dir.run(&["compact", "--json", "repo"]).succeeds();
+    let done: serde_json::Value = serde_json::from_str(&done).unwrap();
+    let after = size(&dir);
+    // Saved is counted in packs; the index and the records beside them change a little too.
+    let saved = done["saved_size"].as_i64().unwrap();
+    assert!(saved.abs_diff((before - after) as i64) < 20_000, "{done}: {before} to {after}");
+    assert!(after < before / 5 * 3, "{before} to {after}");
+    all_come_back(&dir, &nights);
+    dir.run(&["compact", "repo"]).silent();
+    assert_eq!(size(&dir), after);
+    dir.run(&["compact", "-C", "lzma", "repo"]).silent();
+    assert_ne!(size(&dir), after);
+    all_come_back(&dir, &nights);
+    dir.run(&["compact", "-C", "gzip", "repo"]).refused(2, "it is one of none, lz4, zstd");
+}
+
+#[test]
+fn a_nightly_job_compacts() {
+    let (dir, nights) = three_nights();
+    let before = size(&dir);
+    let place = dir.path("repo").display().to_string();
+    let image = dir.path("db.raw").display().to_string();
+    dir.run(&["nightly", "--repo", &place, "-d", "30", "--compact", "1h", &image]).silent();
+    assert!(size(&dir) < before / 5 * 3);
+    all_come_back(&dir, &nights);
+}

@@ -1,0 +1,360 @@
+//! Compact: versions of a place side by side, and harder compressed; whatever happens meanwhile, every archive as it was.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use garret_core::{
+    Area, CompactOptions, CompactReport, Compression, CutterChoice, Key, MemoryStore, Pruner,
+    Repository, Result, Store, StoreErrorKind,
+};
+use garret_format::config::KeyMode;
+use garret_format::recipe::CutterKind;
+use garret_random::Random;
+use garret_testkit::{Fault, FaultStore, Lab, PowerStore, Recorder};
+
+/// Bytes that compress to half.
+fn text(random: &mut Random, len: usize) -> Vec<u8> {
+    (0..len).map(|_| b"0123456789abcdef"[random.below(16_usize)]).collect()
+}
+
+/// Nights of an image of which each changes a few bytes in many places.
+fn nights(seed: u64, count: usize, len: usize) -> Vec<Vec<u8>> {
+    let mut random = Random::new(seed);
+    let mut image = text(&mut random, len);
+    let mut nights = vec![image.clone()];
+    for _ in 1..count {
+        for _ in 0..len / 100_000 {
+            let row = text(&mut random, 60);
+            let at = random.below(len - row.len());
+            image[at..at + row.len()].copy_from_slice(&row);
+        }
+        nights.push(image.clone());
+    }
+    nights
+}
+
+fn options(compression: Compression, threads: usize) -> CompactOptions {
+    let mut options = CompactOptions::default();
+    (options.compression, options.threads) = (compression, threads);
+    options
+}
+
+/// Zstd of a level above that of backups.
+const HARD: Compression = Compression::Zstd(5);
+
+fn compact_in(session: &mut Pruner, compression: Compression) -> Result<CompactReport> {
+    session.compact(&options(compression, 2), &Recorder::default())
+}
+
+fn compact(lab: &Lab) -> CompactReport {
+    let recorder = Recorder::default();
+    let done = lab.pruner().unwrap().compact(&options(HARD, 2), &recorder).unwrap();
+    assert_eq!(recorder.problems(), [""; 0]);
+    done
+}
+
+fn packs(store: &dyn Store) -> BTreeSet<(Key, u64)> {
+    store.list(Area::Packs).unwrap().into_iter().collect()
+}
+
+fn len(store: &dyn Store) -> u64 {
+    packs(store).iter().map(|(_, len)| len).sum()
+}
+
+fn name(number: usize) -> String {
+    format!("night-{number}")
+}
+
+fn store_all(lab: &Lab, nights: &[Vec<u8>]) {
+    for (number, night) in nights.iter().enumerate() {
+        lab.backup_bytes(&name(number), night).unwrap();
+    }
+}
+
+fn all_are(lab: &Lab, nights: &[Vec<u8>]) {
+    for (number, night) in nights.iter().enumerate() {
+        assert!(lab.restore_bytes(&name(number)).unwrap() == *night, "night {number}");
+    }
+    lab.check();
+}
+
+fn stored(nights: &[Vec<u8>]) -> (Lab, MemoryStore) {
+    let (lab, store) = Lab::memory(KeyMode::Passphrase);
+    store_all(&lab, nights);
+    (lab, store)
+}
+
+#[test]
+fn later_nights_cost_a_fraction_and_all_come_back() {
+    let nights = nights(1, 8, 12 << 20);
+    let first = len(&stored(&nights[..1]).1);
+    for cutter in [CutterKind::Page, CutterKind::Fastcdc] {
+        let (mut lab, store) = Lab::memory(KeyMode::None);
+        lab.cutter = CutterChoice::Always(cutter);
+        store_all(&lab, &nights);
+        let before = len(&store);
+        // As hard as the backup did: what is gained comes from versions alone.
+        let mut session = lab.pruner().unwrap();
+        let done = compact_in(&mut session, Compression::default()).unwrap();
+        drop(session);
+        let after = len(&store);
+        assert!(before > 3 * first, "{cutter:?}: each night stored much, {before} after {first}");
+        assert!(after < first * 5 / 4, "{cutter:?}: {after} of {before}, and {first} of one");
+        assert!(done.group_count > 0 && done.gc.waiting_pack_count == 0 && !done.is_cut_short);
+        all_are(&lab, &nights);
+    }
+}
+
+#[test]
+fn done_again_it_changes_nothing_and_a_new_night_changes_what_it_touches() {
+    let mut nights = nights(2, 5, 24 << 20);
+    let (lab, store) = stored(&nights);
+    let planned = lab.reader().unwrap().plan_compact(&options(HARD, 1), &Recorder::default());
+    let done = compact(&lab);
+    let planned = planned.unwrap();
+    assert_eq!((planned.group_count, planned.plain_len), (done.group_count, done.plain_len));
+    let before = packs(&store);
+    assert_eq!(compact(&lab).group_count, 0);
+    assert_eq!(packs(&store), before);
+    // What little a night adds here and there is not worth it to touch what is there; what changes a stretch wholly is.
+    let mut next = nights.last().unwrap().clone();
+    let mut random = Random::new(3);
+    for at in (0..2 << 20).step_by(40_000) {
+        let row = text(&mut random, 60);
+        next[at..at + row.len()].copy_from_slice(&row);
+    }
+    nights.push(next);
+    lab.backup_bytes(&name(5), &nights[5]).unwrap();
+    let again = compact(&lab);
+    assert!(again.group_count > 0 && again.plain_len < 14 << 20, "{again:?}");
+    assert_eq!(compact(&lab).group_count, 0);
+    all_are(&lab, &nights);
+}
+
+#[test]
+fn the_order_of_groups_does_not_depend_on_threads_and_every_codec_comes_back() {
+    let nights = nights(4, 3, 3 << 20);
+    for compression in
+        [Compression::Lzma(1), Compression::Lz4, Compression::None, Compression::Zstd(9)]
+    {
+        let lens: Vec<u64> = [1, 3]
+            .map(|threads| {
+                let (mut lab, store) = Lab::memory(KeyMode::None);
+                lab.compression = Compression::Zstd(-7);
+                store_all(&lab, &nights);
+                lab.threads = threads;
+                let recorder = Recorder::default();
+                let mut session = lab.pruner().unwrap();
+                session.compact(&options(compression, threads), &recorder).unwrap();
+                drop(session);
+                all_are(&lab, &nights);
+                len(&store)
+            })
+            .into();
+        assert_eq!(lens[0], lens[1], "{compression:?}");
+    }
+}
+
+/// Killed, and with a power cut after that, at every operation of the store.
+#[test]
+fn killed_at_any_moment_it_costs_its_own_work_only() {
+    let nights = nights(5, 3, 1 << 20);
+    let (lab, store) = {
+        let power = PowerStore::new();
+        let shared = power.clone();
+        (Lab::over(move || Box::new(shared.clone()), KeyMode::None), power)
+    };
+    store_all(&lab, &nights);
+    lab.delete(&name(1)).unwrap();
+    store.sync().unwrap();
+    let kept = [(0, &nights[0]), (2, &nights[2])];
+    let objects = store.after_kill();
+    let mut after = 0;
+    loop {
+        for cut in [None, Some(after), Some(!after)] {
+            let power = PowerStore::from_objects(objects.clone());
+            let fault = FaultStore::new(power.clone());
+            let shared = fault.clone();
+            let victim = lab.with_store(move || Box::new(shared.clone()));
+            let mut session = victim.pruner().unwrap();
+            let (verbs, times) = (Vec::new(), Fault::FOR_GOOD);
+            fault.arm(Fault { verbs, after, times, kind: StoreErrorKind::Other });
+            let done = compact_in(&mut session, HARD);
+            drop(session);
+            if fault.fired() == 0 {
+                done.unwrap();
+                assert!(after > 20, "{after} operations are none");
+                return;
+            }
+            let left = match cut {
+                None => power.after_kill(),
+                Some(seed) => power.after_random_power_cut(seed),
+            };
+            let power = PowerStore::from_objects(left);
+            let heir = lab.with_store(move || Box::new(power.clone()));
+            for (number, night) in kept {
+                assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "operation {after}");
+            }
+            compact(&heir);
+            assert_eq!(compact(&heir).group_count, 0, "operation {after}");
+            for (number, night) in kept {
+                assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "operation {after}");
+            }
+            heir.check();
+        }
+        after += 1;
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_what_was_there() {
+    let nights = nights(6, 4, 4 << 20);
+    let (lab, store) = stored(&nights);
+    let before = packs(&store);
+    let fault = FaultStore::new(store.clone());
+    let shared = fault.clone();
+    let full = lab.with_store(move || Box::new(shared.clone()));
+    let mut session = full.pruner().unwrap();
+    let verbs = vec![garret_testkit::Verb::Put];
+    fault.arm(Fault { verbs, after: 0, times: Fault::FOR_GOOD, kind: StoreErrorKind::NoSpace });
+    let error = compact_in(&mut session, HARD).unwrap_err();
+    assert_eq!(error.cause(), garret_core::Cause::Full);
+    drop(session);
+    assert_eq!(packs(&store), before);
+    all_are(&lab, &nights);
+}
+
+/// Who began before goes on with what he knows: old copies wait for him.
+#[test]
+fn sessions_beside_it_go_on() {
+    let nights = nights(7, 4, 4 << 20);
+    let (lab, store) = stored(&nights[..3]);
+    let mut writer = lab.writer().unwrap();
+    let reader = lab.reader().unwrap();
+    let done = compact(&lab);
+    assert!(done.gc.waiting_pack_count > 0 && done.gc.deleted_pack_count == 0, "{done:?}");
+    for (number, night) in nights[..3].iter().enumerate() {
+        let archive = reader.archive(&name(number)).unwrap();
+        assert!(lab.restore_from(&reader, &archive).unwrap() == *night, "night {number}");
+    }
+    let stream = Box::new(std::io::Cursor::new(nights[3].clone()));
+    let input = garret_core::Input::Stream { name: b"image".to_vec(), reader: stream };
+    writer.backup(&name(3), vec![input], &lab.options(), &Recorder::default()).unwrap();
+    let full = len(&store);
+    drop((writer, reader));
+    all_are(&lab, &nights);
+    let done = compact(&lab);
+    assert!(done.gc.waiting_pack_count == 0 && len(&store) < full / 2 + full / 4, "{done:?}");
+    all_are(&lab, &nights);
+}
+
+/// What cannot be read stays where it is, and is told of; the rest is done.
+#[test]
+fn damage_stays_where_it_is() {
+    let nights = nights(8, 3, 10 << 20);
+    let (lab, store) = stored(&nights);
+    let (pack, bytes) = {
+        let largest = packs(&store).into_iter().max_by_key(|(_, len)| *len).unwrap();
+        (largest.0.clone(), store.get(&largest.0, 0..largest.1).unwrap())
+    };
+    let mut damaged = bytes.clone();
+    damaged[100_000] ^= 1;
+    store.put(&pack, &[&damaged]).unwrap();
+    let recorder = Recorder::default();
+    let mut session = lab.pruner().unwrap();
+    let done = session.compact(&options(HARD, 2), &recorder).unwrap();
+    drop(session);
+    assert!(done.group_count > 0 && done.gc.problem_count > 0);
+    assert!(recorder.problems().iter().any(|text| text.contains(&pack.to_string())));
+    // It is there still, so that what is intact of it can be used; put right, nothing is lost.
+    store.put(&pack, &[&bytes]).unwrap();
+    all_are(&lab, &nights);
+}
+
+/// Files of all sizes, of two hosts, that come, change and go.
+#[test]
+fn trees_of_many_files_come_back() {
+    let mut random = Random::new(9);
+    let dir = tempfile::tempdir().unwrap();
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let mut trees = Vec::new();
+    for night in 0..4 {
+        for number in 0..150 {
+            let path = dir.path().join(format!("{}/f{number}", number % 7));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let old = std::fs::read(&path).unwrap_or_default();
+            match random.below(6) {
+                0 => drop(std::fs::remove_file(&path)),
+                1 | 2 if !old.is_empty() => {
+                    let mut new = old;
+                    let at = random.below(new.len());
+                    new.insert(at, b'!');
+                    std::fs::write(&path, new).unwrap();
+                }
+                _ if night > 0 => {}
+                _ => {
+                    let len = [10, 3000, 40_000, 300_000][random.below(4_usize)];
+                    std::fs::write(&path, text(&mut random, len)).unwrap();
+                }
+            }
+        }
+        let mut options = lab.options();
+        options.host = format!("host-{}", night % 2);
+        let input = garret_core::Input::Path(dir.path().to_owned());
+        let mut writer = lab.writer().unwrap();
+        writer.backup(&name(night), vec![input], &options, &Recorder::default()).unwrap();
+        trees.push(contents(dir.path(), dir.path()));
+    }
+    let before = len(&store);
+    assert!(compact(&lab).group_count > 1);
+    assert!(len(&store) < before);
+    assert_eq!(compact(&lab).group_count, 0);
+    for (number, tree) in trees.iter().enumerate() {
+        let to = tempfile::tempdir().unwrap();
+        lab.restore_to(&name(number), to.path(), &lab.restore_options()).unwrap();
+        let root = to.path().join(dir.path().strip_prefix("/").unwrap());
+        assert_eq!(contents(&root, &root), *tree, "night {number}");
+    }
+    lab.check();
+}
+
+type Contents = std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>;
+
+fn contents(root: &std::path::Path, directory: &std::path::Path) -> Contents {
+    let mut found = Contents::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(contents(root, &path)),
+            false => {
+                let bytes = std::fs::read(&path).unwrap();
+                found.insert(path.strip_prefix(root).unwrap().to_owned(), bytes);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn without_time_nothing_is_begun() {
+    let nights = nights(10, 3, 2 << 20);
+    let (lab, store) = stored(&nights);
+    let before = packs(&store);
+    let mut options = options(HARD, 1);
+    options.max_duration = Some(Duration::ZERO);
+    let done = lab.pruner().unwrap().compact(&options, &Recorder::default()).unwrap();
+    assert!(done.is_cut_short && done.group_count == 0);
+    assert_eq!(packs(&store), before);
+}
+
+/// A reader plans without a lock that keeps others away.
+#[test]
+fn a_plan_writes_nothing() {
+    let (lab, store) = stored(&nights(11, 3, 2 << 20));
+    let reader: Repository = lab.reader().unwrap();
+    let before = packs(&store);
+    let planned = reader.plan_compact(&options(HARD, 1), &Recorder::default()).unwrap();
+    assert!(planned.gain_len > 0 && planned.gain_len < planned.stored_len, "{planned:?}");
+    assert_eq!(packs(&store), before);
+}
