@@ -2,13 +2,15 @@
 //!
 //! In: words of the command line. Out: what the library wants, or what is wrong with them.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use garret_core::{Compression, CutterChoice};
-use garret_format::archive::{Time, tag_fault};
+use garret_format::archive::{TAGS_MAX, Time, tag_fault};
 use garret_format::recipe::CutterKind;
 
+use crate::failure::Failure;
 use crate::ui::{SecretPlaces, Ui};
 
 /// What may stand behind every command.
@@ -138,6 +140,20 @@ pub fn tag(text: &str) -> Result<String, String> {
     match tag_fault(text) {
         Some(why) => Err(format!("it cannot be a tag: {why}")),
         None => Ok(text.to_owned()),
+    }
+}
+
+/// The tags that one archive is to have.
+///
+/// # Errors
+/// They are too many.
+pub fn tags(words: Vec<String>) -> Result<BTreeSet<String>, Failure> {
+    let tags: BTreeSet<String> = words.into_iter().collect();
+    match tags.len() {
+        0..=TAGS_MAX => Ok(tags),
+        count => Err(Failure::Usage(format!(
+            "an archive has {TAGS_MAX} tags at most, and these are {count}"
+        ))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use garret_core::{Area, Error, LockMode, Repository};
+use garret_core::{Area, Error, KeyMode, LockMode, Locked, Repository};
 
 use super::info;
 use crate::archives;
@@ -11,10 +11,9 @@ use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
-use garret_cli::session;
 use garret_cli::steps::delete::{Freed, remove};
 use garret_cli::ui::Ui;
-use garret_cli::{overview, render};
+use garret_cli::{overview, render, secrets, session};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -83,9 +82,10 @@ pub(super) fn given_back(freed: &Freed) -> String {
     format!("{} came back{waiting}", render::size(freed.stored_len))
 }
 
-/// Deletes a repository after asking. Its keys are not needed: nothing in it is read.
+/// Deletes a repository after asking: what is protected in it too, so only a person can, who hears how much that is. Its
+/// keys are not needed for that.
 fn whole(path: &Location, ui: &Ui) -> Result<(), Failure> {
-    drop(session::find(path)?);
+    let locked = session::find(path)?;
     let shown = path.display();
     if !ui.can_ask() {
         let text = format!(
@@ -102,14 +102,31 @@ fn whole(path: &Location, ui: &Ui) -> Result<(), Failure> {
         1 => "the archive".to_owned(),
         _ => format!("the {count} archives"),
     };
+    let protected = match store.list(Area::Tags).map_err(Error::from)?.len() {
+        0 => String::new(),
+        most => protected(locked, path, most.min(count), ui),
+    };
     let question = format!(
-        "This deletes the repository {shown} and {archives} in it, for ever.\n\
+        "This deletes the repository {shown} and {archives} in it, for ever.\n{protected}\
          Type \"Yes I am sure\" if you understand this and want to continue: "
     );
     if ui.ask(&question)? != "Yes I am sure" {
         return Err(Failure::Fatal("Repository deletion aborted".to_owned()));
     }
     Ok(store.remove().map_err(Error::from)?)
+}
+
+/// A line on how many archives are protected, of which there are no more than `most`; nothing if none is. Keys that are not
+/// given are not asked for: then this is all that can be told.
+fn protected(locked: Locked, path: &Location, most: usize, ui: &Ui) -> String {
+    let is_open = locked.key_mode() == KeyMode::None || secrets::is_given(ui);
+    let keys = is_open.then(|| secrets::unlock(&locked, path, ui).ok()).flatten();
+    let count = keys.and_then(|keys| locked.with(keys).protected_count().ok());
+    match count.map(|count| count.min(most)) {
+        Some(0) => String::new(),
+        Some(count) => format!("Protected archives in it: {count}\n"),
+        None => format!("Protected archives in it: {most} at most\n"),
+    }
 }
 
 /// Fails unless there are archives of all these names.
