@@ -60,6 +60,26 @@ impl PassphraseFile {
     }
 }
 
+/// What stands behind every command that opens a repository.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Usual {
+    #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
+    verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
+}
+
+impl Usual {
+    /// Has names shown and repositories opened so from now on.
+    pub fn tell(&self, ui: &Ui) {
+        self.lock_wait.tell(ui);
+        self.verbose.tell(ui);
+        self.passphrase.tell(ui);
+    }
+}
+
 /// Whether a repository is taken as it is.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct AcceptState {

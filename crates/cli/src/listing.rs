@@ -2,7 +2,8 @@
 //!
 //! In: archives, and what stands before and behind each. Out: lines. Promises: what is no terminal gets attic's columns and
 //! whole names, for scripts cut them; on a terminal no name makes a line longer than that is wide. The time is shorter where
-//! there is no room for all of it, and a name only where even the day leaves none.
+//! there is no room for all of it, and a name only where even the day leaves none; what does not fit behind them is on a line of
+//! its own.
 
 use garret_core::{NamedArchive, Tags};
 use garret_format::archive::Time;
@@ -70,9 +71,12 @@ fn lines_within(rows: &[Row], columns: Option<usize>) -> String {
     };
     let names = rows.iter().map(|row| len(&row.name)).max().unwrap_or_default();
     let shorter = |time| Layout { names, space: 2, time };
-    let least = shorter(day);
-    let fits = |layout: &Layout| rows.iter().all(|row| row.len(*layout) <= columns);
-    let layout = [OF_ATTIC, shorter(minute)].into_iter().find(fits).unwrap_or(least);
+    let layouts = [OF_ATTIC, shorter(minute), shorter(day)];
+    let whole = |layout: &Layout| rows.iter().all(|row| row.len(*layout) <= columns);
+    let names_fit =
+        |layout: &Layout| rows.iter().all(|row| row.len(*layout) - len(&row.behind) <= columns);
+    let layout = layouts.into_iter().find(whole);
+    let layout = layout.or_else(|| layouts.into_iter().find(names_fit)).unwrap_or(shorter(day));
     rows.iter().map(|row| row.line(layout, columns)).collect()
 }
 

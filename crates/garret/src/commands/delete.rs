@@ -7,7 +7,7 @@ use garret_core::{Area, Error, KeyMode, LockMode, Locked, Repository};
 use super::info;
 use crate::archives;
 use crate::location;
-use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{AcceptState, Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
@@ -27,22 +27,16 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
     accept_state: AcceptState,
     #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The archives, all of one repository; or a repository
     #[arg(value_name = "REPO[::NAME]", required = true)]
     archives: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     args.accept_state.tell(ui);
     if let [only] = args.archives.as_slice()
         && let (path, None) = location::either(only)?

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{self, LockWait, PassphraseFile, Verbose, tag};
+use garret_cli::args::{self, Usual, tag};
 use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
 use garret_cli::listing::{self, Row};
@@ -48,11 +48,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
@@ -92,9 +88,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let (path, name) = match args.paths.as_slice() {
         [] => location::either(&args.location)?,
         paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,

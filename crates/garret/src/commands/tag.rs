@@ -7,7 +7,7 @@ use garret_core::{Error, Repository, TagChange};
 use serde_json::{Value, json};
 
 use super::{delete, info};
-use garret_cli::args::{self, AcceptState, LockWait, PassphraseFile, Verbose, tag};
+use garret_cli::args::{self, AcceptState, Usual, tag};
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
@@ -21,13 +21,9 @@ struct Archives {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
     accept_state: AcceptState,
     #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The archives, all of one repository
     #[arg(value_name = "REPO::NAME", required = true)]
     archives: Vec<OsString>,
@@ -72,9 +68,7 @@ pub(crate) fn protect(args: &Protect, is_protected: bool, ui: &Ui) -> Result<(),
 
 impl Archives {
     fn change(&self, change: &TagChange, ui: &Ui) -> Result<(), Failure> {
-        self.verbose.tell(ui);
-        self.passphrase.tell(ui);
-        self.lock_wait.tell(ui);
+        self.usual.tell(ui);
         self.accept_state.tell(ui);
         let (path, names) = delete::one_repository(&self.archives)?;
         let mut repository = session::pruner(&path, ui)?;
