@@ -2,14 +2,17 @@
 //!
 //! In: archives, and what stands before and behind each. Out: lines. Promises: what is no terminal gets attic's columns and
 //! whole names, for scripts cut them; on a terminal no name makes a line longer than that is wide. The time is shorter where
-//! there is no room for all of it, and a name only where even the day leaves none; what does not fit behind them is on a line of
-//! its own.
+//! there is no room for all of it, and a name only where even the day leaves none; what does not fit behind them is on a
+//! line of its own.
 
 use garret_core::{NamedArchive, Tags};
 use garret_format::archive::Time;
 
 use crate::render::{day, long_time, marks, minute, name, tagged};
 use crate::terminal::columns;
+
+/// What stands in a name for its middle.
+const CUT: char = '\u{2026}';
 
 /// The shortest that a name becomes.
 const NAME_MIN: usize = 12;
@@ -92,7 +95,7 @@ fn shortened(name: &str, room: usize) -> String {
     }
     let tail = room / 2;
     let head = name.chars().take(room - 1 - tail);
-    head.chain(['…']).chain(name.chars().skip(count - tail)).collect()
+    head.chain([CUT]).chain(name.chars().skip(count - tail)).collect()
 }
 
 #[cfg(test)]
@@ -114,7 +117,7 @@ mod tests {
                 assert!(text.lines().all(|line| len(line) <= columns), "{columns}:\n{text}");
                 let is_whole = text.contains(&"n".repeat(name));
                 assert_eq!(is_whole, name + 2 + 10 <= columns, "{columns}:\n{text}");
-                assert_eq!(is_whole, !text.contains('…'));
+                assert_eq!(is_whole, !text.contains(CUT));
             }
         }
     }
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn a_long_name_keeps_its_ends() {
         assert_eq!(shortened("host-2026-11-27", 15), "host-2026-11-27");
-        assert_eq!(shortened("host-2026-11-27", 9), "host…1-27");
-        assert_eq!(shortened("ääääääää", 4), "ä…ää");
+        assert_eq!(shortened("host-2026-11-27", 9), "host\u{2026}1-27");
+        assert_eq!(shortened(&"\u{e4}".repeat(8), 4), "\u{e4}\u{2026}\u{e4}\u{e4}");
     }
 }

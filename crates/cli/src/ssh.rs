@@ -2,8 +2,8 @@
 //!
 //! In: a [`Remote`]; `GARRET_RSH`, the program instead of `ssh` with its options, split at spaces; `GARRET_REMOTE_PATH`, what
 //! garret is called there. Out: a store. Promises: ssh has the user's configuration, agent and keys, and none of our
-//! passphrases; without a terminal it asks nothing; how it ended is said in one line, behind what it says itself on stderr, of which
-//! nothing talks to the terminal: some of it is the other host's.
+//! passphrases; without a terminal it asks nothing; how it ended is said in one line, behind what it says itself on
+//! stderr, of which nothing talks to the terminal: some of it is the other host's.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
