@@ -2,13 +2,15 @@
 //!
 //! In: words of the command line. Out: what the library wants, or what is wrong with them.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use garret_core::{Compression, CutterChoice};
-use garret_format::archive::{Time, tag_fault};
+use garret_format::archive::{TAGS_MAX, Time, tag_fault};
 use garret_format::recipe::CutterKind;
 
+use crate::failure::Failure;
 use crate::ui::{SecretPlaces, Ui};
 
 /// What may stand behind every command.
@@ -55,6 +57,26 @@ impl PassphraseFile {
     pub fn tell(&self, ui: &Ui) {
         let passphrase_file = self.passphrase_file.clone();
         ui.set_secrets(SecretPlaces { passphrase_file, ..SecretPlaces::default() });
+    }
+}
+
+/// What stands behind every command that opens a repository.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Usual {
+    #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
+    verbose: Verbose,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
+}
+
+impl Usual {
+    /// Has names shown and repositories opened so from now on.
+    pub fn tell(&self, ui: &Ui) {
+        self.lock_wait.tell(ui);
+        self.verbose.tell(ui);
+        self.passphrase.tell(ui);
     }
 }
 
@@ -138,6 +160,20 @@ pub fn tag(text: &str) -> Result<String, String> {
     match tag_fault(text) {
         Some(why) => Err(format!("it cannot be a tag: {why}")),
         None => Ok(text.to_owned()),
+    }
+}
+
+/// The tags that one archive is to have.
+///
+/// # Errors
+/// They are too many.
+pub fn tags(words: Vec<String>) -> Result<BTreeSet<String>, Failure> {
+    let tags: BTreeSet<String> = words.into_iter().collect();
+    match tags.len() {
+        0..=TAGS_MAX => Ok(tags),
+        count => Err(Failure::Usage(format!(
+            "an archive has {TAGS_MAX} tags at most, and these are {count}"
+        ))),
     }
 }
 

@@ -3,11 +3,13 @@
 //! In: tasks, as they begin, advance and end. Out: one line at the bottom of the terminal, that of the task that began last.
 //! Promises: what is written beside it neither meets nor leaves pieces of it; it is no longer than the terminal is wide.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use garret_core::{Phase, Task, Unit};
+use indicatif::style::ProgressTracker;
 use indicatif::{
     DecimalBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
 };
@@ -50,7 +52,7 @@ impl Bars {
         let template =
             template(phase, total.is_some(), columns(std::io::stderr()).unwrap_or(BAR_COLUMNS));
         if let Ok(style) = ProgressStyle::with_template(&template) {
-            let style = style.with_key("rate", rate).with_key("left", left);
+            let style = style.with_key("rate", rate).with_key("left", Left::default());
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_message(phase_name(phase));
@@ -101,10 +103,60 @@ fn rate(state: &ProgressState, out: &mut dyn Write) {
     }
 }
 
-/// How long it will take, when that can be told.
-fn left(state: &ProgressState, out: &mut dyn Write) {
-    if state.pos() > 0 && state.elapsed() >= KNOWN_AFTER {
-        let _whole = write!(out, ", {:#} left", HumanDuration(state.eta()));
+/// How long it will take, when that can be told: at the pace of the later half of the time that it took so far. The beginning
+/// is often another (a disk takes the first gigabyte into memory), and a shorter time is that of one stretch of an image.
+#[derive(Clone, Debug, Default)]
+struct Left(Past);
+
+impl ProgressTracker for Left {
+    fn clone_box(&self) -> Box<dyn ProgressTracker> {
+        Box::new(self.clone())
+    }
+
+    fn tick(&mut self, state: &ProgressState, _: Instant) {
+        self.0.add(state.elapsed(), state.pos());
+    }
+
+    fn reset(&mut self, _: &ProgressState, _: Instant) {
+        self.0 = Past::default();
+    }
+
+    fn write(&self, state: &ProgressState, out: &mut dyn Write) {
+        let rest = state.len().unwrap_or_default().saturating_sub(state.pos());
+        if let Some(left) = self.0.time_for(rest, state.elapsed(), state.pos()) {
+            let _whole = write!(out, ", {:#} left", HumanDuration(left));
+        }
+    }
+}
+
+/// How much was done when, from before the later half of the time until now. At most so many moments, so far apart.
+#[derive(Clone, Debug, Default)]
+struct Past(VecDeque<(Duration, u64)>);
+
+impl Past {
+    const MOMENTS: u32 = 64;
+
+    fn add(&mut self, now: Duration, done: u64) {
+        let last = self.0.back().map_or(Duration::ZERO, |(time, _)| *time);
+        if now >= last + now / Self::MOMENTS {
+            self.0.push_back((now, done));
+        }
+        while self.0.get(1).is_some_and(|(time, _)| *time <= now / 2) {
+            self.0.pop_front();
+        }
+    }
+
+    fn time_for(&self, rest: u64, now: Duration, done: u64) -> Option<Duration> {
+        // Until there is a half of some length, from the beginning.
+        let is_late = |(time, _): &&(Duration, u64)| now / 2 >= KNOWN_AFTER && *time < now;
+        let (time, before) = self.0.front().filter(is_late).copied().unwrap_or_default();
+        let more = done.saturating_sub(before);
+        let is_known = now >= KNOWN_AFTER && more > 0;
+        is_known
+            .then(|| {
+                Duration::try_from_secs_f64((now - time).as_secs_f64() * rest as f64 / more as f64)
+            })
+            .and_then(Result::ok)
     }
 }
 
@@ -141,5 +193,35 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Repack => "Repacking",
         Phase::Index => "Reading the index",
         _ => "Working",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a task of `total` after `seconds` each, when `done` says how much is done by then.
+    fn said(total: u64, seconds: u64, done: impl Fn(u64) -> u64) -> u64 {
+        let mut past = Past::default();
+        for tenth in 0..=seconds * 10 {
+            past.add(Duration::from_millis(tenth * 100), done(tenth * 100));
+        }
+        assert!(past.0.len() <= 2 * Past::MOMENTS as usize, "{}", past.0.len());
+        let now = Duration::from_secs(seconds);
+        let done = done(seconds * 1000);
+        past.time_for(total - done, now, done).map_or(u64::MAX, |left| left.as_secs())
+    }
+
+    #[test]
+    fn the_time_left_goes_by_the_later_half_of_the_time_so_far() {
+        for seconds in [1, 2, 10, 100, 10_000] {
+            let even = |time: u64| time * 1000;
+            assert_eq!(said(100_000_000_000, seconds, even), 100_000 - seconds, "{seconds}");
+        }
+        // The first second does as much as a thousand of the others.
+        let burst = |time: u64| if time < 1000 { time * 1000 } else { 999_000 + time };
+        let (now, left) = (10, said(1_099_000, 10, burst));
+        assert!((99 - now..=101 - now).contains(&left), "{left}");
+        assert_eq!(said(1000, 5, |_| 0), u64::MAX);
     }
 }

@@ -28,6 +28,7 @@ pub mod exit;
 pub mod failure;
 pub mod key_file;
 pub mod keyring;
+pub mod listing;
 pub mod location;
 pub mod names;
 pub mod nightly;

@@ -8,6 +8,7 @@
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use crate::render::one_line;
 use crate::surroundings;
 
 /// How times are written unless a format says otherwise.
@@ -170,10 +171,10 @@ fn value(inside: &str, values: &Values<'_>) -> Result<String, String> {
         (_, "pid") => return Ok(values.pid.to_string()),
         ("now", _) => values.now.clone(),
         ("utcnow", _) => values.now.with_time_zone(TimeZone::UTC),
-        _ => return Err(format!("unknown {{{inside}}}: {KNOWN}")),
+        _ => return Err(format!("unknown {{{}}}: {KNOWN}", one_line(inside))),
     };
     let written = jiff::fmt::strtime::format(format, &time);
-    written.map_err(|error| format!("{{{inside}}} is no format of a time: {error}"))
+    written.map_err(|error| one_line(&format!("{{{inside}}} is no format of a time: {error}")))
 }
 
 #[cfg(test)]

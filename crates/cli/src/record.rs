@@ -279,7 +279,10 @@ impl Part {
             Ok(width) if width <= WIDTH_MAX => {
                 Ok(Part::Value { name: name.to_owned(), align, width })
             }
-            _ => Err(format!("{{{inside}}} is not {{NAME}}, {{NAME:<WIDTH}} or {{NAME:>WIDTH}}")),
+            _ => {
+                let inside = render::one_line(inside);
+                Err(format!("{{{inside}}} is not {{NAME}}, {{NAME:<WIDTH}} or {{NAME:>WIDTH}}"))
+            }
         }
     }
 }

@@ -114,6 +114,11 @@ pub fn minute(time: Time) -> String {
     local(time).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
+/// Local time as `--at` has it: `2014-03-24`.
+pub fn day(time: Time) -> String {
+    local(time).strftime("%Y-%m-%d").to_string()
+}
+
 /// Local time with its zone, for programs: `2014-03-24T11:59:35+01:00`.
 pub fn iso_time(time: Time) -> String {
     local(time).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
@@ -136,16 +141,6 @@ fn local(time: Time) -> jiff::Zoned {
     let nanos = i32::try_from(time.nanos).unwrap_or(0);
     let bound = if time.secs < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::new(time.secs, nanos).unwrap_or(bound).to_zoned(TimeZone::system())
-}
-
-/// The line of an archive in a list, which ends with its [`marks`] and its tags.
-pub fn archive_line(found: &NamedArchive, tags: &Tags) -> String {
-    let (end, shown) = (found.archive.end, name(&found.name));
-    let line = match is_narrow(std::io::stdout()) {
-        true => format!("{shown:<20} {}", minute(end)),
-        false => format!("{shown:<36} {}", long_time(end)),
-    };
-    line + &marks(found) + &tagged(found, tags)
 }
 
 /// What its tags are, and whether it is protected: ` (protected) [golden,weekly]`.
@@ -248,6 +243,11 @@ pub fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// The same of a text of several lines, which it stays.
+pub fn lines(text: &str) -> String {
+    text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
 }
 
 /// A name or path in a column: as [`one_line`], and so that no two names look the same. A backslash is `\\`, a byte that is

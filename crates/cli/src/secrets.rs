@@ -20,6 +20,7 @@ use crate::key_file::{self, SecretFile};
 use crate::location::Location;
 use crate::pipes;
 use crate::prompt::{self, Typed};
+use crate::render::one_line;
 use crate::ui::{SecretPlaces, Ui};
 
 /// How often the terminal is asked.
@@ -308,7 +309,7 @@ fn ask(prompt: &str, typed: Typed, ui: &Ui) -> Result<Option<Passphrase>, Failur
     if ui.is_of_job() || !io::stdin().is_terminal() && !io::stderr().is_terminal() {
         return Ok(None);
     }
-    match prompt::ask(prompt, typed) {
+    match prompt::ask(&one_line(prompt), typed) {
         Ok(line) => Ok(Some(line)),
         Err(error) => Err(Failure::Fatal(format!("cannot read from the terminal: {error}"))),
     }

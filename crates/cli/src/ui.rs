@@ -238,7 +238,7 @@ impl Ui {
     /// The input ended, as by Ctrl-D: that is a no to whatever was asked.
     pub fn ask(&self, question: &str) -> Result<String, Failure> {
         let ask = || {
-            io::stderr().lock().write_all(question.as_bytes())?;
+            io::stderr().lock().write_all(render::lines(question).as_bytes())?;
             let mut line = String::new();
             if io::stdin().read_line(&mut line)? == 0 {
                 io::stderr().lock().write_all(b"\n")?;

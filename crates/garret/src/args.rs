@@ -5,9 +5,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use garret_cli::failure::Failure;
+use garret_cli::render;
 use garret_cli::suggest::nearest;
 use garret_cli::ui::Ui;
 
@@ -16,8 +18,9 @@ use crate::commands::Command;
 const HELP: &str = "\
 Locations:
   PATH, file:///PATH         a repository
-  PATH::NAME                 an archive in it
-  PATH::latest               the newest archive, to read, unless one has that name
+  HOST:PATH, ssh://HOST/PATH one on another host, by ssh (docs/remote.md)
+  REPO::NAME                 an archive in it
+  REPO::latest               the newest archive, to read, unless one has that name
 
 Exit codes:
   0  everything was done
@@ -55,7 +58,7 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, bool), clap::E
     }
     let is_key = words.iter().find(|word| *word != LOG_JSON).is_some_and(|word| word == "key");
     let line = std::iter::once("garret".into()).chain(words);
-    let suggested = |error| suggest(error, is_key);
+    let suggested = |error| harmless(suggest(error, is_key));
     let Cli { command, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
     Ok((command, log_json))
 }
@@ -105,6 +108,28 @@ fn suggest(mut error: clap::Error, is_key: bool) -> clap::Error {
     error
 }
 
+/// The same error, in which the words of the command line are what can be seen of them: somebody else may have given a file
+/// its name.
+fn harmless(mut error: clap::Error) -> clap::Error {
+    let one_line = |text: &str| render::one_line(text);
+    let styled = |text: &StyledStr| StyledStr::from(one_line(&text.to_string()));
+    let seen = |value: &ContextValue| match value {
+        ContextValue::String(text) => Some(ContextValue::String(one_line(text))),
+        ContextValue::Strings(texts) => {
+            Some(ContextValue::Strings(texts.iter().map(|text| one_line(text)).collect()))
+        }
+        ContextValue::StyledStrs(texts) => {
+            Some(ContextValue::StyledStrs(texts.iter().map(styled).collect()))
+        }
+        _ => None,
+    };
+    let context = error.context().filter_map(|(kind, value)| Some((kind, seen(value)?)));
+    for (kind, value) in context.collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+    error
+}
+
 /// What all commands are like.
 pub(crate) fn definition() -> clap::Command {
     Cli::command()
@@ -122,8 +147,13 @@ pub(crate) fn refuse(error: &clap::Error, json: bool) -> ExitCode {
         let failure = Failure::Usage(first.to_owned());
         return garret_cli::exit::exit_code(Err(failure), &Ui::unnamed().in_json(json));
     }
+    if is_wrong {
+        let text = render::lines(&error.to_string());
+        let _unread = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        return ExitCode::from(2);
+    }
     let _unread = error.print();
-    ExitCode::from(if is_wrong { 2 } else { 0 })
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

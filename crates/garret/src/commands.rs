@@ -158,7 +158,8 @@ Examples:
     /// Protect archives: nothing deletes them
     ///
     /// `delete` refuses, and `prune` and `nightly` keep them, beside what their rules keep, which count them like any other.
-    /// `list` marks them, as (protected). A whole repository is deleted with what is protected in it.
+    /// `list` marks them, as (protected). A whole repository is deleted with what is protected in it, but only by who answers
+    /// a question on the terminal that says how much that is.
     Protect(tag::Protect),
     /// Let protected archives be deleted again
     Unprotect(tag::Protect),

@@ -3,7 +3,7 @@
 //! In: an open repository, rules, which archives they are about. Out: what stays and why, what goes.
 //! Promises: an archive that cannot be read is reported, and stays.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use garret_core::{
@@ -13,6 +13,8 @@ use garret_format::archive::Time;
 
 use crate::failure::Failure;
 use crate::nightly::own::Own;
+use crate::render::{name, plural};
+use crate::suggest::nearest;
 use crate::surroundings;
 use crate::ui::Ui;
 
@@ -58,9 +60,14 @@ impl Pruning<'_> {
         let tags = repository.tags(ui)?;
         let mut archives = Vec::new();
         let mut names = repository.archive_names()?;
+        let count = names.len();
         names.retain(|name| {
             name.starts_with(self.prefix) && self.own.is_none_or(|own| own.is_name(name))
         });
+        // A job has just made one.
+        if names.is_empty() && self.own.is_none() {
+            tell_none(count, &format!("has a name that begins with {}", name(self.prefix)), ui);
+        }
         for (_, found) in repository.archives(names)? {
             match found {
                 Ok(found) if self.own.is_none_or(|own| own.made(&found.archive)) => {
@@ -71,7 +78,7 @@ impl Pruning<'_> {
             }
         }
         repository.tell(ui);
-        archives.retain(|found| is_tagged(&tags, found, self.tags));
+        let archives = tagged(archives, &tags, self.tags, ui);
         let names: Vec<String> = archives.iter().map(|archive| archive.name.clone()).collect();
         let mut rules = self.rules.clone();
         let protected = archives.iter().filter(|found| tags.is_protected(found));
@@ -98,10 +105,34 @@ impl Pruning<'_> {
     }
 }
 
-/// Whether an archive has one of `wanted`, or none is.
-pub fn is_tagged(tags: &Tags, found: &NamedArchive, wanted: &[String]) -> bool {
-    let own = tags.of(found);
-    wanted.is_empty() || wanted.iter().any(|tag| own.contains(tag))
+/// Of these archives those that have one of `wanted`; all of them if none is. That no archive has is a notice.
+pub fn tagged(
+    mut archives: Vec<NamedArchive>,
+    tags: &Tags,
+    wanted: &[String],
+    ui: &Ui,
+) -> Vec<NamedArchive> {
+    if wanted.is_empty() {
+        return archives;
+    }
+    let count = archives.len();
+    let known: BTreeSet<String> =
+        archives.iter().flat_map(|found| tags.of(found)).cloned().collect();
+    archives.retain(|found| wanted.iter().any(|tag| tags.of(found).contains(tag)));
+    if archives.is_empty() {
+        let near = |tag: &String| nearest(tag.as_bytes(), known.iter().map(String::as_str));
+        let meant = wanted.iter().find_map(near);
+        let meant = meant.map_or(String::new(), |near| format!(": did you mean {near}?"));
+        tell_none(count, &format!("has the tag {}{meant}", wanted.join(" or ")), ui);
+    }
+    archives
+}
+
+/// Of so many archives none is what was asked for, which may be a slip of the hand.
+fn tell_none(count: usize, what: &str, ui: &Ui) {
+    if count > 0 {
+        ui.notice(&format!("note: of {} none {what}", plural(count as u64, "archive")));
+    }
 }
 
 fn now() -> Time {

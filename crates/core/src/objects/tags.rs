@@ -51,6 +51,11 @@ impl Tags {
         all.any(|fingerprint| self.protects(fingerprint) && !known.contains(fingerprint))
     }
 
+    /// How many records protect one.
+    pub(crate) fn protected_count(&self) -> usize {
+        self.records.keys().filter(|fingerprint| self.protects(fingerprint)).count()
+    }
+
     /// Whether its record is damaged.
     pub(crate) fn is_damaged(&self, archive: &NamedArchive) -> bool {
         matches!(self.records.get(&archive.fingerprint), Some(None))

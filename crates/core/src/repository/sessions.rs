@@ -26,6 +26,7 @@ use crate::objects::condemned;
 use crate::objects::damage::is_damage;
 use crate::objects::index::{Cache, Index, IndexSource};
 use crate::objects::pack::PackReader;
+use crate::objects::tags;
 use crate::progress::Progress;
 use crate::read::groups::Groups;
 use crate::store::{Area, Clock, Guard, LockMode, StoreErrorKind, SystemClock};
@@ -180,6 +181,15 @@ impl Unlocked {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// How many archives are protected, for who holds a lock already: it is not opened, and no archive is read.
+    ///
+    /// # Errors
+    /// The store cannot be listed or read.
+    pub fn protected_count(&self) -> Result<usize> {
+        let metadata = Sealer::new(self.locked.id(), Purpose::Metadata, &self.keys);
+        Ok(tags::load(self.locked.store(), &metadata)?.0.protected_count())
     }
 
     /// Opens it to be read. Where there are no locks, so that nobody who deletes sees the reader, one line says that a gc may

@@ -67,6 +67,11 @@ impl ReadPlan {
         Ok(())
     }
 
+    /// Bytes of all places of its chunks.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether it should be executed before more is added.
     pub(super) fn is_full(&self) -> bool {
         self.entries >= PLAN_ENTRIES || self.bytes >= PLAN_LEN

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use garret_format::archive::{Item, ItemKind};
 use garret_format::recipe::Entry;
@@ -38,6 +39,8 @@ pub(super) struct Session<'a, 'w, 'scope> {
     /// Paths of files that could not be completed: what is there is none of ours.
     pub(super) failed: HashSet<Vec<u8>>,
     plan: ReadPlan,
+    /// Zeros that are in their places, and were not told of yet.
+    zero_len: u64,
     files: Vec<OpenFile>,
 }
 
@@ -74,6 +77,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
             claimed: HashSet::new(),
             failed: HashSet::new(),
             plan: ReadPlan::default(),
+            zero_len: 0,
             files: Vec::new(),
         }
     }
@@ -169,7 +173,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         let len = entry.len();
         match *entry {
             Entry::Zero { .. } => match target.zero(at, len) {
-                Ok(written) => self.task.advance(written),
+                Ok(written) => self.zero_len += written,
                 Err(error) => target.fail(Some((at, len)), &error),
             },
             Entry::Chunk { id, .. } if target.wants(at, len) => {
@@ -180,14 +184,22 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         }
     }
 
-    /// Reads every group of the plan and writes it to its places.
+    /// Reads every group of the plan and writes it to its places. Zeros, which took no time, are told of with what does: who
+    /// goes by what was told to say how long it takes would be far out.
     fn execute(&mut self) -> Result<()> {
         let (chunks, task) = (self.chunks.clone(), self.task);
         let groups = self.chunks.groups().clone();
+        let (zero_len, plan_len) = (std::mem::take(&mut self.zero_len), self.plan.bytes());
+        let untold = Arc::new(AtomicU64::new(zero_len));
+        let share = Arc::clone(&untold);
         let done = groups.each(self.plan.take(), self.threads, move |group, pieces| {
-            task.advance(write_group(&chunks, group, &pieces));
+            let written = write_group(&chunks, group, &pieces);
+            let zeros = zero_len as f64 * written as f64 / plan_len as f64;
+            task.advance(written + take(&share, zeros as u64));
         });
-        done.collect()
+        let done = done.collect();
+        task.advance(take(&untold, zero_len));
+        done
     }
 
     /// Completes the files.
@@ -284,6 +296,13 @@ pub(super) fn stripped(path: &[u8], count: usize) -> Option<Vec<u8>> {
         rest = rest.get(end + 1..)?;
     }
     Some(rest.to_vec())
+}
+
+/// Takes so much of what is left, as far as there is that.
+fn take(left: &AtomicU64, len: u64) -> u64 {
+    let order = Ordering::Relaxed;
+    let before = left.fetch_update(order, order, |left| Some(left.saturating_sub(len)));
+    before.map_or(0, |before| before.min(len))
 }
 
 pub(super) fn lossy(path: &[u8]) -> String {

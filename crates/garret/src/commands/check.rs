@@ -12,7 +12,7 @@ use garret_core::{CheckOptions, Progress, RepairReport};
 use crate::location;
 use chosen::Chosen;
 use document::Document;
-use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, duration};
+use garret_cli::args::{AcceptState, Threads, Usual, duration};
 use garret_cli::failure::{self, Failure};
 use garret_cli::location::Location;
 use garret_cli::render::plural;
@@ -48,13 +48,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
     accept_state: AcceptState,
     #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository, or one archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
@@ -64,9 +60,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     args.accept_state.tell(ui);
     let (path, name) = match &args.path {
         Some(file) => location::archive(&args.location, std::slice::from_ref(file))

@@ -7,9 +7,7 @@ use garret_core::Compression;
 
 use super::info;
 use crate::location;
-use garret_cli::args::{
-    AcceptState, LockWait, PassphraseFile, Threads, Verbose, compression, duration,
-};
+use garret_cli::args::{AcceptState, Threads, Usual, compression, duration};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
 use garret_cli::steps::compact::{COMPRESSION, Compacted, Compacting};
@@ -34,22 +32,16 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
     accept_state: AcceptState,
     #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     args.accept_state.tell(ui);
     let path = location::repository(&args.repository)?;
     let compacting = Compacting {

@@ -8,7 +8,7 @@ use super::diff;
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::record::Record;
 use garret_cli::session;
@@ -26,11 +26,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The archive
     #[arg(value_name = "REPO::NAME")]
     archive: OsString,
@@ -40,9 +36,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let (path, name) = location::archive(&args.archive, &args.paths)?;
     let repository = session::reader(&path, ui)?;
     let archive = archives::find(&repository, &name, ui)?;

@@ -110,6 +110,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     args.accept_state.tell(ui);
     args.passphrase.tell(ui);
     let (path, name) = location::new_archive(&args.archive, args.inputs.paths())?;
+    let tags = args::tags(args.tag)?;
     let refuse_empty = args.inputs.refuse_empty();
     let command = args.inputs.command();
     let inputs = args.inputs.open()?;
@@ -124,7 +125,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     options.read_special = args.read_special;
     options.refuse_empty = refuse_empty;
     options.comment = args.comment;
-    options.tags = args.tag.into_iter().collect();
+    options.tags = tags;
     options.time = args.timestamp;
     if args.numeric_owner {
         (options.users, options.groups) = Default::default();

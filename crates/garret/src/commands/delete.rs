@@ -2,19 +2,18 @@
 
 use std::ffi::OsString;
 
-use garret_core::{Area, Error, LockMode, Repository};
+use garret_core::{Area, Error, KeyMode, LockMode, Locked, Repository};
 
 use super::info;
 use crate::archives;
 use crate::location;
-use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{AcceptState, Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
-use garret_cli::session;
 use garret_cli::steps::delete::{Freed, remove};
 use garret_cli::ui::Ui;
-use garret_cli::{overview, render};
+use garret_cli::{overview, render, secrets, session};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -28,22 +27,16 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
     accept_state: AcceptState,
     #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The archives, all of one repository; or a repository
     #[arg(value_name = "REPO[::NAME]", required = true)]
     archives: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     args.accept_state.tell(ui);
     if let [only] = args.archives.as_slice()
         && let (path, None) = location::either(only)?
@@ -83,9 +76,10 @@ pub(super) fn given_back(freed: &Freed) -> String {
     format!("{} came back{waiting}", render::size(freed.stored_len))
 }
 
-/// Deletes a repository after asking. Its keys are not needed: nothing in it is read.
+/// Deletes a repository after asking: what is protected in it too, so only a person can, who hears how much that is. Its
+/// keys are not needed for that.
 fn whole(path: &Location, ui: &Ui) -> Result<(), Failure> {
-    drop(session::find(path)?);
+    let locked = session::find(path)?;
     let shown = path.display();
     if !ui.can_ask() {
         let text = format!(
@@ -102,14 +96,31 @@ fn whole(path: &Location, ui: &Ui) -> Result<(), Failure> {
         1 => "the archive".to_owned(),
         _ => format!("the {count} archives"),
     };
+    let protected = match store.list(Area::Tags).map_err(Error::from)?.len() {
+        0 => String::new(),
+        most => protected(locked, path, most.min(count), ui),
+    };
     let question = format!(
-        "This deletes the repository {shown} and {archives} in it, for ever.\n\
+        "This deletes the repository {shown} and {archives} in it, for ever.\n{protected}\
          Type \"Yes I am sure\" if you understand this and want to continue: "
     );
     if ui.ask(&question)? != "Yes I am sure" {
         return Err(Failure::Fatal("Repository deletion aborted".to_owned()));
     }
     Ok(store.remove().map_err(Error::from)?)
+}
+
+/// A line on how many archives are protected, of which there are no more than `most`; nothing if none is. Keys that are not
+/// given are not asked for: then this is all that can be told.
+fn protected(locked: Locked, path: &Location, most: usize, ui: &Ui) -> String {
+    let is_open = locked.key_mode() == KeyMode::None || secrets::is_given(ui);
+    let keys = is_open.then(|| secrets::unlock(&locked, path, ui).ok()).flatten();
+    let count = keys.and_then(|keys| locked.with(keys).protected_count().ok());
+    match count.map(|count| count.min(most)) {
+        Some(0) => String::new(),
+        Some(count) => format!("Protected archives in it: {count}\n"),
+        None => format!("Protected archives in it: {most} at most\n"),
+    }
 }
 
 /// Fails unless there are archives of all these names.

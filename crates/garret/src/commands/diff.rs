@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
 use garret_cli::ui::Ui;
@@ -38,11 +38,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The first archive
     #[arg(value_name = "REPO::NAME")]
     from: OsString,
@@ -55,9 +51,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let (path, name) = location::archive(&args.from, std::slice::from_ref(&args.to))?;
     let second = location::archive_in(&path, &args.to)?;
     let repository = session::reader(&path, ui)?;

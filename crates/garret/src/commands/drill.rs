@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use blake3::Hash;
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{Threads, Usual};
 use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
@@ -46,11 +46,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
@@ -60,9 +56,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let path = location::repository(&args.repository)?;
     if let Some(scratch) = &args.scratch {
         outside(scratch, &path)?;

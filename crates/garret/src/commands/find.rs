@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use garret_cli::args::{LockWait, PassphraseFile, Verbose};
+use garret_cli::args::Usual;
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
 use garret_cli::ui::Ui;
@@ -22,11 +22,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
@@ -36,9 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let path = location::repository(&args.repository)?;
     let repository = session::reader(&path, ui)?;
     let archives = archives::oldest_first(&repository, ui)?;

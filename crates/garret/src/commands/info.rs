@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::archives;
 use crate::location;
-use garret_cli::args::{LockWait, PassphraseFile, Verbose};
+use garret_cli::args::Usual;
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record, Template};
@@ -36,11 +36,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
@@ -50,9 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let (path, name) = match &args.path {
         Some(file) => location::archive(&args.location, std::slice::from_ref(file))
             .map(|(path, name)| (path, Some(name)))?,

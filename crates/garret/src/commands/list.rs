@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use super::info;
 use crate::archives::{self, Searched};
 use crate::location;
-use garret_cli::args::{self, LockWait, PassphraseFile, Verbose, tag};
+use garret_cli::args::{self, Usual, tag};
 use garret_cli::drills::{self, Drill};
 use garret_cli::failure::Failure;
+use garret_cli::listing::{self, Row};
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record, Template};
-use garret_cli::steps::prune::is_tagged;
+use garret_cli::steps::prune::tagged;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session, terminal};
 use garret_format::archive::Time;
@@ -47,11 +48,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository or archive
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
@@ -91,9 +88,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let (path, name) = match args.paths.as_slice() {
         [] => location::either(&args.location)?,
         paths => location::archive(&args.location, paths).map(|(path, name)| (path, Some(name)))?,
@@ -117,9 +112,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 
 fn archives(repository: &Repository, path: &Location, args: &Args, ui: &Ui) -> Result<(), Failure> {
     let layout = &args.layout;
-    let mut archives = archives::oldest_first(repository, ui)?;
     let tags = repository.tags(ui)?;
-    archives.retain(|found| is_tagged(&tags, found, &args.tag));
+    let archives = tagged(archives::oldest_first(repository, ui)?, &tags, &args.tag, ui);
     let drills = drills::load(repository.id(), ui);
     let drilled = |found: &NamedArchive| {
         let id = record::hex(&found.fingerprint);
@@ -143,28 +137,32 @@ fn archives(repository: &Repository, path: &Location, args: &Args, ui: &Ui) -> R
         let all = json!({ "repository": repository, "archives": archives });
         return ui.print(&record::document(&all));
     }
-    let is_narrow = terminal::is_narrow(std::io::stdout());
-    let line = |found: &NamedArchive| match &layout.format {
-        Some(template) => record(found).format(template),
-        None if layout.short => Ok(format!("{}\n", found.name).into_bytes()),
-        None => {
-            let mark = drilled(found).map(Drill::mark).unwrap_or_default();
-            let line = match layout.long {
-                true => long_line(found, is_narrow) + &render::tagged(found, &tags),
-                false => render::archive_line(found, &tags),
-            };
-            let read = match verified.get(&found.name) {
-                Some(Some(day)) => format!(" (verified since {})", render::date(*day)),
-                Some(None) => " (not all verified)".to_owned(),
-                None => String::new(),
-            };
-            Ok(format!("{line}{mark}{read}\n").into_bytes())
-        }
+    let behind = |found: &NamedArchive| {
+        let mark = drilled(found).map(Drill::mark).unwrap_or_default();
+        let read = match verified.get(&found.name) {
+            Some(Some(day)) => format!(" (verified since {})", render::date(*day)),
+            Some(None) => " (not all verified)".to_owned(),
+            None => String::new(),
+        };
+        mark + &read
     };
-    let mut text = if layout.long { long_header(is_narrow).into_bytes() } else { Vec::new() };
-    for found in &archives {
-        text.extend(line(found)?);
-    }
+    let is_narrow = terminal::is_narrow(std::io::stdout());
+    let long = |found: &NamedArchive| {
+        let (line, tags) = (long_line(found, is_narrow), render::tagged(found, &tags));
+        format!("{line}{tags}{}\n", behind(found))
+    };
+    let text: Vec<u8> = if let Some(template) = &layout.format {
+        let lines: Result<Vec<_>, _> =
+            archives.iter().map(|found| record(found).format(template)).collect();
+        lines?.concat()
+    } else if layout.short {
+        archives.iter().flat_map(|found| format!("{}\n", found.name).into_bytes()).collect()
+    } else if layout.long {
+        (long_header(is_narrow) + &archives.iter().map(long).collect::<String>()).into_bytes()
+    } else {
+        let row = |found| Row::new("", found, &tags, &behind(found));
+        listing::lines(&archives.iter().map(row).collect::<Vec<_>>()).into_bytes()
+    };
     ui.print(&text)
 }
 

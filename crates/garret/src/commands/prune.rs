@@ -10,6 +10,7 @@ use crate::keep::Keep;
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, tag};
 use garret_cli::failure::Failure;
+use garret_cli::listing::{self, Row};
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::steps::delete::{Freed, remove};
@@ -115,19 +116,18 @@ fn list(plan: &Plan, args: &Args, ui: &Ui) -> Result<(), Failure> {
         return Ok(());
     }
     let doomed = if args.dry_run { "Would prune:     " } else { "Pruning archive: " };
-    let line = |decision: &garret_core::Decision| {
-        let archive = render::archive_line(&decision.archive, &plan.tags);
-        match decision.kept {
+    let row = |decision: &garret_core::Decision| {
+        let before = if decision.kept.is_some() { "Keeping archive: " } else { doomed };
+        let behind = match decision.kept {
             // What is protected is marked as that.
-            Some(KeptBy::Protected) => format!("Keeping archive: {archive}\n"),
-            Some(kept) if args.list || args.dry_run => {
-                format!("Keeping archive: {archive} ({kept})\n")
-            }
-            Some(_) => format!("Keeping archive: {archive}\n"),
-            None => format!("{doomed}{archive}\n"),
-        }
+            None | Some(KeptBy::Protected) => String::new(),
+            Some(kept) if args.list || args.dry_run => format!(" ({kept})"),
+            Some(_) => String::new(),
+        };
+        Row::new(before, &decision.archive, &plan.tags, &behind)
     };
-    ui.print(&plan.kept.iter().chain(&plan.pruned).map(line).collect::<String>())
+    let rows: Vec<Row> = plan.kept.iter().chain(&plan.pruned).map(row).collect();
+    ui.print(&listing::lines(&rows))
 }
 
 /// Shows how much space a prune would give back; in bytes.

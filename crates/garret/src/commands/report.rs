@@ -10,7 +10,7 @@ use crate::keep::Keep;
 use crate::location;
 use crate::report::gather::{Wish, gather};
 use crate::report::{html, json, text};
-use garret_cli::args::{LockWait, PassphraseFile, Threads, Verbose};
+use garret_cli::args::{Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
 use garret_cli::{record, session, terminal};
@@ -42,20 +42,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    lock_wait: LockWait,
-    #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The repository
     #[arg(value_name = "REPO")]
     repository: OsString,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    args.verbose.tell(ui);
-    args.passphrase.tell(ui);
-    args.lock_wait.tell(ui);
+    args.usual.tell(ui);
     let path = location::repository(&args.repository)?;
     let rules = args.keep.rules();
     let repository = session::reader(&path, ui)?;

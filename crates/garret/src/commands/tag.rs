@@ -3,25 +3,27 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use garret_core::TagChange;
+use garret_core::{Error, Repository, TagChange};
+use serde_json::{Value, json};
 
-use super::delete;
-use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Verbose, tag};
+use super::{delete, info};
+use garret_cli::args::{self, AcceptState, Usual, tag};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
+use garret_cli::record::{self, Record};
 use garret_cli::session;
 use garret_cli::ui::Ui;
 
 /// What all three have.
 #[derive(Debug, clap::Args)]
 struct Archives {
-    #[command(flatten)]
-    lock_wait: LockWait,
+    /// Show the archives, as they are now, as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     accept_state: AcceptState,
     #[command(flatten)]
-    verbose: Verbose,
-    #[command(flatten)]
-    passphrase: PassphraseFile,
+    usual: Usual,
     /// The archives, all of one repository
     #[arg(value_name = "REPO::NAME", required = true)]
     archives: Vec<OsString>,
@@ -49,8 +51,8 @@ pub(crate) struct Protect {
 
 pub(crate) fn run(args: Tag, ui: &Ui) -> Result<(), Failure> {
     let mut change = TagChange::default();
-    let (add, remove): (BTreeSet<String>, BTreeSet<String>) =
-        (args.add.into_iter().collect(), args.remove.into_iter().collect());
+    let add = args::tags(args.add)?;
+    let remove: BTreeSet<String> = args.remove.into_iter().collect();
     if let Some(both) = add.intersection(&remove).next() {
         return Err(Failure::Usage(format!("--add {both} and --remove {both}: give one of them")));
     }
@@ -66,13 +68,35 @@ pub(crate) fn protect(args: &Protect, is_protected: bool, ui: &Ui) -> Result<(),
 
 impl Archives {
     fn change(&self, change: &TagChange, ui: &Ui) -> Result<(), Failure> {
-        self.verbose.tell(ui);
-        self.passphrase.tell(ui);
-        self.lock_wait.tell(ui);
+        self.usual.tell(ui);
         self.accept_state.tell(ui);
         let (path, names) = delete::one_repository(&self.archives)?;
         let mut repository = session::pruner(&path, ui)?;
         delete::exist(&repository, &names)?;
-        Ok(repository.tag(&names, change)?)
+        repository.tag(&names, change).map_err(|error| match error {
+            // Words are looked at before anything is written: with those that an archive has already they are too many.
+            Error::BadOption(text) => Failure::Usage(text),
+            error => error.into(),
+        })?;
+        match self.json {
+            true => ui.print(&document(&repository, &path, &names, ui)?),
+            false => Ok(()),
+        }
     }
+}
+
+/// The repository, and what its archives of these names are now.
+fn document(
+    repository: &Repository,
+    path: &Location,
+    names: &[String],
+    ui: &Ui,
+) -> Result<String, Failure> {
+    let tags = repository.tags(ui)?;
+    let mut archives: Vec<Value> = Vec::new();
+    for name in names {
+        archives.push(Record::of_archive(&repository.archive(name)?, &tags).json());
+    }
+    let repository = info::repository_record(repository, path).json();
+    Ok(record::document(&json!({ "repository": repository, "archives": archives })))
 }

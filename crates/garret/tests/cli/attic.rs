@@ -228,6 +228,10 @@ fn a_whole_repository_is_deleted_only_when_a_terminal_agrees() {
     assert!(said.contains("the repository repo and the archive in it, for ever."), "{said}");
     assert!(said.contains("garret: Error: Repository deletion aborted"), "{said}");
     assert_eq!(dir.archives("repo"), ["a"]);
+    assert!(!said.contains("Protected"), "{said}");
+    dir.run(&["protect", "repo::a"]).silent();
+    let (_, said) = on_a_terminal(&dir, "delete repo", "no\n");
+    assert!(said.contains("for ever.\r\nProtected archives in it: 1\r\nType "), "{said}");
     dir.write("repo/mine", b"x");
     let (code, said) = on_a_terminal(&dir, "delete repo", "Yes I am sure\n");
     assert!(code == Some(1) && said.contains("cannot remove repo"), "{said}");

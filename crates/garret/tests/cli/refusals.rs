@@ -50,6 +50,57 @@ fn a_wrong_command_line_ends_with_2_and_says_how_to_get_help() {
     }
 }
 
+/// Names are other people's: no line that is said about one moves the cursor, turns text round or passes for another line.
+#[test]
+fn what_is_wrong_is_said_without_talking_to_the_terminal() {
+    let dir = Dir::with_repository();
+    let odd = "\u{1b}[2J\u{7}\u{202e}\r\nerror: x";
+    let (option, field) = (format!("--{odd}"), format!("{{{odd}}}"));
+    let (time, archive) = (format!("{{now:%{odd}}}"), format!("repo::{{now:%{odd}}}"));
+    let table = |line: &str| format!("[job.a]\nrepository = \"/r\"\n{line}\n");
+    // A string of TOML has none of these characters but by an escape.
+    let escaped = "\\u001b[2J\\u202e\\u000aerror: x";
+    let files = [
+        format!("\"{escaped}\" = 1\n"),
+        format!("{odd} = 1\n"),
+        table(&format!("paths = \"/x\"\n\"{escaped}\" = 1")),
+        table(&format!("paths = \"/x\"\ncompression = \"{escaped}\"")),
+        table(&format!("paths = \"/x\"\n[job.\"{escaped}\"]")),
+    ];
+    let mut wrong: Vec<Vec<&str>> = vec![
+        vec![odd],
+        vec!["create", odd, &option],
+        vec!["create", "repo::a", "x", "--compression", odd],
+        vec!["create", "repo::a", "x", "--threads", odd],
+        vec!["create", "repo::a", "x", "--cutter", odd],
+        vec!["create", "--tag", odd, "repo::a", "x"],
+        vec!["create", "--timestamp", odd, "repo::a", "x"],
+        vec!["list", "--format", &field, "repo"],
+        vec!["list", "repo", "--shor\u{7}t"],
+        vec!["check", "--max-duration", odd, "repo"],
+        vec!["prune", "--keep-within", odd, "repo"],
+        vec!["prune", "-d", "1", "-p", &field, "repo"],
+        vec!["prune", "-d", "1", "-p", &time, "repo"],
+        vec!["create", &archive, "x"],
+        vec!["key", odd],
+        vec!["help", odd],
+        vec!["list", odd],
+        vec!["--log-json", "list", &option],
+    ];
+    let names: Vec<String> = (0..files.len()).map(|number| format!("{number}.toml")).collect();
+    for (name, text) in names.iter().zip(&files) {
+        dir.write(name, text.as_bytes());
+        wrong.push(vec!["nightly", "--check-config", "--config", name]);
+    }
+    for arguments in wrong {
+        let ran = dir.run(&arguments);
+        assert!(matches!(ran.code, Some(1 | 2)), "{}: {}", ran.what, ran.stderr);
+        assert!(!ran.stderr.lines().skip(1).any(|line| line.starts_with("error: ")), "{ran:?}");
+        let unseen = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!ran.stderr.is_empty() && !ran.stderr.contains(unseen), "{ran:?}");
+    }
+}
+
 #[test]
 fn a_path_that_is_no_repository_is_named() {
     let dir = Dir::new();

@@ -95,6 +95,11 @@ fn what_goes_wrong_on_the_way_is_one_line() {
     list(RUN).refused(1, &format!("Repository h:{} does not exist", dir.path("repo").display()));
     list("exit 255")
         .refused(1, "cannot open h: ssh has failed: why stands above, or garret was killed there");
+    // What ssh passes on is the other host's, and comes before.
+    let said = list("printf 'no \\033[2J\\r\\007key\\r\\nat all' >&2; exit 255");
+    let lines: Vec<&str> = said.stderr.lines().collect();
+    assert_eq!(lines[..2], ["no \\u{1b}[2J\\r\\u{7}key", "at all"]);
+    assert!(lines.len() == 3 && lines[2].ends_with("or garret was killed there"), "{said:?}");
     list("exit 127").refused(
         1,
         "garret does not run there: install it, or say in GARRET_REMOTE_PATH where it is",

@@ -82,7 +82,12 @@ fn what_is_printed_is_what_the_schema_says() {
     fs::remove_file(dir.path("tree/link")).unwrap();
     std::os::unix::fs::symlink("new", dir.path("tree/link")).unwrap();
     printed.document("create", &run(&["create", "--json", "repo::b", "tree", "gone"]));
-    run(&["protect", "repo::a"]).silent();
+    let protected = printed.document("protect", &run(&["protect", "--json", "repo::a"]));
+    assert_eq!(protected["archives"][0]["protected"], json!(true));
+    let tag = ["tag", "--json", "--add", "golden", "--remove", "t", "repo::b", "repo::a"];
+    let tagged = printed.document("tag", &run(&tag));
+    assert_eq!(tagged["archives"][0]["name"], json!("b"));
+    assert_eq!(tagged["archives"][1]["tags"], json!(["golden"]));
     for (name, arguments) in [
         ("list", &["list", "--json", "repo"][..]),
         ("list_archive", &["list", "--json", "repo::a"]),
@@ -120,7 +125,8 @@ fn what_is_printed_is_what_the_schema_says() {
     let kept: Vec<&Value> =
         pruned["archives"].as_array().unwrap().iter().map(|one| &one["kept_by"]).collect();
     assert!(kept.contains(&&json!("protected")), "{pruned}");
-    run(&["unprotect", "repo::a"]).silent();
+    let unprotected = printed.document("unprotect", &run(&["unprotect", "--json", "repo::a"]));
+    assert_eq!(unprotected["archives"][0]["protected"], json!(false));
     let deleted = printed.document("delete", &run(&["delete", "--json", "repo::a"]));
     assert_eq!(deleted["deleted"], json!(["a"]));
     // Damage.

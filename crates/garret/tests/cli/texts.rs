@@ -203,7 +203,7 @@ fn no_arguments_are_a_call_for_help() {
     let help = dir.run(&[]).succeeds();
     assert_eq!(help, dir.run(&["--help"]).succeeds());
     assert_eq!(help, dir.run(&["help"]).succeeds());
-    for word in ["create", "extract", "Exit codes:", "GARRET_PASSPHRASE", "PATH::NAME"] {
+    for word in ["create", "extract", "Exit codes:", "GARRET_PASSPHRASE", "REPO::NAME"] {
         assert!(help.contains(word), "{word}");
     }
     let help = dir.run(&["help", "prune"]).succeeds().replace('\n', " ");

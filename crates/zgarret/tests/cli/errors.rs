@@ -260,3 +260,30 @@ fn a_file_that_would_be_called_temporary_elsewhere_is_the_user_s() {
     dir.run(&["restore", "repo/backups/a", "out"]).silent();
     assert_eq!((dir.read("out"), dir.read("out.part")), (b"content".into(), b"precious".into()));
 }
+
+/// Names are other people's: nothing that is said about one talks to the terminal.
+#[test]
+fn what_is_wrong_is_said_without_talking_to_the_terminal() {
+    let dir = Dir::with_repository();
+    let odd = "\u{1b}[2J\u{7}\u{202e}\r\nx";
+    let (flag, backup) = (format!("--{odd}"), format!("repo/backups/{odd}"));
+    for arguments in [
+        &[odd][..],
+        &[&flag],
+        &["restore", &backup],
+        &["restore", odd],
+        &["info", odd],
+        &["info", odd, odd],
+        &["gc", odd, "repo"],
+        &["config", odd, "repo"],
+        &["completions", odd],
+        &["-O", odd, "gc", "repo"],
+        &["-o", odd, "gc", "repo"],
+        &["--threads", odd, "gc", "repo"],
+    ] {
+        let ran = dir.run(arguments);
+        let unseen = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(!ran.stderr.is_empty() && !ran.stderr.contains(unseen), "{ran:?}");
+    }
+}
