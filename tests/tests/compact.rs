@@ -272,6 +272,31 @@ fn damage_stays_where_it_is() {
     all_are(&lab, &nights);
 }
 
+/// Versions that nobody needs stay beside the one that stays until they are half of their groups; then all of them go.
+#[test]
+fn a_prune_does_not_write_everything_anew_for_old_versions() {
+    let nights = nights(12, 6, 8 << 20);
+    let (lab, store) = stored(&nights);
+    compact(&lab);
+    let before = packs(&store);
+    lab.delete(&name(0)).unwrap();
+    let done = lab.gc().unwrap();
+    assert_eq!((done.repacked_bytes, done.deleted_pack_bytes), (0, 0), "{done:?}");
+    assert_eq!(packs(&store).intersection(&before).count(), before.len());
+    for number in 1..5 {
+        lab.delete(&name(number)).unwrap();
+    }
+    let mut options = lab.gc_options();
+    options.compression = None;
+    lab.pruner().unwrap().gc(&options, &Recorder::default()).unwrap();
+    let (alone, of_one) = Lab::memory(KeyMode::Passphrase);
+    alone.backup_bytes("one", &nights[5]).unwrap();
+    assert!(len(&store) < len(&of_one) * 11 / 10, "{} and {}", len(&store), len(&of_one));
+    assert!(lab.restore_bytes(&name(5)).unwrap() == nights[5]);
+    lab.check();
+    assert_eq!(compact(&lab).group_count, 0);
+}
+
 /// Files of all sizes, of two hosts, that come, change and go.
 #[test]
 fn trees_of_many_files_come_back() {

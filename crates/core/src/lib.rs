@@ -137,8 +137,8 @@ pub use pattern::Patterns;
 pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};
 pub use read::file::StoredFile;
 pub use repository::{
-    Checker, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened, Pruner,
-    Repository, Secret, Unlocked, Writer, init, open,
+    Checker, ChunkSize, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened,
+    Pruner, Repository, Secret, Unlocked, Writer, init, open,
 };
 pub use restore::options::{
     AllocationMode, Destination, FileMetadata, Form, RestoreOptions, RestoreReport,

@@ -41,8 +41,9 @@ pub(crate) const LOCAL_SEGMENTS_MAX: usize = 8;
 /// Keys per partition of a local segment's filter, about: building one takes 40 bytes of memory per key.
 pub(crate) const FILTER_KEYS: u64 = 1 << 17;
 
-/// Sealed groups that may wait for the pack writer: while one pack is synced to disk the workers go on. 16 groups of 1 MiB.
-pub(crate) const GROUPS_WAITING: usize = 16;
+/// Bytes of sealed groups that may wait for the pack writer, about: while one pack is synced to disk the workers go on. That
+/// is 16 groups of the usual length.
+pub(crate) const WAITING_LEN: u32 = 16 << 20;
 
 /// Bytes with which a pack of structure ends, if those of files are not shorter: two of them are open at once, and in memory.
 pub(crate) const STRUCTURE_PACK_LEN: u32 = 8 << 20;

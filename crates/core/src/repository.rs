@@ -39,7 +39,7 @@ use crate::store::{Area, Clock, Key, Store};
 use crate::write::ChunkTarget;
 
 pub use archives::Items;
-pub use locked::{Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
+pub use locked::{ChunkSize, Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
 pub use sessions::{Checker, Exclusive, Pruner, Unlocked, Writer};
 pub use slots::Opened;
 

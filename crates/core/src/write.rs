@@ -20,7 +20,7 @@ use garret_format::{ChunkId, SegmentId};
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
-use crate::limits::{GROUPS_WAITING, STRUCTURE_COPIES};
+use crate::limits::{STRUCTURE_COPIES, WAITING_LEN};
 use crate::objects::codec::Compression;
 use crate::objects::group::{CompressedGroup, Group};
 use crate::objects::index::{Index, store_segment};
@@ -71,9 +71,9 @@ pub(crate) fn write_chunks<'scope, R>(
     threads: Threads<'_, 'scope>,
     body: impl FnOnce(&mut ChunkWriter<'_, 'scope>) -> Result<R>,
 ) -> Result<(R, Written)> {
-    let (groups, sealed) = bounded(GROUPS_WAITING);
-    let (segments, stored) = unbounded();
     let ChunkTarget { store, data, metadata, log, group_len, pack_len, .. } = target;
+    let (groups, sealed) = bounded((WAITING_LEN / group_len.max(1)).max(1) as usize);
+    let (segments, stored) = unbounded();
     let lanes = Lanes::new(pack_len)?;
     adopt_unstored(store, metadata, target.index)?;
     std::thread::scope(|scope| {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
-    BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, Clock, Compression,
+    BackupOptions, BackupReport, CheckOptions, CheckReport, Checker, ChunkSize, Clock, Compression,
     CutterChoice, Destination, Exclusive, GcOptions, GcReport, InitOptions, Input, Keys,
     LocalStore, Locked, MemoryStore, NamedArchive, NewKey, Phase, Problem, Progress, Pruner,
     Repository, RestoreOptions, RestoreReport, Result, Secret, Selection, Sharing, Store,
@@ -183,12 +183,22 @@ pub fn check_options(verify_data: bool, threads: usize) -> CheckOptions {
     options
 }
 
+/// How long chunks of the suites' repositories are: as `GARRET_CHUNK` says, 16k or 32k, or as usual.
+pub fn chunk_size() -> ChunkSize {
+    match std::env::var("GARRET_CHUNK").as_deref() {
+        Ok("16k") => ChunkSize::Kib16,
+        Ok("32k") => ChunkSize::Kib32,
+        _ => ChunkSize::default(),
+    }
+}
+
 impl Lab {
     /// A new repository in the store that `store` gives, again and again.
     pub fn over(store: impl Fn() -> Box<dyn Store> + Send + Sync + 'static, mode: KeyMode) -> Self {
         let mut key_file = Vec::new();
         let mut options = InitOptions::new(mode, PASSPHRASE.to_vec().into(), 1_790_000_000);
         options.kdf = CHEAP_KDF;
+        options.chunk = chunk_size();
         let made = garret_core::init(&*store(), &options, &mut |_, bytes| {
             key_file = bytes.to_vec();
             Ok(())

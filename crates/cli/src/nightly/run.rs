@@ -14,7 +14,7 @@ use std::fs::File;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use garret_core::{Cause, Problem, Progress, Repository, Sharing};
+use garret_core::{Cause, ChunkSize, Problem, Progress, Repository, Sharing};
 use jiff::Zoned;
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -34,7 +34,7 @@ use crate::steps::check::Checking;
 use crate::steps::compact::{COMPRESSION, Compacting};
 use crate::steps::create::Creation;
 use crate::steps::delete::remove;
-use crate::steps::init::{Initialized, initialize};
+use crate::steps::init::{Initialized, Making, initialize};
 use crate::steps::prune::Pruning;
 use crate::surroundings;
 use crate::ui::Ui;
@@ -210,7 +210,9 @@ impl Night<'_> {
             return Err(Failure::Because(Cause::Missing, words::gone(path)));
         }
         let (job, ui) = (self.job, self.ui);
-        let made = self.watch(|| initialize(&job.repository, mode, Sharing::Private, false, ui))?;
+        let chunk = ChunkSize::default();
+        let how = Making { sharing: Sharing::Private, chunk, parents: false };
+        let made = self.watch(|| initialize(&job.repository, mode, how, ui))?;
         let Initialized { key_file, .. } = made;
         self.ui.notice(&words::initialized(path, mode, key_file.as_deref()));
         Ok(())

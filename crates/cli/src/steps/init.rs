@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use garret_core::{Error, Identity, InitOptions, Sharing};
+use garret_core::{ChunkSize, Error, Identity, InitOptions, Sharing};
 use garret_format::config::KeyMode;
 
 use crate::failure::Failure;
@@ -26,15 +26,25 @@ pub struct Initialized {
     pub key_file: Option<PathBuf>,
 }
 
-/// Makes a repository at `location`, which is a new or an empty directory, and the directories above it if `parents` says so.
+/// How a repository is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Making {
+    /// Who may use it.
+    pub sharing: Sharing,
+    /// How long its chunks are.
+    pub chunk: ChunkSize,
+    /// Whether missing directories above it are made too.
+    pub parents: bool,
+}
+
+/// Makes a repository at `location`, which is a new or an empty directory.
 ///
 /// # Errors
 /// There is no passphrase where one is needed; there is something at `location`; it cannot be written.
 pub fn initialize(
     location: &Location,
     mode: KeyMode,
-    sharing: Sharing,
-    parents: bool,
+    how: Making,
     ui: &Ui,
 ) -> Result<Initialized, Failure> {
     // Before anything is made: without a passphrase there is to be no half of a repository.
@@ -46,11 +56,12 @@ pub fn initialize(
         }
     };
     if let Some(path) = location.directory() {
-        prepare_parent(path, parents)?;
+        prepare_parent(path, how.parents)?;
     }
-    let store = session::create(location, sharing)?;
+    let store = session::create(location, how.sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));
+    let mut options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));
+    options.chunk = how.chunk;
     let mut made_at = None;
     let made = garret_core::init(&*store, &options, &mut |id, bytes| {
         let at = key_file::place(id, ui).map_err(|failure| match failure {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use garret_core::Sharing;
+use garret_core::{ChunkSize, Sharing};
 use garret_format::config::KeyMode;
 
 use super::info;
@@ -13,7 +13,7 @@ use garret_cli::args::{PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
 use garret_cli::secrets;
-use garret_cli::steps::init::{Initialized, initialize};
+use garret_cli::steps::init::{Initialized, Making, initialize};
 use garret_cli::ui::Ui;
 
 /// How the repository is protected.
@@ -46,6 +46,30 @@ enum SharedName {
     Umask,
 }
 
+/// How long chunks are, about.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ChunkName {
+    /// finds most of what is the same; four times the index
+    #[value(name = "16k")]
+    Kib16,
+    /// between the two
+    #[value(name = "32k")]
+    Kib32,
+    /// as fast as it gets
+    #[value(name = "64k")]
+    Kib64,
+}
+
+impl From<ChunkName> for ChunkSize {
+    fn from(name: ChunkName) -> Self {
+        match name {
+            ChunkName::Kib16 => ChunkSize::Kib16,
+            ChunkName::Kib32 => ChunkSize::Kib32,
+            ChunkName::Kib64 => ChunkSize::Kib64,
+        }
+    }
+}
+
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -55,6 +79,9 @@ pub(crate) struct Args {
     /// Who may use the repository beside you [default: nobody]
     #[arg(long, value_name = "WHO")]
     shared: Option<SharedName>,
+    /// How long its chunks are, about; it cannot be changed later
+    #[arg(long, value_name = "SIZE", default_value = "64k")]
+    chunk: ChunkName,
     /// Make missing directories above it too
     #[arg(short, long)]
     parents: bool,
@@ -85,7 +112,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(SharedName::Group) => Sharing::Group,
         Some(SharedName::Umask) => Sharing::Umask,
     };
-    let made = initialize(&path, mode, sharing, args.parents, ui)?;
+    let how = Making { sharing, chunk: args.chunk.into(), parents: args.parents };
+    let made = initialize(&path, mode, how, ui)?;
     let Initialized { identity, created, key_file } = made;
     if args.json {
         let repository = info::identity_record(&path, identity.id, mode, created).json();

@@ -9,7 +9,7 @@ use garret_format::PackId;
 
 use super::plan::Planned;
 use crate::error::{Cause, Error, Result};
-use crate::limits::total_len;
+use crate::limits::{GROUP_LEN_MOST, total_len};
 use crate::maintain::gc::copy::take_back;
 use crate::maintain::gc::problems::Problems;
 use crate::objects::codec::Compression;
@@ -52,7 +52,8 @@ pub(super) fn rewrite(
     // The repository has every chunk: an index of its own lets the writer store them again.
     let mut index = Index::empty(repository.id());
     let log = PackLog::default();
-    let target = ChunkTarget { log: Some(&log), ..repository.target(&mut index) };
+    let group_len = repository.config().group_len.min(GROUP_LEN_MOST);
+    let target = ChunkTarget { log: Some(&log), group_len, ..repository.target(&mut index) };
     let (chunks, compression) = (repository.chunks(), options.compression);
     let mut done = Rewritten::default();
     let written = with_threads(options.threads, 1, |threads| {

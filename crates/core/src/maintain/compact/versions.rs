@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use garret_format::ChunkId;
 use garret_format::archive::{Item, ItemKind};
+use garret_format::pack::PackKind;
 use garret_format::recipe::Entry;
 
 use crate::error::Result;
@@ -118,8 +119,11 @@ fn each_block(
                 while let Some(entry) = entries.next_before(end, &mut is_known) {
                     let Entry::Chunk { id, .. } = entry? else { continue };
                     // What is nowhere is for others to tell.
-                    if let Some(location) = index.find(&id).filter(|there| marks.set(there.record))
-                    {
+                    let there = index.find(&id).filter(|there| {
+                        // What is the same as some structure stays where that is.
+                        there.pack.kind == PackKind::Data && marks.set(there.record)
+                    });
+                    if let Some(location) = there {
                         found.push(Placed { id, location, version: *version, window });
                     }
                 }

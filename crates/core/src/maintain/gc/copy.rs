@@ -12,9 +12,9 @@ use super::plan::{ChunkUse, GroupUse};
 use super::problems::Problems;
 use super::{condemn, delete};
 use crate::error::{Cause, Error, Result};
-use crate::limits::total_len;
+use crate::limits::{GROUP_LEN, total_len};
 use crate::objects::codec::Compression;
-use crate::objects::group::{CompressedGroup, OpenGroup, WHOLE};
+use crate::objects::group::{CompressedGroup, Group, OpenGroup, WHOLE};
 use crate::objects::index::{Index, Listing, read_segment};
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Problem};
@@ -52,7 +52,7 @@ pub(in crate::maintain) fn copy(
                 Wanted { pack, group: row, len: WHOLE, by: group }
             });
             let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {
-                (wanted.by, read_live(groups, wanted.by, bytes))
+                (wanted.by, read_live(groups, wanted.by, compression, bytes))
             });
             for read in read {
                 let (group, live) = read?;
@@ -139,14 +139,19 @@ pub(in crate::maintain) fn take_back(
 
 /// The needed part of a group.
 enum Live {
-    /// Everything, of a file: it is not compressed again.
+    /// A group of files that stays one: all of it, as it was, or what is left of versions that compact put together.
     Whole(CompressedGroup),
     /// Some chunks, how many copies of each are written, and how the group was compressed.
     Some(Compression, Vec<(ChunkId, Vec<u8>, usize)>),
 }
 
 /// Reads a group and checks every chunk that is needed of it: the pack it comes from will be deleted.
-fn read_live(groups: &Groups, group: &GroupUse, bytes: Option<&[u8]>) -> Result<Live> {
+fn read_live(
+    groups: &Groups,
+    group: &GroupUse,
+    compression: Option<Compression>,
+    bytes: Option<&[u8]>,
+) -> Result<Live> {
     let GroupUse { pack, row, chunks } = group;
     let (frame, body) = groups.packs().body(pack, row, bytes)?;
     let corrupt = |what| Error::Corrupt {
@@ -167,6 +172,12 @@ fn read_live(groups: &Groups, group: &GroupUse, bytes: Option<&[u8]>) -> Result<
         let chunks = live.iter().map(|(id, bytes, _)| (*id, bytes.len() as u32)).collect();
         return Ok(Live::Whole(CompressedGroup { frame, body, chunks }));
     }
+    let before = Compression::like(frame.codec, frame.effort);
+    if pack.kind == PackKind::Data && frame.plain_len > GROUP_LEN {
+        let mut left = Group::default();
+        live.iter().for_each(|(id, bytes, _)| left.push(*id, bytes));
+        return Ok(Live::Whole(left.compress(compression.unwrap_or(before))?));
+    }
     let live = live.into_iter().map(|(id, bytes, copies)| (id, bytes.to_vec(), copies));
-    Ok(Live::Some(Compression::like(frame.codec, frame.effort), live.collect()))
+    Ok(Live::Some(before, live.collect()))
 }

@@ -12,7 +12,7 @@ use garret_format::{ChunkId, PackId};
 
 use super::problems::Problems;
 use crate::error::{Error, Result};
-use crate::limits::{STRUCTURE_COPIES, total_len};
+use crate::limits::{GROUP_LEN, STRUCTURE_COPIES, total_len};
 use crate::maintain::copies::refuse_overwritten;
 use crate::objects::index::{Index, Location, Rows};
 use crate::objects::pack::end_len;
@@ -228,6 +228,7 @@ pub(super) fn plan(
     }
     refuse_overwritten(repository, archives.values().copied())?;
     let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, preferred, problems);
+    keep_groups(index, &marks, &superseded);
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     let repack = choose(used, repository.config().pack_len);
@@ -373,6 +374,32 @@ fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
         chosen
     });
     used
+}
+
+/// Marks what nobody needs in groups that compact made, while that is less than half of one: beside the version that stays it
+/// takes next to nothing, and without it all would be compressed anew. A copy that need not be listed is not marked.
+fn keep_groups(index: &Index, marks: &Marks, superseded: &HashSet<(ChunkId, PackId)>) {
+    for (segment, tables) in index.tables().enumerate() {
+        let mut lens = vec![(0_u64, 0_u64); tables.counts().groups as usize];
+        for (place, record) in tables.records().enumerate() {
+            if let Some((plain, live)) = lens.get_mut(record.group as usize) {
+                *plain += u64::from(record.len);
+                let is_live = marks.is_set((segment, place as u64));
+                *live += if is_live { u64::from(record.len) } else { 0 };
+            }
+        }
+        for (place, record) in tables.records().enumerate() {
+            let (plain, live) = lens.get(record.group as usize).copied().unwrap_or_default();
+            if plain <= u64::from(GROUP_LEN) || live * 2 < plain {
+                continue;
+            }
+            let group = tables.group(record.group);
+            let pack = group.and_then(|group| tables.pack(group.pack));
+            if pack.is_some_and(|pack| !superseded.contains(&(record.id, pack.id))) {
+                marks.set((segment, place as u64));
+            }
+        }
+    }
 }
 
 /// How much of each pack is needed, from the index and the marks on it.
