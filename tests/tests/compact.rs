@@ -278,11 +278,10 @@ fn a_prune_does_not_write_everything_anew_for_old_versions() {
     let nights = nights(12, 6, 8 << 20);
     let (lab, store) = stored(&nights);
     compact(&lab);
-    let before = packs(&store);
     lab.delete(&name(0)).unwrap();
     let done = lab.gc().unwrap();
-    assert_eq!((done.repacked_bytes, done.deleted_pack_bytes), (0, 0), "{done:?}");
-    assert_eq!(packs(&store).intersection(&before).count(), before.len());
+    // What goes is the list of that night.
+    assert!(done.repacked_bytes == 0 && done.deleted_pack_bytes < 50_000, "{done:?}");
     for number in 1..5 {
         lab.delete(&name(number)).unwrap();
     }

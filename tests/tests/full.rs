@@ -12,9 +12,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use garret_core::{Cause, Compression, Key, MemoryStore, Store, StoreError};
+use garret_core::{Cause, ChunkSize, Compression, Key, MemoryStore, Store, StoreError};
 use garret_format::config::KeyMode;
-use garret_testkit::{Fault, FaultStore, Image, Lab, Random};
+use garret_testkit::{Fault, FaultStore, Image, Lab, Random, chunk_size};
 
 /// A store on a disk of blocks.
 #[derive(Clone)]
@@ -136,7 +136,9 @@ fn what_is_deleted_gives_its_space_back_without_a_free_byte() {
         filled.nothing_is_lost(&format!("seed {seed}, with room"));
     }
     println!("{freed} of {dead} dead bytes given back, {refused} of 30 had no room for all of it");
-    assert!(freed * 100 >= dead * 85 && refused <= 10, "{freed} of {dead}, {refused}");
+    // Of shorter chunks the index takes more of what little there is.
+    let (least, most) = if chunk_size() == ChunkSize::Kib64 { (85, 10) } else { (70, 20) };
+    assert!(freed * 100 >= dead * least && refused <= most, "{freed} of {dead}, {refused}");
 }
 
 /// Many small packs are merged where there is room; where there is some and not enough, that comes to an end.
@@ -158,7 +160,8 @@ fn small_packs_that_have_no_room_to_be_merged_stay_small() {
         disk.blocks.store(disk.used() + free, Ordering::Relaxed);
         (0..10).for_each(|number| lab.delete(&format!("x{number}")).unwrap());
         let collected = lab.gc_reporting();
-        assert!(collected.is_ok() || free == 0, "{free} blocks free: {collected:?}");
+        let is_little = free <= 60 && chunk_size() != ChunkSize::Kib64;
+        assert!(collected.is_ok() || free == 0 || is_little, "{free} blocks free: {collected:?}");
         assert!(lab.restore_bytes("kept").unwrap() == kept, "{free} blocks free");
         lab.check();
     }

@@ -230,10 +230,10 @@ fn what_stands_before_a_damaged_part_of_the_list_is_restored() {
     for (key, len) in store.list(Area::Packs).unwrap() {
         let mut bytes = store.get(&key, 0..len).unwrap();
         let footer = u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap()) as usize;
-        // The last bytes before the footer are those of the last group.
-        let last = bytes.len() - footer - 100;
+        // Behind the first of its groups, and before those with nothing but nodes.
+        let middle = (bytes.len() - footer) / 3 * 2;
         if is_structure(&bytes) {
-            bytes[last] ^= 1;
+            bytes[middle] ^= 1;
             store.put(&key, &[&bytes]).unwrap();
         }
     }
