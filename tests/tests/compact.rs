@@ -133,7 +133,7 @@ fn done_again_it_changes_nothing_and_a_new_night_changes_what_it_touches() {
 }
 
 #[test]
-fn the_order_of_groups_does_not_depend_on_threads_and_every_codec_comes_back() {
+fn any_number_of_threads_does_the_same_and_every_codec_comes_back() {
     let nights = nights(4, 3, 3 << 20);
     for compression in
         [Compression::Lzma(1), Compression::Lz4, Compression::None, Compression::Zstd(9)]
@@ -152,7 +152,8 @@ fn the_order_of_groups_does_not_depend_on_threads_and_every_codec_comes_back() {
                 len(&store)
             })
             .into();
-        assert_eq!(lens[0], lens[1], "{compression:?}");
+        // Of groups that are alike in all else the one with the lower name is preferred, and names are random.
+        assert!(lens[0].abs_diff(lens[1]) < lens[0] / 100, "{compression:?}: {lens:?}");
     }
 }
 
@@ -360,16 +361,82 @@ fn contents(root: &std::path::Path, directory: &std::path::Path) -> Contents {
     found
 }
 
+/// Whoever gives it too little time each night gets on, group by group.
 #[test]
-fn without_time_nothing_is_begun() {
-    let nights = nights(10, 3, 2 << 20);
-    let (lab, store) = stored(&nights);
-    let before = packs(&store);
+fn without_time_one_group_is_written_in_each_run() {
+    let nights = nights(10, 3, 6 << 20);
+    let (lab, _) = stored(&nights);
     let mut options = options(HARD, 1);
     options.max_duration = Some(Duration::ZERO);
-    let done = lab.pruner().unwrap().compact(&options, &Recorder::default()).unwrap();
-    assert!(done.is_cut_short && done.group_count == 0);
-    assert_eq!(packs(&store), before);
+    let run = || lab.pruner().unwrap().compact(&options, &Recorder::default()).unwrap();
+    let mut runs = 0;
+    loop {
+        let done = run();
+        assert!(done.group_count == 1 || runs > 0, "{done:?}");
+        if !done.is_cut_short {
+            break;
+        }
+        runs += 1;
+        assert!(runs < 20, "{done:?}");
+    }
+    assert!(runs > 1, "{runs}");
+    assert_eq!(compact(&lab).group_count, 0);
+    all_are(&lab, &nights);
+}
+
+/// What has nothing in common with the version before it is tried once, and comes back in full when it is deleted.
+#[test]
+fn what_has_nothing_in_common_is_left_alone() {
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let mut random = Random::new(13);
+    let mut nights: Vec<Vec<u8>> = Vec::new();
+    let mut rewritten = Vec::new();
+    for night in 0..6 {
+        nights.push(random.bytes(3 << 20));
+        lab.backup_bytes(&name(night), &nights[night]).unwrap();
+        rewritten.push(compact(&lab).plain_len);
+    }
+    assert!(rewritten.iter().sum::<u64>() <= 18 << 20, "{rewritten:?} of 18 MiB");
+    all_are(&lab, &nights);
+    let before = len(&store);
+    for night in 0..3 {
+        lab.delete(&name(night)).unwrap();
+        lab.gc().unwrap();
+    }
+    assert!(len(&store) < before * 6 / 10, "{} of {before}", len(&store));
+    assert!(lab.restore_bytes(&name(5)).unwrap() == nights[5]);
+    lab.check();
+}
+
+/// A codec that is weaker than the one before makes nothing longer.
+#[test]
+fn a_weak_codec_makes_nothing_longer() {
+    let nights = nights(14, 3, 4 << 20);
+    for weak in [Compression::None, Compression::Lz4, Compression::Zstd(1)] {
+        let (mut lab, store) = Lab::memory(KeyMode::None);
+        lab.compression = Compression::Zstd(5);
+        store_all(&lab, &nights);
+        let before = len(&store);
+        compact_in(&mut lab.pruner().unwrap(), weak).unwrap();
+        assert!(len(&store) < before, "{weak:?}: {} of {before}", len(&store));
+        all_are(&lab, &nights);
+    }
+}
+
+/// Night after night, each byte is compressed a few times and no more.
+#[test]
+fn what_is_compressed_again_is_bounded() {
+    let nights = nights(15, 24, 4 << 20);
+    let (lab, store) = Lab::memory(KeyMode::None);
+    let (mut rewritten, mut new) = (0, 0);
+    for (number, night) in nights.iter().enumerate() {
+        new += lab.backup_bytes(&name(number), night).unwrap().written.chunk_bytes;
+        rewritten += compact(&lab).plain_len;
+    }
+    assert!(rewritten < new * 6, "{rewritten} for {new}");
+    let first = len(&stored(&nights[..1]).1);
+    assert!(len(&store) < first * 5 / 2, "{} of {first}", len(&store));
+    all_are(&lab, &nights);
 }
 
 /// A reader plans without a lock that keeps others away.

@@ -139,8 +139,8 @@ From cron, each Sunday:
     /// Puts all versions of each place of an image into one group and compresses them hard, where that saves enough: what
     /// `create` stored fast takes less after that, and a fraction where each night changes a little in many places. The
     /// newest archive is restored as fast as before. Each chunk is read back before its old copy goes. It needs room for
-    /// what it rewrites, some 4 GB at a time, and runs beside everything else; killed at any moment it loses its own work
-    /// only. What it did once it leaves as it is.
+    /// what it rewrites, some 4 GB at a time, and runs beside everything else, which may need old copies for so long;
+    /// killed at any moment it loses its own work only. What it did once it leaves as it is, until nights have added to it.
     #[command(after_help = "\
 Examples:
   garret compact --dry-run /srv/backup/vms

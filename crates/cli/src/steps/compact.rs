@@ -58,7 +58,7 @@ impl Compacting {
     pub fn run(&self, repository: &mut Session<Pruner>, ui: &Ui) -> Result<Compacted, Failure> {
         let done = repository.compact(&self.options(), ui);
         let settled = repository.settle(done.is_ok(), ui);
-        let report = done.map_err(|error| failure::full(error, FULL, "garret prune"))?;
+        let report = done.map_err(|error| failure::full(error, FULL, "garret compact"))?;
         settled?;
         let signed = |len: u64| i64::try_from(len).unwrap_or(i64::MAX);
         let gone = signed(report.gc.deleted_pack_bytes);

@@ -40,7 +40,7 @@ const GAINS: [u64; 2] = [4, 16];
 pub struct CompactOptions {
     /// How groups are compressed. What was compressed as hard before is taken up only to bring versions together.
     pub compression: Compression,
-    /// After this time no further group is begun. Then comes the gc, which takes what it takes.
+    /// After this time no further group is begun; one is in any case. Then comes the gc, which takes what it takes.
     pub max_duration: Option<Duration>,
     /// Threads; 0 is 1.
     pub threads: usize,
@@ -124,27 +124,33 @@ impl Pruner {
         let mut report = CompactReport::default();
         // What was taken up is not taken up again, whatever came of it: it must end.
         let mut taken: HashSet<ChunkId> = HashSet::new();
-        for gain in GAINS {
-            let worth = Worth { compression: options.compression, gain };
-            while !is_over() {
-                let round = self.next_round(worth, &mut taken, progress)?;
-                if round.is_empty() {
-                    break;
+        let mut gains = GAINS.into_iter();
+        let (mut gain, mut before) = (gains.next(), 0);
+        while let Some(least) = gain.filter(|_| !report.is_cut_short) {
+            let worth = Worth { compression: options.compression, gain: least };
+            let round = self.next_round(worth, &mut taken, progress)?;
+            if round.is_empty() {
+                // What was left in the old packs may take more now than it did in them.
+                if gains.len() == 0 && report.group_count > before {
+                    (gains, before) = (GAINS.into_iter(), report.group_count);
                 }
-                let options = rewrite::Rewriting {
-                    compression: options.compression,
-                    threads: options.threads,
-                    is_over: &is_over,
-                };
-                let done = rewrite::rewrite(self, &round, &options, &mut problems)?;
-                report.group_count += done.group_count;
-                report.plain_len += done.plain_len;
-                report.written_len += done.written_len;
-                self.reopen_index(progress)?;
-                self.drop_old(&done.packs, options.threads, progress, &mut report)?;
+                gain = gains.next();
+                continue;
             }
+            let how = rewrite::Rewriting {
+                compression: options.compression,
+                threads: options.threads,
+                is_over: &is_over,
+            };
+            let done = rewrite::rewrite(self, &round, &how, &mut problems)?;
+            report.group_count += done.group_count;
+            report.plain_len += done.plain_len;
+            report.written_len += done.written_len;
+            self.reopen_index(progress)?;
+            self.drop_old(&done.packs, options.threads, progress, &mut report)?;
+            report.is_cut_short = done.tried_count < round.len()
+                || is_over() && self.plan_compact(options, progress)?.group_count > 0;
         }
-        report.is_cut_short = is_over();
         if report.group_count == 0 {
             self.drop_old(&HashSet::new(), options.threads, progress, &mut report)?;
         }

@@ -83,7 +83,7 @@ impl Repository {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<GcPlan> {
-        plan::plan(self, without, &HashSet::new(), threads, &mut Problems::new(progress))
+        plan::plan(self, without, &HashSet::new(), true, threads, &mut Problems::new(progress))
     }
 }
 
@@ -113,7 +113,8 @@ impl Pruner {
         let archives = loop {
             // Before the plan lists archives (rule P2).
             let condemnation = Condemnation::load(self, progress)?;
-            let mut plan = plan::plan(self, &[], preferred, options.threads, &mut problems)?;
+            let mut plan =
+                plan::plan(self, &[], preferred, full.is_none(), options.threads, &mut problems)?;
             if self.store().has_sessions(condemn::ANY)? {
                 plan.leave(&self.index().unstored());
             }

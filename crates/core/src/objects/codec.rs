@@ -107,7 +107,7 @@ pub(super) fn decompress(compressed: &[u8], frame: &Frame, len: usize) -> Result
             .map_err(|error| format!("the zstd frame does not decompress: {error}"))?,
         Codec::Lz4 => lz4_flex::block::decompress(compressed, plain_len)
             .map_err(|error| format!("the lz4 block does not decompress: {error}"))?,
-        Codec::Lzma => decompress_lzma(compressed, len)
+        Codec::Lzma => decompress_lzma(compressed, len, plain_len)
             .map_err(|error| format!("the xz stream does not decompress: {error}"))?,
     };
     // What ends early, or would go on behind its end.
@@ -205,8 +205,14 @@ fn compress_lzma(bytes: &[u8], preset: u32) -> Result<Vec<u8>, liblzma::stream::
     Ok(output)
 }
 
-/// Decompresses the first `len` bytes of an xz stream; fewer if it ends before.
-fn decompress_lzma(bytes: &[u8], len: usize) -> Result<Vec<u8>, liblzma::stream::Error> {
+/// Decompresses the first `len` bytes of an xz stream that should have `whole`; fewer if it ends before, and one more if all
+/// are wanted and it goes on behind them.
+fn decompress_lzma(
+    bytes: &[u8],
+    len: usize,
+    whole: usize,
+) -> Result<Vec<u8>, liblzma::stream::Error> {
+    let len = if len == whole { len + 1 } else { len };
     // The window of the longest group, and what the decoder itself takes.
     let mut stream = Stream::new_stream_decoder(u64::from(GROUP_LEN_MAX) + (1 << 20), 0)?;
     let mut output = Vec::with_capacity(len);

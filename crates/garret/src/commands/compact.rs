@@ -91,17 +91,18 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 /// `Rewrote 3.20 GB: 410.00 MB saved`
 fn summary(done: &Compacted) -> String {
     let Compacted { report, saved_len } = done;
-    if report.group_count == 0 {
-        return "Nothing to compact".to_owned();
-    }
-    let rewrote = render::size(report.plain_len);
-    let saved = match u64::try_from(*saved_len) {
-        Ok(len) if report.gc.waiting_pack_bytes == 0 => format!("{} saved", render::size(len)),
-        _ => {
-            let waiting = render::size(report.gc.waiting_pack_bytes);
-            format!("{waiting} of old copies go with the next compact or prune")
+    let done = match report.group_count {
+        0 => "Nothing to compact".to_owned(),
+        _ => format!("Rewrote {}", render::size(report.plain_len)),
+    };
+    let saved = match (report.gc.waiting_pack_bytes, u64::try_from(*saved_len)) {
+        (0, _) if report.group_count == 0 => String::new(),
+        (0, Ok(len)) => format!(": {} saved", render::size(len)),
+        (0, Err(_)) => ": nothing saved".to_owned(),
+        (waiting, _) => {
+            format!("; {} of old copies go with the next compact or prune", render::size(waiting))
         }
     };
     let rest = if report.is_cut_short { "; the next run goes on" } else { "" };
-    format!("Rewrote {rewrote}: {saved}{rest}")
+    format!("{done}{saved}{rest}")
 }

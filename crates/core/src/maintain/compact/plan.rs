@@ -4,7 +4,7 @@
 //! belong together follows from what is near, so a night that adds some changes the groups that it adds to and no others;
 //! what was made so before is left as it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use garret_format::PackId;
 use garret_format::index::Tables;
@@ -12,7 +12,7 @@ use garret_format::pack::GROUP_CHUNKS_MAX;
 
 use super::versions::{self, Block, Placed};
 use crate::error::Result;
-use crate::limits::{GROUP_LEN_MOST, total_len};
+use crate::limits::{GROUP_LEN, GROUP_LEN_MOST, total_len};
 use crate::objects::archive::NamedArchive;
 use crate::objects::codec::Compression;
 use crate::progress::{Phase, Progress};
@@ -27,6 +27,11 @@ const VERSIONS_MAX: usize = 64;
 const SAVED_BY_VERSION: (u64, u64) = (3, 4);
 /// What harder compression saves: an eighth, between zstd 3 and 19.
 const SAVED_BY_EFFORT: (u64, u64) = (1, 8);
+/// What a chunk takes that has no other version beside it: of disks, two fifths.
+const USUAL: (u64, u64) = (2, 5);
+/// What was compressed as hard before is compressed again only if a sixteenth of its length is saved: when nights have
+/// added a fifth of it, about. So each byte is compressed some five times, however many nights come.
+const AGAIN_GAIN: u64 = 16;
 
 /// What is worth it.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +132,7 @@ impl Groups {
                 self.add(*chunk, full);
             }
             // Small ones come together, and part where their names say so, which is the same each time.
-            let is_end = self.len >= self.limit / 8 && ends_group(&block);
+            let is_end = self.len >= self.limit / 4 && ends_group(&block);
             if self.len >= self.limit / 2 || is_end {
                 self.close(full);
             }
@@ -188,12 +193,17 @@ impl<'c> Judge<'c> {
 
     /// Bytes that a chunk takes, about.
     fn stored_len(&self, chunk: &Placed) -> u64 {
+        let sealed = u64::from(chunk.location.group.sealed_len);
+        u64::from(chunk.location.len) * sealed / self.plain_len(chunk)
+    }
+
+    /// Bytes of all chunks of the group that a chunk lies in; at least 1.
+    fn plain_len(&self, chunk: &Placed) -> u64 {
         let (segment, place) = chunk.location.record;
         let record = self.tables.get(segment).and_then(|tables| tables.record(place));
-        let plain_len = record
-            .and_then(|record| self.plain_lens.get(segment)?.get(record.group as usize).copied());
-        let sealed = u64::from(chunk.location.group.sealed_len);
-        u64::from(chunk.location.len) * sealed / u64::from(plain_len.unwrap_or(1).max(1))
+        let len =
+            record.and_then(|record| self.plain_lens.get(segment)?.get(record.group as usize));
+        len.copied().map_or(1, |len| u64::from(len.max(1)))
     }
 
     /// What is to be gained by making a group of these, if that is enough.
@@ -201,36 +211,100 @@ impl<'c> Judge<'c> {
         let effort = self.worth.compression.effort();
         let home = home(&chunks, effort);
         let is_home = |chunk: &Placed| home == Some(place(chunk));
-        // Of each window: its first version here, and whether one is at home.
-        let mut windows: HashMap<u64, (u32, bool)> = HashMap::new();
+        let at_home: HashSet<u64> =
+            chunks.iter().filter(|chunk| is_home(chunk)).map(|chunk| chunk.window).collect();
+        let known = Home::of(chunks.iter().filter(|chunk| is_home(chunk)), self);
+        // The first version of each window here, and in each group that has one.
+        let (mut firsts, mut beside) = (HashMap::new(), HashMap::new());
+        let (mut stored_len, mut gain_len, mut again_len) = (0, 0, 0);
         for chunk in &chunks {
-            let (first, at_home) = windows.entry(chunk.window).or_insert((chunk.version, false));
-            *first = chunk.version.min(*first);
-            *at_home |= is_home(chunk);
-        }
-        let (mut stored_len, mut gain_len) = (0, 0);
-        for chunk in &chunks {
-            let stored = self.stored_len(chunk);
-            stored_len += stored;
+            let (stored, len) = (self.stored_len(chunk), u64::from(chunk.location.len));
+            let is_hard = chunk.location.group.effort >= effort;
+            again_len += if is_hard { len } else { 0 };
+            let is_first = *firsts.entry(chunk.window).or_insert(chunk.version) == chunk.version;
+            let window_there = beside.entry((chunk.window, place(chunk)));
+            let is_beside = *window_there.or_insert(chunk.version) != chunk.version;
             if is_home(chunk) {
                 continue;
             }
-            let (first, at_home) = windows.get(&chunk.window).copied().unwrap_or_default();
-            let is_version = at_home || chunk.version > first;
-            let is_hard = chunk.location.group.effort >= effort;
+            stored_len += stored;
             // What did not get smaller by 1/32 is stored as it is.
-            let is_dense = stored > u64::from(chunk.location.len) / 32 * 31;
-            let (part, whole) = match (is_version, is_hard || is_dense) {
-                (true, _) => SAVED_BY_VERSION,
-                (false, false) => SAVED_BY_EFFORT,
-                (false, true) => (0, 1),
+            let is_dense = stored > len / 32 * 31;
+            gain_len += match (at_home.contains(&chunk.window) || !is_first, is_hard || is_dense) {
+                // It lies with another version already.
+                (true, _) if is_beside => 0,
+                (true, _) => match known.shared() {
+                    Some((taken, of)) => stored.saturating_sub(len * taken / of),
+                    None => part(stored, SAVED_BY_VERSION),
+                },
+                (false, false) => part(stored, SAVED_BY_EFFORT),
+                (false, true) => 0,
             };
-            gain_len += stored * part / whole;
         }
+        stored_len += known.stored_len();
         let plain_len = total_len(chunks.iter().map(|chunk| u64::from(chunk.location.len)));
-        let is_worth = gain_len > 0 && gain_len >= stored_len / self.worth.gain;
+        let is_worth = gain_len > 0
+            && gain_len >= stored_len / self.worth.gain
+            && gain_len >= again_len / AGAIN_GAIN;
         is_worth.then_some(Planned { chunks, plain_len, stored_len, gain_len })
     }
+}
+
+/// What is known of the group that most of the chunks lie in.
+#[derive(Default)]
+struct Home {
+    /// Bytes of chunks that are the first version of their window in it,
+    first_len: u64,
+    /// and of those that are further ones.
+    further_len: u64,
+    /// Bytes of all its chunks, whoever needs them,
+    plain_len: u64,
+    /// and what they take.
+    sealed_len: u64,
+}
+
+impl Home {
+    fn of<'p>(chunks: impl Iterator<Item = &'p Placed>, judge: &Judge<'_>) -> Self {
+        let (mut home, mut firsts) = (Home::default(), HashMap::new());
+        for chunk in chunks {
+            let len = u64::from(chunk.location.len);
+            match *firsts.entry(chunk.window).or_insert(chunk.version) == chunk.version {
+                true => home.first_len += len,
+                false => home.further_len += len,
+            }
+            home.plain_len = judge.plain_len(chunk);
+            home.sealed_len = u64::from(chunk.location.group.sealed_len);
+        }
+        home
+    }
+
+    fn len(&self) -> u64 {
+        self.first_len + self.further_len
+    }
+
+    /// What comes back with these chunks: all that the group takes, if most of it are these, with what nobody needs.
+    fn stored_len(&self) -> u64 {
+        match self.len() * 2 >= self.plain_len {
+            true => self.sealed_len,
+            false => part(self.sealed_len, (self.len(), self.plain_len)),
+        }
+    }
+
+    /// What a further version takes, as a part of its length: what the group takes beyond the first version of each window,
+    /// if those take what is usual. Where they take more, further ones are taken to be like them. `None` if it is no group of
+    /// compact, or has too little of this to tell.
+    fn shared(&self) -> Option<(u64, u64)> {
+        let taken = part(self.sealed_len, (self.len(), self.plain_len.max(1)));
+        let beyond = taken.saturating_sub(part(self.first_len, USUAL)).min(self.further_len);
+        let is_compact = self.plain_len > u64::from(GROUP_LEN);
+        let is_known =
+            is_compact && self.len() * 3 >= self.plain_len && self.further_len > self.first_len / 8;
+        is_known.then_some((beyond, self.further_len))
+    }
+}
+
+fn part(len: u64, (part, whole): (u64, u64)) -> u64 {
+    len * part / whole
 }
 
 /// The group in which most of these lie already, compressed as hard as it should be.

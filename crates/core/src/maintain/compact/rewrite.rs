@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use garret_format::PackId;
+use garret_format::pack::Codec;
 
 use super::plan::Planned;
 use crate::error::{Cause, Error, Result};
@@ -34,6 +35,8 @@ pub(super) struct Rewriting<'o> {
 #[derive(Default)]
 pub(super) struct Rewritten {
     pub(super) group_count: u64,
+    /// Those that got no smaller, and those that cannot be read, included.
+    pub(super) tried_count: usize,
     pub(super) plain_len: u64,
     pub(super) written_len: u64,
     pub(super) packs: HashSet<PackId>,
@@ -58,13 +61,20 @@ pub(super) fn rewrite(
     let mut done = Rewritten::default();
     let written = with_threads(options.threads, 1, |threads| {
         write_chunks(target, compression, threads, |writer| {
-            let begun = planned.iter().take_while(|_| !(options.is_over)()).map(Ok);
+            // One at least: who gives it little time each night gets on all the same.
+            let begun = planned.iter().enumerate();
+            let begun = begun.take_while(|(number, _)| *number == 0 || !(options.is_over)());
+            let begun = begun.map(|(_, group)| Ok(group));
             let job = move |planned: &Planned| {
-                Ok((planned.plain_len, group(&chunks, planned, compression)))
+                let lens = (planned.plain_len, planned.stored_len);
+                Ok((lens, group(&chunks, planned, compression)))
             };
             for made in threads.workers.map(begun, job) {
-                let (plain_len, made) = made?;
+                let ((plain_len, planned_len), made) = made?;
+                done.tried_count += 1;
                 match made {
+                    // What did not get smaller stays as it is.
+                    Ok(made) if made.frame.sealed_len() >= planned_len => {}
                     Ok(made) => {
                         done.group_count += 1;
                         done.plain_len += plain_len;
@@ -117,5 +127,10 @@ fn group(chunks: &Chunks, planned: &Planned, compression: Compression) -> Result
             }
         }
     }
-    made.compress(compression)
+    // Never less than what there was: a weak codec would make all of it longer.
+    let hardest = planned.chunks.iter().map(|chunk| chunk.location.group.effort).max();
+    match hardest.filter(|effort| *effort > compression.effort()) {
+        Some(effort) => made.compress(Compression::like(Codec::Zstd, effort)),
+        None => made.compress(compression),
+    }
 }

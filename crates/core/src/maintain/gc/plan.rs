@@ -177,6 +177,7 @@ pub(super) fn plan(
     repository: &Repository,
     without: &[String],
     preferred: &HashSet<PackId>,
+    keeps: bool,
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<GcPlan> {
@@ -228,7 +229,9 @@ pub(super) fn plan(
     }
     refuse_overwritten(repository, archives.values().copied())?;
     let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, preferred, problems);
-    keep_groups(index, &marks, &superseded);
+    if keeps {
+        keep_groups(index, &marks, &superseded);
+    }
     let uses = pack_uses(index, &marks);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     let repack = choose(used, repository.config().pack_len);
@@ -376,8 +379,9 @@ fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
     used
 }
 
-/// Marks what nobody needs in groups that compact made, while that is less than half of one: beside the version that stays it
-/// takes next to nothing, and without it all would be compressed anew. A copy that need not be listed is not marked.
+/// Marks what nobody needs in groups that compact made and that take less than a quarter of their length, while it is less
+/// than half of one: beside the version that stays it takes little, and without it all would be compressed anew. A copy that
+/// need not be listed is not marked.
 fn keep_groups(index: &Index, marks: &Marks, superseded: &HashSet<(ChunkId, PackId)>) {
     for (segment, tables) in index.tables().enumerate() {
         let mut lens = vec![(0_u64, 0_u64); tables.counts().groups as usize];
@@ -390,10 +394,11 @@ fn keep_groups(index: &Index, marks: &Marks, superseded: &HashSet<(ChunkId, Pack
         }
         for (place, record) in tables.records().enumerate() {
             let (plain, live) = lens.get(record.group as usize).copied().unwrap_or_default();
-            if plain <= u64::from(GROUP_LEN) || live * 2 < plain {
+            let group = tables.group(record.group);
+            let sealed = group.map_or(u64::MAX, |group| u64::from(group.sealed_len));
+            if plain <= u64::from(GROUP_LEN) || live * 2 < plain || sealed > plain / 4 {
                 continue;
             }
-            let group = tables.group(record.group);
             let pack = group.and_then(|group| tables.pack(group.pack));
             if pack.is_some_and(|pack| !superseded.contains(&(record.id, pack.id))) {
                 marks.set((segment, place as u64));
