@@ -147,7 +147,14 @@ fn the_package_has_what_its_pages_speak_of() {
         assert!(!page.contains("/usr/share/doc/garret/examples"), "{}", path.display());
     }
     assert_eq!(dead, [""; 0]);
-    for name in ["moving/borg", "moving/restic", "moving/zbackup", "moving/attic", "qemu/overlay"] {
+    for name in [
+        "moving/borg",
+        "moving/restic",
+        "moving/zbackup",
+        "moving/attic",
+        "libvirt/overlay",
+        "qemu/overlay",
+    ] {
         let program = package.join("usr/share/garret/examples").join(name);
         assert_eq!(fs::metadata(program).unwrap().permissions().mode() & 0o777, 0o755, "{name}");
     }
