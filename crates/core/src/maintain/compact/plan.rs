@@ -230,9 +230,9 @@ impl<'c> Judge<'c> {
             stored_len += stored;
             // What did not get smaller by 1/32 is stored as it is.
             let is_dense = stored > len / 32 * 31;
-            gain_len += match (at_home.contains(&chunk.window) || !is_first, is_hard || is_dense) {
-                // It lies with another version already.
-                (true, _) if is_beside => 0,
+            // What lies with another version already only gets harder.
+            let is_version = (at_home.contains(&chunk.window) || !is_first) && !is_beside;
+            gain_len += match (is_version, is_hard || is_dense) {
                 (true, _) => match known.shared() {
                     Some((taken, of)) => stored.saturating_sub(len * taken / of),
                     None => part(stored, SAVED_BY_VERSION),
