@@ -30,9 +30,11 @@ use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 
 use plan::{Planned, Worth};
-
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, for time may run out.
 const GAINS: [u64; 2] = [4, 16];
+
+/// Chunks of one round: 16 MiB of memory for their places, and as much in the gc after it.
+const ROUND_CHUNKS: usize = 1 << 16;
 
 /// How to compact.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +120,7 @@ impl Pruner {
         options: &CompactOptions,
         progress: &dyn Progress,
     ) -> Result<CompactReport> {
-        let end = options.max_duration.map(|most| Instant::now() + most);
+        let end = options.max_duration.and_then(|most| Instant::now().checked_add(most));
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
@@ -188,6 +190,3 @@ impl Pruner {
         Ok(())
     }
 }
-
-/// Chunks of one round: 16 MiB of memory for their places, and as much in the gc after it.
-const ROUND_CHUNKS: usize = 1 << 16;

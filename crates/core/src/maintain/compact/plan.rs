@@ -211,7 +211,7 @@ impl<'c> Judge<'c> {
         let effort = self.worth.compression.effort();
         let home = home(&chunks, effort);
         let is_home = |chunk: &Placed| home == Some(place(chunk));
-        let at_home: HashSet<u64> =
+        let at_home: HashSet<(u64, u64)> =
             chunks.iter().filter(|chunk| is_home(chunk)).map(|chunk| chunk.window).collect();
         let known = Home::of(chunks.iter().filter(|chunk| is_home(chunk)), self);
         // The first version of each window here, and in each group that has one.

@@ -32,8 +32,8 @@ pub(super) struct Placed {
     pub(super) location: Location,
     /// 0 if the newest archive that has the file has it, 1 if the one before that has, and so on.
     pub(super) version: u32,
-    /// Number of the window of its stream.
-    pub(super) window: u64,
+    /// Its window: the number of the file among those that are walked, and of the window in its stream.
+    pub(super) window: (u64, u64),
 }
 
 /// What all versions of a file have between two places, none of which a block before had: window by window, and in each
@@ -60,6 +60,7 @@ pub(super) fn each(
             heads.push(Head { items, item });
         }
     }
+    let mut file = 0;
     while let Some(path) = heads.iter().map(|head| &head.item.path).min_by(|a, b| by_parts(a, b)) {
         let path = path.clone();
         let mut versions = Vec::new();
@@ -79,7 +80,8 @@ pub(super) fn each(
         for number in ended.into_iter().rev() {
             heads.remove(number);
         }
-        if !each_block(chunks, &path, versions, marks, take)? {
+        file += 1;
+        if !each_block(chunks, (file, &path), versions, marks, take)? {
             return Ok(false);
         }
     }
@@ -99,7 +101,7 @@ fn by_parts(a: &[u8], b: &[u8]) -> Ordering {
 
 fn each_block(
     chunks: &Chunks,
-    path: &[u8],
+    (file, path): (u64, &[u8]),
     versions: Vec<RecipeReader<Chunks>>,
     marks: &Marks,
     take: &mut dyn FnMut(Block<'_>) -> Result<bool>,
@@ -113,6 +115,7 @@ fn each_block(
         let mut windows = Vec::new();
         for window in first..first + BLOCK_LEN / WINDOW_LEN {
             let (end, mut found) = ((window + 1) * WINDOW_LEN, Vec::new());
+            let window = (file, window);
             for (version, entries) in &mut versions {
                 let mut is_known =
                     |id: &ChunkId| index.find(id).is_some_and(|node| !marks.set(node.record));
