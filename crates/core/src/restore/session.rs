@@ -173,7 +173,8 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         let len = entry.len();
         match *entry {
             Entry::Zero { .. } => match target.zero(at, len) {
-                Ok(written) => self.zero_len += written,
+                // Holes may be longer together than any number.
+                Ok(written) => self.zero_len = self.zero_len.saturating_add(written),
                 Err(error) => target.fail(Some((at, len)), &error),
             },
             Entry::Chunk { id, .. } if target.wants(at, len) => {

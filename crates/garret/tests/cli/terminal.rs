@@ -79,8 +79,14 @@ fn masked(line: &str) -> String {
         let is_hash = bare.len() >= 40 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_number = bare.starts_with(|first: char| first.is_ascii_digit())
             && bare.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        // A ratio, of what is compressed by some bytes more or less each time.
+        let is_ratio = bare.strip_prefix('(').is_some_and(|ratio| {
+            ratio.contains('.') && ratio.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        });
         if is_hash {
             text += "HASH";
+        } else if is_ratio {
+            text += "(#";
         } else if is_number {
             let is_column = text.ends_with("  ");
             let padding = if is_column { bare.len() - 1 } else { 0 };
