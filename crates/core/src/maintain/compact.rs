@@ -30,6 +30,7 @@ use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 
 use plan::{Planned, Worth};
+
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, for time may run out.
 const GAINS: [u64; 2] = [4, 16];
 

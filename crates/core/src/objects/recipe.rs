@@ -163,11 +163,30 @@ impl<N: NodeSource> RecipeReader<N> {
     /// The entry that holds byte `offset` of the stream, and where it starts. What lies before is passed over, nodes without
     /// being read; so the next offset asked for must not be lower.
     pub(crate) fn entry_at(&mut self, offset: u64) -> Option<Result<(u64, Entry)>> {
-        loop {
-            let before = |start: u64, len: u64| start + len <= offset;
+        self.front(u64::MAX, &mut |start, len, _| start + len <= offset)
+    }
+
+    /// The next entry, if it begins before `end` of the stream. A node that `is_known` is passed over with all below it.
+    pub(crate) fn next_before(
+        &mut self,
+        end: u64,
+        is_known: &mut dyn FnMut(&ChunkId) -> bool,
+    ) -> Option<Result<Entry>> {
+        let front = self.front(end, &mut |_, _, node| node.is_some_and(&mut *is_known));
+        self.take(front)
+    }
+
+    /// The first entry that is not passed over, and where it starts, if that is before `end`. `passes` is asked about
+    /// entries and, before they are read, nodes: where each starts, its length, and the name of a node.
+    fn front(
+        &mut self,
+        end: u64,
+        passes: &mut dyn FnMut(u64, u64, Option<&ChunkId>) -> bool,
+    ) -> Option<Result<(u64, Entry)>> {
+        while self.at < end {
             let (level, child) = match self.open.last_mut()? {
                 OpenNode::Leaf(entries) => match entries.as_slice().first() {
-                    Some(entry) if before(self.at, entry.len()) => {
+                    Some(entry) if passes(self.at, entry.len(), None) => {
                         self.at += entry.len();
                         entries.next();
                         continue;
@@ -179,43 +198,7 @@ impl<N: NodeSource> RecipeReader<N> {
                     }
                 },
                 OpenNode::Inner(level, children) => match children.next() {
-                    Some(child) if before(self.at, child.span) => {
-                        self.at += child.span;
-                        continue;
-                    }
-                    Some(child) => (*level, child),
-                    None => {
-                        self.open.pop();
-                        continue;
-                    }
-                },
-            };
-            if let Err(error) = self.descend(level, &child) {
-                return Some(Err(error));
-            }
-        }
-    }
-
-    /// The next entry, if it begins before `end` of the stream. A node that `is_known` is passed over with all below it.
-    pub(crate) fn next_before(
-        &mut self,
-        end: u64,
-        is_known: &mut dyn FnMut(&ChunkId) -> bool,
-    ) -> Option<Result<Entry>> {
-        while self.at < end {
-            let (level, child) = match self.open.last_mut()? {
-                OpenNode::Leaf(entries) => match entries.next() {
-                    Some(entry) => {
-                        self.at += entry.len();
-                        return Some(Ok(entry));
-                    }
-                    None => {
-                        self.open.pop();
-                        continue;
-                    }
-                },
-                OpenNode::Inner(level, children) => match children.next() {
-                    Some(child) if is_known(&child.id) => {
+                    Some(child) if passes(self.at, child.span, Some(&child.id)) => {
                         self.at += child.span;
                         continue;
                     }
@@ -231,6 +214,16 @@ impl<N: NodeSource> RecipeReader<N> {
             }
         }
         None
+    }
+
+    /// Takes the entry that stands in front.
+    fn take(&mut self, front: Option<Result<(u64, Entry)>>) -> Option<Result<Entry>> {
+        let front = front?;
+        if let (Ok((_, entry)), Some(OpenNode::Leaf(entries))) = (&front, self.open.last_mut()) {
+            entries.next();
+            self.at += entry.len();
+        }
+        Some(front.map(|(_, entry)| entry))
     }
 
     /// Where in the stream the next entry begins; its end, if there is none.
@@ -283,12 +276,8 @@ impl<N: NodeSource> Iterator for RecipeReader<N> {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        let entry = self.entry_at(self.at)?;
-        if let (Ok((_, entry)), Some(OpenNode::Leaf(entries))) = (&entry, self.open.last_mut()) {
-            entries.next();
-            self.at += entry.len();
-        }
-        Some(entry.map(|(_, entry)| entry))
+        let front = self.entry_at(self.at);
+        self.take(front)
     }
 }
 
