@@ -132,7 +132,8 @@ From cron, each Sunday:
     /// Each rule keeps the latest archive of each of the last N hours, days, weeks, months or years that have one, by local
     /// time; -1 is no limit. What no rule keeps is deleted. Rules count complete archives only. One that is not complete
     /// stays until its host has a newer one that is; the newest complete archive always stays, unless --force is given.
-    /// Space is given back in any case, also that of what interrupted runs left.
+    /// Space is given back in any case, also that of what interrupted runs left; what little an old version takes beside one
+    /// that stays, where `compact` put them together, goes when half of such a group is not needed.
     Prune(prune::Args),
     /// Make what is old in a repository small
     ///

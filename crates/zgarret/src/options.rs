@@ -223,7 +223,12 @@ mod tests {
             let expected = format!("Invalid option specified: {option}");
             assert_eq!(Runtime::default().set(option), Err(expected));
         }
-        assert!(stored(&["compression=gzip"]).err().unwrap().contains("lzma, lzo, lzo1x_1, zero"));
+        assert!(
+            stored(&["compression=gzip"])
+                .err()
+                .unwrap()
+                .contains("lzma, lzma,PRESET, lzo, lzo1x_1, zero")
+        );
         assert!(stored(&["compression=zstd,99"]).err().unwrap().contains("-7 to 22"));
     }
 

@@ -93,8 +93,8 @@ Options that zbackup stores in a repository; here they are of this run:
   Accepted without effect: the format has sizes of its own
 
 * bundle.compression_method, compression:
-  How new data is compressed: zstd, zstd,LEVEL (-7 to 22), lzma, lz4, none; of zbackup's
-  names lzo and lzo1x_1 are lz4, zero is none
+  How new data is compressed: zstd, zstd,LEVEL (-7 to 22), lzma, lzma,PRESET (0 to 9),
+  lz4, none; of zbackup's names lzo and lzo1x_1 are lz4, zero is none
   Default is zstd,3
 
 * lzma.compression_level:

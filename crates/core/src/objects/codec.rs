@@ -228,7 +228,7 @@ fn decompress_lzma(
 }
 
 /// Whether there is so much x86 code in these bytes that the filter for it pays: near calls and jumps (e8, e9) whose distance
-/// is below 16 MiB either way. Random bytes have two such in 64 KiB, a library some hundred.
+/// is below 16 MiB either way. Random bytes have four such in 64 KiB; 128 are wanted.
 fn is_code(bytes: &[u8]) -> bool {
     let is_near = |window: &&[u8]| matches!(window, [0xe8 | 0xe9, _, _, _, 0x00 | 0xff]);
     let count = bytes.windows(5).filter(is_near).count();

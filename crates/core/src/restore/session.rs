@@ -196,7 +196,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         let done = groups.each(self.plan.take(), self.threads, move |group, pieces| {
             let written = write_group(&chunks, group, &pieces);
             let zeros = zero_len as f64 * written as f64 / plan_len as f64;
-            task.advance(written + take(&share, zeros as u64));
+            task.advance(written.saturating_add(take(&share, zeros as u64)));
         });
         let done = done.collect();
         task.advance(take(&untold, zero_len));

@@ -129,7 +129,7 @@ fn a_terminal_is_neither_read_nor_written() {
 fn values_out_of_bounds_are_named() {
     let dir = Dir::with_repository();
     let unsupported = "zgarret doesn't support foo compression. Supported compression methods: \
-                       lzma, lzo, lzo1x_1, zero, none, lz4, zstd, zstd,LEVEL";
+                       lzma, lzma,PRESET, lzo, lzo1x_1, zero, none, lz4, zstd, zstd,LEVEL";
     let exchange = "Invalid exchange value specified: foo. \
                     Must be one of the following: backups, bundles, indexes.";
     let suffix = "Invalid suffix specified: tb. Valid suffixes: B, KiB, MiB, GiB, KB, MB, GB";

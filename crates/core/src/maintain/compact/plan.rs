@@ -75,7 +75,7 @@ pub(super) fn each(
     for mut archives in hosts.into_values() {
         archives.sort_by_key(|found| std::cmp::Reverse((found.archive.start, found.name.clone())));
         for versions in archives.chunks(VERSIONS_MAX) {
-            let mut groups = Groups::new(u64::from(limit));
+            let mut groups = Grouping::new(u64::from(limit));
             let mut full: Vec<Vec<Placed>> = Vec::new();
             let mut judged = |full: &mut Vec<Vec<Placed>>| {
                 for planned in full.drain(..).filter_map(|chunks| judge.planned(chunks)) {
@@ -103,15 +103,15 @@ pub(super) fn each(
 }
 
 /// Collects chunks until they make a group.
-struct Groups {
+struct Grouping {
     limit: u64,
     open: Vec<Placed>,
     len: u64,
 }
 
-impl Groups {
+impl Grouping {
     fn new(limit: u64) -> Self {
-        Groups { limit, open: Vec::new(), len: 0 }
+        Grouping { limit, open: Vec::new(), len: 0 }
     }
 
     /// Takes in a block. One that does not fit into a group is halved, and its halves, until the parts do: so each part is
