@@ -25,7 +25,7 @@ pub enum Compression {
     Lz4,
     /// zstd at this level, -7 to 22.
     Zstd(i32),
-    /// lzma at this preset of xz, 0 to 9: the smallest, and some ten times slower to read than zstd.
+    /// lzma at this preset of xz, 0 to 9: the smallest, and a restore takes some six times as much processor time.
     Lzma(u32),
 }
 
