@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use garret_core::{Cause, Error};
+use garret_core::Cause;
 
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -66,11 +66,7 @@ impl Outcome {
 
     /// Why a step did not come to its end.
     pub fn of(failure: &Failure) -> Self {
-        let cause = match failure {
-            Failure::Engine(Error::MissingChunk { .. }) => Cause::Damaged,
-            failure => failure.problem().map_or(Cause::Other, |problem| problem.cause),
-        };
-        match cause {
+        match failure.problem().map_or(Cause::Other, |problem| problem.cause) {
             Cause::Busy => Outcome::Locked,
             Cause::Damaged => Outcome::Damaged,
             Cause::Full => Outcome::Full,
@@ -119,6 +115,8 @@ fn end(
 
 #[cfg(test)]
 mod tests {
+    use garret_core::Error;
+
     use super::*;
 
     #[test]

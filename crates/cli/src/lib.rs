@@ -53,3 +53,4 @@ pub mod surroundings;
 pub mod terminal;
 pub mod trust;
 pub mod ui;
+pub mod whole;

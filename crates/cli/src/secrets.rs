@@ -64,7 +64,8 @@ fn is_placed(ui: &Ui) -> bool {
 pub fn given(ui: &Ui) -> Result<Option<Passphrase>, Failure> {
     let places = ui.secrets();
     if let Some(path) = places.passphrase_file {
-        let file = SecretFile::read(&path, "passphrase file", PASSPHRASE_LEN_MAX)?;
+        let read = SecretFile::read(&path, "passphrase file", PASSPHRASE_LEN_MAX);
+        let file = read.map_err(no_passphrase)?;
         file.tell(ui);
         return match line(file.bytes) {
             empty if empty.is_empty() => {
@@ -83,6 +84,14 @@ pub fn given(ui: &Ui) -> Result<Option<Passphrase>, Failure> {
     match env::var_os(PASSCOMMAND).filter(|command| !command.is_empty()) {
         Some(command) => from_command(&command, &format!("the command in {PASSCOMMAND}")).map(Some),
         None => Ok(from_environment(OF_ATTIC)),
+    }
+}
+
+/// Why the file cannot be read: to programs as a wrong passphrase is.
+fn no_passphrase(failure: Failure) -> Failure {
+    match failure.problem() {
+        Some(problem) => Failure::Because(Cause::Passphrase, problem.text),
+        None => failure,
     }
 }
 

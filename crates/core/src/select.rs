@@ -2,7 +2,7 @@
 //!
 //! In: words of the user, and the paths that there are. Out: whether an item is selected, and which words named nothing. A
 //! word is a path as it is stored; if there is none such, the last parts of some; if there are none such either, a shell
-//! pattern. What lies below is selected with what is named.
+//! pattern of whole paths and of their last parts. What lies below is selected with what is named.
 
 use crate::pattern::Patterns;
 
@@ -28,7 +28,7 @@ enum Meaning {
     Path,
     /// The last parts of paths.
     LastParts,
-    /// A pattern over whole paths.
+    /// A pattern over whole paths and over their last parts, so that `app*` finds what `app.raw` would.
     Pattern(Patterns),
 }
 
@@ -123,13 +123,19 @@ impl Meaning {
         };
         match self {
             Meaning::Path => begins(path),
-            Meaning::LastParts => {
-                let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-                slashes.filter_map(|(at, _)| path.get(at + 1..)).any(begins)
-            }
-            Meaning::Pattern(pattern) => pattern.exclude(path),
+            Meaning::LastParts => last_parts(path).any(begins),
+            Meaning::Pattern(pattern) if pattern.exclude(path) => true,
+            // What begins with a star has covered the whole path then.
+            Meaning::Pattern(_) if word.starts_with(b"*") => false,
+            Meaning::Pattern(pattern) => last_parts(path).any(|part| pattern.exclude(part)),
         }
     }
+}
+
+/// The ends of a path that begin with a name, the longest first; not the whole path.
+fn last_parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.filter_map(|(at, _)| path.get(at + 1..))
 }
 
 #[cfg(test)]
@@ -167,6 +173,8 @@ mod tests {
             (&["f/d"], &["e/f/d"]),
             (&["[x]"], &["d/[x]"]),
             (&["d/*.raw"], &["d/a.raw", "d/b.raw"]),
+            (&["b.*"], &["d/b.raw", "e/b.raw"]),
+            (&["f/?"], &["e/f/d"]),
             (&["*.raw"], &["a.raw", "d/a.raw", "d/b.raw", "e/b.raw"]),
             (&["?"], &["d", "d/a.raw", "d/b.raw", "d/[x]", "e", "e/b.raw", "e/f/d"]),
             (&["b.raw", "a.raw"], &["a.raw", "d/b.raw", "e/b.raw"]),

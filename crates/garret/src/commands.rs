@@ -50,7 +50,8 @@ pub(crate) enum Command {
     /// is replaced only then.
     ///
     /// A PATH is a path as `list` shows it; if there is none such, the last parts of one or of several; if there are none
-    /// such either, a shell pattern as for --exclude. REPO::latest is the newest archive, unless one has that name.
+    /// such either, a shell pattern as for --exclude, of whole paths or of their last parts. REPO::latest is the newest
+    /// archive, unless one has that name.
     #[command(after_help = "\
 Examples:
   garret extract -C /var/tmp/restored /srv/backup/vms::night-2

@@ -225,6 +225,8 @@ impl EnvCompleter for Colons {
     }
 }
 
+// What is offered is quoted as the shell reads it: anybody who may write to a repository gives names, and a name like
+// `$(rm x)` must stay one. What was typed stays as it is, for `~` and the like; what begins otherwise is not offered.
 const BASH: &str = r#"_NAME_words() {
     local line=$COMP_LINE rest i words=() index=0
     for i in "${!COMP_WORDS[@]}"; do
@@ -237,11 +239,18 @@ const BASH: &str = r#"_NAME_words() {
         [[ $i -eq $COMP_CWORD ]] && index=$((${#words[@]} - 1))
         line=${rest#"${COMP_WORDS[i]}"}
     done
+    # Without the backslashes of what was quoted before.
+    for i in "${!words[@]}"; do
+        IFS= read "words[i]" <<< "${words[i]}"
+    done
     # What bash puts there replaces $2 alone.
-    local before=${words[index]%"$2"} found
+    local typed=${words[index]} found
     COMPREPLY=()
     while IFS= read -r found || [[ -n $found ]]; do
-        COMPREPLY+=("${found#"$before"}")
+        [[ $found == "$typed"* && $found != *[[:cntrl:]]* ]] || continue
+        found=${found#"$typed"}
+        [[ -z $found ]] || printf -v found %q "$found"
+        COMPREPLY+=("$2$found")
     done < <(_CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$index VARIABLE=bash COMPLETER -- "${words[@]}" 2>/dev/null)
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} != *[=/:] ]] || compopt -o nospace 2>/dev/null
 }

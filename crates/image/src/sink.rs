@@ -210,9 +210,10 @@ impl FileSink {
         Ok(unset_at(unset, &path))
     }
 
-    /// It will be NAME and `suffix`: what it holds is not what NAME stands for.
-    pub fn append_to_name(&mut self, suffix: &str) {
+    /// It will be NAME and `suffix`, which in full is returned: what it holds is not what NAME stands for.
+    pub fn append_to_name(&mut self, suffix: &str) -> &Path {
         self.staged.append_to_name(suffix);
+        self.staged.path()
     }
 
     fn check(&self, offset: u64, len: u64) -> Result<Range<u64>, SinkError> {

@@ -51,6 +51,8 @@ pub(super) struct Unwell {
 pub(super) struct Hook<'a> {
     pub(super) line: &'a str,
     pub(super) limit: Duration,
+    /// What to do if that is not enough.
+    pub(super) if_late: &'static str,
     /// Whether it is asked to end before it is ended.
     pub(super) gently: bool,
 }
@@ -91,10 +93,9 @@ impl Hook<'_> {
         let why = match ended {
             Ended::Itself(status) if status.success() => return Ok(()),
             Ended::Itself(status) => how(status),
-            Ended::Late => format!(
-                "not done within {} s and ended; see what it waits for, or give `timeout` of the hooks more",
-                self.limit.as_secs()
-            ),
+            Ended::Late => {
+                format!("not done within {} s and ended; {}", self.limit.as_secs(), self.if_late)
+            }
             Ended::Signalled => "ended by a signal".to_owned(),
         };
         let said = match heard {
@@ -246,7 +247,8 @@ mod tests {
 
     fn run(line: &str, limit: u64) -> Result<(), Unwell> {
         let told = Told { job: "app".into(), error: "e r".into(), ..Told::default() };
-        Hook { line, limit: Duration::from_secs(limit), gently: true }.run(&told, None)
+        let limit = Duration::from_secs(limit);
+        Hook { line, limit, if_late: "", gently: true }.run(&told, None)
     }
 
     #[test]

@@ -105,6 +105,23 @@ pub struct Retries {
     pub pause: Duration,
 }
 
+impl Hooks {
+    /// The one that is called so in the file; any other word is `finally`.
+    pub(super) fn line(&self, name: &str) -> Option<&str> {
+        let line = match name {
+            "before" => &self.before,
+            "freeze" => &self.freeze,
+            "snapshot" => &self.snapshot,
+            "thaw" => &self.thaw,
+            "cleanup" => &self.cleanup,
+            "after" => &self.after,
+            "failed" => &self.failed,
+            _ => &self.finally,
+        };
+        line.as_deref()
+    }
+}
+
 impl Default for Hooks {
     fn default() -> Self {
         let none = || None;

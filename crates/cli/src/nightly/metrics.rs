@@ -3,14 +3,12 @@
 //! In: jobs, and what is remembered of each. Out: a file. Promises: whoever reads it sees the old one or the new one,
 //! whole; a job that has not run yet has no numbers rather than wrong ones.
 
-use std::fs::Permissions;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::history::History;
 use super::job::Job;
 use crate::failure::Failure;
+use crate::whole;
 
 /// The name of each number in the file and where it is remembered, with what it is.
 const ROWS: [(&str, &str, &str); 16] = [
@@ -54,7 +52,8 @@ const ROWS: [(&str, &str, &str); 16] = [
 /// It cannot be written.
 pub fn write(path: &Path, jobs: &[Job]) -> Result<(), Failure> {
     let known: Vec<(&Job, History)> = jobs.iter().map(|job| (job, History::load(job))).collect();
-    put(path, text(&known).as_bytes()).map_err(|error| {
+    // Readable for the exporter.
+    whole::put(path, text(&known).as_bytes(), 0o644).map_err(|error| {
         Failure::io(format!("metrics: {}: cannot be written", path.display()), &error)
     })
 }
@@ -83,19 +82,4 @@ fn text(jobs: &[(&Job, History)]) -> String {
 /// A value of a label.
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// Beside its place, readable for the exporter, then renamed.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    // The exporter reads what ends in .prom.
-    let mut file = tempfile::Builder::new().suffix(".tmp").tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
-    file.as_file().sync_data()?;
-    file.persist(path)?;
-    Ok(())
 }

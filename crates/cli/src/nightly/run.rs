@@ -121,6 +121,7 @@ impl Night<'_> {
             Some((window, None)) => {
                 self.say(&Problem::new(Cause::Other, None, words::closed(window)));
                 self.report.is_at_best(Outcome::Failed);
+                self.last_hook("failed");
             }
             _ => self.begin(),
         }
@@ -139,16 +140,20 @@ impl Night<'_> {
         }
         let is_fine = self.report.outcome == Outcome::Fine && self.ui.problem_count() == 0;
         let last = if is_fine { "after" } else { "failed" };
-        for name in [last, "finally"] {
-            self.end_if_signalled();
-            // One that a signal ends is not begun again.
-            match name {
-                "finally" => self.owes.finally = false,
-                _ => self.owes.failed = false,
-            }
-            if self.run_hook(name, self.job.hooks.timeout).is_err() {
-                self.report.is_at_best(Outcome::Warning);
-            }
+        self.last_hook(last);
+        self.last_hook("finally");
+    }
+
+    /// One that tells how it went.
+    fn last_hook(&mut self, name: &'static str) {
+        self.end_if_signalled();
+        // One that a signal ends is not begun again.
+        match name {
+            "finally" => self.owes.finally = false,
+            _ => self.owes.failed = false,
+        }
+        if self.run_hook(name, self.job.hooks.timeout).is_err() {
+            self.report.is_at_best(Outcome::Warning);
         }
     }
 
@@ -321,6 +326,10 @@ impl Night<'_> {
         let (inputs, repository) = (job.inputs(), &job.repository);
         let creation = Creation { repository, name: &name, inputs, command: None, options };
         let made = creation.run(self.ui)?;
+        if made.report.archive.archive.file_count == 0 && self.ui.problem_count() == 0 {
+            let text = words::no_files(&made.report.archive.name);
+            self.ui.report(&Problem::new(Cause::Other, None, text));
+        }
         // The archive is there, whatever can be said of the rest.
         let size = measure(made.repository()).ok();
         Ok((Archived::new(&made.report, made.duration), size))
@@ -422,10 +431,14 @@ impl Night<'_> {
     /// Runs the hook of that name, if there is one. That it failed is told of, with what it said; the error is whether it
     /// was begun.
     fn run_hook(&self, name: &'static str, limit: Duration) -> Result<(), bool> {
-        let Some(line) = self.line(name) else { return Ok(()) };
+        let Some(line) = self.job.hooks.line(name) else { return Ok(()) };
         let is_in_a_hurry =
             matches!(name, "freeze" | "snapshot") && self.job.hooks.freeze.is_some();
-        let hook = Hook { line, limit, gently: !is_in_a_hurry };
+        let if_late = match limit < self.job.hooks.timeout {
+            true => words::FROZEN_TOO_LONG,
+            false => words::HOOK_TOO_LONG,
+        };
+        let hook = Hook { line, limit, if_late, gently: !is_in_a_hurry };
         // What lets the guest go on and takes the snapshot away is not ended by a signal.
         let ending = Some(self.ending).filter(|_| !matches!(name, "thaw" | "cleanup"));
         let done = hook.run(&self.told(), ending);
@@ -439,21 +452,6 @@ impl Night<'_> {
             self.say(&Problem::new(Cause::Other, None, text));
             unwell.has_run
         })
-    }
-
-    fn line(&self, name: &str) -> Option<&str> {
-        let hooks = &self.job.hooks;
-        let line = match name {
-            "before" => &hooks.before,
-            "freeze" => &hooks.freeze,
-            "snapshot" => &hooks.snapshot,
-            "thaw" => &hooks.thaw,
-            "cleanup" => &hooks.cleanup,
-            "after" => &hooks.after,
-            "failed" => &hooks.failed,
-            _ => &hooks.finally,
-        };
-        line.as_deref()
     }
 
     fn told(&self) -> Told {
@@ -470,8 +468,11 @@ impl Night<'_> {
         let Some(signal) = self.ending.signal() else { return };
         let Owed { cleanup, failed, finally } = self.owes;
         let owed = [("cleanup", cleanup), ("failed", failed), ("finally", finally)];
-        let lines: Vec<&str> =
-            owed.iter().filter(|(_, owed)| *owed).filter_map(|(name, _)| self.line(name)).collect();
+        let lines: Vec<&str> = owed
+            .iter()
+            .filter(|(_, owed)| *owed)
+            .filter_map(|(name, _)| self.job.hooks.line(name))
+            .collect();
         let error = words::signalled(signal);
         self.ui.complain(&error);
         let told = Told { error, ..self.told() };

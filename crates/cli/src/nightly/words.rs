@@ -79,6 +79,19 @@ pub(super) fn closed(window: Window) -> String {
     )
 }
 
+/// What to do about a hook that took longer than `timeout`.
+pub(super) const HOOK_TOO_LONG: &str = "see what it waits for, or give `timeout` of the hooks more";
+/// What to do about one that kept a guest frozen.
+pub(super) const FROZEN_TOO_LONG: &str =
+    "freeze and snapshot have 30 s together, for the guest stands still; see what it waits for";
+
+/// An archive was made, and there is nothing in it that could be restored.
+pub(super) fn no_files(archive: &str) -> String {
+    format!(
+        "{archive} holds no files; see what `paths` names and `exclude` leaves out, and whether it is mounted"
+    )
+}
+
 /// A hook failed.
 pub(super) fn hook(name: &str, why: &str) -> String {
     let what = match name {

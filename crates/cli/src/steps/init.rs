@@ -98,7 +98,7 @@ fn prepare_parent(path: &Path, make: bool) -> Result<(), Failure> {
         true => fs::create_dir_all(parent)
             .map_err(|error| Failure::io(format!("cannot create {}", parent.display()), &error)),
         false if matches!(parent.try_exists(), Ok(false)) => Err(Failure::Fatal(format!(
-            "cannot create {}: {} does not exist; -p makes it too",
+            "cannot create {}: {} does not exist; mount it or make it (`garret init -p` does)",
             path.display(),
             parent.display()
         ))),

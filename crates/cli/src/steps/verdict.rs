@@ -20,7 +20,13 @@ pub fn closing(report: &CheckReport, options: &CheckOptions) -> String {
         parts.extend((count > 0).then(|| format!("{count} {what}")));
     }
     if options.archives {
-        parts.push(restorable(report));
+        // What is in a damaged pack is not looked up: of a chunk only that it is listed is known.
+        let is_unknown = report.damaged_packs > 0 && !options.verify_data;
+        parts.push(match report.incomplete.is_empty() && is_unknown {
+            true => "which archives they concern is not known yet".to_owned(),
+            false if is_unknown => format!("{}, as far as is known yet", restorable(report)),
+            false => restorable(report),
+        });
     }
     parts.push(advice(report, options).to_owned());
     parts.join("; ")

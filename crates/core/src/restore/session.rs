@@ -266,13 +266,12 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
     /// Says what of a file is lost, and where the rest is.
     fn salvaged(&mut self, name: &str, loss: &Loss) {
         self.report.problem_count += 1;
-        let Loss { why, cause, hint, ranges, is_kept } = loss;
+        let Loss { why, cause, hint, ranges, kept } = loss;
         let lost: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         let shown = stretches(ranges, 0);
-        let rest = match is_kept {
-            true => format!("; {name}{DAMAGED_SUFFIX} has the rest, and zeros there"),
-            false => String::new(),
-        };
+        let rest = kept.as_ref().map_or(String::new(), |kept| {
+            format!("; {} has the rest, and zeros there", kept.display())
+        });
         let text = format!("not restored: {why}; {lost} bytes are lost: {shown}{rest}");
         let of = Problem::loss(*cause, name.to_owned(), text);
         self.progress.problem(&Problem { hint: *hint, lost: ranges.clone(), ..of });

@@ -1,6 +1,7 @@
 //! What verified chunks are written to. The only way in takes a [`VerifiedChunk`], so other bytes cannot reach a disk.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use garret_image::{Attributes, DeviceSink, FileId, FileSink, Layout, Piece, Sink, Unset};
@@ -59,8 +60,8 @@ pub(super) struct Loss {
     pub(super) hint: Option<Hint>,
     /// Stretches of the file, in bytes, in order.
     pub(super) ranges: Vec<Range<u64>>,
-    /// Whether the rest is in a file.
-    pub(super) is_kept: bool,
+    /// The file that the rest is in.
+    pub(super) kept: Option<PathBuf>,
 }
 
 /// Where bytes go.
@@ -96,14 +97,11 @@ impl Output {
         }
     }
 
-    /// What is written is not all there should be: a file gets another name. Says whether it is one.
-    fn call_damaged(&mut self) -> bool {
+    /// What is written is not all there should be: a file gets another name, in full.
+    fn call_damaged(&mut self) -> Option<PathBuf> {
         match self {
-            Output::File(sink) => {
-                sink.append_to_name(DAMAGED_SUFFIX);
-                true
-            }
-            Output::Device(_) | Output::Nowhere => false,
+            Output::File(sink) => Some(sink.append_to_name(DAMAGED_SUFFIX).to_owned()),
+            Output::Device(_) | Output::Nowhere => None,
         }
     }
 
@@ -248,8 +246,8 @@ impl Target {
                 return Err(Error::NotRestored { why, cause, hint });
             }
             Some((why, cause, hint)) => {
-                let is_kept = place.call_damaged();
-                Some(Loss { why, cause, hint, ranges: joined(trouble.lost), is_kept })
+                let kept = place.call_damaged();
+                Some(Loss { why, cause, hint, ranges: joined(trouble.lost), kept })
             }
             None => None,
         };

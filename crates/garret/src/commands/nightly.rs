@@ -40,7 +40,7 @@ Examples:
 #[command(override_usage = USAGE, after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// Read the jobs from this file [default: /etc/garret/garret.toml, else ~/.config/garret/garret.toml]
-    #[arg(long, value_name = "FILE", conflicts_with = "repo")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Read the jobs, say what is wrong with them, and do nothing
     #[arg(long, conflicts_with_all = ["repo", "dry_run"])]
@@ -67,43 +67,42 @@ pub(crate) struct Args {
     words: Vec<OsString>,
 }
 
-/// The job that the command line says.
+/// The job that the command line says. Nothing of it is about the jobs of a file, and none is passed over without a word.
 #[derive(Debug, clap::Args)]
-#[group(requires = "repo")]
 struct One {
     /// Do one job, into this repository
     #[arg(long, value_name = "REPO")]
     repo: Option<OsString>,
     /// With --repo: what the job is called [default: nightly]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, requires = "repo", value_name = "NAME")]
     job: Option<String>,
     /// With --repo: the name of the archive, with placeholders as in create, and {job}
-    #[arg(long, value_name = "NAME", default_value = garret_cli::nightly::job::ARCHIVE)]
+    #[arg(long, requires = "repo", value_name = "NAME", default_value = garret_cli::nightly::job::ARCHIVE)]
     archive: String,
     /// With --repo: make the repository if there is none
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, requires = "repo", value_name = "MODE")]
     init: Option<Encryption>,
     /// With --repo: as in create
-    #[arg(long, value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
+    #[arg(long, requires = "repo", value_name = "CODEC[,LEVEL]", default_value = "zstd,3")]
     #[arg(value_parser = args::compression)]
     compression: Compression,
     /// With --repo: as in create; may be given several times
-    #[arg(short, long, value_name = "PAT")]
+    #[arg(short, long, requires = "repo", value_name = "PAT")]
     exclude: Vec<OsString>,
     /// With --repo: then make what is old small, as compact does, for so long
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, requires = "repo", value_name = "DURATION", value_parser = duration)]
     compact: Option<Duration>,
     /// With --repo: then read for so long, as 30m or 2h, what was verified longest ago
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, requires = "repo", value_name = "DURATION", value_parser = duration)]
     verify: Option<Duration>,
     /// With --repo: how often a backup that failed for a reason that may pass is tried again, every 5 minutes
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, requires = "repo", value_name = "N", default_value_t = 0)]
     retries: u32,
     /// With --repo: how long to wait for other programs that use the repository; 0 is not at all
-    #[arg(long, value_name = "SECONDS", default_value_t = garret_core::LOCK_WAIT_DEFAULT.as_secs())]
+    #[arg(long, requires = "repo", value_name = "SECONDS", default_value_t = garret_core::LOCK_WAIT_DEFAULT.as_secs())]
     lock_wait: u64,
     /// With --repo: take the passphrase from this file, without the newline at its end
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, requires = "repo", value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
 
@@ -155,6 +154,11 @@ fn ended(worst: Outcome) -> Result<(), Failure> {
 /// All jobs there are, and the names of those to do.
 fn jobs(args: &Args) -> Result<(Jobs, Vec<String>), Failure> {
     if let Some(repository) = &args.one.repo {
+        // Not by the parser: where two exclude each other it no longer asks for what others require.
+        if args.config.is_some() {
+            let text = "--config and --repo: the jobs are those of the file, or the one of the command line";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         let job = one_job(args, location::repository(repository)?)?;
         let chosen = vec![job.name.clone()];
         return Ok((Jobs { jobs: vec![job], metrics: None }, chosen));

@@ -1,10 +1,7 @@
 //! `garret report`: what a repository holds and costs, and what is wrong, as a table, a document, or a page.
 
 use std::ffi::OsString;
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::keep::Keep;
 use crate::location;
@@ -13,7 +10,7 @@ use crate::report::{html, json, text};
 use garret_cli::args::{Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
-use garret_cli::{record, session, terminal};
+use garret_cli::{record, session, terminal, whole};
 
 /// Who may read the page, but for what the umask takes away.
 const MODE: u32 = 0o666;
@@ -61,34 +58,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let report = gather(&repository, wish, ui)?;
     if let Some(file) = &args.html {
-        write(file, &html::page(&report))?;
+        whole::put(file, html::page(&report).as_bytes(), MODE)
+            .map_err(|error| Failure::io(file.display(), &error))?;
     }
     match (args.json, &args.html) {
         (true, _) => ui.print(&record::document(&json::document(&report))),
         (false, None) => ui.print(&text::show(&report, terminal::columns(std::io::stdout()))),
         (false, Some(_)) => Ok(()),
     }
-}
-
-/// Puts the page in the place of an older one, whole or not at all.
-fn write(file: &Path, page: &str) -> Result<(), Failure> {
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !directory.is_dir() {
-        let (file, directory) = (file.display(), directory.display());
-        return Err(Failure::Fatal(format!(
-            "{file}: there is no directory {directory}; make it first"
-        )));
-    }
-    let put = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".garret-report-").permissions(Permissions::from_mode(MODE));
-        let mut new = builder.tempfile_in(directory)?;
-        new.write_all(page.as_bytes())?;
-        new.persist(file).map_err(|error| error.error)?;
-        Ok(())
-    };
-    put().map_err(|error: std::io::Error| Failure::io(file.display(), &error))
 }

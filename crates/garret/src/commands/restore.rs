@@ -12,7 +12,7 @@ use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::ui::Ui;
 use garret_cli::{render, session};
-use garret_core::{Cause, Progress, Repository};
+use garret_core::{Cause, NamedArchive, Progress, Repository, RestoreReport};
 
 use super::extract::{self, How, Plan, Wanted};
 use crate::nights::{Chosen, Nights};
@@ -96,13 +96,27 @@ fn named(
     };
     let wanted = Wanted { repository, location: path, archive: &archive, paths: &paths, item };
     let restored = extract::restore(&wanted, how, plan, ui);
-    let is_damaged = match &restored {
+    if !how.salvages() {
+        point_elsewhere(&nights, &paths, &archive, &restored, ui);
+    }
+    restored.map(drop)
+}
+
+/// If damage kept something from being restored, says what else there is.
+fn point_elsewhere(
+    nights: &Nights<'_>,
+    paths: &[OsString],
+    archive: &NamedArchive,
+    restored: &Result<RestoreReport, Failure>,
+    ui: &Ui,
+) {
+    let is_damaged = match restored {
         Ok(report) => report.problem_count > 0 && ui.damage_count() > 0,
         Err(Failure::Engine(error)) => error.cause() == Cause::Damaged,
         Err(_) => false,
     };
-    if is_damaged && !how.salvages() {
-        let older = nights.older(&paths, &archive, ui).map(|older| {
+    if is_damaged {
+        let older = nights.older(paths, archive, ui).map(|older| {
             let name = render::name(&older.name);
             format!("--at {name} restores what {name} has of it; ")
         });
@@ -112,5 +126,4 @@ fn named(
             render::name(&archive.name)
         ));
     }
-    restored.map(drop)
 }

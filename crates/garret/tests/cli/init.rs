@@ -7,7 +7,7 @@ use super::Dir;
 #[test]
 fn directories_above_are_made_only_when_asked() {
     let dir = Dir::new();
-    let text = "cannot create new/deep/repo: new/deep does not exist; -p makes it too";
+    let text = "cannot create new/deep/repo: new/deep does not exist; mount it or make it (`garret init -p` does)";
     dir.run(&["init", "new/deep/repo"]).refused(1, text);
     assert!(!dir.path("new").exists());
     dir.run(&["init", "--parents", "new/deep/repo"]).succeeds();

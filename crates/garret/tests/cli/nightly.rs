@@ -1,7 +1,7 @@
 //! `garret nightly`: jobs of a file and of the command line, what is printed and when, exit codes, numbers for Prometheus.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use garret_format::config::KeyMode;
@@ -345,11 +345,102 @@ fn a_closed_window_is_told_of_and_nothing_is_done() {
     let window = |from: u32| {
         format!("window = \"{:02}:00-{:02}:00\"", (now + from) % 24, (now + from + 2) % 24)
     };
-    configure(&dir, &window(3), VMS);
+    let hook = "hooks = { failed = 'echo \"$GARRET_ERROR\" > @/failed', after = 'touch @/after' }";
+    configure(&dir, &window(3), &format!("{VMS}\n{hook}"));
     mails(&night(&dir, &[]), 1, &["is closed; start it earlier, or give the window more"]);
+    // Where nobody reads mails the hook is how it is known.
+    assert!(String::from_utf8(dir.read("failed")).unwrap().contains("is closed; start it earlier"));
+    assert!(!dir.path("after").exists());
     assert_eq!(dir.archives("repo"), [""; 0]);
     configure(&dir, &window(23), VMS);
     night(&dir, &[]).silent();
+}
+
+/// A disk that is new or not mounted, a pattern that leaves out too much, links to images that went.
+#[test]
+fn a_night_without_a_file_is_no_good_night() {
+    let dir = Dir::with_repository();
+    fs::create_dir_all(dir.path("im/lost+found")).unwrap();
+    configure(&dir, "", "[job.vms]\npaths = [\"@/im\"]");
+    mails(&night(&dir, &[]), 3, &["im: holds no files; is it mounted?"]);
+    std::os::unix::fs::symlink("/nowhere/a.raw", dir.path("im/a.raw")).unwrap();
+    let all = "[job.vms]\npaths = [\"@/im\"]\narchive = ";
+    configure(&dir, "", &format!("{all}\"links\""));
+    mails(&night(&dir, &[]), 3, &["links holds no files; see what `paths`"]);
+    dir.image("im/b.raw", 1);
+    configure(&dir, "", &format!("{all}\"good\""));
+    night(&dir, &[]).silent();
+    configure(&dir, "", &format!("{all}\"none\"\nexclude = [\"*\"]"));
+    mails(&night(&dir, &[]), 3, &["none holds no files; see what `paths`"]);
+}
+
+/// A name that is mistyped, or that is to mean nowhere, does not take a device from the whole machine.
+#[test]
+fn what_is_no_regular_file_is_not_replaced_by_numbers_or_a_page() {
+    let dir = Dir::with_repository();
+    two_images(&dir);
+    tool("mkfifo", &[dir.path("fifo").to_str().unwrap()]);
+    std::os::unix::fs::symlink("/dev/null", dir.path("link")).unwrap();
+    fs::create_dir(dir.path("directory")).unwrap();
+    for (number, (name, why)) in [
+        ("fifo", "it is not a regular file"),
+        ("link", "it is a link; name the file itself"),
+        ("directory", "it is not a regular file"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = fs::symlink_metadata(dir.path(name)).unwrap().ino();
+        configure(&dir, "", &format!("{VMS}\narchive = \"night-{number}\""));
+        let ran = night(&dir, &["--metrics", name]);
+        mails(&ran, 3, &[&format!("metrics: {name}: cannot be written: {why}")]);
+        dir.run(&["report", "--html", name, "repo"]).refused(1, &format!("{name}: {why}"));
+        assert_eq!(fs::symlink_metadata(dir.path(name)).unwrap().ino(), before);
+    }
+}
+
+/// A pack that is gone is damage: the exit code, the numbers and the alert that stands on them say so.
+#[test]
+fn a_pack_that_is_gone_is_damage() {
+    let dir = Dir::with_repository();
+    two_images(&dir);
+    dir.run(&["create", "repo::before", "im/a.raw"]).silent();
+    for pack in packs(&dir.path("repo")) {
+        if fs::metadata(&pack).unwrap().len() > 100_000 {
+            fs::remove_file(pack).unwrap();
+        }
+    }
+    fs::remove_file(dir.path("im/a.raw")).unwrap();
+    configure(&dir, "verify = \"1h\"", VMS);
+    let ran = night(&dir, &[]);
+    assert_eq!(ran.code, Some(7), "{}", ran.stderr);
+    let restored = dir.run(&["restore", "repo::before", "--log-json", "-n"]);
+    assert!(restored.stderr.contains("\"cause\":\"damaged\""), "{}", restored.stderr);
+}
+
+#[test]
+fn what_is_about_a_job_of_the_command_line_is_not_passed_over_with_a_file() {
+    let dir = Dir::with_repository();
+    configure(&dir, "", VMS);
+    for option in [
+        &["--verify", "1h"][..],
+        &["--exclude", "*.iso"],
+        &["--archive", "a"],
+        &["--init", "none"],
+        &["--lock-wait", "0"],
+        &["--compression", "lz4"],
+        &["--passphrase-file", "p"],
+        &["--compact", "1h"],
+        &["--retries", "2"],
+        &["--job", "vms"],
+    ] {
+        let ran = night(&dir, option);
+        assert!(
+            ran.code == Some(2) && ran.stderr.contains("--repo <REPO>"),
+            "{option:?}: {}",
+            ran.stderr
+        );
+    }
 }
 
 #[test]
@@ -462,5 +553,11 @@ fn the_numbers_for_prometheus_are_those_of_the_night_and_its_parser_reads_them()
     // Nowhere to write them is no reason to lose a night.
     fs::rename(dir.path("away"), dir.path("im")).unwrap();
     let line = ["--metrics", "none/garret.prom", "vms"];
-    mails(&night(&dir, &line), 3, &["metrics: none/garret.prom: cannot be written: No such file"]);
+    mails(
+        &night(&dir, &line),
+        3,
+        &[
+            "metrics: none/garret.prom: cannot be written: there is no directory none; make it first",
+        ],
+    );
 }

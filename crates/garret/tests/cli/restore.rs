@@ -171,6 +171,8 @@ fn a_damaged_image_names_the_night_before_and_what_can_be_saved() {
     let way = "garret: note: --at night-1 restores what night-1 has of it; --salvage restores what is left in night-2";
     assert_eq!(lines[1..], [way, CLOSING]);
     assert!(!dir.path("app.raw").exists());
+    let (_, said) = on_a_terminal(&dir, "restore repo", "app.raw\n1\nhere/\ny\n");
+    assert!(said.contains(way.strip_prefix("garret: ").unwrap()), "{said}");
     // Both ways lead there.
     dir.run(&["restore", "repo", "app.raw", "--at", "night-1"]).silent();
     assert!(dir.read("app.raw") == first);

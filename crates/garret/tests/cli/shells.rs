@@ -59,6 +59,24 @@ fn a_tab_completes_repositories_archives_and_paths_in_them() {
     assert!(said.contains("garret find repo images/old/app.raw"), "{said}");
 }
 
+/// Whoever may write to a repository gives names, and the administrator presses TAB.
+#[test]
+fn a_name_that_a_tab_completes_stays_a_name() {
+    let dir = Dir::with_repository();
+    dir.write("my img.raw", b"x");
+    for name in ["d$(touch ran)", "e`touch ran`", "f;touch ran", "g 'a' \"b\""] {
+        dir.run(&["create", &format!("repo::{name}"), "my img.raw"]).silent();
+    }
+    let typed = "garret list --short repo::d\t\ngarret list --short repo::e\t\n\
+                 garret list --short repo::f\t\ngarret list --short repo::g\t my\t\n\
+                 garret create repo::h my\t\n";
+    let said = typed_into_bash(&dir, typed);
+    assert!(!dir.path("ran").exists(), "{said}");
+    let listed = |line: &str| line.trim_end() == "my img.raw";
+    assert_eq!(said.lines().filter(|line| listed(line)).count(), 4, "{said}");
+    assert!(dir.archives("repo").contains(&"h".to_owned()), "{said}");
+}
+
 #[test]
 fn names_of_archives_are_offered_without_a_key_and_what_is_in_them_is_not() {
     let dir = Dir::new();

@@ -70,7 +70,11 @@ pub(super) fn run(how: How, path: &Location, at: Option<&str>, ui: &Ui) -> Resul
     if !matches!(ui.ask(&question)?.as_str(), "y" | "Y" | "yes") {
         return Err(Failure::Fatal("nothing was restored: you did not say y".to_owned()));
     }
-    let report = extract::restore(&wanted, &how, plan, ui)?;
+    let restored = extract::restore(&wanted, &how, plan, ui);
+    if !how.salvages() {
+        super::point_elsewhere(&nights, &paths, &archive, &restored, ui);
+    }
+    let report = restored?;
     match place {
         Some(place) if report.file_count > 0 && how.keeps_paths() => {
             compare(&wanted, &item, &place, how.thread_count(), ui)
