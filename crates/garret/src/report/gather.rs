@@ -73,6 +73,13 @@ pub(crate) fn gather(repository: &Repository, wish: Wish<'_>, ui: &Ui) -> Result
         calendar::plan(repository, &considered, (&rules, now), wish.threads, told, ui)
     });
     let calendar = calendar.transpose()?;
+    repository.tell(ui);
+    // As where the second copy of an archive was read: who looks at the page does not see what was said beside it.
+    if problems.texts.is_empty() && ui.damage_count() > 0 {
+        problems
+            .texts
+            .push("damage was met while this was read (garret check says of what)".to_owned());
+    }
     let lost = problems.texts.len();
     let bad: Vec<&NamedArchive> =
         archives.iter().filter(|found| !found.archive.is_complete()).collect();
@@ -80,7 +87,6 @@ pub(crate) fn gather(repository: &Repository, wish: Wish<'_>, ui: &Ui) -> Result
     let free = wish.location.directory().and_then(free);
     let growth = lamp::growth(&nights, free);
     let verified = repository.verified(ui)?;
-    repository.tell(ui);
     Ok(Report {
         location: wish.location.absolute(),
         id: repository.id().to_string(),

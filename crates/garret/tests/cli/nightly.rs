@@ -465,6 +465,19 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert!(said.contains("would read for 300 s"), "{said}");
     assert_eq!(dir.archives("repo"), before);
     assert!(!dir.path("ran").exists());
+    // What is sure to fail is told of, whatever else is to be done.
+    configure(&dir, "", "[job.vms]\npaths = [\"@/im/gone.raw\"]");
+    let ran = night(&dir, &["-n"]);
+    assert!(
+        ran.code == Some(3)
+            && String::from_utf8_lossy(&ran.stdout).contains("gone.raw: cannot be read: "),
+        "{}",
+        ran.stderr
+    );
+    fs::rename(dir.path("repo"), dir.path("away")).unwrap();
+    configure(&dir, "", VMS);
+    let ran = night(&dir, &["-n"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("repo does not exist"), "{}", ran.stderr);
 }
 
 #[test]

@@ -80,6 +80,20 @@ fn a_report_says_what_each_night_and_each_image_took() {
     assert_eq!(json["prune"], Value::Null);
 }
 
+/// Who looks at the page does not see what was said beside it.
+#[test]
+fn what_was_read_from_a_second_copy_turns_the_lamp_too() {
+    let dir = three_nights();
+    let archive = dir.path("repo/backups").join(&dir.archives("repo")[0]);
+    let bytes = fs::read(&archive).unwrap();
+    fs::write(&archive, &bytes[..10]).unwrap();
+    let ran = dir.run(&["report", "--json", "repo"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(json["light"], "bad");
+    assert!(json["problems"][0].as_str().unwrap().starts_with("damage was met while"), "{json}");
+}
+
 #[test]
 fn what_is_damaged_turns_the_lamp_and_is_named() {
     let dir = three_nights();

@@ -18,7 +18,9 @@ pub(super) fn show(jobs: &[&Job], ui: &Ui) -> Result<Outcome, Failure> {
         let own = ui.of_job(&job.name);
         own.set_patience(job.lock_wait);
         own.set_secrets(job.secrets.clone());
-        ui.print(&intent(job))?;
+        let (text, outcome) = intent(job);
+        worst = worst.max(outcome);
+        ui.print(&text)?;
         match prospects(job, &own) {
             Ok(text) => ui.print(&text)?,
             Err(failure) => {
@@ -32,7 +34,8 @@ pub(super) fn show(jobs: &[&Job], ui: &Ui) -> Result<Outcome, Failure> {
 }
 
 /// What follows from the job alone.
-fn intent(job: &Job) -> String {
+fn intent(job: &Job) -> (String, Outcome) {
+    let mut outcome = Outcome::Fine;
     let name = job.archive_name().unwrap_or_else(|why| why);
     let repository = job.repository.display();
     let mut text = format!("{}: would make {repository}::{}\n", job.name, render::name(&name));
@@ -48,11 +51,14 @@ fn intent(job: &Job) -> String {
             Ok(found) if found.is_file() => render::size(found.len()),
             Ok(_) => "all that is in it".to_owned(),
             Err(_) if job.hooks.snapshot.is_some() => "when the snapshot is made".to_owned(),
-            Err(error) => format!("cannot be read: {error}"),
+            Err(error) => {
+                outcome = Outcome::Warning;
+                format!("cannot be read: {error}")
+            }
         };
         text += &format!("  of {}: {what}\n", render::name(path.as_os_str().as_encoded_bytes()));
     }
-    text
+    (text, outcome)
 }
 
 /// What follows from the repository as it is.
@@ -60,19 +66,22 @@ fn prospects(job: &Job, ui: &Ui) -> Result<String, Failure> {
     let mut text = String::new();
     if job.init.is_some() && session::find(&job.repository).is_err() {
         text += "  the repository would be made, if there was none there before\n";
-    } else if let Some(rules) = job.keep.clone() {
+    } else {
+        // Opened whatever is to be done with it: what keeps it shut keeps the night from being one.
         let repository = session::reader(&job.repository, ui)?;
-        let prefix = job.prefix().map_err(Failure::Usage)?;
-        let own = job.own().map_err(Failure::Usage)?;
-        let (prefix, own, threads) = (prefix.as_str(), Some(&own), job.threads);
-        let pruning = Pruning { prefix, own, tags: &[], rules, threads };
-        let plan = pruning.plan(&repository, ui)?;
-        let kept = plural(plan.kept.len() as u64, "archive");
-        text += &format!("  as it is now, {kept} would stay");
-        for name in plan.doomed() {
-            text += &format!("\n  would delete {}", render::name(&name));
+        if let Some(rules) = job.keep.clone() {
+            let prefix = job.prefix().map_err(Failure::Usage)?;
+            let own = job.own().map_err(Failure::Usage)?;
+            let (prefix, own, threads) = (prefix.as_str(), Some(&own), job.threads);
+            let pruning = Pruning { prefix, own, tags: &[], rules, threads };
+            let plan = pruning.plan(&repository, ui)?;
+            let kept = plural(plan.kept.len() as u64, "archive");
+            text += &format!("  as it is now, {kept} would stay");
+            for name in plan.doomed() {
+                text += &format!("\n  would delete {}", render::name(&name));
+            }
+            text.push('\n');
         }
-        text.push('\n');
     }
     if let Some(time) = job.compact {
         text += &format!("  would compact what is old for {} s\n", time.as_secs());
