@@ -1,16 +1,17 @@
-//! The report: what a repository holds, what it costs and what is wrong, gathered once and shown in three ways.
+//! The report: what a repository holds, what it costs and what is wrong, gathered once and shown in four ways.
 //!
 //! ```text
-//! gather -> model::Report -> text | json | html
+//! gather -> model::Report -> text | json | html | growth::svg
 //! ```
 //!
-//! In: an open repository, and rules of `prune`. Out: a table, a JSON document, or one page. Promises: all three show the
-//! same numbers; no contents are read, only lists, recipes, layouts and the index; the page has no script and loads nothing;
-//! whatever names are like, they are shown and are nothing else.
+//! In: an open repository, and rules of `prune`. Out: a table, a JSON document, one page, or one drawing. Promises: all show
+//! the same numbers; no contents are read, only lists, recipes, layouts and the index; page and drawing have no script and
+//! load nothing; whatever names are like, they are shown and are nothing else.
 
 pub(crate) mod calendar;
 pub(crate) mod cards;
 pub(crate) mod gather;
+pub(crate) mod growth;
 pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod lamp;

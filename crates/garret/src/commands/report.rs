@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::keep::Keep;
 use crate::location;
 use crate::report::gather::{Wish, gather};
-use crate::report::{html, json, text};
+use crate::report::{growth, html, json, text};
 use garret_cli::args::{Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Write one page to this file, and print nothing; an older one is replaced when the new one is whole
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Draw how the repository grew, as an SVG file, in the same way
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Show everything as one JSON document
     #[arg(long)]
     json: bool,
@@ -57,13 +60,20 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         threads: args.threads.count(),
     };
     let report = gather(&repository, wish, ui)?;
+    let write = |file: &PathBuf, content: String| {
+        whole::put(file, content.as_bytes(), MODE)
+            .map_err(|error| Failure::io(file.display(), &error))
+    };
     if let Some(file) = &args.html {
-        whole::put(file, html::page(&report).as_bytes(), MODE)
-            .map_err(|error| Failure::io(file.display(), &error))?;
+        write(file, html::page(&report))?;
     }
-    match (args.json, &args.html) {
+    if let Some(file) = &args.svg {
+        write(file, growth::svg(&report))?;
+    }
+    let is_written = args.html.is_some() || args.svg.is_some();
+    match (args.json, is_written) {
         (true, _) => ui.print(&record::document(&json::document(&report))),
-        (false, None) => ui.print(&text::show(&report, terminal::columns(std::io::stdout()))),
-        (false, Some(_)) => Ok(()),
+        (false, false) => ui.print(&text::show(&report, terminal::columns(std::io::stdout()))),
+        (false, true) => Ok(()),
     }
 }

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use garret_cli::render;
 use jiff::civil::{Date, Weekday};
 
+use super::growth::{self, Growth};
 use super::markup::{name, number, size, text};
 use super::model::{Calendar, Day, Image, Light, Report};
 use super::svg::{Bar, bars, top};
 use super::{cards, text as words};
 
-const STYLE: &str = include_str!("page.css");
-/// Images that have a colour of their own.
-const COLOURS: usize = 5;
+const STYLE: &str = concat!(include_str!("colours.css"), include_str!("page.css"));
 /// Images that have a card.
 const CARDS_MAX: usize = 24;
 /// Most weeks in a line of the calendar, fewest, and most lines.
@@ -44,7 +43,7 @@ pub(crate) fn page(report: &Report) -> String {
         body += &section("Images", &cards::table(report));
     }
     if !report.nights.is_empty() {
-        body += &section("Growth", &growth(report));
+        body += &section("Growth", &grown(report));
         body += &section("Seconds per gigabyte", &pace(report));
     }
     if !report.images.is_empty() {
@@ -114,41 +113,8 @@ fn numbers(report: &Report) -> String {
 }
 
 /// How the repository grew, and what came with each night, by image.
-fn growth(report: &Report) -> String {
-    let colours = report.images.len().min(COLOURS);
-    let mut each: Vec<Vec<u64>> = report
-        .nights
-        .iter()
-        .map(|night| {
-            let mut parts = vec![0; colours];
-            parts.push(night.added.stored_len);
-            parts
-        })
-        .collect();
-    for (number, image) in report.images.iter().take(colours).enumerate() {
-        for held in &image.nights {
-            let stored = held.added.stored_len;
-            let Some(parts) = each.get_mut(held.night) else { continue };
-            if let Some(own) = parts.get_mut(number) {
-                *own = stored;
-            }
-            if let Some(rest) = parts.last_mut() {
-                *rest = rest.saturating_sub(stored);
-            }
-        }
-    }
-    let title = |night: &super::model::Night, bytes: u64| {
-        format!("{}, {}: {}", name(&night.name), render::minute(night.end), render::size(bytes))
-    };
-    let mut sum = vec![0; colours + 1];
-    let (mut whole, mut nightly) = (Vec::new(), Vec::new());
-    for (night, parts) in report.nights.iter().zip(each) {
-        sum.iter_mut().zip(&parts).for_each(|(sum, part)| *sum += part);
-        whole.push(Bar { title: title(night, sum.iter().sum()), parts: sum.clone() });
-        nightly.push(Bar { title: title(night, parts.iter().sum()), parts });
-    }
-    let most = whole.last().map_or(1, |bar| bar.parts.iter().sum::<u64>()).max(1);
-    let top = top(&nightly);
+fn grown(report: &Report) -> String {
+    let Growth { whole, most, nightly, top } = growth::of(report);
     format!(
         "{}<div class=\"two\">{}{}</div>",
         colours_of(report),
@@ -159,12 +125,7 @@ fn growth(report: &Report) -> String {
 
 /// A drawing with its scale above and its days below.
 fn chart(report: &Report, what: &str, most: &str, drawing: &str) -> String {
-    let day = |night: Option<&super::model::Night>| night.map(|night| words::day(night.end));
-    let first = day(report.nights.first()).unwrap_or_default();
-    let last = match report.nights.as_slice() {
-        [_, .., last] => words::day(last.end),
-        _ => String::new(),
-    };
+    let [first, last] = growth::days(report);
     format!(
         "<figure><figcaption><span>{what}</span><span>{most}</span></figcaption>{drawing}\
          <p class=\"axis\"><span>{first}</span><span>{last}</span></p></figure>"
@@ -173,15 +134,9 @@ fn chart(report: &Report, what: &str, most: &str, drawing: &str) -> String {
 
 /// Which colour is which image.
 fn colours_of(report: &Report) -> String {
-    let shown = report.images.iter().take(COLOURS);
-    let mut names: Vec<String> = shown.map(|image| text(&words::title(report, image))).collect();
-    let rest = match report.images.len() > COLOURS || report.has_more_images {
-        true => "other images and files",
-        false => "other files and lists",
-    };
-    names.push(rest.to_owned());
+    let names = growth::names(report);
     let entry = |(number, name): (usize, &String)| {
-        format!("<span><i class=\"p{number}\"></i>{name}</span>")
+        format!("<span><i class=\"p{number}\"></i>{}</span>", text(name))
     };
     format!("<p class=\"legend\">{}</p>", names.iter().enumerate().map(entry).collect::<String>())
 }

@@ -244,6 +244,38 @@ fn the_restore_lines_of_a_report_restore() {
     }
 }
 
+/// The drawing is sound XML with names as text, no script and nothing from elsewhere, and has the numbers of the document.
+#[test]
+fn the_growth_is_drawn_as_a_file_of_its_own() {
+    let dir = Dir::with_repository();
+    dir.image(HOSTILE, 1);
+    for day in 1..4 {
+        night(
+            &dir,
+            &format!("2026-11-0{day} 02:30:00"),
+            &format!("repo::<b>\"'&{day}"),
+            &[HOSTILE],
+        );
+    }
+    let words = ["report", "--json", "--svg", "growth.svg", "repo"];
+    let json: Value = serde_json::from_str(&dir.run(&words).succeeds()).unwrap();
+    let script = "import sys, xml.etree.ElementTree as tree\n\
+                  for one in tree.parse(sys.argv[1]).iter():\n \
+                  print(one.tag.split('}')[1], dict(one.attrib), one.text or '')";
+    let drawn = dir.path("growth.svg");
+    let said = super::tool("python3", &["-c", script, drawn.to_str().unwrap()]);
+    for line in said.lines().filter(|line| !line.starts_with(['.', ' ', ':', '@', '*', '}'])) {
+        let known = ["svg", "style", "rect", "text", "path", "g", "title"];
+        assert!(known.contains(&line.split(' ').next().unwrap()), "{line}");
+    }
+    assert!(!said.contains("href") && !said.contains("url("), "{said}");
+    let stored = json["nights"].as_array().unwrap().iter();
+    let stored: u64 = stored.map(|night| night["stored_size"].as_u64().unwrap()).sum();
+    assert!(said.contains(&format!("}} {}\n", render::size(stored))), "{stored} in {said}");
+    assert!(said.contains("title {} <b>\"'&3, 2026-11-03 02:30: "), "{said}");
+    assert!(!said.contains(['\u{202e}', '\u{1b}']), "not seen, and there");
+}
+
 const HOSTILE: &str = "<script>alert(1)<\u{2215}script>\" onload='x' &\u{202e}\n\u{1b}.img";
 
 #[test]
