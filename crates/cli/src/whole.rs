@@ -8,11 +8,20 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Puts `bytes` in the place of `path`, by way of a file beside it that has `mode` but for what the umask takes away.
+/// Who may read a file that is put in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Everybody, whatever the umask of a cron job is: another program's user reads it.
+    All,
+    /// Whom the umask lets.
+    ByUmask,
+}
+
+/// Puts `bytes` in the place of `path`, by way of a file beside it.
 ///
 /// # Errors
 /// What is there is no regular file, or nothing can be written beside it. The one that is there stays then.
-pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub fn put(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(there) if there.is_symlink() => {
             return Err(io::Error::other("it is a link; name the file itself"));
@@ -30,10 +39,13 @@ pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     let mut builder = tempfile::Builder::new();
     // Not what it becomes: who reads all files of a kind takes no part of one.
-    builder.prefix(".garret-").suffix(".tmp").permissions(Permissions::from_mode(mode));
-    let mut file = builder.tempfile_in(directory)?;
-    // The name of the file beside it would only puzzle who reads of an error.
-    file.as_file_mut().write_all(bytes)?;
+    builder.prefix(".garret-").suffix(".tmp").permissions(Permissions::from_mode(0o666));
+    // Without the name of the file beside it, which would only puzzle who reads of an error.
+    let file = builder.tempfile_in(directory).map_err(|error| error.kind())?;
+    if readers == Readers::All {
+        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    }
+    file.as_file().write_all(bytes)?;
     file.as_file().sync_data()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())

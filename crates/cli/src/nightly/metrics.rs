@@ -8,7 +8,7 @@ use std::path::Path;
 use super::history::History;
 use super::job::Job;
 use crate::failure::Failure;
-use crate::whole;
+use crate::whole::{self, Readers};
 
 /// The name of each number in the file and where it is remembered, with what it is.
 const ROWS: [(&str, &str, &str); 16] = [
@@ -52,8 +52,7 @@ const ROWS: [(&str, &str, &str); 16] = [
 /// It cannot be written.
 pub fn write(path: &Path, jobs: &[Job]) -> Result<(), Failure> {
     let known: Vec<(&Job, History)> = jobs.iter().map(|job| (job, History::load(job))).collect();
-    // Readable for the exporter.
-    whole::put(path, text(&known).as_bytes(), 0o644).map_err(|error| {
+    whole::put(path, text(&known).as_bytes(), Readers::All).map_err(|error| {
         Failure::io(format!("metrics: {}: cannot be written", path.display()), &error)
     })
 }

@@ -10,10 +10,8 @@ use crate::report::{growth, html, json, text};
 use garret_cli::args::{Threads, Usual};
 use garret_cli::failure::Failure;
 use garret_cli::ui::Ui;
-use garret_cli::{record, session, terminal, whole};
-
-/// Who may read the page, but for what the umask takes away.
-const MODE: u32 = 0o666;
+use garret_cli::whole::{self, Readers};
+use garret_cli::{record, session, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +59,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let report = gather(&repository, wish, ui)?;
     let write = |file: &PathBuf, content: String| {
-        whole::put(file, content.as_bytes(), MODE)
+        whole::put(file, content.as_bytes(), Readers::ByUmask)
             .map_err(|error| Failure::io(file.display(), &error))
     };
     if let Some(file) = &args.html {

@@ -399,6 +399,18 @@ fn what_is_no_regular_file_is_not_replaced_by_numbers_or_a_page() {
     }
 }
 
+#[test]
+fn the_exporter_may_read_the_numbers_whatever_the_umask_is() {
+    let dir = Dir::with_repository();
+    two_images(&dir);
+    configure(&dir, "", VMS);
+    let tool = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
+    dir.run_under(&tool, &["nightly", "--config", "garret.toml", "--metrics", "m.prom"]).silent();
+    dir.run_under(&tool, &["report", "--html", "page.html", "repo"]).silent();
+    let mode = |name: &str| fs::metadata(dir.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("m.prom"), mode("page.html")), (0o644, 0o600));
+}
+
 /// A pack that is gone is damage: the exit code, the numbers and the alert that stands on them say so.
 #[test]
 fn a_pack_that_is_gone_is_damage() {
