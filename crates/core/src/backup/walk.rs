@@ -92,12 +92,8 @@ pub(crate) struct Walk<'a> {
     levels: Vec<Level>,
     /// A directory that was found and could not be listed.
     failed: Option<SourceError>,
-    /// The named path, if it is a directory and nothing but directories was found in it so far.
+    /// The named path, if it is a directory and nothing was found in it so far.
     bare: Option<PathBuf>,
-    /// Whether anything was found in it.
-    has_found: bool,
-    /// Whether a pattern passed over anything.
-    has_excluded: bool,
 }
 
 /// A directory and what of it is still to be visited.
@@ -138,8 +134,6 @@ impl<'a> Walk<'a> {
             levels: Vec::new(),
             failed: None,
             bare: None,
-            has_found: false,
-            has_excluded: false,
         }
     }
 
@@ -159,10 +153,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The named path, if it was a directory that could be listed and nothing was found in it, or nothing but directories as
-    /// on a new disk that has `lost+found`; when the walk has ended. Directories are meant where patterns leave out files.
+    /// The named path, if it was a directory that could be listed and nothing was found in it; when the walk has ended.
     pub(crate) fn bare(self) -> Option<PathBuf> {
-        self.bare.filter(|_| !(self.has_found && self.has_excluded))
+        self.bare
     }
 
     /// Passes over what is in the directory that was found last.
@@ -262,22 +255,18 @@ impl<'a> Walk<'a> {
         let Next { path, stored, parent } = next;
         let named = parent.is_none();
         if self.is_excluded(&stored) {
-            self.has_excluded = true;
             return Ok(None);
         }
         let Some(look) = self.look(place(parent.as_deref(), &path), named)? else {
             return Ok(None);
         };
         let Look { metadata, identity, followed, listing } = look;
-        self.has_found |= !named;
         let mut directory = None;
         match listing {
             Some(Ok(listing)) if self.rules.caches && is_cache(&listing) => return Ok(None),
             Some(Ok(listing)) => {
                 directory = Some(Arc::new(listing.directory));
-                if named {
-                    self.bare = Some(path.clone());
-                }
+                self.bare = named.then(|| path.clone());
                 self.descend(Level {
                     path: path.clone(),
                     stored: stored.clone(),
@@ -286,11 +275,11 @@ impl<'a> Walk<'a> {
                     identity: (metadata.dev, metadata.ino),
                 });
             }
-            Some(Err(error)) => {
-                self.failed = Some(error);
-                self.bare = None;
-            }
-            None => self.bare = None,
+            Some(Err(error)) => self.failed = Some(error),
+            None => {}
+        }
+        if !named {
+            self.bare = None;
         }
         let stored = self.rename(stored);
         Ok(Some(Found { path, stored, metadata, named, identity, followed, directory, parent }))
