@@ -88,8 +88,7 @@ fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failu
 /// There is no archive `name` among `names`.
 pub(crate) fn missing(names: &[String], name: &str) -> Failure {
     if name == LATEST {
-        let why =
-            "of the newest only what reads is so called; give its name, as `garret list` shows it";
+        let why = "`latest` is for commands that read; name the archive, as `garret list` shows it";
         return Failure::Because(Cause::Missing, format!("Archive {name} does not exist: {why}"));
     }
     let near = || nearest(name.as_bytes(), names.iter().map(String::as_str));
