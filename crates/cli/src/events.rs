@@ -201,6 +201,7 @@ fn hint_name(hint: Hint) -> Option<&'static str> {
         Hint::CheckData => Some("check_data"),
         Hint::Check => Some("check"),
         Hint::ListArchives => Some("list_archives"),
+        Hint::Find => Some("find"),
         Hint::StoreZeros => Some("store_zeros"),
         _ => None,
     }

@@ -55,6 +55,7 @@ pub fn advice(hint: Option<Hint>) -> &'static str {
         Some(Hint::CheckData) => "; run `garret check --verify-data`",
         Some(Hint::Check) => "; run `garret check`",
         Some(Hint::ListArchives) => ": `garret list` shows what does",
+        Some(Hint::Find) => "; `garret find` says which archives hold a file",
         Some(Hint::StoreZeros) => ": `garret create --read-errors zero` stores what can be read",
         _ => "",
     }

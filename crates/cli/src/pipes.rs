@@ -10,6 +10,8 @@ use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 use rustix::process::{Pid, Signal, kill_process};
@@ -147,25 +149,56 @@ impl Drop for Producer {
     }
 }
 
-/// All that a command prints, at most `len_max` bytes, if it goes well: run by sh, with nothing to read and without our
-/// passphrases; what it says on stderr is seen.
+/// All that a command prints, at most `len_max` bytes, if it goes well and within `limit`: run by sh, with nothing to read
+/// and without our passphrases; what it says on stderr is seen.
 ///
 /// # Errors
 /// What went wrong, without the command.
-pub(crate) fn output_of(line: &OsStr, len_max: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+pub(crate) fn output_of(
+    line: &OsStr,
+    len_max: usize,
+    limit: Duration,
+) -> Result<Zeroizing<Vec<u8>>, String> {
+    let begun = Instant::now();
     let mut command = Command::new(SH);
     command.arg("-c").arg(line).stdin(Stdio::null()).stdout(Stdio::piped());
     for name in SECRETS {
         command.env_remove(name);
     }
     let mut child = command.spawn().map_err(|error| format!("{SH}: {error}"))?;
-    // Taken, so that it is closed before we wait: who prints too much ends then.
-    let printed = child.stdout.take().map(|stdout| read_secret(stdout, len_max));
-    let status = child.wait().map_err(|error| error.to_string())?;
-    match printed {
-        Some(Ok(printed)) if status.success() => Ok(printed),
-        Some(Err(error)) => Err(error.to_string()),
-        _ => Err(ending(status)),
+    let stdout = child.stdout.take().ok_or("it has no output")?;
+    let (give, take) = channel();
+    // It is closed when it was read, before we wait: who prints too much ends then. The thread may be left behind, with
+    // what a command started that has left its family and holds the pipe.
+    std::thread::spawn(move || give.send(read_secret(stdout, len_max)));
+    let printed = take.recv_timeout(limit).ok();
+    let status = match &printed {
+        Some(_) => wait(&mut child, begun, limit).map_err(|error| error.to_string())?,
+        None => None,
+    };
+    if status.is_none() {
+        end_all(&child);
+        let _gone = child.wait();
+    }
+    match (printed, status) {
+        (Some(Ok(printed)), Some(status)) if status.success() => Ok(printed),
+        (Some(Err(error)), _) => Err(error.to_string()),
+        (_, Some(status)) => Err(ending(status)),
+        (_, None) => Err(format!("not done within {} s and ended", limit.as_secs())),
+    }
+}
+
+/// How it ended; `None` if it did not within `limit`.
+fn wait(child: &mut Child, begun: Instant, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let ended = child.try_wait()?;
+        let left = limit.saturating_sub(begun.elapsed());
+        if ended.is_some() || left.is_zero() {
+            return Ok(ended);
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
 
@@ -270,6 +303,25 @@ mod tests {
             let expected = format!("the command \"{line}\" failed ({why}): no archive was made");
             assert_eq!(output_of(line), Err(expected));
         }
+    }
+
+    #[test]
+    fn what_a_command_prints_is_waited_for_within_limits() {
+        let of = |line: &str, limit| {
+            let printed = super::output_of(line.as_ref(), 8, Duration::from_millis(limit));
+            printed.map(|printed| printed.to_vec())
+        };
+        assert_eq!(of("printf secret", 60_000), Ok(b"secret".to_vec()));
+        assert_eq!(of("printf secret; exit 3", 60_000), Err("exit status 3".to_owned()));
+        assert_eq!(of("yes", 60_000), Err("it is longer than 8 bytes".to_owned()));
+        let late = Err("not done within 0 s and ended".to_owned());
+        let began = Instant::now();
+        for hangs in ["sleep 600", "printf secret; sleep 600", "printf x; exec >&-; sleep 600"] {
+            assert_eq!(of(hangs, 50), late, "{hangs}");
+        }
+        // What has left its family and holds the pipe.
+        assert_eq!(of("(setsid sleep 30 &) ; printf x", 50), late);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[test]

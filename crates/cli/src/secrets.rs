@@ -10,6 +10,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use garret_core::{Cause, Error, Keys, Locked, Opened, Secret, message};
 use garret_format::config::KeyMode;
@@ -30,6 +31,10 @@ const ATTEMPTS: u32 = 3;
 pub const PASSPHRASE_LEN_MAX: usize = 64 << 10;
 
 /// What a passphrase for an existing key is looked for in, after the file that was named.
+/// How long a command may take that prints it, as a hook may: somebody may have to allow it, and a night must not wait for
+/// ever.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+
 const PASSPHRASE: &str = "GARRET_PASSPHRASE";
 const PASSCOMMAND: &str = "GARRET_PASSCOMMAND";
 const OF_ATTIC: &str = "ATTIC_PASSPHRASE";
@@ -101,7 +106,8 @@ fn from_command(command: &OsStr, what: &str) -> Result<Passphrase, Failure> {
         let text = format!("{what} failed: {why}");
         Failure::Because(Cause::Passphrase, text)
     };
-    let printed = pipes::output_of(command, PASSPHRASE_LEN_MAX).map_err(|why| failed(&why))?;
+    let printed = pipes::output_of(command, PASSPHRASE_LEN_MAX, COMMAND_TIME_MAX);
+    let printed = printed.map_err(|why| failed(&why))?;
     match line(printed) {
         empty if empty.is_empty() => Err(failed("it printed no passphrase")),
         passphrase => Ok(passphrase),

@@ -58,6 +58,8 @@ pub enum Hint {
     Check,
     /// List the archives: another one was meant.
     ListArchives,
+    /// Look for a file in all archives: another one may hold it.
+    Find,
     /// Back up what can be read of a file, with zeros for the rest.
     StoreZeros,
 }

@@ -11,7 +11,7 @@ use garret_cli::names::relative;
 use garret_cli::render;
 use garret_cli::suggest::{nearest, nearest_path};
 use garret_cli::ui::Ui;
-use garret_core::{Cause, Error, NamedArchive, Problem, Progress, Repository, Selection};
+use garret_core::{Cause, Error, Hint, NamedArchive, Problem, Progress, Repository, Selection};
 use garret_format::archive::{Item, ItemKind};
 
 use crate::location;
@@ -130,15 +130,19 @@ impl Searched<'_> {
         let place = names.join(" nor in ");
         for word in unmatched {
             let shown = String::from_utf8_lossy(word);
+            let mut hint = None;
             let why = if location::is_archive_of(self.location, OsStr::from_bytes(word)) {
                 ": it is an archive, and a PATH was expected".to_owned()
             } else if let Some(near) = nearest_path(word, paths.iter().map(Vec::as_slice)) {
                 format!(": did you mean {}?", String::from_utf8_lossy(near))
             } else {
+                hint = Some(Hint::Find);
                 String::new()
             };
             let text = format!("{shown}: not in archive {place}{why}");
-            ui.report(&Problem::new(Cause::Missing, Some(shown.into_owned()), text));
+            let mut problem = Problem::new(Cause::Missing, Some(shown.into_owned()), text);
+            problem.hint = hint;
+            ui.report(&problem);
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Nights in which something goes wrong: what archives say of it, and that prune never drops a good one for a bad one.
 
 use std::fs;
+use std::path::PathBuf;
 
-use garret_testkit::both_files;
+use garret_testkit::{Image, both_files};
 use serde_json::Value;
 
-use super::{CLOSING, Dir};
+use super::{CLOSING, Dir, Ran, packs};
 
 /// Three nights of two images: all is well, an image is missing, the directory is not mounted.
 fn three_nights() -> Dir {
@@ -167,6 +168,31 @@ fn a_damaged_archive_is_reported_and_kept_and_what_was_deleted_is_said() {
     let gone = "Deleted archive vm-4; its space is not freed: ";
     dir.run(&["delete", "repo::vm-4"]).refused(1, gone);
     dir.run(&["delete", "repo::vm-2"]).silent();
+}
+
+#[test]
+fn a_pack_that_is_gone_is_one_line_of_prune() {
+    let dir = Dir::with_repository();
+    fs::create_dir(dir.path("im")).unwrap();
+    let text = Image::noise(1, 4 << 20).bytes;
+    dir.write("im/a.raw", &text);
+    dir.write("im/b.raw", &text[1 << 20..]);
+    for archive in ["repo::vm-1", "repo::vm-2"] {
+        dir.run(&["create", archive, "im"]).silent();
+    }
+    let len = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    fs::remove_file(packs(&dir.path("repo")).into_iter().max_by_key(len).unwrap()).unwrap();
+    let line = "backups/vm-1: im/a.raw needs that chunk and no pack holds it; run `garret check`";
+    let said_once = |ran: Ran, code: i32| {
+        let lines = ran.stderr.lines().filter(|said| !said.contains("note: "));
+        assert_eq!((ran.code, lines.count()), (Some(code), 1), "{}", ran.stderr);
+        assert!(ran.stderr.contains(line), "{}", ran.stderr);
+    };
+    said_once(dir.run(&["prune", "--keep-within", "1d", "repo"]), 1);
+    // Backing up the same again would mend it.
+    fs::remove_dir_all(dir.path("im")).unwrap();
+    dir.image("other.raw", 2);
+    said_once(dir.run(&["nightly", "--repo", "repo", "--keep-daily", "7", "other.raw"]), 7);
 }
 
 #[test]

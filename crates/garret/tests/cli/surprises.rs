@@ -246,7 +246,9 @@ fn what_is_not_there_is_answered_with_what_may_have_been_meant() {
         dir.run(&["info", "repo::night-1", path]).refused(1, &why);
     }
     let said = dir.run(&["list", "repo::night-1", "nothing/like/it"]);
-    assert!(said.stderr.starts_with("garret: nothing/like/it: not in archive night-1\n"));
+    let why =
+        "nothing/like/it: not in archive night-1; `garret find` says which archives hold a file";
+    said.reports(why);
 }
 
 #[test]

@@ -197,7 +197,7 @@ pub(super) fn plan(
     let mut archives = HashMap::new();
     let lost = with_workers(threads, |workers| {
         let mark = |name: String| {
-            let mut missing = Missing { archive: &name, errors: Vec::new() };
+            let mut missing = Missing { archive: &name, first: None };
             let marked = match repository.archive(&name) {
                 // By hand, a moment ago. Under another name it is met again before anything is deleted.
                 Err(Error::ArchiveMissing(_)) => Ok(None),
@@ -206,16 +206,14 @@ pub(super) fn plan(
                     Ok(Some(archive.fingerprint))
                 }),
             };
-            let errors = missing.errors;
-            Ok((name, errors, marked))
+            let missing = missing.first;
+            Ok((name, missing, marked))
         };
         let mut lost = None;
         for marked in workers.map(names.into_iter().map(Ok), mark) {
             let (name, missing, marked) = marked?;
-            for error in missing {
-                problems.report(Problem::from(&error));
-                lost.get_or_insert(error);
-            }
+            // One for all: a pack that is gone takes thousands of chunks from every archive. A check says which.
+            lost = lost.or(missing);
             // After what was found missing before it.
             archives.extend(marked?.map(|fingerprint| (name, fingerprint)));
             task.advance(1);
@@ -224,8 +222,10 @@ pub(super) fn plan(
     })?;
     drop(task);
     // Where all packs show what they hold nothing is lost by going on; the archive lacks what it lacked.
-    if let Some(error) = lost.filter(|_| !index.is_whole()) {
-        return Err(error);
+    match lost {
+        Some(error) if !index.is_whole() => return Err(error),
+        Some(error) => problems.report(Problem::from(&error)),
+        None => {}
     }
     refuse_overwritten(repository, archives.values().copied())?;
     let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, preferred, problems);
@@ -460,20 +460,20 @@ pub(in crate::maintain) fn group_uses(
     found
 }
 
-/// Remembers chunks that are needed and nowhere.
+/// Remembers the first chunk that is needed and nowhere.
 struct Missing<'m> {
     archive: &'m str,
-    errors: Vec<Error>,
+    first: Option<Error>,
 }
 
 impl Visitor for Missing<'_> {
     fn chunk(&mut self, path: &[u8], id: &ChunkId, location: Option<&Location>) {
-        if location.is_none() {
+        if location.is_none() && self.first.is_none() {
             let needed_by = match path {
                 [] => format!("backups/{}", self.archive),
                 path => format!("backups/{}: {}", self.archive, String::from_utf8_lossy(path)),
             };
-            self.errors.push(Error::MissingChunk { id: *id, needed_by });
+            self.first = Some(Error::MissingChunk { id: *id, needed_by });
         }
     }
 }
