@@ -166,6 +166,7 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
         Err(error) if is_lost(&error) => Tombstones::default(),
         found => found?.record,
     };
+    let is_first = reached(&record).count == 0;
     record.rows.extend(ids);
     let surplus = record.rows.len().saturating_sub(TOMBSTONES_MAX);
     for row in record.rows.drain(..surplus) {
@@ -173,10 +174,12 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
     }
     record.dropped = record.dropped.saturating_add(surplus as u64);
     let bytes = envelope::seal(metadata, Kind::Tombstones, record.encode())?;
-    // The copy first: what a client remembers it read from the other, and so it is in both.
+    // The copy first: what a client remembers it read from the other, and so it is in both. That of the first record ever is
+    // durable before it: where there was a copy before, a power cut leaves an older one, else it could leave none.
     put_if_room(store, &Key::TombstonesCopy, &bytes)?;
-    let put = store.put(&Key::Tombstones, &[&bytes]).and_then(|()| store.sync());
-    match put.map_err(Error::from) {
+    let is_durable = if is_first { store.sync() } else { Ok(()) };
+    let put = is_durable.and_then(|()| store.put(&Key::Tombstones, &[&bytes]));
+    match put.and_then(|()| store.sync()).map_err(Error::from) {
         Err(error) if error.cause() == Cause::Full => Ok(false),
         put => put.map(|()| true),
     }
