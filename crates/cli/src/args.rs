@@ -29,18 +29,21 @@ impl Verbose {
     }
 }
 
+/// `garret_core::LOCK_WAIT_DEFAULT` as help shows it.
+pub const LOCK_WAIT: &str = "1d";
+
 /// How long to wait for other programs.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct LockWait {
-    /// How long to wait for other programs that use the repository; 0 is not at all
-    #[arg(long, value_name = "SECONDS", default_value_t = garret_core::LOCK_WAIT_DEFAULT.as_secs())]
-    lock_wait: u64,
+    /// How long to wait for other programs that use the repository, in seconds or as 30m or 2h; 0 is not at all
+    #[arg(long, value_name = "DURATION", default_value = LOCK_WAIT, value_parser = patience)]
+    lock_wait: Duration,
 }
 
 impl LockWait {
     /// Has repositories opened with this patience from now on.
     pub fn tell(self, ui: &Ui) {
-        ui.set_patience(Duration::from_secs(self.lock_wait));
+        ui.set_patience(self.lock_wait);
     }
 }
 
@@ -108,6 +111,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             Err("it is a number of seconds, minutes, hours or days, as in 90s, 30m, 2h, 1d"
                 .to_owned())
         }
+    }
+}
+
+/// How long something is waited for: seconds, or a duration.
+pub fn patience(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => duration(text),
     }
 }
 
@@ -258,6 +269,16 @@ mod tests {
         assert!((1_795_141_800 - local.secs).abs() <= 14 * 60 * 60, "{local:?}");
         for bad in ["", "yesterday", "1795141800", "2026-11-20T02:30:00Q", "2026-13-20T02:30:00Z"] {
             assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_waits_for_seconds_or_a_duration() {
+        assert_eq!(patience(LOCK_WAIT), Ok(garret_core::LOCK_WAIT_DEFAULT));
+        assert_eq!(patience("0"), Ok(Duration::ZERO));
+        assert_eq!(patience("90"), patience("90s"));
+        for bad in ["", "-1", "1.5", "s", "0s", "5 m"] {
+            assert!(patience(bad).is_err(), "{bad}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use clap::builder::Resettable;
 use clap_mangen::Man;
+use jiff::Timestamp;
 
 use crate::failure::Failure;
 
@@ -18,17 +19,31 @@ pub fn write(mut program: clap::Command, directory: &Path) -> Result<(), Failure
     let failed = |error: std::io::Error| Failure::io(directory.display(), &error);
     fs::create_dir_all(directory).map_err(failed)?;
     program.build();
+    let source = format!("{} {}", program.get_name(), program.get_version().unwrap_or_default());
+    let manual = format!("{} manual", program.get_name());
+    let date = date();
     let mut commands = vec![program];
     while let Some(command) = commands.pop() {
         commands.extend(command.get_subcommands().cloned());
         let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let page = Man::new(command.after_help(Resettable::Reset));
+        let title = command.get_display_name().unwrap_or_else(|| command.get_name());
+        let title = title.to_uppercase();
+        let page = Man::new(command.after_help(Resettable::Reset)).title(title);
+        let page = page.date(&date).source(&source).manual(&manual);
         let mut text = Vec::new();
         page.render(&mut text).map_err(failed)?;
         text.extend(sections(&after).into_bytes());
         fs::write(directory.join(page.get_filename()), text).map_err(failed)?;
     }
     Ok(())
+}
+
+/// The day of the pages: of the sources if their packager says it, so that the same sources make the same pages
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>), else today.
+fn date() -> String {
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let day = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    day.unwrap_or_else(Timestamp::now).strftime("%Y-%m-%d").to_string()
 }
 
 /// What stands behind the options in a help, as sections of a page in which no line is broken: each begins with a line that

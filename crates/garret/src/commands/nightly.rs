@@ -12,7 +12,7 @@ use garret_core::{Compression, KeyMode};
 use super::init::Encryption;
 use crate::keep::Keep;
 use crate::location;
-use garret_cli::args::{self, AcceptState, Verbose, duration};
+use garret_cli::args::{self, AcceptState, LOCK_WAIT, Verbose, duration, patience};
 use garret_cli::exit::Outcome;
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
@@ -98,9 +98,9 @@ struct One {
     /// With --repo: how often a backup that failed for a reason that may pass is tried again, every 5 minutes
     #[arg(long, requires = "repo", value_name = "N", default_value_t = 0)]
     retries: u32,
-    /// With --repo: how long to wait for other programs that use the repository; 0 is not at all
-    #[arg(long, requires = "repo", value_name = "SECONDS", default_value_t = garret_core::LOCK_WAIT_DEFAULT.as_secs())]
-    lock_wait: u64,
+    /// With --repo: how long to wait for other programs that use the repository, in seconds or as 30m or 2h; 0 is not at all
+    #[arg(long, requires = "repo", value_name = "DURATION", default_value = LOCK_WAIT, value_parser = patience)]
+    lock_wait: Duration,
     /// With --repo: take the passphrase from this file, without the newline at its end
     #[arg(long, requires = "repo", value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -207,7 +207,7 @@ fn one_job(args: &Args, repository: Location) -> Result<Job, Failure> {
     job.compact = one.compact;
     job.verify = one.verify;
     job.retries.count = one.retries;
-    job.lock_wait = Duration::from_secs(one.lock_wait);
+    job.lock_wait = one.lock_wait;
     job.secrets =
         SecretPlaces { passphrase_file: one.passphrase_file.clone(), ..SecretPlaces::default() };
     let rules = args.keep.rules();
