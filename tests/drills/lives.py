@@ -340,8 +340,8 @@ def keyed(work, seed):
 
 
 def filled(work, seed):
-    """Disks that are full for a while. There is room for the record of what is deleted: without it, who is told of an archive
-    that is gone, by a crash just then, may wonder (docs/design.md, "Rollback and removal")."""
+    """Disks that are full for a while. There is room for both files of the record of what is deleted: without it, who is told
+    of an archive that is gone, by a crash just then, may wonder (docs/design.md, "Rollback and removal")."""
     it = Recorded(work, Plain, seed, "filled")
     it.init(**full(3))
     it.init()
@@ -350,11 +350,11 @@ def filled(work, seed):
     it.create(**full(2))
     it.create(change=False, **full(6))
     it.create(change=False)
-    it.delete(**full(3, 0))
-    it.delete(**full(5, 0))
+    it.delete(**full(4, 0))
+    it.delete(**full(6, 0))
     it.create()
-    it.prune(**full(3, 0))
-    it.prune(**full(5, 0))
+    it.prune(**full(4, 0))
+    it.prune(**full(6, 0))
     it.create()
     it.prune()
     return it.close()
@@ -437,7 +437,7 @@ def drawn(work, seed, what_comes):
         elif what == "create full":
             it.create(**full(draws.randrange(1, 20), 0))
         elif what == "prune full":
-            it.prune(**full(draws.randrange(3, 20), 0))
+            it.prune(**full(draws.randrange(4, 20), 0))
         elif what == "pack rots":
             pack_rots(it, draws)
         elif what == "copy rots":
