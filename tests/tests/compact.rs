@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use garret_core::{
     Area, CompactOptions, CompactReport, Compression, CutterChoice, Key, MemoryStore, Pruner,
-    Repository, Result, Store, StoreErrorKind,
+    Repository, Result, Silent, Store, StoreErrorKind,
 };
 use garret_format::config::KeyMode;
 use garret_format::recipe::CutterKind;
 use garret_random::Random;
-use garret_testkit::{Fault, FaultStore, Lab, PowerStore, Recorder};
+use garret_testkit::{FarStore, Fault, FaultStore, Lab, PowerStore, Recorder};
 
 /// Bytes that compress to half.
 fn text(random: &mut Random, len: usize) -> Vec<u8> {
@@ -104,6 +104,32 @@ fn later_nights_cost_a_fraction_and_all_come_back() {
         assert!(done.group_count > 0 && done.gc.waiting_pack_count == 0 && !done.is_cut_short);
         all_are(&lab, &nights);
     }
+}
+
+#[test]
+fn a_long_group_is_opened_once_by_who_reads_piece_by_piece() {
+    const PIECE: usize = 16 << 10;
+    let nights = nights(6, 2, 40 << 20);
+    let memory = MemoryStore::new();
+    let store = FarStore::new(memory, Duration::ZERO, 1);
+    let inside = store.clone();
+    let lab = Lab::over(move || Box::new(inside.clone()), KeyMode::None);
+    store_all(&lab, &nights);
+    let group_count = compact(&lab).group_count;
+    assert!((10..20).contains(&group_count), "{group_count} groups of 4 MiB at most");
+    let repository = lab.unlocked().unwrap().keep(1).reader(&Silent).unwrap();
+    let archive = repository.archive(&name(1)).unwrap();
+    let item = repository.items(&archive).next().unwrap().unwrap();
+    let file = repository.open_file(&item).unwrap().unwrap();
+    store.requests();
+    for (number, expected) in nights[1].chunks(PIECE).enumerate() {
+        let mut piece = vec![0; expected.len()];
+        file.read(&mut piece, (number * PIECE) as u64).unwrap();
+        assert!(piece == expected, "piece {number}");
+    }
+    // One for each, and again for some after the recipe and its groups came between.
+    let requests = store.requests();
+    assert!(requests <= 4 * group_count + 10, "{requests} requests for {group_count} groups");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use garret_format::PackId;
 use garret_format::index::{GroupRow, PackRow};
-use quick_cache::sync::Cache;
-use quick_cache::{DefaultHashBuilder, Weighter};
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::error::{Error, Result, message};
 use crate::keys::chunk::ChunkHasher;
@@ -52,6 +52,14 @@ struct Bypassed {
     met: HashSet<PackId>,
     untold: Vec<Problem>,
 }
+
+/// Of what is kept, the share for groups that were asked for again. The cache drops the newest one first where that share and
+/// the newest have no room together: whoever takes it chunk by chunk would open it for each. So it is half, and
+/// [`KEPT_LEAST`] is more than two.
+const HOT_SHARE: f64 = 0.5;
+
+/// Of how many of the longest groups there is room at least, whatever else each takes.
+const KEPT_LEAST: u64 = 3;
 
 /// A group counts as many bytes as it takes.
 #[derive(Clone, Copy)]
@@ -100,7 +108,7 @@ impl Ahead {
 }
 
 impl Groups {
-    /// Keeps at most about `kept_len` bytes of groups, and `lock` for as long as it lives.
+    /// Keeps at most about `kept_len` bytes of groups, or a few of the longest, and `lock` for as long as it lives.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         lock: Box<dyn Guard>,
@@ -109,11 +117,18 @@ impl Groups {
         group_len_max: u32,
         kept_len: u64,
     ) -> Self {
+        let group_len = u64::from(group_len_max).max(1);
+        let kept_len = kept_len.max(KEPT_LEAST * group_len);
         // A shard of the cache must hold some groups: one that has more shards than groups keeps none.
-        let count = usize::try_from(kept_len / u64::from(group_len_max).max(1)).unwrap_or(1);
-        let lifecycle = quick_cache::sync::DefaultLifecycle::default();
+        let count = usize::try_from(kept_len / group_len).unwrap_or(1);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(count)
+            .weight_capacity(kept_len)
+            .hot_allocation(HOT_SHARE)
+            .build()
+            .expect("both capacities are set");
         let hash = DefaultHashBuilder::default();
-        let kept = Cache::with(count.max(1), kept_len, ByBytes, hash, lifecycle);
+        let kept = Cache::with_options(options, ByBytes, hash, DefaultLifecycle::default());
         let bypassed = Mutex::default();
         Groups { store, sealer, hasher, group_len_max, kept, bypassed, lock }
     }
