@@ -173,7 +173,7 @@ pub(crate) fn output_of(
     std::thread::spawn(move || give.send(read_secret(stdout, len_max)));
     let printed = take.recv_timeout(limit).ok();
     let status = match &printed {
-        Some(_) => wait(&mut child, begun, limit).map_err(|error| error.to_string())?,
+        Some(_) => wait(&mut child, begun, limit, || false).map_err(|error| error.to_string())?,
         None => None,
     };
     if status.is_none() {
@@ -188,13 +188,18 @@ pub(crate) fn output_of(
     }
 }
 
-/// How it ended; `None` if it did not within `limit`.
-fn wait(child: &mut Child, begun: Instant, limit: Duration) -> io::Result<Option<ExitStatus>> {
+/// How it ended; `None` if it did not within `limit`, or before nobody wants to wait any more.
+pub(crate) fn wait(
+    child: &mut Child,
+    begun: Instant,
+    limit: Duration,
+    is_enough: impl Fn() -> bool,
+) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_millis(1);
     loop {
         let ended = child.try_wait()?;
         let left = limit.saturating_sub(begun.elapsed());
-        if ended.is_some() || left.is_zero() {
+        if ended.is_some() || left.is_zero() || is_enough() {
             return Ok(ended);
         }
         std::thread::sleep(pause.min(left));

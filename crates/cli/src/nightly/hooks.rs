@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::pipes::{SECRETS, ending as how};
+use crate::pipes::{SECRETS, ending as how, wait};
 use crate::signals::Ending;
 
 const SH: &str = "/bin/sh";
@@ -106,19 +106,13 @@ impl Hook<'_> {
     }
 
     fn wait(&self, child: &mut Child, ending: Option<&Ending>) -> io::Result<Ended> {
-        let (begun, mut pause) = (Instant::now(), Duration::from_millis(1));
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(Ended::Itself(status));
-            }
-            let is_signalled = ending.is_some_and(|ending| ending.signal().is_some());
-            if is_signalled || begun.elapsed() >= self.limit {
-                self.end(child)?;
-                return Ok(if is_signalled { Ended::Signalled } else { Ended::Late });
-            }
-            std::thread::sleep(pause.min(self.limit.saturating_sub(begun.elapsed())));
-            pause = (pause * 2).min(Duration::from_millis(50));
+        let is_signalled = || ending.is_some_and(|ending| ending.signal().is_some());
+        if let Some(status) = wait(child, Instant::now(), self.limit, is_signalled)? {
+            return Ok(Ended::Itself(status));
         }
+        let ended = if is_signalled() { Ended::Signalled } else { Ended::Late };
+        self.end(child)?;
+        Ok(ended)
     }
 
     /// Ends it and its group.
