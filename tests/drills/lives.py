@@ -223,7 +223,7 @@ class Recorded:
     def delete(self, **how):
         oldest = list(self.life.must)[0]
         self.life.may[oldest] = self.life.must.pop(oldest)
-        self.step(f"delete {oldest}", self.life.tool.delete(oldest), self.life.may.clear, **how)
+        self.step(f"delete {oldest}", self.life.tool.delete(oldest), lambda: self.life.may.pop(oldest), **how)
 
     def prune(self, beside=False, **how):
         """With `beside` there are sessions of all epochs so far. What was healed is dropped."""
