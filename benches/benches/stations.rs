@@ -19,7 +19,7 @@ use garret_benches::{Random, text};
 use garret_chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Segment, Sizes, Stitcher};
 use garret_core::bench::{Boxes, SyntheticIndex, chunk_id};
 use garret_format::ChunkId;
-use garret_format::config::KeyMode;
+use garret_format::config::{Cipher, KeyMode};
 use garret_format::recipe::{Entry, Node};
 use garret_image::RawFile;
 use garret_testkit::Lab;
@@ -31,6 +31,12 @@ const GROUP_LEN: usize = 1 << 20;
 const PACK_LEN: usize = 32 << 20;
 const RESTORE_LEN: usize = 64 << 20;
 const INDEX_CHUNKS: u64 = 10_000_000;
+
+const CIPHERS: [(&str, Option<Cipher>); 3] = [
+    ("AES-256-GCM", Some(Cipher::Aes256Gcm)),
+    ("XChaCha20-Poly1305", Some(Cipher::XChaCha20Poly1305)),
+    ("none", None),
+];
 
 criterion_group!(stations, cutters, hash, compression, seal, pack, recipe, index, qcow2, restore);
 criterion_main!(stations);
@@ -132,8 +138,8 @@ fn index(criterion: &mut Criterion) {
 fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("box of 1 MiB");
     group.throughput(Throughput::Bytes(GROUP_LEN as u64));
-    for (name, encrypted) in [("encrypted", true), ("none", false)] {
-        let boxes = Boxes::new(encrypted).expect("there is room for a key");
+    for (name, cipher) in CIPHERS {
+        let boxes = Boxes::new(cipher).expect("there is room for a key");
         let plain = Random::new(6).bytes(GROUP_LEN);
         let mut sealed = plain.clone();
         boxes.seal(&mut sealed);
@@ -153,8 +159,8 @@ fn pack(criterion: &mut Criterion) {
     let bytes = Random::new(7).bytes(PACK_LEN);
     let chunks: Vec<&[u8]> = bytes.chunks(CHUNK_LEN).collect();
     group.throughput(Throughput::Bytes(PACK_LEN as u64));
-    for (name, encrypted) in [("encrypted", true), ("none", false)] {
-        let boxes = Boxes::new(encrypted).expect("there is room for a key");
+    for (name, cipher) in CIPHERS {
+        let boxes = Boxes::new(cipher).expect("there is room for a key");
         group.bench_function(BenchmarkId::new("write", name), |bencher| {
             bencher.iter(|| boxes.write_pack(black_box(&chunks)));
         });

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use garret_core::{Compression, CutterChoice, LocalStore, Locked, Secret, Silent, TagChange};
-use garret_format::config::KeyMode;
+use garret_format::config::Cipher;
 use garret_format::recipe::CutterKind;
 use garret_testkit::{Image, Lab, PASSPHRASE, check_options};
 
@@ -35,10 +35,10 @@ fn contents() -> [(&'static str, Vec<u8>); 4] {
 }
 
 /// Makes a repository: two cutters, all codecs, a hole left by a deleted archive.
-fn make(place: &Path, mode: KeyMode) {
+fn make(place: &Path, cipher: Option<Cipher>) {
     drop(fs::remove_dir_all(place));
     fs::create_dir_all(place.parent().unwrap()).unwrap();
-    let mut lab = Lab::local(place, mode);
+    let mut lab = Lab::local_with(place, cipher);
     lab.backup_bytes("gone", &Image::noise(3, 50_000).bytes).unwrap();
     let codecs = [Compression::None, Compression::Lz4, Compression::Zstd(3), Compression::Lzma(6)];
     for ((name, bytes), codec) in contents().into_iter().zip(codecs) {
@@ -60,21 +60,23 @@ fn make(place: &Path, mode: KeyMode) {
 
 #[test]
 fn what_was_stored_then_is_read_now() {
-    let modes = [("none", KeyMode::None), ("passphrase", KeyMode::Passphrase)];
+    let ciphers = [
+        ("none", None),
+        ("xchacha20-poly1305", Some(Cipher::XChaCha20Poly1305)),
+        ("aes-256-gcm", Some(Cipher::Aes256Gcm)),
+    ];
     if std::env::var_os("GARRET_GOLDEN").is_some_and(|word| word == "write") {
-        for (name, mode) in modes {
-            make(&home().join("now").join(name), mode);
+        for (name, cipher) in ciphers {
+            make(&home().join("now").join(name), cipher);
         }
     }
     let mut count = 0;
     for version in fs::read_dir(home()).unwrap() {
-        for (name, mode) in modes {
+        for (name, cipher) in ciphers {
             let place = version.as_ref().unwrap().path().join(name);
             let locked = Locked::find(Box::new(LocalStore::open(&place).unwrap())).unwrap();
-            let secret = match mode {
-                KeyMode::None => Secret::None,
-                _ => Secret::Passphrase(PASSPHRASE),
-            };
+            assert_eq!(locked.protection().1, cipher);
+            let secret = cipher.map_or(Secret::None, |_| Secret::Passphrase(PASSPHRASE));
             // Its slot is cheaper than a real one may be: who knows the key is not asked.
             let known = fs::read(place.with_extension("key-id")).ok();
             let known =
@@ -99,5 +101,5 @@ fn what_was_stored_then_is_read_now() {
             count += 1;
         }
     }
-    assert!(count >= 2, "{count} repositories");
+    assert!(count >= 3, "{count} repositories");
 }

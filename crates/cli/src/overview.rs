@@ -27,7 +27,11 @@ pub fn repository(
     let created = render::long_time(Time { secs: config.created, nanos: 0 });
     let mut text = format!("Repository: {}\n", location.display());
     text += &format!("Repository id: {}\n", repository.id());
-    text += &format!("Encryption: {mode}\nCreated: {created}\n");
+    text += &format!("Encryption: {mode}\n");
+    if let Some(cipher) = config.cipher {
+        text += &format!("Cipher: {}\n", render::cipher(cipher));
+    }
+    text += &format!("Created: {created}\n");
     text += &format!("Number of archives: {}\n", repository.archive_names()?.len());
     text += &format!("{}\n", verified(&repository.verified(ui)?));
     if let Some(drill) = drills::load(repository.id(), ui).last() {

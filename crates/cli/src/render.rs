@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use garret_core::{NamedArchive, Tags};
 use garret_format::archive::{Archive, Item, ItemKind, Time, is_unseen};
+use garret_format::config::Cipher;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -65,6 +66,14 @@ pub fn days_ago(seconds: i64) -> String {
         ..=0 => "today".to_owned(),
         1 => "yesterday".to_owned(),
         days => format!("{days} days ago"),
+    }
+}
+
+/// What encrypts a repository, as `init` calls it.
+pub fn cipher(cipher: Cipher) -> &'static str {
+    match cipher {
+        Cipher::XChaCha20Poly1305 => "xchacha20-poly1305",
+        Cipher::Aes256Gcm => "aes-256-gcm",
     }
 }
 

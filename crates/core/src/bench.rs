@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use garret_format::condemned::Condemned;
+use garret_format::config::Cipher;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SegmentId};
@@ -44,14 +45,14 @@ pub struct Boxes {
 }
 
 impl Boxes {
-    /// With a key, or none.
+    /// With a key for a cipher, or none.
     ///
     /// # Errors
     /// That there is no memory, or no randomness, for a key.
-    pub fn new(encrypted: bool) -> Result<Self> {
-        let keys = match encrypted {
-            true => Keys::derive(&MasterKey::random()?)?,
-            false => Keys::none(),
+    pub fn new(cipher: Option<Cipher>) -> Result<Self> {
+        let keys = match cipher {
+            Some(cipher) => Keys::derive(&MasterKey::random()?, cipher)?,
+            None => Keys::none(),
         };
         let sealer = Sealer::new(REPOSITORY, Purpose::Data, &keys);
         Ok(Boxes { sealer, nonce: Nonce::counted(&[2; 16], 0) })

@@ -17,7 +17,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
 use garret_chunker::PUBLIC_PAGE_KEY;
-use garret_format::config::{Config, Seal};
+use garret_format::config::{Cipher, Config};
 use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::{KeyId, RepositoryId, SlotId};
 use memmap2::{Advice, MmapMut};
@@ -88,6 +88,8 @@ const PURPOSES: [(Purpose, &str); 5] = [
 pub struct Keys {
     /// None in an unencrypted repository.
     place: Option<Arc<LockedPage>>,
+    /// What they encrypt with; none in an unencrypted repository.
+    cipher: Option<Cipher>,
     /// Which master key they follow from; no secret.
     id: Option<KeyId>,
     /// Which slot of the repository opened; no secret.
@@ -123,23 +125,29 @@ impl Drop for LockedPage {
 impl Keys {
     /// The keys of an unencrypted repository: none.
     pub fn none() -> Self {
-        Keys { place: None, id: None, slot: None }
+        Keys { place: None, cipher: None, id: None, slot: None }
     }
 
-    /// The keys that follow from the master key.
+    /// The keys that follow from the master key, for a repository with this cipher.
     ///
     /// # Errors
     /// `System` if there is no memory for them.
-    pub fn derive(master: &MasterKey) -> Result<Self> {
+    pub fn derive(master: &MasterKey, cipher: Cipher) -> Result<Self> {
         let place = LockedPage::filled(|context, key| master.derive(context, key))?;
-        Ok(Keys { place: Some(Arc::new(place)), id: Some(master.id()), slot: None })
+        let (place, cipher) = (Some(Arc::new(place)), Some(cipher));
+        Ok(Keys { place, cipher, id: Some(master.id()), slot: None })
     }
 
     /// One key for everything, which is known.
     #[cfg(test)]
-    pub(crate) fn fixed(key: [u8; 32]) -> Self {
+    pub(crate) fn fixed(key: [u8; 32], cipher: Cipher) -> Self {
         let place = LockedPage::filled(|_, place| place.copy_from_slice(&key)).unwrap();
-        Keys { place: Some(Arc::new(place)), id: None, slot: None }
+        Keys { place: Some(Arc::new(place)), cipher: Some(cipher), id: None, slot: None }
+    }
+
+    /// What encrypts, and its key for a purpose; none in an unencrypted repository.
+    pub(crate) fn cipher(&self, purpose: Purpose) -> Option<(Cipher, &[u8; 32])> {
+        Some((self.cipher?, self.get(purpose)?))
     }
 
     /// The key for a purpose; none in an unencrypted repository.
@@ -196,7 +204,7 @@ impl Keys {
 
     /// Whether these are the kind of keys that `config` calls for.
     pub(crate) fn fit(&self, config: &Config) -> bool {
-        self.place.is_some() == (config.seal != Seal::None)
+        self.cipher == config.cipher
     }
 }
 
@@ -351,7 +359,7 @@ mod tests {
         Config {
             repository: RepositoryId::from_bytes([7; 32]),
             features: Default::default(),
-            seal: Seal::XChaCha20Poly1305,
+            cipher: Some(Cipher::Aes256Gcm),
             key_mode: KeyMode::Passphrase,
             chunk_min: 1 << 14,
             chunk_target: 1 << 16,
@@ -388,7 +396,7 @@ mod tests {
 
     #[test]
     fn keys_of_different_purposes_differ() {
-        let keys = Keys::derive(&MasterKey::random().unwrap()).unwrap();
+        let keys = Keys::derive(&MasterKey::random().unwrap(), Cipher::Aes256Gcm).unwrap();
         let mut all = PURPOSES.map(|(purpose, _)| *keys.get(purpose).unwrap()).to_vec();
         all.push(*keys.id.unwrap().as_bytes());
         for (place, key) in all.iter().enumerate() {
@@ -455,7 +463,7 @@ mod tests {
         let bytes = hex(&bytes.concat());
         let mut master = MasterKey::blank();
         (0..).zip(master.0.iter_mut()).for_each(|(number, byte)| *byte = number);
-        let keys = Keys::derive(&master).unwrap();
+        let keys = Keys::derive(&master, Cipher::Aes256Gcm).unwrap();
         let get = |purpose| *keys.get(purpose).unwrap();
         let gear = 32 + 32 + 16..32 + 32 + 16 + 32;
         let derived = [Purpose::ChunkId, Purpose::Chunker].map(get).concat();

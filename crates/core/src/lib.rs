@@ -118,6 +118,7 @@ pub use garret_format::archive::{Archive, Item, ItemKind};
 pub use garret_format::config::KeyMode;
 pub use garret_format::seen::{Deletions, SEEN_MAX, Seen, SeenArchive};
 pub use garret_format::{ChunkId, RepositoryId};
+pub use keys::seal::fastest_cipher;
 pub use keys::{KDF_DEFAULT, Keys, NewKey};
 pub use limits::{KEPT_LEN_DEFAULT, total_len};
 pub use maintain::check::report::{CheckReport, Incomplete};

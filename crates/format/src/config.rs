@@ -17,13 +17,13 @@ pub const GROUP_LEN_MAX: u32 = 16 << 20;
 /// Largest pack target: 1 GiB. Offsets in packs are 32-bit.
 pub const PACK_LEN_MAX: u32 = 1 << 30;
 
-/// How boxes are sealed.
+/// What encrypts boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seal {
-    /// Not encrypted: the tag is a truncated BLAKE3 that finds damage and stops nobody.
-    None,
-    /// XChaCha20-Poly1305.
+pub enum Cipher {
+    /// XChaCha20-Poly1305: fast on any processor.
     XChaCha20Poly1305,
+    /// AES-256-GCM, with a key of its own for each salt: faster where the processor has instructions for it.
+    Aes256Gcm,
 }
 
 /// Where the key is.
@@ -55,8 +55,9 @@ pub struct Config {
     pub repository: RepositoryId,
     /// Features in use; none are defined yet.
     pub features: Features,
-    /// How boxes are sealed.
-    pub seal: Seal,
+    /// What encrypts boxes. None in an unencrypted repository: the tag is a truncated BLAKE3 that finds damage and stops
+    /// nobody.
+    pub cipher: Option<Cipher>,
     /// Where the key is.
     pub key_mode: KeyMode,
     /// Smallest chunk in bytes, but for the end of a data extent.
@@ -83,9 +84,10 @@ impl Config {
             .u32(self.features.read)
             .u32(self.features.write)
             .u32(self.features.delete)
-            .u8(match self.seal {
-                Seal::None => 0,
-                Seal::XChaCha20Poly1305 => 1,
+            .u8(match self.cipher {
+                None => 0,
+                Some(Cipher::XChaCha20Poly1305) => 1,
+                Some(Cipher::Aes256Gcm) => 2,
             })
             .u8(match self.key_mode {
                 KeyMode::None => 0,
@@ -114,7 +116,7 @@ impl Config {
         let features =
             Features { read: reader.u32()?, write: reader.u32()?, delete: reader.u32()? };
         let modes = reader.clone();
-        let (seal, key_mode, zero) = (reader.u8()?, reader.u8()?, reader.u16()?);
+        let (cipher, key_mode, zero) = (reader.u8()?, reader.u8()?, reader.u16()?);
         let sizes = reader.clone();
         let [chunk_min, chunk_target, chunk_max, group_len, pack_len] =
             [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
@@ -129,16 +131,23 @@ impl Config {
         if features.read != 0 {
             return Err(bits.error(DecodeErrorKind::UnsupportedFeatures(features.read)));
         }
-        let (seal, key_mode) = match (seal, key_mode, zero) {
-            (0, 0, 0) => (Seal::None, KeyMode::None),
-            (1, 1, 0) => (Seal::XChaCha20Poly1305, KeyMode::Passphrase),
-            (1, 2, 0) => (Seal::XChaCha20Poly1305, KeyMode::Keyfile),
-            _ => return Err(modes.error(DecodeErrorKind::OutOfRange)),
+        let refused = || modes.error(DecodeErrorKind::OutOfRange);
+        let cipher = match cipher {
+            0 => None,
+            1 => Some(Cipher::XChaCha20Poly1305),
+            2 => Some(Cipher::Aes256Gcm),
+            _ => return Err(refused()),
+        };
+        let key_mode = match (key_mode, cipher, zero) {
+            (0, None, 0) => KeyMode::None,
+            (1, Some(_), 0) => KeyMode::Passphrase,
+            (2, Some(_), 0) => KeyMode::Keyfile,
+            _ => return Err(refused()),
         };
         let config = Config {
             repository,
             features,
-            seal,
+            cipher,
             key_mode,
             chunk_min,
             chunk_target,

@@ -12,7 +12,7 @@ use common::samples;
 use garret_format::archive::{
     Archive, Content, Device, FLAGS, Identity, Item, ItemKind, Side, Time,
 };
-use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
+use garret_format::config::{Cipher, Config, Features, GROUP_LEN_MAX, KeyMode};
 use garret_format::index::{GroupRow, PackRow, Record, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{
@@ -27,15 +27,16 @@ use proptest::prelude::*;
 
 fn config() -> impl Strategy<Value = Config> {
     let sizes = (1..=256u32, 1..=256u32, 1..=256u32, 0..=15u32 << 20, 0..=1u32 << 29);
-    (any::<[u8; 32]>(), any::<(u32, u32)>(), 0..3u8, sizes, any::<i64>()).prop_map(
-        |(id, (write, delete), mode, (a, b, c, group, pack), created)| {
+    (any::<[u8; 32]>(), any::<(u32, u32)>(), (0..3u8, any::<bool>()), sizes, any::<i64>()).prop_map(
+        |(id, (write, delete), (mode, is_aes), (a, b, c, group, pack), created)| {
             let mut pages = [a, b, c];
             pages.sort_unstable();
             let [chunk_min, chunk_target, chunk_max] = pages.map(|pages| pages * 4096);
+            let cipher = if is_aes { Cipher::Aes256Gcm } else { Cipher::XChaCha20Poly1305 };
             Config {
                 repository: RepositoryId::from_bytes(id),
                 features: Features { read: 0, write, delete },
-                seal: if mode == 0 { Seal::None } else { Seal::XChaCha20Poly1305 },
+                cipher: (mode != 0).then_some(cipher),
                 key_mode: [KeyMode::None, KeyMode::Passphrase, KeyMode::Keyfile][usize::from(mode)],
                 chunk_min,
                 chunk_target,

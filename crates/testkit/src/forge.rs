@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
+use aes_gcm::Aes256Gcm;
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
 use garret_format::archive::{Archive, Identity, Item, ItemKind, Time};
-use garret_format::config::{Config, Seal};
+use garret_format::config::{Cipher, Config};
 use garret_format::object::{Envelope, Kind, NONCE_LEN, TAG_LEN, VERSION};
 use garret_format::pack::{
     Codec, Footer, FooterGroup, Frame, PACK_HEADER_LEN, PackKind, SALT_LEN, SEALED_FRAME_LEN,
@@ -23,6 +24,7 @@ use garret_core::Key;
 #[derive(Clone)]
 pub struct Forge {
     repository: RepositoryId,
+    cipher: Option<Cipher>,
     data: Option<[u8; 32]>,
     metadata: Option<[u8; 32]>,
 }
@@ -51,12 +53,11 @@ impl Forge {
     /// Of the repository with this configuration, in mode none.
     pub fn plain(config: &[u8]) -> Self {
         let repository = Config::decode(config).unwrap().repository;
-        Forge { repository, data: None, metadata: None }
+        Forge { repository, cipher: None, data: None, metadata: None }
     }
 
     /// Of the repository with this configuration and this slot, which opens with the passphrase.
     pub fn unlock(config: &[u8], slot: &[u8], passphrase: &[u8]) -> Self {
-        assert_eq!(Config::decode(config).unwrap().seal, Seal::XChaCha20Poly1305);
         let slot = Slot::decode(slot).unwrap();
         assert_eq!(slot.config_hash, *blake3::hash(config).as_bytes());
         let Kdf::Argon2id { memory_kib, passes, lanes } = slot.kdf else { panic!("blank") };
@@ -77,6 +78,7 @@ impl Forge {
             .unwrap();
         Forge {
             repository: slot.repository,
+            cipher: Config::decode(config).unwrap().cipher,
             data: Some(blake3::derive_key("garret v1 pack data", &master)),
             metadata: Some(blake3::derive_key("garret v1 metadata", &master)),
         }
@@ -99,11 +101,20 @@ impl Forge {
     pub fn seal(&self, content: u8, nonce: &[u8; NONCE_LEN], place: &[u8], bytes: &mut Vec<u8>) {
         let bound = self.bound(content, place);
         let tag: [u8; TAG_LEN] = match self.key(content) {
+            None => plain_tag(nonce, &bound, bytes),
+            Some(key) if self.cipher == Some(Cipher::Aes256Gcm) => {
+                let (cipher, counter) = aes(key, nonce);
+                let sealed = cipher.encrypt_inout_detached(
+                    &counter.into(),
+                    &bound,
+                    bytes.as_mut_slice().into(),
+                );
+                sealed.unwrap().into()
+            }
             Some(key) => XChaCha20Poly1305::new(key.into())
                 .encrypt_inout_detached(&(*nonce).into(), &bound, bytes.as_mut_slice().into())
                 .unwrap()
                 .into(),
-            None => plain_tag(nonce, &bound, bytes),
         };
         bytes.extend(tag);
     }
@@ -119,14 +130,14 @@ impl Forge {
         let bound = self.bound(content, place);
         let (bytes, tag) = sealed.split_last_chunk::<TAG_LEN>()?;
         let mut bytes = bytes.to_vec();
+        let (body, given) = (bytes.as_mut_slice(), Tag::from(*tag));
         match self.key(content) {
+            Some(key) if self.cipher == Some(Cipher::Aes256Gcm) => {
+                let (cipher, counter) = aes(key, nonce);
+                cipher.decrypt_inout_detached(&counter.into(), &bound, body.into(), &given).ok()?;
+            }
             Some(key) => XChaCha20Poly1305::new(key.into())
-                .decrypt_inout_detached(
-                    &(*nonce).into(),
-                    &bound,
-                    bytes.as_mut_slice().into(),
-                    &Tag::from(*tag),
-                )
+                .decrypt_inout_detached(&(*nonce).into(), &bound, body.into(), &given)
                 .ok()?,
             None if plain_tag(nonce, &bound, &bytes) == *tag => {}
             None => return None,
@@ -291,6 +302,15 @@ pub fn nonce(salt: &[u8; SALT_LEN], offset: usize) -> [u8; NONCE_LEN] {
     nonce[..SALT_LEN].copy_from_slice(salt);
     nonce[SALT_LEN..].copy_from_slice(&(offset as u64).to_le_bytes());
     nonce
+}
+
+/// The cipher with the key of a salt, and its nonce.
+fn aes(key: &[u8; 32], nonce: &[u8; NONCE_LEN]) -> (Aes256Gcm, [u8; 12]) {
+    let (salt, counter) = nonce.split_at(SALT_LEN);
+    let key = blake3::derive_key("garret v1 aes-256-gcm", &[&key[..], salt].concat());
+    let mut padded = [0; 12];
+    padded[4..].copy_from_slice(counter);
+    (Aes256Gcm::new(&key.into()), padded)
 }
 
 fn plain_tag(nonce: &[u8; NONCE_LEN], bound: &[u8], bytes: &[u8]) -> [u8; TAG_LEN] {

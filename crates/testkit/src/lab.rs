@@ -15,7 +15,7 @@ use garret_core::{
     SystemClock, Task, Unlocked, Writer,
 };
 use garret_format::archive::ItemKind;
-use garret_format::config::KeyMode;
+use garret_format::config::{Cipher, KeyMode};
 use garret_format::slot::Kdf;
 
 /// Costs microseconds.
@@ -192,12 +192,30 @@ pub fn chunk_size() -> ChunkSize {
     }
 }
 
+/// What encrypts the suites' repositories: as `GARRET_CIPHER` says, xchacha20-poly1305 or aes-256-gcm, or as usual.
+pub fn cipher() -> Cipher {
+    match std::env::var("GARRET_CIPHER").as_deref() {
+        Ok("xchacha20-poly1305") => Cipher::XChaCha20Poly1305,
+        Ok("aes-256-gcm") => Cipher::Aes256Gcm,
+        _ => garret_core::fastest_cipher(),
+    }
+}
+
 impl Lab {
     /// A new repository in the store that `store` gives, again and again.
     pub fn over(store: impl Fn() -> Box<dyn Store> + Send + Sync + 'static, mode: KeyMode) -> Self {
+        Self::made(store, mode, cipher())
+    }
+
+    fn made(
+        store: impl Fn() -> Box<dyn Store> + Send + Sync + 'static,
+        mode: KeyMode,
+        cipher: Cipher,
+    ) -> Self {
         let mut key_file = Vec::new();
         let mut options = InitOptions::new(mode, PASSPHRASE.to_vec().into(), 1_790_000_000);
         options.kdf = CHEAP_KDF;
+        options.cipher = cipher;
         options.chunk = chunk_size();
         let made = garret_core::init(&*store(), &options, &mut |_, bytes| {
             key_file = bytes.to_vec();
@@ -244,6 +262,17 @@ impl Lab {
         LocalStore::create(root, Sharing::Private).unwrap();
         let root = root.to_owned();
         Self::over(move || Box::new(LocalStore::open(&root).unwrap()), mode)
+    }
+
+    /// The same, with a passphrase if there is a cipher.
+    pub fn local_with(root: &Path, cipher: Option<Cipher>) -> Self {
+        LocalStore::create(root, Sharing::Private).unwrap();
+        let root = root.to_owned();
+        let open = move || -> Box<dyn Store> { Box::new(LocalStore::open(&root).unwrap()) };
+        match cipher {
+            None => Self::over(open, KeyMode::None),
+            Some(cipher) => Self::made(open, KeyMode::Passphrase, cipher),
+        }
     }
 
     /// The same keys and settings over another store.

@@ -42,7 +42,7 @@ pub use garret_random::Random;
 pub use images::{Image, data_map};
 pub use lab::{
     CHEAP_KDF, Lab, PASSPHRASE, Recorder, Restored, TaskSeen, change_key, cheap_key, check_options,
-    chunk_size,
+    chunk_size, cipher,
 };
 pub use lockless::{LocklessClient, LocklessServer, SharedClock};
 pub use power::PowerStore;

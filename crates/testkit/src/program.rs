@@ -12,7 +12,7 @@ use garret_core::{Identity, InitOptions, Keys, LocalStore, Result, Sharing};
 use garret_format::config::KeyMode;
 use tempfile::TempDir;
 
-use crate::lab::{CHEAP_KDF, chunk_size};
+use crate::lab::{CHEAP_KDF, chunk_size, cipher};
 
 /// What ends a run of `garret` that had problems.
 pub const CLOSING: &str = "garret: Exiting with failure status due to previous errors";
@@ -61,6 +61,7 @@ impl Dir {
         let passphrase = passphrase.as_bytes().to_vec().into();
         let mut options = InitOptions::new(mode, passphrase, 1_790_000_000);
         options.kdf = CHEAP_KDF;
+        options.cipher = cipher();
         options.chunk = chunk_size();
         let keep = &mut |id, bytes: &[u8]| keep(&self.path(&format!("keys/{id}.key")), bytes);
         garret_core::init(&store, &options, keep).unwrap()

@@ -6,7 +6,7 @@
 
 use garret_core::Key;
 use garret_format::archive::{Archive, Item, Time};
-use garret_format::config::{Config, Features, KeyMode, Seal};
+use garret_format::config::{Config, Features, KeyMode};
 use garret_format::index::{GroupRow, PackRow, Record, encode_segment};
 use garret_format::object::{Kind, NONCE_LEN};
 use garret_format::pack::{
@@ -108,7 +108,7 @@ impl Making {
         let config = Config {
             repository: REPOSITORY,
             features: Features::default(),
-            seal: Seal::None,
+            cipher: None,
             key_mode: KeyMode::None,
             chunk_min: 16 << 10,
             chunk_target: 64 << 10,

@@ -2,7 +2,7 @@
 
 use garret_core::{Key, MemoryStore};
 use garret_format::RepositoryId;
-use garret_format::config::{Config, KeyMode, Seal};
+use garret_format::config::{Cipher, Config, KeyMode};
 use garret_format::pack::{PACK_HEADER_LEN, encode_trailer};
 use garret_testkit::PackBox;
 
@@ -182,15 +182,20 @@ fn configs_and_slots(world: &World) -> Vec<Case> {
     let mut family = Family { world, name: "config and keys", cases: Vec::new() };
     let config = Config::decode(&world.now[&Key::Config]).unwrap();
     let id = RepositoryId::from_bytes(SIBLING);
-    let none = Config { seal: Seal::None, key_mode: KeyMode::None, ..config.clone() };
+    let none = Config { cipher: None, key_mode: KeyMode::None, ..config.clone() };
     let keyfile = Config { key_mode: KeyMode::Keyfile, ..config.clone() };
+    let other = match config.cipher {
+        Some(Cipher::Aes256Gcm) => Cipher::XChaCha20Poly1305,
+        _ => Cipher::Aes256Gcm,
+    };
     for (what, altered, texts) in [
         ("another id", Config { repository: id, ..config.clone() }, OTHER_KEY),
         ("larger chunks", Config { chunk_max: 1 << 19, ..config.clone() }, OTHER_KEY),
         ("another date", Config { created: 1, ..config.clone() }, OTHER_KEY),
         ("no encryption", none, BROKEN),
         ("a key file", keyfile, OTHER_KEY),
-        ("no seal", Config { seal: Seal::None, ..config.clone() }, OUT_OF_BOUNDS),
+        ("another cipher", Config { cipher: Some(other), ..config.clone() }, OTHER_KEY),
+        ("no cipher", Config { cipher: None, ..config.clone() }, OUT_OF_BOUNDS),
         ("no key", Config { key_mode: KeyMode::None, ..config.clone() }, OUT_OF_BOUNDS),
     ] {
         let bytes = altered.encode();

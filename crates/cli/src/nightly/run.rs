@@ -216,7 +216,7 @@ impl Night<'_> {
         }
         let (job, ui) = (self.job, self.ui);
         let chunk = ChunkSize::default();
-        let how = Making { sharing: Sharing::Private, chunk, parents: false };
+        let how = Making { sharing: Sharing::Private, cipher: None, chunk, parents: false };
         let made = self.watch(|| initialize(&job.repository, mode, how, ui))?;
         let Initialized { key_file, .. } = made;
         self.ui.notice(&words::initialized(path, mode, key_file.as_deref()));

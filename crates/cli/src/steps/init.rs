@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use garret_core::{ChunkSize, Error, Identity, InitOptions, Sharing};
-use garret_format::config::KeyMode;
+use garret_format::config::{Cipher, KeyMode};
 
 use crate::failure::Failure;
 use crate::location::Location;
@@ -20,6 +20,8 @@ use crate::{key_file, secrets, session, state};
 pub struct Initialized {
     /// Which it is.
     pub identity: Identity,
+    /// What encrypts it; none if nothing does.
+    pub cipher: Option<Cipher>,
     /// When, in seconds since 1970.
     pub created: i64,
     /// Where its key file is, if it has one.
@@ -31,6 +33,8 @@ pub struct Initialized {
 pub struct Making {
     /// Who may use it.
     pub sharing: Sharing,
+    /// What encrypts it; the faster one on this machine if nobody says.
+    pub cipher: Option<Cipher>,
     /// How long its chunks are.
     pub chunk: ChunkSize,
     /// Whether missing directories above it are made too.
@@ -61,6 +65,7 @@ pub fn initialize(
     let store = session::create(location, how.sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));
+    options.cipher = how.cipher.unwrap_or(options.cipher);
     options.chunk = how.chunk;
     let mut made_at = None;
     let made = garret_core::init(&*store, &options, &mut |id, bytes| {
@@ -86,7 +91,8 @@ pub fn initialize(
     if let Some(at) = &made_at {
         key_file::tell_of(at, ui);
     }
-    Ok(Initialized { identity, created: options.now, key_file: made_at })
+    let (created, cipher) = (options.now, (mode != KeyMode::None).then_some(options.cipher));
+    Ok(Initialized { identity, cipher, created, key_file: made_at })
 }
 
 /// Makes the directory above the repository, or says that it is missing.

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use garret_format::config::{Config, Features, KeyMode, Seal};
+use garret_format::config::{Cipher, Config, Features, KeyMode};
 use garret_format::slot::{Kdf, Label};
 use garret_format::{ConfigHash, KeyId, RepositoryId, SlotId};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
-use crate::keys::seal::Sealer;
+use crate::keys::seal::{Sealer, fastest_cipher};
 use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
 use crate::limits::{GROUP_LEN_MOST, SMALL_OBJECT_LEN_MAX};
 use crate::objects::copies::{self, Served};
@@ -95,6 +95,8 @@ pub struct InitOptions {
     pub kdf: Kdf,
     /// What the user calls the first key.
     pub label: Label,
+    /// What encrypts it, if it is protected: the faster one on this machine, unless the user said another.
+    pub cipher: Cipher,
     /// How long its chunks are, about.
     pub chunk: ChunkSize,
     /// When, in seconds since 1970.
@@ -131,15 +133,20 @@ impl std::fmt::Debug for InitOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("InitOptions");
         shown.field("mode", &self.mode).field("kdf", &self.kdf).field("label", &self.label);
-        shown.field("chunk", &self.chunk).field("now", &self.now).finish_non_exhaustive()
+        shown
+            .field("cipher", &self.cipher)
+            .field("chunk", &self.chunk)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
     }
 }
 
 impl InitOptions {
-    /// With [`KDF_DEFAULT`], without a label, and chunks of the usual size.
+    /// With [`KDF_DEFAULT`], without a label, the fastest cipher, and chunks of the usual size.
     pub fn new(mode: KeyMode, passphrase: Zeroizing<Vec<u8>>, now: i64) -> Self {
         let (label, chunk) = Default::default();
-        InitOptions { mode, passphrase, kdf: KDF_DEFAULT, label, chunk, now }
+        let (kdf, cipher) = (KDF_DEFAULT, fastest_cipher());
+        InitOptions { mode, passphrase, kdf, label, cipher, chunk, now }
     }
 }
 
@@ -161,7 +168,7 @@ pub fn init(
     let config = Config {
         repository: RepositoryId::from_bytes(random()?),
         features: Features::default(),
-        seal: if options.mode == KeyMode::None { Seal::None } else { Seal::XChaCha20Poly1305 },
+        cipher: (options.mode != KeyMode::None).then_some(options.cipher),
         key_mode: options.mode,
         chunk_min: options.chunk.target() / 4,
         chunk_target: options.chunk.target(),
@@ -174,7 +181,7 @@ pub fn init(
     let mut keys = Keys::none();
     if options.mode != KeyMode::None {
         let master = MasterKey::random()?;
-        keys = Keys::derive(&master)?;
+        keys = Keys::derive(&master, options.cipher)?;
         let (passphrase, kdf, now) = (&options.passphrase, options.kdf, options.now);
         let new = NewKey { kdf, label: options.label.clone(), ..NewKey::new(passphrase, now) };
         let slot = create_slot(&master, config.repository, &bytes, &new)?;
@@ -315,6 +322,11 @@ impl Locked {
     /// Where its first key was put. There may be more, in either place.
     pub fn key_mode(&self) -> KeyMode {
         self.config.key_mode
+    }
+
+    /// The same, and what encrypts it; none if nothing does.
+    pub fn protection(&self) -> (KeyMode, Option<Cipher>) {
+        (self.config.key_mode, self.config.cipher)
     }
 
     /// Takes the lock, to write.

@@ -5,7 +5,7 @@
 //! cheapest; a new slot is on disk, read again and opened before an old one goes, and what was opened is never what is
 //! removed, so there is always one that opens.
 
-use garret_format::config::KeyMode;
+use garret_format::config::{Cipher, KeyMode};
 use garret_format::paper::PAPER_LEN;
 use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::{KeyId, SlotId};
@@ -22,6 +22,7 @@ use crate::store::{Area, Key, LockMode};
 /// The master key, and what it was found by.
 pub struct Opened {
     master: MasterKey,
+    cipher: Cipher,
     /// The slot in the repository; none for a key file or a paper.
     slot: Option<SlotId>,
     label: Label,
@@ -67,7 +68,7 @@ impl Opened {
     // Not inlined: what it leaves lies below the stack of its caller, who wipes that.
     #[inline(never)]
     fn derive(&self) -> Result<Keys> {
-        Ok(Keys::derive(&self.master)?.found_by(self.slot))
+        Ok(Keys::derive(&self.master, self.cipher)?.found_by(self.slot))
     }
 }
 
@@ -104,9 +105,15 @@ impl Locked {
             (_, Secret::Keyfile { path, bytes, passphrase }) => {
                 let slot = Slot::decode(bytes).map_err(|error| Error::decode_key(path, error))?;
                 let master = self.open_slot(&slot, passphrase, path)?;
-                Ok(Opened { master, slot: None, label: slot.label.clone() })
+                self.opened(master, None, &slot.label)
             }
         }
+    }
+
+    /// Of the master key, how it is used here.
+    fn opened(&self, master: MasterKey, slot: Option<SlotId>, label: &Label) -> Result<Opened> {
+        let cipher = self.config.cipher.ok_or(Error::NoPassphrase)?;
+        Ok(Opened { master, cipher, slot, label: label.clone() })
     }
 
     /// The slots of the repository; in the place of one that cannot be used, why. The key in them is wrapped, and what they
@@ -224,7 +231,7 @@ impl Locked {
         wipe_stack();
         let Some(master) = master else { return Err(Error::WrongKey { object }) };
         match self.is_expected(master.id()) {
-            true => Ok(Opened { master, slot: None, label: Label::default() }),
+            true => self.opened(master, None, &Label::default()),
             false => Err(Error::OtherKey { object }),
         }
     }
@@ -248,7 +255,7 @@ impl Locked {
         let master = self.open_slot(&stored, new.passphrase, &key.to_string())?;
         wipe_stack();
         opened.is(&master, &key.to_string())?;
-        Ok(Opened { master, slot: Some(slot.id), label: stored.label.clone() })
+        self.opened(master, Some(slot.id), &stored.label)
     }
 
     fn no_slots(&self) -> Result<Error> {
@@ -282,7 +289,7 @@ impl Locked {
             match self.open_slot(&slot, passphrase, &Key::Slot(id).to_string()) {
                 Ok(master) => {
                     let slot = self.known(id, (slot, damage));
-                    return Ok(Opened { master, slot: Some(id), label: slot.label.clone() });
+                    return self.opened(master, Some(id), &slot.label);
                 }
                 Err(Error::WrongPassphrase) => {}
                 Err(error) => worst = error,

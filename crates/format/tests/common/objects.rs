@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use garret_format::archive::{Archive, Content, Device, Identity, Item, ItemKind, Side, Time};
 use garret_format::condemned::Condemned;
-use garret_format::config::{Config, Features, GROUP_LEN_MAX, KeyMode, Seal};
+use garret_format::config::{Cipher, Config, Features, GROUP_LEN_MAX, KeyMode};
 use garret_format::damage::DamageRecord;
 use garret_format::index::{
     Counts, GroupRow, PackRow, Record, Tables, encode_segment, first_eight,
@@ -62,7 +62,7 @@ pub(super) fn config() -> Config {
     Config {
         repository: REPOSITORY,
         features: Features::default(),
-        seal: Seal::XChaCha20Poly1305,
+        cipher: Some(Cipher::XChaCha20Poly1305),
         key_mode: KeyMode::Passphrase,
         chunk_min: 16 << 10,
         chunk_target: 64 << 10,

@@ -81,7 +81,7 @@ fn files() -> Vec<Sample> {
                 (8, "\"garret\", kind C, version 1"),
                 (32, "repository id"),
                 (12, "features to read, to write, to delete"),
-                (1, "seal: XChaCha20-Poly1305"),
+                (1, "cipher: XChaCha20-Poly1305"),
                 (1, "key mode: passphrase"),
                 (2, "zero"),
                 (12, "chunk_min 16 KiB, chunk_target 64 KiB, chunk_max 256 KiB"),

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use garret_core::{Repository, RepositoryId};
 use garret_format::archive::Time;
-use garret_format::config::KeyMode;
+use garret_format::config::{Cipher, KeyMode};
 use serde_json::{Value, json};
 
 use crate::archives;
@@ -64,20 +64,22 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 /// What identifies a repository.
 pub(super) fn repository_record(repository: &Repository, path: &Location) -> Record {
     let config = repository.config();
-    identity_record(path, config.repository, config.key_mode, config.created)
+    let protection = (config.key_mode, config.cipher);
+    identity_record(path, config.repository, protection, config.created)
 }
 
 /// The same of what is known without a key.
 pub(super) fn identity_record(
     path: &Location,
     id: RepositoryId,
-    mode: KeyMode,
+    (mode, cipher): (KeyMode, Option<Cipher>),
     created: i64,
 ) -> Record {
     Record::default()
         .with_bytes(["location", "location_hex"], path.to_os_string().as_bytes())
         .with("id", id.to_string())
         .with("encryption", encryption(mode))
+        .with("cipher", cipher.map(render::cipher))
         .with("created", render::iso_time(Time { secs: created, nanos: 0 }))
 }
 

@@ -5,13 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use garret_core::{ChunkSize, Sharing};
-use garret_format::config::KeyMode;
+use garret_format::config::{Cipher, KeyMode};
 
 use super::info;
 use crate::location;
 use garret_cli::args::{PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
+use garret_cli::render;
 use garret_cli::secrets;
 use garret_cli::steps::init::{Initialized, Making, initialize};
 use garret_cli::ui::Ui;
@@ -33,6 +34,30 @@ impl From<Encryption> for KeyMode {
             Encryption::None => KeyMode::None,
             Encryption::Passphrase => KeyMode::Passphrase,
             Encryption::Keyfile => KeyMode::Keyfile,
+        }
+    }
+}
+
+/// What encrypts the repository.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum CipherName {
+    /// the faster one on this machine: AES if its processor has instructions for it
+    Auto,
+    /// fast on any processor
+    #[value(name = "xchacha20-poly1305")]
+    XChaCha20Poly1305,
+    /// fastest where the processor has instructions for it
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+}
+
+impl CipherName {
+    /// None if the machine is to decide.
+    fn said(self) -> Option<Cipher> {
+        match self {
+            CipherName::Auto => None,
+            CipherName::XChaCha20Poly1305 => Some(Cipher::XChaCha20Poly1305),
+            CipherName::Aes256Gcm => Some(Cipher::Aes256Gcm),
         }
     }
 }
@@ -76,6 +101,9 @@ pub(crate) struct Args {
     /// How the repository is protected [default: passphrase if one is given, but in ATTIC_PASSPHRASE, else none]
     #[arg(short, long, value_name = "MODE")]
     encryption: Option<Encryption>,
+    /// What encrypts it; it cannot be changed later
+    #[arg(long, value_name = "CIPHER", default_value = "auto")]
+    cipher: CipherName,
     /// Who may use the repository beside you [default: nobody]
     #[arg(long, value_name = "WHO")]
     shared: Option<SharedName>,
@@ -107,23 +135,32 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(Encryption::Keyfile) => (KeyMode::Keyfile, "keyfile"),
         Some(Encryption::None) | None => (KeyMode::None, "none"),
     };
+    let cipher = args.cipher.said();
+    if cipher.is_some() && mode == KeyMode::None {
+        return Err(Failure::Usage(
+            "--cipher is for encrypted repositories: give --encryption passphrase or keyfile too"
+                .to_owned(),
+        ));
+    }
     let sharing = match args.shared {
         None => Sharing::Private,
         Some(SharedName::Group) => Sharing::Group,
         Some(SharedName::Umask) => Sharing::Umask,
     };
-    let how = Making { sharing, chunk: args.chunk.into(), parents: args.parents };
+    let how = Making { sharing, cipher, chunk: args.chunk.into(), parents: args.parents };
     let made = initialize(&path, mode, how, ui)?;
-    let Initialized { identity, created, key_file } = made;
+    let Initialized { identity, cipher, created, key_file } = made;
     if args.json {
-        let repository = info::identity_record(&path, identity.id, mode, created).json();
+        let repository = info::identity_record(&path, identity.id, (mode, cipher), created).json();
         let file = key_file.as_deref().map(|file| file.as_os_str().as_bytes());
         let file = record::path_or_null(["key_file", "key_file_hex"], file);
         let all = Record::default().with("repository", repository).and(&file);
         return ui.print(&record::document(&all.json()));
     }
     let shown = path.display();
-    let made = format!("Encryption: {name}\nRepository id: {}\n", identity.id);
+    let cipher = cipher.map(|cipher| format!("Cipher: {}\n", render::cipher(cipher)));
+    let cipher = cipher.unwrap_or_default();
+    let made = format!("Encryption: {name}\n{cipher}Repository id: {}\n", identity.id);
     let advice = advice(key_file.as_deref(), mode);
     ui.print(&format!("Initializing repository at \"{shown}\"\n{made}{advice}"))
 }

@@ -243,7 +243,7 @@ fn list(args: &List, ui: &Ui) -> Result<(), Failure> {
     }
     if args.json {
         let repository =
-            info::identity_record(&path, locked.id(), locked.key_mode(), locked.created());
+            info::identity_record(&path, locked.id(), locked.protection(), locked.created());
         let keys: Vec<Value> = keys.iter().map(Listed::json).collect();
         return ui
             .print(&record::document(&json!({ "repository": repository.json(), "keys": keys })));

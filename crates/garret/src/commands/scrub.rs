@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return Ok(());
     }
     let repository =
-        info::identity_record(&path, locked.id(), locked.key_mode(), locked.created()).json();
+        info::identity_record(&path, locked.id(), locked.protection(), locked.created()).json();
     let [number, count] = args.part.unwrap_or_default().numbers();
     ui.print(&record::document(&json!({
         "repository": repository,

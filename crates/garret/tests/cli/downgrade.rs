@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use garret_core::{InitOptions, LocalStore, Sharing};
-use garret_format::config::{Config, KeyMode, Seal};
+use garret_format::config::{Config, KeyMode};
 
 use super::attic::{on_a_terminal, on_a_terminal_with};
 use super::{Dir, PASSPHRASE, Ran, files_below};
@@ -51,7 +51,7 @@ fn attack(dir: &Dir, attack: Attack) {
     match attack {
         Attack::OtherId => plain_repository(dir, "repo"),
         Attack::Config | Attack::SameId => {
-            let config = Config { key_mode: KeyMode::None, seal: Seal::None, ..config };
+            let config = Config { key_mode: KeyMode::None, cipher: None, ..config };
             dir.write("repo/config", &config.encode());
             dir.write("repo/copies/config", &config.encode());
         }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use garret_testkit::Image;
+
 use super::Dir;
 
 #[test]
@@ -114,4 +116,42 @@ fn what_a_killed_init_left_is_no_repository_and_nobodys() {
     let dir = Dir::new();
     dir.write("theirs/README", b"This is my music.");
     dir.run(&["init", "theirs"]).refused(1, "it holds README;");
+}
+
+#[test]
+fn a_repository_has_the_cipher_that_was_said_or_the_fastest_here_and_shows_it() {
+    let dir = Dir::new();
+    let image = Image::generate(7, 300_000).bytes;
+    fs::write(dir.path("disk.img"), &image).unwrap();
+    let fastest = garret_cli::render::cipher(garret_core::fastest_cipher());
+    let key = [("GARRET_PASSPHRASE", "")];
+    for (said, expected) in [
+        ("xchacha20-poly1305", "xchacha20-poly1305"),
+        ("aes-256-gcm", "aes-256-gcm"),
+        ("auto", fastest),
+    ] {
+        let made =
+            dir.run_with(&key, b"", &["init", "-e", "keyfile", "--cipher", said, said]).succeeds();
+        let line = format!("\nCipher: {expected}\n");
+        assert!(made.contains(&line), "{made}");
+        assert!(dir.run_with(&key, b"", &["info", said]).succeeds().contains(&line));
+        let info = dir.run_with(&key, b"", &["info", "--json", said]).succeeds();
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["repository"]["cipher"], expected);
+        let (archive, out) = (format!("{said}::night"), format!("{said}.out"));
+        dir.run_with(&key, b"", &["create", &archive, "disk.img"]).succeeds();
+        dir.run_with(&key, b"", &["extract", "--destination", &out, &archive]).silent();
+        assert_eq!(fs::read(dir.path(&out).join("disk.img")).unwrap(), image);
+    }
+}
+
+#[test]
+fn a_cipher_for_what_is_not_encrypted_is_refused() {
+    let dir = Dir::new();
+    let ran = dir.run(&["init", "--cipher", "aes-256-gcm", "repo"]);
+    ran.refused(2, "--cipher is for encrypted repositories");
+    assert!(!dir.path("repo").exists());
+    dir.run(&["init", "--cipher", "auto", "repo"]).succeeds();
+    let info = dir.run(&["info", "repo"]).succeeds();
+    assert!(!info.contains("Cipher:"), "{info}");
 }

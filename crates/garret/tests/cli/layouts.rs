@@ -59,7 +59,7 @@ fn lists_are_names_json_or_lines_of_one_s_own() {
     assert_eq!(dir.run(&["list", "--short", "repo"]).succeeds(), "night\nlater\n");
     let list = json(&dir, &["list", "--json", "repo"]);
     has_names(&list, &["repository", "archives"]);
-    has_names(&list["repository"], &["location", "id", "encryption", "created"]);
+    has_names(&list["repository"], &["location", "id", "encryption", "cipher", "created"]);
     assert_eq!(
         (&list["repository"]["location"], &list["repository"]["encryption"]),
         (&"repo".into(), &"none".into())
@@ -139,6 +139,7 @@ fn info_has_the_same_names() {
         "location",
         "id",
         "encryption",
+        "cipher",
         "created",
         "archives",
         "packs",
