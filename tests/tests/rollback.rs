@@ -447,6 +447,62 @@ fn a_record_of_deletions_of_which_one_file_is_lost_is_in_the_other_and_is_mended
     assert_eq!(client.look_at(&lab).rollback, Some(Rollback::Deletions));
 }
 
+/// A store whose disk does not give the record of deletions, for a while.
+#[derive(Clone)]
+struct Sulking {
+    inner: MemoryStore,
+    sulks: Arc<AtomicBool>,
+}
+
+impl Store for Sulking {
+    garret_testkit::through!(inner: put, put_new, len, list, delete, adopt, sync, sweep, lock, pass_over);
+    garret_testkit::through!(inner: doubtful, has_sessions, notices, place);
+
+    fn get(&self, key: &Key, range: std::ops::Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let is_record = matches!(key, Key::Tombstones | Key::TombstonesCopy);
+        match is_record && self.sulks.load(Ordering::Relaxed) {
+            true => Err(StoreError::new("read", key, io::Error::from_raw_os_error(5))),
+            false => self.inner.get(key, range),
+        }
+    }
+}
+
+/// What a disk does not give now it may give again: nothing is put in its place, and what would have to be is refused.
+#[test]
+fn a_record_of_deletions_that_the_disk_does_not_give_for_a_while_is_kept() {
+    let (first, inner) = Lab::memory(KeyMode::Passphrase);
+    let store = Sulking { inner: inner.clone(), sulks: Arc::default() };
+    let shared = store.clone();
+    let lab = first.with_store(move || Box::new(shared.clone()));
+    let mut client = Client::new(&lab);
+    for name in ["a", "b", "c"] {
+        client.creates(name, name.as_bytes());
+    }
+    client.deletes(&["a".to_owned()]);
+    for is_copy_there in [true, false] {
+        if !is_copy_there {
+            store.delete(&Key::TombstonesCopy).unwrap();
+        }
+        let good = whole(&inner, &Key::Tombstones);
+        store.sulks.store(true, Ordering::Relaxed);
+        let error = lab.delete("b").unwrap_err().to_string();
+        assert!(error.contains("tombstones"), "{error}");
+        _ = lab.gc();
+        store.sulks.store(false, Ordering::Relaxed);
+        assert!(whole(&inner, &Key::Tombstones) == good, "{is_copy_there}");
+        assert_eq!(lab.names(), ["b", "c"]);
+        client.finds_everything();
+    }
+    // Who repairs has given up.
+    store.sulks.store(true, Ordering::Relaxed);
+    lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+    store.sulks.store(false, Ordering::Relaxed);
+    assert!(!inner.list(Area::Copies).unwrap().iter().any(|(key, _)| *key == Key::TombstonesCopy));
+    assert_eq!(client.look_at(&lab).rollback, Some(Rollback::Deletions));
+    lab.delete("b").unwrap();
+    lab.check();
+}
+
 /// What a gc removes beside a backup is in the index of that backup: it is nothing that the client saw.
 #[test]
 fn a_removal_after_a_gc_beside_a_backup_is_no_older_state() {

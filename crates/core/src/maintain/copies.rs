@@ -307,7 +307,7 @@ pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -
     let store = repository.store();
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
     let copy_len = copies.get(&Key::TombstonesCopy).copied();
-    tombstones::mend(store, repository.metadata(), copy_len)?;
+    tombstones::mend(store, repository.metadata(), copy_len, false)?;
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
     let is_alone = !store.has_sessions(ANY)?;
     let (mut kept, mut missing) =

@@ -82,7 +82,7 @@ impl Exclusive {
         let mended_files = mended_files + tags::repair(self)?;
         // What rots in it at the same length was mended with the others.
         let copy_len = self.store().len(&Key::TombstonesCopy).ok();
-        tombstones::mend(self.store(), self.metadata(), copy_len)?;
+        tombstones::mend(self.store(), self.metadata(), copy_len, true)?;
         let is_index_damaged = checked.report().damaged_segments > 0;
         let is_index_wrong = is_index_damaged || checked.report().missing_packs > 0;
         let has_lonely = !to_save(&checked, checked.damaged()).is_empty();

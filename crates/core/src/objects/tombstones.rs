@@ -45,27 +45,39 @@ fn read(store: &dyn Store, metadata: &Sealer, key: &Key) -> Result<(Tombstones, 
 }
 
 /// The record; an empty one if there is none. Where its file is not there the copy is looked at only if `is_expected`: nobody
-/// else need pay for that. An error of which [`is_lost`] holds says that neither of its files opens.
+/// else need pay for that. An error of which [`is_lost`] holds says that neither of its files opens; one of which
+/// [`is_no_record`] holds, that neither ever will.
 fn load(store: &dyn Store, metadata: &Sealer, is_expected: bool) -> Result<Found> {
-    let copy = || read(store, metadata, &Key::TombstonesCopy).ok().map(|(record, _)| record);
-    match read(store, metadata, &Key::Tombstones) {
-        Ok((record, _)) => Ok(Found { record, passed_over: None }),
+    let error = match read(store, metadata, &Key::Tombstones) {
+        Ok((record, _)) => return Ok(Found { record, passed_over: None }),
         // Who put the first one ever was killed before it was there; or somebody took it away.
-        Err(error) if is(&error, StoreErrorKind::NotFound) => {
-            let record = is_expected.then(copy).flatten().unwrap_or_default();
-            Ok(Found { record, passed_over: None })
-        }
-        Err(error) if is_lost(&error) => match copy() {
-            Some(record) => Ok(Found { record, passed_over: Some(error) }),
-            None => Err(error),
-        },
-        Err(error) => Err(error),
+        Err(error) if is_missing(&error) && !is_expected => return Ok(Found::default()),
+        Err(error) if is_missing(&error) || is_lost(&error) => error,
+        Err(error) => return Err(error),
+    };
+    match read(store, metadata, &Key::TombstonesCopy) {
+        Ok((record, _)) if is_missing(&error) => Ok(Found { record, passed_over: None }),
+        Ok((record, _)) => Ok(Found { record, passed_over: Some(error) }),
+        Err(other) if is_lost(&other) && !is_no_record(&other) => Err(other),
+        Err(_) if is_missing(&error) => Ok(Found::default()),
+        Err(_) => Err(error),
     }
 }
 
-/// Whether what has its name is no record any more.
+/// Whether what has its name is no record any more, or its disk does not give it.
 fn is_lost(error: &Error) -> bool {
     is(error, StoreErrorKind::NotAFile) || is_damage(error)
+}
+
+/// Whether what has its name was read, and is no record. Only then may another take its place unasked: what a disk does not
+/// give now it may give again.
+fn is_no_record(error: &Error) -> bool {
+    let kinds = [StoreErrorKind::NotAFile, StoreErrorKind::WrongLength];
+    matches!(error, Error::Corrupt { .. }) || kinds.iter().any(|kind| is(error, *kind))
+}
+
+fn is_missing(error: &Error) -> bool {
+    is(error, StoreErrorKind::NotFound)
 }
 
 fn is(error: &Error, kind: StoreErrorKind) -> bool {
@@ -114,26 +126,29 @@ pub(crate) fn wrong(store: &dyn Store, metadata: &Sealer) -> Option<(Key, Error,
     }
 }
 
-/// Whether an error says that a file is not there, or is no record.
-fn is_gone(error: &Error) -> bool {
-    is(error, StoreErrorKind::NotFound) || is_lost(error)
-}
-
-/// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is: the
-/// record is made anew when something is deleted. A copy of which `copy_len` says that it is as long as the record is not
-/// read. Only for the holder of the lock to delete.
-pub(crate) fn mend(store: &dyn Store, metadata: &Sealer, copy_len: Option<u64>) -> Result<()> {
+/// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is a record:
+/// it is made anew when something is deleted. Files that the disk does not give are removed only by who `gives_up`. A copy of
+/// which `copy_len` says that it is as long as the record is not read. Only for the holder of the lock to delete.
+pub(crate) fn mend(
+    store: &dyn Store,
+    metadata: &Sealer,
+    copy_len: Option<u64>,
+    gives_up: bool,
+) -> Result<()> {
     let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
     let found = read(store, metadata, &first);
     match &found {
         Ok((_, bytes)) if copy_len == Some(bytes.len() as u64) => return Ok(()),
-        Err(error) if is(error, StoreErrorKind::NotFound) && copy_len.is_none() => return Ok(()),
+        Err(error) if is_missing(error) && copy_len.is_none() => return Ok(()),
         _ => {}
     }
+    let is_gone = |error: &Error| {
+        is_missing(error) || is_no_record(error) || (gives_up && is_lost(error))
+    };
     let (key, bytes) = match (found, read(store, metadata, &copy)) {
         (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(()),
         (Ok((_, bytes)), _) => (copy, bytes),
-        (Err(error), Ok((_, bytes))) if is_gone(&error) => (first, bytes),
+        (Err(error), Ok((_, bytes))) if is_missing(&error) || is_lost(&error) => (first, bytes),
         (Err(one), Err(other)) if is_gone(&one) && is_gone(&other) => {
             for (key, error) in [(first, one), (copy, other)] {
                 if is_damage(&error) {
@@ -156,14 +171,14 @@ fn put_if_room(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<bool> {
     }
 }
 
-/// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
-/// Only for the holder of the lock to delete.
+/// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting. One
+/// that gives neither file does. Only for the holder of the lock to delete.
 pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> Result<bool> {
     if ids.is_empty() {
         return Ok(true);
     }
     let mut record = match load(store, metadata, true) {
-        Err(error) if is_lost(&error) => Tombstones::default(),
+        Err(error) if is_no_record(&error) => Tombstones::default(),
         found => found?.record,
     };
     let is_first = reached(&record).count == 0;
