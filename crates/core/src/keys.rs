@@ -69,7 +69,7 @@ pub(crate) enum Purpose {
     Data,
     /// Seals index segments and archives.
     Metadata,
-    /// Authenticates what the client keeps.
+    /// Authenticates what the client keeps of the index, and seals what it saw.
     Client,
 }
 
@@ -86,10 +86,8 @@ const PURPOSES: [(Purpose, &str); 5] = [
 /// is dropped.
 #[derive(Clone)]
 pub struct Keys {
-    /// None in an unencrypted repository.
-    place: Option<Arc<LockedPage>>,
-    /// What they encrypt with; none in an unencrypted repository.
-    cipher: Option<Cipher>,
+    /// Where they are, and what they encrypt with; none in an unencrypted repository.
+    place: Option<(Arc<LockedPage>, Cipher)>,
     /// Which master key they follow from; no secret.
     id: Option<KeyId>,
     /// Which slot of the repository opened; no secret.
@@ -125,7 +123,7 @@ impl Drop for LockedPage {
 impl Keys {
     /// The keys of an unencrypted repository: none.
     pub fn none() -> Self {
-        Keys { place: None, cipher: None, id: None, slot: None }
+        Keys { place: None, id: None, slot: None }
     }
 
     /// The keys that follow from the master key, for a repository with this cipher.
@@ -134,25 +132,26 @@ impl Keys {
     /// `System` if there is no memory for them.
     pub fn derive(master: &MasterKey, cipher: Cipher) -> Result<Self> {
         let place = LockedPage::filled(|context, key| master.derive(context, key))?;
-        let (place, cipher) = (Some(Arc::new(place)), Some(cipher));
-        Ok(Keys { place, cipher, id: Some(master.id()), slot: None })
+        Ok(Keys { place: Some((Arc::new(place), cipher)), id: Some(master.id()), slot: None })
     }
 
     /// One key for everything, which is known.
     #[cfg(test)]
     pub(crate) fn fixed(key: [u8; 32], cipher: Cipher) -> Self {
         let place = LockedPage::filled(|_, place| place.copy_from_slice(&key)).unwrap();
-        Keys { place: Some(Arc::new(place)), cipher: Some(cipher), id: None, slot: None }
+        Keys { place: Some((Arc::new(place), cipher)), id: None, slot: None }
     }
 
     /// What encrypts, and its key for a purpose; none in an unencrypted repository.
     pub(crate) fn cipher(&self, purpose: Purpose) -> Option<(Cipher, &[u8; 32])> {
-        Some((self.cipher?, self.get(purpose)?))
+        let (_, cipher) = self.place.as_ref()?;
+        Some((*cipher, self.get(purpose)?))
     }
 
     /// The key for a purpose; none in an unencrypted repository.
     pub(crate) fn get(&self, purpose: Purpose) -> Option<&[u8; 32]> {
-        let (keys, _) = self.place.as_ref()?.0.as_chunks::<32>();
+        let (place, _) = self.place.as_ref()?;
+        let (keys, _) = place.0.as_chunks::<32>();
         keys.get(purpose as usize)
     }
 
@@ -204,7 +203,7 @@ impl Keys {
 
     /// Whether these are the kind of keys that `config` calls for.
     pub(crate) fn fit(&self, config: &Config) -> bool {
-        self.cipher == config.cipher
+        self.place.as_ref().map(|(_, cipher)| *cipher) == config.cipher
     }
 }
 

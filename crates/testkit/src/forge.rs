@@ -93,6 +93,10 @@ impl Forge {
         if b"hgf".contains(&content) { self.data.as_ref() } else { self.metadata.as_ref() }
     }
 
+    fn is_aes(&self) -> bool {
+        self.cipher == Some(Cipher::Aes256Gcm)
+    }
+
     fn bound(&self, content: u8, place: &[u8]) -> Vec<u8> {
         [&[content, VERSION][..], self.repository.as_bytes(), place].concat()
     }
@@ -102,7 +106,7 @@ impl Forge {
         let bound = self.bound(content, place);
         let tag: [u8; TAG_LEN] = match self.key(content) {
             None => plain_tag(nonce, &bound, bytes),
-            Some(key) if self.cipher == Some(Cipher::Aes256Gcm) => {
+            Some(key) if self.is_aes() => {
                 let (cipher, counter) = aes(key, nonce);
                 let sealed = cipher.encrypt_inout_detached(
                     &counter.into(),
@@ -132,7 +136,7 @@ impl Forge {
         let mut bytes = bytes.to_vec();
         let (body, given) = (bytes.as_mut_slice(), Tag::from(*tag));
         match self.key(content) {
-            Some(key) if self.cipher == Some(Cipher::Aes256Gcm) => {
+            Some(key) if self.is_aes() => {
                 let (cipher, counter) = aes(key, nonce);
                 cipher.decrypt_inout_detached(&counter.into(), &bound, body.into(), &given).ok()?;
             }

@@ -188,7 +188,8 @@ pub fn chunk_size() -> ChunkSize {
     match std::env::var("GARRET_CHUNK").as_deref() {
         Ok("16k") => ChunkSize::Kib16,
         Ok("32k") => ChunkSize::Kib32,
-        _ => ChunkSize::default(),
+        Ok("64k") | Err(_) => ChunkSize::Kib64,
+        Ok(other) => panic!("GARRET_CHUNK={other} is no size of chunks"),
     }
 }
 
@@ -197,7 +198,8 @@ pub fn cipher() -> Cipher {
     match std::env::var("GARRET_CIPHER").as_deref() {
         Ok("xchacha20-poly1305") => Cipher::XChaCha20Poly1305,
         Ok("aes-256-gcm") => Cipher::Aes256Gcm,
-        _ => garret_core::fastest_cipher(),
+        Err(_) => garret_core::fastest_cipher(),
+        Ok(other) => panic!("GARRET_CIPHER={other} is no cipher"),
     }
 }
 

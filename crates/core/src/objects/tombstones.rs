@@ -142,9 +142,8 @@ pub(crate) fn mend(
         Err(error) if is_missing(error) && copy_len.is_none() => return Ok(()),
         _ => {}
     }
-    let is_gone = |error: &Error| {
-        is_missing(error) || is_no_record(error) || (gives_up && is_lost(error))
-    };
+    let is_gone =
+        |error: &Error| is_missing(error) || is_no_record(error) || (gives_up && is_lost(error));
     let (key, bytes) = match (found, read(store, metadata, &copy)) {
         (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(()),
         (Ok((_, bytes)), _) => (copy, bytes),
@@ -171,8 +170,8 @@ fn put_if_room(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<bool> {
     }
 }
 
-/// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting. One
-/// that gives neither file does. Only for the holder of the lock to delete.
+/// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
+/// But one that gives neither file does. Only for the holder of the lock to delete.
 pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> Result<bool> {
     if ids.is_empty() {
         return Ok(true);
