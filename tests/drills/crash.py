@@ -56,7 +56,7 @@ SPARE = {
     "barrier in repair: ./ (+config)": "the repair, which goes on, has another before it says what it mended",
     "barrier in repair: backups/*/ (+)": "the repair, which goes on, has another before it says what it mended",
     "barrier in repair: keys/ (+)": "the repair, which goes on, has another before it says what it mended",
-    "barrier in repair: ./ (+tombstones)": "that of packs, which follows, does as well",
+    "barrier in repair: ./ (+tombstones)*": "that of packs, which follows, does as well",
     "sync of tmp/*": "it never got a name: the program was killed",
 }
 
