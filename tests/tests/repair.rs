@@ -191,6 +191,27 @@ fn a_repair_loses_nothing_names_what_is_lost_and_a_backup_heals_it() {
     assert!(lossy > 10 && quarantined > 20, "{lossy} {quarantined}");
 }
 
+/// A bit of its version makes no pack of a newer garret of it, also where no index says whose it is.
+#[test]
+fn a_pack_whose_version_rots_is_set_aside() {
+    for mode in [KeyMode::None, KeyMode::Passphrase] {
+        let victim = Victim::new(mode);
+        let packs: Vec<Key> =
+            victim.sound.keys().filter(|key| matches!(key, Key::Pack(_))).cloned().collect();
+        for pack in packs {
+            let mut objects = victim.sound.clone();
+            objects.retain(|key, _| !matches!(key, Key::Index(_)));
+            objects.get_mut(&pack).unwrap()[7] ^= 8;
+            victim.set(&objects);
+            let when = format!("{mode:?}: {pack}");
+            let (whole, archives) = (victim.whole(&when), victim.archives());
+            repair(&victim.lab).unwrap();
+            victim.is_repaired(&whole, &archives, &when);
+            assert_eq!(victim.store.list(Area::Quarantine).unwrap().len(), 1, "{pack}");
+        }
+    }
+}
+
 /// Every operation of the store fails, from there on as after a death, then the next repair runs.
 #[test]
 fn a_repair_that_broke_off_anywhere_is_finished_by_the_next() {

@@ -23,6 +23,7 @@ use crate::keys::chunk::ChunkHasher;
 use crate::keys::random;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::limits::STRUCTURE_PACK_LEN;
+use crate::objects::damage::verify_name;
 use crate::objects::group::{CompressedGroup, OpenGroup, WHOLE};
 use crate::store::{Key, Store, StoreErrorKind};
 
@@ -280,8 +281,17 @@ impl PackReader<'_> {
         let tail_at = len.saturating_sub(FOOTER_READ_LEN);
         let tail = self.store.get(&key, tail_at..len)?;
         let object = key.to_string();
-        let (kind, salt) =
-            decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
+        let (kind, salt) = match decode_pack_header(&head) {
+            Ok(header) => header,
+            Err(error) => {
+                let error = Error::decode(&object, 0, error);
+                if matches!(error, Error::Unsupported { .. }) {
+                    // A damaged byte of its version makes it no pack of a newer garret, which would have to be left alone.
+                    verify_name(self.store, &key, len)?;
+                }
+                return Err(error);
+            }
+        };
         let trailer_at = len.saturating_sub(TRAILER_LEN as u64);
         let trailer = tail.get(tail.len().saturating_sub(TRAILER_LEN)..).unwrap_or_default();
         let (footer_at, footer_len) = decode_trailer(trailer, len)

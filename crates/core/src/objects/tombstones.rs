@@ -52,7 +52,7 @@ fn load(store: &dyn Store, metadata: &Sealer, is_expected: bool) -> Result<Found
         Ok((record, _)) => return Ok(Found { record, passed_over: None }),
         // Who put the first one ever was killed before it was there; or somebody took it away.
         Err(error) if is_missing(&error) && !is_expected => return Ok(Found::default()),
-        Err(error) if is_missing(&error) || is_lost(&error) => error,
+        Err(error) if is_missing(&error) || is_doubtful(&error) => error,
         Err(error) => return Err(error),
     };
     match read(store, metadata, &Key::TombstonesCopy) {
@@ -67,6 +67,11 @@ fn load(store: &dyn Store, metadata: &Sealer, is_expected: bool) -> Result<Found
 /// Whether what has its name is no record any more, or its disk does not give it.
 fn is_lost(error: &Error) -> bool {
     is(error, StoreErrorKind::NotAFile) || is_damage(error)
+}
+
+/// Whether the other file is to be asked: also where one seems to be of a newer garret, for a bit of its version can flip.
+fn is_doubtful(error: &Error) -> bool {
+    is_lost(error) || matches!(error, Error::Unsupported { .. })
 }
 
 /// Whether what has its name was read, and is no record. Only then may another take its place unasked: what a disk does not
@@ -121,7 +126,7 @@ pub(crate) fn wrong(store: &dyn Store, metadata: &Sealer) -> Option<(Key, Error,
     let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
     match (read(store, metadata, &first), read(store, metadata, &copy)) {
         (Ok((_, bytes)), Err(error)) => Some((copy, error, bytes)),
-        (Err(error), Ok((_, bytes))) if is_lost(&error) => Some((first, error, bytes)),
+        (Err(error), Ok((_, bytes))) if is_doubtful(&error) => Some((first, error, bytes)),
         _ => None,
     }
 }
@@ -147,7 +152,7 @@ pub(crate) fn mend(
     let (key, bytes) = match (found, read(store, metadata, &copy)) {
         (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(()),
         (Ok((_, bytes)), _) => (copy, bytes),
-        (Err(error), Ok((_, bytes))) if is_missing(&error) || is_lost(&error) => (first, bytes),
+        (Err(error), Ok((_, bytes))) if is_missing(&error) || is_doubtful(&error) => (first, bytes),
         (Err(one), Err(other)) if is_gone(&one) && is_gone(&other) => {
             for (key, error) in [(first, one), (copy, other)] {
                 if is_damage(&error) {
