@@ -31,6 +31,8 @@ class Wrong(Exception):
 
 def own_mounts(work):
     """What this process mounts from now on only it sees. It lets go of the disks of other drills, so that they can go."""
+    # Pools end their processes by this signal. An end as Python's own, which `run` has for it, can wait for a lock for ever.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if trace.libc.unshare(CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
