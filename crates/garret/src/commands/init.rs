@@ -101,8 +101,7 @@ pub(crate) struct Args {
     /// How the repository is protected [default: passphrase if one is given, but in ATTIC_PASSPHRASE, else none]
     #[arg(short, long, value_name = "MODE")]
     encryption: Option<Encryption>,
-    /// What encrypts it; it cannot be changed later. One that also machines without instructions for AES are to use is faster
-    /// with xchacha20-poly1305
+    /// What encrypts it; it cannot be changed later. Machines without instructions for AES are faster with xchacha20-poly1305
     #[arg(long, value_name = "CIPHER", default_value = "auto")]
     cipher: CipherName,
     /// Who may use the repository beside you [default: nobody]
