@@ -21,7 +21,8 @@
 //! either. They lie a third from the ends: neighbouring reads may overlap a little.
 //!
 //! Asking starts the read of what is missing, so a device that answers before the question is
-//! through passes for a cache: seen for up to 0.6 % of a file, with reads of two pages.
+//! through passes for a cache: seen for up to 0.6 % of a file, with reads of two pages, and once for 57 %, on
+//! a virtual machine that had to share its processors.
 //!
 //! File systems without RWF_NOWAIT (tmpfs, NFS, FUSE) get plain `pread`, ordinary read-ahead, and
 //! nothing is dropped.

@@ -204,44 +204,57 @@ fn drop_cache(path: &Path) {
     panic!("cannot drop the page cache of {}", path.display());
 }
 
+/// Makes `attempt` until what it leaves in the page cache is sound. A device may answer before the question
+/// "is it cached?" is through, and what is read passes for cached: mostly for a piece now and then, but for over half
+/// of a file once, on a machine whose processors were taken away in the middle of the question. A reader
+/// that is wrong by itself, such as one with read-ahead, is wrong each time.
+fn leaves_the_page_cache_sound(mut attempt: impl FnMut() -> Result<(), String>) {
+    let wrong: Vec<String> = (0..20).map_while(|_| attempt().err()).collect();
+    assert!(wrong.len() < 20, "each time: {wrong:#?}");
+}
+
 #[test]
 fn reading_leaves_the_page_cache_as_it_was() {
     const LEN: usize = 32 << 20;
-    // Now and then the device answers before the question "is it cached?" is through, and a piece
-    // passes for cached. Ordinary read-ahead leaves over four fifths behind.
+    // Ordinary read-ahead leaves over four fifths behind.
     const TOLERANCE: u64 = LEN as u64 / 8;
     let dir = disk_dir();
     let bytes = Random::new(3).bytes_without_zero(LEN);
     let path = write_file(dir.path(), "f", &bytes);
     for piece in [4 << 20, 1 << 20, 100_000, 5_000] {
-        drop_cache(&path);
-        let read = |range: std::ops::Range<usize>| {
+        let read = || {
             let source = open(&path);
             let mut buf = vec![0; piece];
-            for offset in range.step_by(piece) {
+            for offset in (0..LEN).step_by(piece) {
                 let len = piece.min(LEN - offset);
                 source.read_at(&mut buf[..len], offset as u64).unwrap();
                 assert!(buf[..len] == bytes[offset..offset + len]);
             }
         };
-        read(0..LEN);
-        let left = cached_bytes(&path);
-        assert!(left <= TOLERANCE, "pieces of {piece}: {left} bytes were left behind");
-
+        let sound = |before: u64| {
+            let after = cached_bytes(&path);
+            let is_sound = after.abs_diff(before) <= TOLERANCE;
+            let what =
+                format!("pieces of {piece}: {before} bytes were cached before, {after} after");
+            is_sound.then_some(()).ok_or(what)
+        };
+        leaves_the_page_cache_sound(|| {
+            drop_cache(&path);
+            read();
+            sound(0)
+        });
         // One half cached by somebody else: that half stays, and nothing else.
-        let half = LEN as u64 / 2;
-        let mut other = vec![0; LEN / 2];
-        let file = File::open(&path).unwrap();
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
-        file.read_exact_at(&mut other, 0).unwrap();
-        let before = cached_bytes(&path);
-        assert!(before >= half);
-        read(0..LEN);
-        let after = cached_bytes(&path);
-        assert!(
-            after.abs_diff(before) <= TOLERANCE,
-            "pieces of {piece}: {before} bytes were cached before, {after} after"
-        );
+        leaves_the_page_cache_sound(|| {
+            drop_cache(&path);
+            let mut other = vec![0; LEN / 2];
+            let file = File::open(&path).unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+            file.read_exact_at(&mut other, 0).unwrap();
+            let before = cached_bytes(&path);
+            assert!(before >= LEN as u64 / 2);
+            read();
+            sound(before)
+        });
     }
 }
 
@@ -266,20 +279,23 @@ fn a_part_that_lies_in_any_order_is_read_right_and_leaves_the_page_cache_as_it_w
             expected[to..to + len].copy_from_slice(&bytes[from..from + len]);
         }
         for is_cached in [false, true] {
-            drop_cache(&path);
-            if is_cached {
-                std::fs::read(&path).unwrap();
-            }
-            let source = PartSource::new(Arc::new(open(&path)), layout.clone(), part);
-            let mut read = vec![0xaa; expected.len()];
-            for (at, part) in (0..).step_by(3_000_000).zip(read.chunks_mut(3_000_000)) {
-                source.read_at(part, at).unwrap();
-            }
-            assert!(read == expected);
-            let cached = cached_bytes(&path);
-            let len = bytes.len() as u64;
-            let sound = if is_cached { cached > len * 9 / 10 } else { cached < len / 10 };
-            assert!(sound, "{part:?}, cached before: {is_cached}: {cached} of {len} bytes");
+            leaves_the_page_cache_sound(|| {
+                drop_cache(&path);
+                if is_cached {
+                    std::fs::read(&path).unwrap();
+                }
+                let source = PartSource::new(Arc::new(open(&path)), layout.clone(), part);
+                let mut read = vec![0xaa; expected.len()];
+                for (at, part) in (0..).step_by(3_000_000).zip(read.chunks_mut(3_000_000)) {
+                    source.read_at(part, at).unwrap();
+                }
+                assert!(read == expected);
+                let cached = cached_bytes(&path);
+                let len = bytes.len() as u64;
+                let is_sound = if is_cached { cached > len * 9 / 10 } else { cached < len / 10 };
+                let what = format!("{part:?}, cached before: {is_cached}: {cached} of {len} bytes");
+                is_sound.then_some(()).ok_or(what)
+            });
         }
     }
 }
