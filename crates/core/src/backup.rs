@@ -140,7 +140,8 @@ fn backup(
     let mut archive = head(name, &inputs, options)?;
     let previous = Previous::find(repository, options, &archive.sources, &inputs, progress)?;
     let cutters = Cutters::new(repository.config(), repository.keys())?;
-    let tools = Tools { cutters, hasher: repository.hasher(), buffers: BufferPool::default() };
+    let (hasher, buffers) = (repository.hasher(), BufferPool::default());
+    let tools = Tools { cutters, hasher, index: index.clone(), buffers };
     let target = repository.target(index);
     let task = progress.begin(Phase::Backup, total_len(&inputs, options));
     let (collected, written) = with_threads(options.threads, 1, |threads| {

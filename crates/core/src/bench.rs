@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use garret_format::condemned::Condemned;
 use garret_format::config::Cipher;
-use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
+use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX};
 use garret_format::pack::PackKind;
-use garret_format::{ChunkId, DecodeError, PackId, RepositoryId, SegmentId};
+use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
@@ -17,7 +17,7 @@ use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::keys::{Keys, MasterKey, Purpose};
 use crate::objects::codec::Compression;
 use crate::objects::group::GroupBuilder;
-use crate::objects::index::{Cache, Index, IndexSource, Rows};
+use crate::objects::index::{Cache, Index, IndexSource, Input, Rows};
 use crate::objects::pack::{PackBuilder, PackPlan, PackReader};
 use crate::progress::Silent;
 use crate::store::{Key, MemoryStore, Store};
@@ -136,15 +136,12 @@ impl SyntheticIndex {
     /// # Errors
     /// What writing to the directory gives.
     pub fn create(directory: &Path, chunk_count: u64) -> Result<Self> {
-        let segment = |first| rows(first, chunk_count.min(first + SEGMENT_LEN)).sorted().encode();
-        let encoded: Vec<Vec<u8>> =
-            (0..chunk_count).step_by(SEGMENT_CHUNKS_MAX).map(segment).collect();
-        let tables = encoded.iter().map(|bytes| Ok(Tables::open(bytes)?.0));
-        let tables = tables
-            .collect::<Result<Vec<_>, DecodeError>>()
+        let all = rows(0, chunk_count);
+        let tables = all.encode();
+        let input = Input::of_rows(&all, &tables)
             .map_err(|error| Error::decode("synthetic tables", 0, error))?;
         let cache = Cache::in_directory(directory, REPOSITORY, Some(&KEY));
-        drop(cache.create(REPOSITORY, &sources(chunk_count), &tables)?);
+        drop(cache.create(REPOSITORY, &sources(chunk_count), &[input])?);
         Self::existing(directory, chunk_count)
     }
 
@@ -200,7 +197,8 @@ fn rows(first: u64, end: u64) -> Rows {
             rows.packs.push(PackRow {
                 id,
                 salt: [1; 16],
-                len: PACK_GROUPS as u32 * GROUP_LEN,
+                // As the store has it: of a pack in another length nothing counts as present.
+                len: 0,
                 kind: PackKind::Data,
             });
         }

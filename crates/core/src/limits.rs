@@ -35,11 +35,8 @@ pub(crate) const ARCHIVE_LEN_MAX: u64 = 64 << 20;
 /// Longest index segment file: twice the most chunks and a pack more (gc merges segments), each in a group of its own.
 pub(crate) const SEGMENT_LEN_MAX: u64 = 64 << 20;
 
-/// Local index files above which they are merged into one: each costs every miss a filter lookup.
+/// Local index files above which they are merged into one: each costs every lookup a search.
 pub(crate) const LOCAL_SEGMENTS_MAX: usize = 8;
-
-/// Keys per partition of a local segment's filter, about: building one takes 40 bytes of memory per key.
-pub(crate) const FILTER_KEYS: u64 = 1 << 17;
 
 /// Bytes of sealed groups that may wait for the pack writer, about: while one pack is synced to disk the workers go on. That
 /// is 16 groups of the usual length.

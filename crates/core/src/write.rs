@@ -23,7 +23,7 @@ use crate::keys::seal::Sealer;
 use crate::limits::{STRUCTURE_COPIES, WAITING_LEN};
 use crate::objects::codec::Compression;
 use crate::objects::group::{CompressedGroup, Group};
-use crate::objects::index::{Index, store_segment};
+use crate::objects::index::{Index, Rows, store_segment};
 use crate::objects::pack::SealedGroup;
 use crate::objects::recipe::NodeStore;
 use crate::pipeline::{Ordered, Threads};
@@ -104,8 +104,8 @@ pub(crate) fn write_chunks<'scope, R>(
             Ok(packs) => packs?,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        for (id, tables) in stored {
-            index.add(&tables, Some(id))?;
+        for (id, rows) in stored {
+            index.add(rows, Some(id))?;
         }
         (written.pack_count, written.pack_bytes) = packs;
         Ok((result?, written))
@@ -116,8 +116,9 @@ pub(crate) fn write_chunks<'scope, R>(
 fn adopt_unstored(store: &dyn Store, metadata: &Sealer, index: &mut Index) -> Result<()> {
     for rows in index.take_unstored()? {
         rows.packs.iter().try_for_each(|pack| store.adopt(&Key::Pack(pack.id)))?;
-        let (id, tables) = store_segment(store, metadata, &rows)?;
-        index.add(&tables, Some(id))?;
+        let rows = rows.sorted();
+        let id = store_segment(store, metadata, &rows)?;
+        index.add(rows, Some(id))?;
     }
     Ok(())
 }
@@ -134,7 +135,7 @@ pub(crate) struct ChunkWriter<'a, 'scope> {
     /// Of what is admitted.
     compression: Compression,
     groups: Sender<(Lane, SealedGroup)>,
-    stored: Receiver<(SegmentId, Vec<u8>)>,
+    stored: Receiver<(SegmentId, Rows)>,
     written: Written,
 }
 
@@ -223,8 +224,8 @@ impl ChunkWriter<'_, '_> {
 
     /// Moves what a stored segment lists from the session's memory to the index.
     fn forget_stored(&mut self) -> Result<()> {
-        while let Ok((id, tables)) = self.stored.try_recv() {
-            self.index.add(&tables, Some(id))?;
+        while let Ok((id, rows)) = self.stored.try_recv() {
+            self.index.add(rows, Some(id))?;
             let index = &*self.index;
             self.lanes.of(Lane::Data).forget(|id| index.contains(id));
             for lane in Lane::STRUCTURE {

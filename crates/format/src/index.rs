@@ -1,7 +1,7 @@
 //! An index segment: which pack, group and place holds each of a sorted set of chunks. docs/format.md, "Index segment".
 //!
-//! The same tables stand sealed in the repository and, plain and followed by a filter, in the client's local copy, where
-//! they are read in place: [`Tables`] is a view of bytes and finds a record without decoding the rest.
+//! The same tables stand sealed in the repository and, plain and followed by what finds a record, in the client's local copy,
+//! where they are read in place: [`Tables`] is a view of bytes.
 
 use crate::id::{ChunkId, PackId};
 use crate::pack::{EFFORT_MAX, PackKind, SALT_LEN};
@@ -96,7 +96,8 @@ impl Record {
         bytes
     }
 
-    fn decode(bytes: &[u8; RECORD_LEN]) -> Record {
+    /// Reads the record's bytes.
+    pub fn decode(bytes: &[u8; RECORD_LEN]) -> Record {
         let (id, rest) =
             bytes.split_first_chunk::<{ ChunkId::LEN }>().expect("a record is longer than an id");
         let mut fields = rest.as_chunks::<4>().0.iter().map(|field| u32::from_le_bytes(*field));
@@ -128,10 +129,15 @@ impl Counts {
 
     /// Length in bytes of counts and tables; `None` beyond what any file can hold.
     pub fn tables_len(&self) -> Option<usize> {
+        self.record_offset(self.chunks)
+    }
+
+    /// Where the record at `place` starts, in bytes from the counts on; `None` beyond what any file can hold.
+    pub fn record_offset(&self, place: u64) -> Option<usize> {
         let packs = (self.packs as usize).checked_mul(PACK_ROW_LEN)?;
         let groups = (self.groups as usize).checked_mul(GROUP_ROW_LEN)?;
-        let chunks = usize::try_from(self.chunks).ok()?.checked_mul(RECORD_LEN)?;
-        COUNTS_LEN.checked_add(packs)?.checked_add(groups)?.checked_add(chunks)
+        let records = usize::try_from(place).ok()?.checked_mul(RECORD_LEN)?;
+        COUNTS_LEN.checked_add(packs)?.checked_add(groups)?.checked_add(records)
     }
 }
 
@@ -249,73 +255,18 @@ impl<'a> Tables<'a> {
         (0..self.groups.len() as u32).filter_map(|row| self.group(row))
     }
 
-    /// The record at `place` in the sorted order.
+    /// The record at `place`.
     pub fn record(&self, place: u64) -> Option<Record> {
         self.records.get(usize::try_from(place).ok()?).map(Record::decode)
     }
 
-    /// The chunk records, sorted by id and, of one id, by group.
+    /// The chunk records: in a segment of a repository sorted by id and, of one id, by group; in the local index by group.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         self.records.iter().map(Record::decode)
     }
-
-    /// The chunk's first record and its place in the sorted order.
-    pub fn find(&self, id: &ChunkId) -> Option<(u64, Record)> {
-        self.copies(id).next()
-    }
-
-    /// The chunk's records, one for each copy, [`COPIES_MAX`] at most, and their places in the sorted order.
-    ///
-    /// Ids are uniform, so the place is guessed from the first eight bytes and the range narrowed by interpolation: two or
-    /// three records are touched where bisection would touch twenty. Ids chosen by an attacker only make it bisect.
-    pub fn copies(&self, id: &ChunkId) -> impl Iterator<Item = (u64, Record)> + use<'a> {
-        let (records, id) = (self.records, *id);
-        let first = self.any(&id).map(|found| {
-            let copies = records.get(found.saturating_sub(COPIES_MAX - 1)..found);
-            let before = copies.unwrap_or_default().iter().rev();
-            found - before.take_while(|record| Record::decode(record).id == id).count()
-        });
-        let places = first.into_iter().flat_map(|first| first..first.saturating_add(COPIES_MAX));
-        let found = places
-            .map_while(move |place| Some((place as u64, Record::decode(records.get(place)?))));
-        found.take_while(move |(_, record)| record.id == id)
-    }
-
-    /// The place of one of the chunk's records.
-    fn any(&self, id: &ChunkId) -> Option<usize> {
-        let (mut low, mut high) = (0, self.records.len());
-        let mut guesses = 0;
-        while low < high {
-            let middle =
-                if guesses < 8 { self.guess(id, low, high) } else { low + (high - low) / 2 };
-            guesses += 1;
-            let record = self.records.get(middle)?;
-            match record.first_chunk::<{ ChunkId::LEN }>()?.cmp(id.as_bytes()) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Some(middle),
-            }
-        }
-        None
-    }
-
-    /// A place in `low..high` where the id should be if the ids between the two ends are uniform.
-    fn guess(&self, id: &ChunkId, low: usize, high: usize) -> usize {
-        let prefix = |place: usize| self.records.get(place).map_or(0, |record| first_eight(record));
-        let (first, last) = (prefix(low), prefix(high - 1));
-        let wanted = first_eight(id.as_bytes()).clamp(first, last.max(first));
-        let span = u128::from(last.saturating_sub(first)) + 1;
-        let step = u128::from(wanted - first) * (high - low) as u128 / span;
-        (low + step as usize).min(high - 1)
-    }
 }
 
-/// The first eight bytes as a big-endian number, which sorts as the ids do.
-pub fn first_eight(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
-}
-
-/// Encodes a whole segment held in memory; `records` must be sorted by id and group, and be
+/// Encodes a whole segment held in memory; for a repository `records` must be sorted by id and group, and be
 /// [`COPIES_MAX`] of one id at most.
 pub fn encode_segment(packs: &[PackRow], groups: &[GroupRow], records: &[Record]) -> Vec<u8> {
     let counts = Counts {

@@ -3,7 +3,7 @@
 //!
 //! In: the fenced blocks of the page whose info string is `hex NAME`; the samples of
 //! `common/samples.rs`. To print the blocks anew after a change of a sample or of the format, run
-//! `cargo test -p format --test golden`: what fails prints the block as it should be.
+//! `cargo test -p garret-format --test golden`: what fails prints the block as it should be.
 
 #![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
 

@@ -162,7 +162,7 @@ impl UsableBase {
                 Entry::Chunk { id, .. } if entry_start >= start => {
                     // Also what a damaged pack holds is read.
                     if !self.chunks.index().contains(&id) {
-                        return Err(Error::MissingChunk { id, needed_by: self.name.clone() });
+                        return Err(self.chunks.index().missing(&id, &self.name));
                     }
                     entries.push(entry);
                 }

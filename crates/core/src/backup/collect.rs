@@ -146,11 +146,11 @@ impl<'c> Collector<'c> {
     }
 
     fn window(&mut self, hashed: &Hashed, writer: &mut ChunkWriter<'_, '_>) -> Result<()> {
-        let Hashed { cut, ids } = hashed;
+        let Hashed { cut, chunks } = hashed;
         let Some(open) = self.open.as_mut().filter(|open| open.failed.is_none()) else {
             return Ok(());
         };
-        let mut chunks = ids.iter().zip(cut.chunks());
+        let mut chunks = chunks.iter().zip(cut.chunks());
         for piece in &cut.pieces {
             match *piece {
                 Piece::Zero(len) => {
@@ -158,8 +158,10 @@ impl<'c> Collector<'c> {
                     open.recipe.zero(len, writer)?;
                 }
                 Piece::Chunk(len) => {
-                    let Some((id, bytes)) = chunks.next() else { continue };
-                    writer.admit(*id, bytes)?;
+                    let Some(((id, is_known), bytes)) = chunks.next() else { continue };
+                    if !is_known {
+                        writer.admit(*id, bytes)?;
+                    }
                     open.len += len as u64;
                     open.recipe.chunk(*id, len as u32, writer)?;
                 }

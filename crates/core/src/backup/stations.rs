@@ -1,4 +1,4 @@
-//! The stations of the workers: a window is read and scanned, cut, and its chunks get their names.
+//! The stations of the workers: a window is read and scanned, cut, and its chunks get their names and are looked up.
 //!
 //! In: steps with windows. Out: steps with named chunks. One job takes a window through all three, while it is in the cache
 //! of one core; only the cut waits for that of the step before. What is as in a base has no work but there: it is taken if
@@ -15,12 +15,15 @@ use super::step::{Body, Same, Step};
 use super::window::{Loaded, Window};
 use crate::buffers::{Buffer, BufferPool};
 use crate::keys::chunk::ChunkHasher;
+use crate::objects::index::Index;
 use crate::pipeline::Turn;
 
 /// What the workers share.
 pub(super) struct Tools<'r> {
     pub(super) cutters: Cutters,
     pub(super) hasher: &'r ChunkHasher,
+    /// What the repository had before the backup.
+    pub(super) index: Index,
     pub(super) buffers: BufferPool,
 }
 
@@ -116,14 +119,17 @@ pub(super) struct Cut {
 /// A window whose chunks have their names.
 pub(super) struct Hashed {
     pub(super) cut: Cut,
-    /// The ids of the chunks among the pieces, in order.
-    pub(super) ids: Vec<ChunkId>,
+    /// The chunks among the pieces, in order: the id of each, and whether the repository had it before.
+    pub(super) chunks: Vec<(ChunkId, bool)>,
 }
 
-/// Third station: names the chunks.
+/// Third station: names the chunks and looks them up.
 fn hash(cut: Cut, tools: &Tools<'_>) -> Hashed {
-    let ids = cut.chunks().map(|chunk| tools.hasher.hash(chunk)).collect();
-    Hashed { cut, ids }
+    let name = |chunk| {
+        let id = tools.hasher.hash(chunk);
+        (id, tools.index.contains(&id))
+    };
+    Hashed { chunks: cut.chunks().map(name).collect(), cut }
 }
 
 impl Cut {

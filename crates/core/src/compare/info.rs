@@ -76,7 +76,7 @@ impl Repository {
         mark_archive(&chunks, archive, &Marks::new(chunks.index()), &mut packs)?;
         match packs.missing {
             None => Ok(packs.found),
-            Some(id) => Err(Error::MissingChunk { id, needed_by: archive.object() }),
+            Some(id) => Err(chunks.index().missing(&id, &archive.object())),
         }
     }
 }

@@ -8,15 +8,17 @@
 
 mod cache;
 mod listing;
+mod prefixes;
 mod segment;
 mod unstored;
 mod writer;
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 
 use garret_format::condemned::Condemned;
-use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables, encode_segment};
+use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
 use garret_format::object::Kind;
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
@@ -32,6 +34,7 @@ use crate::store::{Area, Key, Store, StoreErrorKind};
 
 pub(crate) use cache::Cache;
 pub(crate) use listing::Listing;
+pub(crate) use segment::Input;
 use segment::Segment;
 pub(crate) use writer::{IndexWriter, Rows};
 
@@ -129,11 +132,14 @@ impl Index {
         // Afterwards: a pack is there before a segment lists it.
         let stored = Listing::read(store)?;
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
+        // Segments of the same sources were left by a process that was killed when it had merged some.
+        let sources = || self.segments.iter().flat_map(|segment| &segment.sources);
+        let is_twice = sources().count() > sources().collect::<HashSet<_>>().len();
         let is_stale = |segment: &Arc<Segment>| {
             segment::packs(segment).iter().any(|pack| !stored.has(pack))
                 || segment.sources.iter().any(|id| !listed.contains(id))
         };
-        if self.segments.iter().any(is_stale) {
+        if is_twice || self.segments.iter().any(is_stale) {
             self.forget();
         }
         // Of what it has already it was found out before.
@@ -193,7 +199,7 @@ impl Index {
                     rows.packs.iter().for_each(|pack| {
                         missing.remove(&pack.id);
                     });
-                    self.add(&rows.encode(), Some(id))?;
+                    self.add(rows, Some(id))?;
                 }
                 Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => {
                     loaded.gone.push(error.into());
@@ -253,23 +259,25 @@ impl Index {
                 Err(error) => progress.problem(&Problem::from(&error)),
             }
             if rows.records.len() >= SEGMENT_CHUNKS_MAX {
-                self.add(&std::mem::take(&mut rows).sorted().encode(), None)?;
+                self.add(std::mem::take(&mut rows), None)?;
             }
         }
         if !rows.packs.is_empty() {
-            self.add(&rows.sorted().encode(), None)?;
+            self.add(rows, None)?;
         }
         drop(task);
         cut.tell(progress);
         Ok(())
     }
 
-    /// Adds encoded tables: those of a stored segment, or of packs that none covers.
-    pub(crate) fn add(&mut self, tables: &[u8], id: Option<SegmentId>) -> Result<()> {
-        let (tables, _) =
-            Tables::open(tables).map_err(|error| Error::decode("the local index", 0, error))?;
+    /// Adds rows: those of a stored segment, or of packs that none covers.
+    pub(crate) fn add(&mut self, rows: Rows, id: Option<SegmentId>) -> Result<()> {
+        let rows = rows.sorted().in_pack_order();
+        let tables = rows.encode();
+        let input = Input::of_rows(&rows, &tables)
+            .map_err(|error| Error::decode("the local index", 0, error))?;
         let sources: Vec<SegmentId> = id.into_iter().collect();
-        let segment = self.cache.create(self.repository, &sources, &[tables])?;
+        let segment = self.cache.create(self.repository, &sources, &[input])?;
         self.segments.push(Arc::new(segment));
         let merging: Vec<Arc<Segment>> = if self.segments.len() > LOCAL_SEGMENTS_MAX {
             self.segments.extract_if(.., |segment| !segment.sources.is_empty()).collect()
@@ -279,7 +287,8 @@ impl Index {
         if merging.len() > 1 {
             let sources: Vec<SegmentId> =
                 merging.iter().flat_map(|segment| segment.sources.iter().copied()).collect();
-            let inputs: Vec<Tables<'_>> = merging.iter().map(|segment| segment.tables()).collect();
+            let inputs: Vec<Input<'_>> =
+                merging.iter().map(|segment| Input::of_segment(segment)).collect();
             let merged = self.cache.create(self.repository, &sources, &inputs)?;
             merging.iter().for_each(|segment| self.cache.remove(segment));
             self.segments.push(Arc::new(merged));
@@ -292,6 +301,17 @@ impl Index {
     /// Where a chunk is, if any pack holds it: the first of its copies.
     pub(crate) fn find(&self, id: &ChunkId) -> Option<Location> {
         self.copies(id).next()
+    }
+
+    /// Why a chunk that somebody needs is not found: it is nowhere, or the client's copy could not be read.
+    pub(crate) fn missing(&self, id: &ChunkId, needed_by: &str) -> Error {
+        match self.segments.iter().find_map(|segment| segment.unread()) {
+            Some(error) => {
+                let source = io::Error::new(error.kind(), error.to_string());
+                Error::System { what: "reading the local index, which may be deleted", source }
+            }
+            None => Error::MissingChunk { id: *id, needed_by: needed_by.to_owned() },
+        }
     }
 
     /// Everywhere where a chunk is: what is in condemned packs later, what is in damaged ones last.
@@ -456,18 +476,17 @@ pub(crate) fn read_segment(source: &IndexSource<'_>, id: SegmentId) -> Result<Ro
     })
 }
 
-/// Seals and stores a segment, when what it refers to is durable.
+/// Seals and stores a segment of sorted rows, when what it refers to is durable.
 pub(crate) fn store_segment(
     store: &dyn Store,
     metadata: &Sealer,
     rows: &Rows,
-) -> Result<(SegmentId, Vec<u8>)> {
-    let tables = encode_segment(&rows.packs, &rows.groups, &rows.records);
-    let bytes = envelope::seal(metadata, Kind::Index, tables.clone())?;
+) -> Result<SegmentId> {
+    let bytes = envelope::seal(metadata, Kind::Index, rows.encode())?;
     let id = SegmentId::from_bytes(*blake3::hash(&bytes).as_bytes());
     store.sync()?;
     store.put(&Key::Index(id), &[&bytes])?;
-    Ok((id, tables))
+    Ok(id)
 }
 
 #[cfg(test)]

@@ -46,8 +46,7 @@ impl Chunks {
     }
 
     fn first(&self, id: &ChunkId, needed_by: &str) -> Result<Location> {
-        let missing = || Error::MissingChunk { id: *id, needed_by: needed_by.to_owned() };
-        self.index.find(id).ok_or_else(missing)
+        self.index.find(id).ok_or_else(|| self.index.missing(id, needed_by))
     }
 
     /// The group that a chunk is in.

@@ -40,7 +40,7 @@ pub(super) struct PackWriter<'r> {
     pub(super) data: &'r Sealer,
     pub(super) metadata: &'r Sealer,
     pub(super) log: Option<&'r PackLog>,
-    pub(super) segments: Sender<(SegmentId, Vec<u8>)>,
+    pub(super) segments: Sender<(SegmentId, Rows)>,
 }
 
 impl PackWriter<'_> {
@@ -56,22 +56,22 @@ impl PackWriter<'_> {
                 count += 1;
                 bytes += u64::from(row.len);
                 if let Some(rows) = index.push(row, &footer) {
-                    self.list(&rows)?;
+                    self.list(rows)?;
                 }
             }
             Ok(())
         })?;
         if let Some(rows) = index.finish() {
-            self.list(&rows)?;
+            self.list(rows)?;
         }
         Ok((count, bytes))
     }
 
     /// Stores a segment.
-    fn list(&self, rows: &Rows) -> Result<()> {
-        let segment = store_segment(self.store, self.metadata, rows)?;
+    fn list(&self, rows: Rows) -> Result<()> {
+        let id = store_segment(self.store, self.metadata, &rows)?;
         // The receiver is gone only when the operation already failed.
-        drop(self.segments.send(segment));
+        drop(self.segments.send((id, rows)));
         Ok(())
     }
 }

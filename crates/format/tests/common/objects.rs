@@ -9,9 +9,7 @@ use garret_format::archive::{Archive, Content, Device, Identity, Item, ItemKind,
 use garret_format::condemned::Condemned;
 use garret_format::config::{Cipher, Config, Features, GROUP_LEN_MAX, KeyMode};
 use garret_format::damage::DamageRecord;
-use garret_format::index::{
-    Counts, GroupRow, PackRow, Record, Tables, encode_segment, first_eight,
-};
+use garret_format::index::{Counts, GroupRow, PackRow, Record, Tables, encode_segment};
 use garret_format::object::{Envelope, Kind};
 use garret_format::pack::{
     Codec, Footer, FooterGroup, Frame, PackKind, SEALED_FRAME_LEN, decode_pack_header,
@@ -226,53 +224,30 @@ pub(super) fn segment_id() -> SegmentId {
 }
 
 pub(super) fn local_index() -> Vec<u8> {
-    let keys: Vec<u64> = records().iter().map(|record| first_eight(record.id.as_bytes())).collect();
-    let filter = xorf::BinaryFuse8::try_from(&keys).unwrap();
     let mut bytes = Kind::LocalIndex.header().to_vec();
     bytes.extend(REPOSITORY.as_bytes());
     bytes.extend(1u32.to_le_bytes());
     bytes.extend(segment_id().as_bytes());
-    bytes.extend(0u32.to_le_bytes());
     bytes.extend(tables());
-    bytes.extend(filter.descriptor.seed.to_le_bytes());
-    bytes.extend(filter.descriptor.segment_length.to_le_bytes());
-    bytes.extend(filter.descriptor.segment_length_mask.to_le_bytes());
-    bytes.extend(filter.descriptor.segment_count_length.to_le_bytes());
-    bytes.extend((filter.fingerprints.len() as u32).to_le_bytes());
-    bytes.extend(filter.fingerprints.iter());
+    bytes.extend(0u32.to_le_bytes());
+    bytes.extend(2u32.to_le_bytes());
+    records().iter().zip(0u32..).for_each(|(record, row)| {
+        bytes.extend(&record.id.as_bytes()[..6]);
+        bytes.extend(row.to_le_bytes());
+    });
     bytes
 }
 
 pub(super) fn check_local_index(bytes: &[u8]) {
-    let (_, tables_on) = bytes.split_at(80);
-    let (found, filter) = Tables::open(tables_on).unwrap();
+    let (found, prefixes) = Tables::open(&bytes[76..]).unwrap();
     assert_eq!(found.counts(), Counts { packs: 1, groups: 1, chunks: 2 });
-    for (place, record) in records().into_iter().enumerate() {
-        assert_eq!(found.find(&record.id), Some((place as u64, record)));
-        assert!(filter_holds(filter, first_eight(record.id.as_bytes())));
+    assert_eq!(found.records().collect::<Vec<_>>(), records());
+    let (fan_out, entries) = prefixes.split_at(8);
+    assert_eq!(fan_out, [0, 0, 0, 0, 2, 0, 0, 0]);
+    for (entry, (record, row)) in entries.chunks(10).zip(records().iter().zip(0u32..)) {
+        assert_eq!(entry[..6], record.id.as_bytes()[..6]);
+        assert_eq!(entry[6..], row.to_le_bytes());
     }
-    let absent = (0..1000).filter(|key| filter_holds(filter, key * 0x9e37_79b9)).count();
-    assert!(absent < 40, "{absent} of 1000 absent keys pass");
-}
-
-/// The lookup that docs/format.md, "Local index", describes.
-pub(super) fn filter_holds(filter: &[u8], key: u64) -> bool {
-    let number = |at: usize| u32::from_le_bytes(filter[at..at + 4].try_into().unwrap());
-    let seed = u64::from_le_bytes(filter[..8].try_into().unwrap());
-    let (segment, mask, count_length) = (number(8), number(12), number(16));
-    let fingerprints = &filter[24..];
-    let mut hash = key.wrapping_add(seed);
-    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53_u64] {
-        hash = (hash ^ hash >> 33).wrapping_mul(factor);
-    }
-    hash ^= hash >> 33;
-    let high = ((u128::from(hash) * u128::from(count_length)) >> 64) as u32;
-    let first = high;
-    let second = (first + segment) ^ ((hash >> 18) as u32 & mask);
-    let third = (first + 2 * segment) ^ (hash as u32 & mask);
-    let expected = (hash ^ hash >> 32) as u8;
-    [first, second, third].iter().fold(0, |all, place| all ^ fingerprints[*place as usize])
-        == expected
 }
 
 pub(super) fn leaf() -> Node {

@@ -7,18 +7,17 @@
 //! directory. What is not used is dropped: the copy can always be made again. Nothing is written through links.
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use garret_format::index::Tables;
 use garret_format::{RepositoryId, SegmentId, SlotId};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::segment::{self, Segment};
+use super::segment::{self, Input, Segment};
 use crate::error::{Error, Result};
 use crate::keys::random;
 
@@ -76,7 +75,7 @@ impl Cache {
         &self,
         repository: RepositoryId,
         sources: &[SegmentId],
-        inputs: &[Tables<'_>],
+        inputs: &[Input<'_>],
     ) -> Result<Segment> {
         if let Some(place) = &self.place {
             let made = place.create_segment(repository, sources, inputs);
@@ -84,10 +83,10 @@ impl Cache {
                 return Ok(segment);
             }
         }
-        let mut bytes = Cursor::new(Vec::new());
+        let mut bytes = Vec::new();
         segment::write(&mut bytes, repository, sources, inputs)
             .map_err(|source| Error::System { what: "making the local index", source })?;
-        Segment::from_bytes(bytes.into_inner(), repository)
+        Segment::from_bytes(bytes, repository)
             .map_err(|error| Error::decode("the local index", 0, error))
     }
 
@@ -205,7 +204,7 @@ impl CacheDirectory {
         let file = self.file(name)?;
         let expected = blake3::Hash::from_hex(hash).map_err(io::Error::other)?;
         match self.hash(&file)? == expected {
-            true => Segment::open(&file, name, repository),
+            true => Segment::open(file, name, repository),
             false => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -214,13 +213,13 @@ impl CacheDirectory {
         &self,
         repository: RepositoryId,
         sources: &[SegmentId],
-        inputs: &[Tables<'_>],
+        inputs: &[Input<'_>],
     ) -> io::Result<Segment> {
         self.create(|file| {
             let mut out = BufWriter::with_capacity(1 << 20, file);
             segment::write(&mut out, repository, sources, inputs)?;
             let name = format!("{}.index", self.hash(file)?);
-            Ok((Segment::open(file, &name, repository)?, name))
+            Ok((Segment::open(file.try_clone()?, &name, repository)?, name))
         })
     }
 

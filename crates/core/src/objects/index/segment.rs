@@ -1,34 +1,43 @@
-//! One segment of the client's own copy of the index: sorted tables, and a filter that knows most absent chunks.
+//! One segment of the client's own copy of the index: tables whose records lie in the order of the packs, and the prefixes
+//! that they are looked up by.
 //!
-//! The bytes lie in a file that is memory-mapped, or in memory when there is no place for files. docs/format.md, "Local
-//! index", gives the layout. The file is made by [`write`], under a temporary name, and never changes.
+//! The bytes lie in a file, or in memory when there is no place for files. docs/format.md, "Local index", gives the layout.
+//! The file is made by [`write`], under a temporary name, and never changes. It is memory-mapped, but records that are looked
+//! up are read by calls, some neighbours at once: so lookups hold no more in memory than the prefixes, whatever the index
+//! weighs, and whoever looks up what was stored one behind the other, as a backup of the same image does, mostly has it.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::iter::Peekable;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use garret_format::index::{COPIES_MAX, Counts, GroupRow, PackRow, Record, Tables, first_eight};
+use garret_format::index::{COPIES_MAX, Counts, GroupRow, PackRow, RECORD_LEN, Record, Tables};
 use garret_format::object::Kind;
 use garret_format::wire::{DecodeErrorKind, Reader};
 use garret_format::{ChunkId, DecodeError, RepositoryId, SegmentId};
 use memmap2::Mmap;
-use xorf::{BinaryFuse8, Descriptor, Filter};
 
-use crate::limits::FILTER_KEYS;
+use super::prefixes::{self, Prefix, Prefixes, prefix};
+use super::writer::Rows;
 
-/// Most partitions of a filter, as a power of two: 2^16 times `FILTER_KEYS` chunks are 500 TiB.
-const PARTITION_BITS_MAX: u32 = 16;
+/// Entries of one prefix up to which their records are looked at one after the other.
+const LOOKS_MAX: usize = 4;
+/// Records that are read at once: most of what reading one costs is the call.
+const BLOCK_RECORDS: usize = 16;
+/// Blocks that are kept: several threads look up, and what they look for lies in packs of several kinds.
+const BLOCKS: usize = 16;
 
 /// Where the bytes of a segment are.
 enum Bytes {
-    Mapped(Mmap),
+    Mapped(Mmap, File),
     Owned(Vec<u8>),
 }
 
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped(map, _) => map,
             Bytes::Owned(bytes) => bytes,
         }
     }
@@ -39,11 +48,24 @@ pub(crate) struct Segment {
     bytes: Bytes,
     /// Where the tables start in `bytes`.
     tables_at: usize,
+    /// Where the prefixes start in `bytes`; they go to its end.
+    prefixes_at: usize,
     /// The segments of the repository that went into it; none if it was made from footers of packs.
     pub(crate) sources: Vec<SegmentId>,
-    filters: Vec<Option<BinaryFuse8>>,
     /// The name of the file, if there is one.
     pub(crate) name: Option<String>,
+    /// Records that were read from a file; a block is kept at the place that its number gives.
+    kept: [Mutex<Block>; BLOCKS],
+    /// Why records could not be read, the first time.
+    unread: OnceLock<io::Error>,
+}
+
+/// Neighbouring records.
+#[derive(Default)]
+struct Block {
+    /// Which of the blocks of the segment it is, if there are records.
+    number: usize,
+    records: Vec<u8>,
 }
 
 impl Segment {
@@ -56,13 +78,17 @@ impl Segment {
     }
 
     /// Maps a file that [`write`] made, called `name`: a regular file of this user's that nobody else can write to.
-    pub(crate) fn open(file: &File, name: &str, repository: RepositoryId) -> io::Result<Self> {
+    pub(crate) fn open(file: File, name: &str, repository: RepositoryId) -> io::Result<Self> {
         // SAFETY: the caller looked at the open file: it is regular, belongs to this user, and nobody else may write to it or
         // truncate it. This program wrote it under another name, and never writes to it again. Who can write to the directory
         // can give its name to another file, which leaves this one, and the mapping, as it is.
-        #[expect(unsafe_code, reason = "the only mapping; pread would cost a call per lookup")]
-        let map = unsafe { Mmap::map(file)? };
-        Self::parse(Bytes::Mapped(map), repository, Some(name.to_owned())).map_err(io::Error::other)
+        #[expect(
+            unsafe_code,
+            reason = "the only mapping; pread would cost calls for each bisection"
+        )]
+        let map = unsafe { Mmap::map(&file)? };
+        let bytes = Bytes::Mapped(map, file);
+        Self::parse(bytes, repository, Some(name.to_owned())).map_err(io::Error::other)
     }
 
     fn parse(
@@ -80,17 +106,12 @@ impl Segment {
         let sources = (0..source_count)
             .map(|_| reader.array().map(SegmentId::from_bytes))
             .collect::<Result<Vec<_>, _>>()?;
-        let bits = reader.u32()?;
-        if bits > PARTITION_BITS_MAX {
-            return Err(start.error(DecodeErrorKind::OutOfRange));
-        }
         let tables_at = reader.offset() as usize;
-        let (_, filters) = Tables::open(reader.take(reader.left())?)?;
-        let mut reader = Reader::new(filters, "local index filter");
-        let filters =
-            (0..1 << bits).map(|_| read_filter(&mut reader)).collect::<Result<Vec<_>, _>>()?;
-        reader.finish()?;
-        Ok(Segment { bytes, tables_at, sources, filters, name })
+        let (tables, rest) = Tables::open(reader.take(reader.left())?)?;
+        Prefixes::open(rest, tables.counts().chunks as usize)?;
+        let prefixes_at = bytes.get().len() - rest.len();
+        let (kept, unread) = (Default::default(), OnceLock::new());
+        Ok(Segment { bytes, tables_at, prefixes_at, sources, name, kept, unread })
     }
 
     pub(crate) fn tables(&self) -> Tables<'_> {
@@ -100,196 +121,254 @@ impl Segment {
         tables
     }
 
-    /// The records of a chunk and their places in the sorted order.
+    fn prefixes(&self) -> Prefixes<'_> {
+        let bytes = self.bytes.get().get(self.prefixes_at..).unwrap_or_default();
+        let count = self.tables().counts().chunks as usize;
+        Prefixes::open(bytes, count).expect("the prefixes opened when the segment was parsed")
+    }
+
+    /// The records of a chunk, [`COPIES_MAX`] at most, and their rows.
     pub(crate) fn copies(&self, id: &ChunkId) -> impl Iterator<Item = (u64, Record)> {
-        let key = first_eight(id.as_bytes());
-        let partition = partition(key, self.filters.len().ilog2());
-        let filter = self.filters.get(partition).and_then(Option::as_ref);
-        let tables = filter.filter(|filter| filter.contains(&key)).map(|_| self.tables());
-        tables.into_iter().flat_map(move |tables| tables.copies(id))
+        let (prefixes, id) = (self.prefixes(), *id);
+        let record = move |entry| {
+            let row = prefixes.row(entry)?;
+            Some((row, self.record(row)?))
+        };
+        let entries = prefixes.find(&id);
+        // Of ids that begin alike by chance there are two or three. Of as many as somebody made up, the first is bisected
+        // for.
+        let (mut low, mut high) = (entries.start, entries.end);
+        while high - low > LOOKS_MAX {
+            let middle = low + (high - low) / 2;
+            match record(middle) {
+                Some((_, found)) if found.id < id => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        let records = (low..entries.end).filter_map(record);
+        let copies = records
+            .skip_while(move |(_, found)| found.id < id)
+            .take_while(move |(_, found)| found.id == id)
+            .take(COPIES_MAX);
+        copies.map(|(row, found)| (row.into(), found))
+    }
+
+    /// The record of a row. `None` where it cannot be read, which [`unread`](Self::unread) tells of.
+    fn record(&self, row: u32) -> Option<Record> {
+        let Bytes::Mapped(_, file) = &self.bytes else {
+            return self.tables().record(row.into());
+        };
+        let (block, within) = (row as usize / BLOCK_RECORDS, row as usize % BLOCK_RECORDS);
+        let mut kept =
+            self.kept.get(block % BLOCKS)?.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.number != block || kept.records.is_empty() {
+            let (counts, first) = (self.tables().counts(), block * BLOCK_RECORDS);
+            let count = BLOCK_RECORDS.min((counts.chunks as usize).checked_sub(first)?);
+            let at = self.tables_at + counts.record_offset(first as u64)?;
+            kept.number = block;
+            kept.records.resize(count * RECORD_LEN, 0);
+            if let Err(error) = file.read_exact_at(&mut kept.records, at as u64) {
+                kept.records.clear();
+                let _told = self.unread.set(error);
+            }
+        }
+        kept.records.as_chunks().0.get(within).map(Record::decode)
+    }
+
+    /// Why records could not be read, if some could not: what is not found then may be there.
+    pub(crate) fn unread(&self) -> Option<&io::Error> {
+        self.unread.get()
     }
 }
 
-/// Which partition a key falls into: its first `bits` bits.
-fn partition(key: u64, bits: u32) -> usize {
-    key.checked_shr(u64::BITS - bits).unwrap_or(0) as usize
+/// What goes into a segment: tables whose records lie in the order of the packs, and their order by id.
+pub(crate) struct Input<'a> {
+    tables: Tables<'a>,
+    order: Order<'a>,
 }
 
-fn read_filter(reader: &mut Reader<'_>) -> Result<Option<BinaryFuse8>, DecodeError> {
-    let start = reader.clone();
-    let descriptor = Descriptor {
-        seed: reader.u64()?,
-        segment_length: reader.u32()?,
-        segment_length_mask: reader.u32()?,
-        segment_count_length: reader.u32()?,
-    };
-    let len = reader.count(1)?;
-    let fingerprints = reader.take(len)?;
-    if len == 0 {
-        return Ok(None);
+/// In which order records have to be taken, so that their ids, and the rows of one id, are sorted.
+enum Order<'a> {
+    /// As another segment says.
+    Segment(Prefixes<'a>),
+    Rows(Vec<(Prefix, u32)>),
+}
+
+impl<'a> Input<'a> {
+    /// All of another segment.
+    pub(crate) fn of_segment(segment: &'a Segment) -> Self {
+        Input { tables: segment.tables(), order: Order::Segment(segment.prefixes()) }
     }
-    // A lookup touches fingerprints below segment_count_length + 2 * segment_length when these hold.
-    let sane = descriptor.segment_length.is_power_of_two()
-        && descriptor.segment_length_mask == descriptor.segment_length - 1
-        && descriptor.segment_count_length > 0
-        && descriptor.segment_count_length.is_multiple_of(descriptor.segment_length)
-        && u64::from(descriptor.segment_count_length) + 2 * u64::from(descriptor.segment_length)
-            <= len as u64;
-    match sane {
-        true => Ok(Some(BinaryFuse8 { descriptor, fingerprints: fingerprints.into() })),
-        false => Err(start.error(DecodeErrorKind::OutOfRange)),
+
+    /// These rows, of which `tables` is the encoded form; see [`Rows::in_pack_order`].
+    pub(crate) fn of_rows(rows: &Rows, tables: &'a [u8]) -> Result<Self, DecodeError> {
+        let (tables, _) = Tables::open(tables)?;
+        let mut order: Vec<(&ChunkId, u32)> =
+            rows.records.iter().zip(0..).map(|(record, row)| (&record.id, row)).collect();
+        order.sort_unstable();
+        let order = order.into_iter().map(|(id, row)| (prefix(id), row)).collect();
+        Ok(Input { tables, order: Order::Rows(order) })
+    }
+
+    fn order(&self) -> Box<dyn Iterator<Item = (Prefix, u32)> + '_> {
+        match &self.order {
+            Order::Segment(prefixes) => Box::new(prefixes.entries()),
+            Order::Rows(order) => Box::new(order.iter().copied()),
+        }
     }
 }
 
-/// Writes the segment that holds everything in `inputs`, but of each chunk [`COPIES_MAX`] records at most.
+/// Writes the segment that holds everything in `inputs`.
 pub(crate) fn write(
-    out: &mut (impl Write + Seek),
+    out: &mut impl Write,
     repository: RepositoryId,
     sources: &[SegmentId],
-    inputs: &[Tables<'_>],
+    inputs: &[Input<'_>],
 ) -> io::Result<()> {
-    let total: u64 = inputs.iter().map(|tables| tables.counts().chunks).sum();
-    let bits =
-        total.div_ceil(FILTER_KEYS).max(1).next_power_of_two().ilog2().min(PARTITION_BITS_MAX);
     out.write_all(&Kind::LocalIndex.header())?;
     out.write_all(repository.as_bytes())?;
     out.write_all(&(sources.len() as u32).to_le_bytes())?;
     for source in sources {
         out.write_all(source.as_bytes())?;
     }
-    out.write_all(&bits.to_le_bytes())?;
-    let counts_at = out.stream_position()?;
-    let mut counts = write_rows(out, inputs)?;
-    let mut filters = FilterWriter { bits, current: 0, keys: Vec::new(), encoded: Vec::new() };
-    let mut merge = Merge::new(inputs);
-    while let Some(record) = merge.next() {
-        out.write_all(&record.encode())?;
-        filters.push(first_eight(record.id.as_bytes()))?;
-        counts.chunks += 1;
-    }
-    out.write_all(&filters.finish()?)?;
-    out.seek(SeekFrom::Start(counts_at))?;
-    out.write_all(&counts.encode())?;
+    let count = write_tables(out, inputs)?;
+    let any_order = inputs.iter().flat_map(Input::order).map(|(prefix, _)| prefix);
+    prefixes::write(out, count as usize, any_order, Merge::new(inputs))?;
     out.flush()
 }
 
-/// Writes counts, pack rows and group rows of all inputs behind each other.
-fn write_rows(out: &mut impl Write, inputs: &[Tables<'_>]) -> io::Result<Counts> {
-    let mut counts = Counts::default();
-    out.write_all(&counts.encode())?;
-    for pack in inputs.iter().flat_map(Tables::packs) {
+/// Writes the rows of all inputs behind each other; how many records those are.
+fn write_tables(out: &mut impl Write, inputs: &[Input<'_>]) -> io::Result<u32> {
+    let tables = || inputs.iter().map(|input| &input.tables);
+    let sum = |count: fn(Counts) -> u64| tables().map(|tables| count(tables.counts())).sum::<u64>();
+    let [packs, groups, chunks] = [
+        sum(|counts| counts.packs.into()),
+        sum(|counts| counts.groups.into()),
+        sum(|counts| counts.chunks),
+    ]
+    .map(|sum| {
+        u32::try_from(sum).map_err(|_| io::Error::other("more chunks than four bytes number"))
+    });
+    let (packs, groups, chunks) = (packs?, groups?, chunks?);
+    out.write_all(&Counts { packs, groups, chunks: chunks.into() }.encode())?;
+    for pack in tables().flat_map(Tables::packs) {
         out.write_all(&pack.encode())?;
     }
-    for tables in inputs {
+    let mut first_pack = 0;
+    for tables in tables() {
         for group in tables.groups() {
-            out.write_all(&GroupRow { pack: counts.packs + group.pack, ..group }.encode())?;
+            out.write_all(&GroupRow { pack: first_pack + group.pack, ..group }.encode())?;
         }
-        counts.packs += tables.counts().packs;
-        counts.groups += tables.counts().groups;
+        first_pack += tables.counts().packs;
     }
-    Ok(counts)
+    let mut first_group = 0;
+    for tables in tables() {
+        for record in tables.records() {
+            out.write_all(&Record { group: first_group + record.group, ..record }.encode())?;
+        }
+        first_group += tables.counts().groups;
+    }
+    Ok(chunks)
 }
 
-/// The records of one table, and what is added to its group rows.
-struct MergeInput<'a> {
-    records: Peekable<Box<dyn Iterator<Item = Record> + 'a>>,
-    first_group: u32,
-}
-
-/// The records of several tables in the order of their ids, and of those of one id in that of the inputs; group rows
-/// renumbered.
+/// The prefixes of several inputs in the order of the ids, those of one id in that of the inputs; rows renumbered.
 struct Merge<'a> {
     inputs: Vec<MergeInput<'a>>,
-    /// The last id, and how many records of it were given.
-    last: Option<(ChunkId, usize)>,
+}
+
+struct MergeInput<'a> {
+    order: Peekable<Box<dyn Iterator<Item = (Prefix, u32)> + 'a>>,
+    tables: Tables<'a>,
+    /// What is added to its rows.
+    first_row: u32,
+}
+
+impl MergeInput<'_> {
+    /// The whole id of the next one.
+    fn id(&mut self) -> Option<ChunkId> {
+        let (_, row) = *self.order.peek()?;
+        self.tables.record(row.into()).map(|record| record.id)
+    }
 }
 
 impl<'a> Merge<'a> {
-    fn new(inputs: &'a [Tables<'a>]) -> Self {
-        let mut first_group = 0;
-        let inputs = inputs.iter().map(|tables| {
-            let records: Box<dyn Iterator<Item = Record>> = Box::new(tables.records());
-            let input = MergeInput { records: records.peekable(), first_group };
-            first_group += tables.counts().groups;
-            input
+    fn new(inputs: &'a [Input<'a>]) -> Self {
+        let mut first_row = 0;
+        let inputs = inputs.iter().map(|input| {
+            let order = input.order().peekable();
+            let merged = MergeInput { order, tables: input.tables, first_row };
+            first_row += input.tables.counts().chunks as u32;
+            merged
         });
-        Merge { inputs: inputs.collect(), last: None }
+        Merge { inputs: inputs.collect() }
     }
+}
 
-    fn next(&mut self) -> Option<Record> {
-        loop {
-            let heads = self
-                .inputs
-                .iter_mut()
-                .enumerate()
-                .filter_map(|(number, input)| Some((input.records.peek()?.id, number)));
-            let (_, number) = heads.min()?;
-            let MergeInput { records, first_group } = self.inputs.get_mut(number)?;
-            let record = records.next()?;
-            let count = match self.last {
-                Some((id, count)) if id == record.id => count + 1,
-                _ => 1,
+impl Iterator for Merge<'_> {
+    type Item = (Prefix, u32);
+
+    fn next(&mut self) -> Option<(Prefix, u32)> {
+        let mut next: Option<(Prefix, usize)> = None;
+        for number in 0..self.inputs.len() {
+            let Some((prefix, _)) = self.inputs.get_mut(number)?.order.peek().copied() else {
+                continue;
             };
-            self.last = Some((record.id, count));
-            if count <= COPIES_MAX {
-                return Some(Record { group: *first_group + record.group, ..record });
+            let is_first = match next {
+                None => true,
+                // Ids that begin alike are compared as a whole: mostly they are the same.
+                Some((least, of)) if prefix == least => {
+                    self.inputs.get_mut(number)?.id() < self.inputs.get_mut(of)?.id()
+                }
+                Some((least, _)) => prefix < least,
+            };
+            if is_first {
+                next = Some((prefix, number));
             }
         }
-    }
-}
-
-/// Makes the filter of one partition after the other, as the sorted keys come.
-struct FilterWriter {
-    bits: u32,
-    current: usize,
-    keys: Vec<u64>,
-    encoded: Vec<u8>,
-}
-
-impl FilterWriter {
-    fn push(&mut self, key: u64) -> io::Result<()> {
-        while self.current < partition(key, self.bits) {
-            self.close()?;
-        }
-        if self.keys.last() != Some(&key) {
-            self.keys.push(key);
-        }
-        Ok(())
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        let none = Descriptor {
-            seed: 0,
-            segment_length: 0,
-            segment_length_mask: 0,
-            segment_count_length: 0,
-        };
-        let (descriptor, fingerprints) = if self.keys.is_empty() {
-            (none, Box::default())
-        } else {
-            let filter = BinaryFuse8::try_from(&self.keys).map_err(io::Error::other)?;
-            (filter.descriptor, filter.fingerprints)
-        };
-        self.encoded.extend(descriptor.seed.to_le_bytes());
-        self.encoded.extend(descriptor.segment_length.to_le_bytes());
-        self.encoded.extend(descriptor.segment_length_mask.to_le_bytes());
-        self.encoded.extend(descriptor.segment_count_length.to_le_bytes());
-        self.encoded.extend((fingerprints.len() as u32).to_le_bytes());
-        self.encoded.extend_from_slice(&fingerprints);
-        self.keys.clear();
-        self.current += 1;
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<Vec<u8>> {
-        while self.current < 1 << self.bits {
-            self.close()?;
-        }
-        Ok(self.encoded)
+        let MergeInput { order, first_row, .. } = self.inputs.get_mut(next?.1)?;
+        order.next().map(|(prefix, row)| (prefix, *first_row + row))
     }
 }
 
 /// The rows of the pack table, for whoever asks which packs a segment covers.
 pub(crate) fn packs(segment: &Segment) -> Vec<PackRow> {
     segment.tables().packs().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
+
+    /// Whoever misses a chunk is not told that the repository lacks it.
+    #[test]
+    fn what_cannot_be_read_is_not_found_and_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.index");
+        // More than are kept.
+        let count = 2 * (BLOCKS * BLOCK_RECORDS) as u64;
+        let ids: Vec<ChunkId> = (0..count)
+            .map(|n| ChunkId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes()))
+            .collect();
+        let record = |id: &ChunkId| Record { id: *id, group: 0, offset: 0, len: 1 };
+        let rows = Rows { records: ids.iter().map(record).collect(), ..Rows::default() };
+        let tables = rows.encode();
+        let mut out = File::create_new(&path).unwrap();
+        let input = Input::of_rows(&rows, &tables).unwrap();
+        write(&mut out, REPOSITORY, &[], &[input]).unwrap();
+        let open = || File::open(&path).unwrap();
+        let mut segment = Segment::open(open(), "0.index", REPOSITORY).unwrap();
+        let found = |segment: &Segment| ids.iter().all(|id| segment.copies(id).count() == 1);
+        assert!(found(&segment) && segment.unread().is_none());
+        // A file that is open for writing only cannot be read.
+        let Bytes::Mapped(_, file) = &mut segment.bytes else { panic!("it is mapped") };
+        *file = File::options().write(true).open(&path).unwrap();
+        let last = ids.last().unwrap();
+        assert_eq!(segment.copies(last).count(), 1, "it was read with its neighbours");
+        assert!(segment.unread().is_none());
+        assert_eq!(segment.copies(&ids[0]).count(), 0);
+        assert!(segment.unread().is_some());
+        assert_eq!(segment.copies(&ChunkId::from_bytes([99; 32])).count(), 0);
+    }
 }

@@ -25,7 +25,7 @@ impl Index {
             .unzip();
         let has_packs = |rows: &Rows| !rows.packs.is_empty();
         for rows in left.into_iter().filter(has_packs) {
-            self.add(&rows.encode(), None)?;
+            self.add(rows, None)?;
         }
         Ok(taken.into_iter().filter(has_packs).collect())
     }

@@ -60,6 +60,12 @@ impl Rows {
         self
     }
 
+    /// The records as they lie in the packs, so that neighbours of the local index are neighbours there.
+    pub(super) fn in_pack_order(mut self) -> Self {
+        self.records.sort_by_key(|record| (record.group, record.offset));
+        self
+    }
+
     pub(crate) fn from_tables(tables: &Tables<'_>) -> Self {
         Rows {
             packs: tables.packs().collect(),

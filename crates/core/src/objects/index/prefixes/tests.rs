@@ -1,16 +1,30 @@
-//! `Tables::copies` is a search by interpolation; here it is held against a `BTreeMap`, with ids as
-//! they are (uniform) and as somebody who wants it to fail would choose them.
-
-#![allow(clippy::unwrap_used, reason = "test code, but outside of test functions")]
+//! The search, held against a `BTreeMap`, with ids as they are (uniform) and as somebody who wants it to
+//! fail would choose them.
 
 use std::collections::BTreeMap;
 
-use garret_format::ChunkId;
-use garret_format::index::{COPIES_MAX, Record, Tables, encode_segment};
+use garret_format::RepositoryId;
+use garret_format::index::{COPIES_MAX, Record};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::segment::{self, Input, Segment};
+use super::super::writer::Rows;
+use super::*;
+
 type Id = [u8; 32];
+
+const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
+
+/// A segment of these records in memory.
+fn segment(records: &[Record]) -> Segment {
+    let rows = Rows { records: records.to_vec(), ..Rows::default() };
+    let tables = rows.encode();
+    let input = Input::of_rows(&rows, &tables).unwrap();
+    let mut bytes = Vec::new();
+    segment::write(&mut bytes, REPOSITORY, &[], &[input]).unwrap();
+    Segment::from_bytes(bytes, REPOSITORY).unwrap()
+}
 
 /// Every id that is there is found with all its copies, and every neighbour that is not is not.
 fn check(ids: &[Id], absent: &[Id]) {
@@ -27,21 +41,15 @@ fn check(ids: &[Id], absent: &[Id]) {
             Record { id, group, offset: place as u32, len: 1 }
         })
         .collect();
-    let bytes = encode_segment(&[], &[], &records);
-    let (tables, rest) = Tables::open(&bytes).unwrap();
-    assert!(rest.is_empty());
-    let mut map: BTreeMap<Id, Vec<(u64, Record)>> = BTreeMap::new();
+    let (segment, mut map) = (segment(&records), BTreeMap::<Id, Vec<(u64, Record)>>::new());
     for (place, record) in records.iter().enumerate() {
         map.entry(*record.id.as_bytes()).or_default().push((place as u64, *record));
     }
     let neighbours = sorted.iter().flat_map(|id| [step(id, true), step(id, false)]);
     for id in sorted.iter().copied().chain(neighbours).chain(absent.iter().copied()) {
-        let found: Vec<_> = tables.copies(&ChunkId::from_bytes(id)).collect();
+        let found: Vec<_> = segment.copies(&ChunkId::from_bytes(id)).collect();
         assert_eq!(found, map.get(&id).cloned().unwrap_or_default(), "{id:?}");
-        let first = tables.find(&ChunkId::from_bytes(id));
-        assert_eq!(first, found.first().copied());
-        let again = first.map(|(place, _)| (place, tables.record(place).unwrap()));
-        assert_eq!(again, first, "{id:?}");
+        assert!(segment.unread().is_none());
     }
 }
 
@@ -94,7 +102,7 @@ proptest! {
         check(&ids, &absent);
     }
 
-    /// Each id twice as far from the start as the one before: every guess by proportion is wrong.
+    /// Each id twice as far from the start as the one before: all in few places of the fan-out.
     #[test]
     fn ids_that_grow_like_powers(bits in vec((0..64u32, 0..8u64), 1..300), rest: u64) {
         let ids: Vec<Id> =
@@ -120,27 +128,26 @@ fn extremes() {
 
 /// Bytes from anywhere: the client's file is read in place and its order is not checked first.
 #[test]
-fn unsorted_tables_give_an_answer_or_none_but_always_end() {
-    let mut state = 7u64;
-    let mut random = || {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        state
-    };
-    for _ in 0..200 {
-        let records: Vec<Record> = (0..50)
-            .map(|n| Record {
-                id: ChunkId::from_bytes(with_prefix(random(), random() >> 60)),
-                group: n,
-                offset: 0,
-                len: 1,
-            })
-            .collect();
-        let bytes = encode_segment(&[], &[], &records);
-        let (tables, _) = Tables::open(&bytes).unwrap();
-        for record in &records {
-            if let Some((place, found)) = tables.find(&record.id) {
-                assert_eq!((found.id, records[place as usize]), (record.id, found));
-            }
+fn any_bytes_give_entries_within_or_none_but_always_end() {
+    const COUNT: usize = 50;
+    let mut random = garret_random::Random::new(7);
+    for _ in 0..2000 {
+        let (bits, spread) = (random.below(5) as u32, 1 + random.below(300) as u64);
+        let mut bytes = bits.to_le_bytes().to_vec();
+        for _ in 0..1 << bits {
+            bytes.extend((random.below(COUNT + 9) as u32).to_le_bytes());
         }
+        let mut id = || with_prefix((random.word() % spread).wrapping_mul(1 << 57), 0);
+        for row in 0..COUNT as u32 {
+            bytes.extend(prefix(&ChunkId::from_bytes(id())));
+            bytes.extend(row.to_le_bytes());
+        }
+        let prefixes = Prefixes::open(&bytes, COUNT).unwrap();
+        for _ in 0..spread {
+            let found = prefixes.find(&ChunkId::from_bytes(id()));
+            assert!(found.is_empty() || found.end <= COUNT, "{found:?}");
+        }
+        assert!(Prefixes::open(&bytes, COUNT - 1).is_err());
+        assert!(Prefixes::open(&bytes[..bytes.len() - 1], COUNT).is_err());
     }
 }
