@@ -205,6 +205,7 @@ fn a_pack_whose_version_rots_is_set_aside() {
             victim.set(&objects);
             let when = format!("{mode:?}: {pack}");
             let (whole, archives) = (victim.whole(&when), victim.archives());
+            assert_eq!(whole.len(), archives.len(), "{when}: what is behind that byte is intact");
             repair(&victim.lab).unwrap();
             victim.is_repaired(&whole, &archives, &when);
             assert_eq!(victim.store.list(Area::Quarantine).unwrap().len(), 1, "{pack}");

@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use garret_core::{
     Area, Deletions, Key, Look, MemoryStore, Rollback, SEEN_MAX, Seen, SeenArchive, Silent, Store,
@@ -451,11 +451,26 @@ fn a_record_of_deletions_of_which_one_file_is_lost_is_in_the_other_and_is_mended
     assert_eq!(client.look_at(&lab).rollback, Some(Rollback::Deletions));
 }
 
-/// A store whose disk does not give the record of deletions, for a while.
+/// A store that does not give some files, for a while, and with which error.
 #[derive(Clone)]
 struct Sulking {
     inner: MemoryStore,
-    sulks: Arc<AtomicBool>,
+    sulks: Arc<Mutex<Vec<(Key, i32)>>>,
+}
+
+const EIO: i32 = 5;
+
+impl Sulking {
+    fn new() -> (Lab, Self) {
+        let (first, inner) = Lab::memory(KeyMode::Passphrase);
+        let store = Sulking { inner, sulks: Arc::default() };
+        let shared = store.clone();
+        (first.with_store(move || Box::new(shared.clone())), store)
+    }
+
+    fn set(&self, sulks: &[(Key, i32)]) {
+        *self.sulks.lock().unwrap() = sulks.to_vec();
+    }
 }
 
 impl Store for Sulking {
@@ -463,10 +478,11 @@ impl Store for Sulking {
     garret_testkit::through!(inner: doubtful, has_sessions, notices, place);
 
     fn get(&self, key: &Key, range: std::ops::Range<u64>) -> Result<Vec<u8>, StoreError> {
-        let is_record = matches!(key, Key::Tombstones | Key::TombstonesCopy);
-        match is_record && self.sulks.load(Ordering::Relaxed) {
-            true => Err(StoreError::new("read", key, io::Error::from_raw_os_error(5))),
-            false => self.inner.get(key, range),
+        match self.sulks.lock().unwrap().iter().find(|(sulks, _)| sulks == key) {
+            Some((_, errno)) => {
+                Err(StoreError::new("read", key, io::Error::from_raw_os_error(*errno)))
+            }
+            None => self.inner.get(key, range),
         }
     }
 }
@@ -474,37 +490,82 @@ impl Store for Sulking {
 /// What a disk does not give now it may give again: nothing is put in its place, and what would have to be is refused.
 #[test]
 fn a_record_of_deletions_that_the_disk_does_not_give_for_a_while_is_kept() {
-    let (first, inner) = Lab::memory(KeyMode::Passphrase);
-    let store = Sulking { inner: inner.clone(), sulks: Arc::default() };
-    let shared = store.clone();
-    let lab = first.with_store(move || Box::new(shared.clone()));
+    let (lab, store) = Sulking::new();
     let mut client = Client::new(&lab);
     for name in ["a", "b", "c"] {
         client.creates(name, name.as_bytes());
     }
     client.deletes(&["a".to_owned()]);
+    let both = [(Key::Tombstones, EIO), (Key::TombstonesCopy, EIO)];
     for is_copy_there in [true, false] {
         if !is_copy_there {
             store.delete(&Key::TombstonesCopy).unwrap();
         }
-        let good = whole(&inner, &Key::Tombstones);
-        store.sulks.store(true, Ordering::Relaxed);
+        let good = whole(&store.inner, &Key::Tombstones);
+        store.set(&both);
         let error = lab.delete("b").unwrap_err().to_string();
         assert!(error.contains("tombstones"), "{error}");
         _ = lab.gc();
-        store.sulks.store(false, Ordering::Relaxed);
-        assert!(whole(&inner, &Key::Tombstones) == good, "{is_copy_there}");
+        store.set(&[]);
+        assert!(whole(&store.inner, &Key::Tombstones) == good, "{is_copy_there}");
         assert_eq!(lab.names(), ["b", "c"]);
         client.finds_everything();
     }
     // Who repairs has given up.
-    store.sulks.store(true, Ordering::Relaxed);
+    store.set(&both);
     lab.exclusive().unwrap().repair(1, &Silent).unwrap();
-    store.sulks.store(false, Ordering::Relaxed);
-    assert!(!inner.list(Area::Copies).unwrap().iter().any(|(key, _)| *key == Key::TombstonesCopy));
+    store.set(&[]);
+    let copies = store.inner.list(Area::Copies).unwrap();
+    assert!(!copies.iter().any(|(key, _)| *key == Key::TombstonesCopy));
     assert_eq!(client.look_at(&lab).rollback, Some(Rollback::Deletions));
     lab.delete("b").unwrap();
     lab.check();
+}
+
+/// Whatever is wrong with one file, and whatever keeps the other from being read for a while: nobody writes over that, and
+/// nobody takes it for an older state.
+#[test]
+fn a_file_of_the_record_that_is_not_given_is_kept_whatever_the_other_is() {
+    const TRANSIENT: [i32; 5] = [EIO, 13, 24, 110, 116];
+    let (lab, store) = Sulking::new();
+    let mut client = Client::new(&lab);
+    ["a", "b", "c"].iter().for_each(|name| client.creates(name, name.as_bytes()));
+    client.deletes(&["a".to_owned()]);
+    let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
+    let good = whole(&store.inner, &first);
+    for errno in TRANSIENT {
+        for rot in [None, Some(&b"rot"[..])] {
+            let what = format!("{rot:?}, {errno}");
+            match rot {
+                None => store.inner.delete(&first).unwrap(),
+                Some(rot) => store.inner.put(&first, &[rot]).unwrap(),
+            }
+            store.set(&[(copy.clone(), errno)]);
+            assert!(lab.delete("b").is_err(), "{what}");
+            _ = lab.gc();
+            let look = lab.reader().and_then(|reader| reader.look(&client.seen, &Silent));
+            // Where nothing can be read at all, and the disk is broken, it is unknown whether it is an older state.
+            let is_silent = look.is_err() || errno == EIO;
+            assert!(is_silent || look.is_ok_and(|look| look.rollback.is_none()), "{what}");
+            store.set(&[]);
+            assert!(whole(&store.inner, &copy) == good, "{what}");
+            assert_eq!(lab.names(), ["b", "c"]);
+            client.finds_everything();
+            store.inner.put(&first, &[&good]).unwrap();
+        }
+    }
+    // One that is behind, as where the disk was full, serves; but it takes nobody's place.
+    client.deletes(&["b".to_owned()]);
+    let newer = whole(&store.inner, &first);
+    store.inner.put(&copy, &[&good]).unwrap();
+    store.set(&[(first.clone(), EIO)]);
+    assert!(lab.delete("c").is_err());
+    _ = lab.gc();
+    store.set(&[]);
+    assert!(whole(&store.inner, &first) == newer && whole(&store.inner, &copy) == good);
+    client.finds_everything();
+    lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+    assert!(whole(&store.inner, &first) == newer && whole(&store.inner, &copy) == newer);
 }
 
 /// What a gc removes beside a backup is in the index of that backup: it is nothing that the client saw.

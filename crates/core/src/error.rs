@@ -348,6 +348,12 @@ impl Error {
         Error::Corrupt { object: object.to_owned(), offset, what: "the seal is broken".to_owned() }
     }
 
+    /// An error for an object whose first bytes say that it is of another version, and whose boxes say that it is not.
+    pub(crate) fn rotten_head(object: &str) -> Error {
+        let what = "the version in its first bytes is damaged".to_owned();
+        Error::Corrupt { object: object.to_owned(), offset: 0, what }
+    }
+
     /// An error for an object whose name is not the hash of its bytes.
     pub(crate) fn misnamed(object: &str) -> Error {
         let what = "its bytes do not hash to its name".to_owned();

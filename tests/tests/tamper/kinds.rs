@@ -143,15 +143,27 @@ fn other_versions(world: &World) -> Vec<Case> {
         for version in [0, VERSION + 1, u8::MAX] {
             let mut bytes = world.now[&key].clone();
             bytes[7] = version;
-            // The index has the salt and all places: the start of a pack is not looked at.
-            let end = if kind == Kind::Pack { End::Exact } else { End::Refused(NEWER) };
             let what = format!("{} of version {version}", kind.name());
+            // The boxes say that nothing but that byte is of another version.
+            let end = match kind {
+                Kind::Pack | Kind::Index => End::Exact,
+                Kind::Archive => End::Refused(&["the version in its first bytes is damaged"]),
+                _ => End::Refused(NEWER),
+            };
             family.add(&what, end, |objects| put(objects, &key, bytes.clone()));
             if kind == Kind::Pack {
-                family.add(format!("{what}, no index"), End::Refused(NO_PACK), |objects| {
-                    put(objects, &key, bytes);
+                family.add(format!("{what}, no index"), End::Exact, |objects| {
+                    put(objects, &key, bytes.clone());
                     *objects = without_index(std::mem::take(objects));
                 });
+            }
+            // A box that does not open as one of ours: what a newer garret wrote is left alone.
+            if let Some(byte) = bytes.iter_mut().rev().nth(9) {
+                *byte ^= 1;
+            }
+            if matches!(kind, Kind::Index | Kind::Archive) {
+                let what = format!("{what}, sealed for it");
+                family.add(what, End::Refused(NEWER), |objects| put(objects, &key, bytes));
             }
         }
     }

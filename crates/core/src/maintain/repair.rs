@@ -80,7 +80,6 @@ impl Exclusive {
         let checked = self.check_packs(&options, progress)?;
         // Told of by the check.
         let mended_files = mended_files + tags::repair(self)?;
-        // What rots in it at the same length was mended with the others.
         let copy_len = self.store().len(&Key::TombstonesCopy).ok();
         tombstones::mend(self.store(), self.metadata(), copy_len, true)?;
         let is_index_damaged = checked.report().damaged_segments > 0;

@@ -4,7 +4,7 @@
 //! own; nothing of a file is given that is not of its kind, whole, and sealed by who has the key.
 
 use garret_format::DecodeError;
-use garret_format::object::{Envelope, Kind};
+use garret_format::object::{Envelope, HEADER_LEN, Kind};
 
 use crate::error::{Error, Result};
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
@@ -26,11 +26,26 @@ pub(crate) fn open<T>(
 ) -> Result<T> {
     let object = key.to_string();
     let wrong = |error| Error::decode(&object, 0, error);
-    let Envelope { nonce, sealed: mut body } = Envelope::decode(bytes, kind).map_err(wrong)?;
-    sealer
-        .open(BoxKind::Whole(kind), &Nonce::from_bytes(nonce), &[], &mut body)
-        .ok_or_else(|| Error::unsealed(&object, 0))?;
-    decode(&body).map_err(wrong)
+    match open_box(sealer, kind, bytes).map_err(wrong) {
+        Ok(body) => decode(&body.ok_or_else(|| Error::unsealed(&object, 0))?).map_err(wrong),
+        // A box is sealed for its version: one that opens as one of ours is none of a newer garret, whatever its head says.
+        Err(error @ Error::Unsupported { .. }) => {
+            let rest = bytes.get(HEADER_LEN..).unwrap_or_default();
+            let ours = [&kind.header()[..], rest].concat();
+            match open_box(sealer, kind, &ours) {
+                Ok(Some(_)) => Err(Error::rotten_head(&object)),
+                _ => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The body of a file of this kind; none if its box does not open.
+fn open_box(sealer: &Sealer, kind: Kind, bytes: &[u8]) -> Result<Option<Vec<u8>>, DecodeError> {
+    let Envelope { nonce, sealed: mut body } = Envelope::decode(bytes, kind)?;
+    let nonce = Nonce::from_bytes(nonce);
+    Ok(sealer.open(BoxKind::Whole(kind), &nonce, &[], &mut body).map(|()| body))
 }
 
 /// The same of what is in a store, in a file of at most `len_max` bytes; none if it is not there.

@@ -23,13 +23,15 @@ use crate::keys::chunk::ChunkHasher;
 use crate::keys::random;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::limits::STRUCTURE_PACK_LEN;
-use crate::objects::damage::verify_name;
 use crate::objects::group::{CompressedGroup, OpenGroup, WHOLE};
 use crate::store::{Key, Store, StoreErrorKind};
 
 /// Bytes at the end of a pack that are read for its footer: enough for 1,800 chunks, three times what a pack of 32 MiB has of
 /// the usual length. Far away they cost less than a second request.
 const FOOTER_READ_LEN: u64 = 64 << 10;
+
+/// Bytes at the start of a pack that tell whether it is one: its header and the head of its first group.
+const HEAD_LEN: u64 = (PACK_HEADER_LEN + SEALED_FRAME_LEN) as u64;
 
 /// Bytes with which a pack of this kind ends, in a repository whose packs end with `pack_len`.
 pub(crate) fn end_len(kind: PackKind, pack_len: u32) -> u32 {
@@ -263,33 +265,44 @@ impl PackReader<'_> {
     /// Whether what has the name of a pack is none; the store is told.
     pub(crate) fn is_foreign(&self, id: PackId) -> bool {
         let key = Key::Pack(id);
-        let len = self.store.len(&key).map(|len| len.min(HEADER_LEN as u64));
-        let start = len.and_then(|len| self.store.get(&key, 0..len));
+        let len = self.store.len(&key).map(|len| len.min(HEAD_LEN));
+        let head = len.and_then(|len| self.store.get(&key, 0..len));
         // What cannot be read may be ours.
         let kinds = [PackKind::Data, PackKind::Structure].map(PackKind::object);
-        let foreign = start.is_ok_and(|start| kinds.iter().all(|kind| kind.is_foreign(&start)));
+        let foreign = head.is_ok_and(|head| {
+            let start = head.get(..HEADER_LEN).unwrap_or(&head);
+            kinds.iter().all(|kind| kind.is_foreign(start)) && !self.is_ours(&head)
+        });
         if foreign {
             self.store.pass_over(&key);
         }
         foreign
     }
 
+    /// Whether the first group in the head of a file opens. A box is sealed for its version and for this repository: so a
+    /// pack whose first bytes rotted is neither one of a newer garret, which would have to be left alone, nor somebody's
+    /// file.
+    fn is_ours(&self, head: &[u8]) -> bool {
+        let frame = head.get(PACK_HEADER_LEN..).unwrap_or_default();
+        let salt = salt(head);
+        salt.is_some_and(|salt| self.open_frame("", &salt, PACK_HEADER_LEN as u64, frame).is_ok())
+    }
+
     /// What a pack of `len` bytes holds, from its footer: reads its first bytes and its last, and once more if that is long.
     pub(crate) fn footer(&self, id: PackId, len: u64) -> Result<(PackRow, Footer)> {
         let key = Key::Pack(id);
-        let head = self.store.get(&key, 0..(PACK_HEADER_LEN as u64).min(len))?;
+        let head = self.store.get(&key, 0..HEAD_LEN.min(len))?;
         let tail_at = len.saturating_sub(FOOTER_READ_LEN);
         let tail = self.store.get(&key, tail_at..len)?;
         let object = key.to_string();
-        let (kind, salt) = match decode_pack_header(&head) {
+        let header = head.get(..PACK_HEADER_LEN).unwrap_or(&head);
+        let (kind, salt) = match decode_pack_header(header) {
             Ok(header) => header,
             Err(error) => {
-                let error = Error::decode(&object, 0, error);
-                if matches!(error, Error::Unsupported { .. }) {
-                    // A damaged byte of its version makes it no pack of a newer garret, which would have to be left alone.
-                    verify_name(self.store, &key, len)?;
-                }
-                return Err(error);
+                return Err(match Error::decode(&object, 0, error) {
+                    Error::Unsupported { .. } if self.is_ours(&head) => Error::rotten_head(&object),
+                    error => error,
+                });
             }
         };
         let trailer_at = len.saturating_sub(TRAILER_LEN as u64);
@@ -319,7 +332,8 @@ impl PackReader<'_> {
     /// A group whose body does not open is passed over; the walk ends where a frame header does not open, or the file does.
     ///
     /// # Errors
-    /// A failure of the storage: what it did not show now it may show later, so the pack must not be taken for a short one.
+    /// What is wrong with its first bytes, if no group opens behind them either: it may be a pack of a newer garret. A
+    /// failure of the storage: what it did not show now it may show later, so the pack must not be taken for a short one.
     pub(crate) fn salvage(&self, id: PackId, hasher: &ChunkHasher) -> Result<(PackRow, Footer)> {
         let key = Key::Pack(id);
         let object = key.to_string();
@@ -331,8 +345,8 @@ impl PackReader<'_> {
             return Ok((PackRow { id, salt, len: len as u32, kind }, footer));
         }
         let head = self.store.get(&key, 0..PACK_HEADER_LEN as u64)?;
-        let (_, salt) =
-            decode_pack_header(&head).map_err(|error| Error::decode(&object, 0, error))?;
+        let header = decode_pack_header(&head);
+        let salt = salt(&head).unwrap_or_default();
         // Only a footer proves the kind: whoever holds the storage could have all data stored twice.
         let kind = PackKind::Data;
         let row = PackRow { id, salt, len: u32::try_from(len).unwrap_or(u32::MAX), kind };
@@ -357,7 +371,10 @@ impl PackReader<'_> {
             footer.groups.push(FooterGroup { body_len, effort, chunks });
             offset = end;
         }
-        Ok((row, footer))
+        match header {
+            Err(error) if footer.groups.is_empty() => Err(Error::decode(&object, 0, error)),
+            _ => Ok((row, footer)),
+        }
     }
 
     fn salvage_group(&self, pack: &PackRow, range: Range<u64>) -> Result<OpenGroup> {
@@ -369,6 +386,11 @@ impl PackReader<'_> {
         };
         self.group(pack, &group, WHOLE, None)
     }
+}
+
+/// The salt in the first bytes of a pack, whatever the others are.
+fn salt(head: &[u8]) -> Option<[u8; SALT_LEN]> {
+    head.get(HEADER_LEN..)?.first_chunk().copied()
 }
 
 /// The groups that a footer lists, in the order of the file, as rows for the first pack of a table.

@@ -3,7 +3,8 @@
 //! In: what the holder of the lock to delete is about to delete. Out: the file `tombstones`, by which each client knows that
 //! what it saw and does not find was deleted, and that it does not look at an older state. Promises: it is durable before
 //! what it tells of goes; it only ever grows at its end, and a chain of hashes over all its rows shows that it did. Its
-//! second copy serves where it is damaged or missing, and is never behind it unless the disk was full.
+//! second copy serves where it is damaged or missing, and is behind it only where the disk was full or the power went: so it
+//! never takes the place of what a disk does not give for a while.
 
 use std::collections::HashSet;
 
@@ -52,13 +53,14 @@ fn load(store: &dyn Store, metadata: &Sealer, is_expected: bool) -> Result<Found
         Ok((record, _)) => return Ok(Found { record, passed_over: None }),
         // Who put the first one ever was killed before it was there; or somebody took it away.
         Err(error) if is_missing(&error) && !is_expected => return Ok(Found::default()),
-        Err(error) if is_missing(&error) || is_doubtful(&error) => error,
+        Err(error) if is_missing(&error) || is_lost(&error) => error,
         Err(error) => return Err(error),
     };
     match read(store, metadata, &Key::TombstonesCopy) {
         Ok((record, _)) if is_missing(&error) => Ok(Found { record, passed_over: None }),
         Ok((record, _)) => Ok(Found { record, passed_over: Some(error) }),
-        Err(other) if is_lost(&other) && !is_no_record(&other) => Err(other),
+        // What it says is not known, and it may be had again: nobody may take it for nothing.
+        Err(other) if !is_missing(&other) && !is_no_record(&other) => Err(other),
         Err(_) if is_missing(&error) => Ok(Found::default()),
         Err(_) => Err(error),
     }
@@ -67,11 +69,6 @@ fn load(store: &dyn Store, metadata: &Sealer, is_expected: bool) -> Result<Found
 /// Whether what has its name is no record any more, or its disk does not give it.
 fn is_lost(error: &Error) -> bool {
     is(error, StoreErrorKind::NotAFile) || is_damage(error)
-}
-
-/// Whether the other file is to be asked: also where one seems to be of a newer garret, for a bit of its version can flip.
-fn is_doubtful(error: &Error) -> bool {
-    is_lost(error) || matches!(error, Error::Unsupported { .. })
 }
 
 /// Whether what has its name was read, and is no record. Only then may another take its place unasked: what a disk does not
@@ -126,14 +123,15 @@ pub(crate) fn wrong(store: &dyn Store, metadata: &Sealer) -> Option<(Key, Error,
     let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
     match (read(store, metadata, &first), read(store, metadata, &copy)) {
         (Ok((_, bytes)), Err(error)) => Some((copy, error, bytes)),
-        (Err(error), Ok((_, bytes))) if is_doubtful(&error) => Some((first, error, bytes)),
+        (Err(error), Ok((_, bytes))) if is_lost(&error) => Some((first, error, bytes)),
         _ => None,
     }
 }
 
-/// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is a record:
-/// it is made anew when something is deleted. Files that the disk does not give are removed only by who `gives_up`. A copy of
-/// which `copy_len` says that it is as long as the record is not read. Only for the holder of the lock to delete.
+/// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is a
+/// record: it is made anew when something is deleted. Files that the disk does not give are replaced or removed only by who
+/// `gives_up`; for all others a copy of which `copy_len` says that it is as long as the record is not read. Only for the
+/// holder of the lock to delete.
 pub(crate) fn mend(
     store: &dyn Store,
     metadata: &Sealer,
@@ -143,7 +141,7 @@ pub(crate) fn mend(
     let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
     let found = read(store, metadata, &first);
     match &found {
-        Ok((_, bytes)) if copy_len == Some(bytes.len() as u64) => return Ok(()),
+        Ok((_, bytes)) if !gives_up && copy_len == Some(bytes.len() as u64) => return Ok(()),
         Err(error) if is_missing(error) && copy_len.is_none() => return Ok(()),
         _ => {}
     }
@@ -152,7 +150,7 @@ pub(crate) fn mend(
     let (key, bytes) = match (found, read(store, metadata, &copy)) {
         (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(()),
         (Ok((_, bytes)), _) => (copy, bytes),
-        (Err(error), Ok((_, bytes))) if is_missing(&error) || is_doubtful(&error) => (first, bytes),
+        (Err(error), Ok((_, bytes))) if is_gone(&error) => (first, bytes),
         (Err(one), Err(other)) if is_gone(&one) && is_gone(&other) => {
             for (key, error) in [(first, one), (copy, other)] {
                 if is_damage(&error) {
@@ -176,13 +174,14 @@ fn put_if_room(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<bool> {
 }
 
 /// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
-/// But one that gives neither file does. Only for the holder of the lock to delete.
+/// But one that does not give the record now does. Only for the holder of the lock to delete.
 pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> Result<bool> {
     if ids.is_empty() {
         return Ok(true);
     }
     let mut record = match load(store, metadata, true) {
         Err(error) if is_no_record(&error) => Tombstones::default(),
+        Ok(Found { passed_over: Some(error), .. }) if !is_no_record(&error) => return Err(error),
         found => found?.record,
     };
     let is_first = reached(&record).count == 0;

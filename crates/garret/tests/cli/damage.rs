@@ -207,7 +207,13 @@ fn what_a_newer_garret_wrote_is_refused_by_name() {
             file.write_all_at(&[9], 7).unwrap();
         }
     };
+    // Its box opens all the same: nothing but that byte is of another version.
     patch("backups/one");
+    dir.run(&["info", "repo::one"]).refused(1, "the version in its first bytes is damaged");
+    for path in both_files(&dir.path("repo"), "backups/one") {
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(b"sealed for 9", 40).unwrap();
+    }
     let newer = "has format version 9, which a newer garret wrote; use that newer garret";
     dir.run(&["info", "repo::one"]).refused(1, newer);
     patch("config");
