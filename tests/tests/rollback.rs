@@ -554,6 +554,13 @@ fn a_file_of_the_record_that_is_not_given_is_kept_whatever_the_other_is() {
             store.inner.put(&first, &[&good]).unwrap();
         }
     }
+    // A rotten first is told of whatever keeps the second from being read.
+    store.inner.put(&first, &[b"rot"]).unwrap();
+    store.set(&[(copy.clone(), 13)]);
+    assert_eq!(lab.check_reporting(false).unwrap().1.len(), 1);
+    lab.reader().unwrap().look(&Seen::default(), &Silent).unwrap();
+    store.set(&[]);
+    store.inner.put(&first, &[&good]).unwrap();
     // One that is behind, as where the disk was full, serves; but it takes nobody's place.
     client.deletes(&["b".to_owned()]);
     let newer = whole(&store.inner, &first);
@@ -566,6 +573,12 @@ fn a_file_of_the_record_that_is_not_given_is_kept_whatever_the_other_is() {
     client.finds_everything();
     lab.exclusive().unwrap().repair(1, &Silent).unwrap();
     assert!(whole(&store.inner, &first) == newer && whole(&store.inner, &copy) == newer);
+    // Where the first is gone, and its disk does not give the second, a repair ends it.
+    store.inner.delete(&first).unwrap();
+    store.set(&[(copy.clone(), EIO)]);
+    assert!(lab.delete("c").is_err());
+    lab.exclusive().unwrap().repair(1, &Silent).unwrap();
+    lab.delete("c").unwrap();
 }
 
 /// What a gc removes beside a backup is in the index of that backup: it is nothing that the client saw.

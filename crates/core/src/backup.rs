@@ -36,7 +36,7 @@ use garret_format::archive::Archive;
 use garret_format::recipe::{CutterKind, Node, Recipe};
 
 use crate::buffers::BufferPool;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, message};
 use crate::objects::archive::{NamedArchive, check_new_name, now, publish};
 use crate::objects::copies::of_archive;
 use crate::objects::index::Index;
@@ -158,6 +158,10 @@ fn backup(
         })
     })?;
     drop(task);
+    if let Some(error) = tools.index.unread() {
+        let why = message(&error);
+        progress.notice(&format!("{why}: what was not found there was stored again"));
+    }
     let Collected { untouched_bytes, same_bytes, hole_bytes, .. } = collected;
     let unread = untouched_bytes.saturating_add(same_bytes).saturating_add(hole_bytes);
     archive.end = options.time.unwrap_or_else(now);

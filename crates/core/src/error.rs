@@ -348,10 +348,15 @@ impl Error {
         Error::Corrupt { object: object.to_owned(), offset, what: "the seal is broken".to_owned() }
     }
 
-    /// An error for an object whose first bytes say that it is of another version, and whose boxes say that it is not.
-    pub(crate) fn rotten_head(object: &str) -> Error {
-        let what = "the version in its first bytes is damaged".to_owned();
-        Error::Corrupt { object: object.to_owned(), offset: 0, what }
+    /// The same of an object that is known to be of this version: if its first bytes say otherwise they are damaged.
+    pub(crate) fn of_ours(self) -> Error {
+        match self {
+            Error::Unsupported { object, .. } => {
+                let what = "the version in its first bytes is damaged".to_owned();
+                Error::Corrupt { object, offset: 0, what }
+            }
+            other => other,
+        }
     }
 
     /// An error for an object whose name is not the hash of its bytes.

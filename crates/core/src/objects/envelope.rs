@@ -33,7 +33,7 @@ pub(crate) fn open<T>(
             let rest = bytes.get(HEADER_LEN..).unwrap_or_default();
             let ours = [&kind.header()[..], rest].concat();
             match open_box(sealer, kind, &ours) {
-                Ok(Some(_)) => Err(Error::rotten_head(&object)),
+                Ok(Some(_)) => Err(error.of_ours()),
                 _ => Err(error),
             }
         }

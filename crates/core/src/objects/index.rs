@@ -305,13 +305,17 @@ impl Index {
 
     /// Why a chunk that somebody needs is not found: it is nowhere, or the client's copy could not be read.
     pub(crate) fn missing(&self, id: &ChunkId, needed_by: &str) -> Error {
-        match self.segments.iter().find_map(|segment| segment.unread()) {
-            Some(error) => {
-                let source = io::Error::new(error.kind(), error.to_string());
-                Error::System { what: "reading the local index, which may be deleted", source }
-            }
+        match self.unread() {
+            Some(error) => error,
             None => Error::MissingChunk { id: *id, needed_by: needed_by.to_owned() },
         }
+    }
+
+    /// Why something of the client's copy could not be read, if it could not: what it lists was not found then.
+    pub(crate) fn unread(&self) -> Option<Error> {
+        let error = self.segments.iter().find_map(|segment| segment.unread())?;
+        let source = io::Error::new(error.kind(), error.to_string());
+        Some(Error::System { what: "reading the local index, which may be deleted", source })
     }
 
     /// Everywhere where a chunk is: what is in condemned packs later, what is in damaged ones last.

@@ -299,10 +299,8 @@ impl PackReader<'_> {
         let (kind, salt) = match decode_pack_header(header) {
             Ok(header) => header,
             Err(error) => {
-                return Err(match Error::decode(&object, 0, error) {
-                    Error::Unsupported { .. } if self.is_ours(&head) => Error::rotten_head(&object),
-                    error => error,
-                });
+                let error = Error::decode(&object, 0, error);
+                return Err(if self.is_ours(&head) { error.of_ours() } else { error });
             }
         };
         let trailer_at = len.saturating_sub(TRAILER_LEN as u64);

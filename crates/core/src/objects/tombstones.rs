@@ -46,8 +46,8 @@ fn read(store: &dyn Store, metadata: &Sealer, key: &Key) -> Result<(Tombstones, 
 }
 
 /// The record; an empty one if there is none. Where its file is not there the copy is looked at only if `is_expected`: nobody
-/// else need pay for that. An error of which [`is_lost`] holds says that neither of its files opens; one of which
-/// [`is_no_record`] holds, that neither ever will.
+/// else need pay for that. An error of which [`is_no_record`] holds says that neither of its files ever opens; any other,
+/// that one may open again, whatever the other is.
 fn load(store: &dyn Store, metadata: &Sealer, is_expected: bool) -> Result<Found> {
     let error = match read(store, metadata, &Key::Tombstones) {
         Ok((record, _)) => return Ok(Found { record, passed_over: None }),
@@ -82,6 +82,10 @@ fn is_missing(error: &Error) -> bool {
     is(error, StoreErrorKind::NotFound)
 }
 
+fn is_newer(error: &Error) -> bool {
+    matches!(error, Error::Unsupported { .. })
+}
+
 fn is(error: &Error, kind: StoreErrorKind) -> bool {
     matches!(error, Error::Store(error) if error.kind == kind)
 }
@@ -95,7 +99,8 @@ pub(crate) fn load_or_tell(
     progress: &dyn Progress,
 ) -> Result<Found> {
     match load(store, metadata, is_expected) {
-        Err(error) if is_lost(&error) => {
+        // Who saw nothing needs no record to know it by.
+        Err(error) if is_lost(&error) || !(is_expected || is_newer(&error)) => {
             let why = message(&error);
             progress.notice(&format!("{why}: passed over, what was deleted is not known"));
             Ok(Found::default())
@@ -112,9 +117,9 @@ pub(crate) fn buried(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<Arc
     }
 }
 
-/// What is wrong with the record, if neither of its files opens.
+/// What is wrong with the record, if neither of its files opens, or one does not and the other is not given.
 pub(crate) fn damage(store: &dyn Store, metadata: &Sealer) -> Option<Error> {
-    load(store, metadata, false).err().filter(is_lost)
+    load(store, metadata, false).err()
 }
 
 /// Which of its two files is wrong, why, and what its bytes should be, where the other is intact. A copy that says something
@@ -129,9 +134,9 @@ pub(crate) fn wrong(store: &dyn Store, metadata: &Sealer) -> Option<(Key, Error,
 }
 
 /// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is a
-/// record: it is made anew when something is deleted. Files that the disk does not give are replaced or removed only by who
-/// `gives_up`; for all others a copy of which `copy_len` says that it is as long as the record is not read. Only for the
-/// holder of the lock to delete.
+/// record: it is made anew when something is deleted. A first file that its disk does not give is replaced only by who
+/// `gives_up`, as both are removed only by him where no disk gives one; for all others a copy of which `copy_len` says that
+/// it is as long as the record is not read. Only for the holder of the lock to delete.
 pub(crate) fn mend(
     store: &dyn Store,
     metadata: &Sealer,
@@ -142,7 +147,7 @@ pub(crate) fn mend(
     let found = read(store, metadata, &first);
     match &found {
         Ok((_, bytes)) if !gives_up && copy_len == Some(bytes.len() as u64) => return Ok(()),
-        Err(error) if is_missing(error) && copy_len.is_none() => return Ok(()),
+        Err(error) if is_missing(error) && !gives_up && copy_len.is_none() => return Ok(()),
         _ => {}
     }
     let is_gone =

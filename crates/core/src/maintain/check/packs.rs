@@ -392,7 +392,8 @@ fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) 
             return PackFindings::default();
         }
         Err(error) => {
-            found.errors.push(error);
+            // An index of this version lists it.
+            found.errors.push(if job.claim.is_some() { error.of_ours() } else { error });
             found.sound = readable(repository, chunks, job);
             return found;
         }
