@@ -14,7 +14,6 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result, message};
 use crate::keys::seal::Sealer;
-use crate::limits::RUN_LEN_MAX;
 use crate::objects::archive::now;
 use crate::objects::envelope;
 use crate::progress::Progress;
@@ -35,34 +34,6 @@ pub(crate) fn is_damage(error: &Error) -> bool {
                 || errno.is_some_and(|errno| broken.contains(&errno))
         }
         _ => false,
-    }
-}
-
-/// The hash that a file's bytes must have.
-pub(crate) fn name(key: &Key) -> Option<&[u8; PackId::LEN]> {
-    match key {
-        Key::Pack(id) => Some(id.as_bytes()),
-        Key::Index(id) => Some(id.as_bytes()),
-        Key::ArchiveCopy(hash) => Some(hash.as_bytes()),
-        _ => None,
-    }
-}
-
-/// Reads a file of `len` bytes that is named by their hash, a piece at a time.
-///
-/// # Errors
-/// It has other bytes, or the store does not give them.
-pub(crate) fn verify_name(store: &dyn Store, key: &Key, len: u64) -> Result<()> {
-    let mut hasher = blake3::Hasher::new();
-    let mut at = 0;
-    while at < len {
-        let end = at.saturating_add(RUN_LEN_MAX).min(len);
-        hasher.update(&store.get(key, at..end)?);
-        at = end;
-    }
-    match name(key).is_some_and(|name| hasher.finalize() == *name) {
-        true => Ok(()),
-        false => Err(Error::misnamed(&key.to_string())),
     }
 }
 

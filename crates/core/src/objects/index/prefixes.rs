@@ -18,7 +18,7 @@ const PREFIX_LEN: usize = 6;
 const ENTRY_LEN: usize = PREFIX_LEN + 4;
 /// Entries for each place of the fan-out, at most on the average: 160 bytes, of which bisecting touches two lines.
 const ENTRIES_OF_PLACE: usize = 16;
-/// Most places of a fan-out, as a power of two: as many as there are rows that four bytes number.
+/// Most places of a fan-out, as a power of two: with 16 entries each they hold all rows that four bytes number.
 const FAN_OUT_BITS_MAX: u32 = 28;
 
 /// The first bytes of an id.
@@ -27,7 +27,7 @@ pub(super) type Prefix = [u8; PREFIX_LEN];
 /// A view of what [`write`] wrote.
 #[derive(Clone, Copy)]
 pub(super) struct Prefixes<'a> {
-    /// Of each beginning of [`bits`] bits where its entries end, as a number of entries from the first one on.
+    /// Of each beginning of so many bits as its length has, where its entries end, counted from the first of all.
     ends: &'a [[u8; 4]],
     entries: &'a [[u8; ENTRY_LEN]],
 }
