@@ -102,7 +102,7 @@ mod tests {
     fn names_cannot_end_an_element() {
         assert_eq!(escaped("<a> & b"), "&lt;a&gt; &amp; b");
         let mut results = sample();
-        results.plan.images = vec!["<b>&.qcow2".to_owned()];
+        results.plan.nights[0][0].name = "<b>&.qcow2".to_owned();
         let svg = svg(&results);
         assert!(svg.contains("(&lt;b&gt;&amp;.qcow2)") && !svg.contains("<b>"));
     }

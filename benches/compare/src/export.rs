@@ -80,7 +80,7 @@ pub(crate) fn json(results: &Results) -> String {
     let steps = results.plan.steps.iter().map(|&step| step_json(results, step));
     let value = json!({
         "header": results.header,
-        "images": results.plan.images,
+        "images": results.plan.names(results.plan.nights.len().saturating_sub(1)),
         "participants": participants.collect::<Vec<_>>(),
         "missing": results.missing,
         "steps": steps.collect::<Vec<_>>(),

@@ -30,14 +30,12 @@ const FIRST_BYTES_MIN: u64 = 3_000_000_000;
 pub(crate) fn lines(about: &About<'_>) -> Vec<String> {
     let About { images, plan, participants, missing, runs, threads, idle_peak, first_bytes } =
         about;
-    let nights = plan.nights.len();
     let mut lines = vec![
         format!("Backup programs on the same VM images; medians of {runs}, in rounds, order rotated"),
         format!("Machine: {}", machine()),
         format!(
-            "Images: {} of nights 1 to {nights} in {}, copied to the same paths night after night; with {SMALL}, \
-             written anew for every step",
-            plan.images.join(" "),
+            "Images: {} of {}, copied to the same paths night after night; with {SMALL}, written anew for every step",
+            plan.names(plan.nights.len() - 1).join(" "),
             images.display()
         ),
         "Clock: from start to end of the process, page cache warm, unwritten data of others synced before. sync s: what the \
@@ -70,7 +68,7 @@ pub(crate) fn lines(about: &About<'_>) -> Vec<String> {
         let missing = missing.join(", ");
         lines.push(format!("Missing here: {missing}; how to get them: docs/benchmarks.md"));
     }
-    if !plan.has(Step::Raw) && missing.contains(&"qemu-img convert") {
+    if plan.has(Step::First) && !plan.has(Step::Raw) && missing.contains(&"qemu-img convert") {
         lines.push("Left out: steps raw and restore-raw, which need qemu-img".to_owned());
     }
     lines

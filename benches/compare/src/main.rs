@@ -36,7 +36,7 @@ mod work;
 mod yardsticks;
 
 use participants::Participant;
-use plan::{Plan, Step};
+use plan::{Image, Plan, Preset, Step};
 use results::Results;
 use rounds::Rounds;
 use work::Work;
@@ -47,7 +47,7 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 #[derive(Debug, Parser)]
 #[command(name = "compare", version, max_term_width = 100)]
 struct Args {
-    /// Directory with nights n1, n2, n3 of the same NAME.qcow2; it is only read
+    /// Directory with nights n1, n2, n3 of the same NAME.qcow2, or with --preset of NAME.raw; it is only read
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
     /// Which tools; those that are not installed are left out [default: all]
@@ -56,6 +56,9 @@ struct Args {
     /// Which steps; first is always done [default: all that there are nights for]
     #[arg(long, value_name = "STEPS", value_delimiter = ',')]
     steps: Vec<Step>,
+    /// Other steps, on disks that benches/compare/seed-images makes
+    #[arg(long, value_name = "NAME", conflicts_with = "steps")]
+    preset: Option<Preset>,
     /// Rounds; each tool does each step once in each
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -97,7 +100,10 @@ fn run(args: &Args) -> Result<bool> {
     let qemu_img = participants::in_path("qemu-img");
     let images =
         args.images.canonicalize().map_err(|e| format!("{}: {e}", args.images.display()))?;
-    let plan = plan::plan(&images, &args.steps, qemu_img.is_some())?;
+    let plan = match args.preset {
+        Some(Preset::Seed) => plan::seed(&images)?,
+        None => plan::plan(&images, &args.steps, qemu_img.is_some())?,
+    };
     fs::create_dir_all(&args.out).map_err(|e| format!("{}: {e}", args.out.display()))?;
     process::watch_signals()?;
     let mut work = Work::new(&args.work)?;
@@ -114,7 +120,7 @@ fn run(args: &Args) -> Result<bool> {
         runs: usize::from(args.runs),
         threads,
         idle_peak: process::idle_peak(work.path())?,
-        first_bytes: work::usage(&plan.images_of(0))?.allocated,
+        first_bytes: work::usage(&sources(plan.night(0)))?.allocated,
     });
     say(&header.join("\n"));
     say(&format!("Copying images to {}", work.path().display()));
@@ -139,10 +145,12 @@ fn run(args: &Args) -> Result<bool> {
 
 /// Copies of all nights and the raw disk, a repository of each tool, and a restored raw disk without holes.
 fn warn_of_space(work: &Work, plan: &Plan, participants: &[Participant]) -> Result<()> {
-    let all: Vec<_> = (0..plan.nights.len()).flat_map(|night| plan.images_of(night)).collect();
-    let copies = work::usage(&all)?.allocated;
+    let copies = work::usage(&sources(&plan.nights.concat()))?.allocated;
     let tools = participants.iter().filter(|participant| participant.is_tool()).count() as u64;
-    let need = copies * 3 / 2 + tools * copies / 2 + if plan.has(Step::Raw) { 10 << 30 } else { 0 };
+    // A restored disk may come back without its holes.
+    let longest = plan.nights.iter().flatten().filter_map(|image| image.len).max().unwrap_or(0);
+    let raw = if plan.has(Step::Raw) { 10 << 30 } else { longest };
+    let need = copies * 3 / 2 + tools * copies / 2 + raw;
     let stat = rustix::fs::statvfs(work.path())?;
     let free = stat.f_bavail * stat.f_frsize;
     if free < need {
@@ -150,6 +158,10 @@ fn warn_of_space(work: &Work, plan: &Plan, participants: &[Participant]) -> Resu
         say(&format!("compare: {free:.0} GB are free in --work; about {need:.0} GB may be needed"));
     }
     Ok(())
+}
+
+fn sources(images: &[Image]) -> Vec<PathBuf> {
+    images.iter().map(|image| image.source.clone()).collect()
 }
 
 fn write(results: &Results, out: &Path) -> Result<()> {

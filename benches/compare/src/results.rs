@@ -161,6 +161,7 @@ impl Results {
 pub(crate) mod tests {
     use super::*;
     use crate::participants::Kind;
+    use crate::plan::Image;
     use crate::tools::TOOLS;
 
     /// Two tools, the second fails its second restore.
@@ -194,8 +195,9 @@ pub(crate) mod tests {
             }
         }
         let steps = vec![Step::First, Step::Restore];
+        let image = Image { source: "n1/a.qcow2".into(), name: "a.qcow2".to_owned(), len: None };
         Results {
-            plan: Plan { steps, nights: Vec::new(), images: vec!["a.qcow2".to_owned()] },
+            plan: Plan { steps, nights: vec![vec![image]] },
             participants: vec![participant(0), participant(1)],
             missing: vec!["attic"],
             inputs: [(Step::First, usage(2_000_000_000)), (Step::Restore, usage(1_000_000_000))]

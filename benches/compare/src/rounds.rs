@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use crate::Result;
 use crate::participants::{Kind, Participant};
-use crate::plan::{Plan, Step};
+use crate::plan::{Image, Plan, Step};
 use crate::process::{Call, Measured, Surroundings, check_stopped, measure};
 use crate::results::{Done, Record};
 use crate::tools::{Backup, Restore, Site, Tool};
@@ -79,7 +79,8 @@ impl Rounds<'_> {
             check_stopped()?;
             runners.push(runner);
             if let Err(error) = made {
-                self.record(round, Step::First, index, Err(format!("no repository: {error}")));
+                let first = self.plan.steps.first().copied().unwrap_or(Step::First);
+                self.record(round, first, index, Err(format!("no repository: {error}")));
             }
         }
         Ok(runners)
@@ -121,18 +122,17 @@ impl Rounds<'_> {
     ) -> Result<Taken> {
         if let Some(night) = step.night() {
             self.work.place(night)?;
-            let image = |name: &String| self.work.images().join(name);
-            let images: Vec<_> = self.plan.images.iter().map(image).collect();
-            if step == Step::Touched {
-                work::touch(&images)?;
+            if step.touches() {
+                let path = |image: &Image| self.work.images().join(&image.name);
+                work::touch(&self.plan.night(night).iter().map(path).collect::<Vec<_>>())?;
             }
             self.work.write_small(&format!("round {} {}\n", round + 1, step.name()))?;
         }
-        let files = match step {
-            Step::Raw => vec![self.raw()],
-            Step::Restore => vec![self.work.images().join(self.plan.image())],
-            Step::RestoreRaw => vec![self.raw()],
-            _ => work::files(&self.work.images())?,
+        let files = if step.is_backup() {
+            if step == Step::Raw { vec![self.raw()] } else { work::files(&self.work.images())? }
+        } else {
+            let (backup, name) = self.plan.restored(step);
+            vec![backup.night().map_or_else(|| self.raw(), |night| self.work.image(night, &name))]
         };
         let digest = match (step.is_backup(), digests.get(&step), files.first()) {
             (false, None, Some(file)) => Some(work::digest(file)?),
@@ -176,7 +176,10 @@ impl Rounds<'_> {
     ) -> Result<Done> {
         let (directory, files) = match step {
             Step::Raw => (RAW, vec![self.plan.raw_name()]),
-            _ => (IMAGES, [self.plan.images.clone(), vec![SMALL.to_owned()]].concat()),
+            _ => {
+                let names = self.plan.names(step.night().unwrap_or(0));
+                (IMAGES, [names, vec![SMALL.to_owned()]].concat())
+            }
         };
         let sources = self.work.path();
         let backup = Backup { archive: step.name(), sources, directory, files: &files };
@@ -198,11 +201,9 @@ impl Rounds<'_> {
         runner: &Runner,
     ) -> Result<Done> {
         let out = Out::new(self.work.path())?;
-        let (archive, directory, file) = match step {
-            Step::RestoreRaw => (Step::Raw.name(), RAW, self.plan.raw_name()),
-            _ => (self.plan.restored().name(), IMAGES, self.plan.image().to_owned()),
-        };
-        let restore = Restore { archive, directory, file: &file, out: &out.0 };
+        let (backup, file) = self.plan.restored(step);
+        let directory = if backup == Step::Raw { RAW } else { IMAGES };
+        let restore = Restore { archive: backup.name(), directory, file: &file, out: &out.0 };
         let calls = (tool.restore)(&runner.site, &restore);
         let surroundings = surroundings(participant, &runner.site, self.work.path());
         let repository = work::files(&runner.site.repository)?;

@@ -1,4 +1,4 @@
-//! The tables: one per step in the form that comparisons in this field have, then the totals.
+//! The tables: one per step in the form that comparisons in this field have, then all steps at a glance, then the totals.
 //!
 //! In: [`Results`]. Out: text, columns aligned by width.
 
@@ -80,6 +80,14 @@ pub(crate) fn text(results: &Results) -> String {
             aligned(&RESTORE, &cells.collect::<Vec<_>>())
         };
     }
+    let seconds_per_gb = |row: &Row| match row.against_ours {
+        Some(against) => format!("{:.3} ({:.1}x)", row.seconds_per_gb.median, against.median),
+        None => format!("{:.3}", row.seconds_per_gb.median),
+    };
+    text += "\nSeconds per GB of every tool, and how many times garret's\n\n";
+    text += &by_tool(results, |_| true, seconds_per_gb);
+    text += "\nRatio of every tool: all backups so far / repository\n\n";
+    text += &by_tool(results, Step::is_backup, |row| optional(row.ratio, 1.0, 2));
     let totals: Vec<_> =
         (0..results.participants.len()).filter_map(|i| total(results, i)).collect();
     text += "\nTotals: sums of the medians above\n\n";
@@ -128,6 +136,27 @@ fn restore_cells(results: &Results, step: Step, row: &Row) -> Vec<String> {
         format!("same {}/{}", row.runs, row.runs + row.problems.len()),
         notes(participant.notes(), row),
     ]
+}
+
+/// A line for each step, a column for each tool.
+fn by_tool(
+    results: &Results,
+    shown: impl Fn(Step) -> bool,
+    cell: impl Fn(&Row) -> String,
+) -> String {
+    let tools: Vec<_> =
+        results.participants.iter().enumerate().filter(|(_, tool)| tool.is_tool()).collect();
+    let line = |step: Step| {
+        let rows = results.rows(step);
+        let of = |index| rows.iter().find(|row| row.participant == index && row.runs > 0);
+        let cells = tools.iter().map(|(index, _)| of(*index).map_or("-".to_owned(), &cell));
+        std::iter::once(step.name().to_owned()).chain(cells).collect()
+    };
+    let lines: Vec<_> =
+        results.plan.steps.iter().filter(|step| shown(**step)).map(|step| line(*step)).collect();
+    let names = tools.iter().map(|(_, tool)| tool.name());
+    let header: Vec<_> = std::iter::once("step").chain(names).collect();
+    aligned(&header, &lines)
 }
 
 /// A tool over all steps; none for yardsticks and for tools of which nothing is known.
@@ -183,7 +212,7 @@ fn notes(notes: &str, row: &Row) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// A table: the columns `tool`, `mode` and `notes` from the left, all others from the right.
+/// A table: the columns `tool`, `mode`, `step` and `notes` from the left, all others from the right.
 fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(|&name| name.to_owned()).collect();
     let lines: Vec<&Vec<String>> = std::iter::once(&header).chain(rows).collect();
@@ -194,7 +223,7 @@ fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for line in lines {
         let cell = |((cell, name), &width): ((&String, &String), &usize)| match name.as_str() {
-            "tool" | "mode" | "notes" => format!("{cell:<width$}"),
+            "tool" | "mode" | "step" | "notes" => format!("{cell:<width$}"),
             _ => format!("{cell:>width$}"),
         };
         let cells: Vec<_> = line.iter().zip(&header).zip(&widths).map(cell).collect();
@@ -234,6 +263,12 @@ mod tests {
         assert_eq!(words[4..13], figures);
         let restore = line("garret-passphrase", "Step 2");
         assert!(restore.contains("same 1/2") && restore.ends_with("failed 1x: it \"broke\", so"));
+        let of_steps = line("first", "Seconds per GB");
+        assert_eq!(
+            of_steps.split_whitespace().collect::<Vec<_>>()[1..],
+            ["1.500", "(1.0x)", "3.000", "(2.0x)"]
+        );
+        assert!(line("first", "Ratio of").ends_with(" 4.00"), "{text}");
         let total = line("garret ", "Totals");
         let words: Vec<_> = total.split_whitespace().collect();
         let figures = ["1", "2.00", "3.00", "1.500", "0.500", "3", "4.00", "3.00", "3.00", "100"];

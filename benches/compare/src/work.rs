@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::plan::Plan;
+use crate::plan::{Image, Plan};
 use crate::process::{Call, Surroundings, check_stopped, measure};
 
 /// Bytes read at a time; small, see `process`.
@@ -80,8 +80,8 @@ impl Work {
         for night in 0..plan.nights.len() {
             let to = self.night(night);
             fs::create_dir(&to)?;
-            for image in plan.images_of(night) {
-                self.run("cp".into(), Call::new(["--sparse=auto"]).arg(image).arg(&to))?;
+            for image in plan.night(night) {
+                self.place_copy(plan, night, image, &to.join(&image.name))?;
             }
         }
         fs::create_dir(self.path().join(RAW))?;
@@ -90,6 +90,18 @@ impl Work {
             let from = self.night(0).join(plan.image());
             let to = self.path().join(RAW).join(plan.raw_name());
             self.run(program.to_owned(), convert.arg(from).arg(to))?;
+        }
+        Ok(())
+    }
+
+    /// An image that an earlier night has too is the same file: nothing changed it meanwhile.
+    fn place_copy(&self, plan: &Plan, night: usize, image: &Image, to: &Path) -> Result<()> {
+        if let Some(earlier) = (0..night).find(|&earlier| plan.night(earlier).contains(image)) {
+            return Ok(fs::hard_link(self.night(earlier).join(&image.name), to)?);
+        }
+        self.run("cp".into(), Call::new(["--sparse=auto"]).arg(&image.source).arg(to))?;
+        if let Some(len) = image.len {
+            File::options().write(true).open(to)?.set_len(len)?;
         }
         Ok(())
     }
