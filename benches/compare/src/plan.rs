@@ -113,6 +113,14 @@ impl Step {
         matches!(self, Self::Touched | Self::FiveTouched)
     }
 
+    /// Whether the picture shows it: of nights what a user waits for, the rest stands in the tables.
+    pub(crate) fn is_drawn(self) -> bool {
+        match self {
+            Self::First | Self::Next | Self::Restore => true,
+            _ => Self::SEED.contains(&self),
+        }
+    }
+
     /// Which of [`Plan::nights`] lies at the paths of the images in this step; none if it takes none.
     pub(crate) fn night(self) -> Option<usize> {
         match self {
