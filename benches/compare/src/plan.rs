@@ -145,7 +145,7 @@ pub(crate) enum Preset {
 pub(crate) struct Image {
     pub(crate) source: PathBuf,
     pub(crate) name: String,
-    /// Its copy gets this length, the rest a hole; none: its own.
+    /// Its copy gets this length if it is shorter, the rest a hole; none: its own.
     pub(crate) len: Option<u64>,
 }
 
@@ -233,7 +233,7 @@ pub(crate) fn plan(images: &Path, asked: &[Step], raw: bool) -> Result<Plan> {
     Ok(Plan { steps, nights })
 }
 
-/// Lengths of all files of a backup of three, and of one of five, in the article that [`Preset::Seed`] follows: 50 and 470 GB.
+/// Lengths of all files of a backup of three, and of one of five, in GB, in the article that [`Preset::Seed`] follows.
 const SEED_LENS: (u64, u64) = (50, 470);
 
 /// The first five raw disks by name: three as they are, and two that get the length that keeps the proportion of

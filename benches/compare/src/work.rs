@@ -101,7 +101,8 @@ impl Work {
         }
         self.run("cp".into(), Call::new(["--sparse=auto"]).arg(&image.source).arg(to))?;
         if let Some(len) = image.len {
-            File::options().write(true).open(to)?.set_len(len)?;
+            let copy = File::options().write(true).open(to)?;
+            copy.set_len(copy.metadata()?.len().max(len))?;
         }
         Ok(())
     }

@@ -19,11 +19,6 @@
 
 #![warn(clippy::indexing_slicing)]
 
-/// musl's own allocator gives memory back to the kernel at once and takes it again: a third more time in a restore.
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub mod args;
 mod bars;
 pub mod cache;
