@@ -1,16 +1,8 @@
 //! The bounds of memory and of what is read from the repository, each with its reason.
 
-/// Bytes of a stream that one worker scans at a time, at least. Two per thread are in use: what is copied out of the page
-/// cache costs a third more if they do not stay in a cache near the core. With 4 MiB reading again takes 1.2 times as long.
-pub(crate) const WINDOW_LEN: usize = 1 << 20;
-
-/// The same, so long that a lookahead, which is read twice, adds a third at most: 320 KiB at default sizes.
-pub(crate) fn window_len(lookahead: usize) -> usize {
-    lookahead.saturating_mul(3).next_multiple_of(WINDOW_LEN).max(WINDOW_LEN)
-}
-
-/// The first bytes of a pipe, from which it is told what it is: what a disk has in front of its first file system too.
-pub(crate) const HEAD_LEN: usize = 4 << 20;
+/// Bytes of a stream that one worker scans at a time. Large enough that the lookahead (320 KiB at default sizes, read twice)
+/// costs little, small enough that two per thread stay in a last-level cache.
+pub(crate) const WINDOW_LEN: usize = 4 << 20;
 
 /// Bytes of a stream that are taken from the recipe of its base at a time, or read if they cannot be. A window is longer than
 /// the cuts behind a change take to meet those of the base; a recipe has some 13 chunks for so many bytes.

@@ -19,7 +19,7 @@ use garret_image::{AllocationMap, Extent, Slot, Source, SourceError};
 
 use crate::backup::base::{BaseFile, Known};
 use crate::buffers::{Buffer, BufferPool};
-use crate::limits::{HEAD_LEN, SAME_LEN, window_len};
+use crate::limits::{SAME_LEN, WINDOW_LEN};
 
 /// Holes that the scan is told about instead of being given zeros.
 const KNOWN_ZERO_LEN: usize = ZERO_RUN_PAGES * PAGE;
@@ -161,8 +161,6 @@ pub(crate) enum StretchBody {
 pub(crate) struct SourceWindows<'p> {
     source: Arc<dyn Source>,
     base: Option<Box<BaseFile<'p>>>,
-    /// Of a window, without its lookahead.
-    len: usize,
     lookahead: usize,
     at: u64,
     /// Where the section that `at` is in ends, and all behind it.
@@ -184,7 +182,6 @@ impl<'p> SourceWindows<'p> {
         SourceWindows {
             source,
             base: None,
-            len: window_len(lookahead),
             lookahead,
             at: 0,
             ends,
@@ -204,16 +201,16 @@ impl<'p> SourceWindows<'p> {
         let Some(&section_end) = self.ends.front().filter(|end| self.at < **end) else {
             return Ok(None);
         };
-        self.find_extents(section_end.min(self.at + (self.len + self.lookahead) as u64))?;
+        self.find_extents(section_end.min(self.at + (WINDOW_LEN + self.lookahead) as u64))?;
         // The source may have become shorter: what was a hole may be no file any more.
         let source_end = self.source.end();
         if self.at >= source_end {
             return Ok(None);
         }
         let zeros_to = self.zeros_to().min(section_end).min(source_end);
-        let windows = zeros_to.saturating_sub(self.at) / self.len as u64;
+        let windows = zeros_to.saturating_sub(self.at) / WINDOW_LEN as u64;
         if windows > 0 {
-            let len = windows * self.len as u64;
+            let len = windows * WINDOW_LEN as u64;
             return Ok(Some(self.step(len, 0, StretchBody::Hole)));
         }
         let same = self.extents.front().copied();
@@ -261,7 +258,7 @@ impl<'p> SourceWindows<'p> {
     /// Where a window that is read ends: with the section, at its full length, or so far behind the start of what is as in
     /// the base that the cuts should have met.
     fn read_to(&self, section_end: u64) -> u64 {
-        let end = section_end.min(self.at + self.len as u64);
+        let end = section_end.min(self.at + WINDOW_LEN as u64);
         let later = self.extents.iter().filter(|extent| extent.offset() > self.at);
         let meets = later.copied().find_map(|extent| {
             let len = extent.offset() + self.lookahead as u64 - self.at;
@@ -344,8 +341,6 @@ impl<'p> SourceWindows<'p> {
 /// Divides what comes from a pipe into windows.
 pub(crate) struct StreamWindows {
     reader: Box<dyn Read + Send>,
-    /// As of [`SourceWindows`].
-    len: usize,
     lookahead: usize,
     at: u64,
     /// As of [`SourceWindows`], but for the end of the stream, which nobody knows.
@@ -360,7 +355,6 @@ impl StreamWindows {
     pub(crate) fn new(reader: Box<dyn Read + Send>, lookahead: usize) -> Self {
         StreamWindows {
             reader,
-            len: window_len(lookahead),
             lookahead,
             at: 0,
             ends: VecDeque::new(),
@@ -380,11 +374,11 @@ impl StreamWindows {
         self.ended
     }
 
-    /// The first bytes of the stream, [`HEAD_LEN`] or as many as there are.
+    /// The first bytes of the stream, as many as a window has or as there are.
     pub(crate) fn peek(&mut self) -> std::io::Result<&[u8]> {
         if self.ahead.is_empty() {
-            let mut bytes = Vec::with_capacity(HEAD_LEN);
-            self.reader.by_ref().take(HEAD_LEN as u64).read_to_end(&mut bytes)?;
+            let mut bytes = Vec::with_capacity(WINDOW_LEN);
+            self.reader.by_ref().take(WINDOW_LEN as u64).read_to_end(&mut bytes)?;
             self.ahead = bytes;
         }
         Ok(&self.ahead)
@@ -395,7 +389,7 @@ impl StreamWindows {
             return Ok(None);
         }
         let left = self.ends.front().map_or(u64::MAX, |end| end - self.at);
-        let most = self.len + self.lookahead;
+        let most = WINDOW_LEN + self.lookahead;
         let want = usize::try_from(left).map_or(most, |left| left.min(most));
         let mut buffer = pool.get(want);
         let mut len = self.ahead.len().min(want);
@@ -413,7 +407,7 @@ impl StreamWindows {
         }
         self.ended = len < want;
         let last = self.ended || len as u64 == left;
-        let own = if last { len } else { self.len };
+        let own = if last { len } else { WINDOW_LEN };
         buffer.truncate(len);
         self.ahead = buffer.bytes().get(own..).unwrap_or_default().to_vec();
         self.ahead.extend(ahead);
