@@ -67,7 +67,7 @@ struct Args {
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Also garret with zstd 19, in steps first and next; slow
+    /// Also garret with zstd 19, in the first steps; slow
     #[arg(long)]
     strongest: bool,
     /// The program garret [default: beside this program, else in PATH]
@@ -145,7 +145,10 @@ fn run(args: &Args) -> Result<bool> {
 
 /// Copies of all nights and the raw disk, a repository of each tool, and a restored raw disk without holes.
 fn warn_of_space(work: &Work, plan: &Plan, participants: &[Participant]) -> Result<()> {
-    let copies = work::usage(&sources(&plan.nights.concat()))?.allocated;
+    let mut all = sources(&plan.nights.concat());
+    all.sort();
+    all.dedup();
+    let copies = work::usage(&all)?.allocated;
     let tools = participants.iter().filter(|participant| participant.is_tool()).count() as u64;
     // A restored disk may come back without its holes.
     let longest = plan.nights.iter().flatten().filter_map(|image| image.len).max().unwrap_or(0);

@@ -104,7 +104,7 @@ pub(crate) static TOOLS: [Tool; 10] = [
         version: "--version",
         mode: "none, zstd 19",
         notes: "for size against lzma",
-        steps: &[Step::First, Step::Next],
+        steps: &[Step::First, Step::Next, Step::Three, Step::ThreeNext],
         environment: garret_environment,
         init: |site| vec![Call::new(["init", "-e", "none"]).arg(&site.repository)],
         backup: |site, backup| {
