@@ -244,20 +244,20 @@ pub(crate) fn seed(images: &Path) -> Result<Plan> {
         return Err(format!("{} has fewer than five NAME.raw", images.join("n1").display()).into());
     }
     let large = names.split_off(3).into_iter().take(2).collect::<Vec<_>>();
-    let small =
-        |n| names.iter().map(|name| image(images, n, name, None)).collect::<Result<Vec<_>>>();
-    let three = [small(1)?, small(2)?, small(3)?];
+    let night = |names: &[String], n, len| {
+        names.iter().map(|name| image(images, n, name, len)).collect::<Result<Vec<_>>>()
+    };
+    let three = [night(&names, 1, None)?, night(&names, 2, None)?, night(&names, 3, None)?];
+    // As if all were as long as the longest of them ever is.
     let mut three_len = 0;
     for image in three.iter().flatten() {
         three_len = three_len.max(fs::metadata(&image.source)?.len() * 3);
     }
     let (three_of, five_of) = SEED_LENS;
     let len = Some(three_len / three_of * (five_of - three_of) / 2);
-    let large =
-        |n| large.iter().map(|name| image(images, n, name, len)).collect::<Result<Vec<_>>>();
     let [first, second, third] = three;
-    let five = [second.clone(), large(2)?].concat();
-    let nights = vec![first, second, five, [third, large(3)?].concat()];
+    let five = [second.clone(), night(&large, 2, len)?].concat();
+    let nights = vec![first, second, five, [third, night(&large, 3, len)?].concat()];
     Ok(Plan { steps: Step::SEED.to_vec(), nights })
 }
 
