@@ -1,4 +1,4 @@
-//! Where a repository is: a directory here, or one on another host.
+//! Where a repository is: a directory here, one on another host, or a prefix in an object store.
 //!
 //! In: words, as attic has them. Out: a [`Location`], which is shown as it was given. Nothing is opened.
 
@@ -14,7 +14,12 @@ pub enum Location {
     Directory(PathBuf),
     /// A directory on another host.
     Remote(Remote),
+    /// A prefix in an object store, as a URL.
+    Store(String),
 }
+
+/// How the URLs of object stores begin.
+pub const STORES: [&str; 1] = ["s3://"];
 
 /// A directory on another host, which is reached by `ssh`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +33,17 @@ pub struct Remote {
 }
 
 impl Location {
-    /// What `text` names: `PATH`, `file:///PATH`, `[USER@]HOST:PATH` or `ssh://[USER@]HOST[:PORT]/PATH`. A path with a colon
+    /// What `text` names: `PATH`, `file:///PATH`, `[USER@]HOST:PATH`,
+    /// `ssh://[USER@]HOST[:PORT]/PATH` or `s3://BUCKET/PREFIX`. A path with a colon
     /// before its first slash is given as `./a:b`. None if it is malformed.
     pub fn parse(text: &OsStr) -> Option<Self> {
         let bytes = text.as_bytes();
+        if let Some(scheme) = STORES.iter().find(|scheme| bytes.starts_with(scheme.as_bytes())) {
+            let url = str::from_utf8(bytes).ok()?;
+            let is_url =
+                url.len() > scheme.len() && !url.contains(|c: char| c.is_control() || c == ' ');
+            return is_url.then(|| Location::Store(url.to_owned()));
+        }
         if let Some(rest) = bytes.strip_prefix(b"ssh://") {
             return Remote::of_url(rest).map(Location::Remote);
         }
@@ -56,7 +68,7 @@ impl Location {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Location::Directory(path) => Some(path),
-            Location::Remote(_) => None,
+            Location::Remote(_) | Location::Store(_) => None,
         }
     }
 
@@ -78,6 +90,7 @@ impl Location {
     pub fn to_os_string(&self) -> OsString {
         match self {
             Location::Directory(path) => path.as_os_str().to_owned(),
+            Location::Store(url) => url.into(),
             Location::Remote(remote) => {
                 let mut word = remote.before_path().into_bytes();
                 word.extend_from_slice(&remote.path);
@@ -159,6 +172,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Location::Directory(path) => path.display().fmt(f),
+            Location::Store(url) => url.fmt(f),
             Location::Remote(remote) => {
                 write!(f, "{}{}", remote.before_path(), String::from_utf8_lossy(&remote.path))
             }

@@ -15,7 +15,7 @@ use crate::location::Location;
 use crate::seen::Memory;
 use crate::state::{self, Admitted, Expected, Use, doubted};
 use crate::ui::Ui;
-use crate::{cache, sandbox, secrets, ssh};
+use crate::{cache, sandbox, secrets, ssh, stores};
 
 /// Bytes of opened groups that a command keeps: it reads in order, and what it reads again are recipes and lists of files.
 const KEPT_LEN: u64 = 8 << 20;
@@ -130,6 +130,7 @@ pub fn find(location: &Location) -> Result<Locked, Failure> {
 pub fn store(location: &Location) -> Result<Box<dyn Removable>, Failure> {
     let path = match location {
         Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, None)?)),
+        Location::Store(url) => return Ok(Box::new(stores::connect(url, None)?)),
         Location::Directory(path) => path,
     };
     if matches!(path.try_exists(), Ok(false)) {
@@ -249,6 +250,7 @@ fn compare(
 pub fn create(location: &Location, sharing: Sharing) -> Result<Box<dyn Removable>, Failure> {
     let path = match location {
         Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, Some(sharing))?)),
+        Location::Store(url) => return Ok(Box::new(stores::connect(url, Some(sharing))?)),
         Location::Directory(path) => path,
     };
     let store = LocalStore::create(path, sharing).map_err(|error| match error.kind {

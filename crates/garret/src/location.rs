@@ -117,9 +117,15 @@ fn parse(text: &OsStr) -> Result<Named, Failure> {
     let invalid =
         || Failure::Usage(format!("Invalid location format: \"{}\"", text.to_string_lossy()));
     let bytes = text.as_bytes();
-    // An address of version 6 has two colons of its own.
+    // An address of version 6 has two colons of its own: in a host, or in an endpoint behind a prefix.
     let host_len = match bytes.strip_prefix(b"ssh://") {
         Some(rest) => 6 + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len()),
+        // No archive's name has two slashes.
+        None if bytes.starts_with(b"s3://") => {
+            let address = bytes.windows(3).position(|part| part == b"//[").unwrap_or(bytes.len());
+            let end = bytes.iter().skip(address).position(|byte| *byte == b']');
+            end.map_or(0, |end| address + end)
+        }
         None => 0,
     };
     let colons = bytes.windows(2).skip(host_len).position(|pair| pair == b"::");
@@ -161,6 +167,12 @@ mod tests {
             ("user@host:repo::a::b", "user@host:repo", Some("a::b")),
             ("ssh://host/repo::a", "host:/repo", Some("a")),
             ("ssh://[::1]/r::a", "ssh://[::1]/r", Some("a")),
+            ("s3://bucket/vms::a", "s3://bucket/vms", Some("a")),
+            (
+                "s3://b?endpoint=http://[::1]:7480::a::b",
+                "s3://b?endpoint=http://[::1]:7480",
+                Some("a::b"),
+            ),
         ] {
             let expected = (path.to_owned(), name.map(str::to_owned));
             assert_eq!(parsed(text), Ok(expected), "{text}");

@@ -70,7 +70,7 @@ struct Waiting {
 }
 
 impl RemoteStore {
-    /// Opens a repository on `host`, which is what messages call it, over these pipes.
+    /// Opens a repository over these pipes. Messages put `host` before what the server calls an object, unless it is empty.
     ///
     /// # Errors
     /// What answers is no server of this version; the server does not find or make the repository.
@@ -106,10 +106,12 @@ impl RemoteStore {
             .name("remote".to_owned())
             .spawn(listen)
             .map_err(|source| StoreError::new("open", host, source))?;
-        let mut store = RemoteStore { line, host: host.to_owned(), place: host.to_owned() };
+        let wanted = || String::from_utf8_lossy(&opening.path).into_owned();
+        let place = if host.is_empty() { wanted() } else { host.to_owned() };
+        let mut store = RemoteStore { line, host: host.to_owned(), place };
         let answer = store.ask("open", &opening.encode(), &[])?;
         let place = store.understood("open", decode_lines(&answer))?;
-        store.place = format!("{host}:{}", place.into_iter().next().unwrap_or_default());
+        store.place = on(host, &place.into_iter().next().unwrap_or_default());
         Ok(store)
     }
 
@@ -184,7 +186,7 @@ impl RemoteStore {
                 Some((Status::More, part)) => self.understood(operation, more(part))?,
                 Some((Status::Failed, error)) => {
                     let mut error = self.understood(operation, decode_error(error))?;
-                    error.object = format!("{}:{}", self.host, error.object);
+                    error.object = on(&self.host, &error.object);
                     return Err(error);
                 }
                 None => {
@@ -270,6 +272,14 @@ fn greet<R: Read>(input: &mut BufReader<R>) -> Result<(), Ungreeted> {
                 "it says \"{shown}\" where garret serve speaks: does a start file of the shell there print something?"
             )))
         }
+    }
+}
+
+/// What an object is called here.
+fn on(host: &str, object: &str) -> String {
+    match host {
+        "" => object.to_owned(),
+        host => format!("{host}:{object}"),
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
-    Area, Guard, Key, LocalStore, LockMode, Properties, Store, StoreError, StoreErrorKind,
+    Area, Guard, Key, LocalStore, LockMode, Properties, Retry, Store, StoreError, StoreErrorKind,
 };
 use garret_format::object::Kind;
 
@@ -53,6 +53,21 @@ pub trait Removable: Store {
     /// # Errors
     /// It cannot be looked at.
     fn taken_len(&self) -> Result<u64, StoreError>;
+}
+
+/// Whoever removes a repository is told at once what is in the way.
+impl<S: Removable> Removable for Retry<S> {
+    fn remove(&self) -> Result<(), StoreError> {
+        self.inner().remove()
+    }
+
+    fn undo_create(&self) -> Result<(), StoreError> {
+        self.inner().undo_create()
+    }
+
+    fn taken_len(&self) -> Result<u64, StoreError> {
+        self.inner().taken_len()
+    }
 }
 
 /// A store behind rules.

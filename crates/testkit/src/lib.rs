@@ -7,6 +7,7 @@
 //! through!  the methods that a store before another passes on
 //! FaultStore, PowerStore   the n-th operation fails; what was not synced is lost
 //! LocklessServer           objects without locks; its clients have leases
+//! bucket_server, Proxy    a server of S3's protocol; requests to it that go wrong
 //! TestClock time that passes only when somebody sleeps
 //! both      an object and its second copy, to be damaged for good
 //! World     sequences of steps with faults, power cuts and damage, against a model
@@ -16,6 +17,7 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
 
+mod bucket;
 mod clock;
 mod copies;
 mod far;
@@ -30,6 +32,7 @@ mod suite;
 mod through;
 mod world;
 
+pub use bucket::{BUCKET, Fate, Proxy, bucket_server};
 pub use clock::TestClock;
 pub use copies::{add_copies, both, both_files, damage, follow};
 pub use far::FarStore;

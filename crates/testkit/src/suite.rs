@@ -364,6 +364,7 @@ fn locks_exclude_and_end_with_their_guard(store: &dyn Store) {
     let mut told = 0;
     let soon = Duration::from_millis(20);
     let error = store.lock(LockMode::Session(0), soon, &mut |_| told += 1).err().unwrap();
-    assert_eq!((error.kind, told), (StoreErrorKind::Busy, 1));
+    // A store that takes longer to be asked has waited for nobody.
+    assert!(error.kind == StoreErrorKind::Busy && told <= 1, "{error}, told {told} times");
     drop(held);
 }

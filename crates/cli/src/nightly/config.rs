@@ -259,7 +259,7 @@ fn location(value: &Spanned<DeValue<'_>>, key: &str) -> Parsed<Location> {
             wrong(value, key, "give the whole path, from / on")
         }
         Some(location) => Ok(location),
-        None => wrong(value, key, "give a whole path, or [USER@]HOST:PATH"),
+        None => wrong(value, key, "give a whole path, [USER@]HOST:PATH or s3://BUCKET/PREFIX"),
     }
 }
 

@@ -87,6 +87,11 @@ impl<S: Store> Retry<S> {
         Retry { inner, options, clock, is_down, untold: Mutex::default() }
     }
 
+    /// The store itself: what is asked of it is asked once.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     /// Measures time by another clock.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {

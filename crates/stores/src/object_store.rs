@@ -1,0 +1,331 @@
+//! A store whose objects are in a bucket.
+//!
+//! In: a [`Place`]. Out: a [`Store`]. Promises: the contract of the core, on a server that has neither locks nor renaming:
+//!
+//! - An object is put in one request, so a reader sees all of it or nothing, and it is durable when the answer comes.
+//! - `put_new` believes the server only after it was seen to keep a second one out (`probe.rs`). Where it does not, who
+//!   creates claims the name first, by a lease that excludes all others for as long as that takes.
+//! - Leases stand for locks. Whoever has lost his writes nothing more, and may only take back what he published.
+
+use std::io;
+use std::ops::{Range, RangeInclusive};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use garret_core::{
+    Area, Guard, Key, LeaseTable, Leases, LockMode, Properties, Store, StoreError, StoreErrorKind,
+};
+use garret_remote::Removable;
+
+use crate::names::{directory_of, key_of, name_of};
+use crate::place::Place;
+use crate::probe;
+use crate::service::Service;
+
+/// What names of leases begin with.
+const LEASES: &str = "leases/";
+/// What names of claims begin with: those of one name lie in a directory of its own.
+const CLAIMS: &str = "claims/";
+/// Requests under way: one over a line of 100 ms moves next to nothing.
+const IN_FLIGHT: usize = 16;
+/// How long a claim lasts that is not given back, and how long one is waited for: two puts of an archive.
+const CLAIM_TIME: Duration = Duration::from_secs(4 * 60);
+/// More than any configuration has, in bytes.
+const CONFIG_LEN_MAX: u64 = 1 << 20;
+/// Pauses between requests of leases that fail on the way.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// Everything that is listed, in the order in which a repository is removed.
+const AREAS: [Area; 8] = [
+    Area::Slots,
+    Area::Copies,
+    Area::Index,
+    Area::Archives,
+    Area::Damage,
+    Area::Tags,
+    Area::Quarantine,
+    Area::Packs,
+];
+
+/// A repository's objects below a prefix of a bucket.
+pub struct ObjectStore {
+    service: Arc<Service>,
+    leases: Leases,
+    /// Whether the server keeps a second one from creating what is there; unknown until something is created.
+    is_exclusive: Mutex<Option<bool>>,
+    /// Whether nothing was there when this was opened.
+    is_new: AtomicBool,
+}
+
+/// Leases as empty objects.
+struct Table {
+    service: Arc<Service>,
+    directory: String,
+}
+
+impl LeaseTable for Table {
+    fn put(&self, name: &str) -> Result<(), StoreError> {
+        again(|| self.service.put(&format!("{}{name}", self.directory), &[], false))
+    }
+
+    fn list(&self) -> Result<Vec<(String, Duration)>, StoreError> {
+        let listed = again(|| self.service.list(&self.directory, usize::MAX))?.into_iter();
+        let leases = listed.filter_map(|found| {
+            Some((found.name.strip_prefix(&self.directory)?.to_owned(), found.put?))
+        });
+        Ok(leases.collect())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        again(|| self.service.delete(&format!("{}{name}", self.directory)))
+    }
+}
+
+/// Makes a request of leases up to three times: one that is given back nobody asks again, and others would wait for it.
+fn again<T>(request: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    for pause in PAUSES {
+        match request() {
+            Err(error) if error.kind == StoreErrorKind::Transient => std::thread::sleep(pause),
+            answer => return answer,
+        }
+    }
+    request()
+}
+
+fn leases(service: &Arc<Service>, directory: String) -> Result<Leases, StoreError> {
+    let table = Table { service: Arc::clone(service), directory };
+    Leases::new(Arc::new(table)).map_err(|source| StoreError::new("lock", service.place(), source))
+}
+
+impl ObjectStore {
+    /// The store at `place`; nothing is asked yet.
+    ///
+    /// # Errors
+    /// No random numbers or threads; an endpoint that is none.
+    pub fn new(place: Place) -> Result<Self, StoreError> {
+        let service = Arc::new(Service::new(place)?);
+        let leases = leases(&service, LEASES.to_owned())?;
+        Ok(ObjectStore {
+            service,
+            leases,
+            is_exclusive: Mutex::default(),
+            is_new: AtomicBool::new(false),
+        })
+    }
+
+    /// Finds a repository there.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; the store cannot be read.
+    pub fn find(&self) -> Result<(), StoreError> {
+        for key in [Key::Config, Key::ConfigCopy] {
+            // Read, not asked for: only with an answer that may have text does a server say what is wrong.
+            match self.get_whole(&key, CONFIG_LEN_MAX) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind == StoreErrorKind::WrongLength => return Ok(()),
+                Err(error) if error.kind == StoreErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::new("open", self.place(), io::ErrorKind::NotFound.into()))
+    }
+
+    /// Finds nothing there, so that a repository can be made.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is anything; the store cannot be read.
+    pub fn find_nothing(&self) -> Result<(), StoreError> {
+        match self.service.list("", 1)?.first() {
+            None => {
+                self.is_new.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Some(found) => {
+                let why = format!("it holds {}", found.name);
+                let source = io::Error::new(io::ErrorKind::AlreadyExists, why);
+                Err(StoreError::new("make", self.place(), source))
+            }
+        }
+    }
+
+    /// Whether the server itself keeps a second one from creating what is there. Asked once.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub fn is_exclusive(&self) -> Result<bool, StoreError> {
+        let mut known = self.is_exclusive.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some(is_exclusive) => Ok(is_exclusive),
+            None => Ok(*known.insert(probe::is_exclusive(&self.service)?)),
+        }
+    }
+
+    /// Creates an object while nobody else creates one of that name.
+    fn claim_and_put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let directory = format!("{CLAIMS}{}/", blake3::hash(name.as_bytes()).to_hex());
+        let claims = leases(&self.service, directory)?.with_time(CLAIM_TIME);
+        let claim = claims.lock(LockMode::Exclusive, CLAIM_TIME, &mut |_| {})?;
+        match self.service.len(name) {
+            Ok(_) => {
+                let object = format!("{}/{name}", self.place());
+                Err(StoreError::new("create", object, io::ErrorKind::AlreadyExists.into()))
+            }
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                claims.permit()?;
+                self.service.put(name, &[bytes], false)?;
+                // Whoever was away for so long that others could create it does not say that he has.
+                match claim.is_held() {
+                    true => Ok(()),
+                    false => claims.permit(),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes everything below the prefix for which `is_ours` is right.
+    fn remove_all(&self, is_ours: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let listed = self.service.list("", usize::MAX)?;
+        let mut ours = listed.iter().filter(|found| is_ours(&found.name));
+        ours.try_for_each(|found| self.service.delete(&found.name))
+    }
+}
+
+/// Whether an object serves only those who are at work.
+fn is_passing(name: &str) -> bool {
+    [LEASES, CLAIMS, probe::DIRECTORY].iter().any(|directory| name.starts_with(directory))
+}
+
+impl Removable for ObjectStore {
+    fn remove(&self) -> Result<(), StoreError> {
+        self.delete(&Key::Config)?;
+        for record in [Key::Verified, Key::Condemned, Key::Tombstones] {
+            self.delete(&record)?;
+        }
+        for area in AREAS {
+            for (key, _) in self.list(area)? {
+                self.delete(&key)?;
+            }
+        }
+        let left = self.service.list("", usize::MAX)?;
+        match left.iter().find(|found| !is_passing(&found.name)) {
+            None => self.remove_all(|name| is_passing(name) && !name.starts_with(LEASES)),
+            Some(found) => {
+                let why = format!("there is more in it: {}", found.name);
+                Err(StoreError::new("remove", self.place(), io::Error::other(why)))
+            }
+        }
+    }
+
+    fn undo_create(&self) -> Result<(), StoreError> {
+        match self.is_new.load(Ordering::Relaxed) {
+            true => self.remove_all(|_| true),
+            false => {
+                let source = io::Error::new(io::ErrorKind::PermissionDenied, "it was there before");
+                Err(StoreError::new("remove", self.place(), source))
+            }
+        }
+    }
+
+    fn taken_len(&self) -> Result<u64, StoreError> {
+        let listed = self.service.list("", usize::MAX)?;
+        Ok(listed.iter().fold(0, |sum, found| sum.saturating_add(found.len)))
+    }
+}
+
+impl Store for ObjectStore {
+    fn properties(&self) -> Properties {
+        Properties::in_flight(IN_FLIGHT)
+    }
+
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
+        self.leases.permit()?;
+        self.service.put(&name_of(key), parts, false)
+    }
+
+    fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.leases.permit()?;
+        match self.is_exclusive()? {
+            true => self.service.put(&name_of(key), &[bytes], true),
+            false => self.claim_and_put(&name_of(key), bytes),
+        }
+    }
+
+    fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let name = name_of(key);
+        if range.start < range.end {
+            return self.service.get(&name, range);
+        }
+        let is_there = range.start == range.end && range.end <= self.service.len(&name)?;
+        match is_there {
+            true => Ok(Vec::new()),
+            false => {
+                let object = format!("{}/{name}", self.place());
+                Err(StoreError::new("read", object, io::ErrorKind::UnexpectedEof.into()))
+            }
+        }
+    }
+
+    fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.service.get_whole(&name_of(key), max)
+    }
+
+    fn len(&self, key: &Key) -> Result<u64, StoreError> {
+        self.service.len(&name_of(key))
+    }
+
+    /// What begins otherwise than its kind does is not passed over: that would be a request for each object, and nobody but
+    /// garret puts anything here.
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
+        let listed = self.service.list(directory_of(area), usize::MAX)?.into_iter();
+        Ok(listed.filter_map(|found| Some((key_of(area, &found.name)?, found.len))).collect())
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        if !matches!(key, Key::Archive(_) | Key::ArchiveCopy(_)) {
+            self.leases.permit()?;
+        }
+        self.service.delete(&name_of(key))
+    }
+
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.len(key).map(drop)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn doubtful(&self) -> Result<Vec<String>, StoreError> {
+        let listed = self.service.list(directory_of(Area::Archives), usize::MAX)?.into_iter();
+        let doubtful = listed.filter(|found| key_of(Area::Archives, &found.name).is_none());
+        Ok(doubtful.map(|found| format!("{}/{}", self.place(), found.name)).collect())
+    }
+
+    fn sweep(&self) -> Result<(), StoreError> {
+        self.remove_all(|name| name.starts_with(probe::DIRECTORY))
+    }
+
+    fn lock(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Box<dyn Guard>, StoreError> {
+        self.leases.lock(mode, patience, waiting)
+    }
+
+    fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
+        self.leases.has_sessions(epochs)
+    }
+
+    fn pass_over(&self, _key: &Key) {}
+
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn place(&self) -> String {
+        self.service.place().to_string()
+    }
+}

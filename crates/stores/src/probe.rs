@@ -1,0 +1,58 @@
+//! Whether a server keeps a second one from creating an object.
+//!
+//! In: a server that was told to put objects only where there are none. Out: whether it did so. Promises: believed is only
+//! what was seen: servers ignore the condition, or look at it too early, and say that all is well.
+
+use std::io;
+
+use garret_core::{StoreError, StoreErrorKind};
+
+use crate::service::Service;
+
+/// What names of such objects begin with.
+pub(crate) const DIRECTORY: &str = "probe/";
+/// Requests at once for one object. Where the condition is looked at too early, of 16 at least two were let through nearly
+/// each time.
+const RACERS: u8 = 16;
+
+/// Whether of many who create one object at once exactly one succeeds.
+///
+/// # Errors
+/// The store cannot be written to.
+pub(crate) fn is_exclusive(service: &Service) -> Result<bool, StoreError> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| {
+        StoreError::new("probe", service.place(), io::Error::other(error.to_string()))
+    })?;
+    let name = format!("{DIRECTORY}{:032x}", u128::from_le_bytes(id));
+    let answers: Vec<Result<(), StoreError>> = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..RACERS)
+            .map(|racer| {
+                let name = &name;
+                scope.spawn(move || service.put(name, &[&[racer]], true))
+            })
+            .collect();
+        let joined = racers.into_iter().map(|racer| racer.join());
+        joined
+            .map(|answer| answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let last = service.put(&name, &[b"last"], true);
+    service.delete(&name)?;
+    let (mut winners, mut unheard, mut is_known) = (0, None, true);
+    for answer in answers.into_iter().chain([last]) {
+        match answer {
+            Ok(()) => winners += 1,
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {}
+            // Too many at once, which a server may say instead of who was first.
+            Err(error) if error.kind == StoreErrorKind::Transient => unheard = Some(error),
+            Err(error) if error.kind == StoreErrorKind::Denied => return Err(error),
+            // It knows no such condition.
+            Err(_) => is_known = false,
+        }
+    }
+    match unheard {
+        Some(error) if winners == 0 => Err(error),
+        _ => Ok(winners == 1 && is_known),
+    }
+}

@@ -1,0 +1,57 @@
+//! A repository in a bucket, on a real server of S3's protocol: the contract, on a server that keeps to conditions and on one
+//! that does not, and on a line on which requests go wrong. Needs moto, which `tests/run` brings.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use garret_core::{Retry, RetryOptions};
+use garret_stores::{ObjectStore, Place};
+use garret_testkit::{BUCKET, Fate, Proxy, Random, bucket_server, store_suite};
+
+/// A prefix that nobody else has, on the server at this address.
+fn store(server: SocketAddr) -> ObjectStore {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::SeqCst);
+    let place = format!("s3://{BUCKET}/{}/{number}?endpoint=http://{server}", std::process::id());
+    // The server looks at neither.
+    let variable = |name: &str| name.starts_with("AWS_").then(|| "any".to_owned());
+    ObjectStore::new(Place::parse_with(&place, &variable).unwrap()).unwrap()
+}
+
+/// As the program asks, without its pauses.
+fn patient(store: ObjectStore) -> Retry<ObjectStore> {
+    let mut options = RetryOptions::default();
+    options.pause = Duration::from_millis(1);
+    Retry::new(store, options)
+}
+
+#[test]
+fn a_bucket_keeps_the_contract() {
+    store_suite(&|| Box::new(patient(store(bucket_server()))));
+}
+
+/// Most servers of old, and some of today.
+#[test]
+fn a_bucket_whose_server_ignores_conditions_keeps_it_too() {
+    let proxy = Proxy::before(bucket_server(), |_, _| Fate::Unconditional);
+    assert!(!store(proxy.address).is_exclusive().unwrap());
+    assert!(store(bucket_server()).is_exclusive().unwrap());
+    store_suite(&|| Box::new(patient(store(proxy.address))));
+}
+
+/// Each fifth request fails, each time in another way.
+#[test]
+fn a_bad_line_keeps_it_too() {
+    const FATES: [Fate; 4] = [Fate::Lost, Fate::Unanswered, Fate::Cut, Fate::Busy];
+    let seed = std::env::var("GARRET_SEED").map_or(1, |seed| seed.parse().unwrap());
+    eprintln!("GARRET_SEED={seed}");
+    let random = Mutex::new(Random::new(seed));
+    let proxy = Proxy::before(bucket_server(), move |_, _| {
+        let drawn = random.lock().unwrap().below(20);
+        FATES.get(drawn as usize).copied().unwrap_or(Fate::Answered)
+    });
+    store_suite(&|| Box::new(patient(store(proxy.address))));
+}
