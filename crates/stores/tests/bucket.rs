@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use garret_core::{Retry, RetryOptions};
+use garret_core::{Key, LockMode, Retry, RetryOptions, Store, StoreErrorKind};
+use garret_remote::Removable;
 use garret_stores::{ObjectStore, Place};
 use garret_testkit::{BUCKET, Fate, Proxy, Random, bucket_server, store_suite};
 
@@ -38,7 +39,6 @@ fn a_bucket_keeps_the_contract() {
 fn a_bucket_whose_server_ignores_conditions_keeps_it_too() {
     let proxy = Proxy::before(bucket_server(), |_, _| Fate::Unconditional);
     assert!(!store(proxy.address).is_exclusive().unwrap());
-    assert!(store(bucket_server()).is_exclusive().unwrap());
     store_suite(&|| Box::new(patient(store(proxy.address))));
 }
 
@@ -54,4 +54,26 @@ fn a_bad_line_keeps_it_too() {
         FATES.get(drawn as usize).copied().unwrap_or(Fate::Answered)
     });
     store_suite(&|| Box::new(patient(store(proxy.address))));
+}
+
+#[test]
+fn a_repository_that_is_removed_takes_only_what_is_its_own() {
+    let store = store(bucket_server());
+    store.find_nothing().unwrap();
+    assert_eq!(store.find().unwrap_err().kind, StoreErrorKind::NotFound);
+    store.put_new(&Key::Config, b"made by init").unwrap();
+    store.put(&Key::ConfigCopy, &[b"made by init"]).unwrap();
+    store.find().unwrap();
+    assert_eq!(store.taken_len().unwrap(), 24);
+    assert_eq!(store.find_nothing().unwrap_err().kind, StoreErrorKind::AlreadyExists);
+    let name = "a night".to_owned();
+    let alone = store.lock(LockMode::Exclusive, Duration::ZERO, &mut |_| {}).unwrap();
+    store.put(&Key::Archive(name), &[b"an archive"]).unwrap();
+    store.remove().unwrap();
+    drop(alone);
+    store.find_nothing().unwrap();
+    // What init made is taken back whatever it is, and only by who found nothing.
+    store.put(&Key::Condemned, &[b"x"]).unwrap();
+    store.undo_create().unwrap();
+    store.find_nothing().unwrap();
 }

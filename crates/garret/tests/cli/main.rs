@@ -54,6 +54,7 @@ mod secrets;
 mod shared;
 mod shells;
 mod slices;
+mod stores;
 mod streams;
 mod surprises;
 mod tags;
