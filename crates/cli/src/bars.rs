@@ -191,6 +191,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Check => "Checking",
         Phase::Mark => "Marking",
         Phase::Repack => "Repacking",
+        Phase::Transfer => "Copying",
         Phase::Index => "Reading the index",
         _ => "Working",
     }

@@ -169,6 +169,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Check => "check",
         Phase::Mark => "mark",
         Phase::Repack => "repack",
+        Phase::Transfer => "transfer",
         Phase::Index => "index",
         _ => "other",
     }

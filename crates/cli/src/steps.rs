@@ -7,4 +7,5 @@ pub mod create;
 pub mod delete;
 pub mod init;
 pub mod prune;
+pub mod sync;
 pub mod verdict;

@@ -37,14 +37,12 @@ use garret_format::recipe::{CutterKind, Node, Recipe};
 
 use crate::buffers::BufferPool;
 use crate::error::{Error, Result, message};
-use crate::objects::archive::{NamedArchive, check_new_name, now, publish};
-use crate::objects::copies::of_archive;
+use crate::objects::archive::{NamedArchive, check_new_name, now, seal};
 use crate::objects::index::Index;
 use crate::objects::tags::check_tags;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
 use crate::repository::{Pruner, Repository, Writer};
-use crate::store::{Key, StoreError};
 use crate::write::{Written, write_chunks};
 
 use collect::{Collected, Collector};
@@ -173,16 +171,7 @@ fn backup(
     archive.new_len = written.chunk_bytes;
     archive.stored_len = written.pack_bytes;
     archive.items = collected.items;
-    let fingerprint = publish(repository.store(), repository.metadata(), &archive)?;
-    // A gc that did not see this session may have taken what it is built on (rule S5).
-    if !repository.chunks().groups().is_locked() {
-        let store = repository.store();
-        let taken_back = store
-            .delete(&Key::Archive(name.to_owned()))
-            .and_then(|()| store.delete(&of_archive(&fingerprint)))
-            .and_then(|()| store.sync());
-        return Err(exchanged(repository, taken_back.is_ok()));
-    }
+    let fingerprint = repository.publish(name, &seal(repository.metadata(), &archive)?)?;
     // Each of its chunks was found in the index or came into it.
     let job = previous::job(&archive.host, &archive.sources);
     index.note_complete(&job, name, &fingerprint);
@@ -196,22 +185,6 @@ fn backup(
         hole_bytes: collected.hole_bytes,
     };
     Ok((report, collected.elsewhere))
-}
-
-/// The error for a repository whose lock was lost in the middle of a backup.
-fn exchanged(repository: &Repository, is_taken_back: bool) -> Error {
-    let why = match is_taken_back {
-        true => {
-            "it was lost meanwhile, for the file was exchanged or the lease ended, so a gc may have taken what the archive \
-             needs: make it again"
-        }
-        false => {
-            "it was lost meanwhile, for the file was exchanged, the lease or the connection ended, so a gc may have taken \
-             what the archive needs, and it could not be taken back: check it, or delete it and make it again"
-        }
-    };
-    let source = StoreError::new("lock", Key::Config, std::io::Error::other(why));
-    Error::Lock { kind: "write", place: repository.store().place(), source }
 }
 
 /// What is known of the archive before anything is read.

@@ -130,6 +130,7 @@ pub use maintain::prune::{Decision, KeepRules, KeptBy, plan_prune};
 pub use maintain::repair::RepairReport;
 pub use maintain::scrub::{Part, ScrubOptions, ScrubReport};
 pub use maintain::seen::{Look, Rollback, open_seen, seal_seen};
+pub use maintain::transfer::TransferReport;
 pub use maintain::verified::VerifiedReport;
 pub use objects::archive::NamedArchive;
 pub use objects::codec::Compression;

@@ -9,4 +9,5 @@ pub(crate) mod repair;
 pub(crate) mod scrub;
 pub(crate) mod seen;
 pub(crate) mod tags;
+pub(crate) mod transfer;
 pub(crate) mod verified;

@@ -110,6 +110,8 @@ pub enum Phase {
     Compare,
     /// Reading the index.
     Index,
+    /// Bringing packs from another copy of the repository.
+    Transfer,
 }
 
 /// What a task counts.

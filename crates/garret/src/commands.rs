@@ -22,6 +22,7 @@ mod report;
 mod restore;
 mod scrub;
 mod serve;
+mod sync;
 mod tag;
 
 use crate::demo;
@@ -136,6 +137,17 @@ From cron, each Sunday:
     /// Space is given back in any case, also that of what interrupted runs left; what little an old version takes beside one
     /// that stays, where `compact` put them together, goes when half of such a group is not needed.
     Prune(prune::Args),
+    /// Bring a copy of a repository up to date, or make one
+    ///
+    /// FROM and TO are repositories of any kind: a directory, one on another host, a bucket. Where there is nothing, TO becomes a
+    /// copy with the same id, passphrases and key files. Archives that TO does not have come with all that they need, the oldest
+    /// first; each pack is checked against its name, and what breaks off goes on the next time. What was deleted in TO, by a
+    /// prune with rules of its own, does not come back. Nothing is written to FROM, and nothing deleted in TO.
+    #[command(after_help = "\
+Examples:
+  garret sync /srv/backup/vms backup@elsewhere:/srv/backup/vms
+  garret sync --archives 'db-*' /srv/backup/vms s3://backups/vms")]
+    Sync(sync::Args),
     /// Make what is old in a repository small
     ///
     /// Puts all versions of each place of an image into one group and compresses them hard, where that saves enough: what
@@ -289,6 +301,7 @@ impl Command {
             Command::Drill(args) => drill::run(&args, ui),
             Command::Delete(args) => delete::run(&args, ui),
             Command::Prune(args) => prune::run(&args, ui),
+            Command::Sync(args) => sync::run(&args, ui),
             Command::Compact(args) => compact::run(&args, ui),
             Command::Tag(args) => tag::run(args, ui),
             Command::Protect(args) => tag::protect(&args, true, ui),

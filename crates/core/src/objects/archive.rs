@@ -102,20 +102,24 @@ fn sound(name: &str, fault: fn(&str) -> Option<&'static str>) -> Result<()> {
 
 /// The commit: makes the archive visible, after everything it refers to is durable, and returns when it is durable itself.
 /// Its second copy is there before: it serves nobody without the first.
-pub(crate) fn publish(store: &dyn Store, metadata: &Sealer, archive: &Archive) -> Result<[u8; 32]> {
-    let bytes = envelope::seal(metadata, Kind::Archive, archive.encode())?;
-    let fingerprint = *blake3::hash(&bytes).as_bytes();
+pub(crate) fn publish(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<[u8; 32]> {
+    let fingerprint = *blake3::hash(bytes).as_bytes();
     let copy = Key::ArchiveCopy(ArchiveHash::from_bytes(fingerprint));
-    store.put(&copy, &[&bytes])?;
+    store.put(&copy, &[bytes])?;
     store.sync()?;
-    match store.put_new(&Key::Archive(archive.name.clone()), &bytes) {
+    match store.put_new(&Key::Archive(name.to_owned()), bytes) {
         Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
             // What stays of it goes with the next gc.
             let _left = store.delete(&copy);
-            return Err(Error::ArchiveExists(archive.name.clone()));
+            return Err(Error::ArchiveExists(name.to_owned()));
         }
         result => result?,
     }
     store.sync()?;
     Ok(fingerprint)
+}
+
+/// The bytes of an archive's file.
+pub(crate) fn seal(metadata: &Sealer, archive: &Archive) -> Result<Vec<u8>> {
+    envelope::seal(metadata, Kind::Archive, archive.encode())
 }

@@ -377,6 +377,11 @@ impl Index {
         self.is_whole
     }
 
+    /// Whether gc condemned a pack.
+    pub(crate) fn is_condemned(&self, pack: &PackId) -> bool {
+        self.condemned.contains(pack)
+    }
+
     /// Whether a pack is known to be damaged.
     pub(crate) fn is_damaged(&self, pack: &PackId) -> bool {
         // Most repositories have none.

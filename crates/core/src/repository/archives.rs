@@ -6,14 +6,14 @@ use garret_format::archive::Item;
 
 use super::Repository;
 use crate::error::{Error, Result};
-use crate::objects::archive::{NamedArchive, load, names};
+use crate::objects::archive::{NamedArchive, load, names, publish};
 use crate::objects::copies;
 use crate::objects::items::ItemReader;
 use crate::pipeline::with_workers;
 use crate::read::chunks::Chunks;
 use crate::read::file::StoredFile;
 use crate::select::Selection;
-use crate::store::{Area, Key};
+use crate::store::{Area, Key, StoreError};
 
 /// The items of an archive, one by one; see [`Repository::items`].
 pub struct Items(ItemReader<Chunks>);
@@ -125,4 +125,37 @@ impl Repository {
             .flat_map(|archive| self.items(archive).map_while(|item| Some(item.ok()?.path)));
         selection.settle(paths);
     }
+}
+
+impl Repository {
+    /// The commit of an archive whose file has these bytes, as [`publish`]; takes it back if a gc that did not see this
+    /// session may have taken what it is built on (rule S5).
+    pub(crate) fn publish(&self, name: &str, bytes: &[u8]) -> Result<[u8; 32]> {
+        let store = self.store();
+        let fingerprint = publish(store, name, bytes)?;
+        if self.chunks().groups().is_locked() {
+            return Ok(fingerprint);
+        }
+        let taken_back = store
+            .delete(&Key::Archive(name.to_owned()))
+            .and_then(|()| store.delete(&copies::of_archive(&fingerprint)))
+            .and_then(|()| store.sync());
+        Err(exchanged(self, taken_back.is_ok()))
+    }
+}
+
+/// The error for a repository whose lock was lost in the middle of a backup.
+fn exchanged(repository: &Repository, is_taken_back: bool) -> Error {
+    let why = match is_taken_back {
+        true => {
+            "it was lost meanwhile, for the file was exchanged or the lease ended, so a gc may have taken what the archive \
+             needs: make it again"
+        }
+        false => {
+            "it was lost meanwhile, for the file was exchanged, the lease or the connection ended, so a gc may have taken \
+             what the archive needs, and it could not be taken back: check it, or delete it and make it again"
+        }
+    };
+    let source = StoreError::new("lock", Key::Config, std::io::Error::other(why));
+    Error::Lock { kind: "write", place: repository.store().place(), source }
 }

@@ -250,6 +250,24 @@ impl Locked {
         })
     }
 
+    /// Makes an empty store another copy of this repository, with its id, configuration and key slots, and without archives.
+    ///
+    /// # Errors
+    /// The slots cannot be read; the store cannot be written.
+    pub fn make_copy(&self, store: &dyn Store) -> Result<()> {
+        for (id, slot) in self.slots()? {
+            // One that is damaged opens nowhere.
+            if let Ok(slot) = slot {
+                store.put(&Key::SlotCopy(id), &[&slot.encode()])?;
+                store.put_new(&Key::Slot(id), &slot.encode())?;
+            }
+        }
+        store.put(&Key::ConfigCopy, &[&self.config_bytes])?;
+        store.sync()?;
+        store.put_new(&Key::Config, &self.config_bytes)?;
+        Ok(store.sync()?)
+    }
+
     /// Passes on which second copies were used since it was called last. A session does it when it is opened.
     pub fn tell(&self, progress: &dyn Progress) {
         self.served.take().iter().for_each(|problem| progress.problem(problem));

@@ -1,0 +1,86 @@
+//! Brings a copy of a repository up to date with it, or makes one.
+//!
+//! In: where the repository is, where the copy is or is to be, which archives. Out: what came. Promises: the copy is made only
+//! where there is nothing, and has the repository's id and keys; one passphrase opens both; nothing is written where the
+//! repository is.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use garret_core::{
+    Cause, Error, Keys, Locked, Patterns, Repository, Sharing, TransferReport, Unlocked, Writer,
+};
+
+use crate::failure::Failure;
+use crate::location::Location;
+use crate::secrets;
+use crate::session::{self, Session};
+use crate::state::{self, Expected, Use};
+use crate::ui::Ui;
+
+/// Brings the archives of `from` whose names fit one of `patterns`, or all if there is none, to the copy at `to`.
+///
+/// # Errors
+/// There is no repository at `from`, or another one at `to`; either cannot be opened; what is at `to` cannot be written.
+/// Archives that cannot be brought are reported.
+pub fn sync(
+    (from, to): (&Location, &Location),
+    patterns: &[OsString],
+    ui: &Ui,
+) -> Result<TransferReport, Failure> {
+    let source = session::find(from)?;
+    let copy = match session::find(to) {
+        Ok(copy) => copy,
+        Err(failure) if is_nothing(&failure) => make(&source, to)?,
+        Err(failure) => return Err(failure),
+    };
+    if copy.id() != source.id() {
+        return Err(Failure::Fatal(format!(
+            "{} is another repository than {}, not a copy of it: name a copy, or a place where there is nothing",
+            to.display(),
+            from.display()
+        )));
+    }
+    let keys = secrets::unlock(&source, from, ui)?;
+    let source: Session<Repository> =
+        enter(source, keys.clone(), (from, Use::Reads), ui, |unlocked| unlocked.reader(ui))?;
+    let mut copy: Session<Writer> =
+        enter(copy, keys, (to, Use::Writes), ui, |unlocked| unlocked.writer(ui))?;
+    let mut names = source.archive_names()?;
+    let patterns = Patterns::new(patterns.iter().cloned().map(OsStringExt::into_vec));
+    names.retain(|name| patterns.is_empty() || patterns.exclude(name.as_bytes()));
+    let report = copy.transfer(&source, names, ui)?;
+    copy.made(&report.brought, ui);
+    Ok(report)
+}
+
+fn enter<S: AsRef<Repository>>(
+    locked: Locked,
+    keys: Keys,
+    (location, usage): (&Location, Use),
+    ui: &Ui,
+    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
+) -> Result<Session<S>, Failure> {
+    let admitted = state::admit(&locked, location, usage, Expected::by_what_is_given(ui), ui)?;
+    session::enter(locked, keys, admitted, location, ui, open)
+}
+
+/// Whether nothing is there, or a directory in which there is no repository.
+fn is_nothing(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Because(Cause::Missing, _) | Failure::Engine(Error::NotARepository { .. })
+    )
+}
+
+/// Makes a copy without archives.
+fn make(source: &Locked, to: &Location) -> Result<Locked, Failure> {
+    let store = session::create(to, Sharing::Private)?;
+    if let Err(error) = source.make_copy(&*store) {
+        // All that is in it was made here; it can be tried again.
+        let _left = store.undo_create();
+        return Err(error.into());
+    }
+    drop(store);
+    session::find(to)
+}

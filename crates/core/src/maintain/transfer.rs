@@ -1,0 +1,334 @@
+//! Brings archives from another copy of a repository.
+//!
+//! ```text
+//! there   archives -> which are not here? -> marks -> packs of what is not here --get--+
+//! here                                                                  named by its bytes? -> put -> segment -> archive
+//! ```
+//!
+//! In: another copy of the same repository, with the same keys, open to be read; names of archives. Out: the same archives
+//! here, byte for byte, and what they need. Promises:
+//!
+//! - An archive is here when all that it needs is, durably; what was brought before it broke off is not brought again.
+//! - A pack that is not what its name says does not come in. What is lost there costs the archives that need it, each with a
+//!   line, and no other.
+//! - What was deleted here stays deleted.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use garret_format::index::PackRow;
+use garret_format::pack::{Footer, PackKind};
+use garret_format::{ArchiveHash, ChunkId, PackId};
+
+use crate::error::{Cause, Error, Result, message};
+use crate::limits::ARCHIVE_LEN_MAX;
+use crate::objects::archive::NamedArchive;
+use crate::objects::copies::of_archive;
+use crate::objects::index::{Index, IndexWriter, Location, Rows, store_segment};
+use crate::objects::pack::PackReader;
+use crate::objects::tombstones;
+use crate::progress::{Phase, Problem, Progress};
+use crate::read::mark::{Marks, Visitor, mark_archive};
+use crate::repository::{Repository, Writer};
+use crate::store::{Area, Key, MemoryStore, StoreErrorKind};
+
+/// Packs under way: each is in memory as a whole.
+const IN_FLIGHT: usize = 4;
+
+/// What was brought.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TransferReport {
+    /// Archives that are here now and were not.
+    pub brought: Vec<NamedArchive>,
+    /// Archives that were here.
+    pub present_count: usize,
+    /// Archives that were here once and were deleted.
+    pub deleted_count: usize,
+    /// Packs that came.
+    pub pack_count: u64,
+    /// Their bytes.
+    pub pack_bytes: u64,
+}
+
+impl Writer {
+    /// Brings the archives `names` from another copy of this repository, the oldest first.
+    ///
+    /// # Errors
+    /// `BadOption` if that is another repository or has another key; the index or the lists of either cannot be read; this
+    /// one cannot be written. What is wrong with an archive there is a problem, and the others come.
+    pub fn transfer(
+        &mut self,
+        from: &Repository,
+        names: Vec<String>,
+        progress: &dyn Progress,
+    ) -> Result<TransferReport> {
+        if from.id() != self.id() || from.keys().id() != self.keys().id() {
+            return Err(Error::BadOption(format!(
+                "{} and {} are not copies of one repository",
+                from.store().place(),
+                self.store().place()
+            )));
+        }
+        let mut report = TransferReport::default();
+        let archives = self.lacking(from, names, &mut report, progress)?;
+        // Others may have made some of them since it was opened.
+        from.refresh_index(progress)?;
+        self.growing(|index| {
+            let marks = Marks::new(&from.index());
+            let mut transfer = Transfer { from, to: self, index, marks };
+            for archive in archives {
+                match transfer.bring(&archive, &mut report, progress) {
+                    Ok(()) => report.brought.push(archive),
+                    // What is wrong here is wrong for all.
+                    Err(Failed::Here(error)) => return Err(error),
+                    Err(Failed::There(why)) => {
+                        // Not all that is marked has come: the next archive may need it too.
+                        transfer.marks = Marks::new(&from.index());
+                        let text = format!("not brought: {why}");
+                        progress.problem(&Problem::loss(Cause::Damaged, &archive.name, text));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        from.tell(progress);
+        self.tell(progress);
+        Ok(report)
+    }
+
+    /// Which of the archives there are not here, the oldest first.
+    fn lacking(
+        &self,
+        from: &Repository,
+        names: Vec<String>,
+        report: &mut TransferReport,
+        progress: &dyn Progress,
+    ) -> Result<Vec<NamedArchive>> {
+        let here: HashSet<String> = self.archive_names()?.into_iter().collect();
+        let copies = self.store().list(Area::Copies)?.into_iter();
+        let copies: HashSet<Key> = copies.map(|(key, _)| key).collect();
+        let buried = tombstones::buried(self.store(), self.metadata())?;
+        let mut lacking = Vec::new();
+        for (name, found) in from.archives(names)? {
+            let archive = match found {
+                Ok(archive) => archive,
+                Err(error) => {
+                    progress.problem(&Problem::from(&error));
+                    continue;
+                }
+            };
+            let is_same = || match copies.contains(&of_archive(&archive.fingerprint)) {
+                true => Ok(true),
+                // A second copy may be lost.
+                false => Ok(self.archive(&name)?.fingerprint == archive.fingerprint),
+            };
+            if buried.contains(&tombstones::archive_id(&archive.fingerprint)) {
+                report.deleted_count += 1;
+            } else if !here.contains(&name) {
+                lacking.push(archive);
+            } else if is_same().or_else(|error: Error| {
+                progress.problem(&Problem::from(&error));
+                Ok::<_, Error>(true)
+            })? {
+                report.present_count += 1;
+            } else {
+                let text = "not brought: there is another archive of that name";
+                progress.problem(&Problem::loss(Cause::Taken, &name, text));
+            }
+        }
+        lacking.sort_by(|one, other| {
+            (one.archive.start, &one.name).cmp(&(other.archive.start, &other.name))
+        });
+        Ok(lacking)
+    }
+}
+
+/// Why an archive does not come.
+enum Failed {
+    /// Because of where it is to come.
+    Here(Error),
+    /// Because of where it is.
+    There(String),
+}
+
+/// What comes from where, and what is known to be here.
+struct Transfer<'t> {
+    from: &'t Repository,
+    to: &'t Repository,
+    index: &'t mut Index,
+    /// What archives needed there that are here by now, with all of that.
+    marks: Marks,
+}
+
+/// Finds the packs that an archive needs and that are not here.
+struct Needed<'n> {
+    from: &'n Index,
+    to: &'n Index,
+    marks: &'n Marks,
+    /// By their ids, their lengths in bytes.
+    packs: BTreeMap<PackId, u32>,
+    lost: Option<String>,
+}
+
+impl Visitor for Needed<'_> {
+    fn chunk(&mut self, path: &[u8], id: &ChunkId, location: Option<&Location>) {
+        let Some(location) = location else {
+            let path = String::from_utf8_lossy(path);
+            self.lost.get_or_insert_with(|| format!("something that {path} needs is lost there"));
+            return;
+        };
+        if self.marks.is_set(location.record) {
+            return;
+        }
+        match location.pack.kind {
+            PackKind::Data if !self.to.contains(id) => {
+                self.packs.insert(location.pack.id, location.pack.len);
+            }
+            PackKind::Data => {}
+            PackKind::Structure => {
+                let copies =
+                    self.from.copies(id).filter(|copy| copy.pack.kind == PackKind::Structure);
+                for copy in copies.take(self.to.lacking_copies(id)) {
+                    self.packs.insert(copy.pack.id, copy.pack.len);
+                }
+            }
+        }
+    }
+}
+
+impl Transfer<'_> {
+    /// Brings one archive and all that it needs.
+    fn bring(
+        &mut self,
+        archive: &NamedArchive,
+        report: &mut TransferReport,
+        progress: &dyn Progress,
+    ) -> Result<(), Failed> {
+        let there = |error: Error| Failed::There(message(&error));
+        let chunks = self.from.chunks();
+        let mut needed = Needed {
+            from: chunks.index(),
+            to: self.index,
+            marks: &self.marks,
+            packs: BTreeMap::new(),
+            lost: None,
+        };
+        mark_archive(&chunks, archive, &self.marks, &mut needed).map_err(there)?;
+        let Needed { packs, lost, .. } = needed;
+        if let Some(lost) = lost {
+            return Err(Failed::There(lost));
+        }
+        self.bring_packs(packs.into_iter().collect(), report, progress)?;
+        self.bring_file(archive, progress)
+    }
+
+    /// Brings packs, several at once, and the rows of the index for them.
+    fn bring_packs(
+        &mut self,
+        packs: Vec<(PackId, u32)>,
+        report: &mut TransferReport,
+        progress: &dyn Progress,
+    ) -> Result<(), Failed> {
+        // gc may have decided by now that it goes (rule S2).
+        if packs.iter().any(|(id, _)| self.index.is_condemned(id)) {
+            let why = "what it needs is being given back here: run garret prune here, and then this again";
+            return Err(Failed::There(why.to_owned()));
+        }
+        let bytes = packs.iter().map(|(_, len)| u64::from(*len)).sum();
+        let task = progress.begin(Phase::Transfer, Some(bytes));
+        let (next, arrived) =
+            (AtomicUsize::new(0), Mutex::new((IndexWriter::default(), Vec::new())));
+        let (from, to, packs) = (self.from, self.to, &packs);
+        let carry = || -> Result<(), Failed> {
+            while let Some((id, len)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (row, footer) = carry_pack(from, to, *id, *len)?;
+                task.advance(u64::from(*len));
+                let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
+                let full = arrived.0.push(row, &footer);
+                arrived.1.extend(full);
+            }
+            Ok(())
+        };
+        let carried: Vec<Result<(), Failed>> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..IN_FLIGHT.min(packs.len())).map(|_| scope.spawn(carry)).collect();
+            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let (mut writer, mut segments) =
+            arrived.into_inner().unwrap_or_else(PoisonError::into_inner);
+        segments.extend(writer.finish());
+        for rows in segments {
+            self.note(rows, report).map_err(Failed::Here)?;
+        }
+        // After what came is noted, so that it need not come again.
+        carried.into_iter().collect()
+    }
+
+    /// Stores a segment that lists packs which have come.
+    fn note(&mut self, rows: Rows, report: &mut TransferReport) -> Result<()> {
+        let id = store_segment(self.to.store(), self.to.metadata(), &rows)?;
+        report.pack_count += rows.packs.len() as u64;
+        report.pack_bytes += rows.packs.iter().map(|pack| u64::from(pack.len)).sum::<u64>();
+        self.index.add(rows, Some(id))
+    }
+
+    /// Brings the archive's own file, with what it is tagged with.
+    fn bring_file(&self, archive: &NamedArchive, progress: &dyn Progress) -> Result<(), Failed> {
+        let there = |error: Error| Failed::There(message(&error));
+        let (from, to) = (self.from.store(), self.to.store());
+        let hash = archive.fingerprint;
+        let read = |key: &Key| {
+            let bytes = from.get_whole(key, ARCHIVE_LEN_MAX)?;
+            match *blake3::hash(&bytes).as_bytes() == hash {
+                true => Ok(bytes),
+                false => Err(Error::misnamed(&key.to_string())),
+            }
+        };
+        let bytes = read(&Key::Archive(archive.name.clone()))
+            .or_else(|_| read(&of_archive(&hash)))
+            .map_err(there)?;
+        let tags = Key::Tags(ArchiveHash::from_bytes(hash));
+        match from.get_whole(&tags, ARCHIVE_LEN_MAX) {
+            // Before the archive, so that one that is protected is so at once.
+            Ok(record) => match to.put(&tags, &[&record]) {
+                // A server that lets archives only be added.
+                Err(error) if error.kind == StoreErrorKind::Denied => {
+                    let text = format!("it comes without its tags: {}", message(&error));
+                    progress.problem(&Problem::warning(Cause::Denied, &archive.name, text));
+                }
+                put => put.map_err(|error| Failed::Here(error.into()))?,
+            },
+            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+            Err(error) => return Err(there(error.into())),
+        }
+        match self.to.publish(&archive.name, &bytes) {
+            Ok(_) => Ok(()),
+            Err(Error::ArchiveExists(_)) => {
+                Err(Failed::There("another archive of that name was made meanwhile".to_owned()))
+            }
+            Err(error) => Err(Failed::Here(error)),
+        }
+    }
+}
+
+/// Brings a pack; what the index says of it.
+fn carry_pack(
+    from: &Repository,
+    to: &Repository,
+    id: PackId,
+    len: u32,
+) -> Result<(PackRow, Footer), Failed> {
+    let there = |error: Error| Failed::There(message(&error));
+    let key = Key::Pack(id);
+    let bytes = from.store().get(&key, 0..u64::from(len)).map_err(|error| there(error.into()))?;
+    if *blake3::hash(&bytes).as_bytes() != *id.as_bytes() {
+        return Err(there(Error::misnamed(&key.to_string())));
+    }
+    to.store().put(&key, &[&bytes]).map_err(|error| Failed::Here(error.into()))?;
+    let held = MemoryStore::from_objects([(key, bytes)]);
+    let packs = PackReader { store: &held, ..to.packs() };
+    packs.footer(id, u64::from(len)).map_err(there)
+}

@@ -1,0 +1,64 @@
+//! `garret sync`: brings a copy of a repository up to date.
+
+use std::ffi::OsString;
+
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Verbose};
+use garret_cli::failure::Failure;
+use garret_cli::render::{self, plural};
+use garret_cli::steps;
+use garret_cli::ui::Ui;
+use garret_core::TransferReport;
+
+use crate::location;
+
+/// Arguments of `sync`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only archives whose name fits, as in 'vm1-*'; any number
+    #[arg(long, value_name = "GLOB")]
+    archives: Vec<OsString>,
+    #[command(flatten)]
+    accept_state: AcceptState,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
+    #[command(flatten)]
+    lock_wait: LockWait,
+    #[command(flatten)]
+    verbose: Verbose,
+    /// The repository
+    #[arg(value_name = "FROM")]
+    from: OsString,
+    /// Its copy: one that sync made, or a place where there is nothing
+    #[arg(value_name = "TO")]
+    to: OsString,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let is_verbose = args.verbose.tell(ui);
+    args.accept_state.tell(ui);
+    args.passphrase.tell(ui);
+    args.lock_wait.tell(ui);
+    let (from, to) = (location::repository(&args.from)?, location::repository(&args.to)?);
+    let report = steps::sync::sync((&from, &to), &args.archives, ui)?;
+    if is_verbose {
+        let names =
+            report.brought.iter().map(|archive| format!("{}\n", render::name(&archive.name)));
+        ui.print(&names.collect::<String>())?;
+    }
+    ui.done(&summary(&report));
+    Ok(())
+}
+
+fn summary(report: &TransferReport) -> String {
+    let mut text = format!(
+        "Copied {}: {}, {}",
+        plural(report.brought.len() as u64, "archive"),
+        plural(report.pack_count, "pack"),
+        render::size(report.pack_bytes)
+    );
+    let others = [(report.present_count, "there already"), (report.deleted_count, "deleted there")];
+    for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!("; {count} {what}"));
+    }
+    text
+}
