@@ -6,7 +6,7 @@
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -209,6 +209,18 @@ impl Store for Slow {
         self.clock.sleep(3600 * SECOND);
         self.inner.sync()
     }
+}
+
+#[test]
+fn when_nobody_waits_any_more_nothing_is_tried_again() {
+    let (retry, store, clock) = asked_again(RetryOptions::default());
+    let is_ended = Arc::new(AtomicBool::new(false));
+    let retry = retry.until(Arc::clone(&is_ended));
+    store.arm(transient(0, Fault::FOR_GOOD));
+    is_ended.store(true, Ordering::Relaxed);
+    let (before, start) = (store.count(), clock.now());
+    retry.len(&archive(0)).unwrap_err();
+    assert_eq!((store.count() - before, clock.now()), (1, start));
 }
 
 #[test]

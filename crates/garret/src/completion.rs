@@ -73,7 +73,9 @@ fn completed(command: clap::Command) -> clap::Command {
         let name =
             arg.get_value_names().and_then(<[_]>::first).map(|name| name.as_str().to_owned());
         let completer = match name.as_deref() {
-            Some("REPO") => ArgValueCompleter::new(|word: &OsStr| places(word, &[""])),
+            Some("REPO" | "FROM" | "TO") => {
+                ArgValueCompleter::new(|word: &OsStr| places(word, &[""]))
+            }
             Some("REPO[::NAME]") => {
                 ArgValueCompleter::new(|word: &OsStr| places(word, &["", "::"]))
             }

@@ -5,7 +5,7 @@
 //! Repository -> RemoteStore --pipe--> serve -> Retry -> ObjectStore -> Service -> opendal -> S3
 //!                                                        |  names       each request, its errors
 //!                                                        |  probe       may two create the same object?
-//!                                                        Leases         who is there
+//!                                                        Leases         who is there, and a watch on what stalls
 //! ```
 //!
 //! garret starts the program `garret-stores` and speaks with it as with `garret serve` on another host. What holds keys opens
@@ -21,6 +21,7 @@ mod object_store;
 mod place;
 mod probe;
 mod service;
+mod watch;
 
 pub use object_store::ObjectStore;
 pub use place::{Malformed, Place};

@@ -4,8 +4,10 @@
 //! In: the location, in what comes first. Out: answers, until standard input ends. Promises: it has no key and asks for none;
 //! a request that fails on the way is made again for ten minutes, but for the first, which tells what is wrong at once.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -35,7 +37,9 @@ fn main() -> ExitCode {
     garret_cli::sandbox::hide_memory();
     // It ends when garret does, which may have something to take back first.
     let _ending = garret_cli::signals::Ending::watch();
-    match garret_remote::serve(io::stdin().lock(), io::stdout(), open) {
+    let is_ended = Arc::new(AtomicBool::new(false));
+    let input = UntilItEnds { input: io::stdin().lock(), is_ended: Arc::clone(&is_ended) };
+    match garret_remote::serve(input, io::stdout(), |opening| open(opening, is_ended)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("standard input: {error}"));
@@ -49,7 +53,28 @@ fn say(text: &str) {
     let _unheard = io::stderr().write_all(format!("garret-stores: {text}\n").as_bytes());
 }
 
-fn open(opening: &Opening) -> Result<Gate<Retry<ObjectStore>>, StoreError> {
+/// Input that notes its end: nobody waits then for what fails on the way.
+struct UntilItEnds<R> {
+    input: R,
+    is_ended: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for UntilItEnds<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer);
+        let is_end = match &read {
+            Ok(len) => *len == 0 && !buffer.is_empty(),
+            Err(error) => error.kind() != io::ErrorKind::Interrupted,
+        };
+        self.is_ended.fetch_or(is_end, Ordering::Relaxed);
+        read
+    }
+}
+
+fn open(
+    opening: &Opening,
+    is_ended: Arc<AtomicBool>,
+) -> Result<Gate<Retry<ObjectStore>>, StoreError> {
     let location = String::from_utf8_lossy(&opening.path);
     let place = Place::parse(&location).map_err(|malformed| {
         let source = io::Error::new(io::ErrorKind::InvalidInput, malformed.0);
@@ -71,6 +96,6 @@ fn open(opening: &Opening) -> Result<Gate<Retry<ObjectStore>>, StoreError> {
         }
         (tries, pause) = (tries + 1, pause * 2);
     }
-    let store = Retry::new(store, RetryOptions::default());
+    let store = Retry::new(store, RetryOptions::default()).until(is_ended);
     Ok(Gate::new(store, Rules::default(), opening.create.is_some()))
 }

@@ -1,10 +1,10 @@
 //! The way to a store: requests of the library `opendal`, one at a time for whoever asks, and what its errors mean.
 //!
-//! In: a [`Place`], names, bytes. Out: what the store answers. Promises: a request ends, well or not, after [`SILENCE`]
-//! without a byte of an answer, and a put after the time that a slow line needs; nothing is tried again here; what is read
-//! is never longer than was asked for; each error is one line, without the addresses and headers that the library adds.
+//! In: a [`Place`], names, bytes. Out: what the store answers. Promises: a request ends, well or not, after [`SILENCE`] in
+//! which nothing moved; nothing is tried again here; what is read is never longer than was asked for; each error is one
+//! line, without the addresses and headers that the library adds.
 //!
-//! Nothing else in garret knows that library, or that there is a runtime.
+//! But for this file and `watch.rs` nothing in garret knows that library, or that there is a runtime.
 
 use std::error::Error as _;
 use std::io;
@@ -22,14 +22,10 @@ use tokio::time::timeout;
 
 use crate::names::NAME_LEN_MAX;
 use crate::place::{Account, Place};
+use crate::watch::{SILENCE, Watched, silent};
 
 /// How long a server may take to be reached at all.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long it may say nothing.
-const SILENCE: Duration = Duration::from_secs(60);
-/// Bytes that a line carries up in a second at least: so long a put is waited for, for how far it is cannot be seen. With the
-/// longest pack, 32 MiB, that is less than half of the time of a lease.
-const UP_LEAST: u64 = 64 << 10;
 /// Behind what a server says that refuses.
 const DENIED: &str =
     "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY right, and may that key do this?";
@@ -94,7 +90,7 @@ impl Service {
             let _inside = runtime.enter();
             Operator::new(builder).map_err(|error| failed("open", place.to_string(), &error))?
         };
-        let transport = HttpTransporter::new(ReqwestTransport::new(client));
+        let transport = HttpTransporter::new(Watched(ReqwestTransport::new(client)));
         let context = operator.context().with_http_transport(transport);
         let operator = operator.with_context(context);
         Ok(Service { operator, runtime, place })
@@ -109,11 +105,10 @@ impl Service {
         format!("{}/{name}", self.place)
     }
 
-    /// A request, which is waited for so long.
+    /// A request, or a part of its answer.
     fn ask<T>(
         &self,
         (operation, name): (&'static str, &str),
-        time: Duration,
         request: impl Future<Output = opendal::Result<T>>,
     ) -> Result<T, StoreError> {
         let len = self.place.prefix.len() + 1 + name.len();
@@ -124,26 +119,18 @@ impl Service {
             let source = io::Error::new(io::ErrorKind::InvalidFilename, why);
             return Err(StoreError::new(operation, self.object(name), source));
         }
-        match self.runtime.block_on(async { timeout(time, request).await }) {
-            Ok(answer) => answer.map_err(|error| failed(operation, self.object(name), &error)),
-            Err(_) => Err(silent(operation, self.object(name), time)),
-        }
+        let answer = self.runtime.block_on(request);
+        answer.map_err(|error| failed(operation, self.object(name), &error))
     }
 
     /// Stores the parts as one object in one request, in the place of what is there; if `is_new` and the store keeps to it,
     /// only where there is nothing.
     pub(crate) fn put(&self, name: &str, parts: &[&[u8]], is_new: bool) -> Result<(), StoreError> {
         let bytes = parts.concat();
-        let len = bytes.len() as u64;
         let options = WriteOptions { if_not_exists: is_new, ..WriteOptions::default() };
         let operation = if is_new { "create" } else { "write" };
-        let time = SILENCE + Duration::from_secs(len / UP_LEAST);
-        self.ask(
-            (operation, name),
-            time,
-            self.operator.write_options(name, Buffer::from(bytes), options),
-        )
-        .map(drop)
+        self.ask((operation, name), self.operator.write_options(name, Buffer::from(bytes), options))
+            .map(drop)
     }
 
     /// The bytes in a range, which may not be empty.
@@ -195,10 +182,10 @@ impl Service {
                 None => reader.into_stream(..).await,
             }
         };
-        let mut stream = self.ask(("read", name), SILENCE, open)?;
+        let mut stream = self.ask(("read", name), open)?;
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < max {
-            let Some(part) = self.ask(("read", name), SILENCE, next(&mut stream))? else { break };
+            let Some(part) = self.ask(("read", name), next(&mut stream))? else { break };
             let left = usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(bytes.len());
             for part in part {
                 let taken = part.get(..left.min(part.len())).unwrap_or_default();
@@ -210,7 +197,7 @@ impl Service {
 
     /// An object's length in bytes.
     pub(crate) fn len(&self, name: &str) -> Result<u64, StoreError> {
-        let found = self.ask(("read", name), SILENCE, self.operator.stat(name))?;
+        let found = self.ask(("read", name), self.operator.stat(name))?;
         Ok(found.content_length())
     }
 
@@ -218,12 +205,11 @@ impl Service {
     pub(crate) fn list(&self, directory: &str, max: usize) -> Result<Vec<Listed>, StoreError> {
         let options = ListOptions { recursive: true, ..ListOptions::default() };
         let what = ("list", directory);
-        let mut lister =
-            self.ask(what, SILENCE, self.operator.lister_options(directory, options))?;
+        let mut lister = self.ask(what, self.operator.lister_options(directory, options))?;
         let mut listed = Vec::new();
         while listed.len() < max {
             // Most come with the page that is there.
-            let Some(entry) = self.ask(what, SILENCE, next(&mut lister))? else { break };
+            let Some(entry) = self.ask(what, next(&mut lister))? else { break };
             let found = entry.metadata();
             if !found.is_file() {
                 continue;
@@ -240,19 +226,15 @@ impl Service {
 
     /// Removes an object, if it is there.
     pub(crate) fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.ask(("remove", name), SILENCE, self.operator.delete(name))
+        self.ask(("remove", name), self.operator.delete(name))
     }
 }
 
+/// What comes next of an answer.
 async fn next<T>(
     stream: &mut (impl Stream<Item = opendal::Result<T>> + Unpin),
 ) -> opendal::Result<Option<T>> {
-    stream.next().await.transpose()
-}
-
-fn silent(operation: &'static str, object: String, time: Duration) -> StoreError {
-    let why = format!("the store did not answer within {} s", time.as_secs());
-    StoreError::new(operation, object, io::Error::new(io::ErrorKind::TimedOut, why))
+    timeout(SILENCE, stream.next()).await.map_err(|_| silent())?.transpose()
 }
 
 /// What an error of the library means to a repository.

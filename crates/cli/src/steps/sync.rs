@@ -1,8 +1,8 @@
 //! Brings a copy of a repository up to date with it, or makes one.
 //!
-//! In: where the repository is, where the copy is or is to be, which archives. Out: what came. Promises: the copy is made only
-//! where there is nothing, and has the repository's id and keys; one passphrase opens both; nothing is written where the
-//! repository is.
+//! In: where the repository is, where the copy is or is to be, which archives. Out: what came. Promises: the copy is made
+//! only where there is nothing, and has the repository's id and keys; one passphrase opens both; nothing is written where
+//! the repository is.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -62,6 +62,8 @@ pub struct Retry<S> {
     clock: Arc<dyn Clock>,
     /// It did not answer to the last operation however often it was asked: until it answers again, each is tried once.
     is_down: AtomicBool,
+    /// Whether nobody waits for answers any more.
+    is_ended: Arc<AtomicBool>,
     untold: Mutex<Untold>,
 }
 
@@ -83,13 +85,25 @@ impl<S: fmt::Debug> fmt::Debug for Retry<S> {
 impl<S: Store> Retry<S> {
     /// The store `inner`, asked again as `options` say.
     pub fn new(inner: S, options: RetryOptions) -> Self {
-        let (clock, is_down) = (Arc::new(SystemClock::new()), AtomicBool::new(false));
-        Retry { inner, options, clock, is_down, untold: Mutex::default() }
+        Retry {
+            inner,
+            options,
+            clock: Arc::new(SystemClock::new()),
+            is_down: AtomicBool::new(false),
+            is_ended: Arc::default(),
+            untold: Mutex::default(),
+        }
     }
 
     /// The store itself: what is asked of it is asked once.
     pub fn inner(&self) -> &S {
         &self.inner
+    }
+
+    /// As soon as `is_ended` is true nothing is tried again.
+    #[must_use]
+    pub fn until(self, is_ended: Arc<AtomicBool>) -> Self {
+        Retry { is_ended, ..self }
     }
 
     /// Measures time by another clock.
@@ -125,7 +139,9 @@ impl<S: Store> Retry<S> {
             let wait = drawn(pause.min(self.options.pause_max));
             let now = self.clock.now();
             let end = *end.get_or_insert(now.saturating_add(self.options.time));
-            let is_over = tries >= self.options.tries || now.saturating_add(wait) > end;
+            let is_over = tries >= self.options.tries
+                || now.saturating_add(wait) > end
+                || self.is_ended.load(Ordering::Relaxed);
             if is_over || self.is_down.load(Ordering::Relaxed) {
                 self.is_down.fetch_or(tries > 1, Ordering::Relaxed);
                 return Err(counted(error, tries));

@@ -104,7 +104,7 @@ fn the_service_is_not_hardened_beyond_use() {
 fn unpacked(dir: &Dir) -> PathBuf {
     let target = "x86_64-unknown-linux-musl";
     let line = format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_garret"));
-    for program in ["garret", "zgarret"] {
+    for program in ["garret", "zgarret", "garret-stores"] {
         let name = format!("built/{target}/dist/{program}");
         dir.write(&name, line.as_bytes());
         fs::set_permissions(dir.path(&name), fs::Permissions::from_mode(0o755)).unwrap();

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "init",
     "create",
     "extract",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 29] = [
     "delete",
     "prune",
     "compact",
+    "sync",
     "tag",
     "protect",
     "unprotect",

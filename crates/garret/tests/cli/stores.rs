@@ -1,6 +1,6 @@
-//! A repository in a bucket, by the programs as their users have them: a real server of S3's protocol, a line to it on which
-//! requests go wrong, hosts that die. Needs moto, which `tests/run` brings, and `garret-stores` beside `garret`: run the whole
-//! workspace's tests.
+//! A repository in a bucket, by the programs as their users have them: a real server of S3's protocol, a line to it on
+//! which requests go wrong, hosts that die. Needs moto, which `tests/run` brings, and `garret-stores` beside `garret`: run
+//! the whole workspace's tests.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -100,8 +100,8 @@ fn what_is_wrong_with_a_location_or_a_store_is_one_line() {
     dir.run_with(&keyless, b"", &["list", "s3://vms/x"]).refused(1, "there is no key to sign with");
 }
 
-/// Of two hosts that publish one name at once one is told that it is there, and nothing of the other is lost: on a server that
-/// keeps to conditions, and on one that does not.
+/// Of two hosts that publish one name at once one is told that it is there, and nothing of the other is lost: on a server
+/// that keeps to conditions, and on one that does not.
 #[test]
 fn of_two_who_publish_one_name_at_once_one_is_told() {
     let dir = Dir::new();
@@ -177,4 +177,41 @@ fn a_host_that_dies_leaves_a_good_repository() {
         let restored = client.run(&["extract", "--stdout", &format!("{repo}::{night}"), "app.raw"]);
         assert!(restored.stdout == noise(600_000, night), "GARRET_SEED={seed}: night {night}");
     }
+}
+
+/// From a directory to a bucket, and from there to another directory: the same archives, opened by the same passphrase.
+#[test]
+fn a_copy_of_a_copy_restores_the_same() {
+    let dir = Dir::new();
+    let (client, bucket) = (Client::new(&dir, bucket_server()), repository());
+    client.run(&["init", "-e", "passphrase", "repo"]).succeeds();
+    let images = [1, 2, 3].map(|seed| noise(500_000, seed));
+    for (night, image) in images.iter().enumerate() {
+        dir.write("app.raw", image);
+        client.run(&["create", &format!("repo::vm1-{night}"), "app.raw"]).silent();
+    }
+    client.run(&["create", "repo::vm2", "app.raw"]).silent();
+    let said = client.run(&["sync", "-v", "--archives", "vm1-*", "repo", &bucket]).succeeds();
+    assert_eq!(said, "vm1-0\nvm1-1\nvm1-2\n");
+    client.run(&["sync", "repo", &bucket]).silent();
+    assert_eq!(client.run(&["sync", "-v", "repo", &bucket]).succeeds(), "");
+    // What was deleted there stays so, and what was deleted here stays there.
+    client.run(&["delete", &format!("{bucket}::vm1-0")]).silent();
+    client.run(&["delete", "repo::vm1-1"]).silent();
+    client.run(&["sync", "repo", &bucket]).silent();
+    client.run(&["sync", &bucket, "copy"]).silent();
+    for repo in [bucket.as_str(), "copy"] {
+        assert_eq!(client.run(&["list", "--short", repo]).succeeds(), "vm1-1\nvm1-2\nvm2\n");
+        client.run(&["check", "--verify-data", repo]).succeeds();
+        client
+            .run(&["restore", repo, "app.raw", "--at", "vm1-1", "-o", "back.raw", "--force"])
+            .succeeds();
+        assert!(dir.read("back.raw") == images[1], "{repo}");
+    }
+    client.run(&["init", "-e", "none", "other"]).succeeds();
+    client
+        .run(&["sync", "repo", "other"])
+        .refused(1, "other is another repository than repo, not a copy of it");
+    client.run(&["sync", "nowhere", "new"]).refused(1, "Repository nowhere does not exist");
+    assert!(!dir.path("new").exists());
 }

@@ -1,0 +1,73 @@
+//! Ends a request on which nothing moves any more.
+//!
+//! In: a way to send requests. Out: the same, whose requests fail when for [`SILENCE`] no piece of what they send was taken
+//! and no answer began. Promises: a slow line is waited for as long as it moves; one that stalls is not.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
+use tokio::time::timeout;
+
+/// How long nothing may move.
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
+/// Bytes that are handed over at once: a line that carries this in [`SILENCE`] moves.
+const PIECE_LEN: usize = 64 << 10;
+
+/// Requests that are watched.
+pub(crate) struct Watched<T>(pub T);
+
+/// A piece of what is sent, which says when nobody holds it any more.
+struct Piece {
+    whole: Bytes,
+    range: Range<usize>,
+    taken: Arc<AtomicU64>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.whole.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl<T: HttpTransport> HttpTransport for Watched<T> {
+    async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let taken = Arc::new(AtomicU64::new(0));
+        let request = request.map(|body| in_pieces(body.to_bytes(), &taken));
+        let mut answer = Box::pin(self.0.fetch(request));
+        let mut seen = 0;
+        loop {
+            if let Ok(answer) = timeout(SILENCE, &mut answer).await {
+                return answer;
+            }
+            match taken.load(Ordering::Relaxed) {
+                now if now == seen => return Err(silent()),
+                now => seen = now,
+            }
+        }
+    }
+}
+
+fn in_pieces(whole: Bytes, taken: &Arc<AtomicU64>) -> Buffer {
+    let pieces = (0..whole.len()).step_by(PIECE_LEN).map(|start| {
+        let range = start..whole.len().min(start + PIECE_LEN);
+        Bytes::from_owner(Piece { whole: whole.clone(), range, taken: Arc::clone(taken) })
+    });
+    pieces.collect::<Vec<Bytes>>().into()
+}
+
+/// Why a request ended on which nothing moved.
+pub(crate) fn silent() -> Error {
+    let why = format!("the store did not answer within {} s", SILENCE.as_secs());
+    Error::new(ErrorKind::Unexpected, why).set_temporary()
+}
