@@ -51,10 +51,29 @@ const AREAS: [Area; 8] = [
 pub struct ObjectStore {
     service: Arc<Service>,
     leases: Leases,
-    /// Whether the server keeps a second one from creating what is there; unknown until something is created.
-    is_exclusive: Mutex<Option<bool>>,
+    exclusion: Arc<Exclusion>,
+    /// The configuration, as it was found when this was opened: whoever opens a repository reads it next.
+    config: Mutex<Option<Vec<u8>>>,
     /// Whether nothing was there when this was opened.
     is_new: AtomicBool,
+}
+
+/// Whether the server keeps a second one from creating what is there; unknown until a pack is put or something is created.
+#[derive(Default)]
+struct Exclusion {
+    known: Mutex<Option<bool>>,
+    /// Whether somebody looks, or has looked.
+    is_asked: AtomicBool,
+}
+
+impl Exclusion {
+    fn is_there(&self, service: &Service) -> Result<bool, StoreError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some(is_there) => Ok(is_there),
+            None => Ok(*known.insert(probe::is_exclusive(service)?)),
+        }
+    }
 }
 
 /// Leases as empty objects.
@@ -105,12 +124,8 @@ impl ObjectStore {
     pub fn new(place: Place) -> Result<Self, StoreError> {
         let service = Arc::new(Service::new(place)?);
         let leases = leases(&service, LEASES.to_owned())?;
-        Ok(ObjectStore {
-            service,
-            leases,
-            is_exclusive: Mutex::default(),
-            is_new: AtomicBool::new(false),
-        })
+        let (exclusion, config) = (Arc::default(), Mutex::default());
+        Ok(ObjectStore { service, leases, exclusion, config, is_new: AtomicBool::new(false) })
     }
 
     /// Finds a repository there.
@@ -121,7 +136,11 @@ impl ObjectStore {
         for key in [Key::Config, Key::ConfigCopy] {
             // Read, not asked for: only with an answer that may have text does a server say what is wrong.
             match self.get_whole(&key, CONFIG_LEN_MAX) {
-                Ok(_) => return Ok(()),
+                Ok(bytes) => {
+                    let config = (key == Key::Config).then_some(bytes);
+                    *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+                    return Ok(());
+                }
                 Err(error) if error.kind == StoreErrorKind::WrongLength => return Ok(()),
                 Err(error) if error.kind == StoreErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -153,11 +172,18 @@ impl ObjectStore {
     /// # Errors
     /// The store cannot be written to.
     pub fn is_exclusive(&self) -> Result<bool, StoreError> {
-        let mut known = self.is_exclusive.lock().unwrap_or_else(PoisonError::into_inner);
-        match *known {
-            Some(is_exclusive) => Ok(is_exclusive),
-            None => Ok(*known.insert(probe::is_exclusive(&self.service)?)),
+        self.exclusion.is_there(&self.service)
+    }
+
+    /// Asks that beside the first pack that is put, so that who creates something later need not wait for the answer.
+    fn ask_ahead(&self) {
+        if self.exclusion.is_asked.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let (service, exclusion) = (Arc::clone(&self.service), Arc::clone(&self.exclusion));
+        // Whoever creates something asks himself if this failed.
+        let ask = move || drop(exclusion.is_there(&service));
+        let _later = std::thread::Builder::new().name("probe".to_owned()).spawn(ask);
     }
 
     /// Creates an object while nobody else creates one of that name.
@@ -240,6 +266,9 @@ impl Store for ObjectStore {
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.leases.permit()?;
+        if matches!(key, Key::Pack(_)) {
+            self.ask_ahead();
+        }
         self.service.put(&name_of(key), parts, false)
     }
 
@@ -267,7 +296,14 @@ impl Store for ObjectStore {
     }
 
     fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
-        self.service.get_whole(&name_of(key), max)
+        let found = match key {
+            Key::Config => self.config.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            _ => None,
+        };
+        match found.filter(|found| found.len() as u64 <= max) {
+            Some(found) => Ok(found),
+            None => self.service.get_whole(&name_of(key), max),
+        }
     }
 
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
