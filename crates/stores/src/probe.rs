@@ -7,7 +7,7 @@ use std::io;
 
 use garret_core::{StoreError, StoreErrorKind};
 
-use crate::service::Service;
+use crate::service::{Service, is_conflict};
 
 /// What names of such objects begin with.
 pub(crate) const DIRECTORY: &str = "probe/";
@@ -39,11 +39,13 @@ pub(crate) fn is_exclusive(service: &Service) -> Result<bool, StoreError> {
     });
     let last = service.put(&name, &[b"last"], true);
     service.delete(&name)?;
-    let (mut winners, mut unheard, mut is_known) = (0, None, true);
-    for answer in answers.into_iter().chain([last]) {
+    let (mut winners, mut refused, mut unheard, mut is_known) = (0, 0, None, true);
+    for answer in answers {
         match answer {
             Ok(()) => winners += 1,
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {}
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists || is_conflict(&error) => {
+                refused += 1;
+            }
             // Too many at once, which a server may say instead of who was first.
             Err(error) if error.kind == StoreErrorKind::Transient => unheard = Some(error),
             Err(error) if error.kind == StoreErrorKind::Denied => return Err(error),
@@ -51,8 +53,10 @@ pub(crate) fn is_exclusive(service: &Service) -> Result<bool, StoreError> {
             Err(_) => is_known = false,
         }
     }
+    let is_refused = matches!(last, Err(error) if error.kind == StoreErrorKind::AlreadyExists);
     match unheard {
         Some(error) if winners == 0 => Err(error),
-        _ => Ok(winners == 1 && is_known),
+        // Of a race somebody was refused; else there was none.
+        _ => Ok(winners == 1 && refused > 0 && is_known && is_refused),
     }
 }

@@ -18,14 +18,15 @@ use opendal::services::S3;
 use opendal::{Buffer, Error, ErrorKind, HttpTransporter, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
 
 use crate::names::NAME_LEN_MAX;
 use crate::place::{Account, Place};
-use crate::watch::{SILENCE, Watched, silent};
+use crate::watch::{SILENCE, Watched};
 
 /// How long a server may take to be reached at all.
 const CONNECT: Duration = Duration::from_secs(10);
+/// What AWS calls it when two create one object at once.
+const CONFLICT: &str = "ConditionalRequestConflict";
 /// Behind what a server says that refuses.
 const DENIED: &str =
     "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY right, and may that key do this?";
@@ -230,11 +231,16 @@ impl Service {
     }
 }
 
+/// Whether a server refused to create an object because somebody else is at it.
+pub(crate) fn is_conflict(error: &StoreError) -> bool {
+    error.source.to_string().contains(CONFLICT)
+}
+
 /// What comes next of an answer.
 async fn next<T>(
     stream: &mut (impl Stream<Item = opendal::Result<T>> + Unpin),
 ) -> opendal::Result<Option<T>> {
-    timeout(SILENCE, stream.next()).await.map_err(|_| silent())?.transpose()
+    stream.next().await.transpose()
 }
 
 /// What an error of the library means to a repository.
@@ -246,7 +252,7 @@ fn failed(operation: &'static str, object: String, error: &Error) -> StoreError 
         ErrorKind::RangeNotSatisfied => StoreErrorKind::WrongLength,
         ErrorKind::RateLimited => StoreErrorKind::Transient,
         // Two create one object at once, and the server says to come back.
-        _ if error.is_temporary() || error.message().contains("ConditionalRequestConflict") => {
+        _ if error.is_temporary() || error.message().contains(CONFLICT) => {
             StoreErrorKind::Transient
         }
         _ => StoreErrorKind::Other,

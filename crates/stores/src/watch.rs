@@ -1,7 +1,7 @@
 //! Ends a request on which nothing moves any more.
 //!
 //! In: a way to send requests. Out: the same, whose requests fail when for [`SILENCE`] no piece of what they send was taken
-//! and no answer began. Promises: a slow line is waited for as long as it moves; one that stalls is not.
+//! and none of an answer came. Promises: a slow line is waited for as long as it moves; one that stalls is not.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
 use http::{Request, Response};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 use tokio::time::timeout;
@@ -17,6 +19,9 @@ use tokio::time::timeout;
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes that are handed over at once: a line that carries this in [`SILENCE`] moves.
 const PIECE_LEN: usize = 64 << 10;
+
+/// What comes of an answer.
+type Pieces = Box<dyn Stream<Item = opendal::Result<Buffer>> + Send + Sync + Unpin>;
 
 /// Requests that are watched.
 pub(crate) struct Watched<T>(pub T);
@@ -48,7 +53,7 @@ impl<T: HttpTransport> HttpTransport for Watched<T> {
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(SILENCE, &mut answer).await {
-                return answer;
+                return answer.map(|answer| answer.map(in_time));
             }
             match taken.load(Ordering::Relaxed) {
                 now if now == seen => return Err(silent()),
@@ -56,6 +61,17 @@ impl<T: HttpTransport> HttpTransport for Watched<T> {
             }
         }
     }
+}
+
+/// An answer each piece of which is waited for only so long.
+fn in_time(body: HttpBody) -> HttpBody {
+    body.map_inner(|pieces| {
+        let next = async |mut pieces: Pieces| match timeout(SILENCE, pieces.next()).await {
+            Ok(piece) => piece.map(|piece| (piece, pieces)),
+            Err(_) => Some((Err(silent()), pieces)),
+        };
+        Box::new(Box::pin(unfold(pieces, next)))
+    })
 }
 
 fn in_pieces(whole: Bytes, taken: &Arc<AtomicU64>) -> Buffer {

@@ -29,6 +29,8 @@ pub fn sync(
     ui: &Ui,
 ) -> Result<TransferReport, Failure> {
     let source = session::find(from)?;
+    // Before anything is made.
+    let keys = secrets::unlock(&source, from, ui)?;
     let copy = match session::find(to) {
         Ok(copy) => copy,
         Err(failure) if is_nothing(&failure) => make(&source, to)?,
@@ -41,7 +43,6 @@ pub fn sync(
             from.display()
         )));
     }
-    let keys = secrets::unlock(&source, from, ui)?;
     let source: Session<Repository> =
         enter(source, keys.clone(), (from, Use::Reads), ui, |unlocked| unlocked.reader(ui))?;
     let mut copy: Session<Writer> =
@@ -49,6 +50,9 @@ pub fn sync(
     let mut names = source.archive_names()?;
     let patterns = Patterns::new(patterns.iter().cloned().map(OsStringExt::into_vec));
     names.retain(|name| patterns.is_empty() || patterns.exclude(name.as_bytes()));
+    if names.is_empty() && !patterns.is_empty() {
+        ui.complain("note: no archive has a name that fits --archives");
+    }
     let report = copy.transfer(&source, names, ui)?;
     copy.made(&report.brought, ui);
     Ok(report)

@@ -13,7 +13,7 @@
 //!   line, and no other.
 //! - What was deleted here stays deleted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,7 +31,7 @@ use crate::objects::tombstones;
 use crate::progress::{Phase, Problem, Progress};
 use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::{Repository, Writer};
-use crate::store::{Area, Key, MemoryStore, StoreErrorKind};
+use crate::store::{Key, MemoryStore, StoreErrorKind};
 
 /// Packs under way: each is in memory as a whole.
 const IN_FLIGHT: usize = 4;
@@ -107,8 +107,10 @@ impl Writer {
         progress: &dyn Progress,
     ) -> Result<Vec<NamedArchive>> {
         let here: HashSet<String> = self.archive_names()?.into_iter().collect();
-        let copies = self.store().list(Area::Copies)?.into_iter();
-        let copies: HashSet<Key> = copies.map(|(key, _)| key).collect();
+        let both = names.iter().filter(|name| here.contains(*name)).cloned().collect();
+        // What a name stands for here only the archive says.
+        let here: HashMap<String, Result<NamedArchive>> =
+            self.archives(both)?.into_iter().collect();
         let buried = tombstones::buried(self.store(), self.metadata())?;
         let mut lacking = Vec::new();
         for (name, found) in from.archives(names)? {
@@ -119,23 +121,18 @@ impl Writer {
                     continue;
                 }
             };
-            let is_same = || match copies.contains(&of_archive(&archive.fingerprint)) {
-                true => Ok(true),
-                // A second copy may be lost.
-                false => Ok(self.archive(&name)?.fingerprint == archive.fingerprint),
-            };
-            if buried.contains(&tombstones::archive_id(&archive.fingerprint)) {
-                report.deleted_count += 1;
-            } else if !here.contains(&name) {
-                lacking.push(archive);
-            } else if is_same().or_else(|error: Error| {
-                progress.problem(&Problem::from(&error));
-                Ok::<_, Error>(true)
-            })? {
-                report.present_count += 1;
-            } else {
-                let text = "not brought: there is another archive of that name";
-                progress.problem(&Problem::loss(Cause::Taken, &name, text));
+            let is_buried = buried.contains(&tombstones::archive_id(&archive.fingerprint));
+            match here.get(&name) {
+                _ if is_buried => report.deleted_count += 1,
+                None => lacking.push(archive),
+                Some(Err(error)) => progress.problem(&Problem::from(error)),
+                Some(Ok(found)) if found.fingerprint == archive.fingerprint => {
+                    report.present_count += 1;
+                }
+                Some(Ok(_)) => {
+                    let text = "not brought: there is another archive of that name";
+                    progress.problem(&Problem::loss(Cause::Taken, &name, text));
+                }
             }
         }
         lacking.sort_by(|one, other| {
@@ -188,13 +185,28 @@ impl Visitor for Needed<'_> {
             }
             PackKind::Data => {}
             PackKind::Structure => {
-                let copies =
-                    self.from.copies(id).filter(|copy| copy.pack.kind == PackKind::Structure);
-                for copy in copies.take(self.to.lacking_copies(id)) {
+                let here: HashSet<PackId> = self.to.copies(id).map(|copy| copy.pack.id).collect();
+                let others = self.from.copies(id).filter(|copy| {
+                    copy.pack.kind == PackKind::Structure && !here.contains(&copy.pack.id)
+                });
+                // Those that are known to be damaged come last.
+                for copy in others.take(self.to.lacking_copies(id)) {
                     self.packs.insert(copy.pack.id, copy.pack.len);
                 }
             }
         }
+    }
+}
+
+/// Finds whether anything that an archive needs is not here.
+struct Left<'l> {
+    to: &'l Index,
+    is_any: bool,
+}
+
+impl Visitor for Left<'_> {
+    fn chunk(&mut self, _path: &[u8], id: &ChunkId, _location: Option<&Location>) {
+        self.is_any |= !self.to.contains(id);
     }
 }
 
@@ -220,17 +232,30 @@ impl Transfer<'_> {
         if let Some(lost) = lost {
             return Err(Failed::There(lost));
         }
-        self.bring_packs(packs.into_iter().collect(), report, progress)?;
+        if let Some(why) = self.bring_packs(packs.into_iter().collect(), report, progress)? {
+            // What did not come may have been one of two copies.
+            let mut left = Left { to: self.index, is_any: false };
+            let marks = Marks::new(chunks.index());
+            mark_archive(&chunks, archive, &marks, &mut left).map_err(there)?;
+            if left.is_any {
+                return Err(Failed::There(why));
+            }
+            progress.problem(&Problem::warning(
+                Cause::Damaged,
+                &archive.name,
+                format!("of its structure one copy came: {why}"),
+            ));
+        }
         self.bring_file(archive, progress)
     }
 
-    /// Brings packs, several at once, and the rows of the index for them.
+    /// Brings packs, several at once, and the rows of the index for them. Why one did not come, if one did not.
     fn bring_packs(
         &mut self,
         packs: Vec<(PackId, u32)>,
         report: &mut TransferReport,
         progress: &dyn Progress,
-    ) -> Result<(), Failed> {
+    ) -> Result<Option<String>, Failed> {
         // gc may have decided by now that it goes (rule S2).
         if packs.iter().any(|(id, _)| self.index.is_condemned(id)) {
             let why = "what it needs is being given back here: run garret prune here, and then this again";
@@ -242,14 +267,26 @@ impl Transfer<'_> {
             (AtomicUsize::new(0), Mutex::new((IndexWriter::default(), Vec::new())));
         let (from, to, packs) = (self.from, self.to, &packs);
         let carry = || -> Result<(), Failed> {
+            let mut lacks = Ok(());
             while let Some((id, len)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (row, footer) = carry_pack(from, to, *id, *len)?;
+                let (row, footer) = match carry_pack(from, to, *id, *len) {
+                    Ok(carried) => carried,
+                    Err(Failed::There(why)) => {
+                        lacks = Err(Failed::There(why));
+                        continue;
+                    }
+                    Err(failed) => {
+                        // Nobody goes on.
+                        next.store(packs.len(), Ordering::Relaxed);
+                        return Err(failed);
+                    }
+                };
                 task.advance(u64::from(*len));
                 let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
                 let full = arrived.0.push(row, &footer);
                 arrived.1.extend(full);
             }
-            Ok(())
+            lacks
         };
         let carried: Vec<Result<(), Failed>> = std::thread::scope(|scope| {
             let threads: Vec<_> =
@@ -264,7 +301,15 @@ impl Transfer<'_> {
             self.note(rows, report).map_err(Failed::Here)?;
         }
         // After what came is noted, so that it need not come again.
-        carried.into_iter().collect()
+        let mut lacking = None;
+        for ended in carried {
+            match ended {
+                Ok(()) => {}
+                Err(Failed::There(why)) => lacking = Some(why),
+                Err(Failed::Here(error)) => return Err(Failed::Here(error)),
+            }
+        }
+        Ok(lacking)
     }
 
     /// Stores a segment that lists packs which have come.
@@ -291,21 +336,33 @@ impl Transfer<'_> {
             .or_else(|_| read(&of_archive(&hash)))
             .map_err(there)?;
         let tags = Key::Tags(ArchiveHash::from_bytes(hash));
-        match from.get_whole(&tags, ARCHIVE_LEN_MAX) {
-            // Before the archive, so that one that is protected is so at once.
-            Ok(record) => match to.put(&tags, &[&record]) {
-                // A server that lets archives only be added.
-                Err(error) if error.kind == StoreErrorKind::Denied => {
-                    let text = format!("it comes without its tags: {}", message(&error));
-                    progress.problem(&Problem::warning(Cause::Denied, &archive.name, text));
-                }
-                put => put.map_err(|error| Failed::Here(error.into()))?,
-            },
-            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+        let record = match from.get_whole(&tags, ARCHIVE_LEN_MAX) {
+            Ok(record) => Some(record),
+            Err(error) if error.kind == StoreErrorKind::NotFound => None,
             Err(error) => return Err(there(error.into())),
-        }
+        };
+        let put_tags = || match (&record, to.len(&tags)) {
+            // What somebody said of it here counts here.
+            (Some(record), Err(error)) if error.kind == StoreErrorKind::NotFound => {
+                match to.put(&tags, &[record]) {
+                    // A server that lets archives only be added.
+                    Err(error) if error.kind == StoreErrorKind::Denied => {
+                        let text = format!("it comes without its tags: {}", message(&error));
+                        progress.problem(&Problem::warning(Cause::Denied, &archive.name, text));
+                        Ok(())
+                    }
+                    put => put,
+                }
+            }
+            _ => Ok(()),
+        };
+        // Before the archive, so that one that is protected is so at once.
+        put_tags().map_err(|error| Failed::Here(error.into()))?;
         match self.to.publish(&archive.name, &bytes) {
-            Ok(_) => Ok(()),
+            // And again, if a gc that had listed the archives before took it for one of an archive that is gone.
+            Ok(_) => {
+                put_tags().and_then(|()| to.sync()).map_err(|error| Failed::Here(error.into()))
+            }
             Err(Error::ArchiveExists(_)) => {
                 Err(Failed::There("another archive of that name was made meanwhile".to_owned()))
             }

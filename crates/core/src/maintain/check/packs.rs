@@ -479,10 +479,10 @@ fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)>
 
 /// In what a segment of the index, or the index as it was opened, says something else of a pack than its footer.
 fn mismatch(chunks: &Chunks, job: &PackJob, pack: &PackRow, there: &[Listed]) -> Option<String> {
+    let lacks = |listed: &&Listed| chunks.index().find(&listed.id).is_none();
+    let lacking = there.iter().filter(lacks).count();
     let key = Key::Pack(job.id);
     let Some(Claim { segment, pack: row, records }) = &job.claim else {
-        let lacks = |listed: &&Listed| chunks.index().find(&listed.id).is_none();
-        let lacking = there.iter().filter(lacks).count();
         return (lacking > 0).then(|| format!("{key}: the index lacks {lacking} of its chunks"));
     };
     let segment = Key::Index(*segment);
@@ -490,9 +490,8 @@ fn mismatch(chunks: &Chunks, job: &PackJob, pack: &PackRow, there: &[Listed]) ->
         return Some(format!("{segment}: {key} has another length or salt than it says"));
     }
     let known: HashSet<&Listed> = there.iter().collect();
-    // A copy that a gc found to be one too many need not be listed, also when the others have gone since: nobody needs the
-    // chunk then. An archive that does is named for it.
-    match records.iter().filter(|record| !known.contains(record)).count() {
+    let wrong = records.iter().filter(|record| !known.contains(record)).count();
+    match wrong + lacking {
         0 => None,
         count => Some(format!("{segment}: does not agree with {key} about {count} chunks")),
     }
