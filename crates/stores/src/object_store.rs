@@ -34,7 +34,14 @@ const CLAIM_TIME: Duration = Duration::from_secs(4 * 60);
 /// More than any configuration has, in bytes.
 const CONFIG_LEN_MAX: u64 = 1 << 20;
 /// Pauses between requests of leases that fail on the way.
-const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+const PAUSES: [Duration; 6] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+    Duration::from_millis(3200),
+];
 /// Everything that is listed, in the order in which a repository is removed.
 const AREAS: [Area; 8] = [
     Area::Slots,
@@ -100,7 +107,8 @@ impl LeaseTable for Table {
     }
 }
 
-/// Makes a request of leases up to three times: one that is given back nobody asks again, and others would wait for it.
+/// Makes a request of leases up to seven times: who will not wait for others waits for the line all the same, and one that is
+/// given back nobody asks for again.
 fn again<T>(request: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     for pause in PAUSES {
         match request() {
