@@ -121,6 +121,20 @@ pub enum Area {
     Copies,
 }
 
+impl Area {
+    /// All of them, in the order in which a repository is removed: packs, which are nothing by themselves, last.
+    pub const ALL: [Area; 8] = [
+        Area::Slots,
+        Area::Copies,
+        Area::Index,
+        Area::Archives,
+        Area::Damage,
+        Area::Tags,
+        Area::Quarantine,
+        Area::Packs,
+    ];
+}
+
 /// What the lock is for, and so who else may hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockMode {

@@ -169,12 +169,12 @@ struct Server<S> {
     store: S,
     output: Output,
     /// By the ids of the requests for them; none of one that is still waited for.
-    locks: Mutex<HashMap<u32, Option<Box<dyn Guard>>>>,
+    locks: Mutex<HashMap<u32, Option<Arc<dyn Guard>>>>,
     passed_over: AtomicUsize,
 }
 
 impl<S: Removable + 'static> Server<S> {
-    fn locks(&self) -> MutexGuard<'_, HashMap<u32, Option<Box<dyn Guard>>>> {
+    fn locks(&self) -> MutexGuard<'_, HashMap<u32, Option<Arc<dyn Guard>>>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -248,8 +248,8 @@ impl<S: Removable + 'static> Server<S> {
                 Ok(Vec::new())
             }
             Request::IsHeld(lock) => {
-                let locks = self.locks();
-                let guard = locks.get(&lock).and_then(Option::as_ref);
+                // It may have to be asked for across a line, and others take and give back locks meanwhile.
+                let guard = self.locks().get(&lock).cloned().flatten();
                 Ok(vec![u8::from(guard.is_some_and(|guard| guard.is_held()))])
             }
             Request::Remove => store.remove().map(nothing),
@@ -299,7 +299,7 @@ impl<S: Removable + 'static> Server<S> {
             let taken = server.store.lock(mode, patience, &mut waiting);
             let result = match taken {
                 Ok(guard) => {
-                    server.locks().insert(id, Some(guard));
+                    server.locks().insert(id, Some(Arc::from(guard)));
                     Ok(Vec::new())
                 }
                 Err(error) => {

@@ -42,18 +42,6 @@ const PAUSES: [Duration; 6] = [
     Duration::from_millis(1600),
     Duration::from_millis(3200),
 ];
-/// Everything that is listed, in the order in which a repository is removed.
-const AREAS: [Area; 8] = [
-    Area::Slots,
-    Area::Copies,
-    Area::Index,
-    Area::Archives,
-    Area::Damage,
-    Area::Tags,
-    Area::Quarantine,
-    Area::Packs,
-];
-
 /// A repository's objects below a prefix of a bucket.
 pub struct ObjectStore {
     service: Arc<Service>,
@@ -236,7 +224,7 @@ impl Removable for ObjectStore {
         for record in [Key::Verified, Key::Condemned, Key::Tombstones] {
             self.delete(&record)?;
         }
-        for area in AREAS {
+        for area in Area::ALL {
             for (key, _) in self.list(area)? {
                 self.delete(&key)?;
             }

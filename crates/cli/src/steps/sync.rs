@@ -7,15 +7,13 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use garret_core::{
-    Cause, Error, Keys, Locked, Patterns, Repository, Sharing, TransferReport, Unlocked, Writer,
-};
+use garret_core::{Cause, Error, Locked, Patterns, Repository, Sharing, TransferReport, Writer};
 
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::secrets;
 use crate::session::{self, Session};
-use crate::state::{self, Expected, Use};
+use crate::state::{self, Admitted, Expected, Use};
 use crate::ui::Ui;
 
 /// Brings the archives of `from` whose names fit one of `patterns`, or all if there is none, to the copy at `to`.
@@ -29,7 +27,8 @@ pub fn sync(
     ui: &Ui,
 ) -> Result<TransferReport, Failure> {
     let source = session::find(from)?;
-    // Before anything is made.
+    // Before anything is made: a passphrase is for the repository that is known here, and so is what is copied of it.
+    let admitted = admit(&source, (from, Use::Reads), ui)?;
     let keys = secrets::unlock(&source, from, ui)?;
     let copy = match session::find(to) {
         Ok(copy) => copy,
@@ -44,9 +43,10 @@ pub fn sync(
         )));
     }
     let source: Session<Repository> =
-        enter(source, keys.clone(), (from, Use::Reads), ui, |unlocked| unlocked.reader(ui))?;
+        session::enter(source, keys.clone(), admitted, from, ui, |unlocked| unlocked.reader(ui))?;
+    let admitted = admit(&copy, (to, Use::Writes), ui)?;
     let mut copy: Session<Writer> =
-        enter(copy, keys, (to, Use::Writes), ui, |unlocked| unlocked.writer(ui))?;
+        session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.writer(ui))?;
     let mut names = source.archive_names()?;
     let patterns = Patterns::new(patterns.iter().cloned().map(OsStringExt::into_vec));
     names.retain(|name| patterns.is_empty() || patterns.exclude(name.as_bytes()));
@@ -58,15 +58,12 @@ pub fn sync(
     Ok(report)
 }
 
-fn enter<S: AsRef<Repository>>(
-    locked: Locked,
-    keys: Keys,
+fn admit(
+    locked: &Locked,
     (location, usage): (&Location, Use),
     ui: &Ui,
-    open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
-) -> Result<Session<S>, Failure> {
-    let admitted = state::admit(&locked, location, usage, Expected::by_what_is_given(ui), ui)?;
-    session::enter(locked, keys, admitted, location, ui, open)
+) -> Result<Admitted, Failure> {
+    state::admit(locked, location, usage, Expected::by_what_is_given(ui), ui)
 }
 
 /// Whether nothing is there, or a directory in which there is no repository.

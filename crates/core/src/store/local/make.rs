@@ -216,16 +216,7 @@ impl LocalStore {
         for record in [Key::Verified, Key::Condemned, Key::Tombstones] {
             self.delete(&record)?;
         }
-        for area in [
-            Area::Slots,
-            Area::Copies,
-            Area::Index,
-            Area::Archives,
-            Area::Damage,
-            Area::Tags,
-            Area::Quarantine,
-            Area::Packs,
-        ] {
+        for area in Area::ALL {
             for (key, _) in self.list(area)? {
                 self.delete(&key)?;
             }
