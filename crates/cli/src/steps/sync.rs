@@ -28,7 +28,8 @@ pub fn sync(
 ) -> Result<TransferReport, Failure> {
     let source = session::find(from)?;
     // Before anything is made: a passphrase is for the repository that is known here, and so is what is copied of it.
-    let admitted = admit(&source, (from, Use::Reads), ui)?;
+    // As one that is written to: what it has is written.
+    let admitted = admit(&source, from, ui)?;
     let keys = secrets::unlock(&source, from, ui)?;
     let copy = match session::find(to) {
         Ok(copy) => copy,
@@ -44,7 +45,7 @@ pub fn sync(
     }
     let source: Session<Repository> =
         session::enter(source, keys.clone(), admitted, from, ui, |unlocked| unlocked.reader(ui))?;
-    let admitted = admit(&copy, (to, Use::Writes), ui)?;
+    let admitted = admit(&copy, to, ui)?;
     let mut copy: Session<Writer> =
         session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.writer(ui))?;
     let mut names = source.archive_names()?;
@@ -58,12 +59,8 @@ pub fn sync(
     Ok(report)
 }
 
-fn admit(
-    locked: &Locked,
-    (location, usage): (&Location, Use),
-    ui: &Ui,
-) -> Result<Admitted, Failure> {
-    state::admit(locked, location, usage, Expected::by_what_is_given(ui), ui)
+fn admit(locked: &Locked, location: &Location, ui: &Ui) -> Result<Admitted, Failure> {
+    state::admit(locked, location, Use::Writes, Expected::by_what_is_given(ui), ui)
 }
 
 /// Whether nothing is there, or a directory in which there is no repository.

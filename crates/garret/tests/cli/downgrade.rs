@@ -77,7 +77,8 @@ fn warned(ran: &Ran, what: &str) {
     assert_eq!(ran.stderr.matches("Warning: ").count(), 1, "{what}: {}", ran.stderr);
 }
 
-const WRITERS: [&[&str]; 4] = [
+const WRITERS: [&[&str]; 5] = [
+    &["sync", "repo", "copy"],
     &["create", "--compression", "none", "repo::after", "canary"],
     &["prune", "--keep-daily", "1", "repo"],
     &["delete", "repo::before"],
@@ -98,6 +99,7 @@ fn what_was_encrypted_is_not_written_to_in_the_clear() {
                     assert_eq!(ran.stderr.lines().count(), 1, "{what}: {}", ran.stderr);
                     ran.refused(1, "; nothing was written");
                     assert!(contents(&dir) == before, "{what}");
+                    assert!(!dir.path("copy").exists(), "{what}");
                 }
                 for arguments in [&["list", "repo"][..], &["info", "repo"], &["check", "repo"]] {
                     let what = format!("{mode:?} {way:?} {environment:?} {arguments:?}");
