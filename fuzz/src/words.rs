@@ -105,7 +105,7 @@ fn archive(number: usize, row: &[u8; 4], now: Time) -> NamedArchive {
         problem_count: u64::from(wrong % 4 == 2),
         ..Archive::new(format!("a{number}"), items)
     };
-    NamedArchive { name: format!("a{number}"), archive, fingerprint: [number as u8; 32] }
+    NamedArchive { name: format!("a{number}"), archive, fingerprint: [number as u8; 32], len: 0 }
 }
 
 /// A word of a command line, for whatever words are read.

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use garret_core::{
-    Area, Deletions, Key, Look, MemoryStore, Rollback, SEEN_MAX, Seen, SeenArchive, Silent, Store,
-    StoreError,
+    Area, Deletions, Key, Look, MemoryStore, Progress, Repository, Rollback, SEEN_MAX, Seen,
+    SeenArchive, Silent, Store, StoreError,
 };
 use garret_format::config::KeyMode;
 use garret_format::object::Kind;
@@ -36,7 +36,7 @@ impl Client {
 
     /// What it finds where it opens the repository; nothing is remembered.
     fn look_at(&self, lab: &Lab) -> Look {
-        lab.reader().unwrap().look(&self.seen, &Silent).unwrap()
+        look(&lab.reader().unwrap(), &self.seen, &Silent).unwrap()
     }
 
     /// Opens the repository and remembers it, as a command does that nothing keeps from it.
@@ -66,13 +66,23 @@ impl Client {
     /// Deletes, gives back space, records what was removed by hand, as `delete` and `prune` do.
     fn deletes(&mut self, names: &[String]) {
         let mut pruner = self.lab.pruner().unwrap();
-        let look = pruner.look(&self.seen, &Silent).unwrap();
+        let look = look(&pruner, &self.seen, &Silent).unwrap();
         assert_eq!(look.rollback, None);
         pruner.delete(names).unwrap();
         pruner.gc(&self.lab.gc_options(), &Silent).unwrap();
         pruner.record_deleted(&look.lost).unwrap();
-        self.seen = pruner.look(&look.seen, &Silent).unwrap().seen;
+        let now = pruner.sight().unwrap();
+        self.seen = pruner.look(&now, &look.seen, &Silent).unwrap().seen;
     }
+}
+
+/// What is found when a repository is opened.
+fn look(
+    repository: &Repository,
+    seen: &Seen,
+    progress: &dyn Progress,
+) -> garret_core::Result<Look> {
+    repository.look(&*repository.first_sight()?, seen, progress)
 }
 
 fn names(archives: &[SeenArchive]) -> Vec<&str> {
@@ -364,7 +374,7 @@ fn a_record_of_deletions_that_is_old_forged_damaged_or_gone_is_an_older_state() 
         ] {
             damage(&store, &Key::Tombstones, &bytes);
             let recorder = Recorder::default();
-            let look = lab.reader().unwrap().look(&client.seen, &recorder).unwrap();
+            let look = look(&lab.reader().unwrap(), &client.seen, &recorder).unwrap();
             assert_eq!(look.rollback, Some(Rollback::Deletions), "{mode:?}: {what}");
             assert_eq!(recorder.notices().len(), usize::from(is_told), "{what}");
             assert!(recorder.notices().iter().all(|line| line.contains("tombstones")), "{what}");
@@ -425,7 +435,7 @@ fn a_record_of_deletions_of_which_one_file_is_lost_is_in_the_other_and_is_mended
                 // Nothing of it stops anybody, and only what is damaged is told of.
                 let recorder = Recorder::default();
                 let reader = lab.reader().unwrap();
-                let look = reader.look(&client.seen, &recorder).unwrap();
+                let look = look(&reader, &client.seen, &recorder).unwrap();
                 assert_eq!((look.rollback, look.lost.len()), (None, 0), "{what}");
                 reader.tell(&recorder);
                 drop(reader);
@@ -543,7 +553,7 @@ fn a_file_of_the_record_that_is_not_given_is_kept_whatever_the_other_is() {
             store.set(&[(copy.clone(), errno)]);
             assert!(lab.delete("b").is_err(), "{what}");
             _ = lab.gc();
-            let look = lab.reader().and_then(|reader| reader.look(&client.seen, &Silent));
+            let look = lab.reader().and_then(|reader| look(&reader, &client.seen, &Silent));
             // Where nothing can be read at all, and the disk is broken, it is unknown whether it is an older state.
             let is_silent = look.is_err() || errno == EIO;
             assert!(is_silent || look.is_ok_and(|look| look.rollback.is_none()), "{what}");
@@ -558,7 +568,7 @@ fn a_file_of_the_record_that_is_not_given_is_kept_whatever_the_other_is() {
     store.inner.put(&first, &[b"rot"]).unwrap();
     store.set(&[(copy.clone(), 13)]);
     assert_eq!(lab.check_reporting(false).unwrap().1.len(), 1);
-    lab.reader().unwrap().look(&Seen::default(), &Silent).unwrap();
+    look(&lab.reader().unwrap(), &Seen::default(), &Silent).unwrap();
     store.set(&[]);
     store.inner.put(&first, &[&good]).unwrap();
     // One that is behind, as where the disk was full, serves; but it takes nobody's place.

@@ -707,8 +707,9 @@ fn what_is_well_costs_no_request_of_a_copy_but_the_one_that_puts_it() {
     lab.restore_bytes("a").unwrap();
     lab.names();
     let repository = lab.reader().unwrap();
-    let seen = repository.look(&Default::default(), &Silent).unwrap().seen;
-    repository.look(&seen, &Silent).unwrap();
+    let now = repository.first_sight().unwrap();
+    let seen = repository.look(&now, &Default::default(), &Silent).unwrap().seen;
+    repository.look(&now, &seen, &Silent).unwrap();
     assert_eq!(of_copies(&store), []);
     drop(repository);
     let mut pruner = lab.pruner().unwrap();

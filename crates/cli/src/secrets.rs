@@ -229,8 +229,10 @@ impl<'a> Ways<'a> {
         if let Some(file) = &key_file {
             file.tell(ui);
         }
-        let has_slots = locked.has_slots()?;
-        if key_file.is_none() && !has_slots && locked.key_mode() == KeyMode::Keyfile {
+        // Without a key file only slots can open it, and who tries them finds whether there are any.
+        let is_asked = key_file.is_some() || locked.key_mode() == KeyMode::Keyfile;
+        let has_slots = !is_asked || locked.has_slots()?;
+        if key_file.is_none() && !has_slots {
             return Err(key_file::missing(location, ui));
         }
         Ok(Ways { locked, key_file, has_slots, ui })

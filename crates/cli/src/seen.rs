@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use garret_core::{Keys, NamedArchive, Progress, Repository, Rollback, Seen, SeenArchive};
+use garret_core::{Keys, NamedArchive, Progress, Repository, Rollback, Seen, SeenArchive, Sight};
 use garret_format::archive::Time;
 use garret_format::object::ENVELOPE_LEN;
 use garret_format::seen::SEEN_LEN_MAX;
@@ -62,7 +62,7 @@ impl Memory {
         Ok(Memory { keys: keys.clone(), files, lost: Vec::new() })
     }
 
-    /// Compares the repository with it, and goes by the repository from then on. In what it is an older state, if it is;
+    /// Compares what is there with it, and goes by the repository from then on. In what it is an older state, if it is;
     /// then this stays what it was.
     ///
     /// # Errors
@@ -70,11 +70,12 @@ impl Memory {
     pub(crate) fn look(
         &mut self,
         repository: &Repository,
+        now: &Sight,
         progress: &dyn Progress,
     ) -> garret_core::Result<Option<String>> {
         let mut looks = Vec::new();
         for file in &self.files {
-            let look = repository.look(&file.seen, progress)?;
+            let look = repository.look(now, &file.seen, progress)?;
             if let Some(rollback) = look.rollback {
                 let mut lost = look.lost;
                 newest_first(&mut lost);
@@ -98,9 +99,10 @@ impl Memory {
     pub(crate) fn accept(
         &mut self,
         repository: &Repository,
+        now: &Sight,
         progress: &dyn Progress,
     ) -> garret_core::Result<()> {
-        let seen = repository.look(&Seen::default(), progress)?.seen;
+        let seen = repository.look(now, &Seen::default(), progress)?.seen;
         self.files.iter_mut().for_each(|file| file.set(seen.clone()));
         Ok(())
     }

@@ -69,7 +69,8 @@ impl<S: AsRef<Repository>> Session<S> {
     pub fn look_again(&mut self, ui: &Ui) -> Result<(), Failure> {
         if let Some(memory) = &mut self.memory {
             // Nothing is older than a moment ago: nobody else deletes.
-            let _older = memory.look(self.session.as_ref(), ui)?;
+            let repository = self.session.as_ref();
+            let _older = memory.look(repository, &repository.sight()?, ui)?;
             self.save(ui);
         }
         Ok(())
@@ -112,7 +113,8 @@ impl Session<Pruner> {
         let Some(memory) = &mut self.memory else { return Ok(()) };
         if is_collected && !memory.lost().is_empty() {
             self.session.record_deleted(memory.lost())?;
-            let _older = memory.look(self.session.as_ref(), ui)?;
+            let repository = self.session.as_ref();
+            let _older = memory.look(repository, &repository.sight()?, ui)?;
         }
         self.save(ui);
         Ok(())
@@ -232,13 +234,14 @@ fn compare(
     ui: &Ui,
 ) -> Result<Option<Memory>, Failure> {
     let Some(mut memory) = memory else { return Ok(None) };
-    let doubt = match memory.look(repository, ui) {
-        Ok(None) => return Ok(Some(memory)),
-        Ok(Some(_)) if ui.accepts_state() => {
-            memory.accept(repository, ui)?;
+    let now = repository.first_sight();
+    let doubt = match now.and_then(|now| Ok((memory.look(repository, &now, ui)?, now))) {
+        Ok((None, _)) => return Ok(Some(memory)),
+        Ok((Some(_), now)) if ui.accepts_state() => {
+            memory.accept(repository, &now, ui)?;
             return Ok(Some(memory));
         }
-        Ok(Some(doubt)) => doubt,
+        Ok((Some(doubt), _)) => doubt,
         Err(error) if usage == Use::Writes => return Err(error.into()),
         Err(error) => say(&error),
     };

@@ -171,12 +171,14 @@ fn backup(
     archive.new_len = written.chunk_bytes;
     archive.stored_len = written.pack_bytes;
     archive.items = collected.items;
-    let fingerprint = repository.publish(name, &seal(repository.metadata(), &archive)?)?;
+    let sealed = seal(repository.metadata(), &archive)?;
+    let fingerprint = repository.publish(name, &sealed)?;
     // Each of its chunks was found in the index or came into it.
     let job = previous::job(&archive.host, &archive.sources);
     index.note_complete(&job, name, &fingerprint);
     repository.tell(progress);
-    let archive = NamedArchive { name: name.to_owned(), archive, fingerprint };
+    let (name, len) = (name.to_owned(), sealed.len() as u64);
+    let archive = NamedArchive { name, archive, fingerprint, len };
     let report = BackupReport {
         archive,
         written,

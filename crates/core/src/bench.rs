@@ -17,7 +17,7 @@ use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::keys::{Keys, MasterKey, Purpose};
 use crate::objects::codec::Compression;
 use crate::objects::group::GroupBuilder;
-use crate::objects::index::{Cache, Index, IndexSource, Input, Rows};
+use crate::objects::index::{Cache, Index, IndexSource, Input, Inventory, Rows};
 use crate::objects::pack::{PackBuilder, PackPlan, PackReader};
 use crate::progress::Silent;
 use crate::store::{Key, MemoryStore, Store};
@@ -156,7 +156,9 @@ impl SyntheticIndex {
         let source =
             IndexSource { packs, metadata: &sealer, hasher: &hasher, repository: REPOSITORY };
         let cache = Cache::in_directory(&self.directory, REPOSITORY, Some(&KEY));
-        Index::open(&source, cache, &Condemned::default(), &Silent).map(OpenIndex)
+        let inventory = Inventory::list(source.packs.store)?;
+        let opened = Index::open(&source, cache, &Condemned::default(), inventory, &Silent);
+        opened.map(|(index, _)| OpenIndex(index))
     }
 }
 

@@ -140,7 +140,7 @@ pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Un
 pub use read::file::StoredFile;
 pub use repository::{
     Checker, ChunkSize, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened,
-    Pruner, Repository, Secret, Unlocked, Writer, init, open,
+    Pruner, Repository, Secret, Sight, Unlocked, Writer, init, open,
 };
 pub use restore::options::{
     AllocationMode, Destination, FileMetadata, Form, RestoreOptions, RestoreReport,

@@ -48,6 +48,10 @@ pub(crate) const STRUCTURE_PACK_LEN: u32 = 8 << 20;
 /// Packs that a chunk of structure lies in.
 pub(crate) const STRUCTURE_COPIES: usize = 2;
 
+/// Segments of the index that are read at once, where the store gains from it: each takes 14 MiB of memory at most, or twice
+/// that after a gc.
+pub(crate) const SEGMENTS_IN_FLIGHT_MAX: usize = 4;
+
 /// Whole packs that are put, or read, at once, where the store gains from it: four of 32 MiB over 50 ms are 2.5 GB/s, and
 /// they are in memory.
 pub(crate) const PACKS_IN_FLIGHT_MAX: usize = 4;

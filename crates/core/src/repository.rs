@@ -17,9 +17,10 @@
 mod archives;
 mod locked;
 mod sessions;
+mod sight;
 mod slots;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use garret_format::config::Config;
 use garret_format::{ChunkId, RepositoryId};
@@ -35,12 +36,13 @@ use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::groups::Groups;
-use crate::store::{Area, Clock, Key, Store};
+use crate::store::{Area, Clock, Store};
 use crate::write::ChunkTarget;
 
 pub use archives::Items;
 pub use locked::{ChunkSize, Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
 pub use sessions::{Checker, Exclusive, Pruner, Unlocked, Writer};
+pub use sight::Sight;
 pub use slots::Opened;
 
 /// An open repository, to be read. Clones are the same repository; any number of threads may use it.
@@ -60,8 +62,8 @@ struct Shared {
     groups: Arc<Groups>,
     clock: Arc<dyn Clock>,
     served: Arc<Served>,
-    /// What was listed when it was opened, until it is asked for.
-    listed: Mutex<Option<Vec<(Key, u64)>>>,
+    /// What was there when it was opened.
+    sight: Option<Arc<Sight>>,
     /// Replaced as a whole: who reads goes on with the one that he began with.
     index: RwLock<Arc<Index>>,
 }

@@ -287,6 +287,16 @@ pub trait Store: Send + Sync {
     fn len(&self, key: &Key) -> Result<u64, StoreError>;
     /// The objects of one kind and their lengths in bytes, in no order.
     fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError>;
+    /// The objects of several kinds, packs among them, as [`list`](Self::list) gives them: each kind at the moment at which
+    /// the one before it was listed, or later, if they are given in the order of their names in the repository. A store for
+    /// which that is less work lists them all at once.
+    fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
+        let mut listed = Vec::new();
+        for area in areas {
+            listed.extend(self.list(*area)?);
+        }
+        Ok(listed)
+    }
     /// Removes the object.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
     /// Makes the next sync cover an object that another process put and perhaps never synced.

@@ -75,7 +75,7 @@ pub(crate) fn oldest_first(repository: &Repository, ui: &Ui) -> Result<Vec<Named
 /// The archives that can be read. The others are reported.
 fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
     let mut archives = Vec::new();
-    for (_, found) in repository.archives(repository.archive_names()?)? {
+    for (_, found) in repository.archives(repository.first_sight()?.names())? {
         match found {
             Ok(found) => archives.push(found),
             Err(error) => ui.report(&(&error).into()),

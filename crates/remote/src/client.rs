@@ -401,7 +401,11 @@ impl Store for RemoteStore {
     }
 
     fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
-        self.entries(&Request::List(area))
+        self.entries(&Request::List(vec![area]))
+    }
+
+    fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.entries(&Request::List(areas.to_vec()))
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

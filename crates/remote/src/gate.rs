@@ -330,6 +330,10 @@ impl<S: Removable> Store for Gate<S> {
         self.inner.list(area)
     }
 
+    fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.inner.list_all(areas)
+    }
+
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.may_remove("remove", key)?;
         self.inner.delete(key)

@@ -204,7 +204,7 @@ impl<S: Removable + 'static> Server<S> {
                 let _room = memory.room(store.len(&key).unwrap_or_default().min(max));
                 self.output.end(id, store.get_whole(&key, max))
             }
-            Request::List(area) => self.list(id, store.list(area)),
+            Request::List(areas) => self.list(id, store.list_all(&areas)),
             Request::Strangers => self.list(id, store.strangers()),
             Request::Lock { mode, patience_ms } => {
                 self.lock(id, mode, Duration::from_millis(patience_ms))

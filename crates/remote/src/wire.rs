@@ -62,7 +62,8 @@ pub(crate) enum Request {
         max: u64,
     },
     Len(Key),
-    List(Area),
+    /// The kinds, in the order in which they are to be listed.
+    List(Vec<Area>),
     Delete(Key),
     Adopt(Key),
     Sync,
@@ -196,7 +197,10 @@ impl Request {
                 out.u64(*max);
             }
             Request::Len(key) => put_key(out.u8(4), key),
-            Request::List(area) => _ = out.u8(5).u8(number_of(*area)),
+            Request::List(areas) => {
+                out.u8(5);
+                areas.iter().for_each(|area| _ = out.u8(number_of(*area)));
+            }
             Request::Delete(key) => put_key(out.u8(6), key),
             Request::Adopt(key) => put_key(out.u8(7), key),
             Request::Sync => _ = out.u8(8),
@@ -237,7 +241,7 @@ impl Request {
             2 => Request::Get { key: key(&mut body)?, range: body.u64()?..body.u64()? },
             3 => Request::GetWhole { key: key(&mut body)?, max: body.u64()? },
             4 => Request::Len(key(&mut body)?),
-            5 => Request::List(area(&mut body)?),
+            5 => Request::List(areas(&mut body)?),
             6 => Request::Delete(key(&mut body)?),
             7 => Request::Adopt(key(&mut body)?),
             8 => Request::Sync,
@@ -383,9 +387,14 @@ fn number_of(area: Area) -> u8 {
     AREAS.iter().position(|other| *other == area).unwrap_or_default() as u8
 }
 
-fn area(body: &mut Reader<'_>) -> Result<Area, DecodeError> {
-    let number = usize::from(body.u8()?);
-    AREAS.get(number).copied().ok_or_else(|| body.error(DecodeErrorKind::OutOfRange))
+/// What is left: kinds, none of them twice.
+fn areas(body: &mut Reader<'_>) -> Result<Vec<Area>, DecodeError> {
+    let mut areas = Vec::new();
+    while body.left() > 0 {
+        let area = AREAS.get(usize::from(body.u8()?)).filter(|area| !areas.contains(*area));
+        areas.push(*area.ok_or_else(|| body.error(DecodeErrorKind::OutOfRange))?);
+    }
+    Ok(areas)
 }
 
 fn mode(body: &mut Reader<'_>) -> Result<LockMode, DecodeError> {

@@ -7,10 +7,11 @@
 //!   creates claims the name first, by a lease that excludes all others for as long as that takes.
 //! - Leases stand for locks. Whoever has lost his writes nothing more, and may only take back what he published.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
@@ -31,8 +32,10 @@ const CLAIMS: &str = "claims/";
 const IN_FLIGHT: usize = 16;
 /// How long a claim lasts that is not given back, and how long one is waited for: two puts of an archive.
 const CLAIM_TIME: Duration = Duration::from_secs(4 * 60);
-/// More than any configuration has, in bytes.
-const CONFIG_LEN_MAX: u64 = 1 << 20;
+/// More than any of what is asked for first has, in bytes.
+const FIRST_LEN_MAX: u64 = 1 << 20;
+/// Key slots that are looked at before anybody asks: few have more.
+const SLOTS_FIRST: usize = 4;
 /// Pauses between requests of leases that fail on the way.
 const PAUSES: [Duration; 6] = [
     Duration::from_millis(100),
@@ -47,8 +50,7 @@ pub struct ObjectStore {
     service: Arc<Service>,
     leases: Leases,
     exclusion: Arc<Exclusion>,
-    /// The configuration, as it was found when this was opened: whoever opens a repository reads it next.
-    config: Mutex<Option<Vec<u8>>>,
+    first: Mutex<First>,
     /// Whether nothing was there when this was opened.
     is_new: AtomicBool,
 }
@@ -69,6 +71,14 @@ impl Exclusion {
             None => Ok(*known.insert(probe::is_exclusive(service)?)),
         }
     }
+}
+
+/// What whoever opens a repository asks for next, as it was found when this was opened, each until it is asked for. All that
+/// a lock is to keep as it is, so none of it is left when one is taken.
+#[derive(Default)]
+struct First {
+    objects: HashMap<Key, Result<Vec<u8>, StoreError>>,
+    slots: Option<Vec<(Key, u64)>>,
 }
 
 /// Leases as empty objects.
@@ -120,21 +130,32 @@ impl ObjectStore {
     pub fn new(place: Place) -> Result<Self, StoreError> {
         let service = Arc::new(Service::new(place)?);
         let leases = leases(&service, LEASES.to_owned())?;
-        let (exclusion, config) = (Arc::default(), Mutex::default());
-        Ok(ObjectStore { service, leases, exclusion, config, is_new: AtomicBool::new(false) })
+        let (exclusion, first) = (Arc::default(), Mutex::default());
+        Ok(ObjectStore { service, leases, exclusion, first, is_new: AtomicBool::new(false) })
     }
 
-    /// Finds a repository there.
+    fn first(&self) -> MutexGuard<'_, First> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds a repository there, and looks for what will be asked for next beside that.
     ///
     /// # Errors
     /// `NotFound` if there is none; the store cannot be read.
     pub fn find(&self) -> Result<(), StoreError> {
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.find_first(&Key::Condemned));
+            scope.spawn(|| self.find_slots());
+            self.find_config()
+        })
+    }
+
+    fn find_config(&self) -> Result<(), StoreError> {
         for key in [Key::Config, Key::ConfigCopy] {
             // Read, not asked for: only with an answer that may have text does a server say what is wrong.
-            match self.get_whole(&key, CONFIG_LEN_MAX) {
+            match self.service.get_whole(&name_of(&key), FIRST_LEN_MAX) {
                 Ok(bytes) => {
-                    let config = (key == Key::Config).then_some(bytes);
-                    *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+                    _ = self.first().objects.insert(key, Ok(bytes));
                     return Ok(());
                 }
                 Err(error) if error.kind == StoreErrorKind::WrongLength => return Ok(()),
@@ -143,6 +164,26 @@ impl ObjectStore {
             }
         }
         Err(StoreError::new("open", self.place(), io::ErrorKind::NotFound.into()))
+    }
+
+    /// Finds an object, or that it is not there. What fails is tried by whoever asks for it.
+    fn find_first(&self, key: &Key) {
+        let found = self.service.get_whole(&name_of(key), FIRST_LEN_MAX);
+        let is_known =
+            found.as_ref().map_or_else(|error| error.kind == StoreErrorKind::NotFound, |_| true);
+        if is_known {
+            _ = self.first().objects.insert(key.clone(), found);
+        }
+    }
+
+    fn find_slots(&self) {
+        let Ok(listed) = self.list(Area::Slots) else { return };
+        std::thread::scope(|scope| {
+            for (key, _) in listed.iter().take(SLOTS_FIRST) {
+                scope.spawn(|| self.find_first(key));
+            }
+        });
+        self.first().slots = Some(listed);
     }
 
     /// Finds nothing there, so that a repository can be made.
@@ -205,9 +246,13 @@ impl ObjectStore {
         }
     }
 
-    /// Removes everything below the prefix for which `is_ours` is right.
-    fn remove_all(&self, is_ours: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-        let listed = self.service.list("", usize::MAX)?;
+    /// Removes everything in a directory for which `is_ours` is right.
+    fn remove_all(
+        &self,
+        directory: &str,
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        let listed = self.service.list(directory, usize::MAX)?;
         let mut ours = listed.iter().filter(|found| is_ours(&found.name));
         ours.try_for_each(|found| self.service.delete(&found.name))
     }
@@ -231,7 +276,7 @@ impl Removable for ObjectStore {
         }
         let left = self.service.list("", usize::MAX)?;
         match left.iter().find(|found| !is_passing(&found.name)) {
-            None => self.remove_all(|name| is_passing(name) && !name.starts_with(LEASES)),
+            None => self.remove_all("", |name| is_passing(name) && !name.starts_with(LEASES)),
             Some(found) => {
                 let why = format!("there is more in it: {}", found.name);
                 Err(StoreError::new("remove", self.place(), io::Error::other(why)))
@@ -241,7 +286,7 @@ impl Removable for ObjectStore {
 
     fn undo_create(&self) -> Result<(), StoreError> {
         match self.is_new.load(Ordering::Relaxed) {
-            true => self.remove_all(|_| true),
+            true => self.remove_all("", |_| true),
             false => {
                 let source = io::Error::new(io::ErrorKind::PermissionDenied, "it was there before");
                 Err(StoreError::new("remove", self.place(), source))
@@ -292,25 +337,44 @@ impl Store for ObjectStore {
     }
 
     fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
-        let found = match key {
-            Key::Config => self.config.lock().unwrap_or_else(PoisonError::into_inner).take(),
-            _ => None,
+        let found = self.first().objects.remove(key);
+        let is_short = |found: &Result<Vec<u8>, _>| {
+            found.as_ref().map_or(true, |bytes| bytes.len() as u64 <= max)
         };
-        match found.filter(|found| found.len() as u64 <= max) {
-            Some(found) => Ok(found),
+        match found.filter(is_short) {
+            Some(found) => found,
             None => self.service.get_whole(&name_of(key), max),
         }
     }
 
+    /// Who asks for an archive's length is about to make one of that name: how that can be done is looked at beside it.
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
+        if matches!(key, Key::Archive(_)) {
+            self.ask_ahead();
+        }
         self.service.len(&name_of(key))
     }
 
     /// What begins otherwise than its kind does is not passed over: that would be a request for each object, and nobody but
     /// garret puts anything here.
     fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
+        let first = if area == Area::Slots { self.first().slots.take() } else { None };
+        if let Some(slots) = first {
+            return Ok(slots);
+        }
         let listed = self.service.list(directory_of(area), usize::MAX)?.into_iter();
         Ok(listed.filter_map(|found| Some((key_of(area, &found.name)?, found.len))).collect())
+    }
+
+    /// A server lists a thousand objects at once, in the order of their names: with the packs, of which there are the most,
+    /// all others cost next to nothing.
+    fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
+        if let [area] = areas {
+            return self.list(*area);
+        }
+        let key = |name: &str| areas.iter().find_map(|area| key_of(*area, name));
+        let listed = self.service.list("", usize::MAX)?.into_iter();
+        Ok(listed.filter_map(|found| Some((key(&found.name)?, found.len))).collect())
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
@@ -320,8 +384,9 @@ impl Store for ObjectStore {
         self.service.delete(&name_of(key))
     }
 
-    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
-        self.len(key).map(drop)
+    /// What was put is durable, whoever did it.
+    fn adopt(&self, _key: &Key) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -335,7 +400,7 @@ impl Store for ObjectStore {
     }
 
     fn sweep(&self) -> Result<(), StoreError> {
-        self.remove_all(|name| name.starts_with(probe::DIRECTORY))
+        self.remove_all(probe::DIRECTORY, |_| true)
     }
 
     fn lock(
@@ -344,7 +409,9 @@ impl Store for ObjectStore {
         patience: Duration,
         waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
-        self.leases.lock(mode, patience, waiting)
+        let locked = self.leases.lock(mode, patience, waiting);
+        *self.first() = First::default();
+        locked
     }
 
     fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {

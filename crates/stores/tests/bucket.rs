@@ -34,6 +34,19 @@ fn a_bucket_keeps_the_contract() {
     store_suite(&|| Box::new(patient(store(bucket_server()))));
 }
 
+/// On servers that `tests/stores` starts, each with the variables that say who asks.
+#[test]
+#[ignore = "tests/stores runs it"]
+fn the_place_that_is_named_keeps_the_contract() {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let place = std::env::var("GARRET_TEST_PLACE").unwrap();
+    store_suite(&|| {
+        let number = COUNT.fetch_add(1, Ordering::SeqCst);
+        let place = place.replace("PREFIX", &format!("{}/{number}", std::process::id()));
+        Box::new(patient(ObjectStore::new(Place::parse(&place).unwrap()).unwrap()))
+    });
+}
+
 /// Most servers of old, and some of today.
 #[test]
 fn a_bucket_whose_server_ignores_conditions_keeps_it_too() {

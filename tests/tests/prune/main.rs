@@ -26,7 +26,7 @@ fn archive(number: usize, secs: i64) -> NamedArchive {
         file_count: 1,
         ..Archive::new(&*name, items)
     };
-    NamedArchive { name, archive, fingerprint: [0; 32] }
+    NamedArchive { name, archive, fingerprint: [0; 32], len: 0 }
 }
 
 /// How far clocks in this zone are ahead of UTC.

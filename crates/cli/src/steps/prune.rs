@@ -59,7 +59,7 @@ impl Pruning<'_> {
     pub fn plan(&self, repository: &Repository, ui: &Ui) -> Result<Plan, Failure> {
         let tags = repository.tags(ui)?;
         let mut archives = Vec::new();
-        let mut names = repository.archive_names()?;
+        let mut names = repository.first_sight()?.names();
         let count = names.len();
         names.retain(|name| {
             name.starts_with(self.prefix) && self.own.is_none_or(|own| own.is_name(name))

@@ -46,17 +46,22 @@ impl Previous {
         let chunks = repository.chunks();
         let job = job(&options.host, sources);
         // Where this client made the last one, it knows its name. One that others made since would only be nearer.
-        let names = repository.archive_names()?;
-        let noted = chunks.index().noted(&job, &names).and_then(|(name, fingerprint)| {
+        let noted = |names: &[String]| {
+            let (name, fingerprint) = chunks.index().noted(&job, names)?;
             repository.archive(name).ok().filter(|found| found.fingerprint == fingerprint)
-        });
-        let last = match noted {
-            Some(last) => last,
-            None => match newest(repository, &names, &options.host, sources, progress)? {
-                Some(last) => last,
-                None => return Ok(Previous { files: HashMap::new() }),
-            },
         };
+        let last = match noted(&repository.first_sight()?.names()) {
+            Some(last) => Some(last),
+            // It was made since, or others made it.
+            None => {
+                let names = repository.archive_names()?;
+                match noted(&names) {
+                    Some(last) => Some(last),
+                    None => newest(repository, &names, &options.host, sources, progress)?,
+                }
+            }
+        };
+        let Some(last) = last else { return Ok(Previous { files: HashMap::new() }) };
         let start = last.archive.start;
         let complete = chunks.index().is_complete(&job, &last.fingerprint);
         let items = ItemReader::new(&chunks, &last);

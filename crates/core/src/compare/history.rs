@@ -60,7 +60,8 @@ impl Repository {
     /// The packs that are recorded as damaged: when that was found, and how it showed. Records that cannot be read are told
     /// of.
     pub fn damaged_packs(&self, progress: &dyn Progress) -> Vec<DamageRecord> {
-        damage::records(self.store(), self.metadata(), progress)
+        let listed = damage::listed(self.store());
+        damage::records(self.store(), self.metadata(), &listed, progress)
     }
 
     /// The history of a repository, nothing of it visited yet.

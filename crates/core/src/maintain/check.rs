@@ -30,7 +30,7 @@ use super::copies;
 use crate::error::{Error, Result, message};
 use crate::limits::PACKS_IN_FLIGHT_MAX;
 use crate::objects::{damage, tags, tombstones, verified};
-use crate::pipeline::{with_threads, with_workers};
+use crate::pipeline::{beside, with_threads, with_workers};
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
@@ -38,8 +38,9 @@ use crate::repository::{Checker, Repository};
 use crate::select::Selection;
 use crate::store::Key;
 use archives::Looker;
-use packs::{Packs, Stored, Verified};
+use packs::{Packs, Stored};
 use report::{CheckReport, Findings};
+use verify::Verified;
 
 /// What to check.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,18 +87,22 @@ impl Checker {
         options: &CheckOptions,
         progress: &dyn Progress,
     ) -> Result<CheckedPacks> {
-        let names = self.archive_names()?;
-        let stored = Stored::list(self.store())?;
-        // Afterwards: whoever adds meanwhile adds to what is looked at, and not to what that is compared with.
-        self.refresh_index(progress)?;
+        let (store, metadata) = (self.store(), self.metadata());
+        let records = || (tombstones::damage(store, metadata), tags::load(store, metadata));
+        let in_flight = store.properties().in_flight;
+        let ((deletions, tags), inventory) =
+            beside(in_flight, records, || self.refresh_index(progress))?;
+        let inventory = inventory?;
+        let stored = Stored::of(&inventory);
+        let names = inventory.archive_names()?;
         let chunks = self.chunks();
         let sound = Marks::new(chunks.index());
         let (tells_packs, report) = (options.packs, CheckReport::default());
         let mut findings = Findings { progress, tells_packs, report };
-        if let Some(error) = tombstones::damage(self.store(), self.metadata()) {
+        if let Some(error) = deletions {
             findings.pack_error(&Key::Tombstones.to_string(), &error);
         }
-        let (_, wrong) = tags::load(self.store(), self.metadata())?;
+        let (_, wrong) = tags?;
         wrong.iter().for_each(|problem| findings.tell(problem));
         let in_flight = match options.verify_data {
             // Whole packs are in memory then.

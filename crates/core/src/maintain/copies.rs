@@ -19,10 +19,10 @@ use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
 use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
 use crate::objects::tombstones::{self, archive_id, buried, bury};
-use crate::pipeline::with_workers;
+use crate::pipeline::{beside, with_workers};
 use crate::progress::Problem;
 use crate::repository::Repository;
-use crate::store::{Area, Key, Store, StoreErrorKind};
+use crate::store::{Area, Key, Store, StoreError, StoreErrorKind};
 
 /// One of a file and its second copy that is missing or damaged, and what it should be.
 struct Wrong {
@@ -44,8 +44,22 @@ impl Wrong {
     }
 }
 
-/// What is wrong with firsts and copies of which the other is intact.
-fn look(repository: &Repository) -> Result<Vec<Wrong>> {
+/// What is wrong with firsts and copies of which the other is intact. `copies` are those that are there.
+fn look(repository: &Repository, copies: HashSet<Key>) -> Result<Vec<Wrong>> {
+    let in_flight = repository.store().properties().in_flight;
+    let (few, archives) = beside(
+        in_flight,
+        || beside(in_flight, || wrong_of_slots(repository), || wrong_of_config(repository)),
+        || wrong_of_archives(repository, copies),
+    )?;
+    let (slots, mut wrong) = few?;
+    wrong.extend(slots?);
+    wrong.extend(archives?);
+    Ok(wrong)
+}
+
+/// What is wrong with the configuration, the record of what was deleted, and their copies.
+fn wrong_of_config(repository: &Repository) -> Vec<Wrong> {
     let store = repository.store();
     let mut wrong = Vec::new();
     let config = repository.config().encode();
@@ -61,6 +75,12 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
         error,
         bytes,
     }));
+    wrong
+}
+
+fn wrong_of_slots(repository: &Repository) -> Result<Vec<Wrong>> {
+    let store = repository.store();
+    let mut wrong = Vec::new();
     for id in slots(store)? {
         let (first, copy) = (Key::Slot(id), Key::SlotCopy(id));
         let read = |key: &Key| -> Result<Vec<u8>> {
@@ -86,9 +106,15 @@ fn look(repository: &Repository) -> Result<Vec<Wrong>> {
             _ => {}
         }
     }
-    let mut lone: HashSet<Key> =
-        store.list(Area::Copies)?.into_iter().map(|(key, _)| key).collect();
-    for (copy, found) in each_archive(repository, |name| wrong_of_archive(repository, &name))? {
+    Ok(wrong)
+}
+
+fn wrong_of_archives(repository: &Repository, mut lone: HashSet<Key>) -> Result<Vec<Wrong>> {
+    let mut wrong = Vec::new();
+    let names = repository.archive_names()?;
+    for (copy, found) in
+        each_archive(repository, names, |name| wrong_of_archive(repository, &name))?
+    {
         copy.iter().for_each(|copy| _ = lone.remove(copy));
         wrong.extend(found);
     }
@@ -106,8 +132,7 @@ pub(super) fn refuse_overwritten(
     repository: &Repository,
     known: impl Iterator<Item = [u8; 32]>,
 ) -> Result<()> {
-    let listed = repository.store().list(Area::Copies)?.into_iter();
-    let mut lone: HashSet<Key> = listed.map(|(key, _)| key).collect();
+    let mut lone = listed(repository.store())?;
     known.for_each(|fingerprint| _ = lone.remove(&of_archive(&fingerprint)));
     match overwritten(repository, &lone)?.first() {
         Some(Overwritten { first, .. }) => Err(Error::Doubtful(format!(
@@ -116,6 +141,11 @@ pub(super) fn refuse_overwritten(
         ))),
         None => Ok(()),
     }
+}
+
+/// The copies that are there.
+fn listed(store: &dyn Store) -> Result<HashSet<Key>, StoreError> {
+    Ok(store.list(Area::Copies)?.into_iter().map(|(key, _)| key).collect())
 }
 
 /// An archive in whose place is a file that is none, and is passed over.
@@ -186,12 +216,13 @@ fn wrong_of_archive(repository: &Repository, name: &str) -> (Option<Key>, Option
     }
 }
 
-/// Does this with the name of each archive, with as many requests under way as the store wants.
+/// Does this with each of these names of archives, with as many requests under way as the store wants.
 fn each_archive<T: Send>(
     repository: &Repository,
+    names: Vec<String>,
     work: impl Fn(String) -> T + Sync,
 ) -> Result<Vec<T>> {
-    let (names, work) = (repository.archive_names()?, &work);
+    let work = &work;
     with_workers(repository.chunks().groups().in_flight(), |workers| {
         workers.map(names.into_iter().map(Ok), move |name| Ok(work(name))).collect()
     })
@@ -229,17 +260,20 @@ fn differs(key: &Key) -> Error {
 /// Reports what a repair would put back, each that is damaged; copies that are missing, which anybody may have removed, on
 /// one line.
 pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Result<()> {
-    if let Err(error) = repository.store().list(Area::Copies) {
-        let text = format!(
-            "{}: there are no second copies; move away what is there, and garret prune makes them",
-            message(&error)
-        );
-        let subject = Some(error.object.clone());
-        findings.tell(&Problem::new((&error).into(), subject, text));
-        return Ok(());
-    }
+    let copies = match listed(repository.store()) {
+        Ok(copies) => copies,
+        Err(error) => {
+            let text = format!(
+                "{}: there are no second copies; move away what is there, and garret prune makes them",
+                message(&error)
+            );
+            let subject = Some(error.object.clone());
+            findings.tell(&Problem::new((&error).into(), subject, text));
+            return Ok(());
+        }
+    };
     let (firsts, copies): (Vec<_>, Vec<_>) =
-        look(repository)?.into_iter().partition(Wrong::is_first);
+        look(repository, copies)?.into_iter().partition(Wrong::is_first);
     for wrong in &firsts {
         repository.served().note(&wrong.first, &wrong.error, Service::Intact);
     }
@@ -282,7 +316,7 @@ pub(super) struct Mended {
 pub(super) fn repair(repository: &Repository) -> Result<Mended> {
     let store = repository.store();
     let mut mended = Mended::default();
-    for wrong in look(repository)? {
+    for wrong in look(repository, listed(store)?)? {
         let Wrong { first, key, bytes, error } = &wrong;
         if !wrong.is_first() {
             store.put(key, &[bytes])?;
@@ -316,7 +350,9 @@ pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -
     if copies.get(&Key::ConfigCopy) != Some(&(config.len() as u64)) {
         missing.push((Key::ConfigCopy, config));
     }
-    for id in slots(store)? {
+    let in_flight = store.properties().in_flight;
+    let (slots, listed) = beside(in_flight, || slots(store), || store.list(Area::Archives))?;
+    for id in slots? {
         let copy = Key::SlotCopy(id);
         // Who adds a key beside this may have put its copy since that listing.
         if is_alone && !copies.contains_key(&copy) {
@@ -326,16 +362,23 @@ pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -
         }
         kept.insert(copy);
     }
-    let lens: HashMap<Key, u64> = store.list(Area::Archives)?.into_iter().collect();
+    let lens: HashMap<String, u64> = listed?
+        .into_iter()
+        .filter_map(|(key, len)| match key {
+            Key::Archive(name) => Some((name, len)),
+            _ => None,
+        })
+        .collect();
     let look = |name: String| {
-        let len = lens.get(&Key::Archive(name.clone()));
+        let len = lens.get(&name);
         match known.get(&name).map(of_archive) {
             Some(copy) if len.is_some() && copies.get(&copy) == len => Archived::Intact(copy, None),
             _ => read(repository, &name, &copies),
         }
     };
     let mut is_known = true;
-    for found in each_archive(repository, look)? {
+    let names = lens.keys().cloned().collect();
+    for found in each_archive(repository, names, look)? {
         match found {
             Archived::Intact(copy, lacking) => {
                 missing.extend(lacking.map(|bytes| (copy.clone(), bytes)));

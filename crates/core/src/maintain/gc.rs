@@ -32,6 +32,7 @@ use crate::objects::codec::Compression;
 use crate::objects::damage::forget_records;
 use crate::objects::tags::forget_gone as forget_tags;
 use crate::objects::verified::forget_gone;
+use crate::pipeline::beside;
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 
@@ -106,13 +107,15 @@ impl Pruner {
         options: &GcOptions,
         progress: &dyn Progress,
     ) -> Result<GcReport> {
-        self.store().sweep()?;
+        let in_flight = self.store().properties().in_flight;
         let mut problems = Problems::new(progress);
         let mut report = GcReport::default();
         let (mut full, mut rounds): (Option<Error>, _) = (None, 1..ROUNDS_MAX);
         let archives = loop {
             // Before the plan lists archives (rule P2).
-            let condemnation = Condemnation::load(self, progress)?;
+            let (store, load) = (self.store(), || Condemnation::load(self, progress));
+            let (swept, condemnation) = beside(in_flight, || store.sweep(), load)?;
+            let condemnation = swept.map_err(Error::from).and(condemnation)?;
             let mut plan =
                 plan::plan(self, &[], preferred, full.is_none(), options.threads, &mut problems)?;
             if self.store().has_sessions(condemn::ANY)? {
@@ -129,9 +132,11 @@ impl Pruner {
             }
             let collected = collect(self, &plan, condemnation, options, &mut problems);
             // Also when it was cut short: packs that the index knows may be gone.
-            let reopened = self.reopen_index(progress);
+            if forgot_index || !collected.as_ref().is_ok_and(Collected::is_nothing) {
+                let reopened = self.reopen_index(progress);
+                collected.as_ref().is_ok().then_some(reopened).transpose()?;
+            }
             let collected = collected?;
-            reopened?;
             if forgot_index || collected.forgot_index {
                 swap::remake(self, progress)?;
             }
@@ -147,10 +152,14 @@ impl Pruner {
             };
         };
         report.problem_count = problems.count;
-        forget_records(self.store(), self.metadata())?;
-        forget_gone(self.store(), self.metadata())?;
-        forget_tags(self.store(), archives.values())?;
-        report.removed_count = copies::tend(self, &archives)?;
+        let (store, metadata) = (self.store(), self.metadata());
+        let forget = || {
+            forget_records(store, metadata)?;
+            forget_gone(store, metadata)?;
+            forget_tags(store, archives.values())
+        };
+        let (forgotten, removed) = beside(in_flight, forget, || copies::tend(self, &archives))?;
+        report.removed_count = forgotten.and(removed)?;
         self.tell(progress);
         Ok(report)
     }
@@ -196,6 +205,12 @@ struct Collected {
 }
 
 impl Collected {
+    /// Whether everything is as it was.
+    fn is_nothing(&self) -> bool {
+        let is_one = self.deleted.is_empty() && self.waiting.is_empty() && self.full.is_none();
+        is_one && self.repacked_bytes == 0 && !self.forgot_index
+    }
+
     /// Whether there is nothing left to do: for want of work, or because what is left waits for others.
     fn is_over(&self, was_full: bool) -> bool {
         let has_gained = !self.deleted.is_empty();

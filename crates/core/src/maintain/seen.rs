@@ -28,9 +28,10 @@ use crate::keys::{Keys, Purpose};
 use crate::objects::archive::NamedArchive;
 use crate::objects::copies::Service;
 use crate::objects::tombstones::{self, archive_id};
+use crate::pipeline::beside;
 use crate::progress::Progress;
-use crate::repository::{Pruner, Repository};
-use crate::store::{Key, list_packs};
+use crate::repository::{Pruner, Repository, Sight};
+use crate::store::Key;
 
 /// Why a state of a repository is older than what was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,63 +85,67 @@ pub fn open_seen(bytes: &[u8], id: RepositoryId, keys: &Keys, place: &[u8]) -> O
     Seen::decode(&sealed).ok()
 }
 
-fn seen_archive(found: &NamedArchive, len: u64) -> SeenArchive {
+fn seen_archive(found: &NamedArchive) -> SeenArchive {
     let (id, name) = (archive_id(&found.fingerprint), found.name.clone());
-    SeenArchive { id, name, len, end: found.archive.end.secs, is_told: false }
+    SeenArchive { id, name, len: found.len, end: found.archive.end.secs, is_told: false }
 }
 
 impl Repository {
-    /// Adds an archive that was just made to what was seen.
+    /// Adds an archive that was just made to what was seen, and the packs that came into the index since it was opened.
     ///
     /// # Errors
-    /// The store does not give its length.
+    /// It could not be listed when it was opened, nor can it now.
     pub fn note_made(&self, seen: &mut Seen, made: &NamedArchive) -> Result<()> {
-        let len = self.store().len(&Key::Archive(made.name.clone()))?;
         seen.archives.retain(|known| known.name != made.name);
         let surplus = (seen.archives.len() + 1).saturating_sub(SEEN_MAX);
         seen.archives.drain(..surplus);
-        seen.archives.push(seen_archive(made, len));
-        // Others of this client may have seen more of them.
-        seen.packs.extend(packs(self)?);
+        seen.archives.push(seen_archive(made));
+        // Not the others: what is gone meanwhile another process of this client knows by now.
+        let before = self.first_sight()?;
+        let known = self.index();
+        let packs = known.tables().flat_map(|tables| tables.packs().collect::<Vec<_>>());
+        let packs = packs.map(|row| short_id(&row.id));
+        seen.packs.extend(packs.filter(|pack| before.packs.binary_search(pack).is_err()));
         seen.packs.sort_unstable();
         seen.packs.dedup();
         seen.packs.truncate(SEEN_PACKS_MAX);
         Ok(())
     }
 
-    /// Compares the repository with what was seen of it. An archive whose name and length are as they were is not read, but
+    /// Compares what is there with what was seen before. An archive whose name and length are as they were is not read, but
     /// for the one that was seen last.
     ///
     /// # Errors
-    /// The store cannot be listed, or does not give the record of deletions.
-    pub fn look(&self, before: &Seen, progress: &dyn Progress) -> Result<Look> {
-        let listed = self.listed_archives()?;
-        // Afterwards: what somebody deletes meanwhile is recorded before it is gone.
-        let record = self.deletions(before, progress)?;
-        let buried: HashSet<&ArchiveId> = record.rows.iter().collect();
+    /// The store does not give the record of deletions.
+    pub fn look(&self, now: &Sight, before: &Seen, progress: &dyn Progress) -> Result<Look> {
         let lens: HashMap<&str, u64> =
-            listed.iter().map(|(name, len)| (name.as_str(), *len)).collect();
+            now.archives.iter().map(|(name, len)| (name.as_str(), *len)).collect();
         let is_there = |known: &SeenArchive| lens.get(known.name.as_str()) == Some(&known.len);
         let last = before.archives.last().map(|last| last.name.as_str());
-        let is_settled = |known: &&SeenArchive| {
-            is_there(known) && !buried.contains(&known.id) && last != Some(&known.name)
-        };
-        let settled: HashMap<&str, &SeenArchive> = before
+        let is_same = |known: &&SeenArchive| is_there(known) && last != Some(&known.name);
+        let mut settled: HashMap<&str, &SeenArchive> = before
             .archives
             .iter()
-            .filter(is_settled)
+            .filter(is_same)
             .map(|known| (known.name.as_str(), known))
             .collect();
-        let unsettled = listed.iter().filter(|(name, _)| !settled.contains_key(name.as_str()));
+        let unsettled =
+            now.archives.iter().filter(|(name, _)| !settled.contains_key(name.as_str()));
         let room = SEEN_MAX.saturating_sub(settled.len());
-        let (mut read, mut damaged) = (Vec::new(), HashSet::new());
         let unsettled = unsettled.take(room).map(|(name, _)| name.clone()).collect();
-        for (name, found) in self.archives(unsettled)? {
+        // The record after the listing: what somebody deletes meanwhile is recorded before it is gone.
+        let in_flight = self.store().properties().in_flight;
+        let record = || self.deletions(before, progress);
+        let (record, found) = beside(in_flight, record, || self.archives(unsettled))?;
+        let (record, mut found) = (record?, found?);
+        let buried: HashSet<&ArchiveId> = record.rows.iter().collect();
+        // What was deleted and is there was copied, or put back.
+        let again = settled.extract_if(|_, known| buried.contains(&known.id));
+        found.extend(self.archives(again.map(|(name, _)| name.to_owned()).collect())?);
+        let (mut read, mut damaged) = (Vec::new(), HashSet::new());
+        for (name, found) in found {
             match found {
-                Ok(found) => {
-                    let len = lens.get(name.as_str()).copied().unwrap_or_default();
-                    read.push(seen_archive(&found, len));
-                }
+                Ok(found) => read.push(seen_archive(&found)),
                 // Who needs it will say so; until then it is where it was.
                 Err(_) => drop(damaged.insert(name)),
             }
@@ -151,7 +156,7 @@ impl Repository {
         let deletions = tombstones::reached(&record);
         // Of what was dropped nobody knows: it may have been any of these.
         let is_forgotten = before.deletions.count < record.dropped;
-        let mut seen = Seen { deletions, packs: packs(self)?, archives: Vec::new() };
+        let mut seen = Seen { deletions, packs: now.packs.clone(), archives: Vec::new() };
         let mut lost = Vec::new();
         for known in &before.archives {
             let name = known.name.as_str();
@@ -214,13 +219,4 @@ impl Pruner {
 /// Whether any of `before` is not among `now`; both are sorted.
 fn lacks(now: &[[u8; 8]], before: &[[u8; 8]]) -> bool {
     before.iter().any(|pack| now.binary_search(pack).is_err())
-}
-
-/// The packs that are there now, sorted. Not those of the index: a gc may have removed some since that was opened.
-fn packs(repository: &Repository) -> Result<Vec<[u8; 8]>> {
-    let listed = list_packs(repository.store())?;
-    let mut packs: Vec<[u8; 8]> = listed.iter().map(|(pack, _)| short_id(pack)).collect();
-    packs.sort_unstable();
-    packs.dedup();
-    Ok(packs)
 }

@@ -24,6 +24,8 @@ pub struct NamedArchive {
     pub archive: Archive,
     /// BLAKE3 of its file: changes when anything in the archive does.
     pub fingerprint: [u8; 32],
+    /// Length of its file in bytes.
+    pub len: u64,
 }
 
 impl NamedArchive {
@@ -77,7 +79,7 @@ pub(crate) fn open(metadata: &Sealer, name: &str, bytes: &[u8]) -> Result<NamedA
     let key = Key::Archive(name.to_owned());
     let archive = envelope::open(metadata, (&key, Kind::Archive), bytes, Archive::decode)?;
     let fingerprint = *blake3::hash(bytes).as_bytes();
-    Ok(NamedArchive { name: name.to_owned(), archive, fingerprint })
+    Ok(NamedArchive { name: name.to_owned(), archive, fingerprint, len: bytes.len() as u64 })
 }
 
 /// Fails if the name cannot be used for a new archive.

@@ -17,7 +17,7 @@ use crate::keys::seal::Sealer;
 use crate::objects::archive::now;
 use crate::objects::envelope;
 use crate::progress::Progress;
-use crate::store::{Area, Key, Store, StoreErrorKind, list_packs};
+use crate::store::{Area, Key, Store, StoreError, StoreErrorKind, list_packs};
 
 /// Longest file of a record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + PackId::LEN + 12 + 4) as u64 + DAMAGE_LEN_MAX as u64;
@@ -72,25 +72,34 @@ fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> R
 pub(crate) fn load(
     store: &dyn Store,
     metadata: &Sealer,
+    listed: &Result<Vec<PackId>, StoreError>,
     progress: &dyn Progress,
 ) -> HashSet<PackId> {
-    records(store, metadata, progress).into_iter().map(|record| record.pack).collect()
+    records(store, metadata, listed, progress).into_iter().map(|record| record.pack).collect()
 }
 
-/// The same, with when and how each was found.
+/// The packs of which there is a record.
+pub(crate) fn listed(store: &dyn Store) -> Result<Vec<PackId>, StoreError> {
+    let listed = store.list(Area::Damage)?.into_iter().filter_map(|(key, _)| match key {
+        Key::Damage(pack) => Some(pack),
+        _ => None,
+    });
+    Ok(listed.collect())
+}
+
+/// The same as [`load`], with when and how each was found.
 pub(crate) fn records(
     store: &dyn Store,
     metadata: &Sealer,
+    listed: &Result<Vec<PackId>, StoreError>,
     progress: &dyn Progress,
 ) -> Vec<DamageRecord> {
-    let listed = store.list(Area::Damage).unwrap_or_else(|error| {
-        let why = message(&error);
+    if let Err(error) = listed {
+        let why = message(error);
         progress.notice(&format!("{why}; packs that are recorded as damaged are not known"));
-        Vec::new()
-    });
+    }
     let (mut damaged, mut bad) = (Vec::new(), Vec::new());
-    for (key, _) in listed {
-        let Key::Damage(pack) = key else { continue };
+    for pack in listed.iter().flatten().copied() {
         match open(store, metadata, pack) {
             Ok(record) => damaged.push(record),
             Err(error) => bad.push(error),
@@ -137,16 +146,15 @@ pub(crate) fn forget(store: &dyn Store, pack: PackId, progress: &dyn Progress) {
 /// Removes the records of packs that are gone, and those that are damaged themselves. Only for the holder of the lock to
 /// delete.
 pub(crate) fn forget_records(store: &dyn Store, metadata: &Sealer) -> Result<()> {
-    let Ok(recorded) = store.list(Area::Damage) else { return Ok(()) };
+    let recorded = listed(store).unwrap_or_default();
     if recorded.is_empty() {
         return Ok(());
     }
     let there: HashSet<PackId> = list_packs(store)?.into_iter().map(|(id, _)| id).collect();
-    for (key, _) in recorded {
-        let Key::Damage(pack) = key else { continue };
+    for pack in recorded {
         let is_bad = || matches!(open(store, metadata, pack), Err(Error::Corrupt { .. }));
         if !there.contains(&pack) || is_bad() {
-            store.delete(&key)?;
+            store.delete(&Key::Damage(pack))?;
         }
     }
     Ok(store.sync()?)
@@ -157,7 +165,6 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::store::StoreError;
 
     #[test]
     fn a_program_without_file_descriptors_is_no_damage_of_a_pack() {

@@ -26,14 +26,18 @@ use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
-use crate::limits::{LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, STRUCTURE_COPIES};
+use crate::limits::{
+    LOCAL_SEGMENTS_MAX, SEGMENT_LEN_MAX, SEGMENTS_IN_FLIGHT_MAX, STRUCTURE_COPIES,
+};
 use crate::objects::pack::PackReader;
 use crate::objects::{damage, envelope};
+use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
-use crate::store::{Area, Key, Store, StoreErrorKind};
+use crate::store::{Key, Store, StoreErrorKind};
 
 pub(crate) use cache::Cache;
-pub(crate) use listing::Listing;
+use listing::Cut;
+pub(crate) use listing::{Inventory, Listing};
 pub(crate) use segment::Input;
 use segment::Segment;
 pub(crate) use writer::{IndexWriter, Rows};
@@ -78,19 +82,20 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Brings the client's copy up to date and opens it.
+    /// Brings the client's copy up to date with what is there, and opens it. Gives what it went by.
     pub(crate) fn open(
         source: &IndexSource<'_>,
         cache: Cache,
         condemned: &Condemned,
+        inventory: Inventory,
         progress: &dyn Progress,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Inventory)> {
         let mut index = Index::empty(source.repository);
         index.segments = cache.load(source.repository).into_iter().map(Arc::new).collect();
         index.cache = Arc::new(cache);
         index.set_condemned(condemned);
-        index.update(source, progress)?;
-        Ok(index)
+        let inventory = index.update(source, inventory, progress)?;
+        Ok((index, inventory))
     }
 
     /// From now on these are the packs that are condemned.
@@ -98,39 +103,34 @@ impl Index {
         self.condemned = Arc::new(condemned.packs.iter().map(|(pack, _)| *pack).collect());
     }
 
-    /// Brings it up to date with what the repository holds.
+    /// Brings it up to date with what the repository holds. Gives what it went by.
     pub(crate) fn update(
         &mut self,
         source: &IndexSource<'_>,
+        mut inventory: Inventory,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<Inventory> {
         let store = source.packs.store;
-        self.damaged = Arc::new(damage::load(store, source.metadata, progress));
+        let damaged = damage::load(store, source.metadata, &inventory.damaged, progress);
+        self.damaged = Arc::new(damaged);
         // A gc may exchange segments meanwhile: those that are listed then are all there again.
         for is_last in (1..=LISTINGS_MAX).map(|tried| tried == LISTINGS_MAX) {
-            if self.update_once(source, is_last, progress)? {
+            if self.update_once(source, &inventory, is_last, progress)? {
                 break;
             }
+            inventory = Inventory::list(store)?;
         }
-        Ok(())
+        Ok(inventory)
     }
 
     /// The same by one listing; whether every segment of it was there. If it is the last, what is gone is told of.
     fn update_once(
         &mut self,
         source: &IndexSource<'_>,
+        Inventory { segments: listed, packs: stored, .. }: &Inventory,
         is_last: bool,
         progress: &dyn Progress,
     ) -> Result<bool> {
-        let store = source.packs.store;
-        let mut listed: HashSet<SegmentId> = HashSet::new();
-        for (key, _) in store.list(Area::Index)? {
-            if let Key::Index(id) = key {
-                listed.insert(id);
-            }
-        }
-        // Afterwards: a pack is there before a segment lists it.
-        let stored = Listing::read(store)?;
         // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
         // Segments of the same sources were left by a process that was killed when it had merged some.
         let sources = || self.segments.iter().flat_map(|segment| &segment.sources);
@@ -155,12 +155,12 @@ impl Index {
         for pack in self.segments.iter().flat_map(|segment| segment::packs(segment)) {
             missing.remove(&pack.id);
         }
-        let loaded = self.load_segments(source, unknown, &stored, &mut missing, progress)?;
+        let loaded = self.load_segments(source, unknown, stored, &mut missing, progress)?;
         if !is_last && !loaded.gone.is_empty() {
             return Ok(false);
         }
         loaded.gone.iter().for_each(|error| progress.problem(&Problem::from(error)));
-        self.load_footers(source, &stored, missing, &loaded.otherwise, progress)?;
+        self.load_footers(source, stored, missing, &loaded.otherwise, progress)?;
         Ok(true)
     }
 
@@ -189,29 +189,33 @@ impl Index {
     ) -> Result<Loaded> {
         unknown.sort_unstable();
         let mut loaded = Loaded::default();
-        for id in unknown {
-            match read_segment(source, id) {
-                Ok(rows) => {
-                    let other = rows.packs.iter().filter(|pack| !stored.has(pack));
-                    loaded.otherwise.extend(other.map(|pack| pack.id));
-                    self.is_whole &= rows.packs.iter().all(|pack| stored.has(pack));
-                    let rows = rows.keep_packs(|pack| stored.has(pack));
-                    rows.packs.iter().for_each(|pack| {
-                        missing.remove(&pack.id);
-                    });
-                    self.add(rows, Some(id))?;
-                }
-                Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => {
-                    loaded.gone.push(error.into());
-                }
-                // The packs it covered are read instead.
-                Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
-                    progress.problem(&Problem::from(&error));
-                }
-                Err(error) => return Err(error),
+        let in_flight = source.packs.store.properties().in_flight.min(SEGMENTS_IN_FLIGHT_MAX);
+        with_workers(in_flight, |workers| {
+            let read = |id| Ok((id, read_segment(source, id)));
+            for read in workers.map(unknown.into_iter().map(Ok), read) {
+                let (id, rows) = read?;
+                let rows = match rows {
+                    Ok(rows) => rows,
+                    Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => {
+                        loaded.gone.push(error.into());
+                        continue;
+                    }
+                    // The packs it covered are read instead.
+                    Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
+                        progress.problem(&Problem::from(&error));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let other = rows.packs.iter().filter(|pack| !stored.has(pack));
+                loaded.otherwise.extend(other.map(|pack| pack.id));
+                self.is_whole &= rows.packs.iter().all(|pack| stored.has(pack));
+                let rows = rows.keep_packs(|pack| stored.has(pack));
+                rows.packs.iter().for_each(|pack| _ = missing.remove(&pack.id));
+                self.add(rows, Some(id))?;
             }
-        }
-        Ok(loaded)
+            Ok(loaded)
+        })
     }
 
     /// Adds the packs that no segment covers; `otherwise` are listed in another length than they have.
@@ -444,32 +448,6 @@ struct Loaded {
 
 fn is_gone<T>(read: &Result<T>) -> bool {
     matches!(read, Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound)
-}
-
-/// Packs that are not as long as they were written, on their way into one line.
-#[derive(Default)]
-struct Cut {
-    first: Option<PackId>,
-    count: u64,
-}
-
-impl Cut {
-    fn add(&mut self, id: PackId) {
-        self.first.get_or_insert(id);
-        self.count += 1;
-    }
-
-    fn tell(&self, progress: &dyn Progress) {
-        let Some(first) = self.first.map(Key::Pack) else { return };
-        let more = match self.count {
-            1 => String::new(),
-            count => format!(" (and {} more)", count - 1),
-        };
-        progress.notice(&format!(
-            "{first}{more}: not as long as it was written; what it lost is stored again when it is backed up again; \
-             a check of every byte says what needs it"
-        ));
-    }
 }
 
 /// Reads, opens and checks a segment of the repository. Its name is looked at first: a damaged byte of its version makes it

@@ -291,10 +291,28 @@ impl PackReader<'_> {
     /// What a pack of `len` bytes holds, from its footer: reads its first bytes and its last, and once more if that is long.
     pub(crate) fn footer(&self, id: PackId, len: u64) -> Result<(PackRow, Footer)> {
         let key = Key::Pack(id);
-        let head = self.store.get(&key, 0..HEAD_LEN.min(len))?;
+        self.footer_in(id, len, |range| Ok(self.store.get(&key, range)?))
+    }
+
+    /// The same of a pack whose bytes are at hand.
+    pub(crate) fn footer_of(&self, id: PackId, bytes: &[u8]) -> Result<(PackRow, Footer)> {
+        self.footer_in(id, bytes.len() as u64, |range| {
+            let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+            let found = range.and_then(|(start, end)| bytes.get(start..end));
+            found.map(<[u8]>::to_vec).ok_or_else(|| Error::misnamed(&Key::Pack(id).to_string()))
+        })
+    }
+
+    fn footer_in(
+        &self,
+        id: PackId,
+        len: u64,
+        read: impl Fn(Range<u64>) -> Result<Vec<u8>>,
+    ) -> Result<(PackRow, Footer)> {
+        let head = read(0..HEAD_LEN.min(len))?;
         let tail_at = len.saturating_sub(FOOTER_READ_LEN);
-        let tail = self.store.get(&key, tail_at..len)?;
-        let object = key.to_string();
+        let tail = read(tail_at..len)?;
+        let object = Key::Pack(id).to_string();
         let header = head.get(..PACK_HEADER_LEN).unwrap_or(&head);
         let (kind, salt) = match decode_pack_header(header) {
             Ok(header) => header,
@@ -307,11 +325,11 @@ impl PackReader<'_> {
         let trailer = tail.get(tail.len().saturating_sub(TRAILER_LEN)..).unwrap_or_default();
         let (footer_at, footer_len) = decode_trailer(trailer, len)
             .map_err(|error| Error::decode(&object, trailer_at, error))?;
-        let read = usize::try_from(footer_at.wrapping_sub(tail_at)).ok();
-        let read = read.and_then(|from| tail.get(from..)?.get(..footer_len as usize));
-        let mut footer = match read {
+        let known = usize::try_from(footer_at.wrapping_sub(tail_at)).ok();
+        let known = known.and_then(|from| tail.get(from..)?.get(..footer_len as usize));
+        let mut footer = match known {
             Some(footer) => footer.to_vec(),
-            None => self.store.get(&key, footer_at..footer_at + u64::from(footer_len))?,
+            None => read(footer_at..footer_at + u64::from(footer_len))?,
         };
         let place = [kind.object() as u8];
         self.sealer

@@ -1,7 +1,5 @@
 //! What a repository has: its archives, their items, their files.
 
-use std::sync::PoisonError;
-
 use garret_format::archive::Item;
 
 use super::Repository;
@@ -13,7 +11,7 @@ use crate::pipeline::with_workers;
 use crate::read::chunks::Chunks;
 use crate::read::file::StoredFile;
 use crate::select::Selection;
-use crate::store::{Area, Key, StoreError};
+use crate::store::{Key, StoreError};
 
 /// The items of an archive, one by one; see [`Repository::items`].
 pub struct Items(ItemReader<Chunks>);
@@ -39,20 +37,6 @@ impl Repository {
     /// The store cannot be listed.
     pub fn archive_names(&self) -> Result<Vec<String>> {
         names(self.store())
-    }
-
-    /// The names of all archives and the lengths of their files: the first time those of when the repository was opened.
-    pub(crate) fn listed_archives(&self) -> Result<Vec<(String, u64)>> {
-        let listed = self.shared.listed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let listed = match listed {
-            Some(listed) => listed,
-            None => self.store().list(Area::Archives)?,
-        };
-        let archives = listed.into_iter().filter_map(|(key, len)| match key {
-            Key::Archive(name) => Some((name, len)),
-            _ => None,
-        });
-        Ok(archives.collect())
     }
 
     /// The archive of that name; from its second copy if its file is there and damaged, of which [`tell`](Self::tell) tells.

@@ -12,10 +12,11 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
 use garret_format::condemned::Condemned;
 
+use super::sight::Sight;
 use super::{Locked, Repository, Shared};
 use crate::error::{Error, Result, message};
 use crate::keys::chunk::ChunkHasher;
@@ -24,12 +25,13 @@ use crate::keys::{Keys, Purpose};
 use crate::limits::KEPT_LEN_DEFAULT;
 use crate::objects::condemned;
 use crate::objects::damage::is_damage;
-use crate::objects::index::{Cache, Index, IndexSource};
+use crate::objects::index::{Cache, Index, IndexSource, Inventory};
 use crate::objects::pack::PackReader;
 use crate::objects::tags;
+use crate::pipeline::beside;
 use crate::progress::Progress;
 use crate::read::groups::Groups;
-use crate::store::{Area, Clock, Guard, LockMode, StoreErrorKind, SystemClock};
+use crate::store::{Clock, Guard, LockMode, Store, StoreErrorKind, SystemClock};
 
 /// A repository and its keys: what is left to say before it is open.
 pub struct Unlocked {
@@ -256,7 +258,8 @@ impl Unlocked {
         locked.permit(features)?;
         let metadata = Sealer::new(locked.id(), Purpose::Metadata, &keys);
         locked.prove_config(&metadata)?;
-        let (lock, condemned) = right.take(&locked, kind, &metadata, progress)?;
+        let Entered { lock, condemned, inventory } =
+            right.enter(&locked, kind, &metadata, progress)?;
         let Locked { store, config, served, .. } = locked;
         let data = Sealer::new(config.repository, Purpose::Data, &keys);
         let hasher = ChunkHasher::new(&keys);
@@ -270,9 +273,8 @@ impl Unlocked {
             hasher: &hasher,
             repository: config.repository,
         };
-        let index = Index::open(&source, cache, &condemned, progress)?;
-        // Who reads one archive only is told too of what lies beside it.
-        let listed = Mutex::new(store.list(Area::Archives).ok());
+        let (index, inventory) = Index::open(&source, cache, &condemned, inventory?, progress)?;
+        let sight = Sight::of(inventory).map(Arc::new);
         let (boxes, names) = (data.clone(), hasher.clone());
         let groups = Groups::new(store.clone(), lock, boxes, names, config.group_len, kept_len);
         let (groups, index) = (Arc::new(groups), RwLock::new(Arc::new(index)));
@@ -286,7 +288,7 @@ impl Unlocked {
             groups,
             clock,
             served,
-            listed,
+            sight,
             index,
         };
         let repository = Repository { shared: Arc::new(shared) };
@@ -311,14 +313,14 @@ impl Right {
         matches!(self, Right::Read | Right::Write)
     }
 
-    /// Takes the lock. Gives it, and what was condemned then.
-    fn take(
+    /// Takes the lock, and looks around.
+    fn enter(
         self,
         locked: &Locked,
         kind: &'static str,
         metadata: &Sealer,
         progress: &dyn Progress,
-    ) -> Result<(Box<dyn Guard>, Condemned)> {
+    ) -> Result<Entered> {
         let mode = match self {
             Right::Read | Right::Write => return self.join(locked, kind, metadata, progress),
             Right::Check => LockMode::Check,
@@ -334,8 +336,8 @@ impl Right {
             lock = locked.lock(kind, mode, progress)?;
         }
         // Nobody deletes beside these: what they do not know of is there all the same.
-        let known = condemned::load(locked.store(), metadata);
-        Ok((lock, known.unwrap_or_default()))
+        let (condemned, inventory) = look_around(locked.store(), metadata)?;
+        Ok(Entered { lock, condemned: condemned.unwrap_or_default(), inventory })
     }
 
     /// Becomes one of those whom gc waits for before it deletes what it condemns from now on (rule S1 of docs/design.md,
@@ -346,7 +348,7 @@ impl Right {
         kind: &'static str,
         metadata: &Sealer,
         progress: &dyn Progress,
-    ) -> Result<(Box<dyn Guard>, Condemned)> {
+    ) -> Result<Entered> {
         let lock = |mode| match locked.lock(kind, mode, progress) {
             Err(Error::Lock { source, .. })
                 if self == Right::Read && source.kind == StoreErrorKind::Other =>
@@ -371,18 +373,37 @@ impl Right {
                         (self == Right::Write).then(|| lock(LockMode::Prune)).transpose()?;
                     let joined = lock(LockMode::Session(0))?;
                     drop(alone);
-                    return Ok((joined, Condemned::default()));
+                    let (_, inventory) = look_around(locked.store(), metadata)?;
+                    let condemned = Condemned::default();
+                    return Ok(Entered { lock: joined, condemned, inventory });
                 }
                 Err(error) => return Err(error),
             };
             let joined = lock(LockMode::Session(condemned.epoch))?;
             // A gc that condemned more meanwhile may not have seen this session.
-            known = condemned::load(locked.store(), metadata);
-            if known.as_ref().is_ok_and(|now| *now == condemned) {
-                return Ok((joined, condemned));
+            let (now, inventory) = look_around(locked.store(), metadata)?;
+            if now.as_ref().is_ok_and(|now| *now == condemned) {
+                return Ok(Entered { lock: joined, condemned, inventory });
             }
+            known = now;
         }
     }
+}
+
+/// The lock, and what there was when it was taken.
+struct Entered {
+    lock: Box<dyn Guard>,
+    condemned: Condemned,
+    inventory: Result<Inventory>,
+}
+
+/// What is condemned, and what is there.
+fn look_around(
+    store: &dyn Store,
+    metadata: &Sealer,
+) -> Result<(Result<Condemned>, Result<Inventory>)> {
+    let condemned = || condemned::load(store, metadata);
+    beside(store.properties().in_flight, condemned, || Inventory::list(store))
 }
 
 /// In place of the lock of a reader where there are no locks.
@@ -391,11 +412,12 @@ struct Unseen;
 impl Guard for Unseen {}
 
 impl Repository {
-    /// Adds to the index what came into the repository since. Who goes by archives that he lists calls it after that: what
-    /// they need was there before them.
-    pub(crate) fn refresh_index(&self, progress: &dyn Progress) -> Result<()> {
+    /// Adds to the index what came into the repository since. Gives what it went by: whatever the archives that are listed
+    /// there need was there before them.
+    pub(crate) fn refresh_index(&self, progress: &dyn Progress) -> Result<Inventory> {
+        let inventory = Inventory::list(self.store())?;
         let mut index = Index::clone(&self.index());
-        let updated = index.update(&self.index_source(), progress);
+        let updated = index.update(&self.index_source(), inventory, progress);
         self.set_index(index);
         updated
     }
@@ -405,10 +427,12 @@ impl Repository {
     pub(crate) fn reopen_index(&self, progress: &dyn Progress) -> Result<()> {
         let mut index = Index::clone(&self.index());
         index.forget();
-        let condemned = condemned::load(self.store(), self.metadata());
-        index.set_condemned(&condemned.unwrap_or_default());
-        let updated = index.update(&self.index_source(), progress);
+        let updated =
+            look_around(self.store(), self.metadata()).and_then(|(condemned, inventory)| {
+                index.set_condemned(&condemned.unwrap_or_default());
+                index.update(&self.index_source(), inventory?, progress)
+            });
         self.set_index(index);
-        updated
+        updated.map(drop)
     }
 }

@@ -125,16 +125,20 @@ impl Locked {
     pub fn slots(&self) -> Result<Vec<(SlotId, Result<Slot>)>> {
         let known =
             |(id, slot): (SlotId, Result<ReadSlot>)| (id, slot.map(|read| self.known(id, read)));
-        Ok(self.read_slots()?.into_iter().map(known).collect())
+        let (_, slots) = self.read_slots()?;
+        Ok(slots.into_iter().map(known).collect())
     }
 
-    fn read_slots(&self) -> Result<Vec<(SlotId, Result<ReadSlot>)>> {
-        let listed = self.store.list(Area::Slots)?.into_iter().take(SLOTS_READ_MAX);
+    /// How many there are, and the first of them.
+    fn read_slots(&self) -> Result<(usize, ReadSlots)> {
+        let listed = self.store.list(Area::Slots)?;
+        let count = listed.len();
+        let listed = listed.into_iter().take(SLOTS_READ_MAX);
         let ids = listed.filter_map(|(key, _)| match key {
             Key::Slot(id) => Some(id),
             _ => None,
         });
-        Ok(ids.map(|id| (id, self.read_slot(id))).collect())
+        Ok((count, ids.map(|id| (id, self.read_slot(id))).collect()))
     }
 
     /// Adds a slot: it is on disk and was opened when this returns.
@@ -266,13 +270,13 @@ impl Locked {
 
     /// Tries the slots: the one that opened before, then the cheapest first.
     fn find_slot(&self, passphrase: &[u8]) -> Result<Opened> {
-        let count = self.store.list(Area::Slots)?.len();
+        let (count, read) = self.read_slots()?;
         let mut worst = match count {
             0 => self.no_slots()?,
             _ => Error::WrongPassphrase,
         };
         let mut slots = Vec::new();
-        for (id, slot) in self.read_slots()? {
+        for (id, slot) in read {
             match slot {
                 Ok((slot, _)) if self.expected.is_none() && is_cheap(&slot) => {
                     worst = Error::CheapSlot { object: Key::Slot(id).to_string() };
@@ -346,6 +350,8 @@ impl Locked {
 
 /// A slot, and what is wrong with its first if this is its second copy.
 type ReadSlot = (Slot, Option<Error>);
+/// Slots by their ids; in the place of one that cannot be used, why.
+type ReadSlots = Vec<(SlotId, Result<ReadSlot>)>;
 
 /// Memory times passes of a guess.
 fn cost(slot: &Slot) -> u64 {

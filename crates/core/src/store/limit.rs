@@ -189,6 +189,10 @@ impl<S: Store> Store for Limit<S> {
         self.request(|inner| inner.list(area))
     }
 
+    fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.request(|inner| inner.list_all(areas))
+    }
+
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.request(|inner| inner.delete(key))
     }

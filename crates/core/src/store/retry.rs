@@ -229,6 +229,10 @@ impl<S: Store> Store for Retry<S> {
         self.again(|_| self.inner.list(area))
     }
 
+    fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.again(|_| self.inner.list_all(areas))
+    }
+
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.again(|_| self.inner.delete(key))
     }

@@ -125,7 +125,7 @@ fn protected(locked: Locked, path: &Location, most: usize, ui: &Ui) -> String {
 
 /// Fails unless there are archives of all these names.
 pub(super) fn exist(repository: &Repository, names: &[String]) -> Result<(), Failure> {
-    let existing = repository.archive_names()?;
+    let existing = repository.first_sight()?.names();
     match names.iter().find(|name| !existing.contains(name)) {
         Some(missing) => Err(archives::missing(&existing, missing)),
         None => Ok(()),

@@ -11,12 +11,12 @@ use garret_format::pack::Footer;
 use garret_format::{ChunkId, PackId, SegmentId};
 
 use super::report::Findings;
-use super::verify::verify_pack;
+use super::verify::{Verified, verify_pack};
 use crate::error::{Cause, Error, Result, UNSTEADY};
 use crate::limits::total_len;
 use crate::objects::damage::{forget, is_damage, record};
 use crate::objects::group::WHOLE;
-use crate::objects::index::{Location, Rows, read_segment};
+use crate::objects::index::{Inventory, Location, Rows, read_segment};
 use crate::objects::pack::listed;
 use crate::objects::verified;
 use crate::pipeline::Threads;
@@ -24,7 +24,7 @@ use crate::progress::{Phase, Task};
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
-use crate::store::{Area, Key, Store, StoreError, list_packs};
+use crate::store::{Key, StoreError, list_packs};
 
 /// Looks at packs.
 #[derive(Clone, Copy)]
@@ -42,17 +42,20 @@ pub(super) struct Packs<'a, 'scope> {
     pub(super) sound: &'scope Marks,
 }
 
-/// What there is to be looked at. Others may add while it is listed.
+/// What there is to be looked at.
 pub(super) struct Stored {
-    segments: Vec<(Key, u64)>,
+    segments: Vec<SegmentId>,
     packs: Vec<(PackId, u64)>,
 }
 
 impl Stored {
-    /// Segments first: a pack is there before one lists it.
-    pub(super) fn list(store: &dyn Store) -> Result<Self> {
-        let segments = store.list(Area::Index)?;
-        Ok(Stored { segments, packs: list_packs(store)? })
+    pub(super) fn of(inventory: &Inventory) -> Self {
+        let mut segments: Vec<SegmentId> = inventory.segments.iter().copied().collect();
+        let mut packs: Vec<(PackId, u64)> =
+            inventory.packs.lens.iter().map(|(id, len)| (*id, *len)).collect();
+        segments.sort_unstable();
+        packs.sort_unstable();
+        Stored { segments, packs }
     }
 }
 
@@ -111,27 +114,6 @@ struct Read {
     bytes: Option<Result<Vec<u8>, StoreError>>,
 }
 
-/// Packs of which every byte was read.
-#[derive(Default)]
-pub(super) struct Verified {
-    /// Those that are as they were written, in the order in which they were read.
-    pub(super) intact: Vec<PackId>,
-    /// The others.
-    pub(super) damaged: HashSet<PackId>,
-    /// Packs that two readings found damaged, now or before.
-    pub(super) confirmed: HashMap<PackId, u64>,
-}
-
-impl Verified {
-    fn count(&mut self, id: PackId, found: &PackFindings) {
-        match found.errors.is_empty() {
-            true if found.is_read => self.intact.push(id),
-            true => {}
-            false => drop(self.damaged.insert(id)),
-        }
-    }
-}
-
 /// What was found out about one pack.
 #[derive(Default)]
 struct PackFindings {
@@ -170,7 +152,7 @@ impl<'scope> Packs<'_, 'scope> {
         });
         for looked in self.look(jobs) {
             if let Looked::Pack(pack, found) = looked? {
-                verified.count(pack.id, &found);
+                verified.count(pack.id, found.errors.is_empty(), found.is_read);
                 task.advance(pack.len);
             }
         }
@@ -220,7 +202,7 @@ impl<'scope> Packs<'_, 'scope> {
                         record(store, metadata, id, is_recorded, damage, progress);
                     }
                     if pack.verifies && !again {
-                        verified.count(id, &found);
+                        verified.count(id, found.errors.is_empty(), found.is_read);
                     }
                     if found.confirmed.is_some() || is_recorded && !(is_intact && pack.verifies) {
                         verified.confirmed.insert(id, pack.len);
@@ -286,11 +268,10 @@ impl<'scope> Packs<'_, 'scope> {
                 if let Some(job) = ready.pop_front() {
                     return Some(job);
                 }
-                let Some((key, _)) = segments.next() else {
+                let Some(segment) = segments.next() else {
                     let (id, len) = rest.find(|(id, _)| !seen.contains(id))?;
                     return Some(job(id, len, None, false));
                 };
-                let Key::Index(segment) = key else { continue };
                 match read_segment(&repository.index_source(), segment) {
                     Ok(rows) => {
                         ready.extend(claims(segment, &rows).into_iter().filter_map(|claim| {
@@ -341,11 +322,16 @@ impl Findings<'_> {
 
 /// Asks the store for what is needed of a pack.
 fn read(repository: &Repository, job: &PackJob) -> Read {
-    let footer = repository.packs().footer(job.id, job.len);
-    // Not before: a footer bounds what may be asked for.
-    let is_wanted = job.verifies && !job.again && footer.is_ok();
-    let bytes = is_wanted.then(|| repository.store().get(&Key::Pack(job.id), 0..job.len));
-    Read { footer, bytes }
+    let (packs, is_wanted) = (repository.packs(), job.verifies && !job.again);
+    let whole = || repository.store().get(&Key::Pack(job.id), 0..job.len);
+    // In one request where it is no longer than packs are; else its footer bounds what may be asked for.
+    let first = (is_wanted && job.len <= 2 * u64::from(repository.config().pack_len)).then(whole);
+    let footer = match &first {
+        Some(Ok(bytes)) => packs.footer_of(job.id, bytes),
+        _ => packs.footer(job.id, job.len),
+    };
+    let is_left = is_wanted && first.is_none() && footer.is_ok();
+    Read { footer, bytes: first.or_else(|| is_left.then(whole)) }
 }
 
 /// Reads every byte of a pack, twice if it is damaged; what both readings found.

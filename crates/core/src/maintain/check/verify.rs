@@ -2,17 +2,38 @@
 //!
 //! In: a pack with its footer. Out: what is wrong with it, and which chunks it does not hold.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use garret_format::ChunkId;
 use garret_format::index::{GroupRow, PackRow};
 use garret_format::pack::Footer;
+use garret_format::{ChunkId, PackId};
 
 use crate::error::{Error, Result};
 use crate::objects::group::WHOLE;
 use crate::objects::pack::listed;
 use crate::repository::Repository;
 use crate::store::{Key, StoreError};
+
+/// Packs of which every byte was read.
+#[derive(Default)]
+pub(super) struct Verified {
+    /// Those that are as they were written, in the order in which they were read.
+    pub(super) intact: Vec<PackId>,
+    /// The others.
+    pub(super) damaged: HashSet<PackId>,
+    /// Packs that two readings found damaged, now or before.
+    pub(super) confirmed: HashMap<PackId, u64>,
+}
+
+impl Verified {
+    pub(super) fn count(&mut self, id: PackId, is_well: bool, is_read: bool) {
+        match is_well {
+            true if is_read => self.intact.push(id),
+            true => {}
+            false => drop(self.damaged.insert(id)),
+        }
+    }
+}
 
 /// Looks at all of it. Gives the chunks that are not there.
 pub(super) fn verify_pack(

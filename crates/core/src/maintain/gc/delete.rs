@@ -6,10 +6,11 @@ use garret_format::{ArchiveId, PackId};
 
 use crate::error::{Error, Result};
 use crate::limits::ARCHIVE_LEN_MAX;
+use crate::objects::archive::NamedArchive;
 use crate::objects::copies::Survey;
 use crate::objects::tags;
 use crate::objects::tombstones::{archive_id, bury, note_removal};
-use crate::pipeline::with_workers;
+use crate::pipeline::{beside, with_workers};
 use crate::repository::{Pruner, Repository};
 use crate::store::{Area, Key};
 
@@ -21,22 +22,27 @@ impl Pruner {
     /// `ArchiveMissing` before anything is removed, also if what has that name is no archive; `Protected`
     /// likewise; a store that cannot delete.
     pub fn delete(&mut self, names: &[String]) -> Result<()> {
-        let existing = self.archive_names()?;
+        let (store, metadata) = (self.store(), self.metadata());
+        let in_flight = store.properties().in_flight;
+        let look =
+            || -> Result<_> { Ok((tags::load(store, metadata)?.0, store.list(Area::Copies)?)) };
+        let (looked, existing) = beside(in_flight, look, || self.archive_names())?;
+        let ((tags, copies), existing) = (looked?, existing?);
         if let Some(missing) = names.iter().find(|name| existing.binary_search(name).is_err()) {
             return Err(Error::ArchiveMissing(missing.clone()));
         }
         // One that its disk does not give, and of which there is no copy, has no hash any more.
         let mut lost = None;
-        let hash = |name: &String| -> Option<[u8; 32]> {
-            if let Ok(found) = self.archive(name) {
+        let hash = |(name, found): (String, Result<NamedArchive>)| -> Option<[u8; 32]> {
+            if let Ok(found) = found {
                 return Some(found.fingerprint);
             }
-            lost.get_or_insert(name.clone());
-            let bytes = self.store().get_whole(&Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
+            let bytes = store.get_whole(&Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
+            lost.get_or_insert(name);
             Some(*blake3::hash(&bytes.ok()?).as_bytes())
         };
-        let hashes: Vec<Option<[u8; 32]>> = names.iter().map(hash).collect();
-        let (tags, _) = tags::load(self.store(), self.metadata())?;
+        let found = self.archives(names.to_vec())?;
+        let hashes: Vec<Option<[u8; 32]>> = found.into_iter().map(hash).collect();
         for (name, hash) in names.iter().zip(&hashes) {
             if hash.is_some_and(|hash| tags.protects(&hash)) {
                 return Err(Error::Protected(name.clone()));
@@ -52,22 +58,22 @@ impl Pruner {
         let mut ids: Vec<ArchiveId> = hashes.iter().flatten().map(archive_id).collect();
         // Who copied an archive by hand, and deletes one of the two, keeps the archive. The two have one second copy: where
         // there are as many of these as archives nobody need be asked.
-        let copies = self.store().list(Area::Copies)?.into_iter();
-        let copies = copies.filter(|(key, _)| matches!(key, Key::ArchiveCopy(_))).count();
+        let copies = copies.iter().filter(|(key, _)| matches!(key, Key::ArchiveCopy(_))).count();
         if copies < existing.len() {
             let doomed: HashSet<&str> = names.iter().map(String::as_str).collect();
-            let kept = Survey::make(self.store(), self.metadata())?.without(&doomed);
+            let kept = Survey::make(store, metadata)?.without(&doomed);
             let kept: HashSet<ArchiveId> = kept.iter().map(archive_id).collect();
             ids.retain(|id| !kept.contains(id));
         }
-        let is_recorded = bury(self.store(), self.metadata(), &ids)?;
-        for name in names {
-            self.store().delete(&Key::Archive(name.clone()))?;
-        }
-        self.store().sync()?;
+        let is_recorded = bury(store, metadata, &ids)?;
+        with_workers(in_flight, |workers| {
+            let delete = |name: &String| Ok(store.delete(&Key::Archive(name.clone()))?);
+            workers.map(names.iter().map(Ok), delete).collect::<Result<()>>()
+        })?;
+        store.sync()?;
         self.served().forget_survey();
         if !is_recorded {
-            bury(self.store(), self.metadata(), &ids)?;
+            bury(store, metadata, &ids)?;
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use crate::limits::{GROUP_LEN, STRUCTURE_COPIES, total_len};
 use crate::maintain::copies::refuse_overwritten;
 use crate::objects::index::{Index, Location, Rows};
 use crate::objects::pack::end_len;
-use crate::pipeline::with_workers;
-use crate::progress::{Phase, Problem};
+use crate::pipeline::{beside, with_workers};
+use crate::progress::{Phase, Problem, Progress};
 use crate::read::chunks::Chunks;
 use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::Repository;
@@ -181,13 +181,9 @@ pub(super) fn plan(
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<GcPlan> {
-    if let Some(what) = repository.store().doubtful()?.into_iter().next() {
-        return Err(Error::Doubtful(what));
-    }
     let without: HashSet<&String> = without.iter().collect();
-    let mut names = repository.archive_names()?;
+    let mut names = refresh(repository, problems.progress)?;
     names.retain(|name| !without.contains(name));
-    repository.refresh_index(problems.progress)?;
     let chunks = repository.chunks();
     let index = chunks.index();
     let marks = Marks::new(index);
@@ -242,6 +238,16 @@ pub(super) fn plan(
     });
     let drop = drop.into_iter().map(|pack| pack.row).collect();
     Ok(GcPlan { drop, repack, groups, superseded, archives })
+}
+
+/// Brings the index up to date. Gives the names of the archives, if there is nothing else that may be one.
+fn refresh(repository: &Repository, progress: &dyn Progress) -> Result<Vec<String>> {
+    let (store, refresh) = (repository.store(), || repository.refresh_index(progress));
+    let (doubtful, inventory) = beside(store.properties().in_flight, || store.doubtful(), refresh)?;
+    match doubtful?.into_iter().next() {
+        Some(what) => Err(Error::Doubtful(what)),
+        None => inventory?.archive_names(),
+    }
 }
 
 /// What there is of copies of chunks.

@@ -1,18 +1,21 @@
 //! What the store lists: an index believes nothing of packs that are not there.
 //!
-//! In: a store. Out: the packs that are there, and their lengths. Promises: one moment's listing, not looked at again.
+//! In: a store. Out: what is there of all that an index goes by. Promises: one moment's listing, not looked at again; what
+//! refers to other things was listed before these: archives, then segments, then packs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use garret_format::PackId;
 use garret_format::index::PackRow;
+use garret_format::{PackId, SegmentId};
 
 use crate::error::Result;
-use crate::store::{Store, list_packs};
+use crate::objects::damage;
+use crate::progress::Progress;
+use crate::store::{Area, Key, Store, StoreError, list_packs};
 
 /// The packs that the repository holds, and the length of each in bytes.
 pub(crate) struct Listing {
-    pub(super) lens: HashMap<PackId, u64>,
+    pub(crate) lens: HashMap<PackId, u64>,
 }
 
 impl Listing {
@@ -28,5 +31,98 @@ impl Listing {
     /// Whether the pack is there in the length that it was written in.
     pub(crate) fn has(&self, pack: &PackRow) -> bool {
         self.lens.get(&pack.id) == Some(&u64::from(pack.len))
+    }
+}
+
+/// All that an index goes by, and the archives.
+pub(crate) struct Inventory {
+    /// The names of the archives, and the lengths of their files in bytes.
+    pub(crate) archives: Result<Vec<(String, u64)>, StoreError>,
+    /// The packs that are recorded as damaged.
+    pub(crate) damaged: Result<Vec<PackId>, StoreError>,
+    pub(crate) segments: HashSet<SegmentId>,
+    pub(crate) packs: Listing,
+}
+
+impl Inventory {
+    /// # Errors
+    /// Segments or packs cannot be listed.
+    pub(crate) fn list(store: &dyn Store) -> Result<Self> {
+        let mut inventory = Inventory {
+            archives: Ok(Vec::new()),
+            damaged: Ok(Vec::new()),
+            segments: HashSet::new(),
+            packs: Listing { lens: HashMap::new() },
+        };
+        let areas = [Area::Archives, Area::Damage, Area::Index, Area::Packs];
+        let listed = match store.list_all(&areas) {
+            Ok(listed) => listed,
+            // Not everybody needs all of it.
+            Err(_) => {
+                inventory.archives = archives(store);
+                inventory.damaged = damage::listed(store);
+                store.list_all(&[Area::Index, Area::Packs])?
+            }
+        };
+        for (key, len) in listed {
+            match key {
+                Key::Archive(name) => inventory.archives.iter_mut().for_each(|archives| {
+                    archives.push((name.clone(), len));
+                }),
+                Key::Damage(pack) => {
+                    inventory.damaged.iter_mut().for_each(|packs| packs.push(pack))
+                }
+                Key::Index(id) => _ = inventory.segments.insert(id),
+                Key::Pack(id) => _ = inventory.packs.lens.insert(id, len),
+                _ => {}
+            }
+        }
+        Ok(inventory)
+    }
+
+    /// The names of the archives, sorted.
+    ///
+    /// # Errors
+    /// They could not be listed.
+    pub(crate) fn archive_names(self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self.archives?.into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// The names of the archives, and the lengths of their files in bytes.
+fn archives(store: &dyn Store) -> Result<Vec<(String, u64)>, StoreError> {
+    let listed = store.list(Area::Archives)?.into_iter().filter_map(|(key, len)| match key {
+        Key::Archive(name) => Some((name, len)),
+        _ => None,
+    });
+    Ok(listed.collect())
+}
+
+/// Packs that are not as long as they were written, on their way into one line.
+#[derive(Default)]
+pub(super) struct Cut {
+    first: Option<PackId>,
+    count: u64,
+}
+
+impl Cut {
+    pub(super) fn add(&mut self, id: PackId) {
+        self.first.get_or_insert(id);
+        self.count += 1;
+    }
+
+    pub(super) fn tell(&self, progress: &dyn Progress) {
+        let Some(first) = self.first.map(Key::Pack) else { return };
+        let more = match self.count {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        progress.notice(&format!(
+            "{first}{more}: not as long as it was written; what it lost is stored again when it is backed up again; \
+             a check of every byte says what needs it"
+        ));
     }
 }
