@@ -19,7 +19,7 @@ pub enum Location {
 }
 
 /// How the URLs of object stores begin.
-pub const STORES: [&str; 1] = ["s3://"];
+pub const STORES: [&str; 3] = ["s3://", "swift://", "azblob://"];
 
 /// A directory on another host, which is reached by `ssh`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Remote {
 
 impl Location {
     /// What `text` names: `PATH`, `file:///PATH`, `[USER@]HOST:PATH`,
-    /// `ssh://[USER@]HOST[:PORT]/PATH` or `s3://BUCKET/PREFIX`. A path with a colon
+    /// `ssh://[USER@]HOST[:PORT]/PATH`, or `s3://BUCKET/PREFIX` and the other [`STORES`]. A path with a colon
     /// before its first slash is given as `./a:b`. None if it is malformed.
     pub fn parse(text: &OsStr) -> Option<Self> {
         let bytes = text.as_bytes();

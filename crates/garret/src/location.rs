@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use garret_cli::failure::Failure;
-use garret_cli::location::Location;
+use garret_cli::location::{Location, STORES};
 use garret_cli::placeholders;
 use garret_format::archive::is_archive_name;
 
@@ -121,7 +121,7 @@ fn parse(text: &OsStr) -> Result<Named, Failure> {
     let host_len = match bytes.strip_prefix(b"ssh://") {
         Some(rest) => 6 + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len()),
         // No archive's name has two slashes.
-        None if bytes.starts_with(b"s3://") => {
+        None if STORES.iter().any(|scheme| bytes.starts_with(scheme.as_bytes())) => {
             let address = bytes.windows(3).position(|part| part == b"//[").unwrap_or(bytes.len());
             let end = bytes.iter().skip(address).position(|byte| *byte == b']');
             end.map_or(0, |end| address + end)

@@ -330,9 +330,20 @@ fn text(body: &mut Reader<'_>) -> Result<String, DecodeError> {
 }
 
 /// What an operation can be called in an error: others are called the first.
-const OPERATIONS: [&str; 12] = [
-    "use", "read", "write", "put", "list", "remove", "sync", "lock", "open", "create", "clean",
+const OPERATIONS: [&str; 13] = [
+    "use",
+    "read",
+    "write",
+    "put",
+    "list",
+    "remove",
+    "sync",
+    "lock",
+    "open",
+    "create",
+    "clean",
     "find",
+    "log in to",
 ];
 
 /// An error of the server's store.

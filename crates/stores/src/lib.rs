@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! garret (keys, no network)                      garret-stores (network, no keys)
-//! Repository -> RemoteStore --pipe--> serve -> Retry -> ObjectStore -> Service -> opendal -> S3
-//!                                                        |  names       each request, its errors
+//! Repository -> RemoteStore --pipe--> serve -> Retry -> ObjectStore -> Service -> opendal -> S3, ...
+//!                                                        |  names       each request, its errors; place, login
 //!                                                        |  probe       may two create the same object?
 //!                                                        Leases         who is there, and a watch on what stalls
 //! ```
@@ -16,6 +16,7 @@
 
 #![warn(clippy::indexing_slicing)]
 
+mod login;
 mod names;
 mod object_store;
 mod place;

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         Some(_) => {
             say(
-                "garret starts it for a repository s3://BUCKET/PREFIX; it takes no words but --version",
+                "garret starts it for a repository in an object store, as s3://BUCKET/PREFIX; it takes no words but --version",
             );
             return ExitCode::from(2);
         }

@@ -1,54 +1,52 @@
 //! Where in which store a repository is.
 //!
-//! In: `s3://BUCKET[/PREFIX][?endpoint=URL&region=NAME&style=path|virtual]`, and the variables that the tools of AWS read. Out:
-//! a [`Place`]. Promises: nothing secret is taken from a location, for locations are in logs and lists of processes.
+//! In: `SCHEME://BUCKET[/PREFIX][?OPTION=VALUE&...]`, and the variables that the store's own tools read. Out: a [`Place`].
+//! Promises: nothing secret is taken from a location, for locations are in logs and lists of processes. What each kind of
+//! store needs is in the file of its name.
+
+mod azblob;
+mod s3;
+mod swift;
 
 use std::env;
 use std::fmt;
 
+pub(crate) use azblob::Azblob;
+pub(crate) use s3::S3;
+pub(crate) use swift::{Login, Swift};
+
 /// A prefix in a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The bucket.
-    pub bucket: String,
+    /// The bucket, or container.
+    pub(crate) bucket: String,
     /// What all names in it begin with, without slashes at its ends; may be empty.
-    pub prefix: String,
-    /// The server, or none for AWS itself.
-    pub endpoint: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// Whether the bucket is the first part of the path, and not of the host's name.
-    pub is_path_style: bool,
-    /// Who asks; without it, whoever the files of the tools of AWS, or the machine, say.
-    pub(crate) account: Option<Account>,
+    pub(crate) prefix: String,
+    pub(crate) provider: Provider,
 }
 
-/// A key of a store, and its secret.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub key: String,
-    pub secret: String,
-    pub token: Option<String>,
-}
-
-/// Without the secret.
-impl fmt::Debug for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account").field("key", &self.key).finish_non_exhaustive()
-    }
+/// A kind of store, and who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Provider {
+    S3(S3),
+    Swift(Swift),
+    Azblob(Azblob),
 }
 
 /// Why a location is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(pub String);
 
+/// What the environment has of this name, and is not empty.
+type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
+/// The options behind the question mark.
+type Pairs<'p> = &'p [(&'p str, &'p str)];
+
 impl Place {
-    /// The place that `location` names; what it does not say is said by `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`,
-    /// `AWS_REGION` and `AWS_DEFAULT_REGION`, who asks by `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
-    /// `AWS_SESSION_TOKEN`.
+    /// The place that `location` names, with what the environment says beside it.
     ///
     /// # Errors
-    /// It is malformed.
+    /// It is malformed, or something is missing.
     pub fn parse(location: &str) -> Result<Self, Malformed> {
         Place::parse_with(location, &|name| env::var(name).ok())
     }
@@ -56,22 +54,23 @@ impl Place {
     /// The same with other variables than those of this process.
     ///
     /// # Errors
-    /// It is malformed.
+    /// As of [`parse`](Self::parse).
     pub fn parse_with(
         location: &str,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Malformed> {
-        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let variable: Variable<'_> = &|name| variable(name).filter(|value| !value.is_empty());
         let malformed = |why: &str| Malformed(why.to_owned());
-        let rest = location
-            .strip_prefix("s3://")
-            .ok_or_else(|| malformed("it does not begin with s3://"))?;
+        let none = || malformed("it begins with none of s3://, swift://, azblob://");
+        let (scheme, rest) = location.split_once("://").ok_or_else(none)?;
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let prefix = prefix.trim_matches('/');
         let is_bucket = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         if bucket.is_empty() || !bucket.chars().all(is_bucket) {
-            return Err(malformed("there is no bucket in it: write s3://BUCKET/PREFIX"));
+            return Err(Malformed(format!(
+                "there is no bucket in it: write {scheme}://BUCKET/PREFIX"
+            )));
         }
         let is_part = |part: &str| !part.is_empty() && !part.starts_with('.');
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:+=@/".contains(c);
@@ -80,90 +79,91 @@ impl Place {
                 "the prefix may have letters, digits, - _ . : + = @ and single slashes, and no part that begins with a dot",
             ));
         }
-        let (mut endpoint, mut region, mut style) = (None, None, None);
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            match option.split_once('=') {
-                Some(("endpoint", value)) => endpoint = Some(value.to_owned()),
-                Some(("region", value)) => region = Some(value.to_owned()),
-                Some(("style", value @ ("path" | "virtual"))) => style = Some(value == "path"),
-                _ => {
-                    return Err(malformed(&format!(
-                        "\"{option}\" is none of endpoint=URL, region=NAME, style=path, style=virtual"
-                    )));
-                }
+        let options = options.split('&').filter(|option| !option.is_empty());
+        let pairs: Vec<(&str, &str)> =
+            options.map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
+        let provider = match scheme {
+            "s3" => Provider::S3(S3::parse(bucket, &pairs, variable)?),
+            "swift" => Provider::Swift(Swift::parse(&pairs, variable)?),
+            "azblob" => Provider::Azblob(Azblob::parse(&pairs, variable)?),
+            _ => return Err(none()),
+        };
+        Ok(Place { bucket: bucket.to_owned(), prefix: prefix.to_owned(), provider })
+    }
+}
+
+impl Provider {
+    /// Behind what a server says that refuses.
+    pub(crate) fn denied(&self) -> &'static str {
+        match self {
+            Provider::S3(_) => {
+                "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY right, and may that key do this?"
+            }
+            Provider::Swift(_) => "are the variables OS_ or ST_ right, and may that user do this?",
+            Provider::Azblob(_) => {
+                "are AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY right, and may that key do this?"
             }
         }
-        let endpoint = endpoint
-            .or_else(|| variable("AWS_ENDPOINT_URL_S3"))
-            .or_else(|| variable("AWS_ENDPOINT_URL"));
-        let region =
-            region.or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"));
-        if let Some(endpoint) = &endpoint {
-            let host =
-                endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
-            if host.is_none_or(|host| host.is_empty() || host.contains(['@', '?', '#'])) {
-                return Err(malformed(&format!(
-                    "\"{endpoint}\" is no endpoint: write http://HOST[:PORT] or https://HOST[:PORT]"
-                )));
+    }
+
+    /// Where there is nothing to sign with.
+    pub(crate) fn nobody(&self) -> &'static str {
+        match self {
+            Provider::Azblob(_) => {
+                "there is no key to sign with: set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
+            }
+            _ => {
+                "there is no key to sign with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or make ~/.aws/credentials"
             }
         }
-        // Only AWS has each bucket as a host, and sooner or later as nothing else.
-        let account = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
-        let account = account.map(|(key, secret)| {
-            let token = variable("AWS_SESSION_TOKEN");
-            Account { key, secret, token }
-        });
-        let is_path_style = style.unwrap_or(endpoint.is_some() || bucket.contains('.'));
-        Ok(Place {
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-            endpoint,
-            region,
-            is_path_style,
-            account,
-        })
+    }
+
+    /// Whether what says who asks ends some time, and can be had again.
+    pub(crate) fn renews(&self) -> bool {
+        matches!(self, Provider::Swift(swift) if !matches!(swift.login, Login::Token { .. }))
     }
 }
 
 /// As messages call it.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.provider {
+            Provider::S3(_) => "s3",
+            Provider::Swift(_) => "swift",
+            Provider::Azblob(_) => "azblob",
+        };
         let slash = if self.prefix.is_empty() { "" } else { "/" };
-        write!(f, "s3://{}{slash}{}", self.bucket, self.prefix)
+        write!(f, "{scheme}://{}{slash}{}", self.bucket, self.prefix)
     }
+}
+
+/// The value of an option, if it is there. All options must be among `known`, which are written as users write them.
+fn option<'p>(pairs: Pairs<'p>, name: &str, known: &[&str]) -> Result<Option<&'p str>, Malformed> {
+    let is_known = |name: &str| {
+        known.iter().any(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
+    };
+    if let Some((other, value)) = pairs.iter().find(|(other, _)| !is_known(other)) {
+        let equals = if value.is_empty() { "" } else { "=" };
+        let known = known.join(", ");
+        return Err(Malformed(format!("\"{other}{equals}{value}\" is none of {known}")));
+    }
+    Ok(pairs.iter().find(|(other, _)| *other == name).map(|(_, value)| *value))
+}
+
+/// The address of a server.
+fn address(text: String) -> Result<String, Malformed> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['@', '?', '#'])) {
+        let why =
+            format!("\"{text}\" is no endpoint: write http://HOST[:PORT] or https://HOST[:PORT]");
+        return Err(Malformed(why));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_location_says_more_than_the_environment() {
-        let variable = |name: &str| match name {
-            "AWS_ENDPOINT_URL" => Some("http://127.0.0.1:7480".to_owned()),
-            "AWS_REGION" => Some("here".to_owned()),
-            _ => None,
-        };
-        let place = Place::parse_with("s3://bucket/a/b/", &variable).unwrap();
-        assert_eq!(
-            (place.bucket.as_str(), place.prefix.as_str(), place.is_path_style),
-            ("bucket", "a/b", true)
-        );
-        assert_eq!(
-            (place.endpoint.as_deref(), place.region.as_deref()),
-            (Some("http://127.0.0.1:7480"), Some("here"))
-        );
-        assert_eq!(place.to_string(), "s3://bucket/a/b");
-        let text = "s3://bucket?endpoint=https://there&region=r&style=virtual";
-        let place = Place::parse_with(text, &variable).unwrap();
-        assert_eq!(
-            (place.endpoint.as_deref(), place.region.as_deref()),
-            (Some("https://there"), Some("r"))
-        );
-        assert!(!place.is_path_style && place.prefix.is_empty());
-        let place = Place::parse_with("s3://bucket/x", &|_| None).unwrap();
-        assert!(place.endpoint.is_none() && !place.is_path_style);
-    }
 
     #[test]
     fn what_is_malformed_is_refused() {
@@ -179,6 +179,9 @@ mod tests {
             "s3://b?style=other",
             "s3://user@b/x",
             "gs://b/x",
+            "swift://b/x?key=secret",
+            "azblob://b/x?key=secret",
+            "b/x",
         ] {
             assert!(Place::parse_with(text, &|_| None).is_err(), "{text}");
         }

@@ -4,42 +4,49 @@
 //! which nothing moved; nothing is tried again here; what is read is never longer than was asked for; each error is one
 //! line, without the addresses and headers that the library adds.
 //!
-//! But for this file and `watch.rs` nothing in garret knows that library, or that there is a runtime.
+//! But for this file, `watch.rs` and `place/` nothing in garret knows that library, or that there is a runtime.
 
 use std::error::Error as _;
 use std::io;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use garret_core::{StoreError, StoreErrorKind};
 use opendal::options::{ListOptions, WriteOptions};
-use opendal::services::S3;
 use opendal::{Buffer, Error, ErrorKind, HttpTransporter, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
+use reqwest::redirect::Policy;
 use tokio::runtime::Runtime;
 
+use crate::login::{Refusal, log_in};
 use crate::names::NAME_LEN_MAX;
-use crate::place::{Account, Place};
+use crate::place::{Place, Provider, Swift};
 use crate::watch::{SILENCE, Watched};
 
 /// How long a server may take to be reached at all.
 const CONNECT: Duration = Duration::from_secs(10);
 /// What AWS calls it when two create one object at once.
 const CONFLICT: &str = "ConditionalRequestConflict";
-/// Behind what a server says that refuses.
-const DENIED: &str =
-    "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY right, and may that key do this?";
-const NO_ACCOUNT: &str = "there is no key to sign with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or make \
-                          ~/.aws/credentials";
 /// Most characters of what a server says in an error.
 const SAID_MAX: usize = 300;
 
 /// A store, and the prefix in it.
 pub(crate) struct Service {
-    operator: Operator,
+    /// None before anything is asked.
+    way: Mutex<Option<Way>>,
+    client: reqwest::Client,
     runtime: Runtime,
     place: Place,
+}
+
+/// How the store is asked, with what says who we are.
+#[derive(Clone)]
+struct Way {
+    operator: Operator,
+    /// Which one it is.
+    number: u64,
 }
 
 /// An object in a listing.
@@ -66,35 +73,40 @@ impl Service {
             .enable_all()
             .build()
             .map_err(|source| StoreError::new("open", &place, source))?;
-        let mut builder = S3::default().bucket(&place.bucket).root(&format!("/{}", place.prefix));
-        // A signature needs one; of a server of one's own it is the name of none.
-        builder = builder.region(place.region.as_deref().unwrap_or("us-east-1"));
-        if let Some(Account { key, secret, token }) = &place.account {
-            builder = builder.access_key_id(key).secret_access_key(secret);
-            if let Some(token) = token {
-                builder = builder.session_token(token);
-            }
-        }
-        if let Some(endpoint) = &place.endpoint {
-            builder = builder.endpoint(endpoint);
-        }
-        if !place.is_path_style {
-            builder = builder.enable_virtual_host_style();
-        }
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT)
+            // What says who we are goes where the user said.
+            .redirect(Policy::none())
             // What was sent and is not taken by the other side, and nothing says why.
             .tcp_user_timeout(SILENCE)
             .build()
             .map_err(|error| StoreError::new("open", &place, io::Error::other(deepest(&error))))?;
-        let operator = {
-            let _inside = runtime.enter();
-            Operator::new(builder).map_err(|error| failed("open", place.to_string(), &error))?
+        Ok(Service { way: Mutex::new(None), client, runtime, place })
+    }
+
+    /// The way there; another one than that of the number `refused`, where it can be asked again who we are.
+    fn way(&self, refused: Option<u64>) -> Result<Way, StoreError> {
+        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = way.as_ref().map(|way| way.number);
+        if let Some(way) = way.as_ref().filter(|way| Some(way.number) != refused) {
+            return Ok(way.clone());
+        }
+        let (bucket, root) = (&self.place.bucket, format!("/{}", self.place.prefix));
+        let _inside = self.runtime.enter();
+        let operator = match &self.place.provider {
+            Provider::S3(s3) => s3.operator(bucket, &root),
+            Provider::Azblob(azblob) => azblob.operator(bucket, &root),
+            Provider::Swift(swift) => {
+                let account = self.runtime.block_on(log_in(&self.client, swift));
+                let (url, token) = account.map_err(|error| self.no_account(error))?;
+                Swift::operator(&url, &token, bucket, &root)
+            }
         };
-        let transport = HttpTransporter::new(Watched(ReqwestTransport::new(client)));
+        let operator = operator.map_err(|error| self.failed("open", "", &error))?;
+        let transport = HttpTransporter::new(Watched(ReqwestTransport::new(self.client.clone())));
         let context = operator.context().with_http_transport(transport);
-        let operator = operator.with_context(context);
-        Ok(Service { operator, runtime, place })
+        let number = last.map_or(0, |last| last + 1);
+        Ok(way.insert(Way { operator: operator.with_context(context), number }).clone())
     }
 
     /// Where it is, for messages.
@@ -103,14 +115,15 @@ impl Service {
     }
 
     fn object(&self, name: &str) -> String {
-        format!("{}/{name}", self.place)
+        let slash = if name.is_empty() { "" } else { "/" };
+        format!("{}{slash}{name}", self.place)
     }
 
-    /// A request, or a part of its answer.
-    fn ask<T>(
+    /// A request; made again if it is refused where what says who we are ends some time.
+    fn ask<T, F: Future<Output = opendal::Result<T>>>(
         &self,
         (operation, name): (&'static str, &str),
-        request: impl Future<Output = opendal::Result<T>>,
+        request: impl Fn(Operator) -> F,
     ) -> Result<T, StoreError> {
         let len = self.place.prefix.len() + 1 + name.len();
         if len > NAME_LEN_MAX {
@@ -120,18 +133,37 @@ impl Service {
             let source = io::Error::new(io::ErrorKind::InvalidFilename, why);
             return Err(StoreError::new(operation, self.object(name), source));
         }
-        let answer = self.runtime.block_on(request);
-        answer.map_err(|error| failed(operation, self.object(name), &error))
+        let way = self.way(None)?;
+        let mut answer = self.runtime.block_on(request(way.operator));
+        let is_refused = |error: &Error| error.kind() == ErrorKind::PermissionDenied;
+        if answer.as_ref().is_err_and(is_refused) && self.place.provider.renews() {
+            let way = self.way(Some(way.number))?;
+            answer = self.runtime.block_on(request(way.operator));
+        }
+        answer.map_err(|error| self.failed(operation, name, &error))
+    }
+
+    /// What comes next of an answer.
+    fn next<T>(
+        &self,
+        (operation, name): (&'static str, &str),
+        stream: &mut (impl Stream<Item = opendal::Result<T>> + Unpin),
+    ) -> Result<Option<T>, StoreError> {
+        let next = self.runtime.block_on(stream.next()).transpose();
+        next.map_err(|error| self.failed(operation, name, &error))
     }
 
     /// Stores the parts as one object in one request, in the place of what is there; if `is_new` and the store keeps to it,
     /// only where there is nothing.
     pub(crate) fn put(&self, name: &str, parts: &[&[u8]], is_new: bool) -> Result<(), StoreError> {
-        let bytes = parts.concat();
-        let options = WriteOptions { if_not_exists: is_new, ..WriteOptions::default() };
+        let bytes = Buffer::from(parts.concat());
         let operation = if is_new { "create" } else { "write" };
-        self.ask((operation, name), self.operator.write_options(name, Buffer::from(bytes), options))
-            .map(drop)
+        let write = |operator: Operator| {
+            let (name, bytes) = (name.to_owned(), bytes.clone());
+            let options = WriteOptions { if_not_exists: is_new, ..WriteOptions::default() };
+            async move { operator.write_options(&name, bytes, options).await }
+        };
+        self.ask((operation, name), write).map(drop)
     }
 
     /// The bytes in a range, which may not be empty.
@@ -176,17 +208,20 @@ impl Service {
 
     /// At most `max` bytes of an answer, or all of it.
     fn read(&self, name: &str, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>, StoreError> {
-        let open = async {
-            let reader = self.operator.reader(name).await?;
-            match range {
-                Some(range) => reader.into_stream(range).await,
-                None => reader.into_stream(..).await,
+        let open = |operator: Operator| {
+            let range = range.clone();
+            async move {
+                let reader = operator.reader(name).await?;
+                match range {
+                    Some(range) => reader.into_stream(range).await,
+                    None => reader.into_stream(..).await,
+                }
             }
         };
         let mut stream = self.ask(("read", name), open)?;
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < max {
-            let Some(part) = self.ask(("read", name), next(&mut stream))? else { break };
+            let Some(part) = self.next(("read", name), &mut stream)? else { break };
             let left = usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(bytes.len());
             for part in part {
                 let taken = part.get(..left.min(part.len())).unwrap_or_default();
@@ -198,19 +233,23 @@ impl Service {
 
     /// An object's length in bytes.
     pub(crate) fn len(&self, name: &str) -> Result<u64, StoreError> {
-        let found = self.ask(("read", name), self.operator.stat(name))?;
+        let found =
+            self.ask(("read", name), async |operator: Operator| operator.stat(name).await)?;
         Ok(found.content_length())
     }
 
     /// Everything whose name begins with `directory`, which ends in a slash or is empty; at most `max` of it.
     pub(crate) fn list(&self, directory: &str, max: usize) -> Result<Vec<Listed>, StoreError> {
-        let options = ListOptions { recursive: true, ..ListOptions::default() };
         let what = ("list", directory);
-        let mut lister = self.ask(what, self.operator.lister_options(directory, options))?;
+        let open = async |operator: Operator| {
+            let options = ListOptions { recursive: true, ..ListOptions::default() };
+            operator.lister_options(directory, options).await
+        };
+        let mut lister = self.ask(what, open)?;
         let mut listed = Vec::new();
         while listed.len() < max {
             // Most come with the page that is there.
-            let Some(entry) = self.ask(what, next(&mut lister))? else { break };
+            let Some(entry) = self.next(what, &mut lister)? else { break };
             let found = entry.metadata();
             if !found.is_file() {
                 continue;
@@ -227,7 +266,41 @@ impl Service {
 
     /// Removes an object, if it is there.
     pub(crate) fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.ask(("remove", name), self.operator.delete(name))
+        self.ask(("remove", name), async |operator: Operator| operator.delete(name).await)
+    }
+
+    /// What an error of the library means to a repository.
+    fn failed(&self, operation: &'static str, name: &str, error: &Error) -> StoreError {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => StoreErrorKind::NotFound,
+            ErrorKind::AlreadyExists | ErrorKind::ConditionNotMatch => {
+                StoreErrorKind::AlreadyExists
+            }
+            ErrorKind::PermissionDenied => StoreErrorKind::Denied,
+            ErrorKind::RangeNotSatisfied => StoreErrorKind::WrongLength,
+            ErrorKind::RateLimited => StoreErrorKind::Transient,
+            // Two create one object at once, and the server says to come back.
+            _ if error.is_temporary() || error.message().contains(CONFLICT) => {
+                StoreErrorKind::Transient
+            }
+            _ => StoreErrorKind::Other,
+        };
+        let source = match kind {
+            // What lies below a prefix can be listed wherever there is a bucket.
+            StoreErrorKind::NotFound if operation == "list" => {
+                io::Error::new(io::ErrorKind::NotFound, "there is no such bucket: make it first")
+            }
+            StoreErrorKind::NotFound => io::ErrorKind::NotFound.into(),
+            _ => io::Error::other(words(error, &self.place.provider)),
+        };
+        StoreError { kind, operation, object: self.object(name), source }
+    }
+
+    /// Nobody says who we are.
+    fn no_account(&self, refusal: Refusal) -> StoreError {
+        let Refusal { kind, why } = refusal;
+        let source = io::Error::other(line(&why));
+        StoreError { kind, operation: "log in to", object: self.place.to_string(), source }
     }
 }
 
@@ -236,36 +309,8 @@ pub(crate) fn is_conflict(error: &StoreError) -> bool {
     error.source.to_string().contains(CONFLICT)
 }
 
-/// What comes next of an answer.
-async fn next<T>(
-    stream: &mut (impl Stream<Item = opendal::Result<T>> + Unpin),
-) -> opendal::Result<Option<T>> {
-    stream.next().await.transpose()
-}
-
-/// What an error of the library means to a repository.
-fn failed(operation: &'static str, object: String, error: &Error) -> StoreError {
-    let kind = match error.kind() {
-        ErrorKind::NotFound => StoreErrorKind::NotFound,
-        ErrorKind::AlreadyExists | ErrorKind::ConditionNotMatch => StoreErrorKind::AlreadyExists,
-        ErrorKind::PermissionDenied => StoreErrorKind::Denied,
-        ErrorKind::RangeNotSatisfied => StoreErrorKind::WrongLength,
-        ErrorKind::RateLimited => StoreErrorKind::Transient,
-        // Two create one object at once, and the server says to come back.
-        _ if error.is_temporary() || error.message().contains(CONFLICT) => {
-            StoreErrorKind::Transient
-        }
-        _ => StoreErrorKind::Other,
-    };
-    let source = match kind {
-        StoreErrorKind::NotFound => io::ErrorKind::NotFound.into(),
-        _ => io::Error::other(words(error)),
-    };
-    StoreError { kind, operation, object, source }
-}
-
 /// One line: what the server said, or what lies at the bottom of it all.
-fn words(error: &Error) -> String {
+fn words(error: &Error, provider: &Provider) -> String {
     let said = match (said(error.message()), error.source()) {
         (Some(said), _) => said,
         (None, Some(below)) => deepest(below),
@@ -273,19 +318,25 @@ fn words(error: &Error) -> String {
     };
     let said = match error.kind() {
         ErrorKind::PermissionDenied => {
-            format!("{said}{}{DENIED}", if said.is_empty() { "" } else { ": " })
+            let colon = if said.is_empty() { "" } else { ": " };
+            format!("{said}{colon}{}", provider.denied())
         }
         // What no server said, and has no cause below, is that there is nothing to sign with.
-        _ if said.contains("signing credential") => NO_ACCOUNT.to_owned(),
+        _ if said.contains("signing credential") => provider.nobody().to_owned(),
         _ if said.is_empty() => error.kind().into_static().to_owned(),
         _ => said,
     };
-    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    line(&said)
+}
+
+/// As much of it as is shown.
+fn line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().map(|c| if c.is_control() { '?' } else { c }).take(SAID_MAX).collect()
 }
 
 /// What is at the bottom of an error, in words.
-fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     let mut deepest = error;
     while let Some(below) = deepest.source() {
         deepest = below;
