@@ -26,6 +26,27 @@ fn stored_file(lab: &Lab, name: &str) -> StoredFile {
     repository.open_file(&item).unwrap().unwrap()
 }
 
+/// What a session goes by it lists when it has seen that nothing was condemned since it took its lock (rule S1), however many
+/// requests the store wants at once: a gc whose record has come and gone may have been deleting until then.
+#[test]
+fn a_session_lists_nothing_before_it_knows_what_is_condemned() {
+    let faults = FaultStore::new(MemoryStore::new());
+    let store = FarStore::new(faults.clone(), Duration::ZERO, 16);
+    let lab = Lab::over(move || Box::new(store.clone()), KeyMode::None);
+    lab.backup_bytes("a", b"content").unwrap();
+    for writes in [false, true] {
+        faults.disarm();
+        match writes {
+            true => drop(lab.writer().unwrap()),
+            false => drop(lab.reader().unwrap()),
+        }
+        let log = faults.log();
+        let condemned = log.iter().rposition(|(_, on)| on == "condemned").unwrap();
+        let listed = log.iter().position(|(verb, _)| *verb == Verb::List).unwrap();
+        assert!(condemned < listed, "{log:?}");
+    }
+}
+
 /// Requests bounded by the length, whatever is read.
 #[test]
 fn a_pack_is_asked_for_in_runs_and_a_check_asks_for_it_once() {

@@ -1,17 +1,20 @@
 //! Asks a server of OpenStack for a token.
 //!
 //! In: a [`Login`]. Out: where the account is, and a token for it. Promises: a server that says nothing, or too much, is an
-//! error after [`SILENCE`]; what says who we are goes to the address that the user gave, and nowhere else.
+//! error after [`LOGIN_TIME`]; what says who we are goes to the address that the user gave, and nowhere else.
+
+use std::time::Duration;
 
 use garret_core::StoreErrorKind;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::place::{Login, Swift};
+use crate::place::{Login, Malformed, Swift, address};
 use crate::service::deepest;
-use crate::watch::SILENCE;
 
+/// How long it may take: all that is asked of the store waits for it.
+const LOGIN_TIME: Duration = Duration::from_secs(20);
 /// Longest answer of Keystone in bytes: with it comes a list of all services there are.
 const ANSWER_LEN_MAX: usize = 4 << 20;
 
@@ -29,6 +32,23 @@ impl Refusal {
 
 /// Where the account is, and a token for it.
 pub(crate) async fn log_in(client: &Client, swift: &Swift) -> Result<(String, String), Refusal> {
+    let (storage_url, token) = ask_for_token(client, swift).await?;
+    let is_open = |url: &str| url.starts_with("http://");
+    let asked = match &swift.login {
+        Login::Keystone { url, .. } | Login::V1 { url, .. } => url,
+        Login::Token { storage_url, .. } => storage_url,
+    };
+    match address(storage_url) {
+        // Whoever is in between would have the token.
+        Ok(url) if is_open(&url) && !is_open(asked) => {
+            Err(Refusal::other("the server says that the store is reached without TLS, by http://"))
+        }
+        Ok(url) => Ok((url, token)),
+        Err(Malformed(why)) => Err(Refusal::other(format!("of the store the server says: {why}"))),
+    }
+}
+
+async fn ask_for_token(client: &Client, swift: &Swift) -> Result<(String, String), Refusal> {
     match &swift.login {
         Login::Token { storage_url, token } => Ok((storage_url.clone(), token.clone())),
         Login::V1 { url, user, key } => {
@@ -72,9 +92,9 @@ async fn ask(request: RequestBuilder) -> Result<(Response, Vec<u8>), Refusal> {
     };
     let silent = |_| Refusal {
         kind: StoreErrorKind::Transient,
-        why: format!("no answer within {} s", SILENCE.as_secs()),
+        why: format!("no answer within {} s", LOGIN_TIME.as_secs()),
     };
-    let (answer, body) = timeout(SILENCE, asked).await.map_err(silent)?.map_err(failed)?;
+    let (answer, body) = timeout(LOGIN_TIME, asked).await.map_err(silent)?.map_err(failed)?;
     let kind = match answer.status() {
         status if status.is_success() && body.len() <= ANSWER_LEN_MAX => return Ok((answer, body)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StoreErrorKind::Denied,

@@ -1,7 +1,8 @@
 //! What objects are called in a bucket.
 //!
 //! In: keys. Out: names as a repository in a directory has them, of letters that no store, proxy or library between changes:
-//! every byte of an archive's name but `A-Z a-z 0-9 - _ . : + = @ /` is `%` and two digits. Promises: each key has one name,
+//! every byte of an archive's name but `A-Z a-z 0-9 - _ . : + = @ /`, and a dot at the end of a part, is `%` and two digits.
+//! Promises: each key has one name,
 //! and a name is read as the key that would be written so, or not at all.
 
 use garret_core::{Area, Key};
@@ -57,8 +58,11 @@ pub(crate) fn key_of(area: Area, name: &str) -> Option<Key> {
 
 fn escaped(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
-    for byte in name.bytes() {
+    let mut bytes = name.bytes().peekable();
+    while let Some(byte) = bytes.next() {
         match byte {
+            // Azure drops those at the end of a part.
+            b'.' if bytes.peek().is_none_or(|next| *next == b'/') => escaped.push_str("%2E"),
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => escaped.push(char::from(byte)),
             b'-' | b'_' | b'.' | b':' | b'+' | b'=' | b'@' | b'/' => escaped.push(char::from(byte)),
             _ => escaped.push_str(&format!("%{byte:02X}")),
@@ -85,13 +89,21 @@ mod tests {
 
     #[test]
     fn names_of_archives_come_back_and_hold_nothing_that_is_changed_on_the_way() {
-        for name in
-            ["plain", "vm/2026-11-23 03:00", "ends in a space ", "100 %", "%41", "\u{e4}?#&", "a+b"]
-        {
+        for name in [
+            "plain",
+            "vm/2026-11-23 03:00",
+            "ends in a space ",
+            "100 %",
+            "%41",
+            "\u{e4}?#&",
+            "a+b",
+            "a./b.",
+        ] {
             let key = Key::Archive(name.to_owned());
             let written = name_of(&key);
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:+=@/%".contains(c);
             assert!(written.chars().all(is_plain), "{written}");
+            assert!(!written.ends_with('.') && !written.contains("./"), "{written}");
             assert_eq!(key_of(Area::Archives, &written), Some(key), "{written}");
         }
     }
@@ -110,6 +122,8 @@ mod tests {
             "backups/",
             "copies/other",
             "backups/a%2Fb",
+            "backups/a.",
+            "backups/a%2Eb",
             "elsewhere/a",
         ] {
             assert_eq!(key_of(Area::Archives, name), None, "{name}");

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
-    Area, Guard, Key, LeaseTable, Leases, LockMode, Properties, Store, StoreError, StoreErrorKind,
+    Area, Guard, Key, LEASE_TIME, LeaseTable, Leases, LockMode, Properties, Store, StoreError,
+    StoreErrorKind,
 };
 use garret_remote::Removable;
 
@@ -143,6 +144,7 @@ impl ObjectStore {
     /// # Errors
     /// `NotFound` if there is none; the store cannot be read.
     pub fn find(&self) -> Result<(), StoreError> {
+        self.service.connect()?;
         std::thread::scope(|scope| {
             scope.spawn(|| self.find_first(&Key::Condemned));
             scope.spawn(|| self.find_slots());
@@ -373,7 +375,13 @@ impl Store for ObjectStore {
             return self.list(*area);
         }
         let key = |name: &str| areas.iter().find_map(|area| key_of(*area, name));
-        let listed = self.service.list("", usize::MAX)?.into_iter();
+        let listed = self.service.list("", usize::MAX)?;
+        // Not all do: those of AWS that are directories do not.
+        if !listed.is_sorted_by(|one, other| one.name <= other.name) {
+            let each: Result<Vec<_>, _> = areas.iter().map(|area| self.list(*area)).collect();
+            return Ok(each?.concat());
+        }
+        let listed = listed.into_iter();
         Ok(listed.filter_map(|found| Some((key(&found.name)?, found.len))).collect())
     }
 
@@ -414,7 +422,18 @@ impl Store for ObjectStore {
         locked
     }
 
+    /// Where a listing may be late, who began before something was condemned is in it for sure when a lease has ended since.
     fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
+        if *epochs.start() == 0 && self.service.place().provider.lists_late() {
+            let condemned = match self.service.put_time(&name_of(&Key::Condemned)) {
+                Err(error) if error.kind == StoreErrorKind::NotFound => None,
+                put => Some(put?.unwrap_or(Duration::MAX)),
+            };
+            let now = self.leases.server_time().unwrap_or_default();
+            if condemned.is_some_and(|put| now.saturating_sub(put) < LEASE_TIME) {
+                return Ok(true);
+            }
+        }
         self.leases.has_sessions(epochs)
     }
 

@@ -118,6 +118,11 @@ impl Provider {
         }
     }
 
+    /// Whether a listing may lack what was put a moment ago, as Swift's does while one of its servers is down.
+    pub(crate) fn lists_late(&self) -> bool {
+        matches!(self, Provider::Swift(_))
+    }
+
     /// Whether what says who asks ends some time, and can be had again.
     pub(crate) fn renews(&self) -> bool {
         matches!(self, Provider::Swift(swift) if !matches!(swift.login, Login::Token { .. }))
@@ -151,12 +156,15 @@ fn option<'p>(pairs: Pairs<'p>, name: &str, known: &[&str]) -> Result<Option<&'p
 }
 
 /// The address of a server.
-fn address(text: String) -> Result<String, Malformed> {
+pub(crate) fn address(text: String) -> Result<String, Malformed> {
+    const SECRETS: [char; 3] = ['@', '?', '#'];
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['@', '?', '#'])) {
-        let why =
-            format!("\"{text}\" is no endpoint: write http://HOST[:PORT] or https://HOST[:PORT]");
-        return Err(Malformed(why));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(SECRETS)) {
+        // A password or a signature, which somebody put there, is not shown.
+        let shown = if text.contains(SECRETS) { "..." } else { &text };
+        return Err(Malformed(format!(
+            "\"{shown}\" is no endpoint: write http://HOST[:PORT] or https://HOST[:PORT]"
+        )));
     }
     Ok(text)
 }

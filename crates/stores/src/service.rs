@@ -10,12 +10,12 @@ use std::error::Error as _;
 use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use garret_core::{StoreError, StoreErrorKind};
 use opendal::options::{ListOptions, WriteOptions};
-use opendal::{Buffer, Error, ErrorKind, HttpTransporter, Operator};
+use opendal::{Buffer, Error, ErrorKind, HttpTransporter, Metadata, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use reqwest::redirect::Policy;
 use tokio::runtime::Runtime;
@@ -34,11 +34,17 @@ const SAID_MAX: usize = 300;
 
 /// A store, and the prefix in it.
 pub(crate) struct Service {
-    /// None before anything is asked.
-    way: Mutex<Option<Way>>,
+    ways: Mutex<Ways>,
     client: reqwest::Client,
     runtime: Runtime,
     place: Place,
+}
+
+/// The last way that there was, none before anything is asked; and when none was found why, and when that was.
+#[derive(Default)]
+struct Ways {
+    last: Option<Way>,
+    failed: Option<(Instant, Refusal)>,
 }
 
 /// How the store is asked, with what says who we are.
@@ -81,32 +87,49 @@ impl Service {
             .tcp_user_timeout(SILENCE)
             .build()
             .map_err(|error| StoreError::new("open", &place, io::Error::other(deepest(&error))))?;
-        Ok(Service { way: Mutex::new(None), client, runtime, place })
+        Ok(Service { ways: Mutex::default(), client, runtime, place })
+    }
+
+    /// Finds the way there. Nothing is asked yet but who we are, where that is asked first.
+    ///
+    /// # Errors
+    /// There is none; nobody knows us.
+    pub(crate) fn connect(&self) -> Result<(), StoreError> {
+        self.way(None).map(drop)
     }
 
     /// The way there; another one than that of the number `refused`, where it can be asked again who we are.
     fn way(&self, refused: Option<u64>) -> Result<Way, StoreError> {
-        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = way.as_ref().map(|way| way.number);
-        if let Some(way) = way.as_ref().filter(|way| Some(way.number) != refused) {
+        let began = Instant::now();
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = ways.last.as_ref().map(|way| way.number);
+        if let Some(way) = ways.last.as_ref().filter(|way| Some(way.number) != refused) {
             return Ok(way.clone());
+        }
+        // Who has waited for one who failed has had his try: a user is locked out after a few.
+        if let Some((_, refusal)) = ways.failed.as_ref().filter(|(failed, _)| *failed >= began) {
+            return Err(self.no_account(refusal));
         }
         let (bucket, root) = (&self.place.bucket, format!("/{}", self.place.prefix));
         let _inside = self.runtime.enter();
         let operator = match &self.place.provider {
             Provider::S3(s3) => s3.operator(bucket, &root),
             Provider::Azblob(azblob) => azblob.operator(bucket, &root),
-            Provider::Swift(swift) => {
-                let account = self.runtime.block_on(log_in(&self.client, swift));
-                let (url, token) = account.map_err(|error| self.no_account(error))?;
-                Swift::operator(&url, &token, bucket, &root)
-            }
+            Provider::Swift(swift) => match self.runtime.block_on(log_in(&self.client, swift)) {
+                Ok((url, token)) => Swift::operator(&url, &token, bucket, &root),
+                Err(refusal) => {
+                    let error = self.no_account(&refusal);
+                    ways.failed = Some((Instant::now(), refusal));
+                    return Err(error);
+                }
+            },
         };
         let operator = operator.map_err(|error| self.failed("open", "", &error))?;
         let transport = HttpTransporter::new(Watched(ReqwestTransport::new(self.client.clone())));
         let context = operator.context().with_http_transport(transport);
         let number = last.map_or(0, |last| last + 1);
-        Ok(way.insert(Way { operator: operator.with_context(context), number }).clone())
+        let way = Way { operator: operator.with_context(context), number };
+        Ok(ways.last.insert(way).clone())
     }
 
     /// Where it is, for messages.
@@ -141,16 +164,6 @@ impl Service {
             answer = self.runtime.block_on(request(way.operator));
         }
         answer.map_err(|error| self.failed(operation, name, &error))
-    }
-
-    /// What comes next of an answer.
-    fn next<T>(
-        &self,
-        (operation, name): (&'static str, &str),
-        stream: &mut (impl Stream<Item = opendal::Result<T>> + Unpin),
-    ) -> Result<Option<T>, StoreError> {
-        let next = self.runtime.block_on(stream.next()).transpose();
-        next.map_err(|error| self.failed(operation, name, &error))
     }
 
     /// Stores the parts as one object in one request, in the place of what is there; if `is_new` and the store keeps to it,
@@ -208,27 +221,28 @@ impl Service {
 
     /// At most `max` bytes of an answer, or all of it.
     fn read(&self, name: &str, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>, StoreError> {
-        let open = |operator: Operator| {
+        let read = |operator: Operator| {
             let range = range.clone();
             async move {
                 let reader = operator.reader(name).await?;
-                match range {
-                    Some(range) => reader.into_stream(range).await,
-                    None => reader.into_stream(..).await,
+                let mut stream = match range {
+                    Some(range) => reader.into_stream(range).await?,
+                    None => reader.into_stream(..).await?,
+                };
+                let mut bytes = Vec::new();
+                while (bytes.len() as u64) < max {
+                    let Some(part) = stream.next().await.transpose()? else { break };
+                    let left =
+                        usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(bytes.len());
+                    for part in part {
+                        let taken = part.get(..left.min(part.len())).unwrap_or_default();
+                        bytes.extend_from_slice(taken);
+                    }
                 }
+                Ok(bytes)
             }
         };
-        let mut stream = self.ask(("read", name), open)?;
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < max {
-            let Some(part) = self.next(("read", name), &mut stream)? else { break };
-            let left = usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(bytes.len());
-            for part in part {
-                let taken = part.get(..left.min(part.len())).unwrap_or_default();
-                bytes.extend_from_slice(taken);
-            }
-        }
-        Ok(bytes)
+        self.ask(("read", name), read)
     }
 
     /// An object's length in bytes.
@@ -240,28 +254,30 @@ impl Service {
 
     /// Everything whose name begins with `directory`, which ends in a slash or is empty; at most `max` of it.
     pub(crate) fn list(&self, directory: &str, max: usize) -> Result<Vec<Listed>, StoreError> {
-        let what = ("list", directory);
-        let open = async |operator: Operator| {
+        // Requests are made as the listing is read: all of it is one that may be refused.
+        let list = async |operator: Operator| {
             let options = ListOptions { recursive: true, ..ListOptions::default() };
-            operator.lister_options(directory, options).await
-        };
-        let mut lister = self.ask(what, open)?;
-        let mut listed = Vec::new();
-        while listed.len() < max {
-            // Most come with the page that is there.
-            let Some(entry) = self.next(what, &mut lister)? else { break };
-            let found = entry.metadata();
-            if !found.is_file() {
-                continue;
+            let mut lister = operator.lister_options(directory, options).await?;
+            let mut listed = Vec::new();
+            while listed.len() < max {
+                // Most come with the page that is there.
+                let Some(entry) = lister.next().await.transpose()? else { break };
+                let found = entry.metadata();
+                if found.is_file() {
+                    let (name, len) = (entry.path().to_owned(), found.content_length());
+                    listed.push(Listed { name, len, put: put(found) });
+                }
             }
-            let put = found.last_modified().and_then(|time| {
-                let time = time.into_inner();
-                let nanos = u32::try_from(time.subsec_nanosecond()).ok()?;
-                Some(Duration::new(u64::try_from(time.as_second()).ok()?, nanos))
-            });
-            listed.push(Listed { name: entry.path().to_owned(), len: found.content_length(), put });
-        }
-        Ok(listed)
+            Ok(listed)
+        };
+        self.ask(("list", directory), list)
+    }
+
+    /// When the server got an object, by its clock, since 1970.
+    pub(crate) fn put_time(&self, name: &str) -> Result<Option<Duration>, StoreError> {
+        let found =
+            self.ask(("read", name), async |operator: Operator| operator.stat(name).await)?;
+        Ok(put(&found))
     }
 
     /// Removes an object, if it is there.
@@ -297,9 +313,8 @@ impl Service {
     }
 
     /// Nobody says who we are.
-    fn no_account(&self, refusal: Refusal) -> StoreError {
-        let Refusal { kind, why } = refusal;
-        let source = io::Error::other(line(&why));
+    fn no_account(&self, refusal: &Refusal) -> StoreError {
+        let (kind, source) = (refusal.kind, io::Error::other(line(&refusal.why)));
         StoreError { kind, operation: "log in to", object: self.place.to_string(), source }
     }
 }
@@ -307,6 +322,12 @@ impl Service {
 /// Whether a server refused to create an object because somebody else is at it.
 pub(crate) fn is_conflict(error: &StoreError) -> bool {
     error.source.to_string().contains(CONFLICT)
+}
+
+fn put(found: &Metadata) -> Option<Duration> {
+    let time = found.last_modified()?.into_inner();
+    let nanos = u32::try_from(time.subsec_nanosecond()).ok()?;
+    Some(Duration::new(u64::try_from(time.as_second()).ok()?, nanos))
 }
 
 /// One line: what the server said, or what lies at the bottom of it all.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 use tokio::time::timeout;
 
@@ -19,6 +19,10 @@ use tokio::time::timeout;
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes that are handed over at once: a line that carries this in [`SILENCE`] moves.
 const PIECE_LEN: usize = 64 << 10;
+
+/// What servers say that want to be asked later: that the request took too long, or that there were too many, for which some
+/// of Swift's have a number of their own.
+const LATER: [u16; 3] = [408, 429, 498];
 
 /// What comes of an answer.
 type Pieces = Box<dyn Stream<Item = opendal::Result<Buffer>> + Send + Sync + Unpin>;
@@ -53,7 +57,11 @@ impl<T: HttpTransport> HttpTransport for Watched<T> {
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(SILENCE, &mut answer).await {
-                return answer.map(|answer| answer.map(in_time));
+                let answer = answer?;
+                return match LATER.contains(&answer.status().as_u16()) {
+                    true => Err(later(answer.status())),
+                    false => Ok(answer.map(in_time)),
+                };
             }
             match taken.load(Ordering::Relaxed) {
                 now if now == seen => return Err(silent()),
@@ -80,6 +88,10 @@ fn in_pieces(whole: Bytes, taken: &Arc<AtomicU64>) -> Buffer {
         Bytes::from_owner(Piece { whole: whole.clone(), range, taken: Arc::clone(taken) })
     });
     pieces.collect::<Vec<Bytes>>().into()
+}
+
+fn later(status: StatusCode) -> Error {
+    Error::new(ErrorKind::RateLimited, format!("the store says {status}")).set_temporary()
 }
 
 /// Why a request ended on which nothing moved.

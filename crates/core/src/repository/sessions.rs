@@ -373,7 +373,7 @@ impl Right {
                         (self == Right::Write).then(|| lock(LockMode::Prune)).transpose()?;
                     let joined = lock(LockMode::Session(0))?;
                     drop(alone);
-                    let (_, inventory) = look_around(locked.store(), metadata)?;
+                    let inventory = Inventory::list(locked.store());
                     let condemned = Condemned::default();
                     return Ok(Entered { lock: joined, condemned, inventory });
                 }
@@ -381,11 +381,12 @@ impl Right {
             };
             let joined = lock(LockMode::Session(condemned.epoch))?;
             // A gc that condemned more meanwhile may not have seen this session.
-            let (now, inventory) = look_around(locked.store(), metadata)?;
-            if now.as_ref().is_ok_and(|now| *now == condemned) {
+            known = condemned::load(locked.store(), metadata);
+            if known.as_ref().is_ok_and(|now| *now == condemned) {
+                // Not beside that: a gc whose record has come and gone since may have been deleting until then.
+                let inventory = Inventory::list(locked.store());
                 return Ok(Entered { lock: joined, condemned, inventory });
             }
-            known = now;
         }
     }
 }
@@ -397,7 +398,7 @@ struct Entered {
     inventory: Result<Inventory>,
 }
 
-/// What is condemned, and what is there.
+/// What is condemned, and what is there: for who holds a lock beside which nobody deletes.
 fn look_around(
     store: &dyn Store,
     metadata: &Sealer,

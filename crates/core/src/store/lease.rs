@@ -264,6 +264,16 @@ impl Leases {
         }
     }
 
+    /// What the server's clock shows now, about, if this client holds a lease.
+    pub fn server_time(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        let shown = self.held().into_iter().filter_map(|held| {
+            let put = held.last_put();
+            Some(put.server?.saturating_add(now.saturating_sub(put.began)))
+        });
+        shown.max()
+    }
+
     /// As [`Store::lock`](super::Store::lock).
     ///
     /// # Errors

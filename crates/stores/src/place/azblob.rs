@@ -47,7 +47,11 @@ impl Azblob {
         let endpoint = given("endpoint", "AZURE_STORAGE_BLOB_ENDPOINT")?
             .unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
         let key = variable("AZURE_STORAGE_KEY").map(Secret::Key);
-        let sas = || variable("AZURE_STORAGE_SAS_TOKEN").map(Secret::Sas);
+        let sas = || {
+            let token = variable("AZURE_STORAGE_SAS_TOKEN")?;
+            // As Azure's own pages show it.
+            Some(Secret::Sas(token.trim_start_matches('?').to_owned()))
+        };
         Ok(Azblob { account, endpoint: address(endpoint)?, secret: key.or_else(sas) })
     }
 
