@@ -19,7 +19,7 @@ pub enum Location {
 }
 
 /// How the URLs of object stores begin.
-pub const STORES: [&str; 3] = ["s3://", "swift://", "azblob://"];
+pub const STORES: [&str; 2] = ["s3://", "swift://"];
 
 /// A directory on another host, which is reached by `ssh`.
 #[derive(Clone, Debug, PartialEq, Eq)]

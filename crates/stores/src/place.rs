@@ -4,14 +4,12 @@
 //! Promises: nothing secret is taken from a location, for locations are in logs and lists of processes. What each kind of
 //! store needs is in the file of its name.
 
-mod azblob;
 mod s3;
 mod swift;
 
 use std::env;
 use std::fmt;
 
-pub(crate) use azblob::Azblob;
 pub(crate) use s3::S3;
 pub(crate) use swift::{Login, Swift};
 
@@ -30,7 +28,6 @@ pub struct Place {
 pub(crate) enum Provider {
     S3(S3),
     Swift(Swift),
-    Azblob(Azblob),
 }
 
 /// Why a location is none.
@@ -61,7 +58,7 @@ impl Place {
     ) -> Result<Self, Malformed> {
         let variable: Variable<'_> = &|name| variable(name).filter(|value| !value.is_empty());
         let malformed = |why: &str| Malformed(why.to_owned());
-        let none = || malformed("it begins with none of s3://, swift://, azblob://");
+        let none = || malformed("it begins with neither s3:// nor swift://");
         let (scheme, rest) = location.split_once("://").ok_or_else(none)?;
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
@@ -85,7 +82,6 @@ impl Place {
         let provider = match scheme {
             "s3" => Provider::S3(S3::parse(bucket, &pairs, variable)?),
             "swift" => Provider::Swift(Swift::parse(&pairs, variable)?),
-            "azblob" => Provider::Azblob(Azblob::parse(&pairs, variable)?),
             _ => return Err(none()),
         };
         Ok(Place { bucket: bucket.to_owned(), prefix: prefix.to_owned(), provider })
@@ -100,21 +96,6 @@ impl Provider {
                 "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY right, and may that key do this?"
             }
             Provider::Swift(_) => "are the variables OS_ or ST_ right, and may that user do this?",
-            Provider::Azblob(_) => {
-                "are AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY right, and may that key do this?"
-            }
-        }
-    }
-
-    /// Where there is nothing to sign with.
-    pub(crate) fn nobody(&self) -> &'static str {
-        match self {
-            Provider::Azblob(_) => {
-                "there is no key to sign with: set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
-            }
-            _ => {
-                "there is no key to sign with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or make ~/.aws/credentials"
-            }
         }
     }
 
@@ -135,7 +116,6 @@ impl fmt::Display for Place {
         let scheme = match self.provider {
             Provider::S3(_) => "s3",
             Provider::Swift(_) => "swift",
-            Provider::Azblob(_) => "azblob",
         };
         let slash = if self.prefix.is_empty() { "" } else { "/" };
         write!(f, "{scheme}://{}{slash}{}", self.bucket, self.prefix)
@@ -188,7 +168,6 @@ mod tests {
             "s3://user@b/x",
             "gs://b/x",
             "swift://b/x?key=secret",
-            "azblob://b/x?key=secret",
             "b/x",
         ] {
             assert!(Place::parse_with(text, &|_| None).is_err(), "{text}");

@@ -29,6 +29,8 @@ use crate::watch::{SILENCE, Watched};
 const CONNECT: Duration = Duration::from_secs(10);
 /// What AWS calls it when two create one object at once.
 const CONFLICT: &str = "ConditionalRequestConflict";
+const NO_ACCOUNT: &str = "there is no key to sign with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or make \
+                          ~/.aws/credentials";
 /// Most characters of what a server says in an error.
 const SAID_MAX: usize = 300;
 
@@ -114,7 +116,6 @@ impl Service {
         let _inside = self.runtime.enter();
         let operator = match &self.place.provider {
             Provider::S3(s3) => s3.operator(bucket, &root),
-            Provider::Azblob(azblob) => azblob.operator(bucket, &root),
             Provider::Swift(swift) => match self.runtime.block_on(log_in(&self.client, swift)) {
                 Ok((url, token)) => Swift::operator(&url, &token, bucket, &root),
                 Err(refusal) => {
@@ -343,7 +344,7 @@ fn words(error: &Error, provider: &Provider) -> String {
             format!("{said}{colon}{}", provider.denied())
         }
         // What no server said, and has no cause below, is that there is nothing to sign with.
-        _ if said.contains("signing credential") => provider.nobody().to_owned(),
+        _ if said.contains("signing credential") => NO_ACCOUNT.to_owned(),
         _ if said.is_empty() => error.kind().into_static().to_owned(),
         _ => said,
     };
