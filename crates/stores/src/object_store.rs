@@ -74,8 +74,8 @@ impl Exclusion {
     }
 }
 
-/// What whoever opens a repository asks for next, as it was found when this was opened, each until it is asked for. All that
-/// a lock is to keep as it is, so none of it is left when one is taken.
+/// What whoever opens a repository asks for next, as it was found when this was opened; each is given out once. Nothing of it
+/// is left when a lock is taken: what a session goes by is read under its lock.
 #[derive(Default)]
 struct First {
     objects: HashMap<Key, Result<Vec<u8>, StoreError>>,

@@ -132,11 +132,10 @@ impl Pruner {
             }
             let collected = collect(self, &plan, condemnation, options, &mut problems);
             // Also when it was cut short: packs that the index knows may be gone.
-            if forgot_index || !collected.as_ref().is_ok_and(Collected::is_nothing) {
-                let reopened = self.reopen_index(progress);
-                collected.as_ref().is_ok().then_some(reopened).transpose()?;
-            }
+            let is_same = !forgot_index && collected.as_ref().is_ok_and(Collected::is_nothing);
+            let reopened = if is_same { Ok(()) } else { self.reopen_index(progress) };
             let collected = collected?;
+            reopened?;
             if forgot_index || collected.forgot_index {
                 swap::remake(self, progress)?;
             }

@@ -229,8 +229,15 @@ impl<S: Store> Store for Retry<S> {
         self.again(|_| self.inner.list(area))
     }
 
+    /// Once; then each kind by itself, which is tried as often as any: all at once may be one request, or as many as kinds.
     fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
-        self.again(|_| self.inner.list_all(areas))
+        let error = match self.inner.list_all(areas) {
+            Err(error) if error.kind == StoreErrorKind::Transient => error,
+            answer => return answer,
+        };
+        self.note(&error);
+        let listed: Result<Vec<_>, _> = areas.iter().map(|area| self.list(*area)).collect();
+        Ok(listed?.concat())
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
