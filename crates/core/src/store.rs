@@ -291,11 +291,12 @@ pub trait Store: Send + Sync {
     /// the one before it was listed, or later, if they are given in the order of their names in the repository. A store for
     /// which that is less work lists them all at once.
     fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
-        let mut listed = Vec::new();
-        for area in areas {
-            listed.extend(self.list(*area)?);
-        }
-        Ok(listed)
+        self.list_each(areas)
+    }
+    /// The same kind by kind, with requests of its own for each.
+    fn list_each(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
+        let listed: Result<Vec<_>, _> = areas.iter().map(|area| self.list(*area)).collect();
+        Ok(listed?.concat())
     }
     /// Removes the object.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;

@@ -378,8 +378,7 @@ impl Store for ObjectStore {
         let listed = self.service.list("", usize::MAX)?;
         // Not all do: those of AWS that are directories do not.
         if !listed.is_sorted_by(|one, other| one.name <= other.name) {
-            let each: Result<Vec<_>, _> = areas.iter().map(|area| self.list(*area)).collect();
-            return Ok(each?.concat());
+            return self.list_each(areas);
         }
         let listed = listed.into_iter();
         Ok(listed.filter_map(|found| Some((key(&found.name)?, found.len))).collect())

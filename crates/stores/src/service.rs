@@ -248,9 +248,16 @@ impl Service {
 
     /// An object's length in bytes.
     pub(crate) fn len(&self, name: &str) -> Result<u64, StoreError> {
-        let found =
-            self.ask(("read", name), async |operator: Operator| operator.stat(name).await)?;
-        Ok(found.content_length())
+        Ok(self.stat(name)?.content_length())
+    }
+
+    /// When the server got an object, by its clock, since 1970.
+    pub(crate) fn put_time(&self, name: &str) -> Result<Option<Duration>, StoreError> {
+        Ok(put(&self.stat(name)?))
+    }
+
+    fn stat(&self, name: &str) -> Result<Metadata, StoreError> {
+        self.ask(("read", name), async |operator: Operator| operator.stat(name).await)
     }
 
     /// Everything whose name begins with `directory`, which ends in a slash or is empty; at most `max` of it.
@@ -272,13 +279,6 @@ impl Service {
             Ok(listed)
         };
         self.ask(("list", directory), list)
-    }
-
-    /// When the server got an object, by its clock, since 1970.
-    pub(crate) fn put_time(&self, name: &str) -> Result<Option<Duration>, StoreError> {
-        let found =
-            self.ask(("read", name), async |operator: Operator| operator.stat(name).await)?;
-        Ok(put(&found))
     }
 
     /// Removes an object, if it is there.

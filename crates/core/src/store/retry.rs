@@ -236,8 +236,7 @@ impl<S: Store> Store for Retry<S> {
             answer => return answer,
         };
         self.note(&error);
-        let listed: Result<Vec<_>, _> = areas.iter().map(|area| self.list(*area)).collect();
-        Ok(listed?.concat())
+        self.list_each(areas)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -9,7 +9,6 @@ use garret_format::index::PackRow;
 use garret_format::{PackId, SegmentId};
 
 use crate::error::Result;
-use crate::objects::damage;
 use crate::progress::Progress;
 use crate::store::{Area, Key, Store, StoreError, list_packs};
 
@@ -36,7 +35,7 @@ impl Listing {
 
 /// All that an index goes by, and the archives.
 pub(crate) struct Inventory {
-    /// The names of the archives, and the lengths of their files in bytes.
+    /// The names of the archives, sorted, and the lengths of their files in bytes.
     pub(crate) archives: Result<Vec<(String, u64)>, StoreError>,
     /// The packs that are recorded as damaged.
     pub(crate) damaged: Result<Vec<PackId>, StoreError>,
@@ -59,23 +58,38 @@ impl Inventory {
             Ok(listed) => listed,
             // Not everybody needs all of it.
             Err(_) => {
-                inventory.archives = archives(store);
-                inventory.damaged = damage::listed(store);
-                store.list_all(&[Area::Index, Area::Packs])?
+                let mut listed = Vec::new();
+                match store.list(Area::Archives) {
+                    Ok(archives) => listed.extend(archives),
+                    Err(error) => inventory.archives = Err(error),
+                }
+                match store.list(Area::Damage) {
+                    Ok(records) => listed.extend(records),
+                    Err(error) => inventory.damaged = Err(error),
+                }
+                listed.extend(store.list_all(&[Area::Index, Area::Packs])?);
+                listed
             }
         };
         for (key, len) in listed {
             match key {
-                Key::Archive(name) => inventory.archives.iter_mut().for_each(|archives| {
-                    archives.push((name.clone(), len));
-                }),
+                Key::Archive(name) => {
+                    if let Ok(archives) = &mut inventory.archives {
+                        archives.push((name, len));
+                    }
+                }
                 Key::Damage(pack) => {
-                    inventory.damaged.iter_mut().for_each(|packs| packs.push(pack))
+                    if let Ok(packs) = &mut inventory.damaged {
+                        packs.push(pack);
+                    }
                 }
                 Key::Index(id) => _ = inventory.segments.insert(id),
                 Key::Pack(id) => _ = inventory.packs.lens.insert(id, len),
                 _ => {}
             }
+        }
+        if let Ok(archives) = &mut inventory.archives {
+            archives.sort_unstable();
         }
         Ok(inventory)
     }
@@ -85,20 +99,8 @@ impl Inventory {
     /// # Errors
     /// They could not be listed.
     pub(crate) fn archive_names(self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self.archives?.into_iter().map(|(name, _)| name).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        Ok(self.archives?.into_iter().map(|(name, _)| name).collect())
     }
-}
-
-/// The names of the archives, and the lengths of their files in bytes.
-fn archives(store: &dyn Store) -> Result<Vec<(String, u64)>, StoreError> {
-    let listed = store.list(Area::Archives)?.into_iter().filter_map(|(key, len)| match key {
-        Key::Archive(name) => Some((name, len)),
-        _ => None,
-    });
-    Ok(listed.collect())
 }
 
 /// Packs that are not as long as they were written, on their way into one line.
