@@ -1,4 +1,4 @@
-//! Where a repository is: a directory here, one on another host, or a prefix in an object store.
+//! Where a repository is: a directory here, one on another host, a prefix in an object store, or a directory by SFTP.
 //!
 //! In: words, as attic has them. Out: a [`Location`], which is shown as it was given. Nothing is opened.
 
@@ -14,12 +14,12 @@ pub enum Location {
     Directory(PathBuf),
     /// A directory on another host.
     Remote(Remote),
-    /// A prefix in an object store, as a URL.
+    /// A prefix in an object store, or a directory on a server of SFTP, as a URL.
     Store(String),
 }
 
-/// How the URLs of object stores begin.
-pub const STORES: [&str; 2] = ["s3://", "swift://"];
+/// How the URLs of stores begin.
+pub const STORES: [&str; 3] = ["s3://", "swift://", "sftp://"];
 
 /// A directory on another host, which is reached by `ssh`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! The way to a repository in an object store: the program `garret-stores`, which speaks with it.
+//! The way to a repository in an object store, or by SFTP: the program `garret-stores`, which speaks with it.
 //!
-//! In: a location, and the variables of the store's own tools, as `AWS_ACCESS_KEY_ID`, which that program reads. Out: a
-//! store. Promises: this process opens no socket; the program is the one beside this one, and only where there is none that
-//! of PATH.
+//! In: a location; the variables of the store's own tools, as `AWS_ACCESS_KEY_ID`, and `GARRET_RSH` are that program's.
+//! Out: a store. Promises: this process opens no socket; the program is the one beside this one, and only where there is
+//! none that of PATH.
 
 use std::env;
 use std::os::unix::process::CommandExt;
@@ -29,9 +29,9 @@ pub(crate) fn connect(url: &str, create: Option<Sharing>) -> Result<RemoteStore,
     command.process_group(0);
     let server = Server { command, host: "", path: url.as_bytes(), how_it_ended };
     connect_to(server, &location, create).map_err(|failure| match failure {
-        Failure::Fatal(text) if text.contains("cannot be run") => {
-            Failure::Fatal(format!("{text}: object stores need it; install it beside garret"))
-        }
+        Failure::Fatal(text) if text.contains("cannot be run") => Failure::Fatal(format!(
+            "{text}: object stores and SFTP need it; install it beside garret"
+        )),
         failure => failure,
     })
 }

@@ -330,7 +330,7 @@ fn text(body: &mut Reader<'_>) -> Result<String, DecodeError> {
 }
 
 /// What an operation can be called in an error: others are called the first.
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 14] = [
     "use",
     "read",
     "write",
@@ -344,6 +344,7 @@ const OPERATIONS: [&str; 13] = [
     "clean",
     "find",
     "log in to",
+    "connect to",
 ];
 
 /// An error of the server's store.

@@ -1,11 +1,11 @@
-//! A repository in an object store.
+//! A repository in an object store, or on a server of SFTP.
 //!
 //! ```text
 //! garret (keys, no network)                      garret-stores (network, no keys)
-//! Repository -> RemoteStore --pipe--> serve -> Retry -> ObjectStore -> Service -> opendal -> S3, ...
-//!                                                        |  names       each request, its errors; place, login
-//!                                                        |  probe       may two create the same object?
-//!                                                        Leases         who is there, and a watch on what stalls
+//! Repository -> RemoteStore --pipe--> serve -> Retry -> ObjectStore -> Service
+//!                                                        |  names       bucket -> opendal -> S3, Swift: login, watch
+//!                                                        |  probe       sftp   -> russh-sftp -> the system's ssh
+//!                                                        Leases         place: which, and who asks
 //! ```
 //!
 //! garret starts the program `garret-stores` and speaks with it as with `garret serve` on another host. What holds keys opens
@@ -16,12 +16,14 @@
 
 #![warn(clippy::indexing_slicing)]
 
+mod bucket;
 mod login;
 mod names;
 mod object_store;
 mod place;
 mod probe;
 mod service;
+mod sftp;
 mod watch;
 
 pub use object_store::ObjectStore;

@@ -1,5 +1,5 @@
-//! The program `garret-stores`: serves a repository in an object store on standard input and output, to the garret that
-//! started it.
+//! The program `garret-stores`: serves a repository in an object store, or by SFTP, on standard input and output, to the
+//! garret that started it.
 //!
 //! In: the location, in what comes first. Out: answers, until standard input ends. Promises: it has no key and asks for none;
 //! a request that fails on the way is made again for ten minutes, but for the first, which tells what is wrong at once.
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         Some(_) => {
             say(
-                "garret starts it for a repository in an object store, as s3://BUCKET/PREFIX; it takes no words but --version",
+                "garret starts it for a repository as s3://BUCKET/PREFIX or sftp://HOST/PATH; it takes no words but --version",
             );
             return ExitCode::from(2);
         }

@@ -1,9 +1,9 @@
-//! What objects are called in a bucket.
+//! What objects are called in a store.
 //!
-//! In: keys. Out: names as a repository in a directory has them, of letters that no store, proxy or library between changes:
-//! every byte of an archive's name but `A-Z a-z 0-9 - _ . : + = @ /` is `%` and two digits.
-//! Promises: each key has one name,
-//! and a name is read as the key that would be written so, or not at all.
+//! In: keys. Out: names as a repository in a directory has them, but for two things: all packs are in one directory, and
+//! every byte of an archive's name but `A-Z a-z 0-9 - _ . : + = @` is `%` and two digits, for stores, proxies and libraries
+//! between change the others. Promises: each key has one name, and a name is read as the key that would be written so, or
+//! not at all.
 
 use garret_core::{Area, Key};
 use garret_format::archive::is_archive_name;
@@ -16,6 +16,8 @@ pub(crate) const NAME_LEN_MAX: usize = 1024;
 pub(crate) fn name_of(key: &Key) -> String {
     match key {
         Key::Archive(name) => format!("{}{}", directory_of(Area::Archives), escaped(name)),
+        // One directory: a server of SFTP lists it in a hundredth of the requests that one for each first byte takes.
+        Key::Pack(id) => format!("{}{id}", directory_of(Area::Packs)),
         key => key.to_string(),
     }
 }
@@ -39,7 +41,7 @@ pub(crate) fn key_of(area: Area, name: &str) -> Option<Key> {
     let rest = name.strip_prefix(directory_of(area))?;
     let key = match area {
         Area::Slots => Key::Slot(SlotId::from_hex(rest)?),
-        Area::Packs => Key::Pack(PackId::from_hex(rest.split('/').nth(1)?)?),
+        Area::Packs => Key::Pack(PackId::from_hex(rest)?),
         Area::Index => Key::Index(SegmentId::from_hex(rest)?),
         Area::Archives => Key::Archive(unescaped(rest).filter(|name| is_archive_name(name))?),
         Area::Damage => Key::Damage(PackId::from_hex(rest)?),
@@ -61,7 +63,7 @@ fn escaped(name: &str) -> String {
     for byte in name.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => escaped.push(char::from(byte)),
-            b'-' | b'_' | b'.' | b':' | b'+' | b'=' | b'@' | b'/' => escaped.push(char::from(byte)),
+            b'-' | b'_' | b'.' | b':' | b'+' | b'=' | b'@' => escaped.push(char::from(byte)),
             _ => escaped.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -117,7 +119,7 @@ mod tests {
             "backups/a//b",
             "backups/",
             "copies/other",
-            "backups/a%2Fb",
+            "backups/a/b",
             "backups/a%2Eb",
             "elsewhere/a",
         ] {
@@ -127,7 +129,7 @@ mod tests {
         let pack = Key::Pack(PackId::from_bytes([0xab; 32]));
         let name = name_of(&pack);
         assert_eq!(key_of(Area::Packs, &name), Some(pack));
-        assert_eq!(key_of(Area::Packs, &name.replace("packs/ab", "packs/ac")), None);
+        assert_eq!(key_of(Area::Packs, &name.replace("packs/", "packs/ab/")), None);
         assert_eq!(key_of(Area::Packs, &format!("{name}/x")), None);
     }
 }

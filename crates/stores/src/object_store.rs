@@ -23,10 +23,11 @@ use garret_remote::Removable;
 use crate::names::{directory_of, key_of, name_of};
 use crate::place::Place;
 use crate::probe;
-use crate::service::Service;
+use crate::service::{Service, way_to};
+use crate::sftp::TMP;
 
 /// What names of leases begin with.
-const LEASES: &str = "leases/";
+pub(crate) const LEASES: &str = "leases/";
 /// What names of claims begin with: those of one name lie in a directory of its own.
 const CLAIMS: &str = "claims/";
 /// Requests under way: one over a line of 100 ms moves next to nothing.
@@ -48,7 +49,7 @@ const PAUSES: [Duration; 6] = [
 ];
 /// A repository's objects below a prefix of a bucket.
 pub struct ObjectStore {
-    service: Arc<Service>,
+    service: Arc<dyn Service>,
     leases: Leases,
     exclusion: Arc<Exclusion>,
     first: Mutex<First>,
@@ -65,7 +66,7 @@ struct Exclusion {
 }
 
 impl Exclusion {
-    fn is_there(&self, service: &Service) -> Result<bool, StoreError> {
+    fn is_there(&self, service: &dyn Service) -> Result<bool, StoreError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match *known {
             Some(is_there) => Ok(is_there),
@@ -84,7 +85,7 @@ struct First {
 
 /// Leases as empty objects.
 struct Table {
-    service: Arc<Service>,
+    service: Arc<dyn Service>,
     directory: String,
 }
 
@@ -118,7 +119,7 @@ fn again<T>(request: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError
     request()
 }
 
-fn leases(service: &Arc<Service>, directory: String) -> Result<Leases, StoreError> {
+fn leases(service: &Arc<dyn Service>, directory: String) -> Result<Leases, StoreError> {
     let table = Table { service: Arc::clone(service), directory };
     Leases::new(Arc::new(table)).map_err(|source| StoreError::new("lock", service.place(), source))
 }
@@ -129,7 +130,7 @@ impl ObjectStore {
     /// # Errors
     /// No random numbers or threads; an endpoint that is none.
     pub fn new(place: Place) -> Result<Self, StoreError> {
-        let service = Arc::new(Service::new(place)?);
+        let service: Arc<dyn Service> = Arc::from(way_to(place)?);
         let leases = leases(&service, LEASES.to_owned())?;
         let (exclusion, first) = (Arc::default(), Mutex::default());
         Ok(ObjectStore { service, leases, exclusion, first, is_new: AtomicBool::new(false) })
@@ -211,7 +212,7 @@ impl ObjectStore {
     /// # Errors
     /// The store cannot be written to.
     pub fn is_exclusive(&self) -> Result<bool, StoreError> {
-        self.exclusion.is_there(&self.service)
+        self.exclusion.is_there(&*self.service)
     }
 
     /// Asks that beside the first pack that is put, so that who creates something later need not wait for the answer.
@@ -221,7 +222,7 @@ impl ObjectStore {
         }
         let (service, exclusion) = (Arc::clone(&self.service), Arc::clone(&self.exclusion));
         // Whoever creates something asks himself if this failed.
-        let ask = move || drop(exclusion.is_there(&service));
+        let ask = move || drop(exclusion.is_there(&*service));
         let _later = std::thread::Builder::new().name("probe".to_owned()).spawn(ask);
     }
 
@@ -261,8 +262,8 @@ impl ObjectStore {
 }
 
 /// Whether an object serves only those who are at work.
-fn is_passing(name: &str) -> bool {
-    [LEASES, CLAIMS, probe::DIRECTORY].iter().any(|directory| name.starts_with(directory))
+pub(crate) fn is_passing(name: &str) -> bool {
+    [LEASES, CLAIMS, probe::DIRECTORY, TMP].iter().any(|directory| name.starts_with(directory))
 }
 
 impl Removable for ObjectStore {
@@ -278,7 +279,11 @@ impl Removable for ObjectStore {
         }
         let left = self.service.list("", usize::MAX)?;
         match left.iter().find(|found| !is_passing(&found.name)) {
-            None => self.remove_all("", |name| is_passing(name) && !name.starts_with(LEASES)),
+            None => {
+                self.remove_all("", |name| is_passing(name) && !name.starts_with(LEASES))?;
+                self.service.clear();
+                Ok(())
+            }
             Some(found) => {
                 let why = format!("there is more in it: {}", found.name);
                 Err(StoreError::new("remove", self.place(), io::Error::other(why)))
@@ -288,7 +293,11 @@ impl Removable for ObjectStore {
 
     fn undo_create(&self) -> Result<(), StoreError> {
         match self.is_new.load(Ordering::Relaxed) {
-            true => self.remove_all("", |_| true),
+            true => {
+                self.remove_all("", |_| true)?;
+                self.service.clear();
+                Ok(())
+            }
             false => {
                 let source = io::Error::new(io::ErrorKind::PermissionDenied, "it was there before");
                 Err(StoreError::new("remove", self.place(), source))
@@ -374,6 +383,9 @@ impl Store for ObjectStore {
         if let [area] = areas {
             return self.list(*area);
         }
+        if !self.service.lists_in_order() {
+            return self.list_each(areas);
+        }
         let key = |name: &str| areas.iter().find_map(|area| key_of(*area, name));
         let listed = self.service.list("", usize::MAX)?;
         // Not all do: those of AWS that are directories do not.
@@ -391,13 +403,12 @@ impl Store for ObjectStore {
         self.service.delete(&name_of(key))
     }
 
-    /// What was put is durable, whoever did it.
-    fn adopt(&self, _key: &Key) -> Result<(), StoreError> {
-        Ok(())
+    fn adopt(&self, key: &Key) -> Result<(), StoreError> {
+        self.service.adopt(&name_of(key))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.service.sync()
     }
 
     fn doubtful(&self) -> Result<Vec<String>, StoreError> {
@@ -407,7 +418,13 @@ impl Store for ObjectStore {
     }
 
     fn sweep(&self) -> Result<(), StoreError> {
-        self.remove_all(probe::DIRECTORY, |_| true)
+        self.remove_all(probe::DIRECTORY, |_| true)?;
+        let left = self.service.list(TMP, usize::MAX)?;
+        // Asked after the listing: what a session puts that begins from now on was not in it.
+        if left.is_empty() || self.leases.has_sessions(0..=u64::MAX)? {
+            return Ok(());
+        }
+        left.iter().try_for_each(|found| self.service.delete(&found.name))
     }
 
     fn lock(
@@ -423,7 +440,7 @@ impl Store for ObjectStore {
 
     /// Where a listing may be late, who began before something was condemned is in it for sure when a lease has ended since.
     fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError> {
-        if *epochs.start() == 0 && self.service.place().provider.lists_late() {
+        if *epochs.start() == 0 && self.service.lists_late() {
             let condemned = match self.service.put_time(&name_of(&Key::Condemned)) {
                 Err(error) if error.kind == StoreErrorKind::NotFound => None,
                 put => Some(put?.unwrap_or(Duration::MAX)),
@@ -439,10 +456,10 @@ impl Store for ObjectStore {
     fn pass_over(&self, _key: &Key) {}
 
     fn notices(&self) -> Vec<String> {
-        Vec::new()
+        self.service.notices()
     }
 
     fn place(&self) -> String {
-        self.service.place().to_string()
+        self.service.place()
     }
 }

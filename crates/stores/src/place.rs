@@ -1,21 +1,33 @@
 //! Where in which store a repository is.
 //!
-//! In: `SCHEME://BUCKET[/PREFIX][?OPTION=VALUE&...]`, and the variables that the store's own tools read. Out: a [`Place`].
+//! In: `SCHEME://BUCKET[/PREFIX][?OPTION=VALUE&...]` or `sftp://HOST/PATH`, and the variables that the store's own tools read.
+//! Out: a [`Place`].
 //! Promises: nothing secret is taken from a location, for locations are in logs and lists of processes. What each kind of
 //! store needs is in the file of its name.
 
 mod s3;
+mod sftp;
 mod swift;
 
 use std::env;
 use std::fmt;
 
 pub(crate) use s3::S3;
+pub use sftp::Sftp;
 pub(crate) use swift::{Login, Swift};
+
+/// Where a repository is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a bucket.
+    Bucket(Bucket),
+    /// In a directory of a server of SFTP.
+    Sftp(Sftp),
+}
 
 /// A prefix in a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Bucket {
     /// The bucket, or container.
     pub(crate) bucket: String,
     /// What all names in it begin with, without slashes at its ends; may be empty.
@@ -57,9 +69,19 @@ impl Place {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Malformed> {
         let variable: Variable<'_> = &|name| variable(name).filter(|value| !value.is_empty());
-        let malformed = |why: &str| Malformed(why.to_owned());
-        let none = || malformed("it begins with neither s3:// nor swift://");
-        let (scheme, rest) = location.split_once("://").ok_or_else(none)?;
+        let none = || Malformed("it begins with none of s3://, swift:// and sftp://".to_owned());
+        match location.split_once("://").ok_or_else(none)? {
+            ("sftp", rest) => Sftp::parse(rest, variable).map(Place::Sftp),
+            (scheme @ ("s3" | "swift"), rest) => {
+                Bucket::parse(scheme, rest, variable).map(Place::Bucket)
+            }
+            _ => Err(none()),
+        }
+    }
+}
+
+impl Bucket {
+    fn parse(scheme: &str, rest: &str, variable: Variable<'_>) -> Result<Self, Malformed> {
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let prefix = prefix.trim_matches('/');
@@ -72,19 +94,19 @@ impl Place {
         let is_part = |part: &str| !part.is_empty() && !part.starts_with('.');
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:+=@/".contains(c);
         if !(prefix.is_empty() || prefix.split('/').all(is_part) && prefix.chars().all(is_plain)) {
-            return Err(malformed(
-                "the prefix may have letters, digits, - _ . : + = @ and single slashes, and no part that begins with a dot",
-            ));
+            let why = "the prefix may have letters, digits, - _ . : + = @ and single slashes, and no part that begins \
+                       with a dot";
+            return Err(Malformed(why.to_owned()));
         }
         let options = options.split('&').filter(|option| !option.is_empty());
         let pairs: Vec<(&str, &str)> =
             options.map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
         let provider = match scheme {
             "s3" => Provider::S3(S3::parse(bucket, &pairs, variable)?),
-            "swift" => Provider::Swift(Swift::parse(&pairs, variable)?),
-            _ => return Err(none()),
+            _ => Provider::Swift(Swift::parse(&pairs, variable)?),
         };
-        Ok(Place { bucket: bucket.to_owned(), prefix: prefix.to_owned(), provider })
+        let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
+        Ok(Bucket { bucket, prefix, provider })
     }
 }
 
@@ -111,7 +133,7 @@ impl Provider {
 }
 
 /// As messages call it.
-impl fmt::Display for Place {
+impl fmt::Display for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.provider {
             Provider::S3(_) => "s3",

@@ -7,7 +7,8 @@ use std::io;
 
 use garret_core::{StoreError, StoreErrorKind};
 
-use crate::service::{Service, is_conflict};
+use crate::bucket::is_conflict;
+use crate::service::Service;
 
 /// What names of such objects begin with.
 pub(crate) const DIRECTORY: &str = "probe/";
@@ -19,7 +20,7 @@ const RACERS: u8 = 16;
 ///
 /// # Errors
 /// The store cannot be written to.
-pub(crate) fn is_exclusive(service: &Service) -> Result<bool, StoreError> {
+pub(crate) fn is_exclusive(service: &dyn Service) -> Result<bool, StoreError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| {
         StoreError::new("probe", service.place(), io::Error::other(error.to_string()))

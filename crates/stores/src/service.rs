@@ -1,61 +1,22 @@
-//! The way to a store: requests of the library `opendal`, one at a time for whoever asks, and what its errors mean.
+//! What a store is asked: a few requests on objects that have names.
 //!
-//! In: a [`Place`], names, bytes. Out: what the store answers. Promises: a request ends, well or not, after [`SILENCE`] in
-//! which nothing moved; nothing is tried again here; what is read is never longer than was asked for; each error is one
-//! line, without the addresses and headers that the library adds.
-//!
-//! But for this file, `watch.rs` and `place/` nothing in garret knows that library, or that there is a runtime.
+//! In: names below a repository's prefix, bytes. Out: what the store answers. Promises, which each kind keeps in the file of
+//! its name: a request ends, well or not, soon after nothing moves any more; nothing is tried again here; what is read is
+//! never longer than was asked for; each error is one line that names the place.
 
-use std::error::Error as _;
 use std::io;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::StreamExt;
-use garret_core::{StoreError, StoreErrorKind};
-use opendal::options::{ListOptions, WriteOptions};
-use opendal::{Buffer, Error, ErrorKind, HttpTransporter, Metadata, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
-use reqwest::redirect::Policy;
-use tokio::runtime::Runtime;
+use garret_core::StoreError;
+use tokio::runtime::{Builder, Runtime};
 
-use crate::login::{Refusal, log_in};
-use crate::names::NAME_LEN_MAX;
-use crate::place::{Place, Provider, Swift};
-use crate::watch::{SILENCE, Watched};
+use crate::bucket::BucketService;
+use crate::place::Place;
+use crate::sftp::SftpService;
 
-/// How long a server may take to be reached at all.
-const CONNECT: Duration = Duration::from_secs(10);
-/// What AWS calls it when two create one object at once.
-const CONFLICT: &str = "ConditionalRequestConflict";
-const NO_ACCOUNT: &str = "there is no key to sign with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or make \
-                          ~/.aws/credentials";
 /// Most characters of what a server says in an error.
 const SAID_MAX: usize = 300;
-
-/// A store, and the prefix in it.
-pub(crate) struct Service {
-    ways: Mutex<Ways>,
-    client: reqwest::Client,
-    runtime: Runtime,
-    place: Place,
-}
-
-/// The last way that there was, none before anything is asked; and when none was found why, and when that was.
-#[derive(Default)]
-struct Ways {
-    last: Option<Way>,
-    failed: Option<(Instant, Refusal)>,
-}
-
-/// How the store is asked, with what says who we are.
-#[derive(Clone)]
-struct Way {
-    operator: Operator,
-    /// Which one it is.
-    number: u64,
-}
 
 /// An object in a listing.
 pub(crate) struct Listed {
@@ -67,314 +28,68 @@ pub(crate) struct Listed {
     pub put: Option<Duration>,
 }
 
-impl Service {
-    /// The way to `place`; nothing is asked yet.
-    ///
-    /// # Errors
-    /// There can be none, for want of threads or because of the endpoint.
-    pub(crate) fn new(place: Place) -> Result<Self, StoreError> {
-        // Whoever was first has set the same one.
-        let _same = rustls::crypto::ring::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("store")
-            .enable_all()
-            .build()
-            .map_err(|source| StoreError::new("open", &place, source))?;
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            // What says who we are goes where the user said.
-            .redirect(Policy::none())
-            // What was sent and is not taken by the other side, and nothing says why.
-            .tcp_user_timeout(SILENCE)
-            .build()
-            .map_err(|error| StoreError::new("open", &place, io::Error::other(deepest(&error))))?;
-        Ok(Service { ways: Mutex::default(), client, runtime, place })
-    }
-
-    /// Finds the way there. Nothing is asked yet but who we are, where that is asked first.
-    ///
-    /// # Errors
-    /// There is none; nobody knows us.
-    pub(crate) fn connect(&self) -> Result<(), StoreError> {
-        self.way(None).map(drop)
-    }
-
-    /// The way there; another one than that of the number `refused`, where it can be asked again who we are.
-    fn way(&self, refused: Option<u64>) -> Result<Way, StoreError> {
-        let began = Instant::now();
-        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = ways.last.as_ref().map(|way| way.number);
-        if let Some(way) = ways.last.as_ref().filter(|way| Some(way.number) != refused) {
-            return Ok(way.clone());
-        }
-        // Who has waited for one who failed has had his try: a user is locked out after a few.
-        if let Some((_, refusal)) = ways.failed.as_ref().filter(|(failed, _)| *failed >= began) {
-            return Err(self.no_account(refusal));
-        }
-        let (bucket, root) = (&self.place.bucket, format!("/{}", self.place.prefix));
-        let _inside = self.runtime.enter();
-        let operator = match &self.place.provider {
-            Provider::S3(s3) => s3.operator(bucket, &root),
-            Provider::Swift(swift) => match self.runtime.block_on(log_in(&self.client, swift)) {
-                Ok((url, token)) => Swift::operator(&url, &token, bucket, &root),
-                Err(refusal) => {
-                    let error = self.no_account(&refusal);
-                    ways.failed = Some((Instant::now(), refusal));
-                    return Err(error);
-                }
-            },
-        };
-        let operator = operator.map_err(|error| self.failed("open", "", &error))?;
-        let transport = HttpTransporter::new(Watched(ReqwestTransport::new(self.client.clone())));
-        let context = operator.context().with_http_transport(transport);
-        let number = last.map_or(0, |last| last + 1);
-        let way = Way { operator: operator.with_context(context), number };
-        Ok(ways.last.insert(way).clone())
-    }
-
-    /// Where it is, for messages.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
-    }
-
-    fn object(&self, name: &str) -> String {
-        let slash = if name.is_empty() { "" } else { "/" };
-        format!("{}{slash}{name}", self.place)
-    }
-
-    /// A request; made again if it is refused where what says who we are ends some time.
-    fn ask<T, F: Future<Output = opendal::Result<T>>>(
-        &self,
-        (operation, name): (&'static str, &str),
-        request: impl Fn(Operator) -> F,
-    ) -> Result<T, StoreError> {
-        let len = self.place.prefix.len() + 1 + name.len();
-        if len > NAME_LEN_MAX {
-            let why = format!(
-                "its name has {len} bytes in the bucket, and may have {NAME_LEN_MAX}: choose a shorter one"
-            );
-            let source = io::Error::new(io::ErrorKind::InvalidFilename, why);
-            return Err(StoreError::new(operation, self.object(name), source));
-        }
-        let way = self.way(None)?;
-        let mut answer = self.runtime.block_on(request(way.operator));
-        let is_refused = |error: &Error| error.kind() == ErrorKind::PermissionDenied;
-        if answer.as_ref().is_err_and(is_refused) && self.place.provider.renews() {
-            let way = self.way(Some(way.number))?;
-            answer = self.runtime.block_on(request(way.operator));
-        }
-        answer.map_err(|error| self.failed(operation, name, &error))
-    }
-
-    /// Stores the parts as one object in one request, in the place of what is there; if `is_new` and the store keeps to it,
-    /// only where there is nothing.
-    pub(crate) fn put(&self, name: &str, parts: &[&[u8]], is_new: bool) -> Result<(), StoreError> {
-        let bytes = Buffer::from(parts.concat());
-        let operation = if is_new { "create" } else { "write" };
-        let write = |operator: Operator| {
-            let (name, bytes) = (name.to_owned(), bytes.clone());
-            let options = WriteOptions { if_not_exists: is_new, ..WriteOptions::default() };
-            async move { operator.write_options(&name, bytes, options).await }
-        };
-        self.ask((operation, name), write).map(drop)
-    }
-
+/// The way to a store. Any thread may ask, as many at once as like.
+pub(crate) trait Service: Send + Sync {
+    /// Finds the way there.
+    fn connect(&self) -> Result<(), StoreError>;
+    /// Stores the parts as one object, in the place of what is there; if `is_new` and the store keeps to it, only where there
+    /// is nothing. A reader sees all of it or nothing.
+    fn put(&self, name: &str, parts: &[&[u8]], is_new: bool) -> Result<(), StoreError>;
     /// The bytes in a range, which may not be empty.
-    pub(crate) fn get(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        let len = range.end.saturating_sub(range.start);
-        let bytes = self.read(name, Some(range.clone()), len);
-        match bytes {
-            Ok(bytes) if bytes.len() as u64 == len => Ok(bytes),
-            // Some servers give what there is, others nothing, and the library takes either for a broken line.
-            result => {
-                let whole = self.len(name)?;
-                match (range.end > whole, result) {
-                    (true, _) => {
-                        let why = format!(
-                            "it has {whole} bytes, and those from {} to {} are asked for",
-                            range.start, range.end
-                        );
-                        let source = io::Error::new(io::ErrorKind::UnexpectedEof, why);
-                        Err(StoreError::new("read", self.object(name), source))
-                    }
-                    (false, Err(error)) => Err(error),
-                    (false, Ok(_)) => {
-                        let source = io::Error::new(
-                            io::ErrorKind::ConnectionAborted,
-                            "the answer is too short",
-                        );
-                        Err(StoreError::new("read", self.object(name), source))
-                    }
-                }
-            }
-        }
-    }
-
-    /// A whole object of at most `max` bytes, as one request finds it.
-    pub(crate) fn get_whole(&self, name: &str, max: u64) -> Result<Vec<u8>, StoreError> {
-        let bytes = self.read(name, None, max.saturating_add(1))?;
-        match bytes.len() as u64 > max {
-            true => Err(StoreError::too_long(self.object(name), self.len(name)?, max)),
-            false => Ok(bytes),
-        }
-    }
-
-    /// At most `max` bytes of an answer, or all of it.
-    fn read(&self, name: &str, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>, StoreError> {
-        let read = |operator: Operator| {
-            let range = range.clone();
-            async move {
-                let reader = operator.reader(name).await?;
-                let mut stream = match range {
-                    Some(range) => reader.into_stream(range).await?,
-                    None => reader.into_stream(..).await?,
-                };
-                let mut bytes = Vec::new();
-                while (bytes.len() as u64) < max {
-                    let Some(part) = stream.next().await.transpose()? else { break };
-                    let left =
-                        usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(bytes.len());
-                    for part in part {
-                        let taken = part.get(..left.min(part.len())).unwrap_or_default();
-                        bytes.extend_from_slice(taken);
-                    }
-                }
-                Ok(bytes)
-            }
-        };
-        self.ask(("read", name), read)
-    }
-
+    fn get(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
+    /// A whole object of at most `max` bytes, as it was at one moment.
+    fn get_whole(&self, name: &str, max: u64) -> Result<Vec<u8>, StoreError>;
     /// An object's length in bytes.
-    pub(crate) fn len(&self, name: &str) -> Result<u64, StoreError> {
-        Ok(self.stat(name)?.content_length())
-    }
-
+    fn len(&self, name: &str) -> Result<u64, StoreError>;
     /// When the server got an object, by its clock, since 1970.
-    pub(crate) fn put_time(&self, name: &str) -> Result<Option<Duration>, StoreError> {
-        Ok(put(&self.stat(name)?))
-    }
-
-    fn stat(&self, name: &str) -> Result<Metadata, StoreError> {
-        self.ask(("read", name), async |operator: Operator| operator.stat(name).await)
-    }
-
+    fn put_time(&self, name: &str) -> Result<Option<Duration>, StoreError>;
     /// Everything whose name begins with `directory`, which ends in a slash or is empty; at most `max` of it.
-    pub(crate) fn list(&self, directory: &str, max: usize) -> Result<Vec<Listed>, StoreError> {
-        // Requests are made as the listing is read: all of it is one that may be refused.
-        let list = async |operator: Operator| {
-            let options = ListOptions { recursive: true, ..ListOptions::default() };
-            let mut lister = operator.lister_options(directory, options).await?;
-            let mut listed = Vec::new();
-            while listed.len() < max {
-                // Most come with the page that is there.
-                let Some(entry) = lister.next().await.transpose()? else { break };
-                let found = entry.metadata();
-                if found.is_file() {
-                    let (name, len) = (entry.path().to_owned(), found.content_length());
-                    listed.push(Listed { name, len, put: put(found) });
-                }
-            }
-            Ok(listed)
-        };
-        self.ask(("list", directory), list)
-    }
-
+    fn list(&self, directory: &str, max: usize) -> Result<Vec<Listed>, StoreError>;
     /// Removes an object, if it is there.
-    pub(crate) fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.ask(("remove", name), async |operator: Operator| operator.delete(name).await)
+    fn delete(&self, name: &str) -> Result<(), StoreError>;
+    /// Makes the next sync cover an object that another process put.
+    fn adopt(&self, name: &str) -> Result<(), StoreError>;
+    /// Waits until all that was put, deleted and adopted is durable.
+    fn sync(&self) -> Result<(), StoreError>;
+    /// Removes what is left where nothing is any more, as far as it can.
+    fn clear(&self);
+    /// Whether a listing may lack what was put a moment ago.
+    fn lists_late(&self) -> bool;
+    /// Whether a listing of everything shows what has the first names as it was before what has the last.
+    fn lists_in_order(&self) -> bool;
+    /// What the user should know of the store although nothing failed.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
     }
-
-    /// What an error of the library means to a repository.
-    fn failed(&self, operation: &'static str, name: &str, error: &Error) -> StoreError {
-        let kind = match error.kind() {
-            ErrorKind::NotFound => StoreErrorKind::NotFound,
-            ErrorKind::AlreadyExists | ErrorKind::ConditionNotMatch => {
-                StoreErrorKind::AlreadyExists
-            }
-            ErrorKind::PermissionDenied => StoreErrorKind::Denied,
-            ErrorKind::RangeNotSatisfied => StoreErrorKind::WrongLength,
-            ErrorKind::RateLimited => StoreErrorKind::Transient,
-            // Two create one object at once, and the server says to come back.
-            _ if error.is_temporary() || error.message().contains(CONFLICT) => {
-                StoreErrorKind::Transient
-            }
-            _ => StoreErrorKind::Other,
-        };
-        let source = match kind {
-            // What lies below a prefix can be listed wherever there is a bucket.
-            StoreErrorKind::NotFound if operation == "list" => {
-                io::Error::new(io::ErrorKind::NotFound, "there is no such bucket: make it first")
-            }
-            StoreErrorKind::NotFound => io::ErrorKind::NotFound.into(),
-            _ => io::Error::other(words(error, &self.place.provider)),
-        };
-        StoreError { kind, operation, object: self.object(name), source }
-    }
-
-    /// Nobody says who we are.
-    fn no_account(&self, refusal: &Refusal) -> StoreError {
-        let (kind, source) = (refusal.kind, io::Error::other(line(&refusal.why)));
-        StoreError { kind, operation: "log in to", object: self.place.to_string(), source }
-    }
+    /// Where it is, for messages.
+    fn place(&self) -> String;
 }
 
-/// Whether a server refused to create an object because somebody else is at it.
-pub(crate) fn is_conflict(error: &StoreError) -> bool {
-    error.source.to_string().contains(CONFLICT)
+/// The way to `place`; nothing is asked yet.
+///
+/// # Errors
+/// There can be none, for want of threads or because of the endpoint.
+pub(crate) fn way_to(place: Place) -> Result<Box<dyn Service>, StoreError> {
+    Ok(match place {
+        Place::Bucket(bucket) => Box::new(BucketService::new(bucket)?),
+        Place::Sftp(sftp) => Box::new(SftpService::new(sftp)?),
+    })
 }
 
-fn put(found: &Metadata) -> Option<Duration> {
-    let time = found.last_modified()?.into_inner();
-    let nanos = u32::try_from(time.subsec_nanosecond()).ok()?;
-    Some(Duration::new(u64::try_from(time.as_second()).ok()?, nanos))
+/// What the libraries run in.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).thread_name("store").enable_all().build()
 }
 
-/// One line: what the server said, or what lies at the bottom of it all.
-fn words(error: &Error, provider: &Provider) -> String {
-    let said = match (said(error.message()), error.source()) {
-        (Some(said), _) => said,
-        (None, Some(below)) => deepest(below),
-        (None, None) => error.message().to_owned(),
-    };
-    let said = match error.kind() {
-        ErrorKind::PermissionDenied => {
-            let colon = if said.is_empty() { "" } else { ": " };
-            format!("{said}{colon}{}", provider.denied())
-        }
-        // What no server said, and has no cause below, is that there is nothing to sign with.
-        _ if said.contains("signing credential") => NO_ACCOUNT.to_owned(),
-        _ if said.is_empty() => error.kind().into_static().to_owned(),
-        _ => said,
-    };
-    line(&said)
+/// The range ends behind the object, which has `len` bytes.
+pub(crate) fn ends_behind(object: String, len: u64, range: &Range<u64>) -> StoreError {
+    let Range { start, end } = range;
+    let why = format!("it has {len} bytes, and those from {start} to {end} are asked for");
+    StoreError::new("read", object, io::Error::new(io::ErrorKind::UnexpectedEof, why))
 }
 
-/// As much of it as is shown.
-fn line(text: &str) -> String {
+/// As much of what a server says as is shown, as one line.
+pub(crate) fn line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().map(|c| if c.is_control() { '?' } else { c }).take(SAID_MAX).collect()
-}
-
-/// What is at the bottom of an error, in words.
-pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(below) = deepest.source() {
-        deepest = below;
-    }
-    deepest.to_string()
-}
-
-/// `NoSuchBucket: The bucket does not exist`, of what the library makes of such an answer.
-fn said(message: &str) -> Option<String> {
-    let field = |name: &str| {
-        let (_, rest) = message.split_once(&format!("{name}: \""))?;
-        rest.split_once('"').map(|(value, _)| value)
-    };
-    let code = field("code")?;
-    Some(match field("message") {
-        Some(text) if !text.is_empty() => format!("{code}: {text}"),
-        _ => code.to_owned(),
-    })
 }

@@ -259,7 +259,11 @@ fn location(value: &Spanned<DeValue<'_>>, key: &str) -> Parsed<Location> {
             wrong(value, key, "give the whole path, from / on")
         }
         Some(location) => Ok(location),
-        None => wrong(value, key, "give a whole path, [USER@]HOST:PATH or s3://BUCKET/PREFIX"),
+        None => wrong(
+            value,
+            key,
+            "give a whole path, [USER@]HOST:PATH, s3://BUCKET/PREFIX or sftp://HOST/PATH",
+        ),
     }
 }
 

@@ -37,6 +37,8 @@ pub use make::Sharing;
 
 /// Where files are written.
 const TMP: &str = "tmp";
+/// What a directory has that is used by SFTP.
+const LEASES: &str = "leases";
 /// Where archives are.
 const BACKUPS: &str = "backups";
 
@@ -88,8 +90,13 @@ impl LocalStore {
     /// The store in the directory `root`, whether or not there is a repository yet. What happens to the path afterwards makes
     /// no difference.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let beneath = Beneath::open(root)
-            .map_err(|source| StoreError::new("open", root.display(), source))?;
+        let failed = |source| StoreError::new("open", root.display(), source);
+        let beneath = Beneath::open(root).map_err(failed)?;
+        // Whoever is there by SFTP has a lease there, which nobody sees here.
+        if beneath.directory(Path::new(LEASES)).is_ok() {
+            let why = "it is used by SFTP, and only so: name it sftp://HOST/PATH, or copy it by garret sync";
+            return Err(failed(io::Error::other(why)));
+        }
         let (_begun, permissions, state) = Default::default();
         Ok(LocalStore { root: root.to_owned(), is_new: false, _begun, beneath, permissions, state })
     }

@@ -51,6 +51,7 @@ mod round_trip;
 mod schema;
 mod scrub;
 mod secrets;
+mod sftp;
 mod shared;
 mod shells;
 mod slices;

@@ -156,14 +156,14 @@ fn a_night_whose_connection_breaks_leaves_a_good_repository() {
 }
 
 /// sshd, which ends with it.
-struct Sshd {
+pub struct Sshd {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Sshd {
     /// One that lets this test in by a key, before which stands in `authorized_keys` what `options` says.
-    fn start(dir: &Dir, options: &str) -> Sshd {
+    pub fn start(dir: &Dir, options: &str) -> Sshd {
         fs::create_dir_all("/run/sshd").unwrap();
         for key in ["host", "id"] {
             let path = dir.path(key);
@@ -180,7 +180,7 @@ impl Sshd {
         let at = |name: &str| dir.path(name).display().to_string();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\n\
-             StrictModes no\nUsePAM no\nPermitRootLogin yes\n",
+             StrictModes no\nUsePAM no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n",
             at("host"),
             at("authorized_keys")
         );
@@ -196,7 +196,7 @@ impl Sshd {
     }
 
     /// ssh with the key that is let in.
-    fn rsh(&self, dir: &Dir) -> String {
+    pub fn rsh(&self, dir: &Dir) -> String {
         let at = |name: &str| dir.path(name).display().to_string();
         format!(
             "ssh -F none -oIdentitiesOnly=yes -oConnectionAttempts=20 -i {} -oUserKnownHostsFile={}",

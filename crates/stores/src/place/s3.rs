@@ -97,14 +97,16 @@ impl S3 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Place, Provider};
+    use super::super::{Bucket, Place, Provider};
     use super::*;
 
-    fn s3(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> (Place, S3) {
-        let place = Place::parse_with(text, variable).unwrap();
-        match place.provider.clone() {
-            Provider::S3(s3) => (place, s3),
-            _ => panic!("{text}"),
+    fn s3(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> (Bucket, S3) {
+        let Place::Bucket(bucket) = Place::parse_with(text, variable).unwrap() else {
+            panic!("{text}");
+        };
+        match bucket.provider.clone() {
+            Provider::S3(s3) => (bucket, s3),
+            Provider::Swift(_) => panic!("{text}"),
         }
     }
 

@@ -1,0 +1,412 @@
+//! A session of SFTP: the program that carries it, and what is done with files in it.
+//!
+//! In: a [`Sftp`], whole paths, bytes. Out: what the server answers, by the library `russh-sftp`. Promises: of what the
+//! server sends never more is held than was asked for and its longest packet; pieces of a file are under way side by side.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::{Pin, pin};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::{Either, join, select};
+use futures_util::stream::iter;
+use futures_util::{StreamExt, TryStreamExt};
+use russh_sftp::client::error::Error;
+use russh_sftp::client::rawsession::SftpResult;
+use russh_sftp::client::{Config, RawSftpSession};
+use russh_sftp::extensions::{FSYNC, HardlinkExtension, LIMITS};
+use russh_sftp::protocol::{File, FileAttributes, OpenFlags, Packet, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::place::Sftp;
+use crate::watch::SILENCE;
+
+const POSIX_RENAME: &str = "posix-rename@openssh.com";
+/// Bytes that a server takes and gives in one request if it does not say how many: what the draft of the protocol wants.
+const PIECE_LEN: u32 = 32 << 10;
+/// Most of them: what OpenSSH takes.
+const PIECE_LEN_MAX: u32 = 255 << 10;
+/// What a packet has beside such a piece.
+const AROUND_LEN: u32 = 1 << 10;
+/// Pieces of one file that are under way.
+const PIECES: usize = 16;
+/// Parts of a list that are asked for at once; a server gives some hundred names in each.
+const PARTS: usize = 4;
+/// How long the program may take to end when its pipe has.
+const END_TIME: Duration = Duration::from_secs(2);
+/// Files are those of who put them alone, as in a directory here.
+const FILE_MODE: u32 = 0o100_600;
+const DIRECTORY_MODE: u32 = 0o40_700;
+
+/// A session, and the program that carries it.
+pub(crate) struct Session {
+    raw: RawSftpSession,
+    child: Mutex<Child>,
+    stream: Arc<Stream>,
+    piece_len: u32,
+    /// Which one it is.
+    pub number: u64,
+    /// Whether the server knows how to make a file durable.
+    pub can_sync: bool,
+}
+
+/// What is known of the stream.
+#[derive(Default)]
+struct Stream {
+    /// How often something moved.
+    moved: AtomicU64,
+    /// Whether it has ended.
+    is_ended: watch::Sender<bool>,
+}
+
+/// Why nothing comes any more.
+pub(crate) enum Lost {
+    Ended,
+    Silent,
+}
+
+/// Why there is no session.
+pub(crate) enum Trouble {
+    /// The program cannot be started.
+    Start(io::Error),
+    /// It ended, or nothing came from it; how it ended.
+    Ended(Option<ExitStatus>),
+    /// The server lacks something, by its name in the protocol.
+    Lacks(&'static str),
+}
+
+impl Session {
+    /// Starts the program, and says hello. Inside a runtime.
+    pub(crate) async fn start(place: &Sftp, number: u64) -> Result<Self, Trouble> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(Trouble::Start)?;
+        let mut command = place.command();
+        command.stdin(OwnedFd::from(theirs.try_clone().map_err(Trouble::Start)?));
+        command.stdout(OwnedFd::from(theirs)).stderr(Stdio::inherit());
+        let child = command.spawn().map_err(Trouble::Start)?;
+        // It holds the other end too, and with it the end of the stream would never come.
+        drop(command);
+        ours.set_nonblocking(true).map_err(Trouble::Start)?;
+        let stream = UnixStream::from_std(ours).map_err(Trouble::Start)?;
+        let known = Arc::<Stream>::default();
+        let config = Config {
+            max_packet_len: PIECE_LEN_MAX + AROUND_LEN,
+            // None: what does not move is seen below.
+            request_timeout_secs: u64::MAX,
+            ..Config::default()
+        };
+        let watched = Watched { stream, known: Arc::clone(&known) };
+        let raw = RawSftpSession::new_with_config(watched, config);
+        let (piece_len, can_sync) = (PIECE_LEN, false);
+        let child = Mutex::new(child);
+        let mut session = Session { raw, child, stream: known, piece_len, number, can_sync };
+        let Ok(Ok(version)) = session.in_time(session.raw.init()).await else {
+            return Err(Trouble::Ended(session.end()));
+        };
+        let knows = |extension| version.extensions.contains_key(extension);
+        if !knows(POSIX_RENAME) {
+            return Err(Trouble::Lacks(POSIX_RENAME));
+        }
+        session.can_sync = knows(FSYNC);
+        if knows(LIMITS) {
+            let Ok(Ok(limits)) = session.in_time(session.raw.limits()).await else {
+                return Err(Trouble::Ended(session.end()));
+            };
+            let least = [limits.max_read_len, limits.max_write_len].into_iter().min();
+            let least = least.filter(|len| *len > 0).and_then(|len| u32::try_from(len).ok());
+            session.piece_len = least.map_or(PIECE_LEN, |len| len.min(PIECE_LEN_MAX));
+        }
+        Ok(session)
+    }
+
+    /// Waits for something as long as anything moves. What is asked as the stream ends the library would never answer.
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Lost> {
+        let mut work = pin!(work);
+        let mut end = self.stream.is_ended.subscribe();
+        let mut end = pin!(end.wait_for(|is_ended| *is_ended));
+        let mut seen = self.stream.moved.load(Ordering::Relaxed);
+        loop {
+            match timeout(SILENCE, select(&mut work, &mut end)).await {
+                Ok(Either::Left((done, _))) => return Ok(done),
+                Ok(Either::Right(_)) => return Err(Lost::Ended),
+                Err(_) => match self.stream.moved.load(Ordering::Relaxed) {
+                    now if now == seen => return Err(Lost::Silent),
+                    now => seen = now,
+                },
+            }
+        }
+    }
+
+    /// Whether nothing can come any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        *self.stream.is_ended.borrow()
+    }
+
+    /// Ends the program, and says how it ended if it did so by itself.
+    pub(crate) fn end(&self) -> Option<ExitStatus> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        while start.elapsed() < END_TIME {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _gone = child.kill();
+        let _reaped = child.wait();
+        None
+    }
+
+    /// Makes a file of these bytes where none is, and has them written to the disk.
+    pub(crate) async fn create(&self, path: &str, bytes: Bytes) -> SftpResult<()> {
+        let attributes = mode(FILE_MODE);
+        let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
+        let handle = self.raw.open(path, flags, attributes).await?.handle;
+        let written = self.write(&handle, bytes).await;
+        let closed = self.raw.close(handle).await;
+        written?;
+        closed.map(drop)
+    }
+
+    async fn write(&self, handle: &str, bytes: Bytes) -> SftpResult<()> {
+        let starts = (0..bytes.len()).step_by(self.piece_len as usize);
+        let pieces = iter(starts).map(|start| {
+            let end = bytes.len().min(start + self.piece_len as usize);
+            self.raw.write(handle, start as u64, bytes.slice(start..end).to_vec())
+        });
+        pieces.buffer_unordered(PIECES).try_for_each(async |_| Ok(())).await?;
+        // Nobody loses anything with a file that has nothing.
+        match self.can_sync && !bytes.is_empty() {
+            true => self.raw.fsync(handle).await.map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// The `len` bytes of a file from `start` on; fewer if it ends before.
+    pub(crate) async fn read(&self, path: &str, start: u64, len: u64) -> SftpResult<Vec<u8>> {
+        let handle = self.raw.open(path, OpenFlags::READ, FileAttributes::empty()).await?.handle;
+        let bytes = self.read_open(&handle, start, len).await;
+        self.close_later(handle).await;
+        bytes
+    }
+
+    /// A whole file as it is at one moment, if it has at most `max` bytes; else how many it has.
+    pub(crate) async fn read_whole(
+        &self,
+        path: &str,
+        max: u64,
+    ) -> SftpResult<Result<Vec<u8>, u64>> {
+        let handle = self.raw.open(path, OpenFlags::READ, FileAttributes::empty()).await?.handle;
+        let first = u64::from(self.piece_len).min(max);
+        // Who replaces it renames another file over it: of the one that is open nothing changes.
+        let (found, bytes) = join(self.raw.fstat(&handle), self.read_open(&handle, 0, first)).await;
+        let whole = async {
+            let (len, mut bytes) = (found?.attrs.len(), bytes?);
+            if len > max {
+                return Ok(Err(len));
+            }
+            if let Some(left @ 1..) = len.checked_sub(first) {
+                bytes.extend(self.read_open(&handle, first, left).await?);
+            }
+            Ok(Ok(bytes))
+        };
+        let whole = whole.await;
+        self.close_later(handle).await;
+        whole
+    }
+
+    async fn read_open(&self, handle: &str, start: u64, len: u64) -> SftpResult<Vec<u8>> {
+        let end = start.saturating_add(len);
+        let starts = (start..end).step_by(self.piece_len as usize);
+        let pieces = iter(starts).map(async |start| {
+            let len = end.saturating_sub(start).min(u64::from(self.piece_len));
+            let piece = self.read_piece(handle, start, len).await?;
+            Ok::<_, Error>((piece.len() as u64 == len, piece))
+        });
+        let mut bytes = Vec::new();
+        let mut pieces = pin!(pieces.buffered(PIECES));
+        while let Some((is_whole, piece)) = pieces.next().await.transpose()? {
+            bytes.extend(piece);
+            if !is_whole {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// A server may give less than was asked for, but for the end of the file.
+    async fn read_piece(&self, handle: &str, start: u64, len: u64) -> SftpResult<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let had = bytes.len() as u64;
+            let left = u32::try_from(len.saturating_sub(had)).unwrap_or(u32::MAX);
+            if left == 0 {
+                return Ok(bytes);
+            }
+            match self.raw.read(handle, start.saturating_add(had), left).await {
+                Ok(piece) if piece.data.is_empty() || piece.data.len() > left as usize => {
+                    let why = "it gives another number of bytes than it may";
+                    return Err(Error::UnexpectedBehavior(why.to_owned()));
+                }
+                Ok(piece) => bytes.extend(piece.data),
+                Err(error) if is(&error, StatusCode::Eof) => return Ok(bytes),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What is there, not following a link.
+    pub(crate) async fn look(&self, path: &str) -> SftpResult<FileAttributes> {
+        Ok(self.raw.lstat(path).await?.attrs)
+    }
+
+    /// What is in a directory, but for itself and the one above.
+    pub(crate) async fn list(&self, path: &str) -> SftpResult<Vec<File>> {
+        let handle = self.raw.opendir(path).await?.handle;
+        let listed = async {
+            let mut listed = Vec::new();
+            // Without an end of their own, for only an answer says that it was the last.
+            let parts = iter(std::iter::repeat(())).map(|()| self.raw.readdir(&handle));
+            let mut parts = pin!(parts.buffered(PARTS));
+            loop {
+                match parts.next().await {
+                    Some(Ok(part)) => listed.extend(part.files),
+                    Some(Err(error)) if !is(&error, StatusCode::Eof) => return Err(error),
+                    _ => return Ok(listed),
+                }
+            }
+        };
+        let listed = listed.await;
+        self.close_later(handle).await;
+        let mut listed = listed?;
+        listed.retain(|file| file.filename != "." && file.filename != "..");
+        Ok(listed)
+    }
+
+    /// Renames a file over what may be there.
+    pub(crate) async fn rename(&self, from: &str, to: &str) -> SftpResult<()> {
+        let paths = HardlinkExtension { oldpath: from.to_owned(), newpath: to.to_owned() };
+        match self.raw.extended(POSIX_RENAME, paths.try_into()?).await? {
+            Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
+            Packet::Status(status) => Err(Error::Status(status)),
+            _ => Err(Error::UnexpectedPacket),
+        }
+    }
+
+    /// Gives a file another name, if none has that.
+    pub(crate) async fn link(&self, from: &str, to: &str) -> SftpResult<()> {
+        self.raw.hardlink(from, to).await.map(drop)
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) async fn remove(&self, path: &str) -> SftpResult<()> {
+        match self.raw.remove(path).await {
+            Err(error) if !is(&error, StatusCode::NoSuchFile) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a directory. That it is there is no error that a server tells apart.
+    pub(crate) async fn make_directory(&self, path: &str) -> SftpResult<()> {
+        self.raw.mkdir(path, mode(DIRECTORY_MODE)).await.map(drop)
+    }
+
+    pub(crate) async fn remove_directory(&self, path: &str) -> SftpResult<()> {
+        self.raw.rmdir(path).await.map(drop)
+    }
+
+    /// Has a file or directory written to the disk.
+    pub(crate) async fn sync(&self, path: &str) -> SftpResult<()> {
+        let handle = self.raw.open(path, OpenFlags::READ, FileAttributes::empty()).await?.handle;
+        let synced = self.raw.fsync(&handle).await;
+        self.close_later(handle).await;
+        synced.map(drop)
+    }
+
+    /// Bytes that there is room for in a directory.
+    pub(crate) async fn room(&self, path: &str) -> SftpResult<u64> {
+        let found = self.raw.statvfs(path).await?;
+        Ok(found.blocks_avail.saturating_mul(found.fragment_size))
+    }
+
+    /// Gives a handle back. Nobody waits for the answer, which says nothing that anybody needs.
+    async fn close_later(&self, handle: String) {
+        let mut closed = pin!(self.raw.close(handle));
+        // The first poll sends it.
+        let _unheard = futures_util::poll!(&mut closed);
+    }
+}
+
+/// Whoever is done has nothing under way.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _gone = child.kill();
+        let _reaped = child.wait();
+    }
+}
+
+/// Whether the server said this.
+pub(crate) fn is(error: &Error, code: StatusCode) -> bool {
+    matches!(error, Error::Status(status) if status.status_code == code)
+}
+
+/// What a file or directory is made with.
+fn mode(mode: u32) -> FileAttributes {
+    FileAttributes { permissions: Some(mode), ..FileAttributes::empty() }
+}
+
+/// A stream that notes when something moves, and its end.
+struct Watched {
+    stream: UnixStream,
+    known: Arc<Stream>,
+}
+
+impl Watched {
+    fn note(&self, is_ended: bool) {
+        self.known.moved.fetch_add(1, Ordering::Relaxed);
+        if is_ended {
+            self.known.is_ended.send_replace(true);
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let had = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        self.note(read.is_err() || buffer.filled().len() == had);
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        self.note(written.is_err());
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
