@@ -22,7 +22,7 @@ fn pair(mode: KeyMode) -> (Lab, MemoryStore, Lab, MemoryStore) {
 fn transfer(from: &Lab, to: &Lab) -> Result<(TransferReport, Vec<String>), Error> {
     let heard = Recorder::default();
     let source = from.reader()?;
-    let report = to.writer()?.transfer(&source, source.archive_names()?, &heard)?;
+    let report = to.writer()?.transfer(&source, source.archive_names()?, None, &heard)?;
     Ok((report, heard.problems()))
 }
 
@@ -164,7 +164,7 @@ fn what_broke_off_at_any_operation_goes_on() {
         };
         store.arm(fault);
         let names = source.archive_names().unwrap();
-        let ended = writer.transfer(&source, names, &Recorder::default());
+        let ended = writer.transfer(&source, names, None, &Recorder::default());
         if store.fired() == 0 {
             ended.unwrap();
             break;

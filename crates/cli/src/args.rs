@@ -146,6 +146,21 @@ pub fn time(text: &str) -> Result<Time, String> {
     })
 }
 
+/// Since when: a moment, the begin of a day here, or so long before now.
+pub fn since(text: &str) -> Result<Time, String> {
+    if let Ok(ago) = duration(text) {
+        let now = jiff::Timestamp::now().as_second();
+        let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+        return Ok(Time { secs: now.saturating_sub(ago), nanos: 0 });
+    }
+    if let Ok(day) = text.parse::<jiff::civil::Date>() {
+        return time(&format!("{day}T00:00:00"));
+    }
+    time(text).map_err(|_| {
+        "it is a day or a time, as in 2026-11-20, or how long ago, as in 30d".to_owned()
+    })
+}
+
 /// Threads that do the work.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Threads {

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use garret_format::archive::Time;
 use garret_format::index::PackRow;
 use garret_format::pack::{Footer, PackKind};
 use garret_format::{ArchiveHash, ChunkId, PackId};
@@ -46,6 +47,8 @@ pub struct TransferReport {
     pub present_count: usize,
     /// Archives that were here once and were deleted.
     pub deleted_count: usize,
+    /// Archives that are not here and began before what was asked for.
+    pub older_count: usize,
     /// Packs that came.
     pub pack_count: u64,
     /// Their bytes.
@@ -53,7 +56,8 @@ pub struct TransferReport {
 }
 
 impl Writer {
-    /// Brings the archives `names` from another copy of this repository, the oldest first.
+    /// Brings the archives `names` from another copy of this repository, the oldest first; only those that began at `since`
+    /// or later, if that is said.
     ///
     /// # Errors
     /// `BadOption` if that is another repository or has another key; the index or the lists of either cannot be read; this
@@ -62,6 +66,7 @@ impl Writer {
         &mut self,
         from: &Repository,
         names: Vec<String>,
+        since: Option<Time>,
         progress: &dyn Progress,
     ) -> Result<TransferReport> {
         if from.id() != self.id() || from.keys().id() != self.keys().id() {
@@ -72,7 +77,7 @@ impl Writer {
             )));
         }
         let mut report = TransferReport::default();
-        let archives = self.lacking(from, names, &mut report, progress)?;
+        let archives = self.lacking(from, names, since, &mut report, progress)?;
         // Others may have made some of them since it was opened.
         from.refresh_index(progress)?;
         self.growing(|index| {
@@ -103,6 +108,7 @@ impl Writer {
         &self,
         from: &Repository,
         names: Vec<String>,
+        since: Option<Time>,
         report: &mut TransferReport,
         progress: &dyn Progress,
     ) -> Result<Vec<NamedArchive>> {
@@ -124,6 +130,9 @@ impl Writer {
             let is_buried = buried.contains(&tombstones::archive_id(&archive.fingerprint));
             match here.get(&name) {
                 _ if is_buried => report.deleted_count += 1,
+                None if since.is_some_and(|since| archive.archive.start < since) => {
+                    report.older_count += 1;
+                }
                 None => lacking.push(archive),
                 Some(Err(error)) => progress.problem(&Problem::from(error)),
                 Some(Ok(found)) if found.fingerprint == archive.fingerprint => {

@@ -58,6 +58,7 @@ mod slices;
 mod stores;
 mod streams;
 mod surprises;
+mod sync;
 mod tags;
 mod terminal;
 mod texts;
