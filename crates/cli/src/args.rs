@@ -114,6 +114,27 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of bytes: `500G`, in thousands.
+pub fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "it is a number of bytes, as 500G".to_owned();
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, unit)) if unit.is_ascii_alphabetic() => {
+            (text.get(..at).unwrap_or_default(), Some(unit))
+        }
+        _ => (text, None),
+    };
+    let factor = match unit.map(|unit| unit.to_ascii_lowercase()) {
+        None => 1,
+        Some('k') => 1_000,
+        Some('m') => 1_000_000,
+        Some('g') => 1_000_000_000,
+        Some('t') => 1_000_000_000_000,
+        Some(_) => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
 /// How long something is waited for: seconds, or a duration.
 pub fn patience(text: &str) -> Result<Duration, String> {
     match text.parse() {

@@ -16,6 +16,7 @@ use garret_remote::{Opening, RemoteStore};
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::pipes::SECRETS;
+use crate::rates::{self, Paced};
 use crate::render::one_line;
 
 /// How long it may take to end when nothing comes from it any more.
@@ -34,6 +35,8 @@ pub(crate) struct Server<'a> {
     pub host: &'a str,
     /// What it is to open.
     pub path: &'a [u8],
+    /// Whether what goes through its pipes goes over the line as it is, and so keeps to the rates; else it does that itself.
+    pub is_line: bool,
     /// What its end means, in words, if that is no good one.
     pub how_it_ended: fn(ExitStatus) -> Option<String>,
 }
@@ -47,10 +50,11 @@ pub(crate) fn connect_to(
     location: &Location,
     create: Option<Sharing>,
 ) -> Result<RemoteStore, Failure> {
-    let Server { mut command, host, path, how_it_ended } = server;
+    let Server { mut command, host, path, is_line, how_it_ended } = server;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // What it starts, or is told to send, would have them.
     SECRETS.iter().for_each(|name| _ = command.env_remove(name));
+    rates::tell(&mut command);
     let mut child = command.spawn().map_err(|error| {
         Failure::io(format!("{} cannot be run", command.get_program().display()), &error)
     })?;
@@ -67,6 +71,7 @@ pub(crate) fn connect_to(
         let _all = said.recv_timeout(SAID_TIME);
         how_it_ended(status)
     });
+    let (input, output) = (Paced::down(input, is_line), Paced::up(output, is_line));
     RemoteStore::open(input, output, ended, host, &opening)
         .map_err(|error| failure(error, location, create.is_some()))
 }

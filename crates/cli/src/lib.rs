@@ -38,6 +38,7 @@ pub mod pages;
 pub mod pipes;
 pub mod placeholders;
 mod prompt;
+pub mod rates;
 pub mod record;
 pub mod render;
 pub mod sandbox;

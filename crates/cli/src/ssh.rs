@@ -27,8 +27,8 @@ const ALIVE: [&str; 2] = ["-oServerAliveInterval=30", "-oServerAliveCountMax=6"]
 /// # Errors
 /// There is none, or there is one; ssh or garret does not run; the server does not let this client.
 pub(crate) fn connect(remote: &Remote, create: Option<Sharing>) -> Result<RemoteStore, Failure> {
-    let server =
-        Server { command: command(remote), host: &remote.host, path: &remote.path, how_it_ended };
+    let (command, host, path) = (command(remote), &remote.host, &remote.path);
+    let server = Server { command, host, path, is_line: true, how_it_ended };
     connect_to(server, &Location::Remote(remote.clone()), create)
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn connect(url: &str, create: Option<Sharing>) -> Result<RemoteStore,
     let mut command = Command::new(program());
     // Who presses Ctrl-C means us, and we may have something to take back there.
     command.process_group(0);
-    let server = Server { command, host: "", path: url.as_bytes(), how_it_ended };
+    let server = Server { command, host: "", path: url.as_bytes(), is_line: false, how_it_ended };
     connect_to(server, &location, create).map_err(|failure| match failure {
         Failure::Fatal(text) if text.contains("cannot be run") => Failure::Fatal(format!(
             "{text}: object stores and SFTP need it; install it beside garret"

@@ -24,6 +24,7 @@ mod lease;
 mod limit;
 mod local;
 mod memory;
+mod pace;
 mod retry;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub use lease::{LEASE_TIME, LeaseTable, Leases};
 pub use limit::{Limit, LimitOptions};
 pub use local::{LocalStore, Sharing};
 pub use memory::MemoryStore;
+pub use pace::Pace;
 pub use retry::{Retry, RetryOptions};
 
 /// The name of an object. `Display` is its path in the repository.

@@ -9,6 +9,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use garret_cli::failure::Failure;
+use garret_cli::rates::Rates;
 use garret_cli::render;
 use garret_cli::suggest::nearest;
 use garret_cli::ui::Ui;
@@ -46,6 +47,8 @@ struct Cli {
     /// Tell everything but results as JSON, one object on each line of standard error
     #[arg(long, global = true)]
     log_json: bool,
+    #[command(flatten)]
+    rates: Rates,
     #[command(subcommand)]
     command: Command,
 }
@@ -59,7 +62,8 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, bool), clap::E
     let is_key = words.iter().find(|word| *word != LOG_JSON).is_some_and(|word| word == "key");
     let line = std::iter::once("garret".into()).chain(words);
     let suggested = |error| harmless(suggest(error, is_key));
-    let Cli { command, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
+    let Cli { command, rates, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
+    rates.tell();
     Ok((command, log_json))
 }
 

@@ -3,27 +3,27 @@
 //! In: a [`Bucket`], names, bytes. Out: what the store answers. Promises: those of a [`Service`]; each error is one line,
 //! without the addresses and headers that the library adds.
 //!
-//! But for this file, `watch.rs` and `place/` nothing in garret knows that library.
+//! But for this file, `transport.rs` and `place/` nothing in garret knows that library.
 
 use std::error::Error as _;
 use std::io;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use garret_core::{StoreError, StoreErrorKind};
 use opendal::options::{ListOptions, WriteOptions};
 use opendal::{Buffer, Error, ErrorKind, HttpTransporter, Metadata, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
 use reqwest::redirect::Policy;
 use tokio::runtime::Runtime;
 
 use crate::login::{Refusal, log_in};
 use crate::names::NAME_LEN_MAX;
+use crate::paces::Paces;
 use crate::place::{Bucket, Provider, Swift};
 use crate::service::{Listed, Service, ends_behind, line};
-use crate::watch::{SILENCE, Watched};
+use crate::transport::{SILENCE, Transport};
 
 /// How long a server may take to be reached at all.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -36,6 +36,7 @@ const NO_ACCOUNT: &str = "there is no key to sign with: set AWS_ACCESS_KEY_ID an
 pub(crate) struct BucketService {
     ways: Mutex<Ways>,
     client: reqwest::Client,
+    paces: Arc<Paces>,
     runtime: Runtime,
     place: Bucket,
 }
@@ -60,7 +61,7 @@ impl BucketService {
     ///
     /// # Errors
     /// There can be none, for want of threads or because of the endpoint.
-    pub(crate) fn new(place: Bucket) -> Result<Self, StoreError> {
+    pub(crate) fn new(place: Bucket, paces: Arc<Paces>) -> Result<Self, StoreError> {
         // Whoever was first has set the same one.
         let _same = rustls::crypto::ring::default_provider().install_default();
         let runtime =
@@ -73,7 +74,7 @@ impl BucketService {
             .tcp_user_timeout(SILENCE)
             .build()
             .map_err(|error| StoreError::new("open", &place, io::Error::other(deepest(&error))))?;
-        Ok(BucketService { ways: Mutex::default(), client, runtime, place })
+        Ok(BucketService { ways: Mutex::default(), client, paces, runtime, place })
     }
 
     /// The way there; another one than that of the number `refused`, where it can be asked again who we are.
@@ -102,7 +103,8 @@ impl BucketService {
             },
         };
         let operator = operator.map_err(|error| self.failed("open", "", &error))?;
-        let transport = HttpTransporter::new(Watched(ReqwestTransport::new(self.client.clone())));
+        let transport =
+            HttpTransporter::new(Transport::new(self.client.clone(), Arc::clone(&self.paces)));
         let context = operator.context().with_http_transport(transport);
         let number = last.map_or(0, |last| last + 1);
         let way = Way { operator: operator.with_context(context), number };

@@ -3,7 +3,7 @@
 //! ```text
 //! garret (keys, no network)                      garret-stores (network, no keys)
 //! Repository -> RemoteStore --pipe--> serve -> Retry -> ObjectStore -> Service
-//!                                                        |  names       bucket -> opendal -> S3, Swift: login, watch
+//!                                                        |  names       bucket -> opendal -> S3, Swift: login, transport
 //!                                                        |  probe       sftp   -> russh-sftp -> the system's ssh
 //!                                                        Leases         place: which, and who asks
 //! ```
@@ -20,11 +20,13 @@ mod bucket;
 mod login;
 mod names;
 mod object_store;
+mod paces;
 mod place;
 mod probe;
 mod service;
 mod sftp;
-mod watch;
+mod transport;
 
 pub use object_store::ObjectStore;
+pub use paces::Paces;
 pub use place::{Malformed, Place};

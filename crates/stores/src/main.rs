@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use garret_core::{Retry, RetryOptions, StoreError, StoreErrorKind};
 use garret_remote::{Gate, Opening, Rules};
-use garret_stores::{ObjectStore, Place};
+use garret_stores::{ObjectStore, Paces, Place};
 
 /// How often the first request is made, and the pauses between, which double.
 const FIRST_TRIES: u32 = 4;
@@ -80,7 +80,7 @@ fn open(
         let source = io::Error::new(io::ErrorKind::InvalidInput, malformed.0);
         StoreError::new("open", &location, source)
     })?;
-    let store = ObjectStore::new(place)?;
+    let store = ObjectStore::new(place, Paces::of_environment())?;
     let (mut tries, mut pause) = (1, FIRST_PAUSE);
     loop {
         let found = match opening.create {

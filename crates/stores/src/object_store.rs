@@ -21,6 +21,7 @@ use garret_core::{
 use garret_remote::Removable;
 
 use crate::names::{directory_of, key_of, name_of};
+use crate::paces::Paces;
 use crate::place::Place;
 use crate::probe;
 use crate::service::{Service, way_to};
@@ -125,12 +126,12 @@ fn leases(service: &Arc<dyn Service>, directory: String) -> Result<Leases, Store
 }
 
 impl ObjectStore {
-    /// The store at `place`; nothing is asked yet.
+    /// The store at `place`, over a line on which no more goes than `paces` lets; nothing is asked yet.
     ///
     /// # Errors
     /// No random numbers or threads; an endpoint that is none.
-    pub fn new(place: Place) -> Result<Self, StoreError> {
-        let service: Arc<dyn Service> = Arc::from(way_to(place)?);
+    pub fn new(place: Place, paces: Paces) -> Result<Self, StoreError> {
+        let service: Arc<dyn Service> = Arc::from(way_to(place, paces)?);
         let leases = leases(&service, LEASES.to_owned())?;
         let (exclusion, first) = (Arc::default(), Mutex::default());
         Ok(ObjectStore { service, leases, exclusion, first, is_new: AtomicBool::new(false) })

@@ -6,12 +6,14 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use garret_core::StoreError;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::bucket::BucketService;
+use crate::paces::Paces;
 use crate::place::Place;
 use crate::sftp::SftpService;
 
@@ -69,10 +71,11 @@ pub(crate) trait Service: Send + Sync {
 ///
 /// # Errors
 /// There can be none, for want of threads or because of the endpoint.
-pub(crate) fn way_to(place: Place) -> Result<Box<dyn Service>, StoreError> {
+pub(crate) fn way_to(place: Place, paces: Paces) -> Result<Box<dyn Service>, StoreError> {
+    let paces = Arc::new(paces);
     Ok(match place {
-        Place::Bucket(bucket) => Box::new(BucketService::new(bucket)?),
-        Place::Sftp(sftp) => Box::new(SftpService::new(sftp)?),
+        Place::Bucket(bucket) => Box::new(BucketService::new(bucket, paces)?),
+        Place::Sftp(sftp) => Box::new(SftpService::new(sftp, paces)?),
     })
 }
 

@@ -25,9 +25,10 @@ use russh_sftp::protocol::{FileAttributes, Status, StatusCode};
 use tokio::runtime::Runtime;
 
 use crate::object_store::LEASES;
+use crate::paces::Paces;
 use crate::place::Sftp;
 use crate::service::{Listed, Service, ends_behind, line};
-use crate::watch::SILENCE;
+use crate::transport::SILENCE;
 
 mod session;
 mod sync;
@@ -47,6 +48,7 @@ const FILE_NAME_LEN_MAX: usize = 255;
 /// A directory there.
 pub(crate) struct SftpService {
     place: Sftp,
+    paces: Arc<Paces>,
     runtime: Runtime,
     line: Mutex<Line>,
     unsynced: Mutex<Unsynced>,
@@ -64,11 +66,11 @@ impl SftpService {
     ///
     /// # Errors
     /// No threads.
-    pub(crate) fn new(place: Sftp) -> Result<Self, StoreError> {
+    pub(crate) fn new(place: Sftp, paces: Arc<Paces>) -> Result<Self, StoreError> {
         let runtime =
             crate::service::runtime().map_err(|source| StoreError::new("open", &place, source))?;
         let (line, unsynced) = Default::default();
-        Ok(SftpService { place, runtime, line, unsynced })
+        Ok(SftpService { place, paces, runtime, line, unsynced })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -97,7 +99,8 @@ impl SftpService {
         if let Some(session) = &line.session {
             return Ok(Arc::clone(session));
         }
-        let started = self.runtime.block_on(Session::start(&self.place, line.count));
+        let started =
+            self.runtime.block_on(Session::start(&self.place, Arc::clone(&self.paces), line.count));
         let session = Arc::new(started.map_err(|trouble| self.no_session(trouble, line.count))?);
         line.count += 1;
         Ok(Arc::clone(line.session.insert(session)))

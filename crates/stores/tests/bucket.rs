@@ -5,21 +5,25 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use garret_core::{Key, LockMode, Retry, RetryOptions, Store, StoreErrorKind};
 use garret_remote::Removable;
-use garret_stores::{ObjectStore, Place};
+use garret_stores::{ObjectStore, Paces, Place};
 use garret_testkit::{BUCKET, Fate, Proxy, Random, bucket_server, store_suite};
 
 /// A prefix that nobody else has, on the server at this address.
 fn store(server: SocketAddr) -> ObjectStore {
+    paced(server, Paces::default())
+}
+
+fn paced(server: SocketAddr, paces: Paces) -> ObjectStore {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::SeqCst);
     let place = format!("s3://{BUCKET}/{}/{number}?endpoint=http://{server}", std::process::id());
     // The server looks at neither.
     let variable = |name: &str| name.starts_with("AWS_").then(|| "any".to_owned());
-    ObjectStore::new(Place::parse_with(&place, &variable).unwrap()).unwrap()
+    ObjectStore::new(Place::parse_with(&place, &variable).unwrap(), paces).unwrap()
 }
 
 /// As the program asks, without its pauses.
@@ -43,7 +47,9 @@ fn the_place_that_is_named_keeps_the_contract() {
     store_suite(&|| {
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let place = place.replace("PREFIX", &format!("{}/{number}", std::process::id()));
-        Box::new(patient(ObjectStore::new(Place::parse(&place).unwrap()).unwrap()))
+        Box::new(patient(
+            ObjectStore::new(Place::parse(&place).unwrap(), Paces::default()).unwrap(),
+        ))
     });
 }
 
@@ -89,4 +95,26 @@ fn a_repository_that_is_removed_takes_only_what_is_its_own() {
     store.put(&Key::Condemned, &[b"x"]).unwrap();
     store.undo_create().unwrap();
     store.find_nothing().unwrap();
+}
+
+/// What goes up and what comes down each takes its time, whatever the line could carry.
+#[test]
+fn a_pace_is_kept_both_ways() {
+    let rate = std::num::NonZero::new(200_000);
+    let bytes = vec![7; 400_000];
+    let key = Key::Archive("paced".to_owned());
+    // All but the last piece are paid for, and the pieces are small.
+    let least = Duration::from_millis(1500);
+    let up = paced(bucket_server(), Paces::new(rate, None));
+    let start = Instant::now();
+    up.put(&key, &[&bytes]).unwrap();
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
+    assert!(up.get_whole(&key, 1 << 20).unwrap() == bytes);
+    let down = paced(bucket_server(), Paces::new(None, rate));
+    down.put(&key, &[&bytes]).unwrap();
+    let start = Instant::now();
+    let read = [0..200_000, 200_000..400_000].map(|range| down.get(&key, range).unwrap());
+    assert!(read.concat() == bytes);
+    assert!(down.get(&key, 0..1).unwrap() == [7]);
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
 }

@@ -6,11 +6,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use garret_core::{Key, LockMode, Retry, RetryOptions, Store, StoreErrorKind};
 use garret_remote::Removable;
-use garret_stores::{ObjectStore, Place};
+use garret_stores::{ObjectStore, Paces, Place};
 use garret_testkit::store_suite;
 use tempfile::TempDir;
 
@@ -32,9 +32,13 @@ fn store(dir: &Path, rsh: &str) -> ObjectStore {
 }
 
 fn open(repository: &Path, rsh: &str) -> ObjectStore {
+    paced(repository, rsh, Paces::default())
+}
+
+fn paced(repository: &Path, rsh: &str, paces: Paces) -> ObjectStore {
     let variable = |name: &str| (name == "GARRET_RSH").then(|| rsh.to_owned());
     let place = format!("sftp://here{}", repository.display());
-    ObjectStore::new(Place::parse_with(&place, &variable).unwrap()).unwrap()
+    ObjectStore::new(Place::parse_with(&place, &variable).unwrap(), paces).unwrap()
 }
 
 fn patient(store: ObjectStore) -> Retry<ObjectStore> {
@@ -149,4 +153,22 @@ fn a_directory_that_is_used_here_is_not_used_by_sftp_and_the_other_way_round() {
     open(&repository, &rsh).find().unwrap();
     let refused = garret_core::LocalStore::open(&repository).unwrap_err();
     assert!(refused.source.to_string().contains("sftp://"), "{refused:?}");
+}
+
+#[test]
+fn a_pace_is_kept_both_ways() {
+    let dir = TempDir::new().unwrap();
+    let rsh = instead_of_ssh(dir.path(), &format!("exec {SERVER}"));
+    let repository = dir.path().join("repository");
+    let rate = std::num::NonZero::new(1_000_000);
+    let bytes = vec![7; 2_000_000];
+    let least = Duration::from_millis(1500);
+    let up = paced(&repository, &rsh, Paces::new(rate, None));
+    let start = Instant::now();
+    up.put(&Key::Config, &[&bytes]).unwrap();
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
+    let down = paced(&repository, &rsh, Paces::new(None, rate));
+    let start = Instant::now();
+    assert!(down.get_whole(&Key::Config, 1 << 22).unwrap() == bytes);
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
 }

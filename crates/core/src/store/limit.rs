@@ -10,7 +10,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Area, Clock, Guard, Key, LockMode, Properties, Store, StoreError, SystemClock};
+use super::{Area, Clock, Guard, Key, LockMode, Pace, Properties, Store, StoreError, SystemClock};
 
 /// What is limited; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub struct Limit<S> {
     inner: S,
     clock: Arc<dyn Clock>,
     places: Option<Permits>,
-    up: Option<Bucket>,
-    down: Option<Bucket>,
+    up: Option<Pace>,
+    down: Option<Pace>,
 }
 
 impl<S: fmt::Debug> fmt::Debug for Limit<S> {
@@ -81,26 +81,6 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// A bucket of tokens that holds none over: what was not used is not saved up, and what was taken on credit is waited for.
-struct Bucket {
-    /// Bytes in a second.
-    rate: NonZeroU64,
-    /// When everything that was taken is paid for.
-    paid: Mutex<Duration>,
-}
-
-impl Bucket {
-    /// Takes `len` bytes; says how long to wait for one's turn.
-    fn take(&self, len: u64, now: Duration) -> Duration {
-        let nanos = u128::from(len) * 1_000_000_000 / u128::from(self.rate.get());
-        let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = (*paid).max(now);
-        *paid = turn.saturating_add(cost);
-        turn.saturating_sub(now)
-    }
-}
-
 impl<S: Store> Limit<S> {
     /// The store `inner`, asked for no more than `options` say.
     pub fn new(inner: S, options: LimitOptions) -> Self {
@@ -109,13 +89,12 @@ impl<S: Store> Limit<S> {
             free: Mutex::new(count.get()),
             left: Condvar::new(),
         };
-        let bucket = |rate| Bucket { rate, paid: Mutex::default() };
         Limit {
             inner,
             clock: Arc::new(SystemClock::new()),
             places: options.in_flight.map(places),
-            up: options.up.map(bucket),
-            down: options.down.map(bucket),
+            up: options.up.map(Pace::new),
+            down: options.down.map(Pace::new),
         }
     }
 
@@ -126,8 +105,8 @@ impl<S: Store> Limit<S> {
     }
 
     /// Waits until `len` bytes may go.
-    fn wait(&self, bucket: Option<&Bucket>, len: u64) {
-        let time = bucket.map_or(Duration::ZERO, |bucket| bucket.take(len, self.clock.now()));
+    fn wait(&self, pace: Option<&Pace>, len: u64) {
+        let time = pace.map_or(Duration::ZERO, |pace| pace.take(len, self.clock.now()));
         if !time.is_zero() {
             self.clock.sleep(time);
         }

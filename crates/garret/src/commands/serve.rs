@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use garret_cli::args::size;
 use garret_cli::failure::Failure;
 use garret_cli::serve::{Rules, Serving};
 
@@ -21,26 +22,6 @@ pub(crate) struct Args {
     /// Let the repository, which is then PATH itself, take no more than this: bytes, or k, M, G or T, which are thousands
     #[arg(long, value_name = "SIZE", value_parser = size)]
     quota: Option<u64>,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let wrong = || "it is a number of bytes, as 500G".to_owned();
-    let (number, unit) = match text.char_indices().last() {
-        Some((at, unit)) if unit.is_ascii_alphabetic() => {
-            (text.get(..at).unwrap_or_default(), Some(unit))
-        }
-        _ => (text, None),
-    };
-    let factor = match unit.map(|unit| unit.to_ascii_lowercase()) {
-        None => 1,
-        Some('k') => 1_000,
-        Some('m') => 1_000_000,
-        Some('g') => 1_000_000_000,
-        Some('t') => 1_000_000_000_000,
-        Some(_) => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).ok_or_else(wrong)
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {

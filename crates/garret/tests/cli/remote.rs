@@ -155,6 +155,30 @@ fn a_night_whose_connection_breaks_leaves_a_good_repository() {
     assert_eq!(whole.run(&["list", "--short", &repo]).succeeds(), "whole\n");
 }
 
+/// A rate holds for what goes over the line, before the command and behind it; none that nobody would wait for is taken.
+#[test]
+fn a_line_can_be_left_to_others() {
+    let dir = Dir::new();
+    let client = Client::new(&dir, fake(&dir, RUN));
+    let repo = format!("h:{}", dir.path("repo").display());
+    client.run(&["init", "-e", "none", &repo]).succeeds();
+    dir.write("app.raw", &noise(400_000, 1));
+    let start = std::time::Instant::now();
+    client.run(&["--limit-upload", "200k", "create", &format!("{repo}::a"), "app.raw"]).silent();
+    // All but the last piece are paid for.
+    let least = std::time::Duration::from_millis(1500);
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
+    let start = std::time::Instant::now();
+    let archive = format!("{repo}::a");
+    client.run(&["extract", "-C", "out", "--limit-download", "200k", &archive]).silent();
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
+    for rate in ["0", "9999", "fast", "-1"] {
+        let refused = client.run(&["list", &format!("--limit-upload={rate}"), &repo]);
+        assert_eq!(refused.code, Some(2), "{rate}");
+        assert!(refused.stderr.contains("10k at least"), "{rate}: {}", refused.stderr);
+    }
+}
+
 /// sshd, which ends with it.
 pub struct Sshd {
     child: Child,

@@ -24,10 +24,11 @@ use russh_sftp::protocol::{File, FileAttributes, OpenFlags, Packet, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::paces::Paces;
 use crate::place::Sftp;
-use crate::watch::SILENCE;
+use crate::transport::SILENCE;
 
 const POSIX_RENAME: &str = "posix-rename@openssh.com";
 /// Bytes that a server takes and gives in one request if it does not say how many: what the draft of the protocol wants.
@@ -51,6 +52,7 @@ pub(crate) struct Session {
     raw: RawSftpSession,
     child: Mutex<Child>,
     stream: Arc<Stream>,
+    paces: Arc<Paces>,
     piece_len: u32,
     /// Which one it is.
     pub number: u64,
@@ -85,7 +87,11 @@ pub(crate) enum Trouble {
 
 impl Session {
     /// Starts the program, and says hello. Inside a runtime.
-    pub(crate) async fn start(place: &Sftp, number: u64) -> Result<Self, Trouble> {
+    pub(crate) async fn start(
+        place: &Sftp,
+        paces: Arc<Paces>,
+        number: u64,
+    ) -> Result<Self, Trouble> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(Trouble::Start)?;
         let mut command = place.command();
         command.stdin(OwnedFd::from(theirs.try_clone().map_err(Trouble::Start)?));
@@ -106,7 +112,7 @@ impl Session {
         let raw = RawSftpSession::new_with_config(watched, config);
         let (piece_len, can_sync) = (PIECE_LEN, false);
         let child = Mutex::new(child);
-        let mut session = Session { raw, child, stream: known, piece_len, number, can_sync };
+        let mut session = Session { raw, child, stream: known, paces, piece_len, number, can_sync };
         let Ok(Ok(version)) = session.in_time(session.raw.init()).await else {
             return Err(Trouble::Ended(session.end()));
         };
@@ -144,6 +150,17 @@ impl Session {
         }
     }
 
+    /// Waits for one's turn, which is no silence.
+    async fn wait(&self, mut time: Duration) {
+        const STEP: Duration = Duration::from_secs(10);
+        while !time.is_zero() {
+            let step = time.min(STEP);
+            sleep(step).await;
+            self.stream.moved.fetch_add(1, Ordering::Relaxed);
+            time -= step;
+        }
+    }
+
     /// Whether nothing can come any more.
     pub(crate) fn has_ended(&self) -> bool {
         *self.stream.is_ended.borrow()
@@ -177,9 +194,10 @@ impl Session {
 
     async fn write(&self, handle: &str, bytes: Bytes) -> SftpResult<()> {
         let starts = (0..bytes.len()).step_by(self.piece_len as usize);
-        let pieces = iter(starts).map(|start| {
-            let end = bytes.len().min(start + self.piece_len as usize);
-            self.raw.write(handle, start as u64, bytes.slice(start..end).to_vec())
+        let pieces = iter(starts).map(async |start| {
+            let piece = bytes.slice(start..bytes.len().min(start + self.piece_len as usize));
+            self.wait(self.paces.up(piece.len())).await;
+            self.raw.write(handle, start as u64, piece.to_vec()).await
         });
         pieces.buffer_unordered(PIECES).try_for_each(async |_| Ok(())).await?;
         // Nobody loses anything with a file that has nothing.
@@ -255,7 +273,10 @@ impl Session {
                     let why = "it gives another number of bytes than it may";
                     return Err(Error::UnexpectedBehavior(why.to_owned()));
                 }
-                Ok(piece) => bytes.extend(piece.data),
+                Ok(piece) => {
+                    self.wait(self.paces.down(piece.data.len())).await;
+                    bytes.extend(piece.data);
+                }
                 Err(error) if is(&error, StatusCode::Eof) => return Ok(bytes),
                 Err(error) => return Err(error),
             }
