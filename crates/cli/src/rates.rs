@@ -1,8 +1,8 @@
 //! How fast this process may use the line to repositories elsewhere.
 //!
 //! In: bytes in a second up and down, said once, before any repository is opened. Out: pipes that keep to it, and what the
-//! program is told that speaks with a store, which keeps to it itself. Promises: all that go through pipes keep to it together,
-//! and each store for itself; a directory, also one of a network's file system, is no line.
+//! program is told that speaks with a store, which keeps to it itself. Promises: all that goes through pipes keeps to it
+//! together, and each store for itself; a directory, also one of a network's file system, is no line.
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
