@@ -142,8 +142,8 @@ From cron, each Sunday:
     /// FROM and TO are repositories of any kind: a directory, one on another host, a bucket. Where there is nothing, TO
     /// becomes a copy with the same id, passphrases and key files. Archives that TO does not have come with all that they
     /// need, the oldest first; each pack is checked against its name, and what breaks off goes on the next time. What was
-    /// deleted in TO, by a prune with rules of its own, does not come back. Nothing is written to FROM; in TO nothing is
-    /// deleted but with --delete.
+    /// deleted in TO, by a prune with rules of its own, does not come back. Nothing is written to FROM, and nothing
+    /// deleted in TO.
     #[command(after_help = "\
 Examples:
   garret sync /srv/backup/vms backup@elsewhere:/srv/backup/vms

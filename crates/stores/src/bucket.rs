@@ -291,6 +291,8 @@ impl Service for BucketService {
         Ok(())
     }
 
+    fn touch(&self, _directory: &str) {}
+
     fn clear(&self) {}
 
     fn lists_late(&self) -> bool {

@@ -1,8 +1,8 @@
-//! A store whose objects are in a bucket.
+//! A store whose objects are in a bucket, or on a server of SFTP.
 //!
-//! In: a [`Place`]. Out: a [`Store`]. Promises: the contract of the core, on a server that has neither locks nor renaming:
+//! In: a [`Place`]. Out: a [`Store`]. Promises: the contract of the core, on a server that has no locks:
 //!
-//! - An object is put in one request, so a reader sees all of it or nothing, and it is durable when the answer comes.
+//! - What a [`Service`] puts a reader sees as a whole or not at all.
 //! - `put_new` believes the server only after it was seen to keep a second one out (`probe.rs`). Where it does not, who
 //!   creates claims the name first, by a lease that excludes all others for as long as that takes.
 //! - Leases stand for locks. Whoever has lost his writes nothing more, and may only take back what he published.
@@ -33,6 +33,8 @@ pub(crate) const LEASES: &str = "leases/";
 const CLAIMS: &str = "claims/";
 /// Requests under way: one over a line of 100 ms moves next to nothing.
 const IN_FLIGHT: usize = 16;
+/// And at a pace: each has to move now and then.
+const IN_FLIGHT_PACED: usize = 4;
 /// How long a claim lasts that is not given back, and how long one is waited for: two puts of an archive.
 const CLAIM_TIME: Duration = Duration::from_secs(4 * 60);
 /// More than any of what is asked for first has, in bytes.
@@ -54,7 +56,8 @@ pub struct ObjectStore {
     leases: Leases,
     exclusion: Arc<Exclusion>,
     first: Mutex<First>,
-    /// Whether nothing was there when this was opened.
+    in_flight: usize,
+    /// Whether nothing was there when this was opened, and nobody else made anything since.
     is_new: AtomicBool,
 }
 
@@ -131,10 +134,18 @@ impl ObjectStore {
     /// # Errors
     /// No random numbers or threads; an endpoint that is none.
     pub fn new(place: Place, paces: Paces) -> Result<Self, StoreError> {
+        let in_flight = if paces.are_any() { IN_FLIGHT_PACED } else { IN_FLIGHT };
         let service: Arc<dyn Service> = Arc::from(way_to(place, paces)?);
         let leases = leases(&service, LEASES.to_owned())?;
         let (exclusion, first) = (Arc::default(), Mutex::default());
-        Ok(ObjectStore { service, leases, exclusion, first, is_new: AtomicBool::new(false) })
+        Ok(ObjectStore {
+            service,
+            leases,
+            exclusion,
+            first,
+            in_flight,
+            is_new: AtomicBool::new(false),
+        })
     }
 
     fn first(&self) -> MutexGuard<'_, First> {
@@ -239,7 +250,13 @@ impl ObjectStore {
             }
             Err(error) if error.kind == StoreErrorKind::NotFound => {
                 claims.permit()?;
-                self.service.put(name, &[bytes], false)?;
+                // Some who creates it believes the server: as far as that keeps to it, so do we.
+                match self.service.put(name, &[bytes], true) {
+                    Err(error) if error.kind == StoreErrorKind::Other => {
+                        self.service.put(name, &[bytes], false)?;
+                    }
+                    put => put?,
+                }
                 // Whoever was away for so long that others could create it does not say that he has.
                 match claim.is_held() {
                     true => Ok(()),
@@ -262,9 +279,12 @@ impl ObjectStore {
     }
 }
 
+/// What names of objects begin with that serve only those who are at work.
+pub(crate) const PASSING: [&str; 4] = [LEASES, CLAIMS, probe::DIRECTORY, TMP];
+
 /// Whether an object serves only those who are at work.
 pub(crate) fn is_passing(name: &str) -> bool {
-    [LEASES, CLAIMS, probe::DIRECTORY, TMP].iter().any(|directory| name.starts_with(directory))
+    PASSING.iter().any(|directory| name.starts_with(directory))
 }
 
 impl Removable for ObjectStore {
@@ -314,7 +334,7 @@ impl Removable for ObjectStore {
 
 impl Store for ObjectStore {
     fn properties(&self) -> Properties {
-        Properties::in_flight(IN_FLIGHT)
+        Properties::in_flight(self.in_flight)
     }
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
@@ -327,10 +347,15 @@ impl Store for ObjectStore {
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         self.leases.permit()?;
-        match self.is_exclusive()? {
+        let put = match self.is_exclusive()? {
             true => self.service.put(&name_of(key), &[bytes], true),
             false => self.claim_and_put(&name_of(key), bytes),
+        };
+        // Somebody else makes it at the same time: what is there is not ours to take back.
+        if put.as_ref().is_err_and(|error| error.kind == StoreErrorKind::AlreadyExists) {
+            self.is_new.store(false, Ordering::Relaxed);
         }
+        put
     }
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
@@ -413,14 +438,15 @@ impl Store for ObjectStore {
     }
 
     fn doubtful(&self) -> Result<Vec<String>, StoreError> {
+        self.service.touch(directory_of(Area::Archives));
         let listed = self.service.list(directory_of(Area::Archives), usize::MAX)?.into_iter();
         let doubtful = listed.filter(|found| key_of(Area::Archives, &found.name).is_none());
         Ok(doubtful.map(|found| format!("{}/{}", self.place(), found.name)).collect())
     }
 
     fn sweep(&self) -> Result<(), StoreError> {
-        self.remove_all(probe::DIRECTORY, |_| true)?;
-        let left = self.service.list(TMP, usize::MAX)?;
+        let mut left = self.service.list(TMP, usize::MAX)?;
+        left.extend(self.service.list(probe::DIRECTORY, usize::MAX)?);
         // Asked after the listing: what a session puts that begins from now on was not in it.
         if left.is_empty() || self.leases.has_sessions(0..=u64::MAX)? {
             return Ok(());

@@ -32,6 +32,16 @@ impl Paces {
         Paces::new(up, down)
     }
 
+    /// Whether anything waits.
+    pub(crate) fn are_any(&self) -> bool {
+        self.up.is_some() || self.down.is_some()
+    }
+
+    /// Whether anything waits before it goes up.
+    pub(crate) fn holds_up(&self) -> bool {
+        self.up.is_some()
+    }
+
     /// How long to wait before so many bytes go up.
     pub(crate) fn up(&self, len: usize) -> Duration {
         wait(self.up.as_ref(), len)

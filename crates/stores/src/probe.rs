@@ -54,7 +54,10 @@ pub(crate) fn is_exclusive(service: &dyn Service) -> Result<bool, StoreError> {
             Err(_) => is_known = false,
         }
     }
-    let is_refused = matches!(last, Err(error) if error.kind == StoreErrorKind::AlreadyExists);
+    let is_refused = match last {
+        Err(error) if error.kind == StoreErrorKind::Transient => return Err(error),
+        last => matches!(last, Err(error) if error.kind == StoreErrorKind::AlreadyExists),
+    };
     match unheard {
         Some(error) if winners == 0 => Err(error),
         // Of a race somebody was refused; else there was none.

@@ -51,6 +51,8 @@ pub(crate) trait Service: Send + Sync {
     fn delete(&self, name: &str) -> Result<(), StoreError>;
     /// Makes the next sync cover an object that another process put.
     fn adopt(&self, name: &str) -> Result<(), StoreError>;
+    /// Makes the next sync cover what others did in a directory, whose name ends in a slash.
+    fn touch(&self, directory: &str);
     /// Waits until all that was put, deleted and adopted is durable.
     fn sync(&self) -> Result<(), StoreError>;
     /// Removes what is left where nothing is any more, as far as it can.

@@ -8,32 +8,35 @@
 //! In: a [`Sftp`], names, bytes. Out: what the server answers. Promises: those of a [`Service`]; a file has its name when all
 //! of it is on the server's disk, if the server can say so; what broke off before a sync is not taken for durable after it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use futures_util::future::join;
+use futures_util::future::join3;
 use futures_util::stream::{StreamExt, iter};
-use garret_core::{StoreError, StoreErrorKind};
+use garret_core::{Area, StoreError};
 use russh_sftp::client::error::Error;
 use russh_sftp::client::rawsession::SftpResult;
 use russh_sftp::protocol::{FileAttributes, Status, StatusCode};
 use tokio::runtime::Runtime;
 
-use crate::object_store::LEASES;
+use crate::names::directory_of;
+use crate::object_store::{LEASES, PASSING, is_passing};
 use crate::paces::Paces;
 use crate::place::Sftp;
-use crate::service::{Listed, Service, ends_behind, line};
-use crate::transport::SILENCE;
+use crate::service::{Listed, Service, ends_behind};
 
+mod line;
 mod session;
+mod stream;
 mod sync;
 
-use session::{Lost, Session, Trouble, is};
+use line::Line;
+use session::{Entry, Session, is, len_of, put_time};
 use sync::{Made, Unsynced};
 
 /// Where what is being put lies until it has its name.
@@ -52,13 +55,10 @@ pub(crate) struct SftpService {
     runtime: Runtime,
     line: Mutex<Line>,
     unsynced: Mutex<Unsynced>,
-}
-
-/// The session there is, and how many there were.
-#[derive(Default)]
-struct Line {
-    session: Option<Arc<Session>>,
-    count: u64,
+    /// Held by who syncs.
+    syncing: Mutex<()>,
+    /// What lies aside, and in which session it was put there.
+    asides: Mutex<BTreeMap<String, u64>>,
 }
 
 impl SftpService {
@@ -69,12 +69,8 @@ impl SftpService {
     pub(crate) fn new(place: Sftp, paces: Arc<Paces>) -> Result<Self, StoreError> {
         let runtime =
             crate::service::runtime().map_err(|source| StoreError::new("open", &place, source))?;
-        let (line, unsynced) = Default::default();
-        Ok(SftpService { place, paces, runtime, line, unsynced })
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        let (line, unsynced, syncing, asides) = Default::default();
+        Ok(SftpService { place, paces, runtime, line, unsynced, syncing, asides })
     }
 
     fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
@@ -93,141 +89,22 @@ impl SftpService {
         format!("{}{slash}{name}", self.place.path)
     }
 
-    /// The session, a new one if there is none.
-    fn session(&self) -> Result<Arc<Session>, StoreError> {
-        let mut line = self.line();
-        if let Some(session) = &line.session {
-            return Ok(Arc::clone(session));
-        }
-        let started =
-            self.runtime.block_on(Session::start(&self.place, Arc::clone(&self.paces), line.count));
-        let session = Arc::new(started.map_err(|trouble| self.no_session(trouble, line.count))?);
-        line.count += 1;
-        Ok(Arc::clone(line.session.insert(session)))
-    }
-
-    /// Ends a session in which something went wrong that the server did not say.
-    fn hang_up(&self, session: &Session) -> Option<ExitStatus> {
-        let mut line = self.line();
-        if line.session.as_ref().is_some_and(|current| current.number == session.number) {
-            line.session = None;
-        }
-        drop(line);
-        session.end()
-    }
-
-    /// A request in a session.
-    fn ask<T, F: Future<Output = SftpResult<T>>>(
-        &self,
-        (operation, name): (&'static str, &str),
-        request: impl FnOnce(Arc<Session>) -> F,
-    ) -> Result<T, StoreError> {
-        let file = name.rsplit('/').next().unwrap_or(name);
-        if file.len() > FILE_NAME_LEN_MAX {
-            let why = format!(
-                "the name of its file there has {} bytes, and may have {FILE_NAME_LEN_MAX}: choose a shorter one",
-                file.len()
-            );
-            let source = io::Error::new(io::ErrorKind::InvalidFilename, why);
-            return Err(StoreError::new(operation, self.object(name), source));
-        }
-        let session = self.session()?;
-        let answer = self.runtime.block_on(session.in_time(request(Arc::clone(&session))));
-        let lost = |why: String| {
-            let source = io::Error::new(io::ErrorKind::ConnectionAborted, why);
-            StoreError::new(operation, self.object(name), source)
-        };
-        let error = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(Error::Status(status))) => return Err(self.refused((operation, name), &status)),
-            Ok(Err(error)) if !session.has_ended() => line(&error.to_string()),
-            Err(Lost::Silent) => {
-                format!("the server did not answer within {} s", SILENCE.as_secs())
-            }
-            _ => "the connection broke".to_owned(),
-        };
-        let how = self.hang_up(&session);
-        let how = how.map_or(String::new(), |status| format!(", and ssh ended with {status}"));
-        Err(lost(format!("{error}{how}")))
-    }
-
-    /// What the server said, as a repository takes it.
-    fn refused(&self, (operation, name): (&'static str, &str), status: &Status) -> StoreError {
-        let kind = match status.status_code {
-            StatusCode::NoSuchFile => StoreErrorKind::NotFound,
-            StatusCode::PermissionDenied => StoreErrorKind::Denied,
-            StatusCode::NoConnection | StatusCode::ConnectionLost => StoreErrorKind::Transient,
-            StatusCode::Failure if operation == "create" || operation == "write" => {
-                self.full().unwrap_or(StoreErrorKind::Other)
-            }
-            _ => StoreErrorKind::Other,
-        };
-        let source = match kind {
-            StoreErrorKind::NotFound if operation == "create" || operation == "write" => {
-                let why = "the directory that it is to be made in is not there: make it first";
-                io::Error::new(io::ErrorKind::NotFound, why)
-            }
-            StoreErrorKind::NotFound => io::ErrorKind::NotFound.into(),
-            StoreErrorKind::NoSpace => io::Error::new(
-                io::ErrorKind::StorageFull,
-                "there is no room left on the disk there",
-            ),
-            _ => {
-                let words = match status.error_message.as_str() {
-                    "" => status.status_code.to_string(),
-                    message => line(message),
-                };
-                io::Error::other(format!("the server says \"{words}\""))
-            }
-        };
-        StoreError { kind, operation, object: self.object(name), source }
-    }
-
-    /// Whether the disk is full, which servers of SFTP have no word for.
-    fn full(&self) -> Option<StoreErrorKind> {
-        const FULL: u64 = 1 << 20;
-        let session = self.session().ok()?;
-        let room = session.room(&self.place.path);
-        let room = self.runtime.block_on(session.in_time(room)).ok()?.ok()?;
-        (room < FULL).then_some(StoreErrorKind::NoSpace)
-    }
-
-    /// Why there is no session. The first time the user has something to mend; later the line is waited for.
-    fn no_session(&self, trouble: Trouble, count: u64) -> StoreError {
-        let kind = if count == 0 { StoreErrorKind::Other } else { StoreErrorKind::Transient };
-        let program = self.place.command().get_program().to_string_lossy().into_owned();
-        let (kind, source) = match trouble {
-            Trouble::Start(error) => {
-                let why = format!("{program} cannot be run: {error}");
-                (StoreErrorKind::Other, io::Error::new(error.kind(), why))
-            }
-            Trouble::Ended(status) => {
-                let how = status
-                    .map_or("says nothing".to_owned(), |status| format!("ended with {status}"));
-                (
-                    kind,
-                    io::Error::other(format!(
-                        "{program} {how}: why stands above, or there is no SFTP"
-                    )),
-                )
-            }
-            Trouble::Lacks(extension) => {
-                let why = format!("the server of SFTP does not know {extension}");
-                (StoreErrorKind::Other, io::Error::other(why))
-            }
-        };
-        StoreError { kind, operation: "connect to", object: self.place.to_string(), source }
+    fn asides(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.asides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks whether it is a repository that is used so.
     async fn examine(&self, session: &Session) -> SftpResult<bool> {
-        let (config, leases) = (self.path("config"), self.path(LEASES));
-        match join(session.look(&config), session.look(&leases)).await {
-            (Ok(_), Err(error)) if is(&error, StatusCode::NoSuchFile) => Ok(false),
-            (Err(error), _) if !is(&error, StatusCode::NoSuchFile) => Err(error),
-            (_, Err(error)) if !is(&error, StatusCode::NoSuchFile) => Err(error),
-            _ => Ok(true),
-        }
+        let paths = ["config", "copies", LEASES].map(|name| self.path(name));
+        let [config, copies, leases] = &paths;
+        let (config, copies, leases) =
+            join3(session.look(config), session.look(copies), session.look(leases)).await;
+        let is_there = |found: SftpResult<FileAttributes>| match found {
+            Err(error) if is(&error, StatusCode::NoSuchFile) => Ok(false),
+            found => found.map(|_| true),
+        };
+        let is_one = is_there(config)? | is_there(copies)?;
+        Ok(is_there(leases)? || !is_one)
     }
 
     /// Puts a file aside, and gives its path. Makes the directories for that.
@@ -235,20 +112,60 @@ impl SftpService {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|error| Error::UnexpectedBehavior(error.to_string()))?;
         let path = self.path(&format!("{TMP}{:032x}", u128::from_le_bytes(id)));
+        self.asides().insert(path.clone(), session.number);
         let created = match session.create(&path, bytes.clone()).await {
             Err(error) if is(&error, StatusCode::NoSuchFile) => {
-                // Those that are there are an error that says nothing.
-                for directory in ["", LEASES, TMP] {
-                    let _there = session.make_directory(&self.path(directory)).await;
-                }
+                self.make_directories(session, TMP).await;
                 session.create(&path, bytes).await
             }
             created => created,
         };
         if created.is_err() {
-            let _left = session.remove(&path).await;
+            self.take_away(session, &path).await;
         }
         created.map(|()| path)
+    }
+
+    /// Removes what lies aside, if it does.
+    async fn take_away(&self, session: &Session, aside: &str) {
+        if !matches!(session.remove(aside).await, Err(error) if !matches!(error, Error::Status(_)))
+        {
+            self.asides().remove(aside);
+        }
+    }
+
+    /// Makes the repository's directory, what marks it as used so, and those above `name`. Those that are there are an error
+    /// that says nothing.
+    async fn make_directories(&self, session: &Session, name: &str) {
+        if session.make_directory(&self.path("")).await.is_ok() {
+            self.note_made();
+        }
+        let above = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+        for directory in std::iter::once(LEASES).chain(above) {
+            let _there = session.make_directory(&self.path(directory)).await;
+        }
+    }
+
+    /// Puts a file; whether its name was free, if it had to be.
+    async fn put_once(
+        &self,
+        session: &Session,
+        (name, bytes): (&str, Bytes),
+        is_new: bool,
+    ) -> SftpResult<bool> {
+        let aside = self.put_aside(session, bytes).await?;
+        let mut named = self.name(session, (&aside, name), is_new).await;
+        if named.as_ref().is_err_and(|error| is(error, StatusCode::NoSuchFile)) {
+            self.make_directories(session, name).await;
+            named = self.name(session, (&aside, name), is_new).await;
+        }
+        // What was renamed is not there any more.
+        if is_new || named.is_err() {
+            self.take_away(session, &aside).await;
+        } else {
+            self.asides().remove(&aside);
+        }
+        named
     }
 
     /// Gives what was put aside its name. Whether that was free, if it had to be.
@@ -293,14 +210,13 @@ impl SftpService {
                 found.map(|found| (directory, found))
             });
             let found: Vec<_> = found.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
-            for (directory, files) in found {
-                for file in files {
-                    let name = format!("{directory}{}", file.filename);
-                    let (len, put) = (file.attrs.len(), put_time(&file.attrs));
-                    match file.attrs.file_type() {
-                        kind if kind.is_dir() => level.push(format!("{name}/")),
-                        kind if kind.is_file() => listed.push(Listed { name, len, put }),
-                        _ => {}
+            for (directory, entries) in found {
+                for Entry { name, kind, len, put } in entries {
+                    let name = format!("{directory}{name}");
+                    // What else there is, is somebody else's; by its name it is no object.
+                    match kind.is_dir() && (!directory.is_empty() || is_own(&name)) {
+                        true => level.push(format!("{name}/")),
+                        false => listed.push(Listed { name, len, put }),
                     }
                 }
             }
@@ -324,22 +240,21 @@ impl Service for SftpService {
         let made = Made::of(name, &bytes);
         let operation = if is_new { "create" } else { "write" };
         let put = async |session: Arc<Session>| {
-            let aside = self.put_aside(&session, bytes).await?;
-            let named = match self.name(&session, (&aside, name), is_new).await {
-                Err(error) if is(&error, StatusCode::NoSuchFile) => {
-                    for (at, _) in name.match_indices('/') {
-                        let directory = self.path(name.get(..at).unwrap_or_default());
-                        let _there = session.make_directory(&directory).await;
-                    }
-                    self.name(&session, (&aside, name), is_new).await
+            if is_passing(name) && !is_new {
+                let path = self.path(name);
+                let marked = session.mark(&path).await;
+                if marked.as_ref().is_err_and(|error| is(error, StatusCode::NoSuchFile)) {
+                    self.make_directories(&session, name).await;
+                    return session.mark(&path).await.map(|()| (true, session.number));
                 }
-                named => named,
-            };
-            // What was renamed is not there any more.
-            if is_new || named.is_err() {
-                let _left = session.remove(&aside).await;
+                return marked.map(|()| (true, session.number));
             }
-            Ok((named?, session.number))
+            let put = self.put_once(&session, (name, bytes.clone()), is_new).await;
+            let is_gone = put.as_ref().is_err_and(|error| is(error, StatusCode::NoSuchFile));
+            // Who sweeps took it for one that nobody wants any more.
+            let put =
+                if is_gone { self.put_once(&session, (name, bytes), is_new).await } else { put };
+            Ok((put?, session.number))
         };
         match self.ask((operation, name), put)? {
             (true, session) => {
@@ -374,7 +289,8 @@ impl Service for SftpService {
     fn len(&self, name: &str) -> Result<u64, StoreError> {
         let path = self.path(name);
         let look = async |session: Arc<Session>| session.look(&path).await;
-        Ok(self.ask(("read", name), look)?.len())
+        let len = async |session| len_of(&look(session).await?);
+        self.ask(("read", name), len)
     }
 
     fn put_time(&self, name: &str) -> Result<Option<Duration>, StoreError> {
@@ -404,14 +320,14 @@ impl Service for SftpService {
     fn adopt(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name);
         let adopt = async |session: Arc<Session>| {
-            session.look(&path).await?;
+            let len = len_of(&session.look(&path).await?)?;
             if session.can_sync {
                 session.sync(&path).await?;
             }
-            Ok(session.number)
+            Ok((len, session.number))
         };
-        let session = self.ask(("read", name), adopt)?;
-        self.note(name, Made::File, session);
+        let (len, session) = self.ask(("read", name), adopt)?;
+        self.note(name, Made::File(len), session);
         Ok(())
     }
 
@@ -422,13 +338,18 @@ impl Service for SftpService {
     fn clear(&self) {
         let clear = async |session: Arc<Session>| {
             let found = session.list(&self.path("")).await?;
-            for directory in found.iter().filter(|found| found.attrs.file_type().is_dir()) {
-                let _kept = session.remove_directory(&self.path(&directory.filename)).await;
+            for directory in found.iter().filter(|found| found.kind.is_dir() && is_own(&found.name))
+            {
+                let _kept = session.remove_directory(&self.path(&directory.name)).await;
             }
             session.remove_directory(&self.path("")).await
         };
         // What is not empty stays.
         let _kept = self.ask(("remove", ""), clear);
+    }
+
+    fn touch(&self, directory: &str) {
+        SftpService::touch(self, directory);
     }
 
     fn lists_late(&self) -> bool {
@@ -448,6 +369,9 @@ impl Service for SftpService {
     }
 }
 
-fn put_time(found: &FileAttributes) -> Option<Duration> {
-    found.mtime.map(|seconds| Duration::from_secs(seconds.into()))
+/// Whether a directory of this name is a repository's.
+fn is_own(name: &str) -> bool {
+    let passing = PASSING.iter().copied();
+    let mut own = Area::ALL.into_iter().map(directory_of).chain(passing);
+    own.any(|directory| directory.trim_end_matches('/') == name)
 }

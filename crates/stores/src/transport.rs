@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::ready as ready_future;
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
 use http::{Method, Request, Response, StatusCode};
@@ -99,6 +100,8 @@ impl http_body::Body for Body {
         }
         if let Some(turn) = &mut self.turn {
             ready!(turn.as_mut().poll(context));
+            // Its turn came: that is no silence.
+            self.sending.taken.fetch_add(1, Ordering::Relaxed);
         }
         self.turn = None;
         self.sending.waits.store(false, Ordering::Relaxed);
@@ -163,7 +166,14 @@ impl HttpTransport for Transport {
         if let Some(headers) = made.headers_mut() {
             std::mem::swap(headers, answer.headers_mut());
         }
-        let body = HttpBody::new(in_time(Box::pin(answer.bytes_stream()), &self.paces), len);
+        // What is empty would be taken for the end.
+        let is_some = |piece: &reqwest::Result<Bytes>| {
+            ready_future(
+                piece.as_ref().is_err() || piece.as_ref().is_ok_and(|piece| !piece.is_empty()),
+            )
+        };
+        let pieces = answer.bytes_stream().filter(is_some);
+        let body = HttpBody::new(in_time(Box::pin(pieces), &self.paces), len);
         made.body(body).map_err(|error| {
             Error::new(ErrorKind::Unexpected, "the answer is none").set_source(error)
         })

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::objects::archive::{NamedArchive, load, names, publish};
 use crate::objects::copies;
 use crate::objects::items::ItemReader;
-use crate::objects::tombstones;
 use crate::pipeline::with_workers;
 use crate::read::chunks::Chunks;
 use crate::read::file::StoredFile;
@@ -63,17 +62,6 @@ impl Repository {
             };
             workers.map(names.into_iter().map(Ok), read).collect()
         })
-    }
-
-    /// Which of these archives, of this repository or of a copy of it, are recorded here as deleted.
-    ///
-    /// # Errors
-    /// A record that cannot be read; of one that is lost nothing is known.
-    pub fn recorded_deleted(&self, archives: Vec<NamedArchive>) -> Result<Vec<NamedArchive>> {
-        let buried = tombstones::buried(self.store(), self.metadata())?;
-        let is_buried =
-            |found: &NamedArchive| buried.contains(&tombstones::archive_id(&found.fingerprint));
-        Ok(archives.into_iter().filter(is_buried).collect())
     }
 
     /// The items of an archive, in the order in which they were stored. They are read as they are asked for; after an error,

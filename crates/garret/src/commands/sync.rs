@@ -1,19 +1,17 @@
 //! `garret sync`: brings a copy of a repository up to date.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 
-use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, since};
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Verbose, since};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
 use garret_cli::render::{self, plural};
-use garret_cli::steps::sync::{SyncReport, Syncing, sync};
+use garret_cli::steps;
 use garret_cli::ui::Ui;
-use garret_core::Patterns;
+use garret_core::TransferReport;
 use garret_format::archive::Time;
 use serde_json::Value;
 
-use super::delete;
 use crate::location;
 
 /// Arguments of `sync`.
@@ -25,13 +23,7 @@ pub(crate) struct Args {
     /// Only archives that began then or later: a day, as 2026-11-20, a time, or how long ago, as 30d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Time>,
-    /// Delete in TO what was deleted in FROM, by delete or prune; what is protected in TO stays
-    #[arg(long)]
-    delete: bool,
-    /// Do so even if that is more than half of what is in TO
-    #[arg(long, requires = "delete")]
-    force: bool,
-    /// Show what came and what was deleted as JSON, and nothing else
+    /// Show what came as JSON, and nothing else
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
     #[command(flatten)]
@@ -40,8 +32,6 @@ pub(crate) struct Args {
     passphrase: PassphraseFile,
     #[command(flatten)]
     lock_wait: LockWait,
-    #[command(flatten)]
-    threads: Threads,
     #[command(flatten)]
     verbose: Verbose,
     /// The repository
@@ -58,68 +48,47 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
     let (from, to) = (location::repository(&args.from)?, location::repository(&args.to)?);
-    let syncing = Syncing {
-        patterns: Patterns::new(args.archives.iter().cloned().map(OsStringExt::into_vec)),
-        since: args.since,
-        deletes: args.delete,
-        force: args.force,
-        threads: args.threads.count(),
-    };
-    let report = sync((&from, &to), &syncing, ui)?;
+    let report = steps::sync::sync((&from, &to), (&args.archives, args.since), ui)?;
     if args.json {
         let places = [&from, &to].map(|place| place.display().to_string());
         return ui.print(&record::document(&record(&report, places).json()));
     }
     if is_verbose {
-        let brought = report.transfer.brought.iter().map(|archive| &archive.name);
-        let brought = brought.map(|name| format!("{}\n", render::name(name)));
-        let deleted = report.deleted.iter().map(|name| format!("deleted {}\n", render::name(name)));
-        ui.print(&brought.chain(deleted).collect::<String>())?;
+        let names =
+            report.brought.iter().map(|archive| format!("{}\n", render::name(&archive.name)));
+        ui.print(&names.collect::<String>())?;
     }
-    ui.done(&summary(&report, args.delete));
+    ui.done(&summary(&report));
     Ok(())
 }
 
-fn summary(report: &SyncReport, deletes: bool) -> String {
-    let came = &report.transfer;
+fn summary(report: &TransferReport) -> String {
     let mut text = format!(
         "Copied {}: {}, {}",
-        plural(came.brought.len() as u64, "archive"),
-        plural(came.pack_count, "pack"),
-        render::size(came.pack_bytes)
+        plural(report.brought.len() as u64, "archive"),
+        plural(report.pack_count, "pack"),
+        render::size(report.pack_bytes)
     );
     let others = [
-        (came.present_count, "there already"),
-        (came.older_count, "older"),
-        (came.deleted_count, "deleted there"),
+        (report.present_count, "there already"),
+        (report.older_count, "older"),
+        (report.deleted_count, "deleted there"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!("; {count} {what}"));
     }
-    if deletes {
-        let deleted = plural(report.deleted.len() as u64, "archive");
-        text.push_str(&format!("; deleted {deleted}: {}", delete::given_back(&report.freed)));
-        if report.protected_count > 0 {
-            text.push_str(&format!("; {} protected", report.protected_count));
-        }
-    }
     text
 }
 
-fn record(report: &SyncReport, [from, to]: [String; 2]) -> Record {
-    let came = &report.transfer;
-    let names = |names: Vec<&String>| -> Value { names.into_iter().cloned().collect() };
+fn record(report: &TransferReport, [from, to]: [String; 2]) -> Record {
+    let copied: Value = report.brought.iter().map(|archive| archive.name.clone()).collect();
     Record::default()
         .with("from", from)
         .with("to", to)
-        .with("copied", names(came.brought.iter().map(|archive| &archive.name).collect()))
-        .with("packs", came.pack_count)
-        .with("stored_size", came.pack_bytes)
-        .with("present", came.present_count as u64)
-        .with("older", came.older_count as u64)
-        .with("deleted_there", came.deleted_count as u64)
-        .with("deleted", names(report.deleted.iter().collect()))
-        .with("protected", report.protected_count as u64)
-        .with("freed_size", report.freed.stored_len)
-        .with("waiting_size", report.freed.waiting_len)
+        .with("copied", copied)
+        .with("packs", report.pack_count)
+        .with("stored_size", report.pack_bytes)
+        .with("present", report.present_count as u64)
+        .with("older", report.older_count as u64)
+        .with("deleted_there", report.deleted_count as u64)
 }

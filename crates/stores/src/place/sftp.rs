@@ -11,8 +11,9 @@ use super::{Malformed, Variable};
 
 /// What ssh is told: to ask nothing, for nobody sees it; to forward nothing, as `sftp` tells it; and to end when the host has
 /// said nothing for three minutes.
-const OPTIONS: [&str; 7] = [
+const OPTIONS: [&str; 8] = [
     "-oBatchMode=yes",
+    "-oConnectTimeout=30",
     "-oForwardAgent=no",
     "-oForwardX11=no",
     "-oPermitLocalCommand=no",

@@ -5,27 +5,25 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join, join3, select};
 use futures_util::stream::iter;
 use futures_util::{StreamExt, TryStreamExt};
 use russh_sftp::client::error::Error;
 use russh_sftp::client::rawsession::SftpResult;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::extensions::{FSYNC, HardlinkExtension, LIMITS};
-use russh_sftp::protocol::{File, FileAttributes, OpenFlags, Packet, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use russh_sftp::protocol::{File, FileAttributes, FileType, OpenFlags, Packet, StatusCode};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::stream::{Known, Watched};
 use crate::paces::Paces;
 use crate::place::Sftp;
 use crate::transport::SILENCE;
@@ -41,6 +39,8 @@ const AROUND_LEN: u32 = 1 << 10;
 const PIECES: usize = 16;
 /// Parts of a list that are asked for at once; a server gives some hundred names in each.
 const PARTS: usize = 4;
+/// Most entries of one directory: packs of 32 TB.
+const ENTRIES_MAX: usize = 1 << 20;
 /// How long the program may take to end when its pipe has.
 const END_TIME: Duration = Duration::from_secs(2);
 /// Files are those of who put them alone, as in a directory here.
@@ -51,7 +51,7 @@ const DIRECTORY_MODE: u32 = 0o40_700;
 pub(crate) struct Session {
     raw: RawSftpSession,
     child: Mutex<Child>,
-    stream: Arc<Stream>,
+    stream: Arc<Known>,
     paces: Arc<Paces>,
     piece_len: u32,
     /// Which one it is.
@@ -60,13 +60,14 @@ pub(crate) struct Session {
     pub can_sync: bool,
 }
 
-/// What is known of the stream.
-#[derive(Default)]
-struct Stream {
-    /// How often something moved.
-    moved: AtomicU64,
-    /// Whether it has ended.
-    is_ended: watch::Sender<bool>,
+/// What is in a directory.
+pub(crate) struct Entry {
+    pub name: String,
+    pub kind: FileType,
+    /// In bytes.
+    pub len: u64,
+    /// When it was written last, by the server's clock, since 1970.
+    pub put: Option<Duration>,
 }
 
 /// Why nothing comes any more.
@@ -101,7 +102,7 @@ impl Session {
         drop(command);
         ours.set_nonblocking(true).map_err(Trouble::Start)?;
         let stream = UnixStream::from_std(ours).map_err(Trouble::Start)?;
-        let known = Arc::<Stream>::default();
+        let known = Arc::<Known>::default();
         let config = Config {
             max_packet_len: PIECE_LEN_MAX + AROUND_LEN,
             // None: what does not move is seen below.
@@ -186,25 +187,34 @@ impl Session {
         let attributes = mode(FILE_MODE);
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
         let handle = self.raw.open(path, flags, attributes).await?.handle;
-        let written = self.write(&handle, bytes).await;
-        let closed = self.raw.close(handle).await;
-        written?;
-        closed.map(drop)
+        let starts: Vec<usize> = (0..bytes.len()).step_by(self.piece_len as usize).collect();
+        // What waits for its turn would be sent behind what is to follow it.
+        let last = if self.paces.holds_up() { 0 } else { PIECES };
+        let (first, last) = starts.split_at(starts.len().saturating_sub(last));
+        let written = self.write(&handle, &bytes, first).await;
+        // Requests for one file are done in the order in which they were sent: the last pieces, and what follows them, are
+        // under way at once.
+        let last = self.write(&handle, &bytes, last);
+        let synced = async {
+            // Nobody loses anything with a file that has nothing.
+            match self.can_sync && !bytes.is_empty() && written.is_ok() {
+                true => self.raw.fsync(&handle).await.map(drop),
+                false => Ok(()),
+            }
+        };
+        let closed = self.raw.close(&handle);
+        let (last, synced, closed) = join3(last, synced, closed).await;
+        written.and(last).and(synced).and(closed.map(drop))
     }
 
-    async fn write(&self, handle: &str, bytes: Bytes) -> SftpResult<()> {
-        let starts = (0..bytes.len()).step_by(self.piece_len as usize);
+    /// Writes the pieces that start there.
+    async fn write(&self, handle: &str, bytes: &Bytes, starts: &[usize]) -> SftpResult<()> {
         let pieces = iter(starts).map(async |start| {
-            let piece = bytes.slice(start..bytes.len().min(start + self.piece_len as usize));
+            let piece = bytes.slice(*start..bytes.len().min(start + self.piece_len as usize));
             self.wait(self.paces.up(piece.len())).await;
-            self.raw.write(handle, start as u64, piece.to_vec()).await
+            self.raw.write(handle, *start as u64, piece.to_vec()).await
         });
-        pieces.buffer_unordered(PIECES).try_for_each(async |_| Ok(())).await?;
-        // Nobody loses anything with a file that has nothing.
-        match self.can_sync && !bytes.is_empty() {
-            true => self.raw.fsync(handle).await.map(drop),
-            false => Ok(()),
-        }
+        pieces.buffer_unordered(PIECES).try_for_each(async |_| Ok(())).await
     }
 
     /// The `len` bytes of a file from `start` on; fewer if it ends before.
@@ -226,14 +236,19 @@ impl Session {
         // Who replaces it renames another file over it: of the one that is open nothing changes.
         let (found, bytes) = join(self.raw.fstat(&handle), self.read_open(&handle, 0, first)).await;
         let whole = async {
-            let (len, mut bytes) = (found?.attrs.len(), bytes?);
+            let (len, mut bytes) = (len_of(&found?.attrs)?, bytes?);
             if len > max {
                 return Ok(Err(len));
             }
             if let Some(left @ 1..) = len.checked_sub(first) {
                 bytes.extend(self.read_open(&handle, first, left).await?);
             }
-            Ok(Ok(bytes))
+            match bytes.len() as u64 == len {
+                true => Ok(Ok(bytes)),
+                false => {
+                    Err(Error::UnexpectedBehavior("it has not as many bytes as it says".to_owned()))
+                }
+            }
         };
         let whole = whole.await;
         self.close_later(handle).await;
@@ -289,16 +304,21 @@ impl Session {
     }
 
     /// What is in a directory, but for itself and the one above.
-    pub(crate) async fn list(&self, path: &str) -> SftpResult<Vec<File>> {
+    pub(crate) async fn list(&self, path: &str) -> SftpResult<Vec<Entry>> {
         let handle = self.raw.opendir(path).await?.handle;
         let listed = async {
             let mut listed = Vec::new();
+            let odd = |why: &str| Err(Error::UnexpectedBehavior(why.to_owned()));
             // Without an end of their own, for only an answer says that it was the last.
             let parts = iter(std::iter::repeat(())).map(|()| self.raw.readdir(&handle));
             let mut parts = pin!(parts.buffered(PARTS));
             loop {
                 match parts.next().await {
-                    Some(Ok(part)) => listed.extend(part.files),
+                    Some(Ok(part)) if part.files.is_empty() => {
+                        return odd("it lists nothing, and not the end");
+                    }
+                    Some(Ok(_)) if listed.len() > ENTRIES_MAX => return odd("it lists too much"),
+                    Some(Ok(part)) => listed.extend(part.files.into_iter().map(Entry::of)),
                     Some(Err(error)) if !is(&error, StatusCode::Eof) => return Err(error),
                     _ => return Ok(listed),
                 }
@@ -307,7 +327,7 @@ impl Session {
         let listed = listed.await;
         self.close_later(handle).await;
         let mut listed = listed?;
-        listed.retain(|file| file.filename != "." && file.filename != "..");
+        listed.retain(|entry| entry.name != "." && entry.name != "..");
         Ok(listed)
     }
 
@@ -343,12 +363,46 @@ impl Session {
         self.raw.rmdir(path).await.map(drop)
     }
 
-    /// Has a file or directory written to the disk.
+    /// Has a file written to the disk.
     pub(crate) async fn sync(&self, path: &str) -> SftpResult<()> {
         let handle = self.raw.open(path, OpenFlags::READ, FileAttributes::empty()).await?.handle;
         let synced = self.raw.fsync(&handle).await;
         self.close_later(handle).await;
         synced.map(drop)
+    }
+
+    /// Has a directory written to the disk, if it is there; whether the server can do that.
+    pub(crate) async fn sync_directory(&self, path: &str) -> SftpResult<bool> {
+        let handle = match self.raw.open(path, OpenFlags::READ, FileAttributes::empty()).await {
+            Ok(handle) => handle.handle,
+            Err(Error::Status(status)) => return Ok(status.status_code == StatusCode::NoSuchFile),
+            Err(error) => return Err(error),
+        };
+        let synced = self.raw.fsync(&handle).await;
+        self.close_later(handle).await;
+        match synced {
+            // What OpenSSH says of a file system that cannot is the second.
+            Err(Error::Status(status))
+                if matches!(
+                    status.status_code,
+                    StatusCode::OpUnsupported | StatusCode::BadMessage
+                ) =>
+            {
+                Ok(false)
+            }
+            synced => synced.map(|_| true),
+        }
+    }
+
+    /// Makes or touches a file of which nothing counts but its name and when it was written. Not by renaming: some file
+    /// systems do not list what is renamed meanwhile.
+    pub(crate) async fn mark(&self, path: &str) -> SftpResult<()> {
+        let flags = OpenFlags::CREATE | OpenFlags::WRITE | OpenFlags::TRUNCATE;
+        let handle = self.raw.open(path, flags, mode(FILE_MODE)).await?.handle;
+        let (written, closed) =
+            join(self.raw.write(handle.as_str(), 0, vec![b'\n']), self.raw.close(handle.as_str()))
+                .await;
+        written.and(closed).map(drop)
     }
 
     /// Bytes that there is room for in a directory.
@@ -374,6 +428,23 @@ impl Drop for Session {
     }
 }
 
+impl Entry {
+    fn of(file: File) -> Self {
+        let (kind, len) = (file.attrs.file_type(), file.attrs.len());
+        Entry { name: file.filename, kind, len, put: put_time(&file.attrs) }
+    }
+}
+
+/// A file's length in bytes.
+pub(crate) fn len_of(found: &FileAttributes) -> SftpResult<u64> {
+    let unsaid = || Error::UnexpectedBehavior("it does not say how long a file is".to_owned());
+    found.size.ok_or_else(unsaid)
+}
+
+pub(crate) fn put_time(found: &FileAttributes) -> Option<Duration> {
+    found.mtime.map(|seconds| Duration::from_secs(seconds.into()))
+}
+
 /// Whether the server said this.
 pub(crate) fn is(error: &Error, code: StatusCode) -> bool {
     matches!(error, Error::Status(status) if status.status_code == code)
@@ -382,52 +453,4 @@ pub(crate) fn is(error: &Error, code: StatusCode) -> bool {
 /// What a file or directory is made with.
 fn mode(mode: u32) -> FileAttributes {
     FileAttributes { permissions: Some(mode), ..FileAttributes::empty() }
-}
-
-/// A stream that notes when something moves, and its end.
-struct Watched {
-    stream: UnixStream,
-    known: Arc<Stream>,
-}
-
-impl Watched {
-    fn note(&self, is_ended: bool) {
-        self.known.moved.fetch_add(1, Ordering::Relaxed);
-        if is_ended {
-            self.known.is_ended.send_replace(true);
-        }
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let had = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
-        self.note(read.is_err() || buffer.filled().len() == had);
-        Poll::Ready(read)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        self.note(written.is_err());
-        Poll::Ready(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

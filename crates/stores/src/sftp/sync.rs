@@ -5,15 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::stream::{StreamExt, iter};
-use garret_core::StoreError;
-use russh_sftp::client::error::Error;
+use garret_core::{StoreError, StoreErrorKind};
 use russh_sftp::client::rawsession::SftpResult;
 use russh_sftp::protocol::StatusCode;
 
-use super::session::{Session, is};
+use super::session::{Session, is, len_of};
 use super::{SIDE_BY_SIDE, SftpService};
 use crate::object_store::is_passing;
 
@@ -21,6 +20,12 @@ use crate::object_store::is_passing;
 #[derive(Default)]
 pub(super) struct Unsynced {
     changes: BTreeMap<String, Change>,
+    /// Directories in which somebody else may have changed something.
+    touched: BTreeSet<String>,
+    /// Whether the repository's own directory was made.
+    is_made: bool,
+    /// Why a sync failed. A system tells an error of writing once: who asks again is told that all is well.
+    failed: Option<String>,
     /// Why directories cannot be synced there, and whether that was told.
     is_unable: bool,
     is_told: bool,
@@ -36,8 +41,8 @@ struct Change {
 /// What was made.
 #[derive(Clone, Copy)]
 pub(super) enum Made {
-    /// A file that is never replaced by another: of it is there what was put, or nothing.
-    File,
+    /// A file that is never replaced by another, by its length in bytes.
+    File(u64),
     /// One that is: its length in bytes and its hash.
     Record(u64, blake3::Hash),
     Nothing,
@@ -48,7 +53,7 @@ impl Made {
     pub(super) fn of(name: &str, bytes: &[u8]) -> Self {
         match is_replaced(name) {
             true => Made::Record(bytes.len() as u64, blake3::hash(bytes)),
-            false => Made::File,
+            false => Made::File(bytes.len() as u64),
         }
     }
 }
@@ -61,6 +66,16 @@ impl SftpService {
         }
     }
 
+    /// Makes the next sync cover what others did in a directory.
+    pub(super) fn touch(&self, directory: &str) {
+        self.unsynced().touched.insert(directory.trim_end_matches('/').to_owned());
+    }
+
+    /// Notes that the repository's own directory was made.
+    pub(super) fn note_made(&self) {
+        self.unsynced().is_made = true;
+    }
+
     /// Syncs the directories; and of what an earlier session did, whether it is still there.
     async fn sync_all(
         &self,
@@ -68,18 +83,22 @@ impl SftpService {
         changes: &BTreeMap<String, Change>,
     ) -> SftpResult<Result<(), String>> {
         let directory =
-            |name: &String| name.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
-        let directories: BTreeSet<String> = changes.keys().map(directory).collect();
+            |name: &String| self.path(name.rsplit_once('/').map_or("", |(directory, _)| directory));
+        let mut directories: BTreeSet<String> = changes.keys().map(directory).collect();
+        // In it are those that were made for what changed.
+        directories.insert(self.path(""));
+        {
+            let unsynced = self.unsynced();
+            directories.extend(unsynced.touched.iter().map(|directory| self.path(directory)));
+            let above = self.place.path.rsplit_once('/').filter(|_| unsynced.is_made);
+            directories.extend(above.map(|(above, _)| format!("{above}/")));
+        }
         if session.can_sync {
-            let mut synced = iter(directories)
-                .map(async |directory| session.sync(&self.path(&directory)).await)
+            let mut synced = iter(&directories)
+                .map(async |directory| session.sync_directory(directory).await)
                 .buffer_unordered(SIDE_BY_SIDE);
-            while let Some(synced) = synced.next().await {
-                match synced {
-                    // Not every server opens a directory.
-                    Err(Error::Status(_)) => self.unsynced().is_unable = true,
-                    synced => synced?,
-                }
+            while let Some(can) = synced.next().await.transpose()? {
+                self.unsynced().is_unable |= !can;
             }
         }
         let earlier = changes.iter().filter(|(_, change)| change.session != session.number);
@@ -104,9 +123,10 @@ impl SftpService {
                 let found = session.read_whole(&path, len).await;
                 found.map(|found| found.is_ok_and(|bytes| blake3::hash(&bytes) == hash))
             }
-            Made::File | Made::Nothing => {
-                session.look(&path).await.map(|_| matches!(made, Made::File))
+            Made::File(len) => {
+                session.look(&path).await.and_then(|found| Ok(len_of(&found)? == len))
             }
+            Made::Nothing => session.look(&path).await.map(|_| false),
         };
         match found {
             Err(error) if is(&error, StatusCode::NoSuchFile) => Ok(matches!(made, Made::Nothing)),
@@ -116,14 +136,28 @@ impl SftpService {
 
     /// Has all that changed written to the disk.
     pub(super) fn sync_changes(&self) -> Result<(), StoreError> {
-        let changes = std::mem::take(&mut self.unsynced().changes);
-        if changes.is_empty() {
+        // Whoever comes meanwhile waits: what is being synced for another is not durable for him yet.
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (changes, touched) = {
+            let mut unsynced = self.unsynced();
+            if let Some(failed) = &unsynced.failed {
+                let error = io::Error::other(format!("it failed before: {failed}"));
+                return Err(StoreError::new("sync", &self.place, error));
+            }
+            (std::mem::take(&mut unsynced.changes), unsynced.touched.clone())
+        };
+        if changes.is_empty() && touched.is_empty() {
             return Ok(());
         }
         let sync = async |session: Arc<Session>| self.sync_all(&session, &changes).await;
         let synced = self.ask(("sync", ""), sync);
         let failed = match synced {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                let mut unsynced = self.unsynced();
+                unsynced.touched.retain(|directory| !touched.contains(directory));
+                unsynced.is_made = false;
+                return Ok(());
+            }
             Ok(Err(name)) => {
                 let why =
                     "it is not as it was put before the connection broke: run the command again";
@@ -132,6 +166,9 @@ impl SftpService {
             Err(error) => error,
         };
         let mut unsynced = self.unsynced();
+        if failed.kind != StoreErrorKind::Transient {
+            unsynced.failed = Some(failed.source.to_string());
+        }
         for (name, change) in changes {
             unsynced.changes.entry(name).or_insert(change);
         }
