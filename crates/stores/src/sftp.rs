@@ -8,7 +8,7 @@
 //! In: a [`Sftp`], names, bytes. Out: what the server answers. Promises: those of a [`Service`]; a file has its name when all
 //! of it is on the server's disk, if the server can say so; what broke off before a sync is not taken for durable after it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,8 +57,8 @@ pub(crate) struct SftpService {
     unsynced: Mutex<Unsynced>,
     /// Held by who syncs.
     syncing: Mutex<()>,
-    /// What lies aside, and in which session it was put there.
-    asides: Mutex<BTreeMap<String, u64>>,
+    /// Paths of what lies aside.
+    asides: Mutex<BTreeSet<String>>,
 }
 
 impl SftpService {
@@ -89,7 +89,7 @@ impl SftpService {
         format!("{}{slash}{name}", self.place.path)
     }
 
-    fn asides(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+    fn asides(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.asides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,7 +112,7 @@ impl SftpService {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|error| Error::UnexpectedBehavior(error.to_string()))?;
         let path = self.path(&format!("{TMP}{:032x}", u128::from_le_bytes(id)));
-        self.asides().insert(path.clone(), session.number);
+        self.asides().insert(path.clone());
         let created = match session.create(&path, bytes.clone()).await {
             Err(error) if is(&error, StatusCode::NoSuchFile) => {
                 self.make_directories(session, TMP).await;

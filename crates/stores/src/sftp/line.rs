@@ -62,7 +62,7 @@ impl SftpService {
         // Before anything is put anew: what an earlier session wanted with them finds them gone.
         let stale = std::mem::take(&mut *self.asides());
         let remove = async {
-            for path in stale.keys() {
+            for path in &stale {
                 let _gone = session.remove(path).await;
             }
         };

@@ -31,7 +31,8 @@ use crate::transport::SILENCE;
 const POSIX_RENAME: &str = "posix-rename@openssh.com";
 /// Bytes that a server takes and gives in one request if it does not say how many: what the draft of the protocol wants.
 const PIECE_LEN: u32 = 32 << 10;
-/// Most of them: what OpenSSH takes.
+/// Fewest of them that are asked for, whatever a server says, and most: what OpenSSH takes.
+const PIECE_LEN_MIN: u32 = 4 << 10;
 const PIECE_LEN_MAX: u32 = 255 << 10;
 /// What a packet has beside such a piece.
 const AROUND_LEN: u32 = 1 << 10;
@@ -128,7 +129,8 @@ impl Session {
             };
             let least = [limits.max_read_len, limits.max_write_len].into_iter().min();
             let least = least.filter(|len| *len > 0).and_then(|len| u32::try_from(len).ok());
-            session.piece_len = least.map_or(PIECE_LEN, |len| len.min(PIECE_LEN_MAX));
+            session.piece_len =
+                least.map_or(PIECE_LEN, |len| len.clamp(PIECE_LEN_MIN, PIECE_LEN_MAX));
         }
         Ok(session)
     }

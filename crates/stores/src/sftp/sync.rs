@@ -26,7 +26,7 @@ pub(super) struct Unsynced {
     is_made: bool,
     /// Why a sync failed. A system tells an error of writing once: who asks again is told that all is well.
     failed: Option<String>,
-    /// Why directories cannot be synced there, and whether that was told.
+    /// Whether directories cannot be synced there, and whether that was told.
     is_unable: bool,
     is_told: bool,
 }
