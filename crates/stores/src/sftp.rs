@@ -168,6 +168,18 @@ impl SftpService {
         named
     }
 
+    /// Puts a file of which nothing counts but its name and when it was put.
+    async fn mark(&self, session: &Session, name: &str) -> SftpResult<()> {
+        let path = self.path(name);
+        match session.mark(&path).await {
+            Err(error) if is(&error, StatusCode::NoSuchFile) => {
+                self.make_directories(session, name).await;
+                session.mark(&path).await
+            }
+            marked => marked,
+        }
+    }
+
     /// Gives what was put aside its name. Whether that was free, if it had to be.
     async fn name(
         &self,
@@ -241,13 +253,8 @@ impl Service for SftpService {
         let operation = if is_new { "create" } else { "write" };
         let put = async |session: Arc<Session>| {
             if is_passing(name) && !is_new {
-                let path = self.path(name);
-                let marked = session.mark(&path).await;
-                if marked.as_ref().is_err_and(|error| is(error, StatusCode::NoSuchFile)) {
-                    self.make_directories(&session, name).await;
-                    return session.mark(&path).await.map(|()| (true, session.number));
-                }
-                return marked.map(|()| (true, session.number));
+                self.mark(&session, name).await?;
+                return Ok((true, session.number));
             }
             let put = self.put_once(&session, (name, bytes.clone()), is_new).await;
             let is_gone = put.as_ref().is_err_and(|error| is(error, StatusCode::NoSuchFile));
@@ -288,8 +295,7 @@ impl Service for SftpService {
 
     fn len(&self, name: &str) -> Result<u64, StoreError> {
         let path = self.path(name);
-        let look = async |session: Arc<Session>| session.look(&path).await;
-        let len = async |session| len_of(&look(session).await?);
+        let len = async |session: Arc<Session>| len_of(&session.look(&path).await?);
         self.ask(("read", name), len)
     }
 
