@@ -67,7 +67,7 @@ impl Nonces {
         }
         let what = format!("{when}: {key}");
         match key {
-            Key::Config | Key::ConfigCopy => {}
+            Key::Config | Key::ConfigCopy | Key::Cold => {}
             Key::Slot(_) | Key::SlotCopy(_) => {
                 let slot = Slot::decode(bytes).unwrap();
                 self.once("salt of a slot", &slot.salt, &what);

@@ -171,6 +171,7 @@ fn a_repository_that_is_removed_takes_only_what_is_its_own() {
             Key::Verified,
             Key::Condemned,
             Key::Tombstones,
+            Key::Cold,
             Key::Damage(pack),
             Key::Quarantine(pack),
             Key::Tags(ArchiveHash::from_bytes([7; 32])),

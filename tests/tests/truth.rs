@@ -118,6 +118,7 @@ fn damage(victim: &Victim, random: &mut Random) -> Damage {
 fn kind_of(key: &Key) -> &'static str {
     match key {
         Key::Config | Key::Slot(_) => "key",
+        Key::Cold => "mark of a second place",
         Key::Pack(_) => "pack",
         Key::Index(_) => "index",
         Key::Archive(_) => "archive",

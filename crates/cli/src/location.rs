@@ -1,4 +1,5 @@
-//! Where a repository is: a directory here, one on another host, a prefix in an object store, or a directory by SFTP.
+//! Where a repository is: a directory here, one on another host, a prefix in an object store, or a directory by SFTP; or two
+//! of these.
 //!
 //! In: words, as attic has them. Out: a [`Location`], which is shown as it was given. Nothing is opened.
 
@@ -16,6 +17,13 @@ pub enum Location {
     Remote(Remote),
     /// A prefix in an object store, or a directory on a server of SFTP, as a URL.
     Store(String),
+    /// Packs of files lie in a second place, all else in the first, by whose name it goes.
+    Split {
+        /// Where all else is.
+        hot: Box<Location>,
+        /// Where packs of files are.
+        cold: Box<Location>,
+    },
 }
 
 /// How the URLs of stores begin.
@@ -64,18 +72,47 @@ impl Location {
         }
     }
 
+    /// The same with packs of files in a second place, if there is one.
+    #[must_use]
+    pub fn with_packs_at(self, cold: Option<&Location>) -> Self {
+        match cold {
+            Some(cold) => Location::Split { hot: Box::new(self), cold: Box::new(cold.clone()) },
+            None => self,
+        }
+    }
+
+    /// Where all but packs of files is.
+    pub fn hot(&self) -> &Location {
+        match self {
+            Location::Split { hot, .. } => hot,
+            whole => whole,
+        }
+    }
+
     /// The directory, if it is one here.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Location::Directory(path) => Some(path),
+            Location::Split { hot, .. } => hot.directory(),
             Location::Remote(_) | Location::Store(_) => None,
         }
+    }
+
+    /// All directories here in which something of it is.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        let second = match self {
+            Location::Split { cold, .. } => cold.directory(),
+            _ => None,
+        };
+        self.directory().into_iter().chain(second)
     }
 
     /// What the place is called by whoever remembers it: as it was given, and where that leads. Who holds the directory above
     /// can make the one lead elsewhere; whoever calls it otherwise gets there by the other.
     pub(crate) fn names(&self) -> Vec<String> {
-        let Location::Directory(path) = self else { return vec![self.display().to_string()] };
+        let Location::Directory(path) = self.hot() else {
+            return vec![self.display().to_string()];
+        };
         let given = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let given: PathBuf = given.components().collect();
         let mut names = vec![given.to_string_lossy().into_owned()];
@@ -90,6 +127,7 @@ impl Location {
     pub fn to_os_string(&self) -> OsString {
         match self {
             Location::Directory(path) => path.as_os_str().to_owned(),
+            Location::Split { hot, .. } => hot.to_os_string(),
             Location::Store(url) => url.into(),
             Location::Remote(remote) => {
                 let mut word = remote.before_path().into_bytes();
@@ -101,8 +139,13 @@ impl Location {
 
     /// The same place whatever the current directory is.
     pub fn absolute(&self) -> Self {
-        let whole = self.directory().and_then(|path| std::path::absolute(path).ok());
-        whole.map_or_else(|| self.clone(), Location::Directory)
+        match self {
+            Location::Directory(path) => {
+                Location::Directory(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+            }
+            Location::Split { hot, cold } => hot.absolute().with_packs_at(Some(&cold.absolute())),
+            elsewhere => elsewhere.clone(),
+        }
     }
 
     /// For messages.
@@ -173,6 +216,7 @@ impl fmt::Display for Shown<'_> {
         match self.0 {
             Location::Directory(path) => path.display().fmt(f),
             Location::Store(url) => url.fmt(f),
+            Location::Split { hot, .. } => Shown(hot).fmt(f),
             Location::Remote(remote) => {
                 write!(f, "{}{}", remote.before_path(), String::from_utf8_lossy(&remote.path))
             }

@@ -26,6 +26,9 @@ pub fn repository(
     };
     let created = render::long_time(Time { secs: config.created, nanos: 0 });
     let mut text = format!("Repository: {}\n", location.display());
+    if let Location::Split { cold, .. } = location {
+        text += &format!("Packs of files: {}\n", cold.display());
+    }
     text += &format!("Repository id: {}\n", repository.id());
     text += &format!("Encryption: {mode}\n");
     if let Some(cipher) = config.cipher {

@@ -158,11 +158,11 @@ pub fn hide_memory() {
     let _seen = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// From now on nothing is written but below the repository, if it is a directory here, the cache and the state, no program
+/// From now on nothing is written but below these directories, the repository's, the cache and the state, no program
 /// is started and nothing is connected to. For backups that start no command, before the first thread.
-pub fn confine(repository: Option<&Path>) {
+pub fn confine(repository: &[&Path]) {
     // Why a repository cannot be entered is told by who opens it.
-    let is_lost = repository.is_some_and(|directory| enter(directory).is_err());
+    let is_lost = repository.iter().any(|directory| enter(directory).is_err());
     if variable(OFF).is_some() || is_lost {
         return;
     }
@@ -170,12 +170,12 @@ pub fn confine(repository: Option<&Path>) {
         // What is not there cannot be excepted. Why it cannot be made is told when it is written to.
         let _missing = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     });
-    let places = [repository.map(Path::to_owned), cache::directory(), state];
-    let places: Vec<PathBuf> = places.into_iter().flatten().collect();
+    let places = repository.iter().copied().map(Path::to_owned);
+    let places: Vec<PathBuf> = places.chain(cache::directory()).chain(state).collect();
     // Where the group is to write too, an ACL may take that away from what is made, and it is given back.
     let is_shared = repository
-        .and_then(|directory| directory.metadata().ok())
-        .is_some_and(|found| found.mode() & 0o020 != 0);
+        .iter()
+        .any(|directory| directory.metadata().is_ok_and(|found| found.mode() & 0o020 != 0));
     // Where the kernel has no such limits the backup is worth more than they are.
     let _unlimited = confine_to(&places, is_shared);
 }

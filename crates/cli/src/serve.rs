@@ -65,7 +65,7 @@ impl Serving {
         };
         if self.rules.append_only || self.rules.read_only {
             // He is not trusted, and all that he may change lies there.
-            sandbox::confine(Some(&path));
+            sandbox::confine(&[&path]);
         }
         Ok(Gate::new(store, self.rules.clone(), opening.create.is_some()))
     }

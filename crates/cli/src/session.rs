@@ -5,7 +5,7 @@ use std::path::Path;
 
 use garret_core::{
     Cause, Checker, Error, Exclusive, Keys, LocalStore, Locked, NamedArchive, Pruner, Repository,
-    Sharing, StoreErrorKind, Unlocked, Writer,
+    Sharing, Split, StoreErrorKind, Unlocked, Writer,
 };
 use garret_format::config::KeyMode;
 use garret_remote::Removable;
@@ -133,6 +133,9 @@ pub fn store(location: &Location) -> Result<Box<dyn Removable>, Failure> {
     let path = match location {
         Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, None)?)),
         Location::Store(url) => return Ok(Box::new(stores::connect(url, None)?)),
+        Location::Split { hot, cold } => {
+            return Ok(Box::new(Split::open(store(hot)?, store(cold)?).map_err(Error::from)?));
+        }
         Location::Directory(path) => path,
     };
     if matches!(path.try_exists(), Ok(false)) {
@@ -160,7 +163,7 @@ pub fn writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> 
 /// may be a command.
 pub fn confined_writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
     open(location, Use::Writes, ui, |unlocked| {
-        sandbox::confine(location.directory());
+        sandbox::confine(&location.directories().collect::<Vec<_>>());
         unlocked.writer(ui)
     })
 }
@@ -254,6 +257,7 @@ pub fn create(location: &Location, sharing: Sharing) -> Result<Box<dyn Removable
     let path = match location {
         Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, Some(sharing))?)),
         Location::Store(url) => return Ok(Box::new(stores::connect(url, Some(sharing))?)),
+        Location::Split { hot, cold } => return create_split(hot, cold, sharing),
         Location::Directory(path) => path,
     };
     let store = LocalStore::create(path, sharing).map_err(|error| match error.kind {
@@ -264,6 +268,23 @@ pub fn create(location: &Location, sharing: Sharing) -> Result<Box<dyn Removable
         _ => Error::from(error).into(),
     })?;
     Ok(Box::new(store))
+}
+
+/// Makes both, or none.
+fn create_split(
+    hot: &Location,
+    cold: &Location,
+    sharing: Sharing,
+) -> Result<Box<dyn Removable>, Failure> {
+    let hot = create(hot, sharing)?;
+    let cold = match create(cold, sharing) {
+        Ok(cold) => cold,
+        Err(failure) => {
+            let _left = hot.undo_create();
+            return Err(failure);
+        }
+    };
+    Ok(Box::new(Split::create(hot, cold).map_err(Error::from)?))
 }
 
 /// What is in the way of a new repository.

@@ -19,8 +19,7 @@ use crate::location::Location;
 pub fn backup_options(repository: &Location) -> Result<BackupOptions, Failure> {
     let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
     let users = names(Path::new("/etc/passwd"));
-    let skip =
-        [repository.directory().map(Path::to_owned), cache::directory()].into_iter().flatten();
+    let skip = repository.directories().map(Path::to_owned).chain(cache::directory());
     let identity = |path: PathBuf| {
         let metadata = path.metadata().ok()?;
         Some((metadata.dev(), metadata.ino()))

@@ -113,6 +113,12 @@ pub enum Error {
         /// What is missing or wrong.
         why: String,
     },
+    /// Half a repository: its packs of files lie in a second place.
+    #[error("the packs of {path} lie in a second place: name that with --packs or GARRET_PACKS")]
+    PacksElsewhere {
+        /// As given.
+        path: String,
+    },
     /// The lock of the repository cannot be taken.
     #[error("Failed to acquire {kind} lock on {place}")]
     Lock {
@@ -276,6 +282,7 @@ impl Error {
             Error::Corrupt { .. } | Error::MissingChunk { .. } => Cause::Damaged,
             Error::DamagedKey { .. } => Cause::Damaged,
             Error::NotARepository { .. } => Cause::Missing,
+            Error::PacksElsewhere { .. } => Cause::Invalid,
             Error::NoSlots | Error::SlotsGone { .. } => Cause::Missing,
             Error::ArchiveMissing(_) | Error::EmptyStream(_) => Cause::Missing,
             Error::ArchiveExists(_) => Cause::Taken,
@@ -309,6 +316,7 @@ impl Error {
             Error::Store(error) => Some(&error.object),
             Error::ArchiveMissing(name) | Error::ArchiveExists(name) => Some(name),
             Error::Protected(name) => Some(name),
+            Error::PacksElsewhere { path } => Some(path),
             Error::NotARepository { path, .. } | Error::Lock { place: path, .. } => Some(path),
             Error::Unsupported { object, .. } | Error::WrongKey { object } => Some(object),
             Error::OtherKey { object } | Error::CheapSlot { object } => Some(object),

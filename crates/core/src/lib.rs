@@ -149,7 +149,7 @@ pub use restore::preview::Preview;
 pub use select::Selection;
 pub use store::{
     Area, Clock, Guard, Key, LEASE_TIME, LeaseTable, Leases, Limit, LimitOptions, LocalStore,
-    LockMode, MemoryStore, Pace, Properties, Retry, RetryOptions, Sharing, Store, StoreError,
-    StoreErrorKind, SystemClock,
+    LockMode, MemoryStore, Pace, Properties, Retry, RetryOptions, Sharing, Split, Store,
+    StoreError, StoreErrorKind, SystemClock,
 };
 pub use write::Written;

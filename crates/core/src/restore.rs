@@ -9,6 +9,7 @@
 //! staging directory and gets its name when it is complete; one that cannot be completed is reported and leaves nothing, and
 //! the others go on.
 
+mod cold;
 mod disk;
 mod links;
 mod nowhere;
@@ -21,20 +22,18 @@ mod single;
 mod target;
 mod tree;
 
-use garret_format::archive::ItemKind;
+use garret_format::archive::{Item, ItemKind};
 use garret_image::Root;
 
 use crate::error::Result;
-use crate::limits::total_len;
 use crate::objects::archive::NamedArchive;
 use crate::objects::items::ItemReader;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
 use crate::repository::Repository;
 use crate::select::Selection;
-use links::{LinkedFiles, Made, Wanted};
 use options::{Destination, Form, RestoreOptions, RestoreReport};
-use session::{Session, stripped};
+use session::Session;
 
 impl Repository {
     /// Restores what `selection` selects of an archive.
@@ -88,24 +87,13 @@ impl Repository {
         if selection.is_everything() && options.strip == 0 {
             return Some(archive.archive.original_len);
         }
-        self.settle(&[archive], selection);
-        let mut links = LinkedFiles::default();
-        let lens =
-            self.items(archive).flatten().map(|item| match stripped(&item.path, options.strip) {
-                Some(path) if selection.selects(&item.path) => match links.wanted(item, path) {
-                    Wanted::Whole(item, stored) => {
-                        if let Some(made) = Made::without_file(&item) {
-                            links.made(stored, made);
-                        }
-                        if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 }
-                    }
-                    _ => 0,
-                },
-                _ => {
-                    links.pass_over(item);
-                    0
-                }
-            });
-        Some(total_len(lens))
+        let mut len = 0u64;
+        let mut take = |item: &Item| {
+            let more = if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 };
+            len = len.saturating_add(more);
+        };
+        // Where the list of files is damaged the restore says so, behind what stands before.
+        let _told_later = self.each_whole(archive, selection, options, &mut take);
+        Some(len)
     }
 }

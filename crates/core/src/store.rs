@@ -26,6 +26,7 @@ mod local;
 mod memory;
 mod pace;
 mod retry;
+mod split;
 
 use std::fmt;
 use std::io;
@@ -41,6 +42,7 @@ pub use local::{LocalStore, Sharing};
 pub use memory::MemoryStore;
 pub use pace::Pace;
 pub use retry::{Retry, RetryOptions};
+pub use split::Split;
 
 /// The name of an object. `Display` is its path in the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +69,8 @@ pub enum Key {
     Tombstones,
     /// What an archive is tagged with, and whether it is protected, by the hash of its file.
     Tags(ArchiveHash),
+    /// The mark that packs of files lie in a second place, and of that.
+    Cold,
     /// The second copy of the configuration.
     ConfigCopy,
     /// The second copy of the record of what was deleted.
@@ -93,6 +97,7 @@ impl fmt::Display for Key {
             Key::Verified => f.write_str("verified"),
             Key::Condemned => f.write_str("condemned"),
             Key::Tombstones => f.write_str("tombstones"),
+            Key::Cold => f.write_str("cold"),
             Key::Tags(hash) => write!(f, "tags/{hash}"),
             Key::ConfigCopy => f.write_str("copies/config"),
             Key::TombstonesCopy => f.write_str("copies/tombstones"),
@@ -269,6 +274,11 @@ pub trait Store: Send + Sync {
     /// What it is good at: does not change while it is used.
     fn properties(&self) -> Properties {
         Properties::default()
+    }
+    /// Whether an object may have to be brought back before it can be read, which takes hours and costs money: it is read
+    /// only for who asked for what is in it.
+    fn is_cold(&self, _key: &Key) -> bool {
+        false
     }
     /// Stores the concatenation of `parts`.
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError>;

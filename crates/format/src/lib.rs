@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod cold;
 pub mod condemned;
 pub mod config;
 pub mod damage;

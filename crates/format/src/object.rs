@@ -43,6 +43,8 @@ pub enum Kind {
     Tombstones = b'T',
     /// What an archive is tagged with, and whether it is protected.
     Tags = b'R',
+    /// The mark that packs of files lie in a second place, and of that.
+    Cold = b'O',
     /// The client's own copy of the index; never stored in a repository.
     LocalIndex = b'L',
     /// What a client saw; never stored in a repository.
@@ -64,6 +66,7 @@ impl Kind {
             Kind::Condemned => "record of condemned packs",
             Kind::Tombstones => "record of deletions",
             Kind::Tags => "tag record",
+            Kind::Cold => "mark of a second place",
             Kind::LocalIndex => "local index",
             Kind::Seen => "what a client saw",
         }

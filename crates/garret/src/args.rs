@@ -9,6 +9,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use garret_cli::failure::Failure;
+use garret_cli::packs::Packs;
 use garret_cli::rates::Rates;
 use garret_cli::render;
 use garret_cli::suggest::nearest;
@@ -50,22 +51,24 @@ struct Cli {
     log_json: bool,
     #[command(flatten)]
     rates: Rates,
+    #[command(flatten)]
+    packs: Packs,
     #[command(subcommand)]
     command: Command,
 }
 
 /// The command that the words behind the program's name say, and whether it is to tell of itself in JSON. No words at all
 /// are a call for help.
-pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, bool), clap::Error> {
+pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, Packs, bool), clap::Error> {
     if words.is_empty() {
         words.push("--help".into());
     }
     let is_key = words.iter().find(|word| *word != LOG_JSON).is_some_and(|word| word == "key");
     let line = std::iter::once("garret".into()).chain(words);
     let suggested = |error| harmless(suggest(error, is_key));
-    let Cli { command, rates, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
+    let Cli { command, rates, packs, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
     rates.tell();
-    Ok((command, log_json))
+    Ok((command, packs, log_json))
 }
 
 /// What other programs of the kind call commands of ours.

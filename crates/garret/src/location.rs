@@ -9,7 +9,7 @@ use std::path::Path;
 
 use garret_cli::failure::Failure;
 use garret_cli::location::{Location, STORES};
-use garret_cli::placeholders;
+use garret_cli::{packs, placeholders};
 use garret_format::archive::is_archive_name;
 
 /// A repository and perhaps an archive.
@@ -28,6 +28,14 @@ pub(crate) fn repository(text: &OsStr) -> Result<Location, Failure> {
         Named { repository, archive: None } => Ok(repository),
         _ => Err(usage(text, " No archive can be specified")),
     }
+}
+
+/// The same, whose packs lie in it whatever was said of others.
+///
+/// # Errors
+/// As of [`repository`].
+pub(crate) fn whole(text: &OsStr) -> Result<Location, Failure> {
+    repository(text).map(|location| location.hot().clone())
 }
 
 /// The repository that is meant where none is named.
@@ -139,7 +147,7 @@ fn parse(text: &OsStr) -> Result<Named, Failure> {
         None => None,
     };
     let repository = Location::parse(OsStr::from_bytes(place)).ok_or_else(invalid)?;
-    Ok(Named { repository, archive })
+    Ok(Named { repository: repository.with_packs_at(packs::place()), archive })
 }
 
 #[cfg(test)]

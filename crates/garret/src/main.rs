@@ -38,11 +38,11 @@ fn main() -> ExitCode {
     let seems_json =
         words.iter().take_while(|word| *word != "--").any(|word| word == args::LOG_JSON);
     let parsed = args::parse(words);
-    let json = parsed.as_ref().map_or(seems_json, |(_, json)| *json);
+    let json = parsed.as_ref().map_or(seems_json, |(_, _, json)| *json);
     let ui = Ui::new("garret").in_json(json);
     // Who does not read them may still have the command.
     let _unread = ui.print(&warnings);
-    let (command, _) = match parsed {
+    let (command, packs, _) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return args::refuse(&error, json),
     };
@@ -50,5 +50,6 @@ fn main() -> ExitCode {
         true => garret_cli::exit::exit_code_by_cause,
         false => garret_cli::exit::exit_code,
     };
-    end(command.run(args::definition(), &ui), &ui)
+    let done = packs.tell().and_then(|()| command.run(args::definition(), &ui));
+    end(done, &ui)
 }

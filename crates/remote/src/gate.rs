@@ -13,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
-    Area, Guard, Key, LocalStore, LockMode, Properties, Retry, Store, StoreError, StoreErrorKind,
+    Area, Guard, Key, LocalStore, LockMode, Properties, Retry, Split, Store, StoreError,
+    StoreErrorKind,
 };
 use garret_format::object::Kind;
 
@@ -53,6 +54,23 @@ pub trait Removable: Store {
     /// # Errors
     /// It cannot be looked at.
     fn taken_len(&self) -> Result<u64, StoreError>;
+}
+
+/// The hot one first: what is left when it is cut short is packs, which are nothing by themselves.
+impl Removable for Split<Box<dyn Removable>> {
+    fn remove(&self) -> Result<(), StoreError> {
+        self.hot().remove()?;
+        self.cold().remove()
+    }
+
+    fn undo_create(&self) -> Result<(), StoreError> {
+        self.hot().undo_create()?;
+        self.cold().undo_create()
+    }
+
+    fn taken_len(&self) -> Result<u64, StoreError> {
+        Ok(self.hot().taken_len()?.saturating_add(self.cold().taken_len()?))
+    }
 }
 
 /// Whoever removes a repository is told at once what is in the way.
@@ -269,6 +287,7 @@ fn kinds_of(key: &Key) -> &'static [Kind] {
         Key::Damage(_) => &[Kind::Damage],
         Key::Verified => &[Kind::Verified],
         Key::Condemned => &[Kind::Condemned],
+        Key::Cold => &[Kind::Cold],
         Key::Tombstones | Key::TombstonesCopy => &[Kind::Tombstones],
         Key::Tags(_) => &[Kind::Tags],
         Key::Quarantine(_) => &[],

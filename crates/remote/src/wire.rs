@@ -436,6 +436,7 @@ fn put_key(out: &mut Writer, key: &Key) {
         Key::SlotCopy(id) => out.u8(12).put(id.as_bytes()),
         Key::ArchiveCopy(hash) => out.u8(13).put(hash.as_bytes()),
         Key::Tags(hash) => out.u8(14).put(hash.as_bytes()),
+        Key::Cold => out.u8(15),
     };
 }
 
@@ -461,6 +462,7 @@ fn key(body: &mut Reader<'_>) -> Result<Key, DecodeError> {
         12 => Key::SlotCopy(SlotId::from_bytes(body.array()?)),
         13 => Key::ArchiveCopy(ArchiveHash::from_bytes(body.array()?)),
         14 => Key::Tags(ArchiveHash::from_bytes(body.array()?)),
+        15 => Key::Cold,
         _ => return Err(body.error(DecodeErrorKind::OutOfRange)),
     })
 }

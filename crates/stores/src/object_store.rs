@@ -160,13 +160,15 @@ impl ObjectStore {
         self.service.connect()?;
         std::thread::scope(|scope| {
             scope.spawn(|| self.find_first(&Key::Condemned));
+            scope.spawn(|| self.find_first(&Key::Cold));
             scope.spawn(|| self.find_slots());
             self.find_config()
         })
     }
 
     fn find_config(&self) -> Result<(), StoreError> {
-        for key in [Key::Config, Key::ConfigCopy] {
+        // The last where only the packs of a repository are.
+        for key in [Key::Config, Key::ConfigCopy, Key::Cold] {
             // Read, not asked for: only with an answer that may have text does a server say what is wrong.
             match self.service.get_whole(&name_of(&key), FIRST_LEN_MAX) {
                 Ok(bytes) => {
@@ -290,7 +292,7 @@ pub(crate) fn is_passing(name: &str) -> bool {
 impl Removable for ObjectStore {
     fn remove(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
-        for record in [Key::Verified, Key::Condemned, Key::Tombstones] {
+        for record in [Key::Verified, Key::Condemned, Key::Tombstones, Key::Cold] {
             self.delete(&record)?;
         }
         for area in Area::ALL {

@@ -47,6 +47,7 @@ fn keys() -> Vec<Key> {
         Key::Verified,
         Key::Condemned,
         Key::Tombstones,
+        Key::Cold,
         Key::Tags(ArchiveHash::from_bytes([0xab; 32])),
         Key::ConfigCopy,
         Key::TombstonesCopy,
@@ -139,7 +140,7 @@ fn absent_objects_are_not_found(store: &dyn Store) {
 
 fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
     let in_area = |area, key: &Key| match key {
-        Key::Config | Key::Verified | Key::Condemned | Key::Tombstones => false,
+        Key::Config | Key::Verified | Key::Condemned | Key::Tombstones | Key::Cold => false,
         Key::Slot(_) => area == Area::Slots,
         Key::Pack(_) => area == Area::Packs,
         Key::Index(_) => area == Area::Index,
@@ -162,6 +163,7 @@ fn list_gives_each_area_what_was_put_and_not_deleted(store: &dyn Store) {
             Key::Tags(_) => Kind::Tags,
             Key::Verified => Kind::Verified,
             Key::Condemned => Kind::Condemned,
+            Key::Cold => Kind::Cold,
             Key::Tombstones | Key::TombstonesCopy => Kind::Tombstones,
             // Whatever is left of one.
             Key::Quarantine(_) => Kind::Archive,

@@ -57,7 +57,7 @@ fn end_without(kind: Kind, archive: End) -> End {
         Kind::Config => End::Refused(NO_CONFIG),
         Kind::Slot => End::Refused(NO_SLOT),
         Kind::Pack | Kind::StructurePack => End::Refused(NO_PACK),
-        Kind::Index | Kind::LocalIndex | Kind::Seen => End::Exact,
+        Kind::Index | Kind::LocalIndex | Kind::Seen | Kind::Cold => End::Exact,
         Kind::Damage | Kind::Verified | Kind::Condemned | Kind::Tombstones | Kind::Tags => {
             End::Exact
         }

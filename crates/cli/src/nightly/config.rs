@@ -34,8 +34,9 @@ const LEN_MAX: u64 = 1 << 20;
 const OF_ALL: &str = "/etc/garret/garret.toml";
 
 const TOP: [&str; 3] = ["metrics", "defaults", "job"];
-const OF_JOB: [&str; 21] = [
+const OF_JOB: [&str; 22] = [
     "repository",
+    "packs",
     "paths",
     "archive",
     "prefix",
@@ -328,7 +329,8 @@ impl<'t, 'i> Layers<'t, 'i> {
         let Some(repository) = self.read("repository", location)? else {
             return Err(Wrong { at, why: format!("job `{name}`: `repository` is missing") });
         };
-        let mut job = Job::new(name, repository);
+        let packs = self.read("packs", location)?;
+        let mut job = Job::new(name, repository.with_packs_at(packs.as_ref()));
         if let Some(found) = self.get("paths") {
             for path in strings(found, "paths")?.into_iter().map(PathBuf::from) {
                 match path.is_absolute() {

@@ -59,9 +59,7 @@ pub fn initialize(
             secrets::new_passphrase(given, "GARRET_PASSPHRASE", blank, ui)?
         }
     };
-    if let Some(path) = location.directory() {
-        prepare_parent(path, how.parents)?;
-    }
+    location.directories().try_for_each(|path| prepare_parent(path, how.parents))?;
     let store = session::create(location, how.sharing)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut options = InitOptions::new(mode, passphrase, i64::try_from(now).unwrap_or(i64::MAX));

@@ -18,6 +18,7 @@ use crate::pipeline::with_threads;
 use crate::progress::{Problem, Progress};
 use crate::read::groups::{Groups, Wanted};
 use crate::repository::Repository;
+use crate::store::Key;
 
 /// One group in so many is read: a repository is gone through in some years of nights, an often used one sooner.
 const SHARE: u64 = 1000;
@@ -34,7 +35,8 @@ pub(super) fn take(
     progress: &dyn Progress,
 ) -> Result<()> {
     let groups = repository.chunks().groups().clone();
-    let places = draw(index)?;
+    let store = repository.store();
+    let places = draw(index, |pack| store.is_cold(&Key::Pack(*pack)))?;
     let read = with_threads(threads, groups.in_flight(), |threads| {
         let wanted = places.iter().map(|&(pack, group)| Wanted { pack, group, len: WHOLE, by: () });
         let read = groups.each_read(wanted.collect(), threads, |groups, wanted, bytes| {
@@ -86,8 +88,8 @@ fn again(groups: &Groups, pack: &PackRow, group: &GroupRow) -> Option<Finding> {
     Some(Finding { error, is_damage })
 }
 
-/// Draws groups of packs that are not known to be damaged; all there are, if they are few.
-fn draw(index: &Index) -> Result<Vec<(PackRow, GroupRow)>> {
+/// Draws groups of packs that are not known to be damaged, nor cold; all there are, if they are few.
+fn draw(index: &Index, is_cold: impl Fn(&PackId) -> bool) -> Result<Vec<(PackRow, GroupRow)>> {
     let counts: Vec<u64> = index.tables().map(|tables| tables.counts().groups.into()).collect();
     let total: u64 = counts.iter().sum();
     let mut places = Vec::new();
@@ -106,7 +108,9 @@ fn draw(index: &Index) -> Result<Vec<(PackRow, GroupRow)>> {
                 None
             }
         });
-        places.extend(found.filter(|(pack, _)| index.may_be_built_on(&pack.id)));
+        places.extend(
+            found.filter(|(pack, _)| index.may_be_built_on(&pack.id) && !is_cold(&pack.id)),
+        );
     }
     Ok(places)
 }

@@ -94,6 +94,7 @@ impl Checker {
             beside(in_flight, records, || self.refresh_index(progress))?;
         let inventory = inventory?;
         let stored = Stored::of(&inventory);
+        let cold_count = stored.cold_count(store);
         let names = inventory.archive_names()?;
         let chunks = self.chunks();
         let sound = Marks::new(chunks.index());
@@ -130,6 +131,11 @@ impl Checker {
             true => self.note_verified(&verified, slice.is_some(), progress),
             false if slice.is_some() => progress.notice(NOT_NOTED),
             false => {}
+        }
+        if cold_count > 0 && (slice.is_some() || !options.verify_data) {
+            progress.notice(&format!(
+                "note: packs in the second place that were not read: {cold_count}; --verify-data reads them, when they can be"
+            ));
         }
         findings.report.verified_packs = verified.intact.len() as u64;
         let (report, threads) = (findings.report, options.threads);

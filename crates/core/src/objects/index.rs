@@ -33,7 +33,7 @@ use crate::objects::pack::PackReader;
 use crate::objects::{damage, envelope};
 use crate::pipeline::with_workers;
 use crate::progress::{Phase, Problem, Progress};
-use crate::store::{Key, Store, StoreErrorKind};
+use crate::store::{Key, Store, StoreError, StoreErrorKind};
 
 pub(crate) use cache::Cache;
 use listing::Cut;
@@ -233,7 +233,7 @@ impl Index {
         let task = progress.begin(Phase::Index, Some(missing.len() as u64));
         let mut missing: Vec<PackId> = missing.into_iter().collect();
         missing.sort_unstable();
-        let (mut rows, mut cut) = (Rows::default(), Cut::default());
+        let (mut rows, mut cut, mut unread) = (Rows::default(), Cut::default(), 0);
         for id in missing {
             task.advance(1);
             if source.packs.is_foreign(id) {
@@ -241,6 +241,13 @@ impl Index {
             }
             let len = stored.lens.get(&id).copied().unwrap_or(0);
             let footer = source.packs.footer(id, len);
+            let is_cold = source.packs.store.is_cold(&Key::Pack(id));
+            let cannot = |error: &StoreError| error.kind != StoreErrorKind::WrongLength;
+            if is_cold && matches!(&footer, Err(Error::Store(error)) if cannot(error)) {
+                self.is_whole = false;
+                unread += 1;
+                continue;
+            }
             if self.condemned.contains(&id) && is_gone(&footer) {
                 continue;
             }
@@ -271,6 +278,12 @@ impl Index {
         }
         drop(task);
         cut.tell(progress);
+        if unread > 0 {
+            progress.notice(&format!(
+                "note: packs in the second place that the index does not list and that cannot be read now: {unread}; a \
+                 backup that broke off left them, or the index is damaged (`garret check` says)"
+            ));
+        }
         Ok(())
     }
 

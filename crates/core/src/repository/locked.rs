@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use garret_format::config::{Cipher, Config, Features, KeyMode};
 use garret_format::slot::{Kdf, Label};
-use garret_format::{ConfigHash, KeyId, RepositoryId, SlotId};
+use garret_format::{ConfigHash, KeyId, PackId, RepositoryId, SlotId};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, message};
@@ -15,6 +15,7 @@ use crate::keys::seal::{Sealer, fastest_cipher};
 use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
 use crate::limits::{GROUP_LEN_MOST, SMALL_OBJECT_LEN_MAX};
 use crate::objects::copies::{self, Served};
+use crate::pipeline::beside;
 use crate::progress::Progress;
 use crate::store::{Area, Guard, Key, LockMode, Store, StoreErrorKind};
 
@@ -221,9 +222,19 @@ impl Locked {
             }
             Err(error) => Err(Error::decode("config", 0, error)),
         };
-        let first = match store.get_whole(&Key::Config, SMALL_OBJECT_LEN_MAX) {
+        // In a repository that is whole no pack is cold.
+        let is_whole = !store.is_cold(&Key::Pack(PackId::from_bytes([0; 32])));
+        let has_mark = || is_whole && store.len(&Key::Cold).is_ok();
+        let config = || store.get_whole(&Key::Config, SMALL_OBJECT_LEN_MAX);
+        let (has_mark, config) = beside(store.properties().in_flight, has_mark, config)?;
+        let first = match config {
+            Ok(_) if has_mark => return Err(Error::PacksElsewhere { path: store.place() }),
             Ok(bytes) => decode(bytes),
             Err(error) if error.kind == StoreErrorKind::NotFound => {
+                if has_mark {
+                    let why = "only packs lie there, of a repository elsewhere".to_owned();
+                    return Err(not_one(why));
+                }
                 let has_copy = store.len(&Key::ConfigCopy).is_ok();
                 let hint =
                     if has_copy { "; copies/config is the same: copy it to config" } else { "" };

@@ -142,6 +142,10 @@ impl<S: Store> Store for Limit<S> {
         properties
     }
 
+    fn is_cold(&self, key: &Key) -> bool {
+        self.inner.is_cold(key)
+    }
+
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.wait(self.up.as_ref(), parts.iter().map(|part| part.len() as u64).sum());
         self.request(|inner| inner.put(key, parts))

@@ -196,6 +196,10 @@ impl<S: Store> Store for Retry<S> {
         self.inner.properties()
     }
 
+    fn is_cold(&self, key: &Key) -> bool {
+        self.inner.is_cold(key)
+    }
+
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.again(|_| self.inner.put(key, parts))
     }

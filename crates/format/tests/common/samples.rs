@@ -12,6 +12,7 @@ mod objects;
 use std::fmt::Write as _;
 
 use garret_format::archive::{Archive, Item};
+use garret_format::cold::encode_mark;
 use garret_format::condemned::Condemned;
 use garret_format::config::Config;
 use garret_format::damage::DamageRecord;
@@ -30,6 +31,9 @@ use objects::{
     footer, frame, group_row, hard_link, inner, item, layout, leaf, local_index, pack, pack_row,
     records, seen, segment, slot, tables, tags, tombstones, verified,
 };
+
+/// What a mark has of a second place.
+const PLACE: [u8; 32] = *b"no two are the same, by chance..";
 
 /// One example of docs/format.md.
 pub struct Sample {
@@ -403,6 +407,12 @@ fn trees() -> Vec<Sample> {
                 (8, "condemned in the third"),
             ],
             check: |bytes| assert_eq!(Condemned::decode(bytes), Ok(condemned())),
+        },
+        Sample {
+            name: "cold",
+            bytes: encode_mark(&PLACE).to_vec(),
+            fields: vec![(8, "\"garret\", kind O, version 1"), (32, "random")],
+            check: |bytes| assert_eq!(bytes, encode_mark(&PLACE)),
         },
         Sample {
             name: "tombstones",

@@ -22,7 +22,7 @@ use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::ui::Ui;
-use garret_cli::{render, session, surroundings};
+use garret_cli::{render, session, surroundings, warm};
 use place::Place;
 
 /// Which zeros become holes.
@@ -66,6 +66,13 @@ pub(super) struct How {
     /// Of damaged files restore what is left, as NAME.damaged, with zeros for what is lost
     #[arg(long, conflicts_with_all = ["to_device", "stdout"])]
     salvage: bool,
+    /// Run this line of the shell before packs in a second place are read: it gets their names, and brings them back
+    #[arg(long, value_name = "COMMAND")]
+    warm_up: Option<OsString>,
+    /// Show the names of the packs in a second place that would be read, one on each line, and do nothing else
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["warm_up", "json", "stdout", "dry_run", "verbose"])]
+    packs_needed: bool,
     /// Replace images that a virtual machine has open
     #[arg(long)]
     force: bool,
@@ -104,6 +111,8 @@ pub(super) struct How {
 pub(super) struct Plan {
     pub(super) place: Place,
     exclude: Patterns,
+    /// Whether what is read can be.
+    is_warm: bool,
 }
 
 /// Arguments of `extract`.
@@ -166,14 +175,14 @@ impl How {
             let why = "--allocation exact is about files as they were; leave out --as".to_owned();
             return Err(Failure::Usage(why));
         }
-        Ok(Plan { place, exclude: self.excludes.patterns()? })
+        Ok(Plan { place, exclude: self.excludes.patterns()?, is_warm: false })
     }
 
     fn place(&self, path: &Location) -> Result<Place, Failure> {
         let here = Path::new(".");
         match (&self.to_device, &self.output) {
             _ if self.stdout => Place::stream(),
-            _ if self.dry_run => Ok(Place::Nowhere),
+            _ if self.dry_run || self.packs_needed => Ok(Place::Nowhere),
             (Some(device), _) => Ok(Place::Device(device.clone())),
             (None, Some(file)) => Place::file(file, path),
             (None, None) => Place::directory(self.destination.as_deref().unwrap_or(here), path),
@@ -183,7 +192,7 @@ impl How {
     /// Whether the options say where it goes.
     pub(super) fn has_place(&self) -> bool {
         let place = self.destination.as_ref().or(self.output.as_ref()).or(self.to_device.as_ref());
-        place.is_some() || self.stdout || self.dry_run
+        place.is_some() || self.stdout || self.dry_run || self.packs_needed
     }
 
     /// Whether files come back as they are stored, under their own paths.
@@ -207,6 +216,35 @@ impl How {
     }
 }
 
+/// Has what would be read brought back from a second place, once. Gives the names of the packs if they are only to be shown.
+pub(super) fn warm(
+    wanted: &Wanted<'_>,
+    how: &How,
+    plan: &mut Plan,
+    ui: &Ui,
+) -> Result<Option<String>, Failure> {
+    let is_asked = how.packs_needed || how.warm_up.is_some();
+    if std::mem::replace(&mut plan.is_warm, true) || !is_asked {
+        return Ok(None);
+    }
+    let Wanted { repository, location, archive, paths, .. } = *wanted;
+    if !matches!(location, Location::Split { .. }) {
+        let text =
+            "no packs lie in a second place: leave out --warm-up and --packs-needed".to_owned();
+        return Err(Failure::Usage(text));
+    }
+    let mut selection = archives::selection(paths).without(plan.exclude.clone());
+    let packs = repository.cold_packs(archive, &mut selection, &options(how))?;
+    let names = warm::names(location, packs.keys());
+    if let Some(line) = &how.warm_up {
+        let (count, len) = (packs.len() as u64, packs.values().sum());
+        let packs = render::plural(count, "pack");
+        ui.notice(&format!("note: --warm-up brings back {packs}, {}", render::size(len)));
+        warm::bring_back(line, location, &names)?;
+    }
+    Ok(how.packs_needed.then_some(names))
+}
+
 /// What a restore would meet.
 pub(super) fn preview(wanted: &Wanted<'_>, how: &How, plan: &mut Plan) -> Result<Preview, Failure> {
     let Wanted { repository, archive, paths, .. } = *wanted;
@@ -219,10 +257,14 @@ pub(super) fn preview(wanted: &Wanted<'_>, how: &How, plan: &mut Plan) -> Result
 pub(super) fn restore(
     wanted: &Wanted<'_>,
     how: &How,
-    plan: Plan,
+    mut plan: Plan,
     ui: &Ui,
 ) -> Result<RestoreReport, Failure> {
     let Wanted { repository, archive, .. } = *wanted;
+    if let Some(names) = warm(wanted, how, &mut plan, ui)? {
+        ui.print(&names)?;
+        return Ok(RestoreReport::default());
+    }
     if archive.archive.name != archive.name {
         // Renamed by hand, or swapped with another by whoever holds the storage: only the user can tell.
         let made_as = render::one_line(&archive.archive.name);
@@ -231,7 +273,7 @@ pub(super) fn restore(
             render::one_line(&archive.name)
         ));
     }
-    let (options, Plan { mut place, exclude }) = (options(how), plan);
+    let (options, Plan { mut place, exclude, .. }) = (options(how), plan);
     let mut selection = archives::selection(wanted.paths).without(exclude);
     let mut ahead = selection.clone();
     let ask = ui.can_ask();
@@ -250,6 +292,12 @@ pub(super) fn restore(
         );
     }
     let report = report?;
+    if report.problem_count > 0 && matches!(wanted.location, Location::Split { .. }) {
+        ui.notice(
+            "note: --packs-needed shows which packs have to be readable in the second place, --warm-up COMMAND brings them \
+             back",
+        );
+    }
     if report.file_count > 0 {
         ui.done(&outcome(wanted, &place, &report, started.elapsed()));
     }

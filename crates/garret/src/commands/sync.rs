@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Only archives that began then or later: a day, as 2026-11-20, a time, or how long ago, as 30d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Time>,
+    /// Where the packs of FROM are, if that is a second place: --packs is for those of TO
+    #[arg(long, value_name = "LOCATION")]
+    from_packs: Option<OsString>,
     /// Show what came as JSON, and nothing else
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
@@ -47,7 +50,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.accept_state.tell(ui);
     args.passphrase.tell(ui);
     args.lock_wait.tell(ui);
-    let (from, to) = (location::repository(&args.from)?, location::repository(&args.to)?);
+    let from_packs = args.from_packs.as_deref().map(location::whole).transpose()?;
+    let from = location::whole(&args.from)?.with_packs_at(from_packs.as_ref());
+    let to = location::repository(&args.to)?;
     let report = steps::sync::sync((&from, &to), (&args.archives, args.since), ui)?;
     if args.json {
         let places = [&from, &to].map(|place| place.display().to_string());

@@ -55,6 +55,7 @@ mod sftp;
 mod shared;
 mod shells;
 mod slices;
+mod split;
 mod stores;
 mod streams;
 mod surprises;

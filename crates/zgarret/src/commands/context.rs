@@ -56,7 +56,7 @@ impl Context<'_> {
     pub(super) fn writer(&self, path: &Path) -> Result<Session<Writer>, Failure> {
         self.open(path, self.passwords.first(), Use::Writes, |unlocked| {
             if self.line.from_command.is_none() {
-                sandbox::confine(Some(path));
+                sandbox::confine(&[path]);
             }
             unlocked.writer(self.ui)
         })

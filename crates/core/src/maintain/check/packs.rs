@@ -24,7 +24,7 @@ use crate::progress::{Phase, Task};
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
 use crate::repository::Repository;
-use crate::store::{Key, StoreError, list_packs};
+use crate::store::{Key, Store, StoreError, list_packs};
 
 /// Looks at packs.
 #[derive(Clone, Copy)]
@@ -49,6 +49,11 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// How many of the packs are cold.
+    pub(super) fn cold_count(&self, store: &dyn Store) -> usize {
+        self.packs.iter().filter(|(id, _)| store.is_cold(&Key::Pack(*id))).count()
+    }
+
     pub(super) fn of(inventory: &Inventory) -> Self {
         let mut segments: Vec<SegmentId> = inventory.segments.iter().copied().collect();
         let mut packs: Vec<(PackId, u64)> =
@@ -88,6 +93,16 @@ struct PackJob {
     verifies: bool,
     /// Whether something was found wrong with it a moment ago.
     is_suspect: bool,
+    /// Whether what the index says of it is believed, for it is cold.
+    is_left: bool,
+}
+
+impl PackJob {
+    /// A pack of which every byte is read.
+    fn whole(id: PackId, len: u64) -> Self {
+        let (claim, again, verifies, is_suspect, is_left) = (None, false, true, false, false);
+        PackJob { id, len, claim, again, verifies, is_suspect, is_left }
+    }
 }
 
 /// What a segment of the index says of one pack.
@@ -139,17 +154,17 @@ impl<'scope> Packs<'_, 'scope> {
         let (store, metadata) = (repository.store(), repository.metadata());
         let rows = verified::load_or_tell(store, metadata, findings.progress);
         let mut packs = list_packs(store)?;
-        // These are read in any case.
-        packs.retain(|(id, _)| !chunks.index().is_damaged(id));
+        // The damaged ones are read in any case, what is cold only when all is.
+        packs.retain(|(id, _)| !chunks.index().is_damaged(id) && !store.is_cold(&Key::Pack(*id)));
         verified::sort(&mut packs, &rows);
         let task = findings.progress.begin(Phase::Check, None);
         let (clock, mut is_first) = (repository.clock(), true);
         let end = clock.now().saturating_add(duration);
         let is_time = move |_: &_| std::mem::take(&mut is_first) || clock.now() < end;
-        let jobs = packs.into_iter().take_while(is_time).map(|(id, len)| {
-            let (claim, again, verifies, is_suspect) = (None, false, true, false);
-            Job::Pack(PackJob { id, len, claim, again, verifies, is_suspect })
-        });
+        let jobs = packs
+            .into_iter()
+            .take_while(is_time)
+            .map(|(id, len)| Job::Pack(PackJob::whole(id, len)));
         for looked in self.look(jobs) {
             if let Looked::Pack(pack, found) = looked? {
                 verified.count(pack.id, found.errors.is_empty(), found.is_read);
@@ -226,7 +241,7 @@ impl<'scope> Packs<'_, 'scope> {
         let is_near = chunks.groups().in_flight() <= 1;
         let asked = threads.requests.map(jobs.map(Ok), move |job| match job {
             // What is near is read where it is needed.
-            Job::Pack(pack) if is_near => Ok((Job::Pack(pack), None)),
+            Job::Pack(pack) if is_near || pack.is_left => Ok((Job::Pack(pack), None)),
             Job::Pack(pack) => {
                 let read = read(repository, &pack);
                 Ok((Job::Pack(pack), Some(read)))
@@ -234,6 +249,10 @@ impl<'scope> Packs<'_, 'scope> {
             other => Ok((other, None)),
         });
         threads.workers.map(asked, move |(job, asked)| match job {
+            Job::Pack(pack) if pack.is_left => {
+                let found = believed(chunks, &pack);
+                Ok(Looked::Pack(pack, found))
+            }
             Job::Pack(pack) => {
                 let read = asked.unwrap_or_else(|| read(repository, &pack));
                 let found = look_twice(repository, chunks, &pack, read);
@@ -252,11 +271,13 @@ impl<'scope> Packs<'_, 'scope> {
         suspects: HashSet<PackId>,
     ) -> impl Iterator<Item = Job> + use<'scope> {
         let Packs { repository, chunks, verifies, slice, .. } = self;
+        let store = repository.store();
         let job = move |id, len, claim, again| {
             let is_suspect = suspects.contains(&id);
             let is_wanted = slice.is_none() || is_suspect || chunks.index().is_damaged(&id);
             let verifies = verifies && is_wanted;
-            Job::Pack(PackJob { id, len, claim, again, verifies, is_suspect })
+            let is_left = !verifies && store.is_cold(&Key::Pack(id));
+            Job::Pack(PackJob { id, len, claim, again, verifies, is_suspect, is_left })
         };
         let Stored { segments, packs } = stored;
         let lens: HashMap<PackId, u64> = packs.iter().copied().collect();
@@ -320,6 +341,12 @@ impl Findings<'_> {
     }
 }
 
+/// What a segment says of a pack, as if it were found there.
+fn believed(chunks: &Chunks, job: &PackJob) -> PackFindings {
+    let of = |claim: &Claim| sound(chunks, &claim.pack, &claim.records);
+    PackFindings { sound: job.claim.as_ref().map(of).unwrap_or_default(), ..Default::default() }
+}
+
 /// Asks the store for what is needed of a pack.
 fn read(repository: &Repository, job: &PackJob) -> Read {
     let (packs, is_wanted) = (repository.packs(), job.verifies && !job.again);
@@ -337,8 +364,7 @@ fn read(repository: &Repository, job: &PackJob) -> Read {
 /// Reads every byte of a pack, twice if it is damaged; what both readings found.
 pub(super) fn confirm(repository: &Repository, chunks: &Chunks, id: PackId) -> Option<Error> {
     let len = repository.store().len(&Key::Pack(id)).ok()?;
-    let (claim, again, verifies, is_suspect) = (None, false, true, false);
-    let job = PackJob { id, len, claim, again, verifies, is_suspect };
+    let job = PackJob::whole(id, len);
     let mut found = look_twice(repository, chunks, &job, read(repository, &job));
     found.confirmed.map(|place| found.errors.swap_remove(place))
 }

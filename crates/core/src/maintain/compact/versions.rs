@@ -18,6 +18,7 @@ use crate::objects::items::ItemReader;
 use crate::objects::recipe::RecipeReader;
 use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
+use crate::store::Key;
 
 /// Bytes of a stream whose versions are looked at together: what a group can have of one version.
 pub(super) const BLOCK_LEN: u64 = 4 << 20;
@@ -106,7 +107,7 @@ fn each_block(
     marks: &Marks,
     take: &mut dyn FnMut(Block<'_>) -> Result<bool>,
 ) -> Result<bool> {
-    let index = chunks.index();
+    let (index, store) = (chunks.index(), chunks.groups().packs().store);
     let mut versions: Vec<(u32, RecipeReader<Chunks>)> = (0..).zip(versions).collect();
     // Holes are passed over, however long they are.
     while let Some(at) = versions.iter().map(|(_, entries)| entries.at()).min() {
@@ -123,8 +124,9 @@ fn each_block(
                     let Entry::Chunk { id, .. } = entry? else { continue };
                     // What is nowhere is for others to tell.
                     let there = index.find(&id).filter(|there| {
-                        // What is the same as some structure stays where that is.
-                        there.pack.kind == PackKind::Data && marks.set(there.record)
+                        // What is the same as some structure stays where that is, and what is cold too.
+                        let is_cold = store.is_cold(&Key::Pack(there.pack.id));
+                        there.pack.kind == PackKind::Data && !is_cold && marks.set(there.record)
                     });
                     if let Some(location) = there {
                         found.push(Placed { id, location, version: *version, window });

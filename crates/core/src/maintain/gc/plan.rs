@@ -21,6 +21,7 @@ use crate::progress::{Phase, Problem, Progress};
 use crate::read::chunks::Chunks;
 use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::Repository;
+use crate::store::{Key, Store};
 
 /// Dead bytes in packs, as a fraction of live ones, that are not worth copying for: 2 %. What is left over in a repository
 /// that loses an archive a night is then never more.
@@ -224,13 +225,16 @@ pub(super) fn plan(
         None => {}
     }
     refuse_overwritten(repository, archives.values().copied())?;
-    let Copies { superseded, lacking } = keep_intact_copies(&chunks, &marks, preferred, problems);
+    let Copies { superseded, lacking } =
+        keep_intact_copies(&chunks, repository.store(), &marks, preferred, problems);
     if keeps {
         keep_groups(index, &marks, &superseded);
     }
-    let uses = pack_uses(index, &marks);
+    let (store, uses) = (repository.store(), pack_uses(index, &marks));
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
-    let repack = choose(used, repository.config().pack_len);
+    // What is cold is not read to be copied.
+    let used = used.into_iter().filter(|pack| !store.is_cold(&Key::Pack(pack.row.id)));
+    let repack = choose(used.collect(), repository.config().pack_len);
     let repacked: HashSet<PackId> = repack.iter().map(|pack| pack.row.id).collect();
     let groups = group_uses(index, |pack, record| {
         let moves = repacked.contains(pack) && marks.is_set(record);
@@ -260,9 +264,11 @@ struct Copies {
 }
 
 /// Of a chunk that lies in several packs one copy stays, of one of structure two, and only such as were read and are intact:
-/// the others go. All stay if none is, for whoever can mend them. Structure that lies in two packs and no others is not read.
+/// the others go. All stay if none is, for whoever can mend them, or if one is cold. Structure that lies in two packs and no
+/// others is not read.
 fn keep_intact_copies(
     chunks: &Chunks,
+    store: &dyn Store,
     marks: &Marks,
     preferred: &HashSet<PackId>,
     problems: &mut Problems<'_>,
@@ -275,6 +281,10 @@ fn keep_intact_copies(
         let record = tables.get(segment).and_then(|tables| tables.record(place));
         let Some(Record { id, .. }) = record else { continue };
         let mut copies: Vec<Location> = index.copies(&id).collect();
+        if copies.iter().any(|copy| store.is_cold(&Key::Pack(copy.pack.id))) {
+            copies.iter().for_each(|copy| _ = marks.set(copy.record));
+            continue;
+        }
         let is_structure = copies.iter().any(|copy| copy.pack.kind == PackKind::Structure);
         if is_structure && copies.len() == STRUCTURE_COPIES && index.lacking_copies(&id) == 0 {
             copies.iter().for_each(|copy| _ = marks.set(copy.record));

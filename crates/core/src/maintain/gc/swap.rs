@@ -44,8 +44,8 @@ pub(in crate::maintain) fn swap(
                 }
                 new.push(segment.keep_packs(survives).without(superseded))?;
             }
-            // Its packs are known from their footers.
-            Err(Error::Corrupt { .. }) => {}
+            // Its packs are known from their footers, unless these are cold.
+            Err(Error::Corrupt { .. }) if !stored.has_cold(store) => {}
             Err(error) => return Err(error),
         }
         old.push(key);
@@ -59,15 +59,16 @@ pub(in crate::maintain) fn swap(
 }
 
 /// Whether the index follows from the packs: each that it lists shows in its footer what is in it. Those that do not matter
-/// are for `passes_over` to say. Of a pack without its footer the index may know what nobody else does.
+/// are for `passes_over` to say. Of a cold pack, or one without its footer, the index may know what nobody else does.
 pub(in crate::maintain) fn follows(
     repository: &Repository,
     passes_over: impl Fn(&PackId) -> bool,
 ) -> bool {
-    let index = repository.index();
+    let (index, store) = (repository.index(), repository.store());
     index.tables().flat_map(|tables| tables.packs().collect::<Vec<_>>()).all(|pack| {
         let footer = || repository.packs().footer(pack.id, u64::from(pack.len));
-        passes_over(&pack.id) || footer().is_ok_and(|(row, _)| row == pack)
+        let is_cold = store.is_cold(&Key::Pack(pack.id));
+        passes_over(&pack.id) || !is_cold && footer().is_ok_and(|(row, _)| row == pack)
     })
 }
 

@@ -186,6 +186,6 @@ fn looked_at(key: &Key) -> Option<Kind> {
         Key::ConfigCopy => Some(Kind::Config),
         Key::TombstonesCopy => Some(Kind::Tombstones),
         Key::Config | Key::Pack(_) | Key::Quarantine(_) => None,
-        Key::Verified | Key::Condemned | Key::Tombstones => None,
+        Key::Verified | Key::Condemned | Key::Tombstones | Key::Cold => None,
     }
 }

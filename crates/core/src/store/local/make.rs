@@ -213,7 +213,7 @@ impl LocalStore {
     fn remove_content(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
         self.sync()?;
-        for record in [Key::Verified, Key::Condemned, Key::Tombstones] {
+        for record in [Key::Verified, Key::Condemned, Key::Tombstones, Key::Cold] {
             self.delete(&record)?;
         }
         for area in Area::ALL {

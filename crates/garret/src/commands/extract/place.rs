@@ -93,7 +93,7 @@ impl Place {
 
 /// Refuses a place in the repository: what is written there can damage all that is in it.
 pub(in crate::commands) fn outside(place: &Path, repository: &Location) -> Result<(), Failure> {
-    match repository.directory().is_some_and(|home| surroundings::is_in(place, home)) {
+    match repository.directories().any(|home| surroundings::is_in(place, home)) {
         true => Err(Failure::Fatal(format!(
             "{} is in the repository: restore to another place",
             render::one_line(&place.to_string_lossy())

@@ -48,6 +48,9 @@ pub(super) fn run(how: How, path: &Location, at: Option<&str>, ui: &Ui) -> Resul
         paths: &paths,
         item: Some(&item).filter(|_| how.keeps_paths()),
     };
+    if let Some(names) = extract::warm(&wanted, &how, &mut plan, ui)? {
+        return ui.print(&names);
+    }
     let preview = extract::preview(&wanted, &how, &mut plan)?;
     let place = plan.place.of(&item);
     let time = render::about(estimate(&repository, &item, how.thread_count())?);
