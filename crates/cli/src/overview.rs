@@ -2,12 +2,12 @@
 //!
 //! In: an open repository. Out: lines for stdout.
 
-use garret_core::{Repository, VerifiedReport};
+use garret_core::{Repository, Traffic, VerifiedReport};
 use garret_format::archive::Time;
 use garret_format::config::KeyMode;
 
 use crate::drills::{self, Drill};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::location::Location;
 use crate::ui::Ui;
 use crate::{render, session};
@@ -35,6 +35,7 @@ pub fn repository(
         text += &format!("Cipher: {}\n", render::cipher(cipher));
     }
     text += &format!("Created: {created}\n");
+    text += &exclusion(repository);
     text += &format!("Number of archives: {}\n", repository.archive_names()?.len());
     text += &format!("{}\n", verified(&repository.verified(ui)?));
     if let Some(drill) = drills::load(repository.id(), ui).last() {
@@ -60,6 +61,25 @@ pub fn verified(report: &VerifiedReport) -> String {
             all - never
         ),
     }
+}
+
+/// How two are kept from making one archive, where that is not plain.
+fn exclusion(repository: &Repository) -> String {
+    let how = match repository.is_exclusive() {
+        Ok(None) => return String::new(),
+        Ok(Some(true)) => "by the store".to_owned(),
+        Ok(Some(false)) => "by claims, for the store keeps nobody from replacing".to_owned(),
+        Err(error) => format!("cannot be found out: {}", failure::say(&error)),
+    };
+    format!("Exclusion: {how}\n")
+}
+
+/// What went over the line, as a line of statistics; nothing where there is none.
+pub fn traffic(repository: &Repository) -> String {
+    repository.traffic().map_or_else(String::new, |Traffic { requests, sent, received }| {
+        let [sent, received] = [sent, received].map(render::size);
+        format!("Requests: {requests}, sent: {sent}, received: {received}\n")
+    })
 }
 
 /// What was restored last to see that it can be.

@@ -150,6 +150,6 @@ pub use select::Selection;
 pub use store::{
     Area, Clock, Guard, Key, LEASE_TIME, LeaseTable, Leases, Limit, LimitOptions, LocalStore,
     LockMode, MemoryStore, Pace, Properties, Retry, RetryOptions, Sharing, Split, Store,
-    StoreError, StoreErrorKind, SystemClock,
+    StoreError, StoreErrorKind, SystemClock, Traffic,
 };
 pub use write::Written;

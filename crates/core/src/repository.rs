@@ -36,7 +36,7 @@ use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::groups::Groups;
-use crate::store::{Area, Clock, Store};
+use crate::store::{Area, Clock, Store, Traffic};
 use crate::write::ChunkTarget;
 
 pub use archives::Items;
@@ -100,6 +100,20 @@ impl Repository {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// What went over the line to its store since that was opened; none where there is no line.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.store().traffic()
+    }
+
+    /// Whether its store itself keeps a second one from creating what is there; it is asked by creating something. None where
+    /// that is no question, as of a directory.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub fn is_exclusive(&self) -> Result<Option<bool>> {
+        Ok(self.store().is_exclusive()?)
     }
 
     /// Bytes of all packs, index segments and archives.

@@ -261,6 +261,17 @@ impl Default for Properties {
     }
 }
 
+/// What went over the line to a store since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests, those included that were made again.
+    pub requests: u64,
+    /// Bytes of what was sent.
+    pub sent: u64,
+    /// Bytes of what came.
+    pub received: u64,
+}
+
 /// A held lock. Dropping it releases.
 pub trait Guard: Send + Sync {
     /// Whether it excludes whom it should. Not any more when what it was taken on is another one now.
@@ -341,6 +352,15 @@ pub trait Store: Send + Sync {
     fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError>;
     /// Takes back that `list` gave this: its bytes are not the repository's.
     fn pass_over(&self, key: &Key);
+    /// What went over the line to it; none where there is no line.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
+    /// Whether the storage itself keeps a second one from creating what is there, which it is asked by creating something.
+    /// None where that is no question, as of a directory.
+    fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
+        Ok(None)
+    }
     /// What the user should know of the storage although nothing failed: lines, each kind of thing once at most.
     fn notices(&self) -> Vec<String>;
     /// Where the repository is, for messages.

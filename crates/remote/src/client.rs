@@ -7,18 +7,22 @@
 use std::collections::HashMap;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::ops::{Range, RangeInclusive};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use garret_core::{Area, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind};
+use garret_core::{
+    Area, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind, Traffic,
+};
 use garret_format::wire::Reader;
 use garret_format::{DecodeError, DecodeErrorKind};
 
 use crate::gate::Removable;
+use crate::greeting::{CLOSED, Ungreeted, greet};
 use crate::wire::{
-    GREETING, OBJECT_LEN_MAX, Opening, Request, Status, VERSION, decode_entries, decode_error,
-    decode_lines, read_frame, write_frame,
+    OBJECT_LEN_MAX, Opening, Request, Status, decode_entries, decode_error, decode_lines,
+    decode_traffic, read_frame, write_frame,
 };
 
 /// Requests that are worth having under way: so many small ones make up for 100 ms.
@@ -27,10 +31,6 @@ const IN_FLIGHT: usize = 16;
 const PARTS_WAITING: usize = 4;
 /// Entries of a list that are believed: four million packs hold more than 100 TB.
 const ENTRIES_MAX: usize = 1 << 22;
-/// What attic says when a server is gone.
-const CLOSED: &str = "Connection closed by remote host";
-/// Bytes of other output that are shown where the greeting should be.
-const SHOWN_MAX: usize = 80;
 
 /// How a connection ended, asked for when the server says nothing any more: why, in words, if anybody knows.
 pub type Ended = Box<dyn FnOnce() -> Option<String> + Send>;
@@ -48,11 +48,13 @@ pub struct RemoteStore {
 struct Line {
     output: Mutex<Box<dyn Write + Send>>,
     waiting: Arc<Requests>,
+    /// Bytes of requests.
+    sent: AtomicU64,
 }
 
-/// Who waits for answers; shared with the thread that listens for them.
+/// Who waits for answers, and how many bytes of these came; shared with the thread that listens for them.
 #[derive(Default)]
-struct Requests(Mutex<Waiting>);
+struct Requests(Mutex<Waiting>, AtomicU64);
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,7 +97,8 @@ impl RemoteStore {
         let output: Box<dyn Write + Send> = Box::new(BufWriter::with_capacity(1 << 16, output));
         let listener = Arc::new(Requests::default());
         let waiting = Arc::clone(&listener);
-        let line = Arc::new(Line { output: Mutex::new(output), waiting });
+        let line = Line { output: Mutex::new(output), waiting, sent: AtomicU64::new(0) };
+        let line = Arc::new(line);
         let listen = move || {
             let why = listener.listen(&mut input).err().map(|error| error.to_string());
             let how = ended.take().and_then(|ended| ended());
@@ -150,11 +153,12 @@ impl RemoteStore {
         };
         let mut parts = vec![request];
         parts.extend(behind);
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        self.line.sent.fetch_add(len, Ordering::Relaxed);
         let mut output = self.line.output.lock().unwrap_or_else(PoisonError::into_inner);
         match write_frame(&mut *output, id, &parts) {
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 self.line.waiting.lock().requests.remove(&id);
-                let len = parts.iter().map(|part| part.len() as u64).sum();
                 Err(StoreError::too_long(&self.place, len, u64::from(OBJECT_LEN_MAX)))
             }
             Err(_) => {
@@ -236,45 +240,6 @@ impl RemoteStore {
     }
 }
 
-/// Why there was no greeting.
-enum Ungreeted {
-    /// Nothing was said at all.
-    Silence(String),
-    /// Something else.
-    Other(String),
-}
-
-/// Reads what a server says first.
-fn greet<R: Read>(input: &mut BufReader<R>) -> Result<(), Ungreeted> {
-    let mut said = Vec::new();
-    let len = GREETING.len() + 4;
-    let read = input.by_ref().take(len as u64).read_to_end(&mut said);
-    let version = said.strip_prefix(&GREETING[..]).and_then(|rest| rest.first_chunk());
-    match version.map(|version| u32::from_le_bytes(*version)) {
-        Some(VERSION) => Ok(()),
-        Some(version) => Err(Ungreeted::Other(format!(
-            "garret there speaks version {version} of its protocol, and this one {VERSION}: both hosts need the same garret"
-        ))),
-        None if said.is_empty() => Err(Ungreeted::Silence(match read {
-            Err(error) => error.to_string(),
-            Ok(_) => CLOSED.to_owned(),
-        })),
-        None => {
-            // What has come with it: more may never come.
-            said.extend_from_slice(input.buffer());
-            let shown: String = String::from_utf8_lossy(&said)
-                .chars()
-                .take_while(|c| *c != '\n')
-                .map(|c| if c.is_control() { '?' } else { c })
-                .take(SHOWN_MAX)
-                .collect();
-            Err(Ungreeted::Other(format!(
-                "it says \"{shown}\" where garret serve speaks: does a start file of the shell there print something?"
-            )))
-        }
-    }
-}
-
 /// What an object is called here.
 fn on(host: &str, object: &str) -> String {
     match host {
@@ -304,6 +269,7 @@ impl Requests {
     /// Hands out answers until the server is gone.
     fn listen(&self, input: &mut impl Read) -> io::Result<()> {
         while let Some((id, body)) = read_frame(input, |_| {})? {
+            self.1.fetch_add(body.len() as u64, Ordering::Relaxed);
             let is_last = !matches!(Status::split(&body), Some((Status::More, _)));
             let sender = {
                 let mut waiting = self.lock();
@@ -464,6 +430,24 @@ impl Store for RemoteStore {
 
     fn pass_over(&self, key: &Key) {
         let _gone = self.request("list", &Request::PassOver(key.clone()));
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        let theirs = self.request("use", &Request::Traffic).ok();
+        let theirs = theirs.and_then(|answer| decode_traffic(&answer).ok()).flatten();
+        // Where the server is the storage itself the line is this one.
+        let Line { waiting, sent, .. } = &*self.line;
+        let ours = || Traffic {
+            requests: waiting.lock().next.into(),
+            sent: sent.load(Ordering::Relaxed),
+            received: waiting.1.load(Ordering::Relaxed),
+        };
+        Some(theirs.unwrap_or_else(ours))
+    }
+
+    fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
+        let answer = self.request("create", &Request::IsExclusive)?;
+        Ok(answer.first().map(|is| *is == 1))
     }
 
     fn notices(&self) -> Vec<String> {

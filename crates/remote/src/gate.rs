@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use garret_core::{
     Area, Guard, Key, LocalStore, LockMode, Properties, Retry, Split, Store, StoreError,
-    StoreErrorKind,
+    StoreErrorKind, Traffic,
 };
 use garret_format::object::Kind;
 
@@ -405,6 +405,14 @@ impl<S: Removable> Store for Gate<S> {
 
     fn pass_over(&self, key: &Key) {
         self.inner.pass_over(key);
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
+    }
+
+    fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
+        self.inner.is_exclusive()
     }
 
     fn notices(&self) -> Vec<String> {

@@ -16,6 +16,7 @@
 
 mod client;
 mod gate;
+mod greeting;
 mod server;
 mod wire;
 

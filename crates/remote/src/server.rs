@@ -17,7 +17,7 @@ use garret_format::DecodeError;
 use crate::gate::Removable;
 use crate::wire::{
     GREETING, LIST_MAX, OBJECT_LEN_MAX, Opening, Request, Status, VERSION, encode_entries,
-    encode_error, encode_lines, read_frame, write_frame,
+    encode_error, encode_lines, encode_traffic, read_frame, write_frame,
 };
 
 /// Requests that are worked on at once: what a client over 100 ms needs for small ones.
@@ -254,6 +254,11 @@ impl<S: Removable + 'static> Server<S> {
             }
             Request::Remove => store.remove().map(nothing),
             Request::UndoCreate => store.undo_create().map(nothing),
+            Request::Traffic => Ok(encode_traffic(store.traffic())),
+            Request::IsExclusive => {
+                let flags = |is: Option<bool>| is.map(u8::from).into_iter().collect();
+                store.is_exclusive().map(flags)
+            }
             Request::TakenLen => store.taken_len().map(|len| len.to_le_bytes().to_vec()),
             // These are answered where they come in.
             Request::Get { .. }

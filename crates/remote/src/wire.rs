@@ -15,7 +15,7 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use garret_core::{Area, Key, LockMode, Sharing, StoreError, StoreErrorKind};
+use garret_core::{Area, Key, LockMode, Sharing, StoreError, StoreErrorKind, Traffic};
 use garret_format::archive::{NAME_LEN_MAX, is_archive_name};
 use garret_format::wire::{Reader, Writer};
 use garret_format::{ArchiveHash, DecodeError, DecodeErrorKind, PackId, SegmentId, SlotId};
@@ -85,6 +85,8 @@ pub(crate) enum Request {
     UndoCreate,
     /// How many bytes the repository takes.
     TakenLen,
+    Traffic,
+    IsExclusive,
 }
 
 /// How an answer goes on.
@@ -224,6 +226,8 @@ impl Request {
             Request::Remove => _ = out.u8(18),
             Request::UndoCreate => _ = out.u8(19),
             Request::TakenLen => _ = out.u8(20),
+            Request::Traffic => _ = out.u8(21),
+            Request::IsExclusive => _ = out.u8(22),
         }
         out.into_bytes()
     }
@@ -257,6 +261,8 @@ impl Request {
             18 => Request::Remove,
             19 => Request::UndoCreate,
             20 => Request::TakenLen,
+            21 => Request::Traffic,
+            22 => Request::IsExclusive,
             _ => return Err(body.error(DecodeErrorKind::OutOfRange)),
         };
         body.finish()?;
@@ -302,6 +308,25 @@ pub(crate) fn decode_entries(body: &[u8]) -> Result<Vec<(Key, u64)>, DecodeError
         entries.push((key(&mut body)?, body.u64()?));
     }
     Ok(entries)
+}
+
+/// What went over a line; nothing where there is none.
+pub(crate) fn encode_traffic(traffic: Option<Traffic>) -> Vec<u8> {
+    let mut out = Writer::default();
+    if let Some(Traffic { requests, sent, received }) = traffic {
+        out.u64(requests).u64(sent).u64(received);
+    }
+    out.into_bytes()
+}
+
+pub(crate) fn decode_traffic(body: &[u8]) -> Result<Option<Traffic>, DecodeError> {
+    let mut body = Reader::new(body, "traffic");
+    if body.left() == 0 {
+        return Ok(None);
+    }
+    let traffic = Traffic { requests: body.u64()?, sent: body.u64()?, received: body.u64()? };
+    body.finish()?;
+    Ok(Some(traffic))
 }
 
 /// Lines of text.

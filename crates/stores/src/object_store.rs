@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use garret_core::{
     Area, Guard, Key, LEASE_TIME, LeaseTable, Leases, LockMode, Properties, Store, StoreError,
-    StoreErrorKind,
+    StoreErrorKind, Traffic,
 };
 use garret_remote::Removable;
 
@@ -53,6 +53,7 @@ const PAUSES: [Duration; 6] = [
 /// A repository's objects below a prefix of a bucket.
 pub struct ObjectStore {
     service: Arc<dyn Service>,
+    paces: Arc<Paces>,
     leases: Leases,
     exclusion: Arc<Exclusion>,
     first: Mutex<First>,
@@ -135,11 +136,13 @@ impl ObjectStore {
     /// No random numbers or threads; an endpoint that is none.
     pub fn new(place: Place, paces: Paces) -> Result<Self, StoreError> {
         let in_flight = if paces.are_any() { IN_FLIGHT_PACED } else { IN_FLIGHT };
-        let service: Arc<dyn Service> = Arc::from(way_to(place, paces)?);
+        let paces = Arc::new(paces);
+        let service: Arc<dyn Service> = Arc::from(way_to(place, Arc::clone(&paces))?);
         let leases = leases(&service, LEASES.to_owned())?;
         let (exclusion, first) = (Arc::default(), Mutex::default());
         Ok(ObjectStore {
             service,
+            paces,
             leases,
             exclusion,
             first,
@@ -219,14 +222,6 @@ impl ObjectStore {
                 Err(StoreError::new("make", self.place(), source))
             }
         }
-    }
-
-    /// Whether the server itself keeps a second one from creating what is there. Asked once.
-    ///
-    /// # Errors
-    /// The store cannot be written to.
-    pub fn is_exclusive(&self) -> Result<bool, StoreError> {
-        self.exclusion.is_there(&*self.service)
     }
 
     /// Asks that beside the first pack that is put, so that who creates something later need not wait for the answer.
@@ -349,7 +344,7 @@ impl Store for ObjectStore {
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         self.leases.permit()?;
-        let put = match self.is_exclusive()? {
+        let put = match self.exclusion.is_there(&*self.service)? {
             true => self.service.put(&name_of(key), &[bytes], true),
             false => self.claim_and_put(&name_of(key), bytes),
         };
@@ -483,6 +478,14 @@ impl Store for ObjectStore {
     }
 
     fn pass_over(&self, _key: &Key) {}
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.paces.traffic())
+    }
+
+    fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
+        self.exclusion.is_there(&*self.service).map(Some)
+    }
 
     fn notices(&self) -> Vec<String> {
         self.service.notices()

@@ -73,8 +73,7 @@ pub(crate) trait Service: Send + Sync {
 ///
 /// # Errors
 /// There can be none, for want of threads or because of the endpoint.
-pub(crate) fn way_to(place: Place, paces: Paces) -> Result<Box<dyn Service>, StoreError> {
-    let paces = Arc::new(paces);
+pub(crate) fn way_to(place: Place, paces: Arc<Paces>) -> Result<Box<dyn Service>, StoreError> {
     Ok(match place {
         Place::Bucket(bucket) => Box::new(BucketService::new(bucket, paces)?),
         Place::Sftp(sftp) => Box::new(SftpService::new(sftp, paces)?),

@@ -137,6 +137,7 @@ impl HttpTransport for Transport {
         let url = Url::parse(&parts.uri.to_string()).map_err(|error| {
             Error::new(ErrorKind::Unexpected, "the address is none").set_source(error)
         })?;
+        self.paces.asked();
         let is_head = parts.method == Method::HEAD;
         let sending = Arc::<Sending>::default();
         let mut request = self.client.request(parts.method, url).headers(parts.headers);

@@ -57,7 +57,7 @@ fn the_place_that_is_named_keeps_the_contract() {
 #[test]
 fn a_bucket_whose_server_ignores_conditions_keeps_it_too() {
     let proxy = Proxy::before(bucket_server(), |_, _| Fate::Unconditional);
-    assert!(!store(proxy.address).is_exclusive().unwrap());
+    assert_eq!(store(proxy.address).is_exclusive().unwrap(), Some(false));
     store_suite(&|| Box::new(patient(store(proxy.address))));
 }
 

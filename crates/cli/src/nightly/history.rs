@@ -55,6 +55,7 @@ impl History {
         let complete = made.filter(|made| made.is_complete);
         let verified = report.verified.filter(|verified| verified.never_count == 0);
         let of = |bytes: fn(&Archived) -> u64| made.map_or(0.0, |made| bytes(made) as f64);
+        let traffic = made.and_then(|made| made.traffic);
         let rows = [
             ("last_run", Some(end)),
             ("last_success", (report.outcome.code() == 0).then_some(end)),
@@ -67,6 +68,9 @@ impl History {
             ("read", Some(of(|made| made.read_bytes))),
             ("new", Some(of(|made| made.new_bytes))),
             ("stored", Some(of(|made| made.stored_bytes))),
+            ("requests", traffic.map(|traffic| traffic.requests as f64)),
+            ("sent", traffic.map(|traffic| traffic.sent as f64)),
+            ("received", traffic.map(|traffic| traffic.received as f64)),
             ("pace", made.and_then(Archived::pace)),
             ("problems", Some(report.problems as f64)),
             ("damaged", Some(report.damage as f64)),

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::whole::{self, Readers};
 
 /// The name of each number in the file and where it is remembered, with what it is.
-const ROWS: [(&str, &str, &str); 16] = [
+const ROWS: [(&str, &str, &str); 19] = [
     ("job_last_run_timestamp_seconds", "last_run", "When the job ended last, however it did."),
     (
         "job_last_success_timestamp_seconds",
@@ -34,6 +34,9 @@ const ROWS: [(&str, &str, &str); 16] = [
     ("job_read_bytes", "read", "Bytes that the last run read."),
     ("job_new_bytes", "new", "Bytes that were new in the last run."),
     ("job_stored_bytes", "stored", "Bytes that these take."),
+    ("job_requests", "requests", "Requests to the store by the last backup."),
+    ("job_sent_bytes", "sent", "Bytes that it sent there."),
+    ("job_received_bytes", "received", "Bytes that it got from there."),
     ("job_seconds_per_gigabyte", "pace", "Seconds for each gigabyte of the last archive."),
     ("job_problems", "problems", "Problems of the last run."),
     ("job_damaged", "damaged", "How many of them are damage of the repository."),

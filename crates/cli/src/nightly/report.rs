@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use garret_core::{BackupReport, VerifiedReport};
+use garret_core::{BackupReport, Traffic, VerifiedReport};
 
 use crate::exit::Outcome;
 use crate::record::Record;
 use crate::render;
+use crate::steps::create::Made;
 
 /// The archive that a job made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +28,16 @@ pub struct Archived {
     pub new_bytes: u64,
     /// Bytes that these take.
     pub stored_bytes: u64,
+    /// What went over the line for it, if there is one.
+    pub traffic: Option<Traffic>,
     /// How long it took.
     pub duration: Duration,
 }
 
 impl Archived {
     /// What a backup says of itself.
-    pub fn new(report: &BackupReport, duration: Duration) -> Self {
-        let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = report;
+    pub fn new(made: &Made) -> Self {
+        let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = &made.report;
         let body = &archive.archive;
         let unread = untouched_bytes.saturating_add(*hole_bytes);
         Archived {
@@ -45,7 +48,8 @@ impl Archived {
             read_bytes: body.original_len.saturating_sub(unread),
             new_bytes: written.chunk_bytes,
             stored_bytes: written.pack_bytes,
-            duration,
+            traffic: made.repository().traffic(),
+            duration: made.duration,
         }
     }
 

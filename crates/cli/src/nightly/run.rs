@@ -332,7 +332,7 @@ impl Night<'_> {
         }
         // The archive is there, whatever can be said of the rest.
         let size = measure(made.repository()).ok();
-        Ok((Archived::new(&made.report, made.duration), size))
+        Ok((Archived::new(&made), size))
     }
 
     fn prune(&mut self) -> Result<(), Failure> {

@@ -17,6 +17,7 @@
 //! `verify_data` a pack for each thread and request.
 
 mod archives;
+mod claims;
 mod packs;
 pub(crate) mod report;
 mod verify;

@@ -281,7 +281,7 @@ impl Index {
         if unread > 0 {
             progress.notice(&format!(
                 "note: packs in the second place that the index does not list and that cannot be read now: {unread}; a \
-                 backup that broke off left them, or the index is damaged (`garret check` says)"
+                 backup that broke off left them, or the index is damaged (garret check says)"
             ));
         }
         Ok(())

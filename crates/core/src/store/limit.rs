@@ -10,7 +10,9 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Area, Clock, Guard, Key, LockMode, Pace, Properties, Store, StoreError, SystemClock};
+use super::{
+    Area, Clock, Guard, Key, LockMode, Pace, Properties, Store, StoreError, SystemClock, Traffic,
+};
 
 /// What is limited; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,6 +217,14 @@ impl<S: Store> Store for Limit<S> {
 
     fn pass_over(&self, key: &Key) {
         self.inner.pass_over(key);
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
+    }
+
+    fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
+        self.request(|inner| inner.is_exclusive())
     }
 
     fn notices(&self) -> Vec<String> {

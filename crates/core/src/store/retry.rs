@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::{
     Area, Clock, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind, SystemClock,
+    Traffic,
 };
 
 /// How often and how long a store is asked again.
@@ -292,6 +293,14 @@ impl<S: Store> Store for Retry<S> {
 
     fn pass_over(&self, key: &Key) {
         self.inner.pass_over(key);
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
+    }
+
+    fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
+        self.again(|_| self.inner.is_exclusive())
     }
 
     fn notices(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use garret_format::PackId;
 use garret_format::cold::{MARK_LEN, encode_mark};
 use garret_format::object::Kind;
 
-use super::{Area, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind};
+use super::{Area, Guard, Key, LockMode, Properties, Store, StoreError, StoreErrorKind, Traffic};
 
 /// Two stores as one, each behind a pointer.
 pub struct Split<P> {
@@ -224,6 +224,20 @@ impl<P: Deref<Target: Store> + Send + Sync> Store for Split<P> {
 
     fn pass_over(&self, key: &Key) {
         self.of_key(key).pass_over(key);
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        let (hot, cold) = (self.hot.traffic(), self.cold.traffic());
+        let [one, other] = [hot, cold].map(Option::unwrap_or_default);
+        hot.or(cold).map(|_| Traffic {
+            requests: one.requests + other.requests,
+            sent: one.sent + other.sent,
+            received: one.received + other.received,
+        })
+    }
+
+    fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
+        self.hot.is_exclusive()
     }
 
     fn notices(&self) -> Vec<String> {

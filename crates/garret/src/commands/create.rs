@@ -14,10 +14,9 @@ use garret_cli::args::{self, AcceptState, CutterName, LockWait, PassphraseFile, 
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
-use garret_cli::render;
 use garret_cli::steps::create::{Creation, Made, Totals};
-use garret_cli::surroundings;
 use garret_cli::ui::Ui;
+use garret_cli::{overview, render, surroundings};
 
 const USAGE: &str = "garret create [OPTIONS] <REPO::NAME> <PATH>...
        garret create [OPTIONS] --from-command <CMD> <REPO::NAME> [PATH]...";
@@ -136,7 +135,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         let totals = made.totals(ui)?;
         let text = match args.json {
             true => json(&made, &path, &totals),
-            false => stats(&made.report, &totals),
+            false => stats(&made, &totals),
         };
         return ui.print(&text);
     }
@@ -173,8 +172,8 @@ fn json(made: &Made, path: &Location, totals: &Totals) -> String {
     record::document(&json!({ "repository": repository.json(), "archive": archive.json() }))
 }
 
-fn stats(report: &BackupReport, totals: &Totals) -> String {
-    let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = report;
+fn stats(made: &Made, totals: &Totals) -> String {
+    let BackupReport { archive, written, untouched_bytes, hole_bytes, .. } = &made.report;
     let Totals { seconds, original: all, stored } = *totals;
     let body = &archive.archive;
     let fingerprint = garret_format::ChunkId::from_bytes(archive.fingerprint);
@@ -207,6 +206,7 @@ fn stats(report: &BackupReport, totals: &Totals) -> String {
         size(written.pack_bytes)
     );
     let pace = render::seconds_per_gb(seconds, body.original_len);
+    text += &overview::traffic(made.repository());
     text += &format!("Seconds per GB: {pace}\n{rule}\n");
     text
 }

@@ -183,5 +183,6 @@ pub(super) fn stats(repository: &Repository, freed: &Freed, ui: &Ui) -> Result<S
             )
         }
     };
-    Ok(render::size_header() + &row + &overview::all_archives(repository, ui)? + &waiting)
+    let all = overview::all_archives(repository, ui)?;
+    Ok(render::size_header() + &row + &all + &waiting + &overview::traffic(repository))
 }

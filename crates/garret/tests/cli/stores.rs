@@ -72,6 +72,13 @@ fn what_is_done_with_a_repository_here_is_done_with_one_in_a_bucket() {
     client.run(&["create", &format!("{repo}::a"), "app.raw"]).refused(1, "already exists");
     let info = client.run(&["info", &repo]).succeeds();
     assert!(info.starts_with(&format!("Repository: {repo}\n")), "{info}");
+    assert!(info.contains("\nExclusion: by "), "{info}");
+    let stats = client.run(&["create", "--stats", &format!("{repo}::c"), "app.raw"]).succeeds();
+    let requests = stats.lines().find_map(|line| line.strip_prefix("Requests: ")).unwrap();
+    let count: u64 = requests.split(',').next().unwrap().parse().unwrap();
+    assert!((10..200).contains(&count), "{requests}");
+    assert!(requests.contains(", sent: ") && requests.contains(", received: "), "{requests}");
+    client.run(&["delete", &format!("{repo}::c")]).silent();
     client.run(&["restore", &repo, "app.raw", "--at", names[1], "-o", "back.raw"]).succeeds();
     assert_eq!(dir.read("back.raw"), image);
     client.run(&["delete", &format!("{repo}::{}", names[1])]).silent();

@@ -96,6 +96,7 @@ impl SftpService {
             return Err(StoreError::new(operation, self.object(name), source));
         }
         let session = self.session()?;
+        self.paces.asked();
         let answer = self.runtime.block_on(session.in_time(request(Arc::clone(&session))));
         let lost = |why: String| {
             let source = io::Error::new(io::ErrorKind::ConnectionAborted, why);

@@ -10,14 +10,14 @@ use garret_format::index::PackRow;
 use garret_format::pack::Footer;
 use garret_format::{ChunkId, PackId, SegmentId};
 
+use super::claims::{Claim, all, claims, mismatch, sound};
 use super::report::Findings;
 use super::verify::{Verified, verify_pack};
 use crate::error::{Cause, Error, Result, UNSTEADY};
 use crate::limits::total_len;
 use crate::objects::damage::{forget, is_damage, record};
 use crate::objects::group::WHOLE;
-use crate::objects::index::{Inventory, Location, Rows, read_segment};
-use crate::objects::pack::listed;
+use crate::objects::index::{Inventory, Location, read_segment};
 use crate::objects::verified;
 use crate::pipeline::Threads;
 use crate::progress::{Phase, Task};
@@ -103,23 +103,6 @@ impl PackJob {
         let (claim, again, verifies, is_suspect, is_left) = (None, false, true, false, false);
         PackJob { id, len, claim, again, verifies, is_suspect, is_left }
     }
-}
-
-/// What a segment of the index says of one pack.
-struct Claim {
-    segment: SegmentId,
-    pack: PackRow,
-    records: Vec<Listed>,
-}
-
-/// Where a chunk is in its pack: all that a record and the rows it refers to say of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Listed {
-    id: ChunkId,
-    /// Where the sealed group starts in the pack, and its length, in bytes.
-    group: (u32, u32),
-    /// Where the chunk starts in the uncompressed group, and its length, in bytes.
-    place: (u32, u32),
 }
 
 /// What the store gave of a pack.
@@ -411,7 +394,7 @@ fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) 
         }
     };
     let mut there = all(&footer);
-    found.mismatch = mismatch(chunks, job, &pack, &there);
+    found.mismatch = mismatch(chunks, job.claim.as_ref(), &pack, &there);
     if let Some(bytes) = read.bytes {
         found.is_read = true;
         let damaged = verify_pack(repository, &pack, &footer, bytes, &mut found.errors);
@@ -422,21 +405,6 @@ fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) 
         found.sound = sound(chunks, &pack, &there);
     }
     found
-}
-
-/// What a segment says of each of its packs.
-fn claims(segment: SegmentId, rows: &Rows) -> Vec<Claim> {
-    let claim = |pack: &PackRow| Claim { segment, pack: *pack, records: Vec::new() };
-    let mut claims: Vec<Claim> = rows.packs.iter().map(claim).collect();
-    for record in &rows.records {
-        let Some(group) = rows.groups.get(record.group as usize) else { continue };
-        if let Some(claim) = claims.get_mut(group.pack as usize) {
-            let group = (group.offset, group.sealed_len);
-            let place = (record.offset, record.len);
-            claim.records.push(Listed { id: record.id, group, place });
-        }
-    }
-    claims
 }
 
 /// The records of the index that lead to chunks of a pack whose footer cannot be read, found out by reading each chunk. They
@@ -461,50 +429,4 @@ fn readable(repository: &Repository, chunks: &Chunks, job: &PackJob) -> Vec<(usi
         sound.extend(places.iter().filter(is_there).map(|(location, _)| location.record));
     }
     sound
-}
-
-/// The chunks of a footer.
-fn all(footer: &Footer) -> Vec<Listed> {
-    let groups = listed(footer).flat_map(|(row, chunks)| {
-        chunks.iter().scan(0, move |at: &mut u32, (id, len)| {
-            let place = (*at, *len);
-            *at = at.saturating_add(*len);
-            Some(Listed { id: *id, group: (row.offset, row.sealed_len), place })
-        })
-    });
-    groups.collect()
-}
-
-/// The records of the index that lead to one of these chunks of the pack: more than one each if segments list it twice.
-fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)> {
-    let records = |listed: &Listed| -> Vec<(usize, u64)> {
-        let is_right = |found: &Location| {
-            let group = (found.group.offset, found.group.sealed_len);
-            let place = (found.offset, found.len);
-            found.pack == *pack && Listed { id: listed.id, group, place } == *listed
-        };
-        let right = chunks.index().copies(&listed.id).filter(is_right);
-        right.map(|found| found.record).collect()
-    };
-    there.iter().flat_map(records).collect()
-}
-
-/// In what a segment of the index, or the index as it was opened, says something else of a pack than its footer.
-fn mismatch(chunks: &Chunks, job: &PackJob, pack: &PackRow, there: &[Listed]) -> Option<String> {
-    let lacks = |listed: &&Listed| chunks.index().find(&listed.id).is_none();
-    let lacking = there.iter().filter(lacks).count();
-    let key = Key::Pack(job.id);
-    let Some(Claim { segment, pack: row, records }) = &job.claim else {
-        return (lacking > 0).then(|| format!("{key}: the index lacks {lacking} of its chunks"));
-    };
-    let segment = Key::Index(*segment);
-    if row != pack {
-        return Some(format!("{segment}: {key} has another length or salt than it says"));
-    }
-    let known: HashSet<&Listed> = there.iter().collect();
-    let wrong = records.iter().filter(|record| !known.contains(record)).count();
-    match wrong + lacking {
-        0 => None,
-        count => Some(format!("{segment}: does not agree with {key} about {count} chunks")),
-    }
 }
