@@ -231,6 +231,11 @@ class Life:
 
     def keeps(self):
         """All archives are there and exact, and a check finds nothing."""
+        self.whole()
+        self.do(self.tool.check(), "check of every byte")
+
+    def whole(self):
+        """All archives are there and exact; which those are."""
         code, listed, err = self.tool.list()
         if code != 0:
             raise Wrong(f"list: exit {code}: {begin(err)}")
@@ -241,7 +246,7 @@ class Life:
             if name not in self.must and name not in self.may:
                 raise Wrong(f"{name} was deleted and is there")
             self.restores(name)
-        self.do(self.tool.check(), "check of every byte")
+        return listed
 
     def kill(self, process):
         """SIGKILL to a command and all that it started."""

@@ -24,7 +24,7 @@ def drill(options, tool=tools.Garret, name="thrash, garret"):
     with common.workplace() as work:
         figures = common.Figures(name)
         crowd = Crowd(work, options.seed, figures, tool)
-        crowd.run(options.count(1800, 30))
+        crowd.run(options.count(1800, 30), crowd.everybody())
         with figures.case(f"seed {options.seed}, at the end"):
             crowd.ends()
         return [figures]
@@ -48,14 +48,17 @@ class Crowd:
         os.makedirs(f"{self.work}/{name}", exist_ok=True)
         return f"{self.work}/{name}"
 
-    def run(self, seconds):
+    def everybody(self):
+        return [self.creates] * CREATORS + [self.prunes] * PRUNERS + [self.deletes] + [self.extracts] * EXTRACTORS
+
+    def run(self, seconds, roles, pauses=(1, 1)):
+        """Lets them all work, and kills one of them after each pause."""
         self.end = time.monotonic() + seconds
-        roles = [self.creates] * CREATORS + [self.prunes] * PRUNERS + [self.deletes] + [self.extracts] * EXTRACTORS
         workers = [threading.Thread(target=self.works, args=(role, number)) for number, role in enumerate(roles)]
         for worker in workers:
             worker.start()
         while time.monotonic() < self.end:
-            time.sleep(1)
+            time.sleep(self.random.uniform(*pauses))
             with self.lock:
                 victim = self.random.choice(list(self.running) or [None])
                 if victim is not None:
@@ -137,8 +140,8 @@ class Crowd:
             raise common.Wrong(f"restore of {name}: exit {code}: {common.begin(said)}")
         shutil.rmtree(out)
 
-    def ends(self):
-        """All is there, a check finds nothing, and what nobody needs goes with one prune."""
+    def keeps(self):
+        """All is there and exact; the archives."""
         code, listed, err = self.tool.list()
         lost = set(self.must) - set(listed)
         strange = set(listed) - set(self.must) - self.may
@@ -148,6 +151,11 @@ class Crowd:
             code, found, err = self.tool.restore(name)
             if code != 0 or found != image:
                 raise common.Wrong(f"restore of {name}: exit {code}: {common.begin(err)}")
+        return listed
+
+    def ends(self):
+        """All is there, a check finds nothing, and what nobody needs goes with one prune."""
+        listed = self.keeps()
         for argv in (self.tool.check(), self.tool.collect(), self.tool.check()):
             code, _, err = self.tool.run(argv)
             if code != 0:

@@ -1,0 +1,120 @@
+"""A line to a server on which something goes wrong.
+
+In: the server's port on the loopback address, a kind of fault and a seed. Out: a port, and how often it went wrong. Promises: what
+arrives has the bytes that were sent, in their order; what goes wrong is drawn by the seed, and by who connects when.
+"""
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+
+# Kinds of faults; of each connection of so many one has them, after some bytes.
+RESET, STALL, SWALLOW = "resets", "a stall", "swallowed answers"
+DELAYS = {"25 ms each way": 0.025, "100 ms each way": 0.1}
+KINDS = [RESET, STALL, SWALLOW, *DELAYS]
+EVERY = 5
+# What of a connection passes before: sometimes only what a request begins with, sometimes much of a pack.
+BEFORE_MAX = 18
+# Bytes that pass at once on a line that is late.
+PIECE = 65536
+
+
+class Proxy:
+    """Between clients and a server, as long as the context is open."""
+
+    def __init__(self, target, kind, seed):
+        self.target, self.kind, self.random = target, kind, random.Random(f"{seed} {kind}")
+        self.connections, self.faults = 0, 0
+
+    def __enter__(self):
+        self.loop, is_there = asyncio.new_event_loop(), threading.Event()
+
+        async def serve():
+            server = await asyncio.start_server(self.connects, "127.0.0.1", 0)
+            self.port = server.sockets[0].getsockname()[1]
+            is_there.set()
+
+        def run():
+            self.loop.create_task(serve())
+            self.loop.run_forever()
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+        is_there.wait()
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+    async def connects(self, reader, writer):
+        there, to = await asyncio.open_connection("127.0.0.1", self.target)
+        for one in (writer, to):
+            one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line = Line(self, writer, to)
+        await asyncio.gather(self.passes(reader, to, line, True), self.passes(there, writer, line, False))
+
+    async def passes(self, reader, writer, line, is_up):
+        late = asyncio.Queue(64)
+        sends = asyncio.create_task(self.sends(late, writer))
+        try:
+            while piece := await reader.read(PIECE):
+                if line.is_over(len(piece), is_up):
+                    await line.breaks()
+                    break
+                await late.put((self.loop.time() + DELAYS.get(self.kind, 0), piece))
+        except OSError:
+            pass
+        await late.put((0, b""))
+        await sends
+
+    async def sends(self, late, writer):
+        """Each piece at its time, so that the line is late and not narrow."""
+        try:
+            while True:
+                when, piece = await late.get()
+                if not piece:
+                    break
+                await asyncio.sleep(when - self.loop.time())
+                writer.write(piece)
+                await writer.drain()
+            writer.close()
+        except OSError:
+            # Who sends must not wait for room.
+            while (await late.get())[1]:
+                pass
+
+
+class Line:
+    """One connection, and what is to happen to it."""
+
+    def __init__(self, proxy, *ends):
+        self.proxy, self.ends = proxy, ends
+        is_bad = proxy.connections % EVERY == EVERY - 1 and proxy.kind not in DELAYS
+        proxy.connections += 1
+        self.left = 2 ** proxy.random.uniform(6, BEFORE_MAX) if is_bad else float("inf")
+
+    def is_over(self, length, is_up):
+        """Whether what goes up next, or the answer to it, is not to arrive."""
+        if is_up:
+            self.left -= length
+        counts = not is_up if self.proxy.kind == SWALLOW else is_up
+        is_spent = self.proxy.kind == STALL and self.proxy.faults > 0
+        return counts and self.left < 0 and not is_spent
+
+    async def breaks(self):
+        self.proxy.faults += 1
+        if self.proxy.kind == STALL:
+            # Nothing more passes, and nobody is told; who gives up ends it.
+            await self.is_closed()
+        for end in self.ends:
+            reset = struct.pack("ii", 1, 0)
+            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            end.transport.abort()
+
+    async def is_closed(self):
+        client = self.ends[0]
+        while not client.is_closing():
+            await asyncio.sleep(1)
