@@ -1,7 +1,7 @@
 """A line to a server on which something goes wrong.
 
-In: the server's port on the loopback address, a kind of fault and a seed. Out: a port, and how often it went wrong. Promises: what
-arrives has the bytes that were sent, in their order; what goes wrong is drawn by the seed, and by who connects when.
+In: the server's port on the loopback address, a kind of fault and a seed. Out: a port, and how often it went wrong. Promises:
+what arrives has the bytes that were sent, in their order; what goes wrong is drawn by the seed, and by who connects when.
 """
 
 import asyncio
@@ -29,24 +29,22 @@ class Proxy:
         self.connections, self.faults = 0, 0
 
     def __enter__(self):
-        self.loop, is_there = asyncio.new_event_loop(), threading.Event()
+        is_there = threading.Event()
 
         async def serve():
+            self.loop, self.end = asyncio.get_running_loop(), asyncio.Event()
             server = await asyncio.start_server(self.connects, "127.0.0.1", 0)
             self.port = server.sockets[0].getsockname()[1]
             is_there.set()
+            await self.end.wait()
 
-        def run():
-            self.loop.create_task(serve())
-            self.loop.run_forever()
-
-        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread = threading.Thread(target=asyncio.run, args=[serve()], daemon=True)
         self.thread.start()
         is_there.wait()
         return self
 
     def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self.end.set)
         self.thread.join()
 
     async def connects(self, reader, writer):

@@ -1,11 +1,11 @@
-"""Repositories on other hosts and in stores, on real servers: Ceph's gateway by S3 and by Swift, OpenStack Swift, moto, and sshd by
-sftp:// and by ssh://. SIGKILL at random instants of a create or a prune, to all of its processes or to one; two who publish one
-name at once; a line on which connections break, stall, lose answers or are late. And a crowd on two hosts, on Ceph by S3.
+"""Repositories on other hosts and in stores, on real servers (tests/servers): Ceph's gateway by S3 and by Swift, OpenStack
+Swift, moto, and sshd by sftp:// and by ssh://. `kills`: SIGKILL at random instants of a create or a prune, to all of its
+processes or to one of them. `races`: two who publish one name at once. `lines`: connections that break, stall, lose answers or are late.
+`crowd`: twenty who create on two hosts, and one who prunes, on Ceph by S3, and every few seconds a SIGKILL for one of them.
 
 Proves: whatever is killed, every archive that was made restores, and the killed one is there whole or not at all; of one name
-there is one archive, that of the one who was told so; a bad line costs time and nothing else. Nobody who backs up waits for who
-prunes or died. Brings the servers (tests/servers). `--limit` is the number of kills and of races at each place, `--case` a pattern of
-what to do: 'kills swift', '* ssh'.
+there is one archive, that of the one who was told so; a bad line costs time and nothing else; nobody who backs up waits for who
+prunes or died. `--limit` is the number of kills and of races at each place, `--case` a pattern: 'kills swift', '* ssh'.
 """
 
 import contextlib
@@ -43,7 +43,8 @@ class Place:
 
     def environment(self, work, port):
         if self.scheme == "s3":
-            return {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+            return {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
         if self.scheme == "swift":
             user, key = self.user.split()
             return {"ST_AUTH": f"http://127.0.0.1:{port}/auth/v1.0", "ST_USER": user, "ST_KEY": key}
@@ -228,7 +229,8 @@ def races(figures, work, place, options):
             return
     code, listed, err = one.list()
     if code != 0 or sorted(listed) != sorted(made):
-        raise common.Wrong(f"list: exit {code}: {common.begin(err)}; lost {set(made) - set(listed)}, strange {set(listed) - set(made)}")
+        lost, strange = set(made) - set(listed), set(listed) - set(made)
+        raise common.Wrong(f"list: exit {code}: {common.begin(err)}; lost {lost}, strange {strange}")
     for name in draw.sample(sorted(made), min(10, len(made))):
         restores(one, name, [made[name]])
     code, _, err = one.run(one.check())
@@ -282,7 +284,8 @@ def lines(figures, work, place, options):
             life.keeps()
             if line.faults == 0 and kind not in proxy.DELAYS:
                 raise common.Wrong("nothing went wrong on the line: it shows nothing")
-            figures.note(f"s with {kind}" if kind in proxy.DELAYS else f"s with {line.faults} {kind}", round(time.monotonic() - began))
+            what = kind if kind in proxy.DELAYS or kind == proxy.STALL else f"{line.faults} {kind}"
+            figures.note(f"s with {what}", round(time.monotonic() - began))
 
 
 class Stubborn(common.Life):
