@@ -87,7 +87,8 @@ def servers(work, kinds, *address):
             running.append(subprocess.Popen([SERVERS, kind, f"{work}/{kind}", *address], stdout=subprocess.PIPE, text=True))
         for one in running:
             if one.stdout.readline() != "ready\n":
-                raise RuntimeError(f"{' '.join(one.args)}: not ready")
+                with open(f"{one.args[2]}/log") as log:
+                    raise RuntimeError(f"{' '.join(one.args)}: {''.join(log.readlines()[-10:])}")
         for place in PLACES:
             if place.server in kinds:
                 place.make()
@@ -195,7 +196,7 @@ def ends(process, whom, draw):
                 process.kill()
             else:
                 os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait(timeout=PATIENCE)
+    code = waits(process)
     for _ in range(600):
         if not members(process.pid):
             return code
@@ -203,6 +204,15 @@ def ends(process, whom, draw):
     left = members(process.pid)
     os.killpg(process.pid, signal.SIGKILL)
     raise common.Wrong(f"a minute after its end these still run: {left}")
+
+
+def waits(process):
+    """Its exit code; what takes too long goes."""
+    try:
+        return process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def members(group):
@@ -248,7 +258,7 @@ def race(figures, clients, draw, name, made):
         clients[number].lay(images[number])
         time.sleep(pause)
         running.append((number, clients[number].start(clients[number].create(name), clients[number].client + "/said")))
-    codes = {number: process.wait(timeout=PATIENCE) for number, process in running}
+    codes = {number: waits(process) for number, process in running}
     won = [number for number in codes if codes[number] == 0]
     for number in codes:
         with open(clients[number].client + "/said") as file:
