@@ -400,6 +400,7 @@ class Crowd(thrash.Crowd):
 
     def ends(self):
         self.figures.note("archives at the end", len(self.must))
+        self.figures.note("archives made", len(self.times))
         median, longest = statistics.median(self.times), max(self.times)
         self.figures.note("s of a create, the median", round(median, 1))
         self.figures.note("s more than that, the longest", round(longest - median, 1))
