@@ -1,6 +1,6 @@
 """Repositories on other hosts and in stores, on real servers (tests/servers): Ceph's gateway by S3 and by Swift, OpenStack
 Swift, moto, and sshd by sftp:// and by ssh://. `kills`: SIGKILL at random instants of a create or a prune, to all of its
-processes or to one of them. `races`: two who publish one name at once. `lines`: connections that break, stall, lose answers or are late.
+processes or to one. `races`: two who publish one name at once. `lines`: connections that break, stall, lose answers or are late.
 `crowd`: twenty who create on two hosts, and one who prunes, on Ceph by S3, and every few seconds a SIGKILL for one of them.
 
 Proves: whatever is killed, every archive that was made restores, and the killed one is there whole or not at all; of one name
@@ -174,7 +174,7 @@ def kill(life, instants):
     instants.figures.note(f"kills of {whom}", int(code != 0 or whom == "a child"))
     if code == 0:
         life.created(name) if name else life.may.clear()
-    elif code > 0 and not open(said).read().strip():
+    elif code > 0 and os.path.getsize(said) == 0:
         raise common.Wrong(f"{what}: exit {code} without a word")
     listed = life.whole()
     # What is there once stays.
