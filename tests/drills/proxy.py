@@ -5,16 +5,17 @@ what arrives has the bytes that were sent, in their order; what goes wrong is dr
 """
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
 import threading
 
-# Kinds of faults; of each connection of so many one has them, after some bytes.
+# Kinds of faults; of so many connections one has them, after some bytes. By ssh a command has no more than one.
 RESET, STALL, SWALLOW = "resets", "a stall", "swallowed answers"
 DELAYS = {"25 ms each way": 0.025, "100 ms each way": 0.1}
 KINDS = [RESET, STALL, SWALLOW, *DELAYS]
-EVERY = 5
+EVERY = 3
 # What of a connection passes before: sometimes only what a request begins with, sometimes much of a pack.
 BEFORE_MAX = 18
 # Bytes that pass at once on a line that is late.
@@ -52,7 +53,9 @@ class Proxy:
         for one in (writer, to):
             one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line = Line(self, writer, to)
-        await asyncio.gather(self.passes(reader, to, line, True), self.passes(there, writer, line, False))
+        # What is under way when the proxy ends, asyncio would report as an error.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(self.passes(reader, to, line, True), self.passes(there, writer, line, False))
 
     async def passes(self, reader, writer, line, is_up):
         late = asyncio.Queue(64)
