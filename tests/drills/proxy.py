@@ -55,7 +55,11 @@ class Proxy:
         line = Line(self, writer, to)
         # What is under way when the proxy ends, asyncio would report as an error.
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(self.passes(reader, to, line, True), self.passes(there, writer, line, False))
+            try:
+                await asyncio.gather(self.passes(reader, to, line, True), self.passes(there, writer, line, False))
+            finally:
+                writer.close()
+                to.close()
 
     async def passes(self, reader, writer, line, is_up):
         late = asyncio.Queue(64)
