@@ -330,6 +330,8 @@ class Stubborn(common.Life):
 
 # Two hosts on a line of their own: each has its processes, its name, and no other way to the store.
 BRIDGE, NAME, HOSTS = "10.213.7.1", "garret-drill", 2
+# In a crowd: each is restored at the end, and who prunes reads what all of them hold.
+ARCHIVES_MAX = 300
 
 
 @contextlib.contextmanager
@@ -390,6 +392,8 @@ class Crowd(thrash.Crowd):
         super().__init__(work, seed, figures, client)
 
     def creates(self, tool, own, name):
+        while len(self.must) >= ARCHIVES_MAX and time.monotonic() < self.end:
+            time.sleep(0.2)
         began = time.monotonic()
         super().creates(tool, own, name)
         if name in self.must:
