@@ -15,6 +15,7 @@
 pub(super) mod condemn;
 pub(super) mod copy;
 pub(super) mod delete;
+pub(super) mod intact;
 pub(crate) mod plan;
 pub(super) mod problems;
 pub(super) mod swap;

@@ -6,10 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use garret_format::index::{GroupRow, PackRow, Record, Tables};
+use garret_format::index::{GroupRow, PackRow, Record};
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
+use super::intact::{Copies, keep_intact_copies};
 use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::limits::{GROUP_LEN, STRUCTURE_COPIES, total_len};
@@ -18,10 +19,9 @@ use crate::objects::index::{Index, Location, Rows};
 use crate::objects::pack::end_len;
 use crate::pipeline::{beside, with_workers};
 use crate::progress::{Phase, Problem, Progress};
-use crate::read::chunks::Chunks;
 use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::Repository;
-use crate::store::{Key, Store};
+use crate::store::Key;
 
 /// Dead bytes in packs, as a fraction of live ones, that are not worth copying for: 2 %. What is left over in a repository
 /// that loses an archive a night is then never more.
@@ -226,7 +226,7 @@ pub(super) fn plan(
     }
     refuse_overwritten(repository, archives.values().copied())?;
     let Copies { superseded, lacking } =
-        keep_intact_copies(&chunks, repository.store(), &marks, preferred, problems);
+        keep_intact_copies(&chunks, repository.store(), &marks, preferred, threads, problems)?;
     if keeps {
         keep_groups(index, &marks, &superseded);
     }
@@ -252,124 +252,6 @@ fn refresh(repository: &Repository, progress: &dyn Progress) -> Result<Vec<Strin
         Some(what) => Err(Error::Doubtful(what)),
         None => inventory?.archive_names(),
     }
-}
-
-/// What there is of copies of chunks.
-#[derive(Default)]
-struct Copies {
-    /// Those that need not be listed any more.
-    superseded: HashSet<(ChunkId, PackId)>,
-    /// Records of structure that another copy is to be made of.
-    lacking: HashSet<(usize, u64)>,
-}
-
-/// Of a chunk that lies in several packs one copy stays, of one of structure two, and only such as were read and are intact:
-/// the others go. All stay if none is, for whoever can mend them, or if one is cold. Structure that lies in two packs and no
-/// others is not read.
-fn keep_intact_copies(
-    chunks: &Chunks,
-    store: &dyn Store,
-    marks: &Marks,
-    preferred: &HashSet<PackId>,
-    problems: &mut Problems<'_>,
-) -> Copies {
-    let index = chunks.index();
-    let is_rather = |copy: &Location| !preferred.contains(&copy.pack.id);
-    let tables: Vec<Tables<'_>> = index.tables().collect();
-    let (mut found, mut told) = (Copies::default(), HashSet::new());
-    for (_, segment, place) in several(index, marks, is_rather) {
-        let record = tables.get(segment).and_then(|tables| tables.record(place));
-        let Some(Record { id, .. }) = record else { continue };
-        let mut copies: Vec<Location> = index.copies(&id).collect();
-        if copies.iter().any(|copy| store.is_cold(&Key::Pack(copy.pack.id))) {
-            copies.iter().for_each(|copy| _ = marks.set(copy.record));
-            continue;
-        }
-        let is_structure = copies.iter().any(|copy| copy.pack.kind == PackKind::Structure);
-        if is_structure && copies.len() == STRUCTURE_COPIES && index.lacking_copies(&id) == 0 {
-            copies.iter().for_each(|copy| _ = marks.set(copy.record));
-            continue;
-        }
-        marks.clear((segment, place));
-        // Where a chunk of a file is the same as one of structure, that is not the copy that is counted there.
-        copies.sort_by_key(|copy| {
-            (
-                !index.may_be_built_on(&copy.pack.id),
-                copy.pack.kind == PackKind::Data,
-                is_rather(copy),
-            )
-        });
-        let wanted = if is_structure { STRUCTURE_COPIES } else { 1 };
-        let (intact, damaged) = intact_copies(chunks, &id, &copies, wanted);
-        intact.iter().for_each(|copy| _ = marks.set(copy.record));
-        match intact.first() {
-            Some(first) => {
-                found.lacking.extend((intact.len() < wanted).then_some(first.record));
-                let stays = |pack| intact.iter().any(|copy| copy.pack.id == pack);
-                let packs = copies.iter().map(|copy| copy.pack.id).filter(|pack| !stays(*pack));
-                found.superseded.extend(packs.map(|pack| (id, pack)));
-                damaged.iter().for_each(|(pack, error)| chunks.groups().bypassed(*pack, error));
-            }
-            None => {
-                copies.iter().for_each(|copy| _ = marks.set(copy.record));
-                for (_, error) in damaged.iter().filter(|(pack, _)| told.insert(*pack)) {
-                    problems.report(Problem::from(error));
-                }
-            }
-        }
-    }
-    found
-}
-
-/// The marked records of chunks that may lie in several packs, in the order of what is read of them first, so that each group
-/// is read once: that group, and the record.
-fn several(
-    index: &Index,
-    marks: &Marks,
-    is_rather: impl Fn(&Location) -> bool,
-) -> Vec<((PackId, u32), usize, u64)> {
-    let mut several = Vec::new();
-    for (segment, tables) in index.tables().enumerate() {
-        for (place, record) in tables.records().enumerate() {
-            if !marks.is_set((segment, place as u64)) {
-                continue;
-            }
-            let mut copies = index.copies(&record.id);
-            let (Some(first), second) = (copies.next(), copies.next()) else { continue };
-            if second.is_none() && first.pack.kind == PackKind::Data {
-                continue;
-            }
-            let copies = std::iter::once(first).chain(second).chain(copies);
-            let read = copies.min_by_key(&is_rather).map(|copy| (copy.pack.id, copy.group.offset));
-            several.extend(read.map(|read| (read, segment, place as u64)));
-        }
-    }
-    several.sort_unstable();
-    several
-}
-
-/// The first `wanted` copies, each in another pack, that verify, and what is wrong with those before. All but the first must
-/// be such as may be built on: the packs of others are to go.
-fn intact_copies<'c>(
-    chunks: &Chunks,
-    id: &ChunkId,
-    copies: &'c [Location],
-    wanted: usize,
-) -> (Vec<&'c Location>, Vec<(PackId, Error)>) {
-    let (mut intact, mut damaged) = (Vec::<&Location>::new(), Vec::new());
-    for copy in copies {
-        let pack = copy.pack.id;
-        let is_further = intact.iter().all(|other| other.pack.id != pack)
-            && (intact.is_empty() || chunks.index().may_be_built_on(&pack));
-        if intact.len() == wanted || !is_further {
-            continue;
-        }
-        match chunks.verify(copy, id) {
-            Ok(()) => intact.push(copy),
-            Err(error) => damaged.push((pack, error)),
-        }
-    }
-    (intact, damaged)
 }
 
 /// The packs worth copying what is needed out of: the most wasteful until little waste is left, and small ones when there
