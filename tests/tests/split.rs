@@ -20,11 +20,20 @@ struct Glacier {
     objects: MemoryStore,
     warm: Arc<Mutex<BTreeSet<PackId>>>,
     asked: Arc<Mutex<BTreeSet<PackId>>>,
+    /// Not listed.
+    hidden: Arc<Mutex<Option<PackId>>>,
 }
 
 impl Store for Glacier {
-    garret_testkit::through!(objects: put, put_new, len, list, delete, adopt, sync, sweep, lock);
+    garret_testkit::through!(objects: put, put_new, len, delete, adopt, sync, sweep, lock);
     garret_testkit::through!(objects: doubtful, has_sessions, pass_over, notices, place);
+
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
+        let mut listed = self.objects.list(area)?;
+        let hidden = self.hidden.lock().unwrap().map(Key::Pack);
+        listed.retain(|(key, _)| Some(key) != hidden.as_ref());
+        Ok(listed)
+    }
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         if let Key::Pack(pack) = key {
@@ -53,7 +62,7 @@ impl Glacier {
 /// A repository, and the two places in which it lies.
 fn split(mode: KeyMode) -> (Lab, MemoryStore, Glacier) {
     let (hot, cold) = (MemoryStore::new(), Glacier::default());
-    drop(Split::create(boxed(&hot), boxed(&cold)).unwrap());
+    Split::mark(&boxed(&hot), &boxed(&cold)).unwrap();
     let places = (hot.clone(), cold.clone());
     let open = move || -> Box<dyn Store> {
         Box::new(Split::open(boxed(&places.0), boxed(&places.1)).unwrap())
@@ -69,7 +78,8 @@ fn boxed(store: &(impl Store + Clone + 'static)) -> Box<dyn Store> {
 fn two_stores_as_one_keep_the_contract() {
     store_suite(&|| {
         let (hot, cold) = (MemoryStore::new(), MemoryStore::new());
-        let split = Split::create(boxed(&hot), boxed(&cold)).unwrap();
+        Split::mark(&boxed(&hot), &boxed(&cold)).unwrap();
+        let split = Split::open(boxed(&hot), boxed(&cold)).unwrap();
         hot.delete(&Key::Cold).unwrap();
         Box::new(split)
     });
@@ -250,4 +260,60 @@ fn what_broke_off_there_is_told_of() {
     cold.warm(cold.packs());
     lab.gc().unwrap();
     assert_eq!(cold.packs().len(), count - 1);
+}
+
+/// What the index alone knows of packs that cannot be read is not given up; when they can be read it is made anew.
+#[test]
+fn a_damaged_index_is_kept_until_packs_can_be_read() {
+    let (lab, hot, cold) = split(KeyMode::Passphrase);
+    let images = [1, 2].map(|seed| Image::noise(seed, 500_000).bytes);
+    lab.backup_bytes("a", &images[0]).unwrap();
+    let (key, _) = hot.list(Area::Index).unwrap().remove(0);
+    let mut bytes = hot.objects()[&key].clone();
+    bytes[60] ^= 1;
+    hot.put(&key, &[&bytes]).unwrap();
+    lab.backup_bytes("b", &images[1]).unwrap();
+    lab.delete("b").unwrap();
+    for _ in 0..2 {
+        lab.gc_reporting().map(drop).unwrap_err();
+        assert!(hot.objects().contains_key(&key));
+    }
+    cold.warm(cold.packs());
+    let heard = Recorder::default();
+    lab.exclusive().unwrap().repair(1, &heard).unwrap();
+    assert!(!hot.objects().contains_key(&key));
+    cold.warm([]);
+    checked(&lab, &cold);
+    let [needed, asked] = restored(&lab, &cold, "a", &images[0]);
+    assert_eq!(asked, needed);
+    lab.gc().unwrap();
+    assert_eq!(cold.packs().len(), 1);
+}
+
+/// A listing that is short once costs nothing that lasts: neither what a client remembers, nor what a gc leaves in the index.
+#[test]
+fn a_pack_that_is_not_listed_for_a_while_is_there_again() {
+    let (lab, _, cold) = split(KeyMode::Passphrase);
+    let home = tempfile::tempdir().unwrap();
+    let lab = lab.with_cache(Some(home.path().to_owned()));
+    let images = [1, 2].map(|seed| Image::noise(seed, 500_000).bytes);
+    lab.backup_bytes("a", &images[0]).unwrap();
+    let first = cold.packs().pop_first().unwrap();
+    lab.backup_bytes("b", &images[1]).unwrap();
+    std::fs::remove_dir_all(home.path()).unwrap();
+    *cold.hidden.lock().unwrap() = Some(first);
+    drop(lab.reader().unwrap());
+    let _refused = lab.gc_reporting();
+    *cold.hidden.lock().unwrap() = None;
+    // Once more it is unknown to the copy of the index, and then it is read anew.
+    drop(lab.reader().unwrap());
+    for (name, image) in ["a", "b"].iter().zip(&images) {
+        let [needed, asked] = restored(&lab, &cold, name, image);
+        assert_eq!((asked, needed.len()), (needed, 1), "{name}");
+    }
+    cold.warm([]);
+    checked(&lab, &cold);
+    let count = cold.packs().len();
+    lab.backup_bytes("c", &images[0]).unwrap();
+    assert_eq!(cold.packs().len(), count, "nothing is stored again");
 }

@@ -15,7 +15,7 @@ use crate::location::Location;
 use crate::seen::Memory;
 use crate::state::{self, Admitted, Expected, Use, doubted};
 use crate::ui::Ui;
-use crate::{cache, sandbox, secrets, ssh, stores};
+use crate::{cache, sandbox, secrets, ssh, stores, surroundings};
 
 /// Bytes of opened groups that a command keeps: it reads in order, and what it reads again are recipes and lists of files.
 const KEPT_LEN: u64 = 8 << 20;
@@ -276,15 +276,31 @@ fn create_split(
     cold: &Location,
     sharing: Sharing,
 ) -> Result<Box<dyn Removable>, Failure> {
+    let is_inside = |one: &Location, other: &Location| {
+        let places = one.directory().zip(other.directory());
+        places.is_some_and(|(one, other)| surroundings::is_in(one, other))
+    };
+    if hot == cold || is_inside(hot, cold) || is_inside(cold, hot) {
+        let (hot, cold) = (hot.display(), cold.display());
+        return Err(Failure::Usage(format!(
+            "{cold} and {hot} are in each other: name a second place outside"
+        )));
+    }
     let hot = create(hot, sharing)?;
-    let cold = match create(cold, sharing) {
-        Ok(cold) => cold,
+    let made = create(cold, sharing).and_then(|cold| match Split::mark(&hot, &cold) {
+        Ok(()) => Ok(cold),
+        Err(error) => {
+            let _left = cold.undo_create();
+            Err(Error::from(error).into())
+        }
+    });
+    match made {
+        Ok(cold) => Ok(Box::new(Split::open(hot, cold).map_err(Error::from)?)),
         Err(failure) => {
             let _left = hot.undo_create();
-            return Err(failure);
+            Err(failure)
         }
-    };
-    Ok(Box::new(Split::create(hot, cold).map_err(Error::from)?))
+    }
 }
 
 /// What is in the way of a new repository.

@@ -114,7 +114,9 @@ pub enum Error {
         why: String,
     },
     /// Half a repository: its packs of files lie in a second place.
-    #[error("the packs of {path} lie in a second place: name that with --packs or GARRET_PACKS")]
+    #[error(
+        "the packs of {path} lie in a second place: name that with --packs or GARRET_PACKS (of sync, for FROM: --from-packs)"
+    )]
     PacksElsewhere {
         /// As given.
         path: String,

@@ -433,8 +433,8 @@ impl Store for RemoteStore {
     }
 
     fn traffic(&self) -> Option<Traffic> {
-        let theirs = self.request("use", &Request::Traffic).ok();
-        let theirs = theirs.and_then(|answer| decode_traffic(&answer).ok()).flatten();
+        let answer = self.request("use", &Request::Traffic).ok()?;
+        let theirs = decode_traffic(&answer).ok()?;
         // Where the server is the storage itself the line is this one.
         let Line { waiting, sent, .. } = &*self.line;
         let ours = || Traffic {

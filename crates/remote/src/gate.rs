@@ -56,16 +56,17 @@ pub trait Removable: Store {
     fn taken_len(&self) -> Result<u64, StoreError>;
 }
 
-/// The hot one first: what is left when it is cut short is packs, which are nothing by themselves.
+/// The hot one first: what is left when it is cut short is packs, which are nothing by themselves. Neither stays for what is
+/// in the way of the other.
 impl Removable for Split<Box<dyn Removable>> {
     fn remove(&self) -> Result<(), StoreError> {
-        self.hot().remove()?;
-        self.cold().remove()
+        let removed = self.hot().remove();
+        removed.and(self.cold().remove())
     }
 
     fn undo_create(&self) -> Result<(), StoreError> {
-        self.hot().undo_create()?;
-        self.cold().undo_create()
+        let undone = self.hot().undo_create();
+        undone.and(self.cold().undo_create())
     }
 
     fn taken_len(&self) -> Result<u64, StoreError> {

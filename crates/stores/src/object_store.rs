@@ -60,6 +60,8 @@ pub struct ObjectStore {
     in_flight: usize,
     /// Whether nothing was there when this was opened, and nobody else made anything since.
     is_new: AtomicBool,
+    /// Whether anything was put.
+    has_put: AtomicBool,
 }
 
 /// Whether the server keeps a second one from creating what is there; unknown until a pack is put or something is created.
@@ -140,15 +142,8 @@ impl ObjectStore {
         let service: Arc<dyn Service> = Arc::from(way_to(place, Arc::clone(&paces))?);
         let leases = leases(&service, LEASES.to_owned())?;
         let (exclusion, first) = (Arc::default(), Mutex::default());
-        Ok(ObjectStore {
-            service,
-            paces,
-            leases,
-            exclusion,
-            first,
-            in_flight,
-            is_new: AtomicBool::new(false),
-        })
+        let (is_new, has_put) = Default::default();
+        Ok(ObjectStore { service, paces, leases, exclusion, first, in_flight, is_new, has_put })
     }
 
     fn first(&self) -> MutexGuard<'_, First> {
@@ -311,6 +306,8 @@ impl Removable for ObjectStore {
 
     fn undo_create(&self) -> Result<(), StoreError> {
         match self.is_new.load(Ordering::Relaxed) {
+            // What is there by now is somebody else's.
+            true if !self.has_put.load(Ordering::Relaxed) => Ok(()),
             true => {
                 self.remove_all("", |_| true)?;
                 self.service.clear();
@@ -339,6 +336,7 @@ impl Store for ObjectStore {
         if matches!(key, Key::Pack(_)) {
             self.ask_ahead();
         }
+        self.has_put.store(true, Ordering::Relaxed);
         self.service.put(&name_of(key), parts, false)
     }
 
@@ -352,6 +350,7 @@ impl Store for ObjectStore {
         if put.as_ref().is_err_and(|error| error.kind == StoreErrorKind::AlreadyExists) {
             self.is_new.store(false, Ordering::Relaxed);
         }
+        self.has_put.fetch_or(put.is_ok(), Ordering::Relaxed);
         put
     }
 

@@ -126,7 +126,7 @@ impl Pruner {
             if full.is_some() {
                 // The smallest step that makes room, in all the room that there is.
                 plan.keep_cheapest();
-                forgot_index = !plan.is_empty() && swap::follows(self, |_| false);
+                forgot_index = !plan.is_empty() && swap::follows(self, |_| false, false);
                 if forgot_index {
                     swap::forget(self.store())?;
                 }
@@ -280,7 +280,7 @@ impl Collected {
             return Ok(());
         }
         let ids: HashSet<PackId> = doomed.iter().map(|row| row.id).collect();
-        match swap::swap(repository, &ids, &plan.superseded) {
+        match swap::swap(repository, &ids, &plan.superseded, true) {
             Err(error)
                 if error.cause() == Cause::Full && self.make_room(repository, &doomed)? => {}
             swapped => swapped?,
@@ -293,7 +293,7 @@ impl Collected {
     /// Gives up the index, if it follows from the packs: it is made anew when there is room. Whether that was done.
     fn make_room(&mut self, repository: &Repository, doomed: &[PackRow]) -> Result<bool> {
         let ids: HashSet<PackId> = doomed.iter().map(|row| row.id).collect();
-        if doomed.is_empty() || !swap::follows(repository, |id| ids.contains(id)) {
+        if doomed.is_empty() || !swap::follows(repository, |id| ids.contains(id), false) {
             return Ok(false);
         }
         swap::forget(repository.store())?;

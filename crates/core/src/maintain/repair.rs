@@ -136,10 +136,13 @@ fn take_away(
     }
     store.sync()?;
     // After what it alone knew of damaged packs was used.
-    let made_index = is_index_damaged && swap::follows(repository, |id| damaged.contains_key(id));
+    let is_gone = |id: &PackId| damaged.contains_key(id);
+    let made_index = is_index_damaged && swap::follows(repository, is_gone, true);
     match made_index {
         true => swap::forget(store)?,
-        false => swap::swap(repository, &damaged.keys().copied().collect(), &HashSet::new())?,
+        false => {
+            swap::swap(repository, &damaged.keys().copied().collect(), &HashSet::new(), false)?;
+        }
     }
     delete::packs(repository, damaged.keys())?;
     Ok(RepairReport {

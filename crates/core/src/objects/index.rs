@@ -7,6 +7,7 @@
 //! another length what its groups still hold. So what is lost with or of a pack is stored again by the next backup.
 
 mod cache;
+mod footers;
 mod listing;
 mod prefixes;
 mod segment;
@@ -18,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 use garret_format::condemned::Condemned;
-use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX, Tables};
+use garret_format::index::{GroupRow, PackRow, Record, Tables};
 use garret_format::object::Kind;
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
@@ -32,11 +33,10 @@ use crate::limits::{
 use crate::objects::pack::PackReader;
 use crate::objects::{damage, envelope};
 use crate::pipeline::with_workers;
-use crate::progress::{Phase, Problem, Progress};
-use crate::store::{Key, Store, StoreError, StoreErrorKind};
+use crate::progress::{Problem, Progress};
+use crate::store::{Key, Store, StoreErrorKind};
 
 pub(crate) use cache::Cache;
-use listing::Cut;
 pub(crate) use listing::{Inventory, Listing};
 pub(crate) use segment::Input;
 use segment::Segment;
@@ -79,6 +79,8 @@ pub(crate) struct Index {
     condemned: Arc<HashSet<PackId>>,
     /// Whether what is not listed is nowhere.
     is_whole: bool,
+    /// Whether there are cold packs that no segment lists, and that cannot be read.
+    lacks_cold: bool,
 }
 
 impl Index {
@@ -168,7 +170,15 @@ impl Index {
     pub(crate) fn empty(repository: RepositoryId) -> Self {
         let (cache, damaged, condemned) =
             (Arc::new(Cache::in_memory()), Arc::default(), Arc::default());
-        Index { segments: Vec::new(), cache, repository, damaged, condemned, is_whole: true }
+        Index {
+            segments: Vec::new(),
+            cache,
+            repository,
+            damaged,
+            condemned,
+            is_whole: true,
+            lacks_cold: false,
+        }
     }
 
     /// Forgets the copy, because packs it knows are gone; it is made again from the repository.
@@ -216,75 +226,6 @@ impl Index {
             }
             Ok(loaded)
         })
-    }
-
-    /// Adds the packs that no segment covers; `otherwise` are listed in another length than they have.
-    fn load_footers(
-        &mut self,
-        source: &IndexSource<'_>,
-        stored: &Listing,
-        missing: HashSet<PackId>,
-        otherwise: &HashSet<PackId>,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let task = progress.begin(Phase::Index, Some(missing.len() as u64));
-        let mut missing: Vec<PackId> = missing.into_iter().collect();
-        missing.sort_unstable();
-        let (mut rows, mut cut, mut unread) = (Rows::default(), Cut::default(), 0);
-        for id in missing {
-            task.advance(1);
-            if source.packs.is_foreign(id) {
-                continue;
-            }
-            let len = stored.lens.get(&id).copied().unwrap_or(0);
-            let footer = source.packs.footer(id, len);
-            let is_cold = source.packs.store.is_cold(&Key::Pack(id));
-            let cannot = |error: &StoreError| error.kind != StoreErrorKind::WrongLength;
-            if is_cold && matches!(&footer, Err(Error::Store(error)) if cannot(error)) {
-                self.is_whole = false;
-                unread += 1;
-                continue;
-            }
-            if self.condemned.contains(&id) && is_gone(&footer) {
-                continue;
-            }
-            self.is_whole &= footer.is_ok();
-            let read = footer.or_else(|error| match error {
-                // Storage that fails now may show the footer later: the pack stays unknown until then.
-                Error::Store(error) if error.kind != StoreErrorKind::WrongLength => {
-                    Err(error.into())
-                }
-                error => {
-                    match otherwise.contains(&id) {
-                        true => cut.add(id),
-                        false => progress.problem(&Problem::from(&error)),
-                    }
-                    source.packs.salvage(id, source.hasher)
-                }
-            });
-            match read {
-                Ok((pack, footer)) => rows.push(pack, &footer),
-                Err(error) => progress.problem(&Problem::from(&error)),
-            }
-            if rows.records.len() >= SEGMENT_CHUNKS_MAX {
-                self.add(std::mem::take(&mut rows), None)?;
-            }
-        }
-        if !rows.packs.is_empty() {
-            self.add(rows, None)?;
-        }
-        drop(task);
-        cut.tell(progress);
-        if unread > 0 {
-            progress.notice(&format!(
-                "note: packs in the second place that the index does not list and that cannot be read now: {unread}; a \
-                 backup that broke off left them, or the index is damaged (garret check says)"
-            ));
-        }
-        Ok(())
     }
 
     /// Adds rows: those of a stored segment, or of packs that none covers.
@@ -394,6 +335,11 @@ impl Index {
         self.is_whole
     }
 
+    /// Whether there are cold packs of which nobody knows what is in them, for no segment lists them.
+    pub(crate) fn lacks_cold(&self) -> bool {
+        self.lacks_cold
+    }
+
     /// Whether gc condemned a pack.
     pub(crate) fn is_condemned(&self, pack: &PackId) -> bool {
         self.condemned.contains(pack)
@@ -457,10 +403,6 @@ struct Loaded {
     otherwise: HashSet<PackId>,
     /// Segments that were listed a moment ago.
     gone: Vec<Error>,
-}
-
-fn is_gone<T>(read: &Result<T>) -> bool {
-    matches!(read, Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound)
 }
 
 /// Reads, opens and checks a segment of the repository. Its name is looked at first: a damaged byte of its version makes it

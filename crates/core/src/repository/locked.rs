@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use garret_format::cold::MARK_LEN;
 use garret_format::config::{Cipher, Config, Features, KeyMode};
 use garret_format::slot::{Kdf, Label};
 use garret_format::{ConfigHash, KeyId, PackId, RepositoryId, SlotId};
@@ -224,16 +225,23 @@ impl Locked {
         };
         // In a repository that is whole no pack is cold.
         let is_whole = !store.is_cold(&Key::Pack(PackId::from_bytes([0; 32])));
-        let has_mark = || is_whole && store.len(&Key::Cold).is_ok();
+        let has_mark = || match store.get_whole(&Key::Cold, MARK_LEN as u64) {
+            _ if !is_whole => Ok(false),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind != StoreErrorKind::WrongLength => Err(error),
+            _ => Ok(true),
+        };
         let config = || store.get_whole(&Key::Config, SMALL_OBJECT_LEN_MAX);
         let (has_mark, config) = beside(store.properties().in_flight, has_mark, config)?;
+        let has_mark = has_mark?;
         let first = match config {
             Ok(_) if has_mark => return Err(Error::PacksElsewhere { path: store.place() }),
             Ok(bytes) => decode(bytes),
             Err(error) if error.kind == StoreErrorKind::NotFound => {
                 if has_mark {
-                    let why = "only packs lie there, of a repository elsewhere".to_owned();
-                    return Err(not_one(why));
+                    let why =
+                        "only packs lie there, of a repository elsewhere, or an init was cut short";
+                    return Err(not_one(why.to_owned()));
                 }
                 let has_copy = store.len(&Key::ConfigCopy).is_ok();
                 let hint =

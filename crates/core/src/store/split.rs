@@ -45,27 +45,34 @@ impl<P: Deref<Target: Store>> Split<P> {
         let theirs = mark(&cold).map_err(|error| {
             no_mark(&cold, "no packs of a repository elsewhere lie there", error)
         })?;
-        match ours == theirs {
-            true => Ok(Split::of(hot, cold)),
-            false => Err(missing(&cold, "the packs that lie there are of another repository")),
+        let is_mark = ours.len() == MARK_LEN && ours.starts_with(&Kind::Cold.header());
+        match (is_mark, ours == theirs) {
+            (true, true) => Ok(Split::of(hot, cold)),
+            (false, _) => {
+                Err(missing(&hot, "its file cold is damaged: copy it from the second place"))
+            }
+            (true, false) => {
+                Err(missing(&cold, "the packs that lie there are of another repository"))
+            }
         }
     }
 
-    /// Makes two that are empty belong together.
+    /// Makes two that are empty belong together. What is cut short or fails here has left marks, for who made the two to
+    /// remove.
     ///
     /// # Errors
     /// Either has a mark; it cannot be written; no random numbers.
-    pub fn create(hot: P, cold: P) -> Result<Self, StoreError> {
+    pub fn mark(hot: &P, cold: &P) -> Result<(), StoreError> {
         let mut place = [0; 32];
         getrandom::fill(&mut place)
             .map_err(|error| StoreError::new("mark", cold.place(), io::Error::other(error)))?;
         let mark = encode_mark(&place);
         // The hot one is made a repository last of all, by who has this: what is cut short before is nothing yet.
-        for store in [&cold, &hot] {
+        for store in [cold, hot] {
             store.put_new(&Key::Cold, &mark)?;
             store.sync()?;
         }
-        Ok(Split::of(hot, cold))
+        Ok(())
     }
 
     fn of(hot: P, cold: P) -> Self {
@@ -230,9 +237,9 @@ impl<P: Deref<Target: Store> + Send + Sync> Store for Split<P> {
         let (hot, cold) = (self.hot.traffic(), self.cold.traffic());
         let [one, other] = [hot, cold].map(Option::unwrap_or_default);
         hot.or(cold).map(|_| Traffic {
-            requests: one.requests + other.requests,
-            sent: one.sent + other.sent,
-            received: one.received + other.received,
+            requests: one.requests.saturating_add(other.requests),
+            sent: one.sent.saturating_add(other.sent),
+            received: one.received.saturating_add(other.received),
         })
     }
 

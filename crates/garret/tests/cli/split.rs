@@ -95,6 +95,10 @@ fn half_of_it_is_refused_in_one_line() {
     ] {
         dir.run(words).refused(1, text);
     }
+    for cold in ["new", "."] {
+        let init = ["init", "-e", "none", "--packs", cold, "new"];
+        dir.run(&init).refused(2, "are in each other: name a second place outside");
+    }
     assert!(!dir.path("new").exists(), "none was made without the other");
     dir.run(&["extract", "--packs-needed", "whole::a"]).refused(1, "Archive a does not exist");
     let environment = [("GARRET_PACKS", "hot-cold")];

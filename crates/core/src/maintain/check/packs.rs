@@ -257,9 +257,11 @@ impl<'scope> Packs<'_, 'scope> {
         let store = repository.store();
         let job = move |id, len, claim, again| {
             let is_suspect = suspects.contains(&id);
-            let is_wanted = slice.is_none() || is_suspect || chunks.index().is_damaged(&id);
+            let is_cold = store.is_cold(&Key::Pack(id));
+            let is_wanted =
+                slice.is_none() || !is_cold && (is_suspect || chunks.index().is_damaged(&id));
             let verifies = verifies && is_wanted;
-            let is_left = !verifies && store.is_cold(&Key::Pack(id));
+            let is_left = !verifies && is_cold;
             Job::Pack(PackJob { id, len, claim, again, verifies, is_suspect, is_left })
         };
         let Stored { segments, packs } = stored;
@@ -326,8 +328,18 @@ impl Findings<'_> {
 
 /// What a segment says of a pack, as if it were found there.
 fn believed(chunks: &Chunks, job: &PackJob) -> PackFindings {
-    let of = |claim: &Claim| sound(chunks, &claim.pack, &claim.records);
-    PackFindings { sound: job.claim.as_ref().map(of).unwrap_or_default(), ..Default::default() }
+    let mut found = PackFindings { len: job.len, ..PackFindings::default() };
+    let Some(claim) = &job.claim else { return found };
+    let len = u64::from(claim.pack.len);
+    match job.len == len {
+        true => found.sound = sound(chunks, &claim.pack, &claim.records),
+        false => found.errors.push(Error::Corrupt {
+            object: Key::Pack(job.id).to_string(),
+            offset: job.len.min(len),
+            what: format!("it has {} bytes, and {len} were written", job.len),
+        }),
+    }
+    found
 }
 
 /// Asks the store for what is needed of a pack.

@@ -49,7 +49,13 @@ pub(super) fn keep_intact_copies(
         let is_structure = copies.iter().any(|copy| copy.pack.kind == PackKind::Structure);
         let is_safe = copies.len() == STRUCTURE_COPIES && index.lacking_copies(&id) == 0;
         let is_cold = copies.iter().any(|copy| store.is_cold(&Key::Pack(copy.pack.id)));
-        if is_cold || is_structure && is_safe {
+        if is_cold {
+            // Condemned ones go if there is another.
+            let (sound, rest): (Vec<_>, Vec<_>) =
+                copies.into_iter().partition(|copy| index.may_be_built_on(&copy.pack.id));
+            return Ok(Some(Looked::Unread(if sound.is_empty() { rest } else { sound })));
+        }
+        if is_structure && is_safe {
             return Ok(Some(Looked::Unread(copies)));
         }
         // Where a chunk of a file is the same as one of structure, that is not the copy that is counted there.
@@ -63,38 +69,23 @@ pub(super) fn keep_intact_copies(
         let wanted = if is_structure { STRUCTURE_COPIES } else { 1 };
         let (intact, damaged) = intact_copies(chunks, &id, &copies, wanted);
         let record = (segment, place);
-        Ok(Some(Looked::Read { id, record, copies, wanted, intact, damaged }))
+        Ok(Some(Looked::Read(Read { id, record, copies, wanted, intact, damaged })))
     };
     let (mut found, mut told) = (Copies::default(), HashSet::new());
     let several = several(index, marks, is_rather).into_iter().map(Ok);
     with_workers(threads, |workers| {
         for looked in workers.map(several, look) {
-            let (id, record, copies, wanted, intact, damaged) = match looked? {
-                None => continue,
+            match looked? {
                 Some(Looked::Unread(copies)) => {
                     copies.iter().for_each(|copy| _ = marks.set(copy.record));
-                    continue;
                 }
-                Some(Looked::Read { id, record, copies, wanted, intact, damaged }) => {
-                    (id, record, copies, wanted, intact, damaged)
-                }
-            };
-            marks.clear(record);
-            intact.iter().for_each(|copy| _ = marks.set(copy.record));
-            match intact.first() {
-                Some(first) => {
-                    found.lacking.extend((intact.len() < wanted).then_some(first.record));
-                    let stays = |pack| intact.iter().any(|copy| copy.pack.id == pack);
-                    let packs = copies.iter().map(|copy| copy.pack.id).filter(|pack| !stays(*pack));
-                    found.superseded.extend(packs.map(|pack| (id, pack)));
-                    damaged.iter().for_each(|(pack, error)| chunks.groups().bypassed(*pack, error));
-                }
-                None => {
-                    copies.iter().for_each(|copy| _ = marks.set(copy.record));
-                    for (_, error) in damaged.iter().filter(|(pack, _)| told.insert(*pack)) {
+                Some(Looked::Read(read)) => {
+                    let without = read.settle(chunks, marks, &mut found);
+                    for (_, error) in without.iter().filter(|(pack, _)| told.insert(*pack)) {
                         problems.report(Problem::from(error));
                     }
                 }
+                None => {}
             }
         }
         Ok(found)
@@ -103,18 +94,40 @@ pub(super) fn keep_intact_copies(
 
 /// What was found of the copies of a chunk.
 enum Looked {
-    /// None was read: all stay.
+    /// None was read: these stay.
     Unread(Vec<Location>),
-    /// So many are wanted, these are intact, and these are not.
-    Read {
-        id: ChunkId,
-        /// The one by which it was found.
-        record: (usize, u64),
-        copies: Vec<Location>,
-        wanted: usize,
-        intact: Vec<Location>,
-        damaged: Vec<(PackId, Error)>,
-    },
+    Read(Read),
+}
+
+/// Copies of which as many were read as had to be.
+struct Read {
+    id: ChunkId,
+    /// The one by which it was found.
+    record: (usize, u64),
+    copies: Vec<Location>,
+    /// How many are to stay.
+    wanted: usize,
+    intact: Vec<Location>,
+    damaged: Vec<(PackId, Error)>,
+}
+
+impl Read {
+    /// Marks those that stay. Gives what is wrong with each if none is intact.
+    fn settle(self, chunks: &Chunks, marks: &Marks, found: &mut Copies) -> Vec<(PackId, Error)> {
+        let Read { id, record, copies, wanted, intact, damaged } = self;
+        marks.clear(record);
+        let Some(first) = intact.first() else {
+            copies.iter().for_each(|copy| _ = marks.set(copy.record));
+            return damaged;
+        };
+        intact.iter().for_each(|copy| _ = marks.set(copy.record));
+        found.lacking.extend((intact.len() < wanted).then_some(first.record));
+        let stays = |pack| intact.iter().any(|copy| copy.pack.id == pack);
+        let packs = copies.iter().map(|copy| copy.pack.id).filter(|pack| !stays(*pack));
+        found.superseded.extend(packs.map(|pack| (id, pack)));
+        damaged.iter().for_each(|(pack, error)| chunks.groups().bypassed(*pack, error));
+        Vec::new()
+    }
 }
 
 /// The marked records of chunks that may lie in several packs, in the order of what is read of them first, so that each group

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use garret_format::index::{PackRow, SEGMENT_CHUNKS_MAX};
+use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
 use super::condemn;
@@ -15,17 +16,24 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::store::{Area, Key, Store};
 
-/// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not.
+/// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not. Cold packs that are not
+/// there stay listed if `keeps_missing` is set.
 pub(in crate::maintain) fn swap(
     repository: &Repository,
     doomed: &HashSet<PackId>,
     superseded: &HashSet<(ChunkId, PackId)>,
+    keeps_missing: bool,
 ) -> Result<()> {
     let store = repository.store();
     let segments = store.list(Area::Index)?;
     // Afterwards: a pack is there before a segment lists it.
     let stored = Listing::read(store)?;
-    let survives = |pack: &PackRow| stored.has(pack) && !doomed.contains(&pack.id);
+    // Of what is cold nobody else knows, and a listing may have been short.
+    let is_kept = |pack: &PackRow| {
+        keeps_missing && pack.kind == PackKind::Data && store.is_cold(&Key::Pack(pack.id))
+    };
+    let survives =
+        |pack: &PackRow| (stored.has(pack) || is_kept(pack)) && !doomed.contains(&pack.id);
     let mut old = Vec::new();
     let mut new = Segments { repository, rows: Rows::default() };
     // Whoever is writing packs will list them. Where there is no index at all they are listed with the others.
@@ -44,8 +52,8 @@ pub(in crate::maintain) fn swap(
                 }
                 new.push(segment.keep_packs(survives).without(superseded))?;
             }
-            // Its packs are known from their footers, unless these are cold.
-            Err(Error::Corrupt { .. }) if !stored.has_cold(store) => {}
+            // Its packs are known from their footers, if these could be read.
+            Err(Error::Corrupt { .. }) if !repository.index().lacks_cold() => {}
             Err(error) => return Err(error),
         }
         old.push(key);
@@ -59,16 +67,18 @@ pub(in crate::maintain) fn swap(
 }
 
 /// Whether the index follows from the packs: each that it lists shows in its footer what is in it. Those that do not matter
-/// are for `passes_over` to say. Of a cold pack, or one without its footer, the index may know what nobody else does.
+/// are for `passes_over` to say. Of a cold pack that is not to be read, or one without its footer, the index may know what
+/// nobody else does.
 pub(in crate::maintain) fn follows(
     repository: &Repository,
     passes_over: impl Fn(&PackId) -> bool,
+    reads_cold: bool,
 ) -> bool {
     let (index, store) = (repository.index(), repository.store());
     index.tables().flat_map(|tables| tables.packs().collect::<Vec<_>>()).all(|pack| {
         let footer = || repository.packs().footer(pack.id, u64::from(pack.len));
-        let is_cold = store.is_cold(&Key::Pack(pack.id));
-        passes_over(&pack.id) || !is_cold && footer().is_ok_and(|(row, _)| row == pack)
+        let is_asked = reads_cold || !store.is_cold(&Key::Pack(pack.id));
+        passes_over(&pack.id) || is_asked && footer().is_ok_and(|(row, _)| row == pack)
     })
 }
 
@@ -83,7 +93,7 @@ pub(in crate::maintain) fn forget(store: &dyn Store) -> Result<()> {
 /// Stores the index that was read from packs when there was none. Where there is no room even for that, it is read from them
 /// again each time.
 pub(in crate::maintain) fn remake(session: &Repository, progress: &dyn Progress) -> Result<()> {
-    match swap(session, &HashSet::new(), &HashSet::new()) {
+    match swap(session, &HashSet::new(), &HashSet::new(), true) {
         Err(error) if error.cause() == Cause::Full => {
             let why = message(&error);
             progress.notice(&format!(

@@ -27,11 +27,6 @@ impl Listing {
         self.lens.get(pack).copied()
     }
 
-    /// Whether any of them is cold.
-    pub(crate) fn has_cold(&self, store: &dyn Store) -> bool {
-        self.lens.keys().any(|pack| store.is_cold(&Key::Pack(*pack)))
-    }
-
     /// Whether the pack is there in the length that it was written in.
     pub(crate) fn has(&self, pack: &PackRow) -> bool {
         self.lens.get(&pack.id) == Some(&u64::from(pack.len))

@@ -57,7 +57,15 @@ fn pack(random: &mut Random, hostile: bool, known: &[ChunkId]) -> (PackRow, Foot
 fn with(segments: Vec<Arc<Segment>>, cache: Cache) -> Index {
     let (cache, damaged) = (Arc::new(cache), Arc::default());
     let condemned = Arc::default();
-    Index { segments, cache, repository: REPOSITORY, damaged, condemned, is_whole: true }
+    Index {
+        segments,
+        cache,
+        repository: REPOSITORY,
+        damaged,
+        condemned,
+        is_whole: true,
+        lacks_cold: false,
+    }
 }
 
 /// Everywhere a chunk was put: pack, group offset, offset in the group, length.
