@@ -170,8 +170,8 @@ def kill(life, instants):
     process = life.tool.start(argv, said)
     instants.wait(what, process)
     whom = life.random.choice(["all", "all", "a child", "the parent"])
-    code = ends(process, whom, life.random)
-    instants.figures.note(f"kills of {whom}", int(code != 0 or whom == "a child"))
+    code, met = ends(process, whom, life.random)
+    instants.figures.note(f"kills of {met}", int(code != 0 or met == "a child"))
     if code == 0:
         life.created(name) if name else life.may.clear()
     elif code > 0 and os.path.getsize(said) == 0:
@@ -186,20 +186,21 @@ def kill(life, instants):
 
 
 def ends(process, whom, draw):
-    """SIGKILL to a command with all that it started, to itself alone, or to one of the others; how it ended."""
+    """SIGKILL to a command with all that it started, to itself alone, or to one of the others; how it ended, and whom
+    that met."""
     others = [pid for pid in members(process.pid) if pid != process.pid]
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            if whom == "a child" and others:
-                os.kill(draw.choice(others), signal.SIGKILL)
-            elif whom == "the parent":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
+    met = "nobody" if process.poll() is not None else whom if whom != "a child" or others else "all"
+    with contextlib.suppress(ProcessLookupError):
+        if met == "a child":
+            os.kill(draw.choice(others), signal.SIGKILL)
+        elif met == "the parent":
+            process.kill()
+        elif met == "all":
+            os.killpg(process.pid, signal.SIGKILL)
     code = waits(process)
     for _ in range(600):
         if not members(process.pid):
-            return code
+            return code, met
         time.sleep(0.1)
     left = members(process.pid)
     os.killpg(process.pid, signal.SIGKILL)
