@@ -142,6 +142,7 @@ pub use repository::{
     Checker, ChunkSize, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened,
     Pruner, Repository, Secret, Sight, Unlocked, Writer, init, open,
 };
+pub use restore::cold::ColdPacks;
 pub use restore::options::{
     AllocationMode, Destination, FileMetadata, Form, RestoreOptions, RestoreReport,
 };

@@ -9,7 +9,7 @@
 //! staging directory and gets its name when it is complete; one that cannot be completed is reported and leaves nothing, and
 //! the others go on.
 
-mod cold;
+pub(crate) mod cold;
 mod disk;
 mod links;
 mod nowhere;

@@ -14,14 +14,24 @@ use super::options::RestoreOptions;
 use super::session::stripped;
 use crate::error::Result;
 use crate::objects::archive::NamedArchive;
+use crate::objects::index::Location;
 use crate::objects::recipe::RecipeReader;
 use crate::repository::Repository;
 use crate::select::Selection;
 use crate::store::Key;
 
+/// The cold packs that a restore reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ColdPacks {
+    /// In the order of their ids, and the length of each in bytes.
+    pub packs: BTreeMap<PackId, u64>,
+    /// How many files need something that is damaged or found nowhere: they may need more packs.
+    pub lost_count: u64,
+}
+
 impl Repository {
-    /// The cold packs that a restore of the selected items reads, in the order of their ids, and the length of each in bytes.
-    /// What cannot be found is left out: the restore tells of it.
+    /// The cold packs that a restore of the selected items reads.
     ///
     /// # Errors
     /// The list of files is damaged.
@@ -30,21 +40,32 @@ impl Repository {
         archive: &NamedArchive,
         selection: &mut Selection,
         options: &RestoreOptions,
-    ) -> Result<BTreeMap<PackId, u64>> {
-        let mut packs = BTreeMap::new();
+    ) -> Result<ColdPacks> {
+        let (chunks, mut cold) = (self.chunks(), ColdPacks::default());
         self.each_whole(archive, selection, options, &mut |item| {
             let ItemKind::File(content) = &item.kind else { return };
-            let chunks = self.chunks();
-            for entry in RecipeReader::new(&chunks, &content.recipe, "").map_while(Result::ok) {
-                let Entry::Chunk { id, len } = entry else { continue };
-                let Ok(location) = chunks.locate(&id, len.into(), "") else { continue };
-                let pack = location.pack;
-                if self.store().is_cold(&Key::Pack(pack.id)) {
-                    packs.insert(pack.id, u64::from(pack.len));
+            let mut is_lost = false;
+            let mut entries = RecipeReader::new(&chunks, &content.recipe, "");
+            while let Some(entry) = entries.next() {
+                let location = match entry {
+                    Ok(Entry::Chunk { id, len }) => chunks.locate(&id, len.into(), ""),
+                    Ok(Entry::Zero { .. }) => continue,
+                    Err(error) => {
+                        // What stands behind it may be restored all the same.
+                        let _span = entries.pass_over();
+                        Err(error)
+                    }
+                };
+                match location {
+                    Ok(Location { pack, .. }) if self.store().is_cold(&Key::Pack(pack.id)) => {
+                        cold.packs.insert(pack.id, u64::from(pack.len));
+                    }
+                    found => is_lost |= found.is_err(),
                 }
             }
+            cold.lost_count += u64::from(is_lost);
         })?;
-        Ok(packs)
+        Ok(cold)
     }
 
     /// Gives every item that a restore makes with its content, each content once.

@@ -24,7 +24,7 @@ pub struct Split<P> {
     warm: RwLock<HashSet<PackId>>,
 }
 
-impl<P: Deref<Target: Store>> Split<P> {
+impl<P: Deref<Target: Store> + Send + Sync> Split<P> {
     /// The two that were made to belong together.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl<P: Deref<Target: Store>> Split<P> {
         })?;
         let is_mark = ours.len() == MARK_LEN && ours.starts_with(&Kind::Cold.header());
         match (is_mark, ours == theirs) {
-            (true, true) => Ok(Split::of(hot, cold)),
+            (true, true) => Ok(Split { hot, cold, warm: RwLock::default() }),
             (false, _) => {
                 Err(missing(&hot, "its file cold is damaged: copy it from the second place"))
             }
@@ -75,10 +75,6 @@ impl<P: Deref<Target: Store>> Split<P> {
         Ok(())
     }
 
-    fn of(hot: P, cold: P) -> Self {
-        Split { hot, cold, warm: RwLock::default() }
-    }
-
     /// The store of everything but packs of files.
     pub fn hot(&self) -> &P {
         &self.hot
@@ -97,13 +93,9 @@ impl<P: Deref<Target: Store>> Split<P> {
         self.warm.write().unwrap_or_else(PoisonError::into_inner).extend(packs);
     }
 
-    fn is_pack_cold(&self, key: &Key) -> bool {
-        matches!(key, Key::Pack(pack) if !self.is_warm(pack))
-    }
-
     /// Where an object is, as far as is known.
     fn of_key(&self, key: &Key) -> &P {
-        match self.is_pack_cold(key) {
+        match self.is_cold(key) {
             true => &self.cold,
             false => &self.hot,
         }
@@ -116,7 +108,7 @@ impl<P: Deref<Target: Store>> Split<P> {
         ask: impl Fn(&P) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match ask(self.of_key(key)) {
-            Err(error) if self.is_pack_cold(key) && error.kind == StoreErrorKind::NotFound => {
+            Err(error) if self.is_cold(key) && error.kind == StoreErrorKind::NotFound => {
                 ask(&self.hot)
             }
             answer => answer,
@@ -131,7 +123,7 @@ impl<P: Deref<Target: Store> + Send + Sync> Store for Split<P> {
     }
 
     fn is_cold(&self, key: &Key) -> bool {
-        self.is_pack_cold(key)
+        matches!(key, Key::Pack(pack) if !self.is_warm(pack))
     }
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
@@ -174,7 +166,7 @@ impl<P: Deref<Target: Store> + Send + Sync> Store for Split<P> {
             }));
             // After what refers to them.
             let cold = self.cold.list(Area::Packs)?;
-            listed.extend(cold.into_iter().filter(|(key, _)| self.is_pack_cold(key)));
+            listed.extend(cold.into_iter().filter(|(key, _)| self.is_cold(key)));
         }
         Ok(listed)
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use garret_core::{
-    AllocationMode, Cause, Form, NamedArchive, Patterns, Preview, Progress, Repository,
+    AllocationMode, Cause, ColdPacks, Form, NamedArchive, Patterns, Preview, Progress, Repository,
     RestoreOptions, RestoreReport,
 };
 use garret_format::archive::Item;
@@ -234,7 +234,14 @@ pub(super) fn warm(
         return Err(Failure::Usage(text));
     }
     let mut selection = archives::selection(paths).without(plan.exclude.clone());
-    let packs = repository.cold_packs(archive, &mut selection, &options(how))?;
+    let ColdPacks { packs, lost_count, .. } =
+        repository.cold_packs(archive, &mut selection, &options(how))?;
+    if lost_count > 0 {
+        let files = render::plural(lost_count, "file");
+        ui.complain(&format!(
+            "Warning: {files} may need more packs: what they need is damaged or lost"
+        ));
+    }
     let names = warm::names(location, packs.keys());
     if let Some(line) = &how.warm_up {
         let (count, len) = (packs.len() as u64, packs.values().sum());
