@@ -177,14 +177,15 @@ fn links_in_the_documents_lead_somewhere() {
 }
 
 /// Which of our crates each crate may use.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("chunker", &[]),
     ("format", &[]),
     ("image", &[]),
     ("core", &["chunker", "format", "image"]),
     ("remote", &["core", "format"]),
     ("cli", &["remote", "core", "format"]),
-    ("garret", &["cli", "core", "format"]),
+    ("view", &["core", "format", "image"]),
+    ("garret", &["cli", "core", "format", "view"]),
     ("zgarret", &["cli", "core", "format"]),
     ("random", &[]),
     ("testkit", &["random", "core", "format", "chunker", "image"]),

@@ -154,6 +154,11 @@ pub fn reader(location: &Location, ui: &Ui) -> Result<Session<Repository>, Failu
     open(location, Use::Reads, ui, |unlocked| unlocked.reader(ui))
 }
 
+/// The same, to be looked into for long and at any place: it keeps about so many bytes of opened groups.
+pub fn viewer(location: &Location, kept_len: u64, ui: &Ui) -> Result<Session<Repository>, Failure> {
+    open(location, Use::Reads, ui, |unlocked| unlocked.keep(kept_len).reader(ui))
+}
+
 /// The same, to add archives.
 pub fn writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
     open(location, Use::Writes, ui, |unlocked| unlocked.writer(ui))

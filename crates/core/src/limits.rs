@@ -79,6 +79,9 @@ pub(crate) const PLAN_ENTRIES: usize = 1 << 18;
 /// ones would open many of them twice. One for each thread and one more are in memory.
 pub(crate) const FILE_READ_LEN: usize = 8 << 20;
 
+/// Entries of a recipe that one question about the extents of a stored file looks at: 256 MiB of chunks of 64 KiB.
+pub(crate) const EXTENT_ENTRIES_MAX: usize = 4096;
+
 /// Longest byte string beside an item: the allocation map of some 100 million holes, the layout of some 50 million clusters.
 pub(crate) const SIDE_LEN_MAX: u64 = 256 << 20;
 

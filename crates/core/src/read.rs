@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! restore check gc diff ... -> chunks --locations--> groups --ranges--> Store
-//!                  file mark   index                 cache, one request for neighbours
+//!                  file disk   index                 cache, one request for neighbours
+//!                       mark
 //! ```
 //!
 //! Everything that is read of packs goes through `groups`, but the footers.
 
 pub(crate) mod chunks;
+pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod groups;
 pub(crate) mod mark;

@@ -10,7 +10,6 @@
 //! the others go on.
 
 pub(crate) mod cold;
-mod disk;
 mod links;
 mod nowhere;
 mod open;

@@ -1,5 +1,6 @@
 //! One module per command: its arguments, and from there one library call and its rendering.
 
+mod boot;
 mod check;
 mod compact;
 mod compare;
@@ -16,6 +17,7 @@ mod key;
 mod later;
 mod list;
 mod manual;
+mod nbd;
 mod nightly;
 mod prune;
 mod report;
@@ -246,13 +248,37 @@ Examples:
     /// Reads both, and shows each path that is not the same, as `diff` does; files that are only on the disk are not looked
     /// for. The exit code is 1 if anything differs.
     Compare(compare::Args),
+    /// Serve images of an archive as disks, over NBD
+    ///
+    /// Nothing is restored: what a client reads is read from the repository, and verified. Prints what clients connect to,
+    /// and serves until it is told to end. Each file is there as it is stored, by its path; of a disk image in a format of
+    /// its own there is also the guest's disk, as PATH?raw. Nobody can write. Backups and prunes go on beside it.
+    ///
+    /// Where some of an image is damaged just that cannot be read; stderr says what.
+    #[command(after_help = "\
+Examples:
+  garret nbd --socket /run/vms.sock /srv/backup/vms::night-2
+  nbdcopy 'nbd+unix:///app.qcow2%3Fraw?socket=/run/vms.sock' app.raw
+  nbdinfo --list -- [ garret nbd /srv/backup/vms::latest ]")]
+    Nbd(nbd::Args),
+    /// Run a machine on an image of an archive, at once
+    ///
+    /// Nothing is restored first: the machine reads its disk from the repository, and what it writes goes into an overlay,
+    /// which is thrown away in the end or kept. --to FILE restores the disk meanwhile, and the guest runs on that file from
+    /// then on. The machine has no network unless options of qemu behind -- give it one: the original may be in there.
+    #[command(after_help = "\
+Examples:
+  garret boot /srv/backup/vms::latest app.qcow2
+  garret boot --to /var/lib/libvirt/images/app.raw /srv/backup/vms::night-2 app.raw -- -nographic
+  garret boot --overlay look.qcow2 /srv/backup/vms::night-2 app.raw -- -nic user -display vnc=127.0.0.1:1")]
+    Boot(boot::Args),
     /// Not supported yet: show archives as a file system
     Mount(later::Args),
     /// Serve a repository to garret on another host, which starts this by ssh
     ///
-    /// A repository on another host is HOST:PATH or ssh://HOST/PATH wherever REPO is written. In ~/.ssh/authorized_keys of that
-    /// host, the words before a key say what a client who has it may do there, whatever his program is; see the example. What
-    /// he stores is checked without a key: a pack has the bytes that its name says.
+    /// A repository on another host is HOST:PATH or ssh://HOST/PATH wherever REPO is written. In ~/.ssh/authorized_keys of
+    /// that host, the words before a key say what a client who has it may do there, whatever his program is; see the
+    /// example. What he stores is checked without a key: a pack has the bytes that its name says.
     #[command(after_help = "\
 Examples:
   garret list backup@host:/srv/backup/vms
@@ -315,6 +341,8 @@ impl Command {
             Command::Report(args) => report::run(&args, ui),
             Command::Diff(args) => diff::run(&args, ui),
             Command::Compare(args) => compare::run(&args, ui),
+            Command::Boot(args) => boot::run(args, ui),
+            Command::Nbd(args) => nbd::run(args, ui),
             Command::Mount(_) => {
                 Err(later::refuse("mount", "`garret extract --destination` restores"))
             }

@@ -17,11 +17,13 @@ mod commands;
 mod completion;
 mod demo;
 mod digest;
+mod disks;
 mod excludes;
 mod inputs;
 mod keep;
 mod location;
 mod nights;
+mod qmp;
 mod report;
 
 use std::process::ExitCode;

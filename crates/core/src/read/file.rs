@@ -15,6 +15,7 @@ use garret_format::{ChunkId, PackId};
 use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
 
 use crate::error::{Cause, Error, Result, message};
+use crate::limits::EXTENT_ENTRIES_MAX;
 use crate::objects::group::OpenGroup;
 use crate::objects::index::Location;
 use crate::objects::recipe::{NodeSource, RecipeReader};
@@ -77,6 +78,11 @@ impl StoredFile {
         }))
     }
 
+    /// The first `len` bytes of its stream, as a file.
+    pub(crate) fn beginning_of_stream(&self, len: u64) -> StoredFile {
+        StoredFile { len, order: None, ..self.clone() }
+    }
+
     /// How the file is divided; `None` if its stream is the file.
     pub(crate) fn layout(&self) -> Option<&Layout> {
         self.order.as_ref().map(FileOrder::layout)
@@ -102,7 +108,7 @@ impl StoredFile {
     /// only.
     pub(crate) fn spans(&self, len: usize, offset: u64) -> Result<Vec<Span>> {
         let mut spans = Vec::new();
-        let mut entries = RecipeReader::new(&self.chunks, &self.recipe, self.name.clone());
+        let mut entries = self.entries();
         for piece in self.pieces(len, offset) {
             let end = piece.offset + piece.len;
             let mut at = piece.offset;
@@ -119,6 +125,41 @@ impl StoredFile {
             }
         }
         Ok(spans)
+    }
+
+    /// What the recipe says of the bytes from `offset` on, as far as they are all zero, or all chunks.
+    fn extent(&self, offset: u64) -> Result<Extent> {
+        let mut entries = self.entries();
+        let mut found: Option<bool> = None;
+        let (mut end, mut left) = (offset, EXTENT_ENTRIES_MAX);
+        'pieces: for piece in self.in_order(offset..self.len) {
+            if piece.offset < entries.at() {
+                entries = self.entries();
+            }
+            let mut at = piece.offset;
+            while at < piece.offset + piece.len {
+                let entry = entries.entry_at(at).transpose()?;
+                let (next, is_hole) = match entry {
+                    Some((start, Entry::Chunk { len, .. })) => (start + u64::from(len), false),
+                    Some((start, Entry::Zero { len })) => (start + len, true),
+                    None => (u64::MAX, true),
+                };
+                if left == 0 || *found.get_or_insert(is_hole) != is_hole {
+                    break 'pieces;
+                }
+                let next = next.min(piece.offset + piece.len);
+                (end, left, at) = (end + (next - at), left - 1, next);
+            }
+        }
+        let len = end - offset;
+        Ok(match found {
+            Some(false) => Extent::Data { offset, len },
+            _ => Extent::Hole { offset, len },
+        })
+    }
+
+    fn entries(&self) -> RecipeReader<&Chunks> {
+        RecipeReader::new(&self.chunks, &self.recipe, self.name.clone())
     }
 
     /// The error of a read as that of a source.
@@ -148,22 +189,26 @@ impl StoredFile {
     /// What a stretch of the file is made of, in the order of the stream.
     fn pieces(&self, len: usize, offset: u64) -> Vec<Piece> {
         let end = self.len.min(offset.saturating_add(len as u64));
-        match &self.order {
-            None if offset >= end => Vec::new(),
-            None => vec![Piece { offset, file_offset: offset, len: end - offset }],
-            Some(order) => {
-                let layout = order.layout();
-                let pieces = order.pieces(offset..end);
-                let mut pieces: Vec<Piece> = pieces
-                    .map(|(part, piece)| Piece {
-                        offset: piece.offset + layout.start(part),
-                        ..piece
-                    })
-                    .collect();
-                pieces.sort_unstable_by_key(|piece| piece.offset);
-                pieces
-            }
-        }
+        let mut pieces: Vec<Piece> = self.in_order(offset..end).collect();
+        pieces.sort_unstable_by_key(|piece| piece.offset);
+        pieces
+    }
+
+    /// Where the bytes of a range, which is within the file, lie in its stream, in the order of the file.
+    fn in_order(&self, range: Range<u64>) -> impl Iterator<Item = Piece> + '_ {
+        let whole = (self.order.is_none() && range.start < range.end).then(|| {
+            let len = range.end - range.start;
+            Piece { offset: range.start, file_offset: range.start, len }
+        });
+        let divided = self.order.iter().flat_map(move |order| {
+            let start = |part| order.layout().start(part);
+            let in_stream = move |(part, piece): (_, Piece)| Piece {
+                offset: piece.offset + start(part),
+                ..piece
+            };
+            order.pieces(range.clone()).map(in_stream)
+        });
+        whole.into_iter().chain(divided)
     }
 }
 
@@ -231,9 +276,9 @@ impl Source for StoredFile {
         self.len
     }
 
-    /// Holes are not told apart.
+    /// What is stored as zeros is a hole. A long piece comes as several.
     fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
-        Ok(Extent::Data { offset, len: self.len - offset })
+        self.extent(offset).map_err(|error| self.failed(&error))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {

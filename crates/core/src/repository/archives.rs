@@ -1,6 +1,9 @@
 //! What a repository has: its archives, their items, their files.
 
+use std::sync::Arc;
+
 use garret_format::archive::Item;
+use garret_image::Source;
 
 use super::Repository;
 use crate::error::{Error, Result};
@@ -9,6 +12,7 @@ use crate::objects::copies;
 use crate::objects::items::ItemReader;
 use crate::pipeline::with_workers;
 use crate::read::chunks::Chunks;
+use crate::read::disk::Disk;
 use crate::read::file::StoredFile;
 use crate::select::Selection;
 use crate::store::{Key, StoreError};
@@ -78,6 +82,19 @@ impl Repository {
     /// Damage of what says how the file is divided.
     pub fn open_file(&self, item: &Item) -> Result<Option<StoredFile>> {
         StoredFile::open(&self.chunks(), item)
+    }
+
+    /// The guest's disk in the file that `item` describes, to be read at any place: what a raw copy of it would be. That is
+    /// the file itself, if it is no image in a format of its own; `None` if it is no file. As [`open_file`](Self::open_file)
+    /// otherwise.
+    ///
+    /// # Errors
+    /// The same; and `NotRestored` for an image whose disk cannot be told from the file alone.
+    pub fn open_disk(&self, item: &Item) -> Result<Option<Arc<dyn Source>>> {
+        let Some(stored) = self.open_file(item)? else { return Ok(None) };
+        let stored = Arc::new(stored);
+        let disk = Disk::open(stored.clone(), item)?.of_its_own();
+        Ok(Some(disk.unwrap_or(stored)))
     }
 
     /// Hands over the selected items of an archive one by one, in the order they were stored, until one is not taken. Nothing

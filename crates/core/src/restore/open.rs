@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use garret_format::archive::{Content, Item};
-use garret_image::{Allocation, AllocationMap, Layout, Source};
+use garret_image::{Allocation, AllocationMap, Extent, Layout, Lens, Piece, Source};
 
-use super::disk::{self, Disk, View};
 use super::options::{AllocationMode, Form};
 use super::session::{Session, not_restored};
 use super::target::{Output, Target};
 use crate::buffers::BufferPool;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Result, message};
+use crate::limits::FILE_READ_LEN;
 use crate::objects::stream::read_side;
+use crate::read::disk::{Disk, View};
 use crate::read::file::{StoredFile, read_layout};
 
 /// What a disk has behind the name of its image.
@@ -45,10 +46,10 @@ impl Session<'_, '_, '_> {
             && let Some(stored) = StoredFile::open(&self.chunks, item)?
         {
             let suffix = RAW_SUFFIX;
-            match Disk::open(Arc::new(stored), item)? {
+            match Disk::open(Arc::new(stored), item).map_err(as_it_was)? {
                 Disk::Same => {}
-                Disk::Plain(view) => {
-                    let (len, layout) = (view.len(), disk::identity(view.len())?);
+                Disk::Plain(disk) => {
+                    let (len, layout) = (disk.len(), identity(disk.len())?);
                     return Ok(Shape { suffix, len, way: Way::Stream(Some(layout)) });
                 }
                 Disk::Packed(view) => {
@@ -124,7 +125,7 @@ impl Session<'_, '_, '_> {
         let with_zeros = self.options.allocation == AllocationMode::Full || place.needs_zeros();
         let place = Arc::new(place);
         let (to, task, buffers) = (place.clone(), self.task, BufferPool::default());
-        let stretches = disk::stretches(view.clone(), with_zeros);
+        let stretches = stretches(view.clone(), with_zeros);
         let written = self.threads.workers.map(stretches, move |(offset, len)| {
             let mut buffer = buffers.get(len);
             view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
@@ -141,4 +142,48 @@ impl Session<'_, '_, '_> {
         self.restored(item, name, len, unset);
         Ok(())
     }
+}
+
+/// Says of a disk that there is none how the file is to be had.
+pub(super) fn as_it_was(error: Error) -> Error {
+    match error {
+        Error::NotRestored { why, cause: Cause::Unsupported, hint } => {
+            let why = why + "; leave out --as to get the image as it was";
+            Error::NotRestored { why, cause: Cause::Unsupported, hint }
+        }
+        other => other,
+    }
+}
+
+/// The layout that puts the first `len` bytes of a stream into a file, and nothing else of it.
+fn identity(len: u64) -> Result<Layout> {
+    let all = (len > 0).then_some(Piece { offset: 0, file_offset: 0, len });
+    let layout = Layout::new(Lens { file: len, guest: len }, all);
+    layout.map_err(|error| Error::not_restored(Cause::Unsupported, error.to_string()))
+}
+
+/// The parts of a disk, without those known to be zero unless `with_zeros`, in order: offset and length of stretches that are
+/// read at once.
+pub(super) fn stretches(
+    disk: Arc<dyn Source>,
+    with_zeros: bool,
+) -> impl Iterator<Item = Result<(u64, usize)>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < disk.len() {
+            match disk.extent_at(at) {
+                Err(error) => {
+                    at = u64::MAX;
+                    return Some(Err(Error::not_restored((&error).into(), message(&error))));
+                }
+                Ok(Extent::Hole { offset, len }) if !with_zeros => at = offset + len,
+                Ok(extent) => {
+                    let (offset, len) = (extent.offset(), extent.len().min(FILE_READ_LEN as u64));
+                    at = offset + len;
+                    return Some(Ok((offset, len as usize)));
+                }
+            }
+        }
+        None
+    })
 }

@@ -13,8 +13,7 @@ use garret_format::archive::{Content, Item, ItemKind};
 use garret_format::recipe::Entry;
 use garret_image::{AllocationMap, FileKind, Metadata, SinkError, Source};
 
-use super::disk::{self, Disk, View};
-use super::open::RAW_SUFFIX;
+use super::open::{RAW_SUFFIX, stretches};
 use super::options::{AllocationMode, Destination, Form, RestoreOptions};
 use super::session::stripped;
 use crate::error::Result;
@@ -22,6 +21,7 @@ use crate::objects::archive::NamedArchive;
 use crate::objects::recipe::RecipeReader;
 use crate::objects::stream::read_side;
 use crate::read::chunks::Chunks;
+use crate::read::disk::Disk;
 use crate::read::file::StoredFile;
 use crate::repository::Repository;
 use crate::select::Selection;
@@ -114,20 +114,17 @@ impl Repository {
 }
 
 /// The disk that a stored image comes back as, if it does. What cannot be read as one will not be restored.
-fn disk(chunks: &Chunks, item: &Item, form: Form) -> Option<Arc<View>> {
+fn disk(chunks: &Chunks, item: &Item, form: Form) -> Option<Arc<dyn Source>> {
     if form == Form::Stored {
         return None;
     }
     let stored = StoredFile::open(chunks, item).ok()??;
-    match Disk::open(Arc::new(stored), item).ok()? {
-        Disk::Same => None,
-        Disk::Plain(view) | Disk::Packed(view) => Some(view),
-    }
+    Disk::open(Arc::new(stored), item).ok()?.of_its_own()
 }
 
 /// Bytes of a disk that are not known to be zero.
-fn disk_data_len(view: Arc<View>) -> u64 {
-    let parts = disk::stretches(view, false).map_while(Result::ok);
+fn disk_data_len(disk: Arc<dyn Source>) -> u64 {
+    let parts = stretches(disk, false).map_while(Result::ok);
     parts.map(|(_, len)| len as u64).fold(0, u64::saturating_add)
 }
 

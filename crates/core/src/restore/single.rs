@@ -12,8 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use garret_format::archive::{Content, Item, ItemKind};
 use garret_image::{DeviceSink, Metadata, Root, SinkError, Source};
 
-use super::disk::Disk;
 use super::links::Made;
+use super::open::as_it_was;
 use super::options::{FileMetadata, Form, RestoreOptions, RestoreReport};
 use super::session::{Met, Session, lossy, not_restored};
 use super::target::{Output, Target};
@@ -22,6 +22,7 @@ use crate::error::{Error, Result, message};
 use crate::limits::FILE_READ_LEN;
 use crate::objects::items::ItemReader;
 use crate::read::chunks::Chunks;
+use crate::read::disk::Disk;
 use crate::read::file::StoredFile;
 use crate::select::Selection;
 
@@ -103,11 +104,14 @@ impl<'scope> Session<'_, '_, 'scope> {
             let (stored, name) = (Arc::new(stored), lossy(&item.path));
             let disk = match self.options.form {
                 Form::Stored => Disk::Same,
-                Form::Raw => Disk::open(stored.clone(), &item).map_err(named(&name))?,
+                Form::Raw => {
+                    Disk::open(stored.clone(), &item).map_err(as_it_was).map_err(named(&name))?
+                }
             };
             let len = match disk {
                 Disk::Same => self.stream_stored(stored, out)?,
-                Disk::Plain(view) | Disk::Packed(view) => self.stream_file(view, out)?,
+                Disk::Plain(disk) => self.stream_stored(disk, out)?,
+                Disk::Packed(view) => self.stream_file(view, out)?,
             };
             self.restored(&item, &name, len, None);
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 32] = [
     "init",
     "create",
     "extract",
@@ -32,6 +32,8 @@ const COMMANDS: [&str; 30] = [
     "key",
     "diff",
     "compare",
+    "nbd",
+    "boot",
     "mount",
     "serve",
     "demo",

@@ -7,6 +7,8 @@
 
 mod attic;
 mod bad_nights;
+#[cfg(target_arch = "x86_64")]
+mod boot;
 mod client_copy;
 mod compact;
 mod copies;
@@ -34,6 +36,7 @@ mod memory;
 mod messages;
 mod moving;
 mod names;
+mod nbd;
 mod nightly;
 mod nightly_hooks;
 mod nightly_month;

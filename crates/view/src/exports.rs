@@ -1,0 +1,217 @@
+//! What can be looked at, by name: the files of archives, and the disks in them.
+//!
+//! In: an open repository, archives of it, perhaps which of their paths. Out: [`Exports`]: names, and for each a source.
+//! Promises: nothing is read but lists of files, until something is opened; who opens what is open already gets the same.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use garret_core::{Cause, Error, NamedArchive, Problem, Progress, Repository, Selection, message};
+use garret_format::archive::{Item, ItemKind};
+use garret_image::{Detected, Source, SourceError, detect};
+
+/// Things with names that can be read at any place.
+pub trait Exports: Sync {
+    /// Hands over all names, in order, until one is not taken.
+    ///
+    /// # Errors
+    /// What `visit` says.
+    fn each_name(&self, visit: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>;
+
+    /// What has that name; the empty one is the only thing that there is. None if there is no such thing, or it cannot be
+    /// opened, which is told of.
+    fn open(&self, name: &str) -> Option<Arc<dyn Source>>;
+
+    /// Some of what is called so could not be read.
+    fn failed(&self, name: &str, error: &SourceError);
+}
+
+/// Stands behind the name of an image for the guest's disk in it.
+pub const RAW_VIEW: &str = "?raw";
+
+/// The shortest file that is looked at for whether it is an image, in bytes: a sector.
+const IMAGE_LEN_MIN: u64 = 512;
+
+/// The files of one archive by their paths, or of several by `ARCHIVE::PATH`; and the guest's disk in each image behind
+/// `?raw`. Names that are not UTF-8 are not among them.
+pub struct ArchiveExports<'a> {
+    repository: &'a Repository,
+    archives: &'a [NamedArchive],
+    /// Whether names say of which archive they are.
+    in_full: bool,
+    /// Which paths; all if there are none.
+    words: Vec<Vec<u8>>,
+    progress: &'a dyn Progress,
+    open: Mutex<HashMap<String, Weak<dyn Source>>>,
+}
+
+impl std::fmt::Debug for ArchiveExports<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArchiveExports").field("words", &self.words).finish_non_exhaustive()
+    }
+}
+
+impl<'a> ArchiveExports<'a> {
+    /// The files of `archive` that `words` select.
+    pub fn of(
+        repository: &'a Repository,
+        archive: &'a NamedArchive,
+        words: Vec<Vec<u8>>,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let archives = std::slice::from_ref(archive);
+        ArchiveExports { in_full: false, words, ..Self::of_all(repository, archives, progress) }
+    }
+
+    /// All files of these archives.
+    pub fn of_all(
+        repository: &'a Repository,
+        archives: &'a [NamedArchive],
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let open = Mutex::default();
+        let words = Vec::new();
+        ArchiveExports { repository, archives, in_full: true, words, progress, open }
+    }
+
+    /// Hands over the selected files of an archive. What is damaged is told of, and ends it.
+    fn each_file(
+        &self,
+        archive: &NamedArchive,
+        visit: &mut dyn FnMut(Item) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut selection = Selection::new(self.words.clone());
+        let visited = self.repository.visit_items(archive, &mut selection, |item| {
+            match matches!(item.kind, ItemKind::File(_) | ItemKind::HardLink(_)) {
+                true => visit(item).map_err(Stop::Visitor),
+                false => Ok(()),
+            }
+        });
+        match visited {
+            Err(Stop::Visitor(error)) => Err(error),
+            Err(Stop::Damage(error)) => {
+                self.progress.problem(&Problem::from(&error));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The name of a file of an archive, if it can have one.
+    fn name(&self, archive: &NamedArchive, item: &Item) -> Option<String> {
+        let path = std::str::from_utf8(&item.path).ok()?;
+        Some(match self.in_full {
+            true => format!("{}::{path}", archive.name),
+            false => path.to_owned(),
+        })
+    }
+
+    /// The file itself, where `item` is another name of it.
+    fn resolved(&self, archive: &NamedArchive, item: Item) -> Result<Option<Item>, Error> {
+        let ItemKind::HardLink(first) = &item.kind else { return Ok(Some(item)) };
+        let mut items = self.repository.items(archive);
+        items.find(|item| item.as_ref().map_or(true, |item| item.path == *first)).transpose()
+    }
+
+    /// Whether the disk in a file is another thing than the file. What cannot be read is for who opens it.
+    fn is_image(&self, item: &Item) -> bool {
+        let file = match item.kind {
+            ItemKind::File(_) if item.size >= IMAGE_LEN_MIN => self.repository.open_file(item),
+            _ => return false,
+        };
+        let is_qcow2 = |file| detect(&file, Path::new("")) == Detected::Qcow2;
+        file.ok().flatten().is_some_and(is_qcow2)
+    }
+
+    /// What has that name, and whether its disk is wanted. A file of that very name comes first.
+    fn find(&self, name: &str) -> Result<Option<Arc<dyn Source>>, Error> {
+        let (mut exact, mut image) = (None, None);
+        let mut count = 0u64;
+        for archive in self.archives {
+            let prefix = format!("{}::", archive.name);
+            if self.in_full && !name.is_empty() && !name.starts_with(&prefix) {
+                continue;
+            }
+            // Never fails, for the visitor does not.
+            let _all = self.each_file(archive, &mut |item| {
+                count += 1;
+                let found = self.name(archive, &item);
+                let found = found.as_deref().unwrap_or_default();
+                if found == name || name.is_empty() && count == 1 {
+                    exact = Some((archive, item));
+                } else if name.strip_suffix(RAW_VIEW) == Some(found) {
+                    image = Some((archive, item));
+                }
+                Ok(())
+            });
+        }
+        if name.is_empty() && count > 1 {
+            return Ok(None);
+        }
+        let wants_disk = exact.is_none();
+        let Some((archive, item)) = exact.or(image) else { return Ok(None) };
+        let Some(item) = self.resolved(archive, item)? else { return Ok(None) };
+        if wants_disk {
+            return self.repository.open_disk(&item);
+        }
+        Ok(self.repository.open_file(&item)?.map(|file| Arc::new(file) as Arc<dyn Source>))
+    }
+}
+
+impl Exports for ArchiveExports<'_> {
+    fn each_name(&self, visit: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        for archive in self.archives {
+            self.each_file(archive, &mut |item| {
+                let Some(name) = self.name(archive, &item) else { return Ok(()) };
+                visit(&name)?;
+                match self.is_image(&item) {
+                    true => visit(&format!("{name}{RAW_VIEW}")),
+                    false => Ok(()),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, name: &str) -> Option<Arc<dyn Source>> {
+        // Held meanwhile: who wants the same waits for it, and need not do it again.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = open.get(name).and_then(Weak::upgrade) {
+            return Some(source);
+        }
+        open.retain(|_, source| source.strong_count() > 0);
+        match self.find(name) {
+            Ok(found) => {
+                let source = found?;
+                open.insert(name.to_owned(), Arc::downgrade(&source));
+                Some(source)
+            }
+            Err(error) => {
+                let text = format!("{name}: {}", message(&error));
+                let problem = Problem::new(error.cause(), Some(name.to_owned()), text);
+                self.progress.problem(&problem);
+                None
+            }
+        }
+    }
+
+    fn failed(&self, name: &str, error: &SourceError) {
+        self.repository.tell(self.progress);
+        let text = format!("{name}: {}", message(error));
+        self.progress.problem(&Problem::new(Cause::Damaged, Some(name.to_owned()), text));
+    }
+}
+
+/// Why a visit ended early.
+enum Stop {
+    Visitor(io::Error),
+    Damage(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Damage(error)
+    }
+}
