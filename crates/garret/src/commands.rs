@@ -14,9 +14,9 @@ mod help;
 mod info;
 mod init;
 mod key;
-mod later;
 mod list;
 mod manual;
+mod mount;
 mod nbd;
 mod nightly;
 mod prune;
@@ -272,8 +272,18 @@ Examples:
   garret boot --to /var/lib/libvirt/images/app.raw /srv/backup/vms::night-2 app.raw -- -nographic
   garret boot --overlay look.qcow2 /srv/backup/vms::night-2 app.raw -- -nic user -display vnc=127.0.0.1:1")]
     Boot(boot::Args),
-    /// Not supported yet: show archives as a file system
-    Mount(later::Args),
+    /// Show an archive, or all of a repository, as directories
+    ///
+    /// Nothing is restored: what is read there is read from the repository, and verified. Beside each disk image in a
+    /// format of its own there is the guest's disk, as NAME.raw. Of a repository each archive is a directory, and by-path
+    /// has for each path a directory of its versions. Nobody can write. It stays until it is unmounted, by `umount DIR` or,
+    /// for who is not root, by `fusermount3 -u DIR`; backups and prunes go on beside it.
+    #[command(after_help = "\
+Examples:
+  garret mount /srv/backup/vms::night-2 /mnt
+  garret mount /srv/backup/vms /mnt && ls -l /mnt/by-path/images/app.raw
+  garret mount -f -o allow_other /srv/backup/vms /mnt")]
+    Mount(mount::Args),
     /// Serve a repository to garret on another host, which starts this by ssh
     ///
     /// A repository on another host is HOST:PATH or ssh://HOST/PATH wherever REPO is written. In ~/.ssh/authorized_keys of
@@ -343,9 +353,7 @@ impl Command {
             Command::Compare(args) => compare::run(&args, ui),
             Command::Boot(args) => boot::run(args, ui),
             Command::Nbd(args) => nbd::run(args, ui),
-            Command::Mount(_) => {
-                Err(later::refuse("mount", "`garret extract --destination` restores"))
-            }
+            Command::Mount(args) => mount::run(&args, ui),
             Command::Serve(args) => serve::run(&args),
             Command::Demo(args) => demo::run(&args, ui),
             Command::Completions(args) => manual::completions(&args, ui),

@@ -3,6 +3,7 @@
 //! ```text
 //! archive -> Exports -> Reader -> nbd     a disk for a virtual machine, or for any client of NBD
 //!            exports    ahead
+//!         -> Tree ----> Reader -> mount   files in a directory
 //! ```
 //!
 //! In: open repositories. Out: servers that end when they are told to. Promises: nothing is written anywhere; every byte
@@ -13,6 +14,7 @@
 
 mod ahead;
 mod exports;
+pub mod mount;
 pub mod nbd;
 
 pub use ahead::{Ahead, Reader};

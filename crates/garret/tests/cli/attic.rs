@@ -59,13 +59,6 @@ fn every_command_takes_verbose_behind_its_name() {
     }
 }
 
-#[test]
-fn mount_is_refused_whatever_its_options() {
-    let dir = Dir::new();
-    dir.run(&["mount", "repo::a", "/mnt"]).refused(1, "mount is not supported yet: ");
-    dir.run(&["mount", "-f", "-o", "x", "repo", "/mnt"]).refused(1, "mount is not supported yet");
-}
-
 /// Attic asks whether one is sure, and takes archives away; here nothing is lost by it, so nothing is asked.
 #[test]
 fn a_repair_of_what_is_sound_changes_nothing_and_asks_nothing() {

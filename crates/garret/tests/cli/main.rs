@@ -34,6 +34,7 @@ mod links;
 mod locks;
 mod memory;
 mod messages;
+mod mount;
 mod moving;
 mod names;
 mod nbd;

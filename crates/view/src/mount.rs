@@ -1,0 +1,102 @@
+//! Archives as directories, by FUSE.
+//!
+//! ```text
+//! kernel -> files: lookup, getattr, readdir  -> tree -> lists of files, when a directory is first looked into
+//!                  open, read, lseek         -> Reader -> groups
+//! ```
+//!
+//! In: an open repository, archives of it, an empty directory. Out: a file system there, read-only, until it is unmounted
+//! or told to end. A directory for each archive, or the files of the one; beside each disk image in a format of its own
+//! `NAME.raw`, the guest's disk; in a view of several archives `by-path`, where each path is a directory of its versions.
+//!
+//! Promises: nothing can be written, no set-id bit and no device of a backup is honoured, and the kernel asks the
+//! permissions that were stored, unless they are to be ignored; lists are read when they are needed and kept, at most
+//! [`NODES_MAX`] paths; what is damaged is EIO.
+
+mod files;
+mod node;
+mod tree;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, bounded};
+use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
+use garret_core::Problem;
+
+use files::Files;
+pub use node::Owners;
+use tree::Tree;
+pub use tree::{NODES_MAX, Shown};
+
+/// Threads that answer the kernel: it has so many reads under way.
+const THREADS: usize = 8;
+
+/// Problems that wait to be told of; what finds no place is told of by EIO alone.
+const HEARD_MAX: usize = 64;
+
+/// A directory in which archives are shown.
+#[derive(Debug)]
+pub struct Mounted {
+    directory: PathBuf,
+    unmounter: SessionUnmounter,
+    server: JoinHandle<io::Result<()>>,
+    heard: Receiver<Problem>,
+}
+
+impl Mounted {
+    /// Mounts it. Other users see it if `to_others`; whether the permissions of files are asked is `by_permission`.
+    ///
+    /// # Errors
+    /// What is no directory, or may not be mounted at by this user.
+    pub fn new(
+        shown: Shown,
+        directory: &Path,
+        to_others: bool,
+        by_permission: bool,
+    ) -> io::Result<Self> {
+        let (tell, heard) = bounded(HEARD_MAX);
+        let mut config = Config::default();
+        config.mount_options = vec![
+            MountOption::RO,
+            MountOption::NoSuid,
+            MountOption::NoDev,
+            MountOption::FSName("garret".to_owned()),
+            MountOption::Subtype("garret".to_owned()),
+        ];
+        config.mount_options.extend(by_permission.then_some(MountOption::DefaultPermissions));
+        config.acl = if to_others { SessionACL::All } else { SessionACL::Owner };
+        config.n_threads = Some(THREADS);
+        config.clone_fd = true;
+        let mut session = Session::new(Files::new(Tree::new(shown, tell)), directory, &config)?;
+        let unmounter = session.unmount_callable();
+        let server = thread::Builder::new().name("mount".to_owned()).spawn(|| session.run())?;
+        Ok(Mounted { directory: directory.to_owned(), unmounter, server, heard })
+    }
+
+    /// Whether it still is there: anybody who may can unmount it.
+    pub fn is_there(&self) -> bool {
+        !self.server.is_finished()
+    }
+
+    /// What went wrong since this was asked last.
+    pub fn heard(&self) -> impl Iterator<Item = Problem> + '_ {
+        self.heard.try_iter()
+    }
+
+    /// Ends it, whoever looks at it.
+    ///
+    /// # Errors
+    /// It cannot be unmounted.
+    pub fn end(mut self) -> io::Result<()> {
+        match self.unmounter.unmount() {
+            Ok(()) => self.server.join().unwrap_or(Ok(())),
+            // Who has something open there gets errors when this program is gone; the directory is free at once.
+            Err(_) => {
+                let detach = rustix::mount::UnmountFlags::DETACH;
+                Ok(rustix::mount::unmount(&self.directory, detach)?)
+            }
+        }
+    }
+}
