@@ -178,7 +178,7 @@ impl Groups {
 
     /// A group that may be asked for again.
     pub(crate) fn get(&self, pack: &PackRow, group: &GroupRow) -> Result<Arc<OpenGroup>> {
-        self.get_ahead(pack, group, &Ahead::default())
+        self.get_ahead(pack, group, WHOLE, &Ahead::default())
     }
 
     /// The same if it is kept.
@@ -209,16 +209,27 @@ impl Groups {
         ahead
     }
 
-    /// As [`get`](Self::get), for a group that may have been read ahead.
+    /// As [`get`](Self::get), of which `len` bytes are needed, for a group that may have been read ahead. Who jumps needs
+    /// half of each on average, and to decompress is most of what a jump costs; of whoever comes back for more it is all.
     pub(crate) fn get_ahead(
         &self,
         pack: &PackRow,
         group: &GroupRow,
+        len: u32,
         ahead: &Ahead,
     ) -> Result<Arc<OpenGroup>> {
-        let read =
-            || Ok(Arc::new(self.packs().group(pack, group, WHOLE, ahead.bytes(pack, group))?));
-        self.kept.get_or_insert_with(&(pack.id, group.offset), read)
+        let key = (pack.id, group.offset);
+        let read = |len| {
+            let bytes = ahead.bytes(pack, group);
+            self.packs().group(pack, group, len, bytes).map(Arc::new)
+        };
+        let kept = self.kept.get_or_insert_with(&key, || read(len))?;
+        if kept.has(len) {
+            return Ok(kept);
+        }
+        let whole = read(WHOLE)?;
+        self.kept.insert(key, whole.clone());
+        Ok(whole)
     }
 
     /// How many requests the store wants under way.
@@ -242,8 +253,8 @@ impl Groups {
         self.each_read(wanted, threads, move |groups, wanted, bytes| {
             let Wanted { pack, group, len, by } = wanted;
             let opened = match groups.kept(&pack, &group) {
-                Some(kept) => Ok(kept),
-                None => groups.packs().group(&pack, &group, len, bytes).map(Arc::new),
+                Some(kept) if kept.has(len) => Ok(kept),
+                _ => groups.packs().group(&pack, &group, len, bytes).map(Arc::new),
             };
             job(opened, by)
         })
