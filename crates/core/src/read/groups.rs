@@ -7,8 +7,9 @@
 //!
 //! In: packs and groups, as an index says. Out: groups that opened and decompressed; their chunks are checked against their
 //! ids when they are asked for ([`OpenGroup::verified`]). Promises: what `get` keeps is bounded by bytes; a group that
-//! several want at once is read once; what `each` reads is not kept, for it is read once anyway; it has as many requests
-//! under way as the store says is good, and each is of at most [`RUN_LEN_MAX`] bytes.
+//! several want at once is read once, and once more if the first of them needed only its beginning; what `each` reads is
+//! not kept, for it is read once anyway; it has as many requests under way as the store says is good, and each is of at
+//! most [`RUN_LEN_MAX`] bytes.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -29,8 +30,16 @@ use crate::pipeline::Threads;
 use crate::progress::{Problem, ProblemKind};
 use crate::store::{Guard, Key, Store};
 
-/// A group, by its pack and its offset there.
-type GroupKey = (PackId, u32);
+/// What is kept of a group, by its pack and its offset there.
+type GroupKey = (PackId, u32, Part);
+
+/// How much of a group was decompressed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    /// As much as the first who wanted some of it needed.
+    Beginning,
+    Whole,
+}
 
 /// Reads groups of one repository.
 pub(crate) struct Groups {
@@ -181,9 +190,9 @@ impl Groups {
         self.get_ahead(pack, group, WHOLE, &Ahead::default())
     }
 
-    /// The same if it is kept.
+    /// The same if all of it is kept.
     fn kept(&self, pack: &PackRow, group: &GroupRow) -> Option<Arc<OpenGroup>> {
-        self.kept.get(&(pack.id, group.offset))
+        self.kept.get(&(pack.id, group.offset, Part::Whole))
     }
 
     /// Reads ahead what of these groups is not kept, up to the longest run, if the store is far away. What cannot be had is
@@ -218,18 +227,20 @@ impl Groups {
         len: u32,
         ahead: &Ahead,
     ) -> Result<Arc<OpenGroup>> {
-        let key = (pack.id, group.offset);
         let read = |len| {
             let bytes = ahead.bytes(pack, group);
             self.packs().group(pack, group, len, bytes).map(Arc::new)
         };
-        let kept = self.kept.get_or_insert_with(&key, || read(len))?;
-        if kept.has(len) {
-            return Ok(kept);
+        let whole = (pack.id, group.offset, Part::Whole);
+        // Where a request costs more than what it brings costs to open, nothing is asked for twice.
+        if len < WHOLE && self.in_flight() <= 1 && self.kept.peek(&whole).is_none() {
+            let beginning = (pack.id, group.offset, Part::Beginning);
+            let found = self.kept.get_or_insert_with(&beginning, || read(len))?;
+            if found.has(len) {
+                return Ok(found);
+            }
         }
-        let whole = read(WHOLE)?;
-        self.kept.insert(key, whole.clone());
-        Ok(whole)
+        self.kept.get_or_insert_with(&whole, || read(WHOLE))
     }
 
     /// How many requests the store wants under way.
@@ -253,8 +264,8 @@ impl Groups {
         self.each_read(wanted, threads, move |groups, wanted, bytes| {
             let Wanted { pack, group, len, by } = wanted;
             let opened = match groups.kept(&pack, &group) {
-                Some(kept) if kept.has(len) => Ok(kept),
-                _ => groups.packs().group(&pack, &group, len, bytes).map(Arc::new),
+                Some(kept) => Ok(kept),
+                None => groups.packs().group(&pack, &group, len, bytes).map(Arc::new),
             };
             job(opened, by)
         })
