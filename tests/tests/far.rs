@@ -140,8 +140,8 @@ fn damage_in_a_run_is_that_of_one_group() {
     assert_eq!(found.incomplete[0].file_count, Some(lost as u64));
 }
 
-/// 16 threads jump about in the same group at once: it is read once where requests are dear, and once more where they are not,
-/// when somebody wants what lies behind what the first needed.
+/// 16 threads jump about in the same group at once: it is read once where requests are dear, and once more where they are
+/// not, when somebody wants what lies behind what the first needed.
 #[test]
 fn a_group_that_many_want_is_read_once() {
     for (in_flight, times) in [(8, 1..=1), (1, 1..=2)] {
