@@ -99,7 +99,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     };
     let ending = Ending::watch();
     let door = Door::private()?;
-    let base = Base { socket: door.path(), export: &export };
+    let base = Base { socket: overlay::absolute(&door.path())?, export: &export };
     door.serve(&location, &exports, |_| {
         let overlay = match (&args.overlay, &args.to) {
             (Some(kept), _) => Overlay::kept(kept, &base)?,

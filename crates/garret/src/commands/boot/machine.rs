@@ -14,10 +14,11 @@ use garret_cli::failure::Failure;
 use garret_cli::signals::Ending;
 use garret_cli::ui::Ui;
 use garret_core::Progress;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::overlay::{Overlay, behind, format_of, make};
+use super::overlay::{Overlay, absolute, behind, format_of, make};
 use crate::qmp::Qmp;
 
 /// How often it is looked for a signal, or for the end of the machine.
@@ -104,7 +105,7 @@ impl Machine {
         ui: &Ui,
     ) -> Result<(), Failure> {
         let to = way.to;
-        let part = behind(to, ".part");
+        let part = absolute(&behind(to, PART))?;
         // What a run that was killed left: the overlay has what matters.
         if part.symlink_metadata().is_ok() {
             std::fs::remove_file(&part).map_err(|error| Failure::io(part.display(), &error))?;
@@ -126,19 +127,12 @@ impl Machine {
             }
             return success(running.wait()?);
         };
-        let mut moving =
-            Move { way: *way, part: &part, overlay: Some(overlay), begun, failed: None };
+        let state = State::Copying;
+        let mut moving = Move { way: *way, part: &part, overlay, begun, state };
         moving.begin(&mut qmp).unwrap_or_else(|error| moving.fail(&error.to_string(), ui));
         moving.watch(&mut qmp, &running, ending, ui)?;
         let status = running.wait()?;
-        let Some(left) = moving.overlay else { return success(status) };
-        let _rest = std::fs::remove_file(&part);
-        Err(Failure::Fatal(format!(
-            "{} is not restored: {}; what the guest wrote is in {}, and the same command goes on from there",
-            to.display(),
-            moving.failed.as_deref().unwrap_or("the machine ended before"),
-            left.path().display()
-        )))
+        moving.end(ui).and_then(|()| success(status))
     }
 }
 
@@ -158,11 +152,24 @@ fn connect(socket: &Path, running: &mut Running) -> Result<Option<Qmp>, Failure>
 struct Move<'a> {
     way: Way<'a>,
     part: &'a Path,
-    /// None when the disk has moved.
-    overlay: Option<Overlay>,
+    overlay: Overlay,
     begun: Instant,
-    /// Why it does not move any more. The guest goes on with its overlay.
-    failed: Option<String>,
+    state: State,
+}
+
+/// Where all of a disk is.
+enum State {
+    /// In the overlay.
+    Copying,
+    /// In the file, under its other name: what the guest writes goes there, and into the overlay too until it runs on the
+    /// file.
+    Ready,
+    /// In the file, under its name.
+    Moved,
+    /// In the overlay, and it does not move any more. Why.
+    Failed(String),
+    /// In the file, which did not get its name. Why.
+    Unnamed(String),
 }
 
 impl Move<'_> {
@@ -186,7 +193,7 @@ impl Move<'_> {
     }
 
     fn fail(&mut self, why: &str, ui: &Ui) {
-        self.failed = Some(why.to_owned());
+        self.state = State::Failed(why.to_owned());
         ui.notice(&format!(
             "note: {} is not restored: {why}; the machine goes on",
             self.way.to.display()
@@ -203,7 +210,7 @@ impl Move<'_> {
     ) -> Result<(), Failure> {
         let mut is_off = false;
         loop {
-            if is_off && (self.overlay.is_none() || self.failed.is_some()) {
+            if is_off && !matches!(self.state, State::Copying | State::Ready) {
                 // It may be gone before it has answered.
                 let _gone = qmp.command("quit", &json!({}));
                 return Ok(());
@@ -217,35 +224,36 @@ impl Move<'_> {
                 Err(error) => return Err(Failure::Fatal(format!("qemu: {error}"))),
             };
             let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-            let done = match text("/event").unwrap_or_default() {
-                "SHUTDOWN" => {
-                    is_off = text("/data/reason") != Some("guest-reset");
-                    Ok(())
+            match text("/event").unwrap_or_default() {
+                "SHUTDOWN" => is_off = true,
+                "BLOCK_JOB_READY" => {
+                    self.state = State::Ready;
+                    let complete = qmp.command("block-job-complete", &json!({ "device": JOB }));
+                    complete.unwrap_or_else(|error| self.fail(&error.to_string(), ui));
                 }
-                "BLOCK_JOB_READY" => qmp.command("block-job-complete", &json!({ "device": JOB })),
                 "BLOCK_JOB_COMPLETED" => match text("/data/error") {
-                    Some(why) => Err(io::Error::other(why.to_owned())),
-                    None => self.complete(qmp, ui),
+                    Some(why) => self.fail(why, ui),
+                    None => {
+                        self.complete(ui);
+                        // It holds the overlay open, which costs space only.
+                        let _kept = qmp.command("blockdev-del", &json!({ "node-name": "disk" }));
+                    }
                 },
-                "BLOCK_JOB_CANCELLED" => Err(io::Error::other("it was cancelled")),
-                _ => Ok(()),
-            };
-            done.unwrap_or_else(|error| self.fail(&error.to_string(), ui));
+                "BLOCK_JOB_CANCELLED" => self.fail("it was cancelled", ui),
+                _ => {}
+            }
         }
     }
 
-    /// All is in the file, and the guest runs on it.
-    fn complete(&mut self, qmp: &mut Qmp, ui: &Ui) -> io::Result<()> {
-        // The name comes when the bytes are on the disk. qemu has it open and asks for it no more.
-        std::fs::File::open(self.part)?.sync_all()?;
-        std::fs::rename(self.part, self.way.to)?;
-        let directory = self.way.to.parent().filter(|path| !path.as_os_str().is_empty());
-        std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-        // It holds the overlay open, which costs space only.
-        let _kept = qmp.command("blockdev-del", &json!({ "node-name": "disk" }));
-        if let Some(overlay) = self.overlay.take()
-            && let Err(error) = overlay.remove()
-        {
+    /// All is in the file, and the guest runs on it, or has ended.
+    fn complete(&mut self, ui: &Ui) {
+        if let Err(error) = self.name() {
+            self.state = State::Unnamed(error.to_string());
+            ui.notice(&format!("note: {} does not get its name: {error}", self.part.display()));
+            return;
+        }
+        self.state = State::Moved;
+        if let Err(error) = self.overlay.remove() {
             ui.notice(&format!("note: the overlay is not removed: {error}"));
         }
         ui.notice(&format!(
@@ -253,9 +261,48 @@ impl Move<'_> {
             self.way.to.display(),
             self.begun.elapsed().as_secs_f64()
         ));
-        Ok(())
+    }
+
+    /// Gives the file its name, when its bytes are on the disk. qemu has it open and asks for it no more.
+    fn name(&self) -> io::Result<()> {
+        std::fs::File::open(self.part)?.sync_all()?;
+        // Somebody may have made another file of that name meanwhile.
+        renameat_with(CWD, self.part, CWD, self.way.to, RenameFlags::NOREPLACE)?;
+        let directory = self.part.parent().unwrap_or(Path::new("/"));
+        std::fs::File::open(directory)?.sync_all()
+    }
+
+    /// What became of it, when the machine has ended.
+    fn end(&mut self, ui: &Ui) -> Result<(), Failure> {
+        if matches!(self.state, State::Ready) {
+            // It ended before it could say that it is done: nothing is in the overlay that is not in the file.
+            self.complete(ui);
+        }
+        let to = self.way.to.display();
+        let why = match &self.state {
+            State::Moved => {
+                let synced = std::fs::File::open(self.way.to).and_then(|file| file.sync_all());
+                return synced.map_err(|error| Failure::Fatal(format!("{to}: {error}")));
+            }
+            State::Unnamed(why) => {
+                let part = self.part.display();
+                let text =
+                    format!("{part} is the restored disk, and did not get the name {to}: {why}");
+                return Err(Failure::Fatal(text));
+            }
+            State::Failed(why) => why,
+            State::Copying | State::Ready => "the machine ended before",
+        };
+        let _rest = std::fs::remove_file(self.part);
+        Err(Failure::Fatal(format!(
+            "{to} is not restored: {why}; what the guest wrote is in {}, and the same command goes on from there",
+            self.overlay.path().display()
+        )))
     }
 }
+
+/// Stands behind the name of a file that a disk moves to.
+const PART: &str = ".garret-part";
 
 /// What may be under way to the file at once, in bytes: a step of qemu's, and what it takes if it is not told.
 const AT_ONCE_MIN: u64 = 1 << 20;

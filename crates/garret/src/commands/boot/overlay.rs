@@ -4,7 +4,9 @@
 //! it was made for, and with no other; what is to be thrown away is removed.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -54,7 +56,7 @@ impl Overlay {
         let place = std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from);
         let directory = tempfile::Builder::new().prefix("garret-").tempdir_in(&place);
         let directory = directory.map_err(|error| Failure::io(place.display(), &error))?;
-        let path = directory.path().join("overlay.qcow2");
+        let path = absolute(&directory.path().join("overlay.qcow2"))?;
         create(&path, base)?;
         Ok(Overlay { path, is_new: true, _thrown_away: Some(directory) })
     }
@@ -64,12 +66,13 @@ impl Overlay {
     /// # Errors
     /// It is of another disk, or it is none.
     pub(super) fn kept(path: &Path, base: &Base<'_>) -> Result<Self, Failure> {
+        let path = absolute(path)?;
         let is_new = path.symlink_metadata().is_err();
         match is_new {
-            true => create(path, base)?,
-            false => is_of(path, base)?,
+            true => create(&path, base)?,
+            false => is_of(&path, base)?,
         }
-        Ok(Overlay { path: path.to_owned(), is_new, _thrown_away: None })
+        Ok(Overlay { path, is_new, _thrown_away: None })
     }
 
     /// The one beside a file that is to be restored.
@@ -99,12 +102,32 @@ impl Overlay {
     }
 
     /// Removes it: what it holds is elsewhere now.
-    pub(super) fn remove(self) -> io::Result<()> {
+    pub(super) fn remove(&self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 }
 
+/// A path as qemu takes it for one: what is before a colon in a name would be a protocol, and its options are text.
+///
+/// # Errors
+/// It is not UTF-8.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let absolute =
+        std::path::absolute(path).map_err(|error| Failure::io(path.display(), &error))?;
+    match absolute.to_str() {
+        Some(_) => Ok(absolute),
+        None => Err(Failure::Usage(format!("{} is not UTF-8, as qemu wants it", path.display()))),
+    }
+}
+
+/// Makes an empty file for this user alone, for qemu to fill: a disk is nobody else's.
+fn private(path: &Path) -> Result<(), Failure> {
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop).map_err(|error| Failure::io(path.display(), &error))
+}
+
 fn create(path: &Path, base: &Base<'_>) -> Result<(), Failure> {
+    private(path)?;
     let base = base.name();
     let words = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &base].map(OsStr::new);
     qemu_img(words.into_iter().chain([path.as_os_str()])).map(drop)
@@ -133,6 +156,7 @@ fn is_of(path: &Path, base: &Base<'_>) -> Result<(), Failure> {
 
 /// Makes an image to restore a disk of `len` bytes to.
 pub(super) fn make(path: &Path, format: &str, len: u64) -> Result<(), Failure> {
+    private(path)?;
     let len = len.to_string();
     let words = ["create", "-q", "-f", format].map(OsStr::new);
     qemu_img(words.into_iter().chain([path.as_os_str(), OsStr::new(&len)])).map(drop)
