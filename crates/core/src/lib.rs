@@ -137,7 +137,7 @@ pub use objects::codec::Compression;
 pub use objects::tags::{TagChange, Tags};
 pub use pattern::Patterns;
 pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Unit, cutter_name};
-pub use read::file::StoredFile;
+pub use read::file::{StoredFile, unreadable};
 pub use repository::{
     Checker, ChunkSize, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened,
     Pruner, Repository, Secret, Sight, Unlocked, Writer, init, open,

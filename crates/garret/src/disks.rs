@@ -136,6 +136,7 @@ impl Door {
         work: impl FnOnce(&dyn Fn() -> bool) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let stops = AtomicBool::new(false);
+        let stop = Stop(&stops);
         thread::scope(|scope| {
             let server = scope.spawn(|| {
                 // What is far away may have to be connected to again.
@@ -145,13 +146,24 @@ impl Door {
                 let ahead = Ahead::new();
                 nbd::serve(&self.listener, exports, &ahead, &|| stops.load(Ordering::Relaxed))
             });
+            // However this ends, a panic included, the server does.
+            let stop = stop;
             let worked = work(&|| !server.is_finished());
-            stops.store(true, Ordering::Relaxed);
+            drop(stop);
             let served = server.join().unwrap_or(Ok(()));
             let worked = worked?;
             served.map_err(|error| Failure::io("the socket", &error))?;
             Ok(worked)
         })
+    }
+}
+
+/// Ends a server when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

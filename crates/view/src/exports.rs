@@ -8,7 +8,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use garret_core::{Cause, Error, NamedArchive, Problem, Progress, Repository, Selection, message};
+use garret_core::{
+    Cause, Error, NamedArchive, Problem, Progress, Repository, Selection, message, unreadable,
+};
 use garret_format::archive::{Item, ItemKind};
 use garret_image::{Detected, Source, SourceError, detect};
 
@@ -137,12 +139,13 @@ impl<'a> ArchiveExports<'a> {
             // Never fails, for the visitor does not.
             let _all = self.each_file(archive, &mut |item| {
                 count += 1;
-                let found = self.name(archive, &item);
-                let found = found.as_deref().unwrap_or_default();
-                if found == name || name.is_empty() && count == 1 {
-                    exact = Some((archive, item));
-                } else if name.strip_suffix(RAW_VIEW) == Some(found) {
-                    image = Some((archive, item));
+                match self.name(archive, &item) {
+                    Some(found) if found == name => exact = Some((archive, item)),
+                    Some(found) if name.strip_suffix(RAW_VIEW) == Some(&found) => {
+                        image = Some((archive, item));
+                    }
+                    _ if name.is_empty() && count == 1 => exact = Some((archive, item)),
+                    _ => {}
                 }
                 Ok(())
             });
@@ -153,11 +156,96 @@ impl<'a> ArchiveExports<'a> {
         let wants_disk = exact.is_none();
         let Some((archive, item)) = exact.or(image) else { return Ok(None) };
         let Some(item) = self.resolved(archive, item)? else { return Ok(None) };
+        unreadable(&item).iter().for_each(|problem| self.progress.problem(problem));
         if wants_disk {
             return self.repository.open_disk(&item);
         }
         Ok(self.repository.open_file(&item)?.map(|file| Arc::new(file) as Arc<dyn Source>))
     }
+}
+
+/// One disk, under a name that says which it is.
+pub struct Disk<'a> {
+    repository: &'a Repository,
+    name: String,
+    disk: Arc<dyn Source>,
+    progress: &'a dyn Progress,
+}
+
+impl std::fmt::Debug for Disk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Disk<'a> {
+    /// The guest's disk in the file at `path` of `archive`; none if there is no such file. Its name has that of the archive
+    /// and the path, and behind `#` what tells it from any other archive of that name.
+    ///
+    /// # Errors
+    /// Damage of the archive, and of what says how the file is divided; `NotRestored` for an image whose disk cannot be told
+    /// from the file alone.
+    pub fn of(
+        repository: &'a Repository,
+        archive: &NamedArchive,
+        path: &str,
+        progress: &'a dyn Progress,
+    ) -> Result<Option<Self>, Error> {
+        let all = ArchiveExports::of_all(repository, std::slice::from_ref(archive), progress);
+        let mut items = repository.items(archive);
+        let is_it = |item: &garret_core::Result<Item>| {
+            item.as_ref().map_or(true, |item| item.path == path.as_bytes())
+        };
+        let Some(item) = items.find(is_it).transpose()? else { return Ok(None) };
+        let Some(item) = all.resolved(archive, item)? else { return Ok(None) };
+        unreadable(&item).iter().for_each(|problem| progress.problem(problem));
+        let Some(disk) = repository.open_disk(&item)? else { return Ok(None) };
+        let end = archive.archive.end;
+        let name = format!(
+            "{}::{path}{RAW_VIEW}#{}-{}.{:09}",
+            archive.name,
+            repository.id(),
+            end.secs,
+            end.nanos
+        );
+        Ok(Some(Disk { repository, name, disk, progress }))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its length, in bytes.
+    pub fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.disk.is_empty()
+    }
+}
+
+impl Exports for Disk<'_> {
+    fn each_name(&self, visit: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        visit(&self.name)
+    }
+
+    fn open(&self, name: &str) -> Option<Arc<dyn Source>> {
+        (name == self.name).then(|| self.disk.clone())
+    }
+
+    fn failed(&self, name: &str, error: &SourceError) {
+        tell(self.repository, self.progress, name, error);
+    }
+}
+
+/// Tells that some of what is called so could not be read.
+fn tell(repository: &Repository, progress: &dyn Progress, name: &str, error: &SourceError) {
+    repository.tell(progress);
+    let text = format!("{name}: {}", message(error));
+    progress.problem(&Problem::new(Cause::Damaged, Some(name.to_owned()), text));
 }
 
 impl Exports for ArchiveExports<'_> {
@@ -198,9 +286,7 @@ impl Exports for ArchiveExports<'_> {
     }
 
     fn failed(&self, name: &str, error: &SourceError) {
-        self.repository.tell(self.progress);
-        let text = format!("{name}: {}", message(error));
-        self.progress.problem(&Problem::new(Cause::Damaged, Some(name.to_owned()), text));
+        tell(self.repository, self.progress, name, error);
     }
 }
 

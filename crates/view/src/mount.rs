@@ -46,7 +46,9 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts it. Other users see it if `to_others`; whether the permissions of files are asked is `by_permission`.
+    /// Mounts it. Other users see it if `to_others`; whether the permissions of files are asked is `by_permission`. With both
+    /// nothing is open to somebody to whom it was not when it was stored: directories that are not stored and files with ACLs
+    /// are their owner's alone, and versions of a path, which are behind no stored directory, are not shown.
     ///
     /// # Errors
     /// What is no directory, or may not be mounted at by this user.
@@ -69,7 +71,8 @@ impl Mounted {
         config.acl = if to_others { SessionACL::All } else { SessionACL::Owner };
         config.n_threads = Some(THREADS);
         config.clone_fd = true;
-        let mut session = Session::new(Files::new(Tree::new(shown, tell)), directory, &config)?;
+        let tree = Tree::new(shown, to_others && by_permission, tell);
+        let mut session = Session::new(Files::new(tree), directory, &config)?;
         let unmounter = session.unmount_callable();
         let server = thread::Builder::new().name("mount".to_owned()).spawn(|| session.run())?;
         Ok(Mounted { directory: directory.to_owned(), unmounter, server, heard })
@@ -85,18 +88,29 @@ impl Mounted {
         self.heard.try_iter()
     }
 
-    /// Ends it, whoever looks at it.
+    /// Ends it, whoever looks at it; to drop it does the same, and says nothing.
     ///
     /// # Errors
     /// It cannot be unmounted.
     pub fn end(mut self) -> io::Result<()> {
+        self.unmount()
+    }
+
+    fn unmount(&mut self) -> io::Result<()> {
         match self.unmounter.unmount() {
-            Ok(()) => self.server.join().unwrap_or(Ok(())),
-            // Who has something open there gets errors when this program is gone; the directory is free at once.
-            Err(_) => {
+            Err(_) if self.is_there() => {
+                // Who has something open there gets errors when this program is gone; the directory is free at once.
                 let detach = rustix::mount::UnmountFlags::DETACH;
                 Ok(rustix::mount::unmount(&self.directory, detach)?)
             }
+            _ => Ok(()),
         }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // The second time there is nothing to unmount.
+        let _gone = self.unmount();
     }
 }

@@ -294,7 +294,7 @@ impl Source for StoredFile {
 }
 
 /// What is to be said when a file is given out of which something could not be read when it was backed up.
-pub(crate) fn unreadable(item: &Item) -> Option<Problem> {
+pub fn unreadable(item: &Item) -> Option<Problem> {
     let ItemKind::File(content) = &item.kind else { return None };
     let first = content.unreadable.first()?.start;
     let (path, zeros) = (String::from_utf8_lossy(&item.path), in_words(&content.unreadable));

@@ -16,7 +16,7 @@ use garret_cli::args::{Usual, size};
 use garret_cli::failure::Failure;
 use garret_cli::signals::Ending;
 use garret_cli::ui::Ui;
-use garret_view::{ArchiveExports, Exports, RAW_VIEW};
+use garret_view::Disk;
 
 use super::nbd::Cache;
 use crate::disks::Door;
@@ -90,17 +90,13 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let path = archives::one_file(&repository, &archive, &args.path)?;
     let path = String::from_utf8(path)
         .map_err(|_| Failure::Fatal("the path of the image is not UTF-8".to_owned()))?;
-    // With the archive's name in it: an overlay says whose it is.
-    let export = format!("{}::{path}{RAW_VIEW}", archive.name);
-    let of_one = std::slice::from_ref(&archive);
-    let exports = ArchiveExports::of_all(&repository, of_one, ui);
-    let Some(disk) = exports.open(&export) else {
+    let Some(disk) = Disk::of(&repository, &archive, &path, ui)? else {
         return Err(Failure::Fatal(format!("{path} cannot be a disk")));
     };
     let ending = Ending::watch();
     let door = Door::private()?;
-    let base = Base { socket: overlay::absolute(&door.path())?, export: &export };
-    door.serve(&location, &exports, |_| {
+    let base = Base { socket: overlay::absolute(&door.path())?, export: disk.name() };
+    door.serve(&location, &disk, |_| {
         let overlay = match (&args.overlay, &args.to) {
             (Some(kept), _) => Overlay::kept(kept, &base)?,
             (None, Some(to)) => Overlay::beside(to, &base)?,

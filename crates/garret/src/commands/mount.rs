@@ -6,7 +6,7 @@
 //! ```
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -72,8 +72,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     args.usual.tell(ui);
     let directory = &args.directory;
-    if !directory.is_dir() {
-        let why = if directory.exists() { "is no directory" } else { "does not exist" };
+    let why = match directory.metadata() {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some("is no directory".to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some("does not exist".to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotConnected => {
+            Some("has a mount whose program is gone: umount it first".to_owned())
+        }
+        Err(error) => Some(format!("cannot be looked at: {error}")),
+    };
+    if let Some(why) = why {
         return Err(Failure::Fatal(format!("{} {why}", directory.display())));
     }
     let (location, name) = location::either(&args.location)?;

@@ -137,6 +137,10 @@ fn a_stored_night_boots_and_what_it_writes_is_thrown_away_or_kept() {
     );
     let own = dir.run(&["boot", "--print", "--overlay", "own.qcow2", "repo::a", "disk.raw"]);
     own.refused(1, "own.qcow2 is no overlay of garret's");
+    // Another archive of that name, whose disk may be another.
+    dir.run(&["delete", "repo::a"]).silent();
+    dir.run(&["create", "repo::a", "vm"]).silent();
+    boot("disk.raw").refused(1, "over another archive of the name of a::vm/disk.raw?raw");
     // What was backed up is what it was.
     let restored = dir.run(&["extract", "--stdout", "repo::a", "vm/disk.raw"]);
     assert!(restored.stdout == dir.read("vm/disk.raw"));

@@ -298,6 +298,14 @@ fn what_cannot_be_mounted_is_said_before_the_command_ends() {
         let ran = mount(&["-o", "allow_others", "repo::a", "mnt"]);
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);
     }
+    // On a mount whose program is gone.
+    let (mut child, mount) = dir.mount_here("repo::a");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mnt = mount.0.display().to_string();
+    dir.run(&["mount", "repo::a", &mnt])
+        .refused(1, "has a mount whose program is gone: umount it first");
+    drop(mount);
     // Other users see it when they are to, and by the permissions that were stored.
     fs::set_permissions(dir.path("f"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(dir.temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -315,6 +323,21 @@ fn what_cannot_be_mounted_is_said_before_the_command_ends() {
         let mount = Mount(dir.path("mnt"));
         assert_eq!(read(), expected, "{options}");
         drop(mount);
+    }
+    // What was behind a directory that was closed is behind it, or behind one that is, and so it is by any other way.
+    dir.write("closed/f", b"content");
+    fs::set_permissions(dir.path("closed/f"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(dir.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    dir.run(&["create", "repo::dir", "closed"]).silent();
+    dir.run(&["create", "repo::file", "closed/f"]).silent();
+    dir.run(&["mount", "-o", "allow_other", "repo", "mnt"]).silent();
+    let _mount = Mount(dir.path("mnt"));
+    assert!(!dir.path("mnt/by-path").exists());
+    for path in ["mnt/dir/closed/f", "mnt/file/closed/f"] {
+        assert_eq!(dir.read(path), b"content");
+        let mut read = dir.other("setpriv");
+        read.args(["--reuid", "65534", "--clear-groups", "cat", path]);
+        assert!(!read.output().unwrap().status.success(), "{path}");
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crossbeam_channel::Sender;
 use fuser::{FileAttr, FileType, INodeNo};
-use garret_core::{Cause, NamedArchive, Problem, Repository, message};
+use garret_core::{Cause, NamedArchive, Problem, Repository, message, unreadable};
 use garret_format::archive::{Item, ItemKind, Time, Xattr};
 use garret_image::{Detected, Source, detect};
 
@@ -25,6 +25,9 @@ pub const NODES_MAX: usize = 1 << 22;
 
 /// The directory of versions, beside those of archives.
 const VERSIONS: &[u8] = b"by-path";
+
+/// Says who else may do what with a file.
+const ACL: &[u8] = b"system.posix_acl_access";
 
 /// The shortest file that is looked at for whether it is an image, in bytes: one in clusters of 64 KiB has some of them.
 const IMAGE_LEN_MIN: u64 = 64 << 10;
@@ -45,6 +48,8 @@ pub struct Shown {
 /// All that can be seen.
 pub(super) struct Tree {
     shown: Shown,
+    /// Whether other users see it by the permissions that were stored.
+    is_strict: bool,
     /// By number, from 1 on.
     nodes: RwLock<Vec<Arc<Node>>>,
     /// Held while a list is read.
@@ -61,9 +66,21 @@ struct Made {
     below: BTreeMap<Box<[u8]>, Made>,
 }
 
+/// How deep paths may be: each part is a call on the stack of a thread.
+const DEPTH_MAX: usize = 1000;
+
 impl Made {
+    /// What is at a path, if something is.
+    fn find(&mut self, path: &[u8]) -> Option<&mut Made> {
+        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        parts.into_iter().try_fold(self, |place, part| place.below.get_mut(part))
+    }
+
     /// The place of a path, which is made with all above it; none if what is above is no directory.
     fn at(&mut self, path: &[u8]) -> Option<&mut Made> {
+        if path.iter().filter(|byte| **byte == b'/').count() >= DEPTH_MAX {
+            return None;
+        }
         let mut place = self;
         for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
             let is_directory =
@@ -78,8 +95,9 @@ impl Made {
 }
 
 impl Tree {
-    pub(super) fn new(shown: Shown, heard: Sender<Problem>) -> Self {
-        let tree = Tree { shown, nodes: RwLock::default(), loading: Mutex::default(), heard };
+    pub(super) fn new(shown: Shown, is_strict: bool, heard: Sender<Problem>) -> Self {
+        let tree =
+            Tree { shown, is_strict, nodes: RwLock::default(), loading: Mutex::default(), heard };
         let root = match tree.shown.in_full {
             false => Directory::new(From::Archive(0)),
             true => Directory::new(From::Parent),
@@ -108,8 +126,10 @@ impl Tree {
             }
         }
         let (time, versions) = (self.root_time(), Directory::new(From::Versions));
-        if let Some(place) =
-            top.at(VERSIONS).filter(|place| place.node.is_none() && place.below.is_empty())
+        if !self.is_strict
+            && let Some(place) = top.at(VERSIONS)
+            && place.node.is_none()
+            && place.below.is_empty()
         {
             place.node = self.add(directory_attr(time), Vec::new(), What::Directory(versions));
         }
@@ -141,6 +161,8 @@ impl Tree {
     fn add(&self, mut attr: FileAttr, xattrs: Vec<Xattr>, what: What) -> Option<u64> {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         if nodes.len() >= NODES_MAX {
+            drop(nodes);
+            self.tell("mount", "there are more paths than there is room for: some are not shown; mount one archive");
             return None;
         }
         let number = nodes.len() as u64 + 1;
@@ -165,13 +187,19 @@ impl Tree {
                             item.xattrs,
                             directory,
                         ),
-                        None => self.add(directory_attr(time), Vec::new(), directory),
+                        None => self.add(self.between(time), Vec::new(), directory),
                     }
                 }
             };
             children.extend(number.map(|number| (name, number)));
         }
         children
+    }
+
+    /// A directory that no item speaks of, above some that do: it may have been closed to others.
+    fn between(&self, time: Time) -> FileAttr {
+        let perm = if self.is_strict { 0o700 } else { 0o755 };
+        FileAttr { perm, ..directory_attr(time) }
     }
 
     /// Adds what is no directory.
@@ -215,9 +243,18 @@ impl Tree {
         for item in self.shown.repository.items(found) {
             match item {
                 Ok(Item { path, kind: ItemKind::HardLink(first), .. }) => links.push((path, first)),
-                Ok(item) => {
-                    if let Some(place) = top.at(&item.path).filter(|place| place.item.is_none()) {
-                        place.item = Some(item);
+                Ok(mut item) => {
+                    if self.is_strict && item.xattrs.iter().any(|(name, _)| name == ACL) {
+                        // The bits of the group are those of the mask then, and the kernel does not ask the list.
+                        item.mode &= !0o077;
+                    }
+                    match top.at(&item.path) {
+                        Some(place) if place.item.is_none() => place.item = Some(item),
+                        Some(_) => {}
+                        None => {
+                            let path = String::from_utf8_lossy(&item.path);
+                            self.tell(&path, "its path is none that can be shown");
+                        }
                     }
                 }
                 Err(error) => self.tell(&found.name, &message(&error)),
@@ -232,7 +269,7 @@ impl Tree {
         let mut names: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
         links.into_iter().for_each(|(path, first)| names.entry(first).or_default().push(path));
         for (first, others) in names {
-            let Some(item) = top.at(&first).and_then(|place| place.item.take()) else { continue };
+            let Some(item) = top.find(&first).and_then(|place| place.item.take()) else { continue };
             let count = u32::try_from(others.len()).unwrap_or(u32::MAX).saturating_add(1);
             let node = self.add_linked(item, count);
             for path in others.iter().chain([&first]) {
@@ -289,7 +326,16 @@ impl Tree {
                 What::Directory(directory) => {
                     self.add_versions(place, self.given(directory), archive);
                 }
-                _ => place.below.entry(archive.into()).or_default().node = Some(*number),
+                _ => {
+                    let version = place.below.entry(archive.into()).or_default();
+                    if version.node.replace(*number).is_some_and(|other| other != *number) {
+                        let name = String::from_utf8_lossy(archive);
+                        self.tell(
+                            &name,
+                            "two archives are called so in by-path, which shows the later one",
+                        );
+                    }
+                }
             }
         }
     }
@@ -353,6 +399,9 @@ impl Tree {
             return Ok(source);
         }
         let repository = &self.shown.repository;
+        if let Some(problem) = unreadable(&file.item) {
+            let _unheard = self.heard.try_send(problem);
+        }
         let opened = match file.is_disk {
             true => repository.open_disk(&file.item),
             false => {

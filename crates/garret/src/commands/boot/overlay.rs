@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// A disk that a server of ours has.
 pub(super) struct Base<'a> {
     pub(super) socket: PathBuf,
-    /// The name of the export, which has that of the archive in it.
+    /// The name of the export, which is no other disk's.
     pub(super) export: &'a str,
 }
 
@@ -145,11 +145,16 @@ fn is_of(path: &Path, base: &Base<'_>) -> Result<(), Failure> {
     let export = name.pointer("/file/export").and_then(Value::as_str);
     match export {
         Some(export) if export == base.export => Ok(()),
-        Some(other) => Err(Failure::Fatal(format!(
-            "{} holds what was written over {other}, not over {}",
-            path.display(),
-            base.export
-        ))),
+        Some(other) => {
+            // What is behind it is for programs.
+            let [other, ours] =
+                [other, base.export].map(|name| name.split('#').next().unwrap_or(name));
+            let of_that_name = if other == ours { "another archive of the name of " } else { "" };
+            Err(Failure::Fatal(format!(
+                "{} holds what was written over {of_that_name}{other}, not over {ours}",
+                path.display()
+            )))
+        }
         None => Err(Failure::Fatal(format!("{} is no overlay of garret's", path.display()))),
     }
 }
