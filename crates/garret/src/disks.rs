@@ -5,6 +5,7 @@
 //! nothing; a socket that was made is removed.
 
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
@@ -82,7 +83,8 @@ impl Door {
     /// The socket `path`, for this user alone. One that nobody listens at any more is replaced.
     pub(crate) fn socket(path: &Path) -> Result<Self, Failure> {
         let is_socket = path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
-        if is_socket && UnixStream::connect(path).is_err() {
+        let refused = |error: std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
+        if is_socket && UnixStream::connect(path).is_err_and(refused) {
             std::fs::remove_file(path).map_err(|error| Failure::io(path.display(), &error))?;
         }
         Ok(Door { listener: bind(path)?, made: Made::File(path.to_owned()) })

@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -15,6 +15,17 @@ const LINE_LEN_MAX: u64 = 1 << 20;
 
 /// How long an event is waited for before the caller looks around.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long qemu may take to answer: it may have to wait for its disks.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// Whether there is time left.
+fn in_time(until: Instant) -> io::Result<()> {
+    match Instant::now() < until {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")),
+    }
+}
 
 /// A connection to qemu.
 pub(crate) struct Qmp {
@@ -36,7 +47,10 @@ impl Qmp {
         to.set_read_timeout(Some(PATIENCE))?;
         let from = BufReader::new(to.try_clone()?);
         let mut qmp = Qmp { from, to, begun: Vec::new(), events: Vec::new() };
-        while qmp.line()?.is_none() {}
+        let until = Instant::now() + ANSWER_TIME;
+        while qmp.line()?.is_none() {
+            in_time(until)?;
+        }
         qmp.command("qmp_capabilities", &json!({}))?;
         Ok(qmp)
     }
@@ -48,8 +62,12 @@ impl Qmp {
     pub(crate) fn command(&mut self, name: &str, arguments: &Value) -> io::Result<()> {
         let line = json!({ "execute": name, "arguments": arguments }).to_string() + "\n";
         self.to.write_all(line.as_bytes())?;
+        let until = Instant::now() + ANSWER_TIME;
         loop {
-            let Some(said) = self.line()? else { continue };
+            let Some(said) = self.line()? else {
+                in_time(until)?;
+                continue;
+            };
             if let Some(why) = said.pointer("/error/desc").and_then(Value::as_str) {
                 return Err(io::Error::other(format!("{name}: {why}")));
             }

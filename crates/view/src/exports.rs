@@ -264,15 +264,16 @@ impl Exports for ArchiveExports<'_> {
     }
 
     fn open(&self, name: &str) -> Option<Arc<dyn Source>> {
-        // Held meanwhile: who wants the same waits for it, and need not do it again.
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(source) = open.get(name).and_then(Weak::upgrade) {
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = open().get(name).and_then(Weak::upgrade) {
             return Some(source);
         }
-        open.retain(|_, source| source.strong_count() > 0);
+        // Not held meanwhile: who wants what there is not makes nobody else wait.
         match self.find(name) {
             Ok(found) => {
                 let source = found?;
+                let mut open = open();
+                open.retain(|_, source| source.strong_count() > 0);
                 open.insert(name.to_owned(), Arc::downgrade(&source));
                 Some(source)
             }

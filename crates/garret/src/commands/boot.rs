@@ -81,6 +81,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     args.usual.tell(ui);
     let (location, name) = location::archive(&args.archive, &[])?;
+    if args.more.iter().any(|word| word == "-daemonize") {
+        let text =
+            "-daemonize: the disk is there as long as this program, which ends with the machine";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     if let Some(to) = args.to.as_deref().filter(|to| to.symlink_metadata().is_ok()) {
         let text = format!("{} is there already: name a new file", to.display());
         return Err(Failure::Fatal(text));

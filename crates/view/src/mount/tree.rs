@@ -103,7 +103,8 @@ impl Tree {
             true => Directory::new(From::Parent),
         };
         let time = tree.shown.archives.iter().map(|found| found.archive.end).max();
-        let attr = directory_attr(time.unwrap_or(Time { secs: 0, nanos: 0 }));
+        let time = time.unwrap_or(Time { secs: 0, nanos: 0 });
+        let attr = if tree.shown.in_full { directory_attr(time) } else { tree.between(time) };
         // The first node is the root; its children have numbers behind it.
         tree.add(attr, Vec::new(), What::Directory(root));
         if tree.shown.in_full {
@@ -117,7 +118,7 @@ impl Tree {
         let mut top = Made::default();
         for (at, found) in self.shown.archives.iter().enumerate() {
             let directory = Directory::new(From::Archive(at));
-            let attr = directory_attr(found.archive.end);
+            let attr = self.between(found.archive.end);
             let node = self.add(attr, Vec::new(), What::Directory(directory));
             match top.at(found.name.as_bytes()) {
                 Some(place) if place.node.is_none() && place.below.is_empty() => place.node = node,

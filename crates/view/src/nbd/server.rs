@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -24,8 +24,8 @@ use crate::exports::Exports;
 /// Clients at once. A copy has 4 connections, a guest one for each disk.
 pub const CONNECTIONS_MAX: usize = 64;
 
-/// How long a client may be silent before it has chosen an export.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take to choose an export, or to look at all of them.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether to stop: nothing wakes a wait for a client but a client, or a signal.
 const LOOK_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -71,11 +71,39 @@ impl Listener {
 
 /// Who is connected, by a number, so that all can be ended.
 #[derive(Default)]
-struct Connected(Mutex<HashMap<u64, Stream>>);
+struct Connected(Mutex<HashMap<u64, Entry>>);
+
+/// A client, and until when it must have chosen an export, if it has not.
+struct Entry {
+    stream: Stream,
+    until: Option<Instant>,
+}
 
 impl Connected {
-    fn all(&self) -> MutexGuard<'_, HashMap<u64, Stream>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends those who take too long to choose.
+    fn end_the_slow(&self) {
+        let now = Instant::now();
+        let all = self.all();
+        let slow = all.values().filter(|entry| entry.until.is_some_and(|until| until < now));
+        slow.for_each(|entry| entry.stream.shut_down());
+    }
+}
+
+/// One who is connected. Its place is free when it is dropped, whatever ends it.
+struct Client<'a> {
+    connected: &'a Connected,
+    number: u64,
+    stream: Stream,
+}
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        self.connected.all().remove(&self.number);
+        self.stream.shut_down();
     }
 }
 
@@ -92,17 +120,21 @@ pub fn serve(
     listener.never_waits()?;
     let connected = Connected::default();
     thread::scope(|scope| {
-        let ended = accept(listener, stops, |number, stream| {
+        let stops = || {
+            connected.end_the_slow();
+            stops()
+        };
+        let ended = accept(listener, &stops, |number, stream| {
             if connected.all().len() >= CONNECTIONS_MAX {
                 return Ok(());
             }
-            connected.all().insert(number, stream.again()?);
+            let until = Some(Instant::now() + HANDSHAKE_TIME);
+            connected.all().insert(number, Entry { stream: stream.again()?, until });
             let connected = &connected;
             let serve = move || {
+                let client = Client { connected, number, stream };
                 // What a client does wrong, or that it is gone, is nothing to tell.
-                let _left = converse(&stream, exports, ahead);
-                connected.all().remove(&number);
-                stream.shut_down();
+                let _left = converse(&client, exports, ahead);
             };
             let spawned =
                 thread::Builder::new().name("client".to_owned()).spawn_scoped(scope, serve);
@@ -111,7 +143,7 @@ pub fn serve(
             }
             Ok(())
         });
-        connected.all().values().for_each(Stream::shut_down);
+        connected.all().values().for_each(|entry| entry.stream.shut_down());
         ended
     })
 }
@@ -147,9 +179,11 @@ fn accept(
 const FILES_FULL_HERE: i32 = rustix::io::Errno::MFILE.raw_os_error();
 const FILES_FULL: i32 = rustix::io::Errno::NFILE.raw_os_error();
 
-fn converse(mut stream: &Stream, exports: &dyn Exports, ahead: &Ahead) -> io::Result<()> {
-    stream.set_patience(Some(HANDSHAKE_TIME))?;
+fn converse(client: &Client<'_>, exports: &dyn Exports, ahead: &Ahead) -> io::Result<()> {
+    let mut stream = &client.stream;
     let Some(wanted) = shake(&mut stream, exports)? else { return Ok(()) };
-    stream.set_patience(None)?;
+    if let Some(entry) = client.connected.all().get_mut(&client.number) {
+        entry.until = None;
+    }
     answer(stream, &wanted, exports, ahead)
 }

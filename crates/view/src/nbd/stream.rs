@@ -6,7 +6,6 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 /// A connection.
 pub(super) enum Stream {
@@ -22,13 +21,6 @@ impl Stream {
             Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
         };
-    }
-
-    pub(super) fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
-        match self {
-            Stream::Unix(stream) => stream.set_read_timeout(patience),
-            Stream::Tcp(stream) => stream.set_read_timeout(patience),
-        }
     }
 
     pub(super) fn again(&self) -> io::Result<Stream> {

@@ -110,29 +110,34 @@ impl Machine {
         if part.symlink_metadata().is_ok() {
             std::fs::remove_file(&part).map_err(|error| Failure::io(part.display(), &error))?;
         }
-        make(&part, format_of(to), way.len)?;
         let socket = door.with_file_name("qmp.sock");
-        let mut qmp = OsString::from("unix:");
-        qmp.push(&socket);
-        qmp.push(",server=on,wait=off");
+        // In what qemu reads a comma ends a value; two are one.
+        let path = socket.to_string_lossy().replace(',', ",,");
+        let qmp = format!("unix:{path},server=on,wait=off");
         // A guest that ends before its disk has moved waits for it.
-        let mut running =
-            self.start(&["-qmp".into(), qmp, "-action".into(), "shutdown=pause".into()])?;
+        let more = ["-qmp", &qmp, "-action", "shutdown=pause"].map(OsString::from);
         let begun = Instant::now();
-        let Some(mut qmp) = connect(&socket, &mut running)? else {
-            // Most often it did not like its options.
+        let unused = |overlay: &Overlay| {
+            // Most often qemu did not like its options.
             let _rest = std::fs::remove_file(&part);
             if overlay.is_new() {
                 let _rest = overlay.remove();
             }
+        };
+        let started = make(&part, format_of(to), way.len).and_then(|()| self.start(&more));
+        let mut running = started.inspect_err(|_| unused(&overlay))?;
+        let Some(mut qmp) = connect(&socket, &mut running)? else {
+            unused(&overlay);
             return success(running.wait()?);
         };
         let state = State::Copying;
         let mut moving = Move { way: *way, part: &part, overlay, begun, state };
-        moving.begin(&mut qmp).unwrap_or_else(|error| moving.fail(&error.to_string(), ui));
+        if let Err(error) = moving.begin(&mut qmp) {
+            moving.fail(&error.to_string(), &mut qmp, ui);
+        }
         moving.watch(&mut qmp, &running, ending, ui)?;
         let status = running.wait()?;
-        moving.end(ui).and_then(|()| success(status))
+        moving.end().and_then(|()| success(status))
     }
 }
 
@@ -142,6 +147,8 @@ fn connect(socket: &Path, running: &mut Running) -> Result<Option<Qmp>, Failure>
         match Qmp::connect(socket) {
             Ok(qmp) => return Ok(Some(qmp)),
             Err(_) if running.ended()?.is_some() => return Ok(None),
+            // It listens before it has looked at all of its options.
+            Err(error) if is_gone(&error) => thread::sleep(LOOK_TIME),
             Err(error) if is_early(&error) => thread::sleep(LOOK_TIME),
             Err(error) => return Err(Failure::Fatal(format!("qemu: {error}"))),
         }
@@ -161,28 +168,25 @@ struct Move<'a> {
 enum State {
     /// In the overlay.
     Copying,
-    /// In the file, under its other name: what the guest writes goes there, and into the overlay too until it runs on the
-    /// file.
-    Ready,
-    /// In the file, under its name.
+    /// In both: in the file, which has its name, and in the overlay until the guest runs on the file.
+    Named,
+    /// In the file, on which the guest runs.
     Moved,
     /// In the overlay, and it does not move any more. Why.
     Failed(String),
-    /// In the file, which did not get its name. Why.
-    Unnamed(String),
 }
 
 impl Move<'_> {
     fn begin(&self, qmp: &mut Qmp) -> io::Result<()> {
         let file = json!({ "driver": "file", "filename": self.part });
         let target = json!({
-            "driver": format_of(self.way.to), "node-name": "target", "discard": "unmap",
+            "driver": format_of(self.way.to), "node-name": TARGET, "discard": "unmap",
             "detect-zeroes": "unmap", "file": file,
         });
         qmp.command("blockdev-add", &target)?;
         // What the guest writes goes to both places at once, or a busy guest would never be done.
         let mut job = json!({
-            "job-id": JOB, "device": "disk", "target": "target", "sync": "full", "copy-mode": "write-blocking",
+            "job-id": JOB, "device": "disk", "target": TARGET, "sync": "full", "copy-mode": "write-blocking",
         });
         if let (Some(speed), Some(job)) = (self.way.speed, job.as_object_mut()) {
             job.insert("speed".to_owned(), speed.into());
@@ -192,7 +196,13 @@ impl Move<'_> {
         qmp.command("blockdev-mirror", &job)
     }
 
-    fn fail(&mut self, why: &str, ui: &Ui) {
+    /// It does not move any more. What there is of the file is gone at once: the guest may need the space.
+    fn fail(&mut self, why: &str, qmp: &mut Qmp, ui: &Ui) {
+        let file = if matches!(self.state, State::Named) { self.way.to } else { self.part };
+        // It may be ended already, or never have begun.
+        let _over = qmp.command("block-job-cancel", &json!({ "device": JOB, "force": true }));
+        let _over = qmp.command("blockdev-del", &json!({ "node-name": TARGET }));
+        let _gone = std::fs::remove_file(file);
         self.state = State::Failed(why.to_owned());
         ui.notice(&format!(
             "note: {} is not restored: {why}; the machine goes on",
@@ -210,7 +220,7 @@ impl Move<'_> {
     ) -> Result<(), Failure> {
         let mut is_off = false;
         loop {
-            if is_off && !matches!(self.state, State::Copying | State::Ready) {
+            if is_off && !matches!(self.state, State::Copying | State::Named) {
                 // It may be gone before it has answered.
                 let _gone = qmp.command("quit", &json!({}));
                 return Ok(());
@@ -224,36 +234,44 @@ impl Move<'_> {
                 Err(error) => return Err(Failure::Fatal(format!("qemu: {error}"))),
             };
             let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+            // Who has another monitor may have jobs of his own.
+            let is_ours = text("/data/device") == Some(JOB);
             match text("/event").unwrap_or_default() {
                 "SHUTDOWN" => is_off = true,
-                "BLOCK_JOB_READY" => {
-                    self.state = State::Ready;
-                    let complete = qmp.command("block-job-complete", &json!({ "device": JOB }));
-                    complete.unwrap_or_else(|error| self.fail(&error.to_string(), ui));
-                }
-                "BLOCK_JOB_COMPLETED" => match text("/data/error") {
-                    Some(why) => self.fail(why, ui),
-                    None => {
-                        self.complete(ui);
-                        // It holds the overlay open, which costs space only.
-                        let _kept = qmp.command("blockdev-del", &json!({ "node-name": "disk" }));
+                "BLOCK_IO_ERROR" => ui.notice(&format!(
+                    "note: a disk of the machine has an error, and it may stand still: {}",
+                    text("/data/reason").unwrap_or("it does not say which")
+                )),
+                "BLOCK_JOB_READY" if is_ours => {
+                    // While what the guest writes goes to both: whatever ends this leaves all of it in one of them.
+                    let named = self.name().inspect(|()| self.state = State::Named);
+                    let arguments = json!({ "device": JOB });
+                    if let Err(error) =
+                        named.and_then(|()| qmp.command("block-job-complete", &arguments))
+                    {
+                        self.fail(&error.to_string(), qmp, ui);
                     }
+                }
+                "BLOCK_JOB_COMPLETED" if is_ours => match (text("/data/error"), &self.state) {
+                    (None, State::Named) => self.complete(qmp, ui),
+                    (Some(_), State::Failed(_)) => {}
+                    (why, _) => self.fail(why.unwrap_or("it ended early"), qmp, ui),
                 },
-                "BLOCK_JOB_CANCELLED" => self.fail("it was cancelled", ui),
+                "BLOCK_JOB_CANCELLED" if is_ours && !matches!(self.state, State::Failed(_)) => {
+                    self.fail("it was cancelled", qmp, ui);
+                }
                 _ => {}
             }
         }
     }
 
-    /// All is in the file, and the guest runs on it, or has ended.
-    fn complete(&mut self, ui: &Ui) {
-        if let Err(error) = self.name() {
-            self.state = State::Unnamed(error.to_string());
-            ui.notice(&format!("note: {} does not get its name: {error}", self.part.display()));
-            return;
-        }
+    /// The guest runs on the file.
+    fn complete(&mut self, qmp: &mut Qmp, ui: &Ui) {
         self.state = State::Moved;
-        if let Err(error) = self.overlay.remove() {
+        let synced = std::fs::File::open(self.way.to).and_then(|file| file.sync_all());
+        // It holds the overlay open, which costs space only.
+        let _kept = qmp.command("blockdev-del", &json!({ "node-name": "disk" }));
+        if let Err(error) = synced.and_then(|()| self.overlay.remove()) {
             ui.notice(&format!("note: the overlay is not removed: {error}"));
         }
         ui.notice(&format!(
@@ -269,34 +287,31 @@ impl Move<'_> {
         // Somebody may have made another file of that name meanwhile.
         renameat_with(CWD, self.part, CWD, self.way.to, RenameFlags::NOREPLACE)?;
         let directory = self.part.parent().unwrap_or(Path::new("/"));
-        std::fs::File::open(directory)?.sync_all()
+        // The name is there; should the machine stop now it may be the other one.
+        let _unsynced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+        Ok(())
     }
 
     /// What became of it, when the machine has ended.
-    fn end(&mut self, ui: &Ui) -> Result<(), Failure> {
-        if matches!(self.state, State::Ready) {
-            // It ended before it could say that it is done: nothing is in the overlay that is not in the file.
-            self.complete(ui);
-        }
-        let to = self.way.to.display();
+    fn end(&self) -> Result<(), Failure> {
+        let (to, left) = (self.way.to.display(), self.overlay.path().display());
         let why = match &self.state {
             State::Moved => {
                 let synced = std::fs::File::open(self.way.to).and_then(|file| file.sync_all());
                 return synced.map_err(|error| Failure::Fatal(format!("{to}: {error}")));
             }
-            State::Unnamed(why) => {
-                let part = self.part.display();
-                let text =
-                    format!("{part} is the restored disk, and did not get the name {to}: {why}");
-                return Err(Failure::Fatal(text));
+            State::Named => {
+                return Err(Failure::Fatal(format!(
+                    "{to} is restored, but the machine ended while it changed to it: look whether that has what was written \
+                     last, before you remove {left}, which may have it"
+                )));
             }
             State::Failed(why) => why,
-            State::Copying | State::Ready => "the machine ended before",
+            State::Copying => "the machine ended before",
         };
         let _rest = std::fs::remove_file(self.part);
         Err(Failure::Fatal(format!(
-            "{to} is not restored: {why}; what the guest wrote is in {}, and the same command goes on from there",
-            self.overlay.path().display()
+            "{to} is not restored: {why}; what the guest wrote is in {left}, and the same command goes on from there"
         )))
     }
 }
@@ -308,8 +323,9 @@ const PART: &str = ".garret-part";
 const AT_ONCE_MIN: u64 = 1 << 20;
 const AT_ONCE_MAX: u64 = 16 << 20;
 
-/// The name of the job that moves the disk.
+/// The name of the job that moves the disk, and of the node that it moves to.
 const JOB: &str = "restore";
+const TARGET: &str = "target";
 
 /// qemu does not listen yet.
 fn is_early(error: &io::Error) -> bool {

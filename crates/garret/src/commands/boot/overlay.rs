@@ -130,7 +130,10 @@ fn create(path: &Path, base: &Base<'_>) -> Result<(), Failure> {
     private(path)?;
     let base = base.name();
     let words = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &base].map(OsStr::new);
-    qemu_img(words.into_iter().chain([path.as_os_str()])).map(drop)
+    let made = qemu_img(words.into_iter().chain([path.as_os_str()]));
+    made.map(drop).inspect_err(|_| {
+        let _rest = std::fs::remove_file(path);
+    })
 }
 
 /// Whether the overlay is of this disk.
