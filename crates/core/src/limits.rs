@@ -79,10 +79,6 @@ pub(crate) const PLAN_ENTRIES: usize = 1 << 18;
 /// ones would open many of them twice. One for each thread and one more are in memory.
 pub(crate) const FILE_READ_LEN: usize = 8 << 20;
 
-/// The longest read of a stored file, in bytes, that may be a jump: of a group it then decompresses what it needs. A
-/// quarter more reads of 4 KiB in a second at any places.
-pub(crate) const JUMP_LEN: usize = 64 << 10;
-
 /// Entries of a recipe that one question about the extents of a stored file looks at: 256 MiB of chunks of 64 KiB.
 pub(crate) const EXTENT_ENTRIES_MAX: usize = 4096;
 

@@ -141,12 +141,6 @@ impl OpenGroup {
         self.parts.iter().map_while(|part| self.bytes_of(part))
     }
 
-    /// Whether its first `len` bytes, or all that it has, were decompressed.
-    pub(crate) fn has(&self, len: u32) -> bool {
-        let end = self.parts.last().map_or(0, |part| part.start.saturating_add(part.len));
-        self.bytes.len() >= len.min(end) as usize
-    }
-
     /// Bytes of memory.
     pub(crate) fn weight(&self) -> u64 {
         (self.bytes.capacity() + self.parts.capacity() * size_of::<ChunkPlace>()) as u64

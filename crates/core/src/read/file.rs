@@ -15,8 +15,8 @@ use garret_format::{ChunkId, PackId};
 use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
 
 use crate::error::{Cause, Error, Result, message};
-use crate::limits::{EXTENT_ENTRIES_MAX, JUMP_LEN};
-use crate::objects::group::{OpenGroup, WHOLE};
+use crate::limits::EXTENT_ENTRIES_MAX;
+use crate::objects::group::OpenGroup;
 use crate::objects::index::Location;
 use crate::objects::recipe::{NodeSource, RecipeReader};
 use crate::objects::stream::read_side;
@@ -218,10 +218,7 @@ impl Stretch {
         buf.fill(0);
         let chunks = &self.file.chunks;
         for (location, spans) in &self.groups {
-            let ends = spans.iter().map(|(place, _)| place.offset.saturating_add(place.len));
-            // Who reads more at once goes on behind it, most often.
-            let needed = if buf.len() > JUMP_LEN { WHOLE } else { ends.max().unwrap_or(0) };
-            match chunks.groups().get_ahead(&location.pack, &location.group, needed, &self.ahead) {
+            match chunks.groups().get_ahead(&location.pack, &location.group, &self.ahead) {
                 Ok(group) => {
                     for (location, span) in spans {
                         if let Err(error) = span.copy(chunks, &group, location, buf) {

@@ -7,9 +7,8 @@
 //!
 //! In: packs and groups, as an index says. Out: groups that opened and decompressed; their chunks are checked against their
 //! ids when they are asked for ([`OpenGroup::verified`]). Promises: what `get` keeps is bounded by bytes; a group that
-//! several want at once is read once, and once more if the first of them needed only its beginning; what `each` reads is
-//! not kept, for it is read once anyway; it has as many requests under way as the store says is good, and each is of at
-//! most [`RUN_LEN_MAX`] bytes.
+//! several want at once is read once; what `each` reads is not kept, for it is read once anyway; it has as many requests
+//! under way as the store says is good, and each is of at most [`RUN_LEN_MAX`] bytes.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -30,16 +29,8 @@ use crate::pipeline::Threads;
 use crate::progress::{Problem, ProblemKind};
 use crate::store::{Guard, Key, Store};
 
-/// What is kept of a group, by its pack and its offset there.
-type GroupKey = (PackId, u32, Part);
-
-/// How much of a group was decompressed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Part {
-    /// As much as the first who wanted some of it needed.
-    Beginning,
-    Whole,
-}
+/// A group, by its pack and its offset there.
+type GroupKey = (PackId, u32);
 
 /// Reads groups of one repository.
 pub(crate) struct Groups {
@@ -187,12 +178,12 @@ impl Groups {
 
     /// A group that may be asked for again.
     pub(crate) fn get(&self, pack: &PackRow, group: &GroupRow) -> Result<Arc<OpenGroup>> {
-        self.get_ahead(pack, group, WHOLE, &Ahead::default())
+        self.get_ahead(pack, group, &Ahead::default())
     }
 
-    /// The same if all of it is kept.
+    /// The same if it is kept.
     fn kept(&self, pack: &PackRow, group: &GroupRow) -> Option<Arc<OpenGroup>> {
-        self.kept.get(&(pack.id, group.offset, Part::Whole))
+        self.kept.get(&(pack.id, group.offset))
     }
 
     /// Reads ahead what of these groups is not kept, up to the longest run, if the store is far away. What cannot be had is
@@ -218,29 +209,16 @@ impl Groups {
         ahead
     }
 
-    /// As [`get`](Self::get), of which `len` bytes are needed, for a group that may have been read ahead. Who jumps needs
-    /// half of each on average, and to decompress is most of what a jump costs; of whoever comes back for more it is all.
+    /// As [`get`](Self::get), for a group that may have been read ahead.
     pub(crate) fn get_ahead(
         &self,
         pack: &PackRow,
         group: &GroupRow,
-        len: u32,
         ahead: &Ahead,
     ) -> Result<Arc<OpenGroup>> {
-        let read = |len| {
-            let bytes = ahead.bytes(pack, group);
-            self.packs().group(pack, group, len, bytes).map(Arc::new)
-        };
-        let whole = (pack.id, group.offset, Part::Whole);
-        // Where a request costs more than what it brings costs to open, nothing is asked for twice.
-        if len < WHOLE && self.in_flight() <= 1 && self.kept.peek(&whole).is_none() {
-            let beginning = (pack.id, group.offset, Part::Beginning);
-            let found = self.kept.get_or_insert_with(&beginning, || read(len))?;
-            if found.has(len) {
-                return Ok(found);
-            }
-        }
-        self.kept.get_or_insert_with(&whole, || read(WHOLE))
+        let read =
+            || Ok(Arc::new(self.packs().group(pack, group, WHOLE, ahead.bytes(pack, group))?));
+        self.kept.get_or_insert_with(&(pack.id, group.offset), read)
     }
 
     /// How many requests the store wants under way.
