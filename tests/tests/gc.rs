@@ -1,9 +1,9 @@
 //! Gc gives back what nobody needs, keeps what somebody needs, and refuses when it cannot know.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use garret_core::{Compression, Error, Input, Key, MemoryStore, Writer};
+use garret_core::{Compression, Error, Input, Key, MemoryStore, Silent, Writer};
 use garret_format::config::KeyMode;
-use garret_testkit::{Image, Lab, both};
+use garret_testkit::{Image, Lab, both, damage, is_structure};
 
 fn lab(mode: KeyMode) -> (Lab, MemoryStore) {
     let (mut lab, store) = Lab::memory(mode);
@@ -83,6 +83,69 @@ fn what_two_creators_stored_at_once_restores_twice_and_is_kept_once() {
     assert!(once * 100 < twice * 55, "{twice} -> {once}");
     assert_eq!(restore(), [true, true]);
     lab.check();
+}
+
+/// Two creators have stored the same beside a file of their own, and a gc has listed one of the two copies: twice the same
+/// repository.
+fn stored_twice() -> [(Lab, MemoryStore); 2] {
+    let (lab, store) = lab(KeyMode::None);
+    let shared = Image::noise(3, 60_000).bytes;
+    let own = [4, 5].map(|seed| Image::noise(seed, 6_000_000).bytes);
+    let input = |name: &[u8], bytes: &Vec<u8>| {
+        let (name, reader) = (name.to_vec(), Box::new(std::io::Cursor::new(bytes.clone())));
+        Input::Stream { name, reader }
+    };
+    let mut writers = [lab.writer().unwrap(), lab.writer().unwrap()];
+    for (number, writer) in writers.iter_mut().enumerate() {
+        let files = vec![input(b"own", &own[number]), input(b"shared", &shared)];
+        writer.backup(&format!("both-{number}"), files, &lab.options(), &Silent).unwrap();
+    }
+    drop(writers);
+    for (number, image) in own.iter().enumerate() {
+        lab.backup_bytes(&format!("own-{number}"), image).unwrap();
+    }
+    // A gc that deletes nothing leaves the index as it is.
+    lab.backup_bytes("scrap", &Image::noise(6, 100_000).bytes).unwrap();
+    lab.delete("scrap").unwrap();
+    lab.gc().unwrap();
+    assert!(lab.check().unlisted_chunks > 0);
+    [0, 1].map(|_| {
+        let store = MemoryStore::from_objects(store.objects());
+        let inside = store.clone();
+        (lab.with_store(move || Box::new(inside.clone())), store)
+    })
+}
+
+#[test]
+fn what_is_listed_nowhere_any_more_and_needed_by_nobody_is_no_damage() {
+    let unlisted = stored_twice().into_iter().enumerate().map(|(gone, (lab, _))| {
+        for name in ["both-0", "both-1", &format!("own-{gone}")] {
+            lab.delete(name).unwrap();
+        }
+        lab.gc().unwrap();
+        lab.check().unlisted_chunks
+    });
+    // Where the copy that is listed went, and the other one's pack stays.
+    assert!(unlisted.sum::<u64>() > 0);
+}
+
+#[test]
+fn of_two_copies_the_one_that_is_not_listed_serves_after_a_repair() {
+    for (lost, (lab, store)) in stored_twice().into_iter().enumerate() {
+        let is_data =
+            |(key, bytes): &(Key, Vec<u8>)| matches!(key, Key::Pack(_)) && !is_structure(bytes);
+        let mut files: Vec<(Key, Vec<u8>)> = store.objects().into_iter().filter(is_data).collect();
+        assert_eq!(files.len(), 2);
+        let (key, mut bytes) = files.swap_remove(lost);
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+        damage(&store, &key, &bytes);
+        lab.exclusive().unwrap().repair(2, &Silent).unwrap();
+        let is_whole = |name: &String| lab.restore_bytes(name).is_ok();
+        let whole: Vec<String> = lab.names().into_iter().filter(is_whole).collect();
+        let is_left = |number| whole == [format!("both-{number}"), format!("own-{number}")];
+        assert!(is_left(0) || is_left(1), "{whole:?}");
+    }
 }
 
 #[test]

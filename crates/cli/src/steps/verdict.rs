@@ -67,7 +67,7 @@ const NAMES_SHOWN: usize = 10;
 /// What to run next.
 fn advice(report: &CheckReport, options: &CheckOptions) -> &'static str {
     let is_lost = !report.incomplete.is_empty();
-    if report.damaged_segments > 0 {
+    if report.damaged_segments > 0 || is_lost && report.unlisted_chunks > 0 {
         "run garret check --repair, which makes the index anew from the packs"
     } else if !options.archives || !options.verify_data && report.damaged_packs > 0 {
         "run garret check --verify-data to see which files are concerned"

@@ -8,8 +8,8 @@
 //! archives  every node and chunk that an archive needs -> is its record right?     -> which archives are whole
 //! ```
 //!
-//! The truth is in the packs. Every record of every segment of the index must be found in a footer, everything that a footer
-//! lists must be found through the index, and every chunk of every archive must be where a footer says that it is. With
+//! The truth is in the packs. Every record of every segment of the index must be found in a footer, of every pack the index
+//! must list something, and every chunk of every archive must be where a footer says that it is. With
 //! `verify_data` footers are not believed either: every byte of every pack is compared with the pack's name, every group
 //! opened, and a chunk is there if its bytes hash to its id. Archives and files that need anything else are named.
 //!

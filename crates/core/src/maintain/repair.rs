@@ -51,8 +51,8 @@ pub struct RepairReport {
     pub quarantined_bytes: u64,
     /// Bytes of the new packs that hold what was intact in them.
     pub saved_bytes: u64,
-    /// Whether segments of the index were damaged, so that all of it was made anew from the packs. Where a pack does not show
-    /// what is in it, what was intact of the index was kept instead.
+    /// Whether segments of the index were damaged, or left out chunks, so that all of it was made anew from the packs. Where
+    /// a pack does not show what is in it, what was intact of the index was kept instead.
     pub made_index: bool,
     /// Key slots and archives that were put back from their second copies, and tag records that were made anew.
     pub mended_files: u64,
@@ -82,7 +82,9 @@ impl Exclusive {
         let mended_files = mended_files + tags::repair(self)?;
         let copy_len = self.store().len(&Key::TombstonesCopy).ok();
         tombstones::mend(self.store(), self.metadata(), copy_len, true)?;
-        let is_index_damaged = checked.report().damaged_segments > 0;
+        // What it does not list may be the only copy that is left.
+        let is_index_damaged =
+            checked.report().damaged_segments + checked.report().unlisted_chunks > 0;
         let is_index_wrong = is_index_damaged || checked.report().missing_packs > 0;
         let has_lonely = !to_save(&checked, checked.damaged()).is_empty();
         if checked.damaged().is_empty() && !is_index_wrong && !has_lonely {

@@ -57,8 +57,10 @@ pub(super) fn all(footer: &Footer) -> Vec<Listed> {
     groups.collect()
 }
 
-/// The records of the index that lead to one of these chunks of the pack: more than one each if segments list it twice.
-pub(super) fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(usize, u64)> {
+/// The records of the index that lead to one of these chunks of the pack: more than one each if segments list it twice. And
+/// how many of the chunks none leads to.
+pub(super) fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> (Vec<(usize, u64)>, u64) {
+    let mut unlisted = 0;
     let records = |listed: &Listed| -> Vec<(usize, u64)> {
         let is_right = |found: &Location| {
             let group = (found.group.offset, found.group.sealed_len);
@@ -66,22 +68,27 @@ pub(super) fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> Vec<(u
             found.pack == *pack && Listed { id: listed.id, group, place } == *listed
         };
         let right = chunks.index().copies(&listed.id).filter(is_right);
-        right.map(|found| found.record).collect()
+        let right: Vec<_> = right.map(|found| found.record).collect();
+        unlisted += u64::from(right.is_empty());
+        right
     };
-    there.iter().flat_map(records).collect()
+    let sound = there.iter().flat_map(records).collect();
+    (sound, unlisted)
 }
 
-/// In what a segment of the index, or the index as it was opened, says something else of a pack than its footer.
+/// In what a segment of the index says something else of a pack than its footer. That it leaves out chunks is not wrong: a
+/// gc lists one intact copy of a chunk, and that one's pack may be gone when no archive needed it. Nobody leaves out a
+/// whole pack.
 pub(super) fn mismatch(
     chunks: &Chunks,
     claim: Option<&Claim>,
     pack: &PackRow,
     there: &[Listed],
 ) -> Option<String> {
-    let lacks = |listed: &&Listed| chunks.index().find(&listed.id).is_none();
-    let lacking = there.iter().filter(lacks).count();
     let key = Key::Pack(pack.id);
     let Some(Claim { segment, pack: row, records }) = claim else {
+        let lacks = |listed: &&Listed| chunks.index().find(&listed.id).is_none();
+        let lacking = there.iter().filter(lacks).count();
         return (lacking > 0).then(|| format!("{key}: the index lacks {lacking} of its chunks"));
     };
     let segment = Key::Index(*segment);
@@ -90,7 +97,7 @@ pub(super) fn mismatch(
     }
     let known: HashSet<&Listed> = there.iter().collect();
     let wrong = records.iter().filter(|record| !known.contains(record)).count();
-    match wrong + lacking {
+    match wrong {
         0 => None,
         count => Some(format!("{segment}: does not agree with {key} about {count} chunks")),
     }

@@ -124,6 +124,8 @@ struct PackFindings {
     mismatch: Option<String>,
     /// The records of the index that are right about it.
     sound: Vec<(usize, u64)>,
+    /// How many of its chunks the index does not list.
+    unlisted: u64,
     /// What a second reading found damaged too.
     confirmed: Option<usize>,
 }
@@ -309,7 +311,7 @@ impl Findings<'_> {
 
     fn pack(&mut self, job: &PackJob, found: PackFindings, task: Option<&dyn Task>) {
         let pack = Key::Pack(job.id).to_string();
-        let PackFindings { len, errors, mismatch, .. } = found;
+        let PackFindings { len, errors, mismatch, unlisted, .. } = found;
         if let Some(text) = mismatch {
             self.pack_problem(Cause::Damaged, &pack, text);
         }
@@ -321,6 +323,7 @@ impl Findings<'_> {
         }
         self.report.pack_count += 1;
         self.report.pack_bytes = self.report.pack_bytes.saturating_add(len);
+        self.report.unlisted_chunks = self.report.unlisted_chunks.saturating_add(unlisted);
         self.report.damaged_packs += u64::from(!errors.is_empty());
         errors.iter().for_each(|error| self.pack_error(&pack, error));
     }
@@ -332,7 +335,7 @@ fn believed(chunks: &Chunks, job: &PackJob) -> PackFindings {
     let Some(claim) = &job.claim else { return found };
     let len = u64::from(claim.pack.len);
     match job.len == len {
-        true => found.sound = sound(chunks, &claim.pack, &claim.records),
+        true => (found.sound, found.unlisted) = sound(chunks, &claim.pack, &claim.records),
         false => found.errors.push(Error::Corrupt {
             object: Key::Pack(job.id).to_string(),
             offset: job.len.min(len),
@@ -414,7 +417,7 @@ fn look_at(repository: &Repository, chunks: &Chunks, job: &PackJob, read: Read) 
     }
     // The first look has read as much as was asked for: a footer alone does not make right what it found damaged.
     if !job.again {
-        found.sound = sound(chunks, &pack, &there);
+        (found.sound, found.unlisted) = sound(chunks, &pack, &there);
     }
     found
 }

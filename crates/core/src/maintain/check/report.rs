@@ -19,6 +19,9 @@ pub struct CheckReport {
     pub problem_count: u64,
     /// Segments of the index that cannot be read, or say what is not so.
     pub damaged_segments: u64,
+    /// Chunks that lie in packs and that the index does not list there. After a gc it lists one intact copy of each: no harm,
+    /// unless that copy is lost.
+    pub unlisted_chunks: u64,
     /// Packs that are there and not as they were written.
     pub damaged_packs: u64,
     /// Packs that the index lists and that are not there.
