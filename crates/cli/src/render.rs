@@ -139,7 +139,7 @@ pub(crate) fn now() -> String {
 }
 
 /// Local time as `ls` writes it.
-fn short_time(time: Time, now: Timestamp) -> String {
+pub fn short_time(time: Time, now: Timestamp) -> String {
     let zoned = local(time);
     let days = now.as_second().saturating_sub(time.secs).saturating_abs() / 86_400;
     let format = if days > RECENT_DAYS { "%b %d  %Y" } else { "%b %d %H:%M" };

@@ -1,9 +1,11 @@
 //! One module per command: its arguments, and from there one library call and its rendering.
 
 mod boot;
+mod cat;
 mod check;
 mod compact;
 mod compare;
+mod cp;
 mod create;
 mod delete;
 mod diff;
@@ -15,6 +17,7 @@ mod info;
 mod init;
 mod key;
 mod list;
+mod ls;
 mod manual;
 mod mount;
 mod nbd;
@@ -284,6 +287,38 @@ Examples:
   garret mount /srv/backup/vms /mnt && ls -l /mnt/by-path/images/app.raw
   garret mount -f -o allow_other /srv/backup/vms /mnt")]
     Mount(mount::Args),
+    /// List what is in a guest's directory, in an image of an archive
+    ///
+    /// Nothing is restored, mounted or started: the file system is read in the program, as ext4 (ext3, ext2), XFS, NTFS or
+    /// FAT, in partitions of GPT and MBR and without any. IMAGE:/PATH is a path in it, and links lead where they lead there.
+    /// IMAGE is what a PATH is in `extract`; alone it lists what is on the disk: the number of each partition, its size, what
+    /// it holds, and its label.
+    ///
+    /// A path is looked for in each partition. Where several have it, the one with an operating system is meant, or that of
+    /// --partition. A journal of ext4 or XFS is taken into account; NTFS has a log that is not. What cannot be known is `?`.
+    #[command(after_help = "\
+Examples:
+  garret ls /srv/backup/vms::latest app.qcow2
+  garret ls /srv/backup/vms::night-2 app.qcow2:/etc")]
+    Ls(ls::Args),
+    /// Print a file of a guest, in an image of an archive
+    ///
+    /// IMAGE:/PATH and --partition are what they are in `ls`.
+    #[command(after_help = "\
+Examples:
+  garret cat /srv/backup/vms::latest app.qcow2:/etc/fstab")]
+    Cat(cat::Args),
+    /// Copy files and directories of a guest, in an image of an archive
+    ///
+    /// Copies a file, or a directory with all that is below it, into the directory DESTINATION, or under that name where
+    /// there is none. A file gets its name when it is complete, and one that is there already is replaced only then. Modes
+    /// and times are kept as far as the file system has them; what is copied belongs to who copies it, unless --owners is
+    /// given. Pipes, sockets and devices are left out, and told of. IMAGE:/PATH and --partition are what they are in `ls`.
+    #[command(after_help = "\
+Examples:
+  garret cp /srv/backup/vms::latest app.qcow2:/etc/fstab .
+  garret cp /srv/backup/vms::night-2 app.qcow2:/home/ada /var/tmp/ada")]
+    Cp(cp::Args),
     /// Serve a repository to garret on another host, which starts this by ssh
     ///
     /// A repository on another host is HOST:PATH or ssh://HOST/PATH wherever REPO is written. In ~/.ssh/authorized_keys of
@@ -353,6 +388,9 @@ impl Command {
             Command::Compare(args) => compare::run(&args, ui),
             Command::Boot(args) => boot::run(args, ui),
             Command::Nbd(args) => nbd::run(args, ui),
+            Command::Ls(args) => ls::run(&args, ui),
+            Command::Cat(args) => cat::run(&args, ui),
+            Command::Cp(args) => cp::run(&args, ui),
             Command::Mount(args) => mount::run(&args, ui),
             Command::Serve(args) => serve::run(&args),
             Command::Demo(args) => demo::run(&args, ui),

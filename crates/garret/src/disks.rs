@@ -1,4 +1,4 @@
-//! Disks of archives, served by NBD while something goes on.
+//! Disks of archives: what is kept of them in memory, and how they are served by NBD while something goes on.
 //!
 //! In: where to listen, what to serve. Out: a server in threads of its own, and what clients call its exports. Promises: who
 //! cannot read the repository cannot connect to a socket of ours; threads that clients speak with can write nothing and start
@@ -14,13 +14,36 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use garret_cli::args::size;
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::sandbox;
+use garret_cli::session::{self, Session};
+use garret_cli::ui::Ui;
+use garret_core::Repository;
 use garret_view::nbd::{self, Listener};
 use garret_view::{Ahead, Exports};
 use rustix::fs::Mode;
 use tempfile::TempDir;
+
+/// What is kept of what was read, where it is read at any place.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cache {
+    /// Keep so much of what was read in memory: bytes, or k, M, G or T, which are thousands
+    #[arg(long = "cache", value_name = "SIZE", default_value = "256M", value_parser = size)]
+    len: u64,
+}
+
+impl Cache {
+    /// The repository, to be looked into for long.
+    pub(crate) fn open(
+        &self,
+        location: &Location,
+        ui: &Ui,
+    ) -> Result<Session<Repository>, Failure> {
+        session::viewer(location, self.len, ui)
+    }
+}
 
 /// Where a server listens.
 pub(crate) struct Door {

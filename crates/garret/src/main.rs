@@ -19,6 +19,7 @@ mod demo;
 mod digest;
 mod disks;
 mod excludes;
+mod guest;
 mod inputs;
 mod keep;
 mod location;

@@ -59,7 +59,7 @@ pub use detect::{DETECT_BYTES, Detected, detect};
 pub use device::DeviceSink;
 pub use layout::{FileOrder, Layout, LayoutError, Lens, Part, Piece, RUNS_MAX};
 pub use metadata::{FileKind, Metadata, Time, lstat};
-pub use partitions::section_starts;
+pub use partitions::{Partition, partitions, section_starts};
 pub use parts::PartSource;
 pub use raw::RawFile;
 pub use root::{Node, Place, Root};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
-use garret_image::{Source, SourceError};
+use garret_image::{Extent, Source, SourceError};
 
 /// Threads that read ahead for all: a store that is far away has so many requests under way, and one that is near is read by
 /// as many cores as there are.
@@ -138,5 +138,28 @@ impl Reader {
             }
         }
         self.source.read_at(buf, offset)
+    }
+}
+
+/// Read as a source it is the same, and reads ahead.
+impl Source for Reader {
+    fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
+        self.source.extent_at(offset)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        self.read(buf, offset)
+    }
+
+    fn end(&self) -> u64 {
+        self.source.end()
+    }
+
+    fn changed(&self) -> Result<bool, SourceError> {
+        self.source.changed()
     }
 }

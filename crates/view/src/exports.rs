@@ -164,6 +164,26 @@ impl<'a> ArchiveExports<'a> {
     }
 }
 
+/// The guest's disk in the file at `path` of `archive`; none if there is no such file.
+///
+/// # Errors
+/// As of [`Disk::of`].
+pub fn disk(
+    repository: &Repository,
+    archive: &NamedArchive,
+    path: &[u8],
+    progress: &dyn Progress,
+) -> Result<Option<Arc<dyn Source>>, Error> {
+    let all = ArchiveExports::of_all(repository, std::slice::from_ref(archive), progress);
+    let mut items = repository.items(archive);
+    let is_it =
+        |item: &garret_core::Result<Item>| item.as_ref().map_or(true, |item| item.path == path);
+    let Some(item) = items.find(is_it).transpose()? else { return Ok(None) };
+    let Some(item) = all.resolved(archive, item)? else { return Ok(None) };
+    unreadable(&item).iter().for_each(|problem| progress.problem(problem));
+    repository.open_disk(&item)
+}
+
 /// One disk, under a name that says which it is.
 pub struct Disk<'a> {
     repository: &'a Repository,
@@ -191,15 +211,8 @@ impl<'a> Disk<'a> {
         path: &str,
         progress: &'a dyn Progress,
     ) -> Result<Option<Self>, Error> {
-        let all = ArchiveExports::of_all(repository, std::slice::from_ref(archive), progress);
-        let mut items = repository.items(archive);
-        let is_it = |item: &garret_core::Result<Item>| {
-            item.as_ref().map_or(true, |item| item.path == path.as_bytes())
-        };
-        let Some(item) = items.find(is_it).transpose()? else { return Ok(None) };
-        let Some(item) = all.resolved(archive, item)? else { return Ok(None) };
-        unreadable(&item).iter().for_each(|problem| progress.problem(problem));
-        let Some(disk) = repository.open_disk(&item)? else { return Ok(None) };
+        let disk = disk(repository, archive, path.as_bytes(), progress)?;
+        let Some(disk) = disk else { return Ok(None) };
         let end = archive.archive.end;
         let name = format!(
             "{}::{path}{RAW_VIEW}#{}-{}.{:09}",

@@ -18,4 +18,4 @@ pub mod mount;
 pub mod nbd;
 
 pub use ahead::{Ahead, Reader};
-pub use exports::{ArchiveExports, Disk, Exports, RAW_VIEW};
+pub use exports::{ArchiveExports, Disk, Exports, RAW_VIEW, disk};

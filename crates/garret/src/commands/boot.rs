@@ -18,8 +18,7 @@ use garret_cli::signals::Ending;
 use garret_cli::ui::Ui;
 use garret_view::Disk;
 
-use super::nbd::Cache;
-use crate::disks::Door;
+use crate::disks::{Cache, Door};
 use crate::{archives, location};
 use machine::{LOOK_TIME, Machine, Way};
 use overlay::{Base, Overlay};

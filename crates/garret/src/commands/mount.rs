@@ -20,7 +20,7 @@ use garret_cli::ui::Ui;
 use garret_core::Progress;
 use garret_view::mount::{Mounted, Owners, Shown};
 
-use super::nbd::Cache;
+use crate::disks::Cache;
 use crate::{archives, location};
 
 /// How often it is looked for a signal, and for what went wrong.

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use garret_cli::args::{Usual, size};
+use garret_cli::args::Usual;
 use garret_cli::failure::Failure;
 use garret_cli::location::Location;
-use garret_cli::session::{self, Session};
 use garret_cli::signals::Ending;
 use garret_cli::ui::Ui;
 use garret_core::{NamedArchive, Repository, Selection};
@@ -18,7 +17,7 @@ use garret_format::archive::ItemKind;
 use garret_view::{ArchiveExports, Exports};
 
 use crate::archives::{self, Searched};
-use crate::disks::Door;
+use crate::disks::{Cache, Door};
 use crate::location;
 
 /// Exports that are told of one by one; of more there is `nbdinfo --list`.
@@ -49,25 +48,6 @@ pub(crate) struct Args {
     /// Only these paths of the archive and what is below them
     #[arg(value_name = "PATH", conflicts_with = "repo_wide")]
     paths: Vec<OsString>,
-}
-
-/// What is kept of what was read, where it is read at any place.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Cache {
-    /// Keep so much of what was read in memory: bytes, or k, M, G or T, which are thousands
-    #[arg(long = "cache", value_name = "SIZE", default_value = "256M", value_parser = size)]
-    len: u64,
-}
-
-impl Cache {
-    /// The repository, to be looked into for long.
-    pub(crate) fn open(
-        &self,
-        location: &Location,
-        ui: &Ui,
-    ) -> Result<Session<Repository>, Failure> {
-        session::viewer(location, self.len, ui)
-    }
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {

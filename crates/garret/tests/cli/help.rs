@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Dir;
 
 /// Every command; `garret` stands for the program itself.
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 35] = [
     "init",
     "create",
     "extract",
@@ -35,6 +35,9 @@ const COMMANDS: [&str; 32] = [
     "nbd",
     "boot",
     "mount",
+    "ls",
+    "cat",
+    "cp",
     "serve",
     "demo",
     "completions",

@@ -26,6 +26,7 @@ mod help;
 mod hostile;
 mod images;
 mod init;
+mod inside;
 mod json;
 mod keys;
 mod layouts;
