@@ -112,6 +112,46 @@ fn who_could_not_renew_writes_nothing_more() {
     late.put_new(&archive, b"anew").unwrap();
 }
 
+/// As a disk that is served, or an archive that is mounted: what is deleted beside it is there until it ends, and goes then.
+#[test]
+fn an_archive_that_is_looked_at_for_a_day_is_there_to_the_end() {
+    const STEP: usize = 256 * 1024;
+    let (server, clock) = server();
+    let clients = server.clone();
+    let lab = Lab::over(move || Box::new(clients.client(LEASE_TIME)), KeyMode::Passphrase);
+    let steps = (Duration::from_secs(24 * 60 * 60).as_secs() / (LEASE_TIME / 3).as_secs()) as usize;
+    let image = Image::noise(3, steps * STEP).bytes;
+    lab.backup_bytes("seen", &image).unwrap();
+    let viewer = server.client(LEASE_TIME);
+    let store = viewer.clone();
+    let looking = lab.with_store(move || Box::new(store.clone()));
+    let reader = looking.reader().unwrap();
+    let archive = reader.archive("seen").unwrap();
+    let item = reader.items(&archive).next().unwrap().unwrap();
+    let file = reader.open_file(&item).unwrap().unwrap();
+    for step in 0..steps {
+        clock.sleep(LEASE_TIME / 3);
+        viewer.leases().renew().unwrap();
+        match step % 12 {
+            1 => {
+                drop(lab.backup_bytes(&format!("{step}"), &Image::noise(9, 300_000).bytes).unwrap())
+            }
+            2 => lab.names().iter().for_each(|name| lab.delete(name).unwrap()),
+            3 => drop(lab.gc().unwrap()),
+            4 => drop(lab.check()),
+            _ => {}
+        }
+        // Never read before, so it comes from the store.
+        let (at, mut bytes) = (step * STEP, vec![0; STEP]);
+        file.read(&mut bytes, at as u64).unwrap();
+        assert!(bytes == image[at..at + STEP], "after {step} steps");
+    }
+    assert!(server.objects.list(Area::Packs).unwrap().iter().map(|(_, len)| len).sum::<u64>() > 0);
+    drop((file, archive, reader));
+    lab.gc().unwrap();
+    assert_eq!(server.objects.list(Area::Packs).unwrap(), []);
+}
+
 /// A backup that stood still for too long makes no archive, although all its packs are there; it is done by the next.
 #[test]
 fn an_archive_of_who_stood_still_is_not_made() {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use garret_core::{
     Cause, Error, NamedArchive, Problem, Progress, Repository, Selection, message, unreadable,
@@ -36,6 +36,9 @@ pub const RAW_VIEW: &str = "?raw";
 /// The shortest file that is looked at for whether it is an image, in bytes: a sector.
 const IMAGE_LEN_MIN: u64 = 512;
 
+/// Names that are kept with what they name: of a kilobyte each that is 128 MiB.
+const CATALOG_MAX: usize = 1 << 17;
+
 /// The files of one archive by their paths, or of several by `ARCHIVE::PATH`; and the guest's disk in each image behind
 /// `?raw`. Names that are not UTF-8 are not among them.
 pub struct ArchiveExports<'a> {
@@ -47,6 +50,8 @@ pub struct ArchiveExports<'a> {
     words: Vec<Vec<u8>>,
     progress: &'a dyn Progress,
     open: Mutex<HashMap<String, Weak<dyn Source>>>,
+    /// What has which name, from when something is opened; none if there is too much to be kept.
+    catalog: OnceLock<Option<HashMap<String, (&'a NamedArchive, Item)>>>,
 }
 
 impl std::fmt::Debug for ArchiveExports<'_> {
@@ -73,9 +78,9 @@ impl<'a> ArchiveExports<'a> {
         archives: &'a [NamedArchive],
         progress: &'a dyn Progress,
     ) -> Self {
-        let open = Mutex::default();
+        let (open, catalog) = (Mutex::default(), OnceLock::new());
         let words = Vec::new();
-        ArchiveExports { repository, archives, in_full: true, words, progress, open }
+        ArchiveExports { repository, archives, in_full: true, words, progress, open, catalog }
     }
 
     /// Hands over the selected files of an archive. What is damaged is told of, and ends it.
@@ -127,8 +132,42 @@ impl<'a> ArchiveExports<'a> {
         file.ok().flatten().is_some_and(is_qcow2)
     }
 
-    /// What has that name, and whether its disk is wanted. A file of that very name comes first.
-    fn find(&self, name: &str) -> Result<Option<Arc<dyn Source>>, Error> {
+    /// All that has a name, by it. A list of a few clients' questions about each export is then one walk, and not one each.
+    fn catalog(&self) -> Option<&HashMap<String, (&'a NamedArchive, Item)>> {
+        let made = self.catalog.get_or_init(|| {
+            let mut catalog = HashMap::new();
+            for archive in self.archives {
+                let listed = self.each_file(archive, &mut |item| {
+                    let Some(name) = self.name(archive, &item) else { return Ok(()) };
+                    if catalog.len() >= CATALOG_MAX {
+                        return Err(io::ErrorKind::OutOfMemory.into());
+                    }
+                    catalog.insert(name, (archive, item));
+                    Ok(())
+                });
+                listed.ok()?;
+            }
+            Some(catalog)
+        });
+        made.as_ref()
+    }
+
+    /// The file of that name, and whether its disk is wanted. A file of that very name comes first.
+    fn find(&self, name: &str) -> Option<(&'a NamedArchive, Item, bool)> {
+        let Some(catalog) = self.catalog() else { return self.look_for(name) };
+        let named = |name: &str| catalog.get(name).map(|(archive, item)| (*archive, item.clone()));
+        let only = || match catalog.len() {
+            1 => catalog.values().next().map(|(archive, item)| (*archive, item.clone())),
+            _ => None,
+        };
+        let exact = if name.is_empty() { only() } else { named(name) };
+        let image = || name.strip_suffix(RAW_VIEW).and_then(named);
+        let exact = exact.map(|(archive, item)| (archive, item, false));
+        exact.or_else(|| image().map(|(archive, item)| (archive, item, true)))
+    }
+
+    /// The same, of more than is kept.
+    fn look_for(&self, name: &str) -> Option<(&'a NamedArchive, Item, bool)> {
         let (mut exact, mut image) = (None, None);
         let mut count = 0u64;
         for archive in self.archives {
@@ -151,10 +190,16 @@ impl<'a> ArchiveExports<'a> {
             });
         }
         if name.is_empty() && count > 1 {
-            return Ok(None);
+            return None;
         }
         let wants_disk = exact.is_none();
-        let Some((archive, item)) = exact.or(image) else { return Ok(None) };
+        let (archive, item) = exact.or(image)?;
+        Some((archive, item, wants_disk))
+    }
+
+    /// Opens what has that name.
+    fn open_named(&self, name: &str) -> Result<Option<Arc<dyn Source>>, Error> {
+        let Some((archive, item, wants_disk)) = self.find(name) else { return Ok(None) };
         let Some(item) = self.resolved(archive, item)? else { return Ok(None) };
         unreadable(&item).iter().for_each(|problem| self.progress.problem(problem));
         if wants_disk {
@@ -282,7 +327,7 @@ impl Exports for ArchiveExports<'_> {
             return Some(source);
         }
         // Not held meanwhile: who wants what there is not makes nobody else wait.
-        match self.find(name) {
+        match self.open_named(name) {
             Ok(found) => {
                 let source = found?;
                 let mut open = open();

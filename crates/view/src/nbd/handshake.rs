@@ -18,6 +18,9 @@ use crate::exports::Exports;
 /// Things that a client may say: some for each of all exports of an archive with many images.
 const OPTIONS_MAX: usize = 1 << 16;
 
+/// The longest name of an export, in bytes, as the protocol has it.
+const NAME_LEN_MAX: usize = 4096;
+
 /// What is read best, in bytes: what most guests' file systems and caches read at once.
 const PREFERRED_LEN: u32 = 64 << 10;
 
@@ -48,13 +51,14 @@ enum Next {
     End,
 }
 
-/// Shakes hands with a client; none if it leaves without an export.
+/// Shakes hands with a client; none if it leaves without an export. `goes_on` is told before each thing that it says.
 ///
 /// # Errors
 /// `InvalidData` for what is not the protocol; the connection broke.
 pub(super) fn shake<S: Read + Write>(
     line: &mut S,
     exports: &dyn Exports,
+    goes_on: &dyn Fn(),
 ) -> io::Result<Option<Wanted>> {
     line.write_all(GREETING)?;
     line.write_all(&(FIXED_NEWSTYLE | NO_ZEROES).to_be_bytes())?;
@@ -66,6 +70,7 @@ pub(super) fn shake<S: Read + Write>(
     let no_zeroes = flags & u32::from(NO_ZEROES) != 0;
     let mut hand = Handshake { line, exports, structured: false, allocation_of: None, no_zeroes };
     for _ in 0..OPTIONS_MAX {
+        goes_on();
         match hand.option()? {
             Next::Option => {}
             Next::Export(wanted) => return Ok(Some(wanted)),
@@ -124,6 +129,10 @@ impl<S: Read + Write> Handshake<'_, S> {
     fn list(&mut self) -> io::Result<Next> {
         let exports = self.exports;
         exports.each_name(&mut |name| {
+            // As a client could not ask for it either.
+            if name.len() > NAME_LEN_MAX {
+                return Ok(());
+            }
             let mut data = (name.len() as u32).to_be_bytes().to_vec();
             data.extend(name.as_bytes());
             self.reply(option::LIST, reply::SERVER, &data).map(drop)

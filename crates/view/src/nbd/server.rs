@@ -24,7 +24,7 @@ use crate::exports::Exports;
 /// Clients at once. A copy has 4 connections, a guest one for each disk.
 pub const CONNECTIONS_MAX: usize = 64;
 
-/// How long a client may take to choose an export, or to look at all of them.
+/// How long a client that has chosen no export may take for each thing that it says, and we to answer.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether to stop: nothing wakes a wait for a client but a client, or a signal.
@@ -73,7 +73,7 @@ impl Listener {
 #[derive(Default)]
 struct Connected(Mutex<HashMap<u64, Entry>>);
 
-/// A client, and until when it must have chosen an export, if it has not.
+/// A client, and until when it must have said something more, or have chosen an export, if it has not.
 struct Entry {
     stream: Stream,
     until: Option<Instant>,
@@ -84,7 +84,7 @@ impl Connected {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends those who take too long to choose.
+    /// Ends those who take too long.
     fn end_the_slow(&self) {
         let now = Instant::now();
         let all = self.all();
@@ -181,9 +181,14 @@ const FILES_FULL: i32 = rustix::io::Errno::NFILE.raw_os_error();
 
 fn converse(client: &Client<'_>, exports: &dyn Exports, ahead: &Ahead) -> io::Result<()> {
     let mut stream = &client.stream;
-    let Some(wanted) = shake(&mut stream, exports)? else { return Ok(()) };
-    if let Some(entry) = client.connected.all().get_mut(&client.number) {
-        entry.until = None;
-    }
+    let wait_until = |until| {
+        if let Some(entry) = client.connected.all().get_mut(&client.number) {
+            entry.until = until;
+        }
+    };
+    // What is asked of each of many exports may take longer than one thing may.
+    let goes_on = || wait_until(Some(Instant::now() + HANDSHAKE_TIME));
+    let Some(wanted) = shake(&mut stream, exports, &goes_on)? else { return Ok(()) };
+    wait_until(None);
     answer(stream, &wanted, exports, ahead)
 }
