@@ -4,8 +4,9 @@
 //! REPO::NAME IMAGE:/path -> archive -> image -> its disk -> volumes -> the one that has the path -> a FileSystem
 //! ```
 //!
-//! In: what a command was given. Out: what is done with the file system. Promises: the bytes that a guest made are read in a
-//! thread that can write nothing, start nothing and connect to nothing; a reader that breaks over them is one error.
+//! In: what a command was given. Out: what is done with the file system. Promises: where the repository is a directory, the
+//! bytes that a guest made are read in a thread that can write nothing, start nothing and connect to nothing; a reader that
+//! breaks over them is one error.
 
 use std::any::Any;
 use std::ffi::{OsStr, OsString};
@@ -18,7 +19,7 @@ use garret_cli::failure::Failure;
 use garret_cli::location::Location;
 use garret_cli::ui::Ui;
 use garret_cli::{render, sandbox};
-use garret_core::{Cause, Problem, Repository};
+use garret_core::{Cause, Problem, Progress, Repository};
 use garret_guest::{Disk, Error, FileSystem, Volume, resolve};
 use garret_view::Ahead;
 
@@ -27,6 +28,9 @@ use crate::{archives, location};
 
 /// What divides the image from the path in its guest.
 const DIVIDER: &[u8] = b":/";
+
+/// Volumes that are looked into for a path: as many as a GPT usually has room for.
+const VOLUMES_MAX: usize = 128;
 
 /// What an operating system has: where several volumes have a path, the one with one of these is meant.
 const SYSTEMS: &[&[u8]] = &[b"/etc/fstab", b"/etc/os-release", b"/Windows/System32"];
@@ -82,6 +86,7 @@ impl<'a> Word<'a> {
 pub(crate) struct Opened<'a> {
     disk: Disk,
     location: &'a Location,
+    ui: &'a Ui,
     /// The image, as the user is told.
     pub(crate) image: String,
 }
@@ -107,7 +112,7 @@ impl Inside {
             return Err(Failure::Fatal(format!("{image} cannot be a disk")));
         };
         let disk: Disk = Arc::new(Ahead::new().reader(disk));
-        let done = work(&Opened { disk, location: &location, image });
+        let done = work(&Opened { disk, location: &location, ui, image });
         repository.tell(ui);
         done
     }
@@ -207,11 +212,13 @@ impl Opened<'_> {
             None => volume.holds.is_served(),
         };
         let (mut found, mut wrong) = (Vec::new(), Vec::new());
-        for volume in volumes.iter().filter(wanted) {
+        for volume in volumes.iter().filter(wanted).take(VOLUMES_MAX) {
             let opened = garret_guest::open(&self.disk, volume);
+            // Not kept open: a journal of each may be in memory.
             let looked = opened.and_then(|mut system| {
                 let path = resolve(&mut *system, path, true)?;
-                Ok((volume, system, path))
+                let has = |sign: &&[u8]| resolve(&mut *system, sign, true).is_ok();
+                Ok((volume, path, SYSTEMS.iter().any(has)))
             });
             match looked {
                 Ok(there) => found.push(there),
@@ -221,16 +228,8 @@ impl Opened<'_> {
                 Err(error) => wrong.push(format!("{}: {}", named(volume), text(&error))),
             }
         }
-        if found.len() > 1 {
-            let is_system = |system: &mut Box<dyn FileSystem>| {
-                SYSTEMS.iter().any(|sign| resolve(&mut **system, sign, true).is_ok())
-            };
-            let systems: Vec<bool> =
-                found.iter_mut().map(|(_, system, _)| is_system(system)).collect();
-            if systems.iter().filter(|is_it| **is_it).count() == 1 {
-                let mut is_it = systems.into_iter();
-                found.retain(|_| is_it.next().unwrap_or(false));
-            }
+        if found.iter().filter(|(.., is_system)| *is_system).count() == 1 {
+            found.retain(|(.., is_system)| *is_system);
         }
         let place = format!("{}:{}", self.image, render::name(path));
         if found.len() > 1 {
@@ -239,7 +238,14 @@ impl Opened<'_> {
             return Err(Failure::Usage(text));
         }
         match found.pop() {
-            Some((_, system, path)) => Ok((system, path)),
+            Some((volume, found, _)) => {
+                if !wrong.is_empty() {
+                    let wrong = wrong.join("; ");
+                    self.ui.notice(&format!("note: {place} was not looked for in {wrong}"));
+                }
+                let opened = garret_guest::open(&self.disk, volume);
+                Ok((opened.map_err(|error| self.failed(path, error))?, found))
+            }
             None => Err(self.nowhere(&place, volumes, partition, &wrong)),
         }
     }
@@ -269,10 +275,9 @@ impl Opened<'_> {
             [] => {
                 Failure::Because(Cause::Missing, format!("{place}: there is no such file in {all}"))
             }
-            wrong => Failure::Because(
-                Cause::Damaged,
-                format!("{place}: not found: {}", wrong.join("; ")),
-            ),
+            wrong => {
+                Failure::Because(Cause::Other, format!("{place}: not found: {}", wrong.join("; ")))
+            }
         }
     }
 }

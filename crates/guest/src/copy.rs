@@ -8,10 +8,12 @@
 //! In: a path of a file system, where it goes. Out: files, directories and links. Promises: names that a guest made lead
 //! nowhere but below the destination; a file that could not be read to its end is not there; 4 MiB are on the way at most.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -39,9 +41,26 @@ enum Make {
     Drop,
 }
 
+/// Where steps go in.
+pub struct Steps {
+    steps: Sender<Step>,
+    /// The number of a file that is to be read no further, for it could not be made.
+    unwanted: Arc<AtomicU64>,
+    /// How many were begun.
+    count: u64,
+}
+
+/// Where they come out.
+pub struct Received {
+    steps: Receiver<Step>,
+    unwanted: Arc<AtomicU64>,
+}
+
 /// The two ends of a copy.
-pub fn channel() -> (Sender<Step>, Receiver<Step>) {
-    bounded(WAITING_MAX)
+pub fn channel() -> (Steps, Received) {
+    let ((sent, received), unwanted) = (bounded(WAITING_MAX), Arc::<AtomicU64>::default());
+    let sent = Steps { steps: sent, unwanted: unwanted.clone(), count: 0 };
+    (sent, Received { steps: received, unwanted })
 }
 
 /// Sends what is at `path`, and below it, as `name`. Of a directory that has none only what is below it is sent. `tell` is
@@ -52,7 +71,7 @@ pub fn channel() -> (Sender<Step>, Receiver<Step>) {
 pub fn send(
     system: &mut dyn FileSystem,
     (path, name): (&[u8], &[u8]),
-    steps: Sender<Step>,
+    steps: Steps,
     tell: &dyn Fn(&[u8], &Error),
 ) -> std::result::Result<(), (Vec<u8>, Error)> {
     let mut send = Send { system, steps };
@@ -104,13 +123,13 @@ pub fn send(
 
 struct Send<'s> {
     system: &'s mut dyn FileSystem,
-    steps: Sender<Step>,
+    steps: Steps,
 }
 
 impl Send<'_> {
     fn step(&self, make: Make) -> Result<()> {
         // Who receives has given up, and says why.
-        self.steps.send(Step(make)).map_err(|_| Error::Taken(ErrorKind::BrokenPipe.into()))
+        self.steps.steps.send(Step(make)).map_err(|_| Error::Taken(ErrorKind::BrokenPipe.into()))
     }
 
     /// Sends what is no directory.
@@ -121,14 +140,25 @@ impl Send<'_> {
                 self.step(Make::Link(name.to_vec(), entry, target))
             }
             Kind::File => {
+                self.steps.count += 1;
                 self.step(Make::File(name.to_vec(), entry))?;
-                let Send { system, steps } = self;
+                let Send { system, steps: Steps { steps, unwanted, count } } = self;
                 let read = system.read(path, &mut |bytes| {
+                    if unwanted.load(Ordering::Relaxed) == *count {
+                        return Err(ErrorKind::Interrupted.into());
+                    }
                     let sent = steps.send(Step(Make::Bytes(bytes.to_vec())));
                     sent.map_err(|_| ErrorKind::BrokenPipe.into())
                 });
-                self.step(if read.is_ok() { Make::End } else { Make::Drop })?;
-                read
+                match read {
+                    Ok(()) => self.step(Make::End),
+                    // Who receives has said why.
+                    Err(Error::Taken(error)) if error.kind() == ErrorKind::Interrupted => Ok(()),
+                    Err(error) => {
+                        self.step(Make::Drop)?;
+                        Err(error)
+                    }
+                }
             }
             kind => Err(Error::NotServed(format!("a {kind} is not copied"))),
         }
@@ -169,15 +199,18 @@ struct Begun {
 /// # Errors
 /// There is no such directory; the disk is full.
 pub fn receive(
-    steps: &Receiver<Step>,
+    received: &Received,
     destination: &Path,
     options: CopyOptions,
     tell: &dyn Fn(&SinkError),
 ) -> std::result::Result<Copied, SinkError> {
-    let mut copied = Copied::default();
-    let Some(first) = steps.iter().next() else { return Ok(copied) };
+    let steps = &received.steps;
+    let Some(first) = steps.iter().next() else { return Ok(Copied::default()) };
     let (root, own) = place(destination, &first.0)?;
     let root = Root::open(&root)?;
+    let (begun, number, made, copied) = (None, 0, Vec::new(), Copied::default());
+    let unwanted = &received.unwanted;
+    let mut copy = Copy { root, own, options, unwanted, begun, number, made, copied };
     // One that cannot be made keeps none of the others from being made; a full disk does.
     let left_out = |error: SinkError| match error.is_no_space() {
         true => Err(error),
@@ -186,54 +219,85 @@ pub fn receive(
             Ok(())
         }
     };
-    let (mut begun, mut made): (Option<Begun>, Vec<Made>) = (None, Vec::new());
     for Step(make) in std::iter::once(first).chain(steps) {
+        copy.make(make).or_else(left_out)?;
+    }
+    copy.root.close();
+    for (path, id, entry) in copy.made.iter().rev() {
+        let finished = copy.root.finish_directory(path, *id, &attributes(entry, options));
+        finished.map(drop).or_else(left_out)?;
+    }
+    Ok(copy.copied)
+}
+
+/// What is made, and where.
+struct Copy<'c> {
+    root: Root,
+    /// The name of what is copied, if it is not its own.
+    own: Option<OsString>,
+    options: CopyOptions,
+    unwanted: &'c AtomicU64,
+    begun: Option<Begun>,
+    /// Of the file that was begun last.
+    number: u64,
+    made: Vec<Made>,
+    copied: Copied,
+}
+
+impl Copy<'_> {
+    fn make(&mut self, make: Make) -> std::result::Result<(), SinkError> {
         match make {
             Make::File(path, entry) => {
-                let path = renamed(&path, own.as_deref());
-                begun = match root.file(Place::at(&path), entry.len, Allocation::Sparse) {
-                    Ok(sink) => Some(Begun { sink, entry, at: 0 }),
-                    Err(error) => left_out(error).map(|()| None)?,
-                };
+                self.begun = None;
+                self.number += 1;
+                let place = self.place(&path);
+                let begun = self.root.file(Place::at(&place), entry.len, Allocation::Sparse);
+                let sink = begun.inspect_err(|_| self.refuse())?;
+                self.begun = Some(Begun { sink, entry, at: 0 });
             }
             Make::Bytes(bytes) => {
-                if let Some(Begun { sink, at, .. }) = &mut begun {
-                    sink.write_at(*at, &bytes)?;
+                if let Some(Begun { sink, at, .. }) = &mut self.begun {
+                    let written = sink.write_at(*at, &bytes);
                     *at += bytes.len() as u64;
+                    written.inspect_err(|_| self.refuse())?;
                 }
             }
             Make::End => {
-                if let Some(Begun { sink, entry, at }) = begun.take() {
-                    match sink.finish(&attributes(&entry, options)) {
-                        Ok(_) => (copied.count, copied.len) = (copied.count + 1, copied.len + at),
-                        Err(error) => left_out(error)?,
-                    }
+                if let Some(Begun { sink, entry, at }) = self.begun.take() {
+                    sink.finish(&attributes(&entry, self.options))?;
+                    self.copied.count += 1;
+                    self.copied.len += at;
                 }
             }
-            Make::Drop => begun = None,
+            Make::Drop => self.begun = None,
             Make::Directory(path, entry) => {
-                let path = renamed(&path, own.as_deref());
+                let path = self.place(&path);
                 // What has no name of its own is the user's.
                 if !path.is_empty() {
-                    match root.directory(Place::at(&path)) {
-                        Ok(id) => made.push((path, id, entry)),
-                        Err(error) => left_out(error)?,
-                    }
+                    let id = self.root.directory(Place::at(&path))?;
+                    self.made.push((path, id, entry));
                 }
             }
             Make::Link(path, entry, target) => {
-                let path = renamed(&path, own.as_deref());
-                let made = root.symlink(&target, &path, &attributes(&entry, options));
-                made.map(drop).or_else(left_out)?;
+                let path = self.place(&path);
+                self.root.symlink(&target, &path, &attributes(&entry, self.options))?;
             }
         }
+        Ok(())
     }
-    root.close();
-    for (path, id, entry) in made.iter().rev() {
-        let finished = root.finish_directory(path, *id, &attributes(entry, options));
-        finished.map(drop).or_else(left_out)?;
+
+    /// The file that was begun last is to be sent no further.
+    fn refuse(&mut self) {
+        self.begun = None;
+        self.unwanted.store(self.number, Ordering::Relaxed);
     }
-    Ok(copied)
+
+    /// A path of a step, with the name that what is copied has here.
+    fn place(&self, path: &[u8]) -> Vec<u8> {
+        let Some(name) = &self.own else { return path.to_vec() };
+        let rest = path.iter().position(|byte| *byte == b'/').and_then(|at| path.get(at..));
+        [name.as_bytes(), rest.unwrap_or_default()].concat()
+    }
 }
 
 /// What something is to be like here. Where the guest's file system has no modes, as anything new.
@@ -262,16 +326,11 @@ fn place(
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let is_name = !destination.as_os_str().as_bytes().ends_with(b"/");
+    // A directory may be written with a `/` behind its name before there is one.
+    let is_directory = matches!(first, Make::Directory(..));
+    let is_name = is_directory || !destination.as_os_str().as_bytes().ends_with(b"/");
     match destination.file_name().filter(|_| is_name) {
         Some(name) if parent.is_dir() => Ok((parent.to_owned(), Some(name.to_owned()))),
         _ => Err(SinkError::new(destination, "open the directory", ErrorKind::NotFound)),
     }
-}
-
-/// A path of a step, with another name for the first of it.
-fn renamed(path: &[u8], name: Option<&OsStr>) -> Vec<u8> {
-    let Some(name) = name else { return path.to_vec() };
-    let rest = path.iter().position(|byte| *byte == b'/').and_then(|at| path.get(at..));
-    [name.as_bytes(), rest.unwrap_or_default()].concat()
 }

@@ -14,18 +14,20 @@ const GROUPS_MAX: u64 = 1 << 21;
 struct Ext {
     system: Ext4,
     window: Window,
+    /// Whether files lie in extents, as in ext4; if not the library takes a hole for damage.
+    has_extents: bool,
 }
 
 pub(crate) fn open(window: Window) -> Result<Box<dyn FileSystem>> {
-    let system = window.ask(|| {
-        bounded(&window)?;
-        Ext4::load(Box::new(window.clone())).map_err(told)
+    let (has_extents, system) = window.ask(|| {
+        let has_extents = bounded(&window)?;
+        Ok((has_extents, Ext4::load(Box::new(window.clone())).map_err(told)?))
     })?;
-    Ok(Box::new(Ext { system, window }))
+    Ok(Box::new(Ext { system, window, has_extents }))
 }
 
-/// Refuses a superblock that says more than can be.
-fn bounded(window: &Window) -> Result<()> {
+/// Refuses a superblock that says more than can be. Gives whether files lie in extents.
+fn bounded(window: &Window) -> Result<bool> {
     let mut bytes = [0; 1024];
     window.fill(1024, &mut bytes).map_err(|error| Error::Damaged(error.to_string()))?;
     let number = |at: usize| {
@@ -37,7 +39,7 @@ fn bounded(window: &Window) -> Result<()> {
     let len = 1024_u64.checked_shl(number(0x18) as u32).and_then(|len| len.checked_mul(count));
     let groups = count.checked_div(number(0x20)).unwrap_or(u64::MAX);
     match len.is_some_and(|len| len <= window.len()) && groups <= GROUPS_MAX {
-        true => Ok(()),
+        true => Ok(number(0x60) & 0x40 != 0),
         false => Err(Error::Damaged(format!(
             "it says that it has {count} blocks in {groups} groups, and the disk has {} bytes there",
             window.len()
@@ -108,7 +110,13 @@ impl FileSystem for Ext {
         let mut file = self.window.ask(|| self.system.open(path).map_err(told))?;
         let (mut buffer, mut left) = (vec![0; STEP], file.metadata().len());
         while left > 0 {
-            let len = self.window.ask(|| file.read_bytes(&mut buffer).map_err(told))?;
+            let read = self.window.ask(|| file.read_bytes(&mut buffer).map_err(told));
+            let len = read.map_err(|error| match error {
+                Error::Damaged(why) if !self.has_extents => Error::NotServed(format!(
+                    "files of ext2 and ext3 that have holes are not read here, or it is damaged: {why}"
+                )),
+                error => error,
+            })?;
             let bytes = buffer.get(..len).filter(|bytes| !bytes.is_empty());
             let bytes = bytes.ok_or_else(|| Error::Damaged("a file ends early".to_owned()))?;
             take(bytes)?;

@@ -70,15 +70,21 @@ impl Fat {
         let mut found = Found::Root(self.system.root_dir());
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
             let name = std::str::from_utf8(name).map_err(|_| Error::Missing)?;
-            let mut inside = directory(&found)?.iter();
-            let is_it = |one: &std::io::Result<DirEntry<'_, Cursor>>| {
-                let has_name = |one: &DirEntry<'_, Cursor>| {
-                    one.file_name().to_lowercase() == name.to_lowercase()
-                        || one.short_file_name().eq_ignore_ascii_case(name)
-                };
-                one.as_ref().map_or(true, has_name)
-            };
-            found = Found::Entry(inside.find(is_it).ok_or(Error::Missing)?.map_err(told)?);
+            // The one of that very name, or the first that is it in another case, or by its short name.
+            let mut like = None;
+            for one in directory(&found)?.iter() {
+                let one = one.map_err(told)?;
+                if one.file_name() == name {
+                    like = Some(one);
+                    break;
+                }
+                let is_like = one.file_name().to_lowercase() == name.to_lowercase()
+                    || one.short_file_name().eq_ignore_ascii_case(name);
+                if is_like && like.is_none() {
+                    like = Some(one);
+                }
+            }
+            found = Found::Entry(like.ok_or(Error::Missing)?);
         }
         Ok(found)
     }

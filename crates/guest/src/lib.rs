@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use garret_image::{Source, Time};
 
-pub use copy::{Copied, CopyOptions, Step, channel, receive, send};
+pub use copy::{Copied, CopyOptions, Received, Step, Steps, channel, receive, send};
 pub use garret_image::SinkError;
 pub use volume::{Holds, Volume, volumes};
 pub use walk::resolve;

@@ -1,16 +1,19 @@
 //! NTFS, by the library of that name, which does not read the log.
 //!
 //! In: a window. Out: a [`FileSystem`]. Names are found in any case, as by Windows, but one that is exact comes first. What
-//! is compressed, encrypted or behind a reparse point is refused: the library gives the bytes as they are stored.
+//! is compressed, encrypted or behind a reparse point is refused. Where content lies is found by `data.rs`.
+
+mod data;
 
 use garret_image::Time;
-use ntfs::attribute_value::NtfsAttributeValue;
 use ntfs::indexes::NtfsFileNameIndex;
 use ntfs::structured_values::{NtfsFileAttributeFlags, NtfsFileNamespace, NtfsVolumeFlags};
-use ntfs::{Ntfs, NtfsAttribute, NtfsAttributeFlags, NtfsError, NtfsFile, NtfsReadSeek};
+use ntfs::{Ntfs, NtfsError, NtfsFile};
 
 use crate::window::{Cursor, Window};
 use crate::{Entries, Entry, Error, FileSystem, Kind, Result, STEP, has_room, sorted};
+
+use data::{Data, data, has_list, told};
 
 /// Records of files before this one are the file system's own.
 const FIRST_RECORD: u64 = 24;
@@ -34,14 +37,6 @@ pub(crate) fn open(window: Window) -> Result<Box<dyn FileSystem>> {
     Ok(Box::new(System { ntfs, cursor, window }))
 }
 
-/// What the library says, in words of this crate.
-fn told(error: NtfsError) -> Error {
-    match error {
-        NtfsError::NotADirectory { .. } => Error::NotADirectory,
-        other => Error::Damaged(other.to_string()),
-    }
-}
-
 /// The file at a path.
 fn found<'n>(ntfs: &'n Ntfs, cursor: &mut Cursor, path: &[u8]) -> Result<NtfsFile<'n>> {
     let mut file = ntfs.root_directory(cursor).map_err(told)?;
@@ -59,33 +54,46 @@ fn child<'n>(
     directory: &NtfsFile<'n>,
     name: &str,
 ) -> Result<NtfsFile<'n>> {
-    let index = directory.directory_index(cursor).map_err(told)?;
+    let told = of_directory(directory);
+    let index = directory.directory_index(cursor).map_err(&told)?;
     let mut finder = index.finder();
     let Some(entry) = NtfsFileNameIndex::find(&mut finder, ntfs, cursor, name) else {
         return Err(Error::Missing);
     };
-    let entry = entry.map_err(told)?;
+    let entry = entry.map_err(&told)?;
     let is_it = |key: Option<ntfs::Result<ntfs::structured_values::NtfsFileName>>| {
         key.and_then(|key| key.ok()).is_some_and(|key| key.name() == name)
     };
     let is_exact = is_it(entry.key());
-    let file = entry.to_file(ntfs, cursor).map_err(told)?;
+    let file = entry.to_file(ntfs, cursor).map_err(&told)?;
     if is_exact {
         return Ok(file);
     }
     // Two names may differ in nothing but case, where somebody else than Windows wrote.
     let mut entries = index.entries();
     while let Some(entry) = entries.next(cursor) {
-        let entry = entry.map_err(told)?;
+        let entry = entry.map_err(&told)?;
         if is_it(entry.key()) {
-            return entry.to_file(ntfs, cursor).map_err(told);
+            return entry.to_file(ntfs, cursor).map_err(&told);
         }
     }
     Ok(file)
 }
 
+/// What is wrong with a directory: of one that several records describe the library sees the first.
+fn of_directory(directory: &NtfsFile<'_>) -> impl Fn(NtfsError) -> Error {
+    let is_divided = has_list(directory);
+    move |error| match error {
+        NtfsError::Io(_) | NtfsError::NotADirectory { .. } => told(error),
+        _ if is_divided => {
+            Error::NotServed("a directory in several pieces is not read here".to_owned())
+        }
+        error => told(error),
+    }
+}
+
 /// What the file system says of a file.
-fn entry(cursor: &mut Cursor, file: &NtfsFile<'_>) -> Result<Entry> {
+fn entry(ntfs: &Ntfs, window: &Window, cursor: &mut Cursor, file: &NtfsFile<'_>) -> Result<Entry> {
     let info = file.info().map_err(told)?;
     let is_reparse = info.file_attributes().contains(NtfsFileAttributeFlags::REPARSE_POINT);
     let kind = match (is_reparse, file.is_directory()) {
@@ -94,13 +102,7 @@ fn entry(cursor: &mut Cursor, file: &NtfsFile<'_>) -> Result<Entry> {
         (false, false) => Kind::File,
     };
     let len = match kind {
-        Kind::File => match file.data(cursor, "") {
-            Some(data) => {
-                let data = data.map_err(told)?;
-                data.to_attribute().map_err(told)?.value_length()
-            }
-            None => 0,
-        },
+        Kind::File => data(ntfs, window, cursor, file)?.map_or(0, |data| data.len()),
         _ => 0,
     };
     let ticks = i64::try_from(info.modification_time().nt_timestamp()).unwrap_or(i64::MAX) - EPOCH;
@@ -110,33 +112,12 @@ fn entry(cursor: &mut Cursor, file: &NtfsFile<'_>) -> Result<Entry> {
     Ok(Entry { kind, len, mode: None, owner: None, modified })
 }
 
-/// How many bytes of a file were ever written: the rest is zeros, whatever lies on the disk there.
-fn written(window: &Window, attribute: &NtfsAttribute<'_, '_>) -> Result<u64> {
-    let flags = attribute.flags();
-    if flags.contains(NtfsAttributeFlags::COMPRESSED) {
-        return Err(Error::NotServed("NTFS has compressed it, which is not read here".to_owned()));
-    }
-    if flags.contains(NtfsAttributeFlags::ENCRYPTED) {
-        return Err(Error::NotServed("the guest encrypted it".to_owned()));
-    }
-    if attribute.is_resident() {
-        return Ok(attribute.value_length());
-    }
-    // The library has no word for it: the last field of the attribute's header, which begins at a multiple of 8 bytes.
-    let mut field = [0; 8];
-    let place = attribute.position().value().and_then(|at| at.get().checked_add(0x38));
-    let place = place.ok_or_else(|| Error::Damaged("an attribute is nowhere".to_owned()))?;
-    window.fill(place, &mut field).map_err(|error| Error::Damaged(error.to_string()))?;
-    // At the end of a sector its last two bytes are the sector's number of changes. No file is that long.
-    Ok(u64::from_le_bytes(field) & 0xffff_ffff_ffff)
-}
-
 impl FileSystem for System {
     fn entry(&mut self, path: &[u8]) -> Result<Entry> {
         let System { ntfs, cursor, window } = self;
         window.ask(|| {
             let file = found(ntfs, cursor, path)?;
-            entry(cursor, &file)
+            entry(ntfs, window, cursor, &file)
         })
     }
 
@@ -144,11 +125,12 @@ impl FileSystem for System {
         let System { ntfs, cursor, window } = self;
         window.ask(|| {
             let directory = found(ntfs, cursor, path)?;
-            let index = directory.directory_index(cursor).map_err(told)?;
+            let of_directory = of_directory(&directory);
+            let index = directory.directory_index(cursor).map_err(&of_directory)?;
             let mut found = index.entries();
             let mut entries = Entries::new();
             while let Some(one) = found.next(cursor) {
-                let one = one.map_err(told)?;
+                let one = one.map_err(&of_directory)?;
                 let Some(key) = one.key() else { continue };
                 let key = key.map_err(told)?;
                 let is_own = one.file_reference().file_record_number() < FIRST_RECORD;
@@ -158,7 +140,7 @@ impl FileSystem for System {
                 has_room(entries.len())?;
                 let file = one.to_file(ntfs, cursor).map_err(told);
                 let name = key.name().to_string_lossy().into_bytes();
-                entries.push((name, file.and_then(|file| entry(cursor, &file))));
+                entries.push((name, file.and_then(|file| entry(ntfs, window, cursor, &file))));
             }
             Ok(sorted(entries))
         })
@@ -175,7 +157,7 @@ impl FileSystem for System {
     ) -> Result<()> {
         let System { ntfs, cursor, window } = self;
         let file = window.ask(|| found(ntfs, cursor, path))?;
-        let entry = window.ask(|| entry(cursor, &file))?;
+        let entry = window.ask(|| entry(ntfs, window, cursor, &file))?;
         match entry.kind {
             Kind::File => {}
             Kind::Reparse => {
@@ -184,25 +166,36 @@ impl FileSystem for System {
             }
             _ => return Err(Error::NotAFile),
         }
-        let Some(data) = window.ask(|| file.data(cursor, "").transpose().map_err(told))? else {
-            return Ok(());
-        };
-        let attribute = data.to_attribute().map_err(told)?;
-        let written = window.ask(|| written(window, &attribute))?;
-        let mut value = window.ask(|| attribute.value(cursor).map_err(told))?;
-        let (mut buffer, mut at) = (vec![0; STEP], 0);
-        while at < entry.len {
-            // At most the length of the buffer.
-            let len = (entry.len - at).min(STEP as u64) as usize;
-            let bytes = buffer.get_mut(..len).unwrap_or_default();
-            let is_written = usize::try_from(written.saturating_sub(at)).unwrap_or(len).min(len);
-            let (there, zeros) = bytes.split_at_mut(is_written);
-            window.ask(|| fill(&mut value, cursor, there))?;
-            zeros.fill(0);
-            take(bytes)?;
-            at += len as u64;
+        let found = window.ask(|| data(ntfs, window, cursor, &file))?;
+        match found {
+            None => Ok(()),
+            Some(Data::Refused { why, .. }) => Err(Error::NotServed(why.to_owned())),
+            Some(Data::Resident(bytes)) => Ok(take(&bytes)?),
+            Some(Data::Runs { runs, len, written }) => {
+                let (mut buffer, mut at) = (vec![0; STEP], 0);
+                for (place, run_len) in runs {
+                    let mut done = 0;
+                    while done < run_len && at < len {
+                        let step = (run_len - done).min(len - at).min(STEP as u64);
+                        // At most the length of the buffer.
+                        let bytes = buffer.get_mut(..step as usize).unwrap_or_default();
+                        let there = written.saturating_sub(at).min(step) as usize;
+                        let (there, zeros) = bytes.split_at_mut(there);
+                        match place.and_then(|place| place.checked_add(done)) {
+                            Some(place) => window.ask(|| {
+                                let filled = window.fill(place, there);
+                                filled.map_err(|error| Error::Damaged(error.to_string()))
+                            })?,
+                            None => there.fill(0),
+                        }
+                        zeros.fill(0);
+                        take(bytes)?;
+                        (done, at) = (done + step, at + step);
+                    }
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn caution(&mut self) -> Option<String> {
@@ -213,9 +206,4 @@ impl FileSystem for System {
                 .to_owned()
         })
     }
-}
-
-/// Fills `buf` with what comes next.
-fn fill(value: &mut NtfsAttributeValue<'_, '_>, cursor: &mut Cursor, buf: &mut [u8]) -> Result<()> {
-    value.read_exact(cursor, buf).map_err(told)
 }

@@ -61,7 +61,8 @@ impl Window {
         self.0.left.set(READ_MAX);
         let done = work();
         match self.0.failed.take() {
-            Some(why) => done.map_err(|_| Error::Disk(why)),
+            // Also where a library makes nothing of it.
+            Some(why) => Err(Error::Disk(why)),
             None => done,
         }
     }

@@ -31,8 +31,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let word = Word::new(&args.word);
     let path = word.path()?;
-    // What a link leads to is called as the link.
-    let name = path.split(|byte| *byte == b'/').rfind(|name| !matches!(*name, b"" | b"."));
     // Before there are other threads, which have the same one.
     let umask = rustix::process::umask(Mode::empty());
     rustix::process::umask(umask);
@@ -42,7 +40,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         // Its end of the channel goes with it: then nothing more comes.
         let sent = move |system: &mut dyn FileSystem, found: &[u8]| {
             let tell = |path: &[u8], error: &_| ui.problem(&opened.problem(path, error));
-            let sent = send(system, (found, name.unwrap_or_default()), steps, &tell);
+            let sent = send(system, (found, name(path, found)), steps, &tell);
             sent.map_err(|(path, error)| opened.failed(&path, error))?;
             Ok(system.caution())
         };
@@ -62,6 +60,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         ui.done(&format!("{files}, {}", render::size(copied.len)));
         Ok(())
     })
+}
+
+/// What is copied is called as it was asked for, also where that is a link; as it is found where that is no name.
+fn name<'p>(path: &'p [u8], found: &'p [u8]) -> &'p [u8] {
+    let last = |path: &'p [u8]| path.split(|byte| *byte == b'/').rfind(|name| !name.is_empty());
+    let asked = last(path).filter(|name| !matches!(*name, b"." | b".."));
+    asked.or_else(|| last(found)).unwrap_or_default()
 }
 
 /// What could not be made, for the user.

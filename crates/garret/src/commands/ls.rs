@@ -29,7 +29,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let word = Word::new(&args.word);
     args.inside.open(word.image, ui, |opened| {
         let Some(path) = word.path else {
-            let lines: String = opened.volumes()?.iter().map(volume_line).collect();
+            let is_asked = |volume: &&Volume| {
+                args.inside.partition.is_none() || volume.number == args.inside.partition
+            };
+            let volumes = opened.volumes()?;
+            let lines: String = volumes.iter().filter(is_asked).map(volume_line).collect();
             return ui.print(&lines);
         };
         let listed = |system: &mut dyn FileSystem, path: &[u8]| {

@@ -177,7 +177,12 @@ fn a_copy_gets_its_name_when_it_is_whole_and_follows_no_link_of_this_host() {
     assert_eq!(dir.read("fstab"), dir.read("other"));
     assert_eq!(dir.read("data"), dir.read("tree/data"));
     // A directory under another name, and a link that leads to one under its own.
-    dir.run(&["cp", "repo::a", "disk.raw:/etc", "copy"]).silent();
+    dir.run(&["cp", "repo::a", "disk.raw:/etc", "copy/"]).silent();
+    fs::create_dir(dir.path("many")).unwrap();
+    dir.run(&["cp", "repo::a", "disk.raw:/many/../etc/.", "many"]).silent();
+    assert_eq!(dir.read("many/etc/fstab"), dir.read("fstab"));
+    dir.run(&["cp", "repo::a", "disk.raw:/d0/d1/..", "many"]).silent();
+    assert!(dir.path("many/d0/d1").is_dir());
     dir.run(&["cp", "repo::a", "disk.raw:/to-etc", "."]).silent();
     assert_eq!(dir.read("copy/fstab"), dir.read("to-etc/fstab"));
     // Something of this host is in the way.
@@ -256,6 +261,16 @@ fn each_partition_has_its_number_and_a_path_is_found_where_it_is() {
         assert_eq!(listed, "other\n");
         dir.run(&["ls", "-p", "9", "repo::a", &at("/etc")]).refused(1, "there is no partition 9");
     }
+    // One that cannot be looked into may have had it.
+    let disk = dir.path("vm/mbr.raw");
+    let before = fs::read(&disk).unwrap();
+    let bent = fs::File::options().write(true).open(&disk).unwrap();
+    bent.write_all_at(&[0xff; 8], (MIB + 1024 + 0x60) as u64).unwrap();
+    dir.run(&["create", "repo::bent", "vm/mbr.raw"]).silent();
+    fs::write(&disk, before).unwrap();
+    let ran = dir.run(&["cat", "repo::bent", "mbr.raw:/etc/fstab"]);
+    assert_eq!(ran.stdout, b"LABEL=root / ext4\n");
+    assert!(ran.stderr.contains("was not looked for in 1 (ext4): "), "{}", ran.stderr);
     // Two of a kind.
     dir.put("boot.img", "vm/gpt.raw", 24);
     dir.run(&["create", "repo::b", "vm/gpt.raw"]).silent();
@@ -344,6 +359,17 @@ fn windows_and_its_ways_of_storing_are_read_or_refused() {
         ],
     );
     symlink("etc/fstab", dir.path("mnt/link")).unwrap();
+    // In so many pieces that one record does not describe them all: where there is room in gaps alone.
+    fs::create_dir(dir.path("mnt/gaps")).unwrap();
+    let gap = |number: usize| dir.path(&format!("mnt/gaps/{number}"));
+    (0..3000).for_each(|number| fs::write(gap(number), [7; 4096]).unwrap());
+    let filler = fs::File::create(dir.path("mnt/filler")).unwrap();
+    let full = (0..).find(|number| filler.write_all_at(&[1; 4096], number * 4096).is_err());
+    assert!(full.is_some());
+    (0..3000).step_by(2).for_each(|number| fs::remove_file(gap(number)).unwrap());
+    let dense = noise(1200 * 4096, 5);
+    fs::write(dir.path("mnt/dense"), &dense).unwrap();
+    drop(filler);
     drop(mounted);
     dir.run(&["create", "repo::a", "vm"]).silent();
     fs::create_dir(dir.path("out")).unwrap();
@@ -360,6 +386,9 @@ fn windows_and_its_ways_of_storing_are_read_or_refused() {
         tool("diff", &["-r", there, here]);
     }
     assert_eq!(dir.read("out/long"), vec![0; 3 * MIB]);
+    assert!(dir.read("out/dense") == dense);
+    let listed = dir.run(&["ls", "repo::a", "ntfs.raw:/pressed"]).succeeds();
+    assert!(listed.contains(" 200000 "), "{listed}");
     for (name, text) in [("Case", "upper"), ("case", "lower"), ("ETC/FsTab", "LABEL=root / ext4\n")]
     {
         let ran = dir.run(&["cat", "repo::a", &format!("ntfs.raw:/{name}")]);
