@@ -158,7 +158,6 @@ fill() {
 balance() {
   local node
   for node in 1 2 3; do
-    # shellcheck disable=SC2016
     socat "TCP-LISTEN:9200,bind=$(address $node),fork,reuseaddr" \
       "EXEC:$here/answer $(conf $node) $(socket $node)" 2> "$place/log/answer$node" &
   done
@@ -199,7 +198,6 @@ is_balanced() {
 
 # The test application: a page that says who answered, and what there is.
 application() {
-  # shellcheck disable=SC2016
   socat "TCP-LISTEN:8080,bind=$BALANCER,fork,reuseaddr" "EXEC:$here/page $BALANCER ${APP[*]}" 2> "$place/log/page" &
   within 10 'the page' page_is_there
 }
@@ -254,20 +252,12 @@ recover() {
 }
 
 # Starts a node, which comes by what it missed alone: a whole copy of another node is a failure here.
-joined_by() {
-  local way=$1 node=$2
-  start "$node" --wsrep-start-position="$(cat "$place/run/$node.position")"
-  within 120 "node $node comes back" is_synced "$node"
-  case $way in
-    IST)
-      grep -q 'rsync IST completed on joiner' "$(log "$node")" && grep -q 'Receiving IST: ' "$(log "$node")" ||
-        fail "node $node came back by a whole copy of another one: gcache is too small for what it missed"
-      sed -n 's/.*WSREP: \(Receiving IST: [0-9]* writesets, seqnos [-0-9]*\).*/         \1/p' "$(log "$node")" | tail -n 1
-      ;;
-    SST)
-      grep -q 'rsync SST completed on joiner' "$(log "$node")" || fail "node $node came back without a whole copy"
-      ;;
-  esac
+joined_by_ist() {
+  start "$1" --wsrep-start-position="$(cat "$place/run/$1.position")"
+  within 120 "node $1 comes back" is_synced "$1"
+  grep -q 'rsync IST completed on joiner' "$(log "$1")" && grep -q 'Receiving IST: ' "$(log "$1")" ||
+    fail "node $1 came back by a whole copy of another one: gcache is too small for what it missed"
+  sed -n 's/.*WSREP: \(Receiving IST: [0-9]* writesets, seqnos [-0-9]*\).*/         \1/p' "$(log "$1")" | tail -n 1
 }
 
 took() { step "$1: $(awk -v a="$2" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }')"; }

@@ -10,6 +10,9 @@ use garret_image::Time;
 use crate::window::{Cursor, Window};
 use crate::{Entries, Entry, Error, FileSystem, Kind, Result, STEP, has_room, sorted};
 
+/// Days from 1970 to 1980, where FAT begins.
+const DAYS: i64 = 3652;
+
 struct Fat {
     system: fatfs::FileSystem<Cursor>,
     window: Window,
@@ -40,8 +43,6 @@ fn modified(time: DateTime) -> Time {
     let days = days + months.iter().take(before).sum::<i64>() + i64::from(time.date.day) - 1;
     let clock = time.time;
     let seconds = (i64::from(clock.hour) * 60 + i64::from(clock.min)) * 60 + i64::from(clock.sec);
-    /// Days from 1970 to 1980.
-    const DAYS: i64 = 3652;
     Time { secs: (DAYS + days) * 86_400 + seconds, nanos: u32::from(clock.millis) * 1_000_000 }
 }
 

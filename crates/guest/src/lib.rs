@@ -50,7 +50,7 @@ pub enum Error {
     /// It is there, and no file.
     #[error("it is no file")]
     NotAFile,
-    /// A path that leads in a circle, or is too long.
+    /// Links that lead in a circle: how many were followed.
     #[error("{0} links were followed, and there is no end")]
     Links(usize),
     /// It is there, and this cannot read it: why.
@@ -171,7 +171,7 @@ pub fn open(disk: &Disk, volume: &Volume) -> Result<Box<dyn FileSystem>> {
     }
 }
 
-/// Puts what was found into order; too much of it is damage.
+/// Puts what was found into order.
 fn sorted(mut entries: Entries) -> Entries {
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries

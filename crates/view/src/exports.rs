@@ -132,7 +132,8 @@ impl<'a> ArchiveExports<'a> {
         file.ok().flatten().is_some_and(is_qcow2)
     }
 
-    /// All that has a name, by it. A list of a few clients' questions about each export is then one walk, and not one each.
+    /// All that has a name, by it. Whoever asks about each of many exports costs one walk of the archives then, and not one
+    /// for each.
     fn catalog(&self) -> Option<&HashMap<String, (&'a NamedArchive, Item)>> {
         let made = self.catalog.get_or_init(|| {
             let mut catalog = HashMap::new();

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use garret_cli::failure::Failure;
 use garret_cli::render;
 use garret_cli::ui::Ui;
-use garret_core::Progress;
+use garret_core::{Cause, Progress};
 use garret_format::archive::Time;
 use garret_guest::{Entry, FileSystem, Kind, Volume};
 use jiff::Timestamp;
@@ -34,6 +34,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             };
             let volumes = opened.volumes()?;
             let lines: String = volumes.iter().filter(is_asked).map(volume_line).collect();
+            if lines.is_empty() {
+                let text = format!("{}: there is no such partition", opened.image);
+                return Err(Failure::Because(Cause::Missing, text));
+            }
             return ui.print(&lines);
         };
         let listed = |system: &mut dyn FileSystem, path: &[u8]| {

@@ -261,6 +261,7 @@ fn each_partition_has_its_number_and_a_path_is_found_where_it_is() {
         assert_eq!(listed, "other\n");
         dir.run(&["ls", "-p", "9", "repo::a", &at("/etc")]).refused(1, "there is no partition 9");
     }
+    dir.run(&["ls", "-p", "9", "repo::a", "gpt.raw"]).refused(1, "there is no such partition");
     // One that cannot be looked into may have had it.
     let disk = dir.path("vm/mbr.raw");
     let before = fs::read(&disk).unwrap();
