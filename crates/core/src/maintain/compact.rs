@@ -17,7 +17,7 @@ mod plan;
 mod rewrite;
 mod versions;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use garret_format::{ChunkId, PackId};
@@ -125,8 +125,9 @@ impl Pruner {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
-        // What was taken up is not taken up again, whatever came of it: it must end.
-        let mut taken: HashSet<ChunkId> = HashSet::new();
+        // What was taken up, by its first chunk, and what it took then. It is taken up again only where it takes more than
+        // that: it must end.
+        let mut taken: HashMap<ChunkId, u64> = HashMap::new();
         let mut gains = GAINS.into_iter();
         let (mut gain, mut before) = (gains.next(), 0);
         while let Some(least) = gain.filter(|_| !report.is_cut_short) {
@@ -165,12 +166,14 @@ impl Pruner {
     fn next_round(
         &self,
         worth: Worth,
-        taken: &mut HashSet<ChunkId>,
+        taken: &mut HashMap<ChunkId, u64>,
         progress: &dyn Progress,
     ) -> Result<Vec<Planned>> {
         let (mut round, mut chunks) = (Vec::new(), 0);
         plan::each(self, worth, progress, &mut |planned| {
-            if planned.chunks.first().is_some_and(|first| taken.insert(first.id)) {
+            let before = planned.chunks.first().map(|first| taken.entry(first.id).or_default());
+            if let Some(before) = before.filter(|before| planned.stored_len > **before) {
+                *before = planned.stored_len;
                 chunks += planned.chunks.len();
                 round.push(planned);
             }
