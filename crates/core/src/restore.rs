@@ -49,6 +49,7 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<RestoreReport> {
         let chunks = self.chunks();
+        self.settle(&[archive], selection);
         let task = progress.begin(Phase::Restore, self.restored_len(archive, selection, options));
         let items = ItemReader::new(chunks.clone(), archive);
         let in_flight = chunks.groups().in_flight();

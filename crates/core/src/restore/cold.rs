@@ -42,6 +42,7 @@ impl Repository {
         options: &RestoreOptions,
     ) -> Result<ColdPacks> {
         let (chunks, mut cold) = (self.chunks(), ColdPacks::default());
+        self.settle(&[archive], selection);
         self.each_whole(archive, selection, options, &mut |item| {
             let ItemKind::File(content) = &item.kind else { return };
             let mut is_lost = false;
@@ -68,7 +69,7 @@ impl Repository {
         Ok(cold)
     }
 
-    /// Gives every item that a restore makes with its content, each content once.
+    /// Gives every item that a restore makes with its content, each content once. The selection is settled.
     pub(super) fn each_whole(
         &self,
         archive: &NamedArchive,
@@ -76,7 +77,6 @@ impl Repository {
         options: &RestoreOptions,
         take: &mut dyn FnMut(&Item),
     ) -> Result<()> {
-        self.settle(&[archive], selection);
         let mut links = LinkedFiles::default();
         for item in self.items(archive) {
             let item = item?;

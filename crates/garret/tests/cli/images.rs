@@ -178,6 +178,11 @@ fn disks_come_back_raw_and_other_files_as_they_were() {
         assert_eq!(allocated(&path), disk.len() as u64, "{name}");
         assert!(path.metadata().unwrap().blocks() * 512 >= disk.len() as u64, "{name}");
     }
+    // A name alone stands for the file that ends with it, in whatever form that comes back.
+    let whole = dir.path("zlib");
+    dir.run(&["create", "repo::whole", whole.to_str().unwrap()]).silent();
+    dir.run(&["extract", "--as", "raw", "-o", "one", "repo::whole", "zlib"]).silent();
+    assert!(dir.read("one") == disk);
     let both = ["extract", "--stdout", "--as", "raw", "repo::a", "notes", "zlib"];
     dir.run(&both).refused(1, "more than one file is selected");
 }
