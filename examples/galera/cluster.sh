@@ -1,21 +1,44 @@
-# The parts of the cluster, for `run`: volumes, nodes, the balancer, the client. The number of a node is also that of its
-# address, 127.0.0.N. All of a node is in one volume, but its gcache, which has to outlive that: $place/gcache/N.
+# What `run` is made of: the blocks of the page, waiting, the client, comparing, measuring. The number of a node is also that of its
+# address, 127.0.0.N.
 
-BALANCER=127.0.0.10
-APP=(--user=app --password=of-the-shop --connect-timeout=2)
+document=$here/../../docs/database-cluster.md
+[ -e "$document" ] || document=/usr/share/doc/garret/database-cluster.md
 
 step() { printf '%s %s\n' "$(date +%T)" "$*"; }
 fail() { printf 'examples/galera: %s\n' "$*" >&2; exit 1; }
 
-address() { echo "127.0.0.$1"; }
-data() { echo "$place/node/$1/mysql"; }
-socket() { echo "$place/run/$1/mysqld.sock"; }
-conf() { echo "$place/conf/$1.cnf"; }
-log() { echo "$place/log/node$1.err"; }
+# The lines of a block of the page, by its name.
+block() {
+  awk -v name="$1" '$1 ~ /^```/ { on = $1 != "```" && $2 == name; found = found || on; next } on { print }
+    END { exit !found }' "$document" || fail "there is no block $1 in $document"
+}
+
+# Runs a block, for a node if one is given. What it prints is in /srv/log/commands.
+runs() {
+  block "$1" > "/srv/blocks/$1"
+  echo "== $1 ${2-}" >> /srv/commands
+  N=${2-} bash -euo pipefail "/srv/blocks/$1" < /dev/null >> /srv/commands 2>&1
+}
+
+# Makes a file of a block.
+writes() { block "$1" | sed "s/\$N/${3-}/g" > "$2" && touch "/srv/blocks/$1"; }
+
+all_of_the_page_was_run() {
+  local name
+  for name in $(sed -n 's/^```[a-z]* \([^ ]*\)$/\1/p' "$document"); do
+    [ "$name" = packages ] || [ -e "/srv/blocks/$name" ] || fail "$name is in the page and was not run"
+  done
+}
+
 # A statement on a node, as root, by its socket; on the cluster, as the application, by the balancer.
-on() { local node=$1; shift; mariadb --defaults-file="$(conf "$node")" --user=root --socket="$(socket "$node")" -BNe "$*"; }
-through() { mariadb --no-defaults --host="$BALANCER" "${APP[@]}" -BNe "$*"; }
-status() { on "$1" "SELECT variable_value FROM information_schema.global_status WHERE variable_name='$2'"; }
+sql() { mariadb --defaults-file="/srv/conf/$1.cnf" -BNe "$2"; }
+through() { mariadb --defaults-file=/srv/conf/app.cnf -BNe "$1"; }
+status() { sql "$1" "SELECT variable_value FROM information_schema.global_status WHERE variable_name='$2'"; }
+is_synced() { [ "$(status "$1" wsrep_local_state)" = 4 ] && [ "$(status "$1" wsrep_ready)" = ON ]; }
+balancer() { echo "$*" | socat - UNIX-CONNECT:/srv/run/haproxy.sock | sed "/^$/d"; }
+has_servers() { [ "$(balancer show stat | grep '^cluster,node' | cut -d, -f18 | grep -c '^UP')" = "$1" ]; }
+
+has_nodes() { [ "$(status 3 wsrep_cluster_size)" = "$1" ]; }
 
 # Waits until a command does well, at most so many seconds.
 within() {
@@ -26,260 +49,173 @@ within() {
   done
 }
 
-prepare() {
+# Does something, and notes in /srv/times when.
+timed() {
+  local what=$1 begins=$EPOCHREALTIME; shift
+  step "$what"
+  "$@"
+  printf '%s\t%s\t%s\n' "$what" "$begins" "$EPOCHREALTIME" >> /srv/times
+}
+
+# The directory that was made for this becomes /srv, for what is in here alone.
+enter() {
   mount --make-rprivate /
   ip link set lo up
-  mkdir -p "$place"/{images,node,run,conf,log,gcache}
-  chmod 711 "$place" "$place"/{node,run,gcache,log}
-  chown mysql "$place/log"
-  # XFS, for a copy of a moment is a reflink there.
-  truncate -s 8G "$place/disk.xfs"
-  mkfs.xfs -q "$place/disk.xfs"
-  mount -o loop "$place/disk.xfs" "$place/images"
-  mkdir "$place/images/snapshot"
+  mkdir -p "$1"/{bin,blocks,conf,log,node,run,gcache,binlog}
+  mount --bind "$1" /srv
+  cd /srv
+  cp "$here"/{answer,hold,page,client} bin
+  ln -s "$GARRET" bin/garret
+  chmod 711 /srv
+  export PATH=/srv/bin:$PATH GARRET_STATE_DIR=/srv/state GARRET_CACHE_DIR=/srv/cache
+  unset GARRET_REPO GARRET_PASSPHRASE
+  for N in 1 2 3 4; do notes_states "$N" & done
 }
 
-# A node's volume: an image with ext4 on it, mounted.
-volume() {
-  local node=$1 kind=$2
-  local image=$place/images/node$node.$kind
-  echo "$kind" > "$place/conf/$node.kind"
-  case $kind in
-    raw) truncate -s 2G "$image" ;;
-    qcow2) qemu-img create -q -f qcow2 "$image" 2G ;;
-  esac
-  expose "$node"
-  mkfs.ext4 -q "$(disk "$node")"
-  mount_volume "$node"
-  install -d -o mysql "$(data "$node")"
+node_is_configured() {
+  runs directories "$1"
+  writes my.cnf "/srv/conf/$1.cnf" "$1"
 }
 
-disk() {
-  case $(cat "$place/conf/$1.kind") in
-    raw) echo "$place/images/node$1.raw" ;;
-    qcow2) echo "$place/run/$1.disk" ;;
-  esac
-}
-
-# What is in a qcow2 file is a raw one by FUSE.
-expose() {
-  local node=$1 kind
-  kind=$(cat "$place/conf/$node.kind")
-  install -d -o mysql "$place/run/$node" "$place/gcache/$node"
-  [ "$kind" = qcow2 ] || return 0
-  touch "$place/run/$node.disk"
-  qemu-storage-daemon --daemonize --pidfile "$place/run/$node.qsd" \
-    --blockdev driver=file,node-name=file,filename="$place/images/node$node.qcow2" \
-    --blockdev driver=qcow2,node-name=disk,file=file \
-    --export type=fuse,id=disk,node-name=disk,mountpoint="$place/run/$node.disk",writable=on,growable=off
-}
-
-mount_volume() {
-  mkdir -p "$place/node/$1"
-  mount -o loop "$(disk "$1")" "$place/node/$1"
-}
-
-options() {
-  printf '%s;' "gmcast.listen_addr=tcp://$(address "$1"):4567" "ist.recv_addr=$(address "$1"):4568" \
-    "gcache.dir=$place/gcache/$1" "gcache.size=$GCACHE"
-}
-
-configure() {
-  local node=$1
-  cat > "$(conf "$node")" << END
-[mysqld]
-user = mysql
-bind-address = $(address "$node")
-port = 3306
-datadir = $(data "$node")
-socket = $(socket "$node")
-pid-file = $place/run/$node/mysqld.pid
-log-error = $(log "$node")
-skip-name-resolve
-binlog_format = ROW
-default_storage_engine = InnoDB
-innodb_autoinc_lock_mode = 2
-innodb_flush_log_at_trx_commit = 0
-innodb_flush_method = O_DIRECT
-innodb_file_per_table = 1
-innodb_buffer_pool_size = 64M
-innodb_log_file_size = 32M
-max_allowed_packet = 16M
-wsrep_on = ON
-wsrep_provider = /usr/lib/galera/libgalera_smm.so
-wsrep_cluster_name = shop
-wsrep_cluster_address = gcomm://127.0.0.1,127.0.0.2,127.0.0.3
-wsrep_node_name = node$node
-wsrep_node_address = $(address "$node")
-wsrep_sst_method = rsync
-wsrep_sst_receive_address = $(address "$node"):4444
-wsrep_provider_options = "$(options "$node")"
-END
-}
-
-# Starts a node; more words are options.
-start() {
-  local node=$1; shift
-  configure "$node"
-  mariadbd --defaults-file="$(conf "$node")" "$@" > /dev/null 2>&1 &
-  echo $! > "$place/run/$node.pid"
-}
-
-is_synced() { [ "$(status "$1" wsrep_local_state)" = 4 ] && [ "$(status "$1" wsrep_ready)" = ON ]; }
-
-bootstrap() {
-  configure "$1"
-  mariadb-install-db --defaults-file="$(conf "$1")" --user=mysql --skip-test-db > "$place/log/install" 2>&1
-  start "$1" --wsrep-new-cluster
-  within 60 "node $1 begins the cluster" is_synced "$1"
-}
-
-join() {
-  start "$1"
-  within 120 "node $1 joins" is_synced "$1"
-}
-
-users() {
-  on 1 "CREATE DATABASE shop;
-    CREATE USER 'app'@'127.%' IDENTIFIED BY 'of-the-shop'; GRANT ALL ON shop.* TO 'app'@'127.%';
-    CREATE TABLE shop.orders (number BIGINT PRIMARY KEY, body TEXT NOT NULL, sum CHAR(64) NOT NULL);
-    CREATE TABLE shop.goods (id BIGINT AUTO_INCREMENT PRIMARY KEY, body BLOB NOT NULL)"
-}
-
-# So many MiB, in transactions of one each.
+# So many MB of rows, in transactions of one each.
 fill() {
   local count
   for ((count = 0; count < $1; count++)); do
     echo 'INSERT INTO shop.goods (body) SELECT RANDOM_BYTES(1024) FROM seq_1_to_1000;'
-  done | mariadb --no-defaults --host="$BALANCER" "${APP[@]}" shop
+  done | mariadb --defaults-file=/srv/conf/app.cnf shop
 }
 
-# The balancer: asks each node's responder twice a second whether it takes statements.
-balance() {
-  local node
-  for node in 1 2 3; do
-    socat "TCP-LISTEN:9200,bind=$(address $node),fork,reuseaddr" \
-      "EXEC:$here/answer $(conf $node) $(socket $node)" 2> "$place/log/answer$node" &
-  done
-  {
-    cat << END
-global
-  stats socket $place/run/haproxy.sock mode 600
-defaults
-  mode tcp
-  timeout connect 2s
-  timeout client 60s
-  timeout server 60s
-listen cluster
-  bind $BALANCER:3306
-  balance roundrobin
-  option httpchk
-  default-server port 9200 inter 500 fall 2 rise 2 on-marked-down shutdown-sessions
-END
-    for node in 1 2 3; do echo "  server node$node $(address $node):3306 check"; done
-  } > "$place/conf/haproxy.cfg"
-  haproxy -f "$place/conf/haproxy.cfg" -db > "$place/log/haproxy" 2>&1 &
-  within 30 'the balancer sees three nodes' has_servers 3
+# A day: the tables get longer by so many MB, and for each of these rows in 16 places change.
+day() {
+  local count most
+  fill "$1"
+  most=$(through 'SELECT MAX(id) FROM shop.goods')
+  for ((count = 0; count < 16 * $1; count++)); do
+    echo "UPDATE shop.goods SET body = RANDOM_BYTES(1024) WHERE id >= $((SRANDOM % most)) ORDER BY id LIMIT 5;"
+  done | mariadb --defaults-file=/srv/conf/app.cnf shop
 }
-
-has_servers() {
-  local up
-  up=$(echo 'show stat' | socat - "UNIX-CONNECT:$place/run/haproxy.sock" | grep '^cluster,node' | cut -d, -f18 |
-    grep -c '^UP')
-  [ "$up" = "$1" ]
-}
-
-# Each node answers by the balancer, and what one was told another one says.
-is_balanced() {
-  local seen
-  seen=$(for _ in 1 2 3; do through 'SELECT @@wsrep_node_name'; done | sort | tr '\n' ' ')
-  [ "$seen" = 'node1 node2 node3 ' ] || fail "the balancer leads to: $seen"
-}
-
-# The test application: a page that says who answered, and what there is.
-application() {
-  socat "TCP-LISTEN:8080,bind=$BALANCER,fork,reuseaddr" "EXEC:$here/page $BALANCER ${APP[*]}" 2> "$place/log/page" &
-  within 10 'the page' page_is_there
-}
-
-page_is_there() { curl -sf "http://$BALANCER:8080/" > "$place/page.html" && grep -q 'orders' "$place/page.html"; }
 
 client_begins() {
-  rm -f "$place/stop"
-  "$here/client" "$place/acked" "$place/stop" "$BALANCER" "${APP[@]}" &
+  rm -f /srv/stop
+  /srv/bin/client /srv/acked /srv/stop &
   client=$!
 }
 
 client_ends() {
-  touch "$place/stop"
+  touch /srv/stop
   wait "$client"
 }
 
-# The job of every night: the volume of node 3.
-configure_nightly() {
-  cat > "$place/nightly.toml" << END
-[job.volume]
-repository = "$place/repo"
-archive = "volume-{now:%Y-%m-%dT%H:%M:%S}"
-paths = ["$place/images/snapshot/node3.qcow2"]
-keep.daily = 7
-hooks.freeze = "$here/hold freeze $(conf 3) $(socket 3) $place/node/3"
-hooks.snapshot = "cp --reflink=always $place/images/node3.qcow2 $place/images/snapshot/node3.qcow2"
-hooks.thaw = "$here/hold thaw $(conf 3) $(socket 3) $place/node/3"
-hooks.cleanup = "rm -f $place/images/snapshot/node3.qcow2"
-END
-}
-
 crash() {
-  local node=$1
-  kill -9 "$(cat "$place/run/$node.pid")"
-  wait "$(cat "$place/run/$node.pid")" 2> /dev/null || true
-  umount "$place/node/$node"
-  rm -f "$place/images/node$node".*
+  local node=$1 pid
+  pid=$(cat "/srv/run/$node/mysqld.pid")
+  kill -9 "$pid"
+  while kill -0 "$pid" 2> /dev/null; do sleep 0.05; done
+  umount "/srv/node/$node"
+  if [ -e "/srv/node$node.pid" ]; then
+    kill "$(cat "/srv/node$node.pid")"
+    while mountpoint -q "/srv/node$node.disk"; do sleep 0.05; done
+  fi
+  rm -f "/srv/images/node$node".* "/srv/run/$node/mysqld.pid"
 }
 
-# Brings a node to where its files are: what grastate.dat says may be ahead of them, and gvwstate.dat is of who wrote it.
-recover() {
-  local node=$1 position
-  rm -f "$(data "$node")/gvwstate.dat"
-  sed -i 's/^seqno:.*/seqno: -1/; s/^safe_to_bootstrap:.*/safe_to_bootstrap: 0/' "$(data "$node")/grastate.dat"
-  configure "$node"
-  rm -f "$(log "$node")"
-  mariadbd --defaults-file="$(conf "$node")" --wsrep-recover > "$place/log/recover$node" 2>&1 || true
-  position=$(sed -n 's/.*WSREP: Recovered position: *//p' "$(log "$node")" | tail -n 1)
-  [ -n "$position" ] || fail "node $node: no position was recovered"
-  echo "$position" > "$place/run/$node.position"
+# A node dies, and the client goes on.
+dies() {
+  local size count
+  size=$(status 3 wsrep_cluster_size)
+  crash "$1"
+  within 60 "the cluster goes on without node $1" has_nodes $((size - 1))
+  count=$(wc -l < /srv/acked)
+  while [ "$(wc -l < /srv/acked)" -lt $((count + 2)) ]; do sleep 0.1; done
 }
 
-# Starts a node, which comes by what it missed alone: a whole copy of another node is a failure here.
-joined_by_ist() {
-  start "$1" --wsrep-start-position="$(cat "$place/run/$1.position")"
-  within 120 "node $1 comes back" is_synced "$1"
-  grep -q 'rsync IST completed on joiner' "$(log "$1")" && grep -q 'Receiving IST: ' "$(log "$1")" ||
-    fail "node $1 came back by a whole copy of another one: gcache is too small for what it missed"
-  sed -n 's/.*WSREP: \(Receiving IST: [0-9]* writesets, seqnos [-0-9]*\).*/         \1/p' "$(log "$1")" | tail -n 1
-}
-
-took() { step "$1: $(awk -v a="$2" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }')"; }
-
-# Every acknowledged order is on every node, byte for byte, and the nodes agree on all the rest.
-compare() {
-  local node
-  step 'every acknowledged row on every node'
-  cut -d' ' -f1,4 "$place/acked" | sort > "$place/want"
-  for node in 1 2 3; do
-    within 30 "node $node has all" has_all "$node"
-    on "$node" 'CHECKSUM TABLE shop.orders, shop.goods' > "$place/sums.$node"
-    cmp "$place/sums.1" "$place/sums.$node" || fail "nodes 1 and $node do not agree"
-  done
+# The orders that have to be there: those that were acknowledged before a moment, in seconds, and those that were sent after
+# another.
+wanted() {
+  awk -v until="$1" -v from="$2" '$3 < until || $2 > from { print $1, $4 }' /srv/acked | sort > /srv/want
+  [ -s /srv/want ] || fail 'no order was acknowledged'
 }
 
 has_all() {
-  on "$1" "SELECT number, SHA2(body, 256) FROM shop.orders" | tr '\t' ' ' | sort > "$place/have.$1"
-  [ -z "$(comm -23 "$place/want" "$place/have.$1")" ]
+  sql "$1" 'SELECT number, SHA2(body, 256) FROM shop.orders' | tr '\t' ' ' | sort > "/srv/have.$1"
+  [ -z "$(comm -23 /srv/want "/srv/have.$1")" ]
 }
 
+# All that is wanted is on each of these nodes, byte for byte, and they agree on all the rest.
+compare() {
+  local node
+  for node in "$@"; do within 30 "node $node has all" has_all "$node"; done
+  within 30 "nodes $* agree" agree "$@"
+  step "every acknowledged order, $(wc -l < /srv/want), on nodes $*"
+}
+
+# Not while somebody writes: the checksums are of one moment each.
+agree() {
+  local node
+  for node in "$@"; do
+    sql "$node" 'SET SESSION wsrep_sync_wait = 1; CHECKSUM TABLE shop.orders, shop.goods' > "/srv/sums.$node"
+    cmp -s "/srv/sums.$1" "/srv/sums.$node" || return 1
+  done
+}
+
+# The state of a node, ten times a second, for as long as all of this lasts.
+notes_states() {
+  while :; do
+    while echo "SELECT UNIX_TIMESTAMP(NOW(3)), variable_value FROM information_schema.global_status
+      WHERE variable_name = 'wsrep_local_state';" && sleep 0.1; do :; done |
+      mariadb --defaults-file="/srv/conf/$1.cnf" -BN --unbuffered >> "/srv/states.$1" 2> /dev/null || true
+    sleep 0.2
+  done
+}
+
+# How long each step took, how long the client was made to wait in it, and how long which node took no statements because it
+# was held or gave a copy.
 report() {
-  awk '{ if (NR > 1 && $3 - last > longest) longest = $3 - last; last = $3 }
-    END { printf "orders acknowledged: %d; the longest pause: %.1f s\n", NR, longest }' "$place/acked"
+  printf '%-32s %8s %8s  %s\n' '' took pause aside
+  awk -F '\t' '
+    function named(file) { sub(/.*\./, "node ", file); return file }
+    FILENAME ~ /times/ { name[++steps] = $1; begin[steps] = $2; end[steps] = $3; next }
+    { split($0, word, /[ \t]/) }
+    FILENAME ~ /acked/ {
+      at = word[3]
+      for (i = 1; i <= steps; i++) {
+        gap = (at < end[i] ? at : end[i]) - (last > begin[i] ? last : begin[i])
+        if (last && at > begin[i] && last < end[i] && gap > 0 && at - last > pause[i]) pause[i] = at - last
+      }
+      last = at
+      next
+    }
+    { for (i = steps; i > 0 && word[1] < begin[i]; i--); if (i && (word[2] == 2 || word[2] == 3)) aside[i, named(FILENAME)] += 0.1 }
+    END {
+      for (i = 1; i <= steps; i++) {
+        line = ""
+        for (n = 1; n <= 4; n++) if (aside[i, "node " n] > 0.2) line = line sprintf("  node %d %.1f s", n, aside[i, "node " n])
+        printf "%-32s %6.1f s %6.1f s%s\n", name[i], end[i] - begin[i], pause[i], line
+      }
+    }' /srv/times /srv/acked /srv/states.*
+  echo "orders acknowledged: $(wc -l < /srv/acked)"
+  garret list --long /srv/backup
+}
+
+# What chunks of a database cost: the pages that changed between the two nights, and what each size of chunks stored of the
+# second one.
+chunks() {
+  local size first second names name
+  step 'the two images again, in chunks of other sizes'
+  mapfile -t names < <(garret list --short /srv/backup | grep '^volume')
+  first=${names[0]} second=${names[1]}
+  for name in "$first" "$second"; do
+    garret extract --as raw -o "/srv/images/$name.raw" "/srv/backup::$name" node3.qcow2
+  done
+  { cmp -l "/srv/images/$first.raw" "/srv/images/$second.raw" || true; } |
+    awk '{ page = int(($1 - 1) / 4096); if (page != last) count++; last = page }
+      END { printf "pages of 4 KiB that changed: %d, %.1f MB\n", count, count * 4096 / 1e6 }'
+  for size in 16k 32k 64k; do
+    garret init --encryption none --chunk "$size" "/srv/backup.$size"
+    for name in "$first" "$second"; do
+      garret create --json "/srv/backup.$size::$name" "/srv/images/$name.raw" > /srv/created
+    done
+    awk -v size="$size" -F '[:,]' '/"new_size"/ { new = $2 } /"stored_size"/ && !stored { stored = $2 }
+      END { printf "chunks of %s: %.1f MB of them are new, %.1f MB as stored\n", size, new / 1e6, stored / 1e6 }' /srv/created
+  done
 }
