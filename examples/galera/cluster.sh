@@ -57,13 +57,12 @@ timed() {
   printf '%s\t%s\t%s\n' "$what" "$begins" "$EPOCHREALTIME" >> /srv/times
 }
 
-# The directory that was made for this becomes /srv, for what is in here alone.
+# What is there before the first block is run.
 enter() {
-  mount --make-rprivate /
+  mount -t proc proc /proc
   ip link set lo up
-  mkdir -p "$1"/{bin,blocks,conf,log,node,run,gcache,binlog}
-  mount --bind "$1" /srv
   cd /srv
+  mkdir -p bin blocks conf log node run gcache binlog
   cp "$here"/{answer,hold,page,client} bin
   ln -s "$GARRET" bin/garret
   chmod 711 /srv
@@ -78,8 +77,10 @@ node_is_configured() {
 }
 
 # So many MB of rows, in transactions of one each.
+filled=0
 fill() {
   local count
+  filled=$((filled + 1000 * $1))
   for ((count = 0; count < $1; count++)); do
     echo 'INSERT INTO shop.goods (body) SELECT RANDOM_BYTES(1024) FROM seq_1_to_1000;'
   done | mariadb --defaults-file=/srv/conf/app.cnf shop
@@ -136,9 +137,12 @@ wanted() {
   [ -s /srv/want ] || fail 'no order was acknowledged'
 }
 
+# Called where a failure does not end the script: each step says itself that it failed.
 has_all() {
-  sql "$1" 'SELECT number, SHA2(body, 256) FROM shop.orders' | tr '\t' ' ' | sort > "/srv/have.$1"
-  [ -z "$(comm -23 /srv/want "/srv/have.$1")" ]
+  sql "$1" 'SELECT number, SHA2(body, 256) FROM shop.orders' > "/srv/rows.$1" || return 1
+  tr '\t' ' ' < "/srv/rows.$1" | sort > "/srv/have.$1" || return 1
+  comm -23 /srv/want "/srv/have.$1" > "/srv/lost.$1" || return 1
+  [ ! -s "/srv/lost.$1" ]
 }
 
 # All that is wanted is on each of these nodes, byte for byte, and they agree on all the rest.
@@ -153,8 +157,10 @@ compare() {
 agree() {
   local node
   for node in "$@"; do
-    sql "$node" 'SET SESSION wsrep_sync_wait = 1; CHECKSUM TABLE shop.orders, shop.goods' > "/srv/sums.$node"
+    sql "$node" 'SET SESSION wsrep_sync_wait = 1; CHECKSUM TABLE shop.orders, shop.goods' > "/srv/sums.$node" || return 1
+    [ "$(awk '$2 ~ /^[0-9]+$/' "/srv/sums.$node" | wc -l)" = 2 ] || return 1
     cmp -s "/srv/sums.$1" "/srv/sums.$node" || return 1
+    [ "$(sql "$node" 'SELECT COUNT(*) FROM shop.goods')" = "$filled" ] || return 1
   done
 }
 
@@ -178,10 +184,13 @@ report() {
     { split($0, word, /[ \t]/) }
     FILENAME ~ /acked/ {
       at = word[3]
+      # A pause is that of the step in which most of it was.
+      most = 0
       for (i = 1; i <= steps; i++) {
-        gap = (at < end[i] ? at : end[i]) - (last > begin[i] ? last : begin[i])
-        if (last && at > begin[i] && last < end[i] && gap > 0 && at - last > pause[i]) pause[i] = at - last
+        part = (at < end[i] ? at : end[i]) - (last > begin[i] ? last : begin[i])
+        if (last && part > most) { most = part; its = i }
       }
+      if (most && at - last > pause[its]) pause[its] = at - last
       last = at
       next
     }
