@@ -2,6 +2,7 @@
 # address, 127.0.0.N.
 
 document=$here/../../docs/database-cluster.md
+[ -e "$document" ] || document=$here/database-cluster.md
 [ -e "$document" ] || document=/usr/share/doc/garret/database-cluster.md
 
 step() { printf '%s %s\n' "$(date +%T)" "$*"; }
@@ -62,9 +63,7 @@ enter() {
   mount -t proc proc /proc
   ip link set lo up
   cd /srv
-  mkdir -p bin blocks conf log node run gcache binlog
-  cp "$here"/{answer,hold,page,client} bin
-  ln -s "$GARRET" bin/garret
+  mkdir blocks conf log node run gcache binlog
   chmod 711 /srv
   export PATH=/srv/bin:$PATH GARRET_STATE_DIR=/srv/state GARRET_CACHE_DIR=/srv/cache
   unset GARRET_REPO GARRET_PASSPHRASE
@@ -107,18 +106,24 @@ client_ends() {
   wait "$client"
 }
 
+is_gone() { ! kill -0 "$1"; }
+is_unmounted() { ! mountpoint -q "$1"; }
+
 crash() {
   local node=$1 pid
   pid=$(cat "/srv/run/$node/mysqld.pid")
   kill -9 "$pid"
-  while kill -0 "$pid" 2> /dev/null; do sleep 0.05; done
+  within 60 "node $node is gone" is_gone "$pid"
   umount "/srv/node/$node"
   if [ -e "/srv/node$node.pid" ]; then
     kill "$(cat "/srv/node$node.pid")"
-    while mountpoint -q "/srv/node$node.disk"; do sleep 0.05; done
+    within 60 "the disk of node $node is gone" is_unmounted "/srv/node$node.disk"
+    rm -f "/srv/node$node.pid"
   fi
   rm -f "/srv/images/node$node".* "/srv/run/$node/mysqld.pid"
 }
+
+has_acknowledged() { [ "$(wc -l < /srv/acked)" -ge "$1" ]; }
 
 # A node dies, and the client goes on.
 dies() {
@@ -127,7 +132,7 @@ dies() {
   crash "$1"
   within 60 "the cluster goes on without node $1" has_nodes $((size - 1))
   count=$(wc -l < /srv/acked)
-  while [ "$(wc -l < /srv/acked)" -lt $((count + 2)) ]; do sleep 0.1; done
+  within 60 'the client goes on' has_acknowledged $((count + 2))
 }
 
 # The orders that have to be there: those that were acknowledged before a moment, in seconds, and those that were sent after
@@ -214,13 +219,13 @@ chunks() {
   mapfile -t names < <(garret list --short /srv/backup | grep '^volume')
   first=${names[0]} second=${names[1]}
   for name in "$first" "$second"; do
-    garret extract --as raw -o "/srv/images/$name.raw" "/srv/backup::$name" node3.qcow2
+    garret extract --as raw -o "/srv/images/$name.raw" "/srv/backup::$name" node3.img
   done
   { cmp -l "/srv/images/$first.raw" "/srv/images/$second.raw" || true; } |
     awk '{ page = int(($1 - 1) / 4096); if (page != last) count++; last = page }
       END { printf "pages of 4 KiB that changed: %d, %.1f MB\n", count, count * 4096 / 1e6 }'
   for size in 16k 32k 64k; do
-    garret init --encryption none --chunk "$size" "/srv/backup.$size"
+    garret init --encryption none --chunk "$size" "/srv/backup.$size" > /dev/null 2>&1
     for name in "$first" "$second"; do
       garret create --json "/srv/backup.$size::$name" "/srv/images/$name.raw" > /srv/created
     done
