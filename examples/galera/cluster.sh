@@ -14,7 +14,7 @@ block() {
     END { exit !found }' "$document" || fail "there is no block $1 in $document"
 }
 
-# Runs a block, for a node if one is given. What it prints is in /srv/log/commands.
+# Runs a block, for a node if one is given. What it prints is in /srv/commands.
 runs() {
   block "$1" > "/srv/blocks/$1"
   echo "== $1 ${2-}" >> /srv/commands
@@ -38,7 +38,6 @@ status() { sql "$1" "SELECT variable_value FROM information_schema.global_status
 is_synced() { [ "$(status "$1" wsrep_local_state)" = 4 ] && [ "$(status "$1" wsrep_ready)" = ON ]; }
 balancer() { echo "$*" | socat - UNIX-CONNECT:/srv/run/haproxy.sock | sed "/^$/d"; }
 has_servers() { [ "$(balancer show stat | grep '^cluster,node' | cut -d, -f18 | grep -c '^UP')" = "$1" ]; }
-
 has_nodes() { [ "$(status 3 wsrep_cluster_size)" = "$1" ]; }
 
 # Waits until a command does well, at most so many seconds.
