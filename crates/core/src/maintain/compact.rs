@@ -125,14 +125,14 @@ impl Pruner {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
-        // What was taken up, by its first chunk, and what it took then. It is taken up again only where it takes more than
-        // that: it must end.
+        // What was taken up, by its first chunk, and what it came to. It is taken up again only where it takes more than that by
+        // now, and then it is made: it must end.
         let mut taken: HashMap<ChunkId, u64> = HashMap::new();
         let mut gains = GAINS.into_iter();
         let (mut gain, mut before) = (gains.next(), 0);
         while let Some(least) = gain.filter(|_| !report.is_cut_short) {
             let worth = Worth { compression: options.compression, gain: least };
-            let round = self.next_round(worth, &mut taken, progress)?;
+            let round = self.next_round(worth, &taken, progress)?;
             if round.is_empty() {
                 // What was left in the old packs may take more now than it did in them.
                 if gains.len() == 0 && report.group_count > before {
@@ -147,12 +147,14 @@ impl Pruner {
                 is_over: &is_over,
             };
             let done = rewrite::rewrite(self, &round, &how, &mut problems)?;
+            let tried_count = done.tried.len();
+            taken.extend(done.tried);
             report.group_count += done.group_count;
             report.plain_len += done.plain_len;
             report.written_len += done.written_len;
             self.reopen_index(progress)?;
             self.drop_old(&done.packs, options.threads, progress, &mut report)?;
-            report.is_cut_short = done.tried_count < round.len()
+            report.is_cut_short = tried_count < round.len()
                 || is_over() && self.plan_compact(options, progress)?.group_count > 0;
         }
         if report.group_count == 0 {
@@ -166,14 +168,13 @@ impl Pruner {
     fn next_round(
         &self,
         worth: Worth,
-        taken: &mut HashMap<ChunkId, u64>,
+        taken: &HashMap<ChunkId, u64>,
         progress: &dyn Progress,
     ) -> Result<Vec<Planned>> {
         let (mut round, mut chunks) = (Vec::new(), 0);
         plan::each(self, worth, progress, &mut |planned| {
-            let before = planned.chunks.first().map(|first| taken.entry(first.id).or_default());
-            if let Some(before) = before.filter(|before| planned.stored_len > **before) {
-                *before = planned.stored_len;
+            let came_to = planned.first().and_then(|first| taken.get(&first));
+            if came_to.is_none_or(|len| planned.stored_len > *len) {
                 chunks += planned.chunks.len();
                 round.push(planned);
             }

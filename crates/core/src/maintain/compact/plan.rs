@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use garret_format::PackId;
 use garret_format::index::Tables;
 use garret_format::pack::GROUP_CHUNKS_MAX;
+use garret_format::{ChunkId, PackId};
 
 use super::versions::{self, Block, Placed};
 use crate::error::Result;
@@ -51,6 +51,13 @@ pub(super) struct Planned {
     pub(super) stored_len: u64,
     /// What is saved of that, about.
     pub(super) gain_len: u64,
+}
+
+impl Planned {
+    /// What names it: no other group begins with it.
+    pub(super) fn first(&self) -> Option<ChunkId> {
+        self.chunks.first().map(|chunk| chunk.id)
+    }
 }
 
 /// Gives every group that is worth making, until `take` has enough.

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use garret_format::PackId;
 use garret_format::pack::Codec;
+use garret_format::{ChunkId, PackId};
 
 use super::plan::Planned;
 use crate::error::{Cause, Error, Result};
@@ -35,8 +35,9 @@ pub(super) struct Rewriting<'o> {
 #[derive(Default)]
 pub(super) struct Rewritten {
     pub(super) group_count: u64,
-    /// Those that got no smaller, and those that cannot be read, included.
-    pub(super) tried_count: usize,
+    /// By its first chunk, how long each would be that got no smaller. Those that were made, and those that cannot be read, are
+    /// as long as it gets.
+    pub(super) tried: Vec<(ChunkId, u64)>,
     pub(super) plain_len: u64,
     pub(super) written_len: u64,
     pub(super) packs: HashSet<PackId>,
@@ -66,15 +67,17 @@ pub(super) fn rewrite(
             let begun = begun.take_while(|(number, _)| *number == 0 || !(options.is_over)());
             let begun = begun.map(|(_, group)| Ok(group));
             let job = move |planned: &Planned| {
-                let lens = (planned.plain_len, planned.stored_len);
-                Ok((lens, group(&chunks, planned, compression)))
+                let of = (planned.first(), planned.plain_len, planned.stored_len);
+                Ok((of, group(&chunks, planned, compression)))
             };
             for made in threads.workers.map(begun, job) {
-                let ((plain_len, planned_len), made) = made?;
-                done.tried_count += 1;
+                let ((first, plain_len, planned_len), made) = made?;
+                let mut came_to = u64::MAX;
                 match made {
                     // What did not get smaller stays as it is.
-                    Ok(made) if made.frame.sealed_len() >= planned_len => {}
+                    Ok(made) if made.frame.sealed_len() >= planned_len => {
+                        came_to = made.frame.sealed_len();
+                    }
                     Ok(made) => {
                         done.group_count += 1;
                         done.plain_len += plain_len;
@@ -83,6 +86,7 @@ pub(super) fn rewrite(
                     Err(error @ Error::System { .. }) => return Err(error),
                     Err(error) => problems.report(Problem::from(&error)),
                 }
+                done.tried.extend(first.map(|first| (first, came_to)));
                 task.advance(plain_len);
                 left -= plain_len;
             }
