@@ -125,8 +125,8 @@ impl Pruner {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
-        // What was taken up, by its first chunk, and what it came to. It is taken up again only where it takes more than that by
-        // now, and then it is made: it must end.
+        // What was taken up, by its first chunk, and what it came to. It is taken up again only where it takes more
+        // than that by now, and then it is made: it must end.
         let mut taken: HashMap<ChunkId, u64> = HashMap::new();
         let mut gains = GAINS.into_iter();
         let (mut gain, mut before) = (gains.next(), 0);

@@ -35,8 +35,8 @@ pub(super) struct Rewriting<'o> {
 #[derive(Default)]
 pub(super) struct Rewritten {
     pub(super) group_count: u64,
-    /// By its first chunk, how long each would be that got no smaller. Those that were made, and those that cannot be read, are
-    /// as long as it gets.
+    /// By its first chunk, how long each would be that got no smaller. Those that were made, and those that cannot be
+    /// read, are as long as it gets.
     pub(super) tried: Vec<(ChunkId, u64)>,
     pub(super) plain_len: u64,
     pub(super) written_len: u64,
