@@ -132,6 +132,58 @@ fn a_long_group_is_opened_once_by_who_reads_piece_by_piece() {
     assert!(requests <= 4 * group_count + 10, "{requests} requests for {group_count} groups");
 }
 
+/// Of a group that somebody jumps into only the beginning is opened, and all of it when somebody comes back for more.
+#[test]
+fn who_jumps_and_who_walks_side_by_side_read_the_image_and_each_group_twice_at_most() {
+    let nights = nights(7, 2, 24 << 20);
+    let store = FarStore::new(MemoryStore::new(), Duration::ZERO, 1);
+    let inside = store.clone();
+    let lab = Lab::over(move || Box::new(inside.clone()), KeyMode::None);
+    store_all(&lab, &nights);
+    compact(&lab);
+    let image = &nights[0];
+    let open = || {
+        let repository = lab.unlocked().unwrap().keep(1 << 30).reader(&Silent).unwrap();
+        let archive = repository.archive(&name(0)).unwrap();
+        let item = repository.items(&archive).next().unwrap().unwrap();
+        store.requests();
+        repository.open_file(&item).unwrap().unwrap()
+    };
+    let mut all = vec![0; image.len()];
+    open().read(&mut all, 0).unwrap();
+    assert!(all == *image);
+    let once = store.requests();
+    let file = open();
+    let read = |offset: usize, len: usize| {
+        let expected = &image[offset..image.len().min(offset + len)];
+        let mut piece = vec![0xee; expected.len()];
+        file.read(&mut piece, offset as u64).unwrap();
+        assert!(piece == expected, "{len} bytes at {offset}");
+    };
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let read = &read;
+            scope.spawn(move || {
+                let mut random = Random::new(seed);
+                let mut at = 0;
+                for _ in 0..300 {
+                    match random.below(3_usize) {
+                        0 => read(random.below(image.len()), 1 + random.below(64_usize << 10)),
+                        1 => read(random.below(image.len()), 1 + random.below(1_usize << 20)),
+                        _ => {
+                            let len = 1 + random.below(128_usize << 10);
+                            read(at, len);
+                            at = (at + len) % image.len();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let mixed = store.requests();
+    assert!(mixed <= 2 * once, "{mixed} requests, and {once} for all in order");
+}
+
 #[test]
 fn done_again_it_changes_nothing_and_a_new_night_changes_what_it_touches() {
     let mut nights = nights(2, 5, 24 << 20);

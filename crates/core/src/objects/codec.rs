@@ -166,9 +166,9 @@ fn decompress_zstd_start(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
         };
         // What the last one left when it stopped.
         decoder.reinit()?;
-        let mut bytes = vec![0; len];
+        let mut bytes = Vec::with_capacity(len);
         let mut input = InBuffer::around(frame);
-        let mut output = OutBuffer::around(bytes.as_mut_slice());
+        let mut output = OutBuffer::around(&mut bytes);
         while output.pos() < len {
             let before = (input.pos(), output.pos());
             let is_end = decoder.run(&mut input, &mut output)? == 0;
@@ -176,8 +176,7 @@ fn decompress_zstd_start(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
                 break;
             }
         }
-        let got = output.pos();
-        bytes.truncate(got);
+        bytes.truncate(len);
         Ok(bytes)
     })
 }

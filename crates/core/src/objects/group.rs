@@ -99,6 +99,8 @@ impl Group {
 #[derive(Debug)]
 pub(crate) struct OpenGroup {
     bytes: Vec<u8>,
+    /// How many there would be if all of it were decompressed.
+    plain_len: u32,
     parts: Vec<ChunkPlace>,
 }
 
@@ -121,7 +123,7 @@ impl OpenGroup {
             *at = at.saturating_add(*len);
             Some(ChunkPlace { start, len: *len, name: KeptChunk::default() })
         });
-        Ok(OpenGroup { parts: parts.collect(), bytes })
+        Ok(OpenGroup { parts: parts.collect(), plain_len: frame.plain_len, bytes })
     }
 
     /// The chunk `id` at a place that an index gives: where it starts, and its length, in bytes. `None` if it is not there.
@@ -134,6 +136,11 @@ impl OpenGroup {
         let place = self.parts.binary_search_by_key(&start, |part| part.start).ok()?;
         let part = self.parts.get(place).filter(|part| part.len == len)?;
         hasher.verify_kept(id, &part.name, self.bytes_of(part)?)
+    }
+
+    /// Whether its first `len` bytes are decompressed, or all.
+    pub(crate) fn reaches(&self, len: u32) -> bool {
+        self.bytes.len() >= len.min(self.plain_len) as usize
     }
 
     /// The group's chunks in order. Nothing says yet that they are what they should be.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use garret_format::archive::{Content, Item, ItemKind};
 use garret_format::recipe::{Entry, Recipe};
@@ -15,8 +16,8 @@ use garret_format::{ChunkId, PackId};
 use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
 
 use crate::error::{Cause, Error, Result, message};
-use crate::limits::EXTENT_ENTRIES_MAX;
-use crate::objects::group::OpenGroup;
+use crate::limits::{EXTENT_ENTRIES_MAX, JUMP_LEN_MAX, TRAIL_LEN, WALK_SLACK};
+use crate::objects::group::{OpenGroup, WHOLE};
 use crate::objects::index::Location;
 use crate::objects::recipe::{NodeSource, RecipeReader};
 use crate::objects::stream::read_side;
@@ -33,11 +34,33 @@ pub struct StoredFile {
     /// How the file is divided; `None` if its stream is the file.
     order: Option<FileOrder>,
     chunks: Chunks,
+    trail: Arc<Trail>,
 }
 
 impl std::fmt::Debug for StoredFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoredFile").field("name", &self.name).field("len", &self.len).finish()
+    }
+}
+
+/// Where the last reads ended, whoever's they were: some go through a file side by side, and one reads ahead of another.
+#[derive(Default)]
+struct Trail {
+    ends: [AtomicU64; TRAIL_LEN],
+    /// How many reads there were.
+    count: AtomicUsize,
+}
+
+impl Trail {
+    /// Notes a read; whether it is short and begins near none of the last ones.
+    fn step(&self, len: usize, offset: u64) -> bool {
+        let is_near = |end: &AtomicU64| offset.abs_diff(end.load(Ordering::Relaxed)) <= WALK_SLACK;
+        let is_jump = len <= JUMP_LEN_MAX && !self.ends.iter().any(is_near);
+        let place = self.count.fetch_add(1, Ordering::Relaxed) % TRAIL_LEN;
+        if let Some(end) = self.ends.get(place) {
+            end.store(offset.saturating_add(len as u64), Ordering::Relaxed);
+        }
+        is_jump
     }
 }
 
@@ -60,6 +83,8 @@ type InGroup = (Location, Vec<(Location, Span)>);
 pub(crate) struct Stretch {
     file: StoredFile,
     groups: Vec<InGroup>,
+    /// Of each group nothing is wanted but what is asked for here.
+    is_jump: bool,
     ahead: Ahead,
 }
 
@@ -75,6 +100,7 @@ impl StoredFile {
             recipe: Arc::new(content.recipe.clone()),
             order: order.map(|layout| FileOrder::new(Arc::new(layout))),
             chunks: chunks.clone(),
+            trail: Arc::default(),
         }))
     }
 
@@ -99,9 +125,10 @@ impl StoredFile {
     /// What [`read`](Self::read) does before it has anything to compute: it waits for the store, and nothing else.
     pub(crate) fn stretch(&self, len: usize, offset: u64) -> Result<Stretch> {
         let groups = self.by_group(self.spans(len, offset)?)?;
+        let is_jump = self.trail.step(len, offset);
         let places = groups.iter().map(|(location, _)| (location.pack, location.group));
         let ahead = self.chunks.groups().ahead(places);
-        Ok(Stretch { file: self.clone(), groups, ahead })
+        Ok(Stretch { file: self.clone(), groups, is_jump, ahead })
     }
 
     /// What `len` bytes from `offset` on are made of, in the order of the stream; zeros where there is no span. Reads recipes
@@ -215,10 +242,15 @@ impl StoredFile {
 impl Stretch {
     /// Fills `buf` with the bytes of the stretch; it is as long as was said.
     pub(crate) fn read(self, buf: &mut [u8]) -> Result<()> {
-        buf.fill(0);
+        let spans = self.groups.iter().flat_map(|(_, spans)| spans);
+        if spans.map(|(_, span)| span.len).sum::<usize>() < buf.len() {
+            buf.fill(0);
+        }
         let chunks = &self.file.chunks;
         for (location, spans) in &self.groups {
-            match chunks.groups().get_ahead(&location.pack, &location.group, &self.ahead) {
+            let ends = spans.iter().map(|(chunk, _)| chunk.offset.saturating_add(chunk.len));
+            let len = if self.is_jump { ends.max().unwrap_or(WHOLE) } else { WHOLE };
+            match chunks.groups().get_start(&location.pack, &location.group, len, &self.ahead) {
                 Ok(group) => {
                     for (location, span) in spans {
                         if let Err(error) = span.copy(chunks, &group, location, buf) {

@@ -7,8 +7,9 @@
 //!
 //! In: packs and groups, as an index says. Out: groups that opened and decompressed; their chunks are checked against their
 //! ids when they are asked for ([`OpenGroup::verified`]). Promises: what `get` keeps is bounded by bytes; a group that
-//! several want at once is read once; what `each` reads is not kept, for it is read once anyway; it has as many requests
-//! under way as the store says is good, and each is of at most [`RUN_LEN_MAX`] bytes.
+//! several want at once is read once, and once more if only its beginning was wanted before; what `each` reads is not kept,
+//! for it is read once anyway; it has as many requests under way as the store says is good, and each is of at most
+//! [`RUN_LEN_MAX`] bytes.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -178,12 +179,12 @@ impl Groups {
 
     /// A group that may be asked for again.
     pub(crate) fn get(&self, pack: &PackRow, group: &GroupRow) -> Result<Arc<OpenGroup>> {
-        self.get_ahead(pack, group, &Ahead::default())
+        self.get_start(pack, group, WHOLE, &Ahead::default())
     }
 
-    /// The same if it is kept.
-    fn kept(&self, pack: &PackRow, group: &GroupRow) -> Option<Arc<OpenGroup>> {
-        self.kept.get(&(pack.id, group.offset))
+    /// The same, or as much of its beginning, if that is kept.
+    fn kept(&self, pack: &PackRow, group: &GroupRow, len: u32) -> Option<Arc<OpenGroup>> {
+        self.kept.get(&(pack.id, group.offset)).filter(|kept| kept.reaches(len))
     }
 
     /// Reads ahead what of these groups is not kept, up to the longest run, if the store is far away. What cannot be had is
@@ -192,7 +193,7 @@ impl Groups {
         if self.in_flight() <= 1 {
             return Ahead::default();
         }
-        let new = places.filter(|(pack, group)| self.kept(pack, group).is_none());
+        let new = places.filter(|(pack, group)| self.kept(pack, group, WHOLE).is_none());
         let wanted: Vec<Wanted<()>> =
             new.map(|(pack, group)| Wanted { pack, group, len: WHOLE, by: () }).collect();
         let mut ahead = Ahead::default();
@@ -209,16 +210,27 @@ impl Groups {
         ahead
     }
 
-    /// As [`get`](Self::get), for a group that may have been read ahead.
-    pub(crate) fn get_ahead(
+    /// As [`get`](Self::get), for a group that may have been read ahead, and of which only the first `len` bytes are wanted.
+    pub(crate) fn get_start(
         &self,
         pack: &PackRow,
         group: &GroupRow,
+        len: u32,
         ahead: &Ahead,
     ) -> Result<Arc<OpenGroup>> {
-        let read =
-            || Ok(Arc::new(self.packs().group(pack, group, WHOLE, ahead.bytes(pack, group))?));
-        self.kept.get_or_insert_with(&(pack.id, group.offset), read)
+        let key = (pack.id, group.offset);
+        // To read it a second time costs a store that is far away more than to decompress all of it.
+        let mut len = if self.in_flight() > 1 { WHOLE } else { len };
+        loop {
+            let read = || self.packs().group(pack, group, len, ahead.bytes(pack, group));
+            let open = self.kept.get_or_insert_with(&key, || read().map(Arc::new))?;
+            if open.reaches(len) {
+                return Ok(open);
+            }
+            // Its beginning is kept. Who comes back and wants more will want the rest too.
+            let _gone = self.kept.remove_if(&key, |kept| !kept.reaches(len));
+            len = WHOLE;
+        }
     }
 
     /// How many requests the store wants under way.
@@ -241,7 +253,7 @@ impl Groups {
     {
         self.each_read(wanted, threads, move |groups, wanted, bytes| {
             let Wanted { pack, group, len, by } = wanted;
-            let opened = match groups.kept(&pack, &group) {
+            let opened = match groups.kept(&pack, &group, len) {
                 Some(kept) => Ok(kept),
                 None => groups.packs().group(&pack, &group, len, bytes).map(Arc::new),
             };

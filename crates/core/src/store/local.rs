@@ -18,7 +18,7 @@ mod make;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::ops::{Range, RangeInclusive};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
 use super::{Area, Guard, Key, LockMode, Store, StoreError};
-use beneath::{Beneath, Identity, identity, permit, remove_file, rename_new};
+use beneath::{Beneath, Identity, identity, permit, read_range, remove_file, rename_new};
 
 pub use make::Sharing;
 
@@ -269,16 +269,13 @@ impl Store for LocalStore {
 
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         let read = || {
-            let mut file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
+            let file = self.beneath.file(&path_of(key), OFlags::RDONLY)?;
             let end = file.metadata()?.len();
             if range.end > end || range.start > range.end {
                 let text = format!("it ends at {end}, bytes up to {} are needed", range.end);
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
             }
-            file.seek(SeekFrom::Start(range.start))?;
-            let mut bytes = vec![0; (range.end - range.start) as usize];
-            file.read_exact(&mut bytes)?;
-            Ok(bytes)
+            read_range(&file, range.clone())
         };
         read().map_err(|source| self.error("read", key, source))
     }
@@ -289,13 +286,11 @@ impl Store for LocalStore {
             let len = file.metadata()?.len();
             Ok((file, len))
         };
-        let (mut file, len) = open().map_err(|source| self.error("read", key, source))?;
+        let (file, len) = open().map_err(|source| self.error("read", key, source))?;
         if len > max {
             return Err(StoreError::too_long(self.root.join(path_of(key)).display(), len, max));
         }
-        let mut bytes = vec![0; len as usize];
-        let read = file.read_exact(&mut bytes);
-        read.map(|()| bytes).map_err(|source| self.error("read", key, source))
+        read_range(&file, 0..len).map_err(|source| self.error("read", key, source))
     }
 
     fn len(&self, key: &Key) -> Result<u64, StoreError> {
