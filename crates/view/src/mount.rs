@@ -17,7 +17,9 @@ mod files;
 mod node;
 mod tree;
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -25,7 +27,7 @@ use crossbeam_channel::{Receiver, bounded};
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
 use garret_core::Problem;
 
-use files::Files;
+use files::{Files, READ_AHEAD};
 pub use node::Owners;
 use tree::Tree;
 pub use tree::{NODES_MAX, Shown};
@@ -75,6 +77,8 @@ impl Mounted {
         let mut session = Session::new(Files::new(tree), directory, &config)?;
         let unmounter = session.unmount_callable();
         let server = thread::Builder::new().name("mount".to_owned()).spawn(|| session.run())?;
+        // Who is not root may not say so: then it is less.
+        let _less = let_read_ahead(directory);
         Ok(Mounted { directory: directory.to_owned(), unmounter, server, heard })
     }
 
@@ -106,6 +110,15 @@ impl Mounted {
             _ => Ok(()),
         }
     }
+}
+
+/// Has the kernel read as much ahead as [`READ_AHEAD`] says: it takes an eighth of that for any file system of FUSE, whatever
+/// the program asked for.
+fn let_read_ahead(directory: &Path) -> io::Result<()> {
+    let device = directory.metadata()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let place = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    fs::write(place, (READ_AHEAD >> 10).to_string())
 }
 
 impl Drop for Mounted {

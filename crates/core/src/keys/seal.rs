@@ -88,14 +88,29 @@ impl Sealer {
         place: &[u8],
         bytes: &mut Vec<u8>,
     ) -> Option<()> {
+        self.open_behind(0, content, nonce, place, bytes)
+    }
+
+    /// The same of a box that `from` bytes stand before: they are dropped.
+    pub(crate) fn open_behind(
+        &self,
+        from: usize,
+        content: BoxKind,
+        nonce: &Nonce,
+        place: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Option<()> {
         let bound = self.bound(content, place);
         let len = match self.cipher(nonce) {
             Some(cipher) => {
-                cipher.open_in_place(nonce.short(), Aad::from(&bound), bytes).ok()?.len()
+                let bound = Aad::from(&bound);
+                cipher.open_within(nonce.short(), bound, bytes, from..).ok()?.len()
             }
             None => {
-                let (body, tag) = bytes.split_last_chunk::<TAG_LEN>()?;
-                (plain_tag(nonce, &bound, body) == *tag).then_some(body.len())?
+                let (body, tag) = bytes.get(from..)?.split_last_chunk::<TAG_LEN>()?;
+                let len = (plain_tag(nonce, &bound, body) == *tag).then_some(body.len())?;
+                bytes.drain(..from);
+                len
             }
         };
         bytes.truncate(len);
@@ -266,8 +281,12 @@ mod tests {
             {
                 let mut bytes = b"sixteen bytes ..".to_vec();
                 sealer.seal(sealed_as, &nonce, b"here", &mut bytes);
+                let mut behind = [b"something".as_slice(), &bytes].concat();
                 let opened = sealer.open(opened_as, &nonce, b"here", &mut bytes).is_some();
                 assert_eq!(opened, sealed_as == opened_as, "{sealed_as:?} as {opened_as:?}");
+                let same = sealer.open_behind(9, opened_as, &nonce, b"here", &mut behind);
+                assert_eq!(same.is_some(), opened);
+                assert!(!opened || (&behind, &bytes[..]) == (&bytes, b"sixteen bytes .."));
             }
         }
     }

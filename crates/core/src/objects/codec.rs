@@ -10,8 +10,8 @@ use std::io;
 use garret_format::config::GROUP_LEN_MAX;
 use garret_format::pack::{Codec, Frame};
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
-use zstd::bulk::{Compressor, Decompressor};
-use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use crate::error::{Error, Result};
 
@@ -100,10 +100,7 @@ pub(super) fn decompress(compressed: &[u8], frame: &Frame, len: usize) -> Result
     let len = len.min(plain_len);
     let bytes = match frame.codec {
         Codec::None => compressed.get(..len).unwrap_or(compressed).to_vec(),
-        // To stop early costs a copy of each byte.
-        Codec::Zstd if len < plain_len / 4 * 3 => decompress_zstd_start(compressed, len)
-            .map_err(|error| format!("the zstd frame does not decompress: {error}"))?,
-        Codec::Zstd => decompress_zstd(compressed, plain_len)
+        Codec::Zstd => decompress_zstd(compressed, len, plain_len)
             .map_err(|error| format!("the zstd frame does not decompress: {error}"))?,
         Codec::Lz4 => lz4_flex::block::decompress(compressed, plain_len)
             .map_err(|error| format!("the lz4 block does not decompress: {error}"))?,
@@ -113,7 +110,7 @@ pub(super) fn decompress(compressed: &[u8], frame: &Frame, len: usize) -> Result
     // What ends early, or would go on behind its end.
     let is_right = match (frame.codec, bytes.len()) {
         (Codec::None, _) => compressed.len() == plain_len,
-        (_, got) => got == len || got == plain_len,
+        (_, got) => (len..=plain_len).contains(&got),
     };
     match is_right {
         true => Ok(bytes),
@@ -137,46 +134,46 @@ fn with_compressor<R>(
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-    static DECODER: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
+    static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// Decompresses a zstd frame of at most `len` bytes with this thread's context.
-fn decompress_zstd(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
-    DECOMPRESSOR.with_borrow_mut(|kept| {
-        let decompressor = match kept {
-            Some(decompressor) => decompressor,
-            None => kept.insert(Decompressor::new()?),
-        };
-        decompressor.decompress(frame, len)
-    })
-}
-
-/// Decompresses the first `len` bytes of a zstd frame; fewer if it ends before.
-fn decompress_zstd_start(frame: &[u8], len: usize) -> io::Result<Vec<u8>> {
+/// Decompresses the first `len` bytes of a zstd frame that should have `whole`, and what else its blocks (of 128 KiB at most)
+/// give; fewer if it ends before.
+fn decompress_zstd(frame: &[u8], len: usize, whole: usize) -> Result<Vec<u8>, &'static str> {
     DECODER.with_borrow_mut(|kept| {
         let decoder = match kept {
             Some(decoder) => decoder,
             None => {
-                let mut decoder = Decoder::new()?;
+                let mut decoder = DCtx::try_create().ok_or("no memory for its decoder")?;
                 // A frame says how much memory it needs.
-                decoder.set_parameter(DParameter::WindowLogMax(GROUP_LEN_MAX.ilog2()))?;
+                let window = DParameter::WindowLogMax(GROUP_LEN_MAX.ilog2());
+                // What was decompressed serves as the window: no byte is copied.
+                for parameter in [window, DParameter::StableOutBuffer(true)] {
+                    decoder.set_parameter(parameter).map_err(get_error_name)?;
+                }
                 kept.insert(decoder)
             }
         };
-        // What the last one left when it stopped.
-        decoder.reinit()?;
-        let mut bytes = Vec::with_capacity(len);
-        let mut input = InBuffer::around(frame);
+        let mut bytes = Vec::with_capacity(whole);
         let mut output = OutBuffer::around(&mut bytes);
-        while output.pos() < len {
-            let before = (input.pos(), output.pos());
-            let is_end = decoder.run(&mut input, &mut output)? == 0;
-            if is_end || before == (input.pos(), output.pos()) {
+        // It says how much it takes next: a header, then block by block. Given more, it would decompress more. To begin again
+        // drops what the last one left when it stopped.
+        let mut wanted = decoder.init().map_err(get_error_name)?;
+        let mut rest = frame;
+        while wanted > 0 && (output.pos() < len || len == whole) {
+            let Some(part) = rest.get(..wanted.min(rest.len())).filter(|part| !part.is_empty())
+            else {
                 break;
-            }
+            };
+            let mut input = InBuffer::around(part);
+            wanted = decoder.decompress_stream(&mut output, &mut input).map_err(get_error_name)?;
+            rest = rest.get(input.pos()..).unwrap_or_default();
         }
-        bytes.truncate(len);
+        if len == whole && !rest.is_empty() {
+            return Err("something follows behind its end");
+        }
+        // The room for the rest of the group.
+        bytes.shrink_to_fit();
         Ok(bytes)
     })
 }
@@ -282,6 +279,12 @@ mod tests {
                 assert!(short.is_err() || len == 1, "{compression:?}");
                 let longer = Frame { plain_len: len as u32 + 1, ..frame };
                 assert!(decompress(body, &longer, len + 1).is_err(), "{compression:?}");
+                if codec == Codec::Zstd {
+                    for behind in [body, &[0]] {
+                        let followed = [body, behind].concat();
+                        assert!(decompress(&followed, &frame, len).is_err(), "{compression:?}");
+                    }
+                }
             }
         }
     }

@@ -213,7 +213,7 @@ impl PackReader<'_> {
         let key = Key::Pack(pack.id);
         let start = u64::from(group.offset);
         if let Some(bytes) = read {
-            return self.open(&key, &pack.salt, start, bytes);
+            return self.open(&key, &pack.salt, start, bytes.to_vec());
         }
         // As much as a frame header could say; what an index says is not bounded by it.
         let most = u64::from(self.group_len_max) + 4 * u64::from(GROUP_CHUNKS_MAX);
@@ -221,7 +221,7 @@ impl PackReader<'_> {
             return Err(Error::unsealed(&key.to_string(), start));
         }
         let bytes = self.store.get(&key, start..start + u64::from(group.sealed_len))?;
-        self.open(&key, &pack.salt, start, &bytes)
+        self.open(&key, &pack.salt, start, bytes)
     }
 
     fn open(
@@ -229,21 +229,20 @@ impl PackReader<'_> {
         key: &Key,
         salt: &[u8; SALT_LEN],
         offset: u64,
-        bytes: &[u8],
+        mut bytes: Vec<u8>,
     ) -> Result<(Frame, Vec<u8>)> {
         let object = key.to_string();
-        let (frame, header) = self.open_frame(&object, salt, offset, bytes)?;
+        let (frame, header) = self.open_frame(&object, salt, offset, &bytes)?;
         let body_at = offset + SEALED_FRAME_LEN as u64;
-        let body_len = frame.body_len as usize + TAG_LEN;
-        let Some(body) = bytes.get(SEALED_FRAME_LEN..).filter(|body| body.len() == body_len) else {
-            return Err(Error::unsealed(&object, body_at));
-        };
-        let mut body = body.to_vec();
+        let unsealed = || Error::unsealed(&object, body_at);
+        if bytes.len() != SEALED_FRAME_LEN + frame.body_len as usize + TAG_LEN {
+            return Err(unsealed());
+        }
         let nonce = Nonce::counted(salt, body_at);
         self.sealer
-            .open(BoxKind::GroupBody, &nonce, &header, &mut body)
-            .ok_or_else(|| Error::unsealed(&object, body_at))?;
-        Ok((frame, body))
+            .open_behind(SEALED_FRAME_LEN, BoxKind::GroupBody, &nonce, &header, &mut bytes)
+            .ok_or_else(unsealed)?;
+        Ok((frame, bytes))
     }
 
     fn open_frame(

@@ -30,7 +30,7 @@ const VALID: Duration = Duration::from_secs(24 * 60 * 60);
 const BACKGROUND_MAX: u16 = 64;
 
 /// What the kernel reads ahead, in bytes: each of its requests is an answer of ours.
-const READ_AHEAD: u32 = 1 << 20;
+pub(super) const READ_AHEAD: u32 = 1 << 20;
 
 /// A file system of archives.
 pub(super) struct Files {
