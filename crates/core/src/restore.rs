@@ -11,12 +11,13 @@
 
 pub(crate) mod cold;
 mod links;
+mod met;
 mod nowhere;
-mod open;
 pub(crate) mod options;
 mod plan;
 pub(crate) mod preview;
 mod session;
+mod shape;
 mod single;
 mod target;
 mod tree;
@@ -31,6 +32,7 @@ use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
 use crate::repository::Repository;
 use crate::select::Selection;
+use met::Met;
 use options::{Destination, Form, RestoreOptions, RestoreReport};
 use session::Session;
 
@@ -88,12 +90,12 @@ impl Repository {
             return Some(archive.archive.original_len);
         }
         let mut len = 0u64;
-        let mut take = |item: &Item| {
-            let more = if matches!(item.kind, ItemKind::File(_)) { item.size } else { 0 };
-            len = len.saturating_add(more);
+        let mut take = |met: Met<'_>| {
+            if let Met::Content(Item { kind: ItemKind::File(_), size, .. }) = met {
+                len = len.saturating_add(*size);
+            }
         };
-        // Where the list of files is damaged the restore says so, behind what stands before.
-        let _told_later = self.each_whole(archive, selection, options, &mut take);
+        self.each_readable(archive, selection, options, &mut take);
         Some(len)
     }
 }

@@ -84,6 +84,14 @@ fn a_dry_run_and_a_pipe_give_the_content_of_a_later_name() {
     assert_eq!((to_pipe.file_count, bytes.as_slice()), (1, &b"content"[..]));
     assert_eq!((dry.file_count, dry.bytes), (1, 7));
     assert_eq!(lab.restore_bytes("x").unwrap(), b"content", "once, not for each name");
+    // What it needs is known before, by a later name alone and by both.
+    for wanted in [vec![wanted], Vec::new()] {
+        let destination = Destination::Directory(source.clone());
+        let (mut selection, options) = (Selection::new(wanted), lab.restore_options());
+        let found =
+            repository.preview_restore(&archive, &mut selection, &destination, &options, true);
+        assert_eq!(found.unwrap().needed, 7);
+    }
 }
 
 #[test]

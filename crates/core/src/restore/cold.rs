@@ -9,9 +9,8 @@ use garret_format::PackId;
 use garret_format::archive::{Item, ItemKind};
 use garret_format::recipe::Entry;
 
-use super::links::{LinkedFiles, Made, Wanted};
+use super::met::Met;
 use super::options::RestoreOptions;
-use super::session::stripped;
 use crate::error::Result;
 use crate::objects::archive::NamedArchive;
 use crate::objects::index::Location;
@@ -43,8 +42,8 @@ impl Repository {
     ) -> Result<ColdPacks> {
         let (chunks, mut cold) = (self.chunks(), ColdPacks::default());
         self.settle(&[archive], selection);
-        self.each_whole(archive, selection, options, &mut |item| {
-            let ItemKind::File(content) = &item.kind else { return };
+        self.each_met(archive, selection, options, &mut |met| {
+            let Met::Content(Item { kind: ItemKind::File(content), .. }) = met else { return };
             let mut is_lost = false;
             let mut entries = RecipeReader::new(&chunks, &content.recipe, "");
             while let Some(entry) = entries.next() {
@@ -67,31 +66,5 @@ impl Repository {
             cold.lost_count += u64::from(is_lost);
         })?;
         Ok(cold)
-    }
-
-    /// Gives every item that a restore makes with its content, each content once. The selection is settled.
-    pub(super) fn each_whole(
-        &self,
-        archive: &NamedArchive,
-        selection: &mut Selection,
-        options: &RestoreOptions,
-        take: &mut dyn FnMut(&Item),
-    ) -> Result<()> {
-        let mut links = LinkedFiles::default();
-        for item in self.items(archive) {
-            let item = item?;
-            let path = stripped(&item.path, options.strip);
-            let (true, Some(path)) = (selection.selects(&item.path), path) else {
-                links.pass_over(item);
-                continue;
-            };
-            if let Wanted::Whole(item, stored) = links.wanted(item, path) {
-                if let Some(made) = Made::without_file(&item) {
-                    links.made(stored, made);
-                }
-                take(&item);
-            }
-        }
-        Ok(())
     }
 }

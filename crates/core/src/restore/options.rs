@@ -68,7 +68,7 @@ pub struct RestoreOptions {
     pub allocation: AllocationMode,
     /// What disk images come back as.
     pub form: Form,
-    /// Threads that read, decompress and write; at least one.
+    /// Threads that read, decompress and write. With 0 or 1 the caller's own does.
     pub threads: usize,
     /// Whether to restore owners: only root can.
     pub owners: bool,

@@ -13,9 +13,9 @@ use garret_format::archive::{Content, Item, ItemKind};
 use garret_format::recipe::Entry;
 use garret_image::{AllocationMap, FileKind, Metadata, SinkError, Source};
 
-use super::open::{RAW_SUFFIX, stretches};
+use super::met::Met;
 use super::options::{AllocationMode, Destination, Form, RestoreOptions};
-use super::session::stripped;
+use super::shape::{RAW_SUFFIX, stretches};
 use crate::error::Result;
 use crate::objects::archive::NamedArchive;
 use crate::objects::recipe::RecipeReader;
@@ -60,54 +60,52 @@ impl Repository {
             }
         };
         let chunks = self.chunks();
-        // Where the list of files is damaged the restore says so, behind what stands before.
-        let items = || self.items(archive).map_while(Result::ok);
         self.settle(&[archive], selection);
+        let place =
+            |path: &[u8]| file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(path)));
         let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
-        for item in items() {
-            let path = stripped(&item.path, options.strip);
-            let (true, Some(path)) = (selection.selects(&item.path), path) else { continue };
-            let disk = disk(&chunks, &item, options.form);
-            if matches!(item.kind, ItemKind::File(_)) {
-                let len = disk.as_ref().map_or(item.size, |view| view.len());
+        self.each_readable(archive, selection, options, &mut |met| match met {
+            // A directory replaces nothing.
+            Met::Name(item, path) if newer && !matches!(item.kind, ItemKind::Directory) => {
+                let suffix = disk(&chunks, item, options.form).map_or(&b""[..], |_| RAW_SUFFIX);
+                let place = place(&[path, suffix].concat());
+                if is_newer(&place, item, file.is_some() || item.followed) {
+                    preview.newer.push(place);
+                }
+            }
+            Met::Content(item) if matches!(item.kind, ItemKind::File(_)) => {
+                let disk = disk(&chunks, item, options.form);
+                let len = disk.map_or(item.size, |view| view.len());
                 preview.needed = preview.needed.saturating_add(len);
             }
-            let path = if disk.is_some() { [&path, RAW_SUFFIX].concat() } else { path };
-            let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
-            // A directory replaces nothing.
-            let replaces = !matches!(item.kind, ItemKind::Directory);
-            if newer && replaces && is_newer(&place, &item, file.is_some() || item.followed) {
-                preview.newer.push(place);
-            }
-        }
+            _ => {}
+        });
         if preview.needed > preview.free {
-            // What a killed restore of the same built is as large, and in the way.
+            // What a killed restore of the same left is in the way, and takes as much room.
             let mut last = PathBuf::new();
-            for item in items().filter(|item| selection.selects(&item.path)) {
-                let path = stripped(&item.path, options.strip).unwrap_or_default();
-                let place = file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(&path)));
+            self.each_readable(archive, selection, options, &mut |met| {
+                let Met::Name(_, path) = met else { return };
+                let place = place(path);
                 let parent = place.parent().unwrap_or(home);
                 if parent != last {
                     garret_image::remove_leftovers(parent);
                     last = parent.to_owned();
                 }
-            }
+            });
             preview.free = free_bytes(home)?;
         }
         // Only where lengths do not settle it: the recipes of large images take their time.
         if preview.needed > preview.free && options.allocation != AllocationMode::Full {
             preview.needed = 0;
-            for item in items() {
-                let selected =
-                    selection.selects(&item.path) && stripped(&item.path, options.strip).is_some();
-                if let (ItemKind::File(content), true) = (&item.kind, selected) {
-                    let data = match disk(&chunks, &item, options.form) {
-                        Some(view) => disk_data_len(view),
-                        None => data_len(content, &item, &chunks, options.allocation),
-                    };
-                    preview.needed = preview.needed.saturating_add(data);
-                }
-            }
+            self.each_readable(archive, selection, options, &mut |met| {
+                let Met::Content(item) = met else { return };
+                let ItemKind::File(content) = &item.kind else { return };
+                let data = match disk(&chunks, item, options.form) {
+                    Some(view) => disk_data_len(view),
+                    None => data_len(content, item, &chunks, options.allocation),
+                };
+                preview.needed = preview.needed.saturating_add(data);
+            });
         }
         Ok(preview)
     }

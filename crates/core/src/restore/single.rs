@@ -13,9 +13,9 @@ use garret_format::archive::{Content, Item, ItemKind};
 use garret_image::{DeviceSink, Metadata, Root, SinkError, Source};
 
 use super::links::Made;
-use super::open::as_it_was;
 use super::options::{FileMetadata, Form, RestoreOptions, RestoreReport};
 use super::session::{Met, Session, lossy, not_restored};
+use super::shape::as_it_was;
 use super::target::{Output, Target};
 use crate::buffers::{Buffer, BufferPool};
 use crate::error::{Error, Result, message};
