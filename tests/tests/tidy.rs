@@ -177,13 +177,14 @@ fn links_in_the_documents_lead_somewhere() {
 }
 
 /// Which of our crates each crate may use.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("chunker", &[]),
     ("format", &[]),
     ("image", &[]),
     ("core", &["chunker", "format", "image"]),
     ("remote", &["core", "format"]),
     ("cli", &["remote", "core", "format"]),
+    ("stores", &["cli", "remote", "core", "format"]),
     ("view", &["core", "format", "image"]),
     ("guest", &["image"]),
     ("garret", &["cli", "core", "format", "guest", "view"]),
@@ -198,6 +199,7 @@ fn crates_use_only_the_crates_below_them() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
+    assert_eq!(ours, CRATES.map(|(name, _)| name.to_owned()).into());
     let mut found = Vec::new();
     for (name, allowed) in CRATES {
         let manifest =
@@ -293,6 +295,38 @@ fn modules_of_the_core_import_only_from_rows_above_their_own() {
     let named: BTreeSet<String> = rows.into_iter().flatten().collect();
     assert_eq!(named, seen, "the rows name the modules that there are");
     none("not allowed", found);
+}
+
+/// Rooms of the core of which docs/design.md names each file.
+const ROOMS: [&str; 6] = ["compare", "keys", "maintain", "objects", "read", "store"];
+
+/// A newcomer looks for what the page names, and for what it says of a room.
+#[test]
+fn the_design_names_files_that_are_there_and_all_of_a_room() {
+    let page = fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let sources = files("crates", &["rs"]);
+    let mut found = Vec::new();
+    for named in page.split('`').filter(|word| word.ends_with(".rs") && !word.contains(' ')) {
+        let is_end = |path: &String| path.ends_with(&format!("/{named}"));
+        let is_there = [root(), root().join("tests")].iter().any(|at| at.join(named).exists());
+        if !is_there && !sources.keys().any(is_end) {
+            found.push(format!("{named} is not there"));
+        }
+    }
+    for room in ROOMS {
+        let named = format!("`{room}/`");
+        let row =
+            page.lines().find(|line| line.starts_with("| ") && line.contains(&named)).unwrap();
+        let words: BTreeSet<&str> = row.split(|c: char| !c.is_alphanumeric()).collect();
+        for entry in fs::read_dir(root().join("crates/core/src").join(room)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let name = name.strip_suffix(".rs").unwrap_or(&name).to_owned();
+            if !words.contains(&*name) && !words.contains(&*format!("{name}s")) {
+                found.push(format!("{room}: {name} is not named"));
+            }
+        }
+    }
+    none("docs/design.md", found);
 }
 
 /// Two files that import each other cannot be understood, or changed, one without the other.

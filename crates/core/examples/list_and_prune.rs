@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("a gc {}", repository.plan_gc(&doomed, 1, &Silent)?);
         return Ok(());
     }
-    // What deletes needs the repository for itself.
+    // Others may read and add meanwhile; nobody else deletes.
     let mut repository = unlocked(place)?.pruner(&Silent)?;
     let doomed = decide(&repository)?;
     repository.delete(&doomed)?;
@@ -44,9 +44,15 @@ fn unlocked(place: &str) -> Result<Unlocked, Box<dyn Error>> {
 /// Prints a line for each archive; returns the names of those that go.
 fn decide(repository: &Repository) -> Result<Vec<String>, Box<dyn Error>> {
     let names = repository.archive_names()?;
-    let archives = names.iter().map(|name| repository.archive(name)).collect::<Result<_, _>>()?;
+    let archives = names.iter().map(|name| repository.archive(name));
+    let archives = archives.collect::<Result<Vec<_>, _>>()?;
     let mut rules = KeepRules::default();
     rules.daily = 7;
+    // What lacks something takes no whole one's place, and what is protected stays.
+    rules.lacking = repository.lacking(&names, 1, &Silent)?;
+    let tags = repository.tags(&Silent)?;
+    let protected = archives.iter().filter(|found| tags.is_protected(found));
+    rules.protected = protected.map(|found| found.name.clone()).collect();
     let secs = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().try_into()?;
     // Days are those of UTC here.
     let plan = plan_prune(archives, &rules, Time { secs, nanos: 0 }, &|_| 0)?;

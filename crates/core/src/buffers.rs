@@ -5,11 +5,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Buffers that are used again, so that their pages are not faulted in anew.
+/// Buffers that are free.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
-/// Bytes of a window. Goes back to its pool when dropped.
+/// Bytes of a window, or of what is restored. Goes back to its pool when dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,

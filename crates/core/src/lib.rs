@@ -7,6 +7,7 @@
 //!     BackupOptions, Destination, InitOptions, Input, KeyMode, LocalStore, RestoreOptions, Secret, Selection,
 //!     Sharing, Silent,
 //! };
+//! use std::time::{SystemTime, UNIX_EPOCH};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let home = tempfile::tempdir()?;
@@ -15,14 +16,18 @@
 //! # std::fs::write(&image, "a disk")?;
 //! // Once: make a repository.
 //! let store = LocalStore::create(&place, Sharing::Private)?;
-//! let options = InitOptions::new(KeyMode::None, Default::default(), 0);
+//! let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() as i64;
+//! // Without encryption; `KeyMode::Passphrase` and `Secret::Passphrase` are for who wants it.
+//! let options = InitOptions::new(KeyMode::None, Default::default(), now);
 //! garret_core::init(&store, &options, &mut |_, _| Ok(()))?;
 //!
 //! // Every night: open it to write, and make an archive.
 //! let locked = garret_core::open(LocalStore::open(&place)?)?;
 //! let keys = locked.unlock(Secret::None)?;
 //! let mut writer = locked.with(keys).writer(&Silent)?;
-//! writer.backup("monday", vec![Input::Path(image.clone())], &BackupOptions::default(), &Silent)?;
+//! let mut options = BackupOptions::default();
+//! options.threads = 2;
+//! writer.backup("monday", vec![Input::Path(image.clone())], &options, &Silent)?;
 //!
 //! // One day: restore it. What writes can read as well.
 //! let archive = writer.archive("monday")?;
@@ -39,6 +44,11 @@
 //! [`Exclusive`] repairs. The library prints nothing, reads no environment and no home directory; it reports through
 //! [`Progress`]. `examples/` of this crate has a backup of one image, one of an image with a map of what changed in it,
 //! reading a range of a stored image, and a list with a prune.
+//!
+//! Whatever fails is an [`Error`]; [`Error::cause`] says of what kind, for programs, and [`message`] all of it, for people.
+//! What is wrong with one file ends nothing: it is a [`Problem`] that [`Progress`] is told, and counted in the report. To
+//! open waits for who has the repository for himself, for a day unless [`Locked::with_patience`] says otherwise. Memory is
+//! bounded, whatever the lengths of images and repository; `docs/design.md` says by what. Linux only.
 //!
 //! What is backed up need not be a file here: [`Input::Source`] takes any [`image::Source`], and what that says to be as in
 //! an older archive ([`image::Extent::Same`], [`Base`]) is not read.
@@ -58,19 +68,7 @@
 //! restore  archive -> RecipeReader -> ReadPlan -> Groups -> Store -> PackReader -> Sealer -> OpenGroup -> verify -> Target
 //! ```
 //!
-//! Each station has the file of its name, with both directions in it. The files are in rooms:
-//!
-//! ```text
-//! store       where objects are: the contract, a directory, memory; retries and limits before another store
-//! keys        from a passphrase to keys; boxes, ids of chunks
-//! objects     what is stored, in both directions: group, pack, index, recipe, stream, items, archive, damage,
-//!             verified, tombstones, tags, copies
-//! read        verified groups, chunks, files at any place, marks
-//! write       new chunks into packs and the index
-//! repository  opening, sessions, rights
-//! backup, restore, maintain (check, scrub, prune, gc, compact, repair, copies, seen), compare (diff, compare, info, history)
-//!             operations, for themselves
-//! ```
+//! Each station has the file of its name; what else lies on the way, and what is in each room, is said in `docs/design.md`.
 //!
 //! Modules import only from rows above their own, and no two files import each other (`tests/tidy.rs` checks both):
 //!

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod compact;
 mod copies;
 pub(crate) mod gc;
+mod problems;
 pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod scrub;

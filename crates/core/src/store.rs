@@ -1,23 +1,6 @@
 //! The object store under a repository: a handful of operations on named, immutable objects.
 //!
-//! # Contract
-//!
-//! Tested by one suite (`garret_testkit::store_suite`) on every implementation:
-//!
-//! - An object is absent or whole: a reader never sees part of a `put`.
-//! - `put` of a key that exists replaces it; content-addressed keys get the same bytes again. `put_new` refuses instead, and
-//!   of two at once exactly one succeeds.
-//! - What was put, deleted or adopted is durable once a `sync` that began after that has returned. The order of durability
-//!   before that is undefined.
-//! - `get` of a range fails when the range is not fully there. `get_whole` gives what one put put, never parts of two.
-//! - `list` gives every object whose put returned before the call and that is not deleted, with its length; objects put
-//!   during the call may or may not be in it; it never invents one. What is no object by its name, type or, but for packs, by
-//!   its first bytes is passed over; the next `notices` tell of it. An area in which nothing was ever put is empty.
-//! - `delete` of an absent object succeeds.
-//! - What failed was done or was not, and is not done later.
-//! - A lock is held until its guard is dropped or the process ends; who excludes whom is said by [`LockMode`]. Whoever waited
-//!   for as long as he was willing to gets `Busy`. `has_sessions` sees every session whose lock was taken before the call and
-//!   is still held.
+//! What each promises is said at [`Store`].
 
 mod clock;
 mod lease;
@@ -280,7 +263,26 @@ pub trait Guard: Send + Sync {
     }
 }
 
-/// Where a repository's objects are. The contract is in the module's documentation.
+/// Where a repository's objects are.
+///
+/// # Contract
+///
+/// Tested by one suite (`garret_testkit::store_suite`) on every implementation:
+///
+/// - An object is absent or whole: a reader never sees part of a `put`.
+/// - `put` of a key that exists replaces it; content-addressed keys get the same bytes again. `put_new` refuses instead, and
+///   of two at once exactly one succeeds.
+/// - What was put, deleted or adopted is durable once a `sync` that began after that has returned. The order of durability
+///   before that is undefined.
+/// - `get` of a range fails when the range is not fully there. `get_whole` gives what one put put, never parts of two.
+/// - `list` gives every object whose put returned before the call and that is not deleted, with its length; objects put
+///   during the call may or may not be in it; it never invents one. What is no object by its name, type or, but for packs, by
+///   its first bytes is passed over; the next `notices` tell of it. An area in which nothing was ever put is empty.
+/// - `delete` of an absent object succeeds.
+/// - What failed was done or was not, and is not done later.
+/// - A lock is held until its guard is dropped or the process ends; who excludes whom is said by [`LockMode`]. Whoever waited
+///   for as long as he was willing to gets `Busy`. `has_sessions` sees every session whose lock was taken before the call and
+///   is still held.
 pub trait Store: Send + Sync {
     /// What it is good at: does not change while it is used.
     fn properties(&self) -> Properties {

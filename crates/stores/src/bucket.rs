@@ -22,7 +22,7 @@ use crate::login::{Refusal, log_in};
 use crate::names::NAME_LEN_MAX;
 use crate::paces::Paces;
 use crate::place::{Bucket, Provider, Swift};
-use crate::service::{Listed, Service, ends_behind, line};
+use crate::service::{Listed, Service, deepest, ends_behind, line};
 use crate::transport::{SILENCE, Transport};
 
 /// How long a server may take to be reached at all.
@@ -337,15 +337,6 @@ fn words(error: &Error, provider: &Provider) -> String {
         _ => said,
     };
     line(&said)
-}
-
-/// What is at the bottom of an error, in words.
-pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(below) = deepest.source() {
-        deepest = below;
-    }
-    deepest.to_string()
 }
 
 /// `NoSuchBucket: The bucket does not exist`, of what the library makes of such an answer.

@@ -26,6 +26,7 @@ mod probe;
 mod service;
 mod sftp;
 mod transport;
+mod way;
 
 pub use object_store::ObjectStore;
 pub use paces::Paces;

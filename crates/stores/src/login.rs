@@ -10,8 +10,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::bucket::deepest;
 use crate::place::{Login, Malformed, Swift, address};
+use crate::service::deepest;
 
 /// How long it may take: all that is asked of the store waits for it.
 const LOGIN_TIME: Duration = Duration::from_secs(20);

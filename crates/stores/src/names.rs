@@ -12,6 +12,23 @@ use garret_format::{ArchiveHash, PackId, SegmentId, SlotId};
 /// Longest name in bytes, with the prefix in the bucket: what S3 takes.
 pub(crate) const NAME_LEN_MAX: usize = 1024;
 
+/// What names of leases begin with.
+pub(crate) const LEASES: &str = "leases/";
+/// What names of claims begin with: those of one name lie in a directory of its own.
+pub(crate) const CLAIMS: &str = "claims/";
+/// What names of objects begin with that are made to see whether the server keeps a second one from it.
+pub(crate) const PROBES: &str = "probe/";
+/// Where by SFTP lies what is being put until it has its name.
+pub(crate) const TMP: &str = "tmp/";
+
+/// What names of objects begin with that serve only those who are at work.
+pub(crate) const PASSING: [&str; 4] = [LEASES, CLAIMS, PROBES, TMP];
+
+/// Whether an object serves only those who are at work.
+pub(crate) fn is_passing(name: &str) -> bool {
+    PASSING.iter().any(|directory| name.starts_with(directory))
+}
+
 /// What an object is called below the repository's prefix.
 pub(crate) fn name_of(key: &Key) -> String {
     match key {

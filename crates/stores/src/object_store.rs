@@ -20,17 +20,13 @@ use garret_core::{
 };
 use garret_remote::Removable;
 
-use crate::names::{directory_of, key_of, name_of};
+use crate::names::{CLAIMS, LEASES, PROBES, TMP, directory_of, is_passing, key_of, name_of};
 use crate::paces::Paces;
 use crate::place::Place;
 use crate::probe;
-use crate::service::{Service, way_to};
-use crate::sftp::TMP;
+use crate::service::Service;
+use crate::way::way_to;
 
-/// What names of leases begin with.
-pub(crate) const LEASES: &str = "leases/";
-/// What names of claims begin with: those of one name lie in a directory of its own.
-const CLAIMS: &str = "claims/";
 /// Requests under way: one over a line of 100 ms moves next to nothing.
 const IN_FLIGHT: usize = 16;
 /// And at a pace: each has to move now and then.
@@ -271,14 +267,6 @@ impl ObjectStore {
     }
 }
 
-/// What names of objects begin with that serve only those who are at work.
-pub(crate) const PASSING: [&str; 4] = [LEASES, CLAIMS, probe::DIRECTORY, TMP];
-
-/// Whether an object serves only those who are at work.
-pub(crate) fn is_passing(name: &str) -> bool {
-    PASSING.iter().any(|directory| name.starts_with(directory))
-}
-
 impl Removable for ObjectStore {
     fn remove(&self) -> Result<(), StoreError> {
         self.delete(&Key::Config)?;
@@ -442,7 +430,7 @@ impl Store for ObjectStore {
 
     fn sweep(&self) -> Result<(), StoreError> {
         let mut left = self.service.list(TMP, usize::MAX)?;
-        left.extend(self.service.list(probe::DIRECTORY, usize::MAX)?);
+        left.extend(self.service.list(PROBES, usize::MAX)?);
         // Asked after the listing: what a session puts that begins from now on was not in it.
         if left.is_empty() || self.leases.has_sessions(0..=u64::MAX)? {
             return Ok(());

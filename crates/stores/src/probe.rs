@@ -8,10 +8,9 @@ use std::io;
 use garret_core::{StoreError, StoreErrorKind};
 
 use crate::bucket::is_conflict;
+use crate::names::PROBES;
 use crate::service::Service;
 
-/// What names of such objects begin with.
-pub(crate) const DIRECTORY: &str = "probe/";
 /// Requests at once for one object. Where the condition is looked at too early, of 16 at least two were let through nearly
 /// each time.
 const RACERS: u8 = 16;
@@ -25,7 +24,7 @@ pub(crate) fn is_exclusive(service: &dyn Service) -> Result<bool, StoreError> {
     getrandom::fill(&mut id).map_err(|error| {
         StoreError::new("probe", service.place(), io::Error::other(error.to_string()))
     })?;
-    let name = format!("{DIRECTORY}{:032x}", u128::from_le_bytes(id));
+    let name = format!("{PROBES}{:032x}", u128::from_le_bytes(id));
     let answers: Vec<Result<(), StoreError>> = std::thread::scope(|scope| {
         let racers: Vec<_> = (0..RACERS)
             .map(|racer| {

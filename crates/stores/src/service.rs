@@ -6,16 +6,10 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use garret_core::StoreError;
 use tokio::runtime::{Builder, Runtime};
-
-use crate::bucket::BucketService;
-use crate::paces::Paces;
-use crate::place::Place;
-use crate::sftp::SftpService;
 
 /// Most characters of what a server says in an error.
 const SAID_MAX: usize = 300;
@@ -69,17 +63,6 @@ pub(crate) trait Service: Send + Sync {
     fn place(&self) -> String;
 }
 
-/// The way to `place`; nothing is asked yet.
-///
-/// # Errors
-/// There can be none, for want of threads or because of the endpoint.
-pub(crate) fn way_to(place: Place, paces: Arc<Paces>) -> Result<Box<dyn Service>, StoreError> {
-    Ok(match place {
-        Place::Bucket(bucket) => Box::new(BucketService::new(bucket, paces)?),
-        Place::Sftp(sftp) => Box::new(SftpService::new(sftp, paces)?),
-    })
-}
-
 /// What the libraries run in.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).thread_name("store").enable_all().build()
@@ -96,4 +79,13 @@ pub(crate) fn ends_behind(object: String, len: u64, range: &Range<u64>) -> Store
 pub(crate) fn line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().map(|c| if c.is_control() { '?' } else { c }).take(SAID_MAX).collect()
+}
+
+/// What is at the bottom of an error, in words.
+pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(below) = deepest.source() {
+        deepest = below;
+    }
+    deepest.to_string()
 }

@@ -8,10 +8,9 @@
 //! In: a [`Sftp`], names, bytes. Out: what the server answers. Promises: those of a [`Service`]; a file has its name when all
 //! of it is on the server's disk, if the server can say so; what broke off before a sync is not taken for durable after it.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,77 +21,24 @@ use garret_core::{Area, StoreError};
 use russh_sftp::client::error::Error;
 use russh_sftp::client::rawsession::SftpResult;
 use russh_sftp::protocol::{FileAttributes, Status, StatusCode};
-use tokio::runtime::Runtime;
 
-use crate::names::directory_of;
-use crate::object_store::{LEASES, PASSING, is_passing};
-use crate::paces::Paces;
-use crate::place::Sftp;
+use crate::names::{LEASES, PASSING, TMP, directory_of, is_passing};
 use crate::service::{Listed, Service, ends_behind};
 
 mod line;
 mod session;
+mod state;
 mod stream;
 mod sync;
 
-use line::Line;
 use session::{Entry, Session, is, len_of, put_time};
-use sync::{Made, Unsynced};
+pub(crate) use state::SftpService;
+use state::{Made, SIDE_BY_SIDE};
 
-/// Where what is being put lies until it has its name.
-pub(crate) const TMP: &str = "tmp/";
 /// Directories deep that a repository is.
 const DEPTH_MAX: u32 = 3;
-/// Requests of one sync or list side by side.
-const SIDE_BY_SIDE: usize = 16;
-/// Longest name of a file in bytes on the file systems that there are.
-const FILE_NAME_LEN_MAX: usize = 255;
-
-/// A directory there.
-pub(crate) struct SftpService {
-    place: Sftp,
-    paces: Arc<Paces>,
-    runtime: Runtime,
-    line: Mutex<Line>,
-    unsynced: Mutex<Unsynced>,
-    /// Held by who syncs.
-    syncing: Mutex<()>,
-    /// Paths of what lies aside.
-    asides: Mutex<BTreeSet<String>>,
-}
 
 impl SftpService {
-    /// The way to `place`; nothing is asked yet.
-    ///
-    /// # Errors
-    /// No threads.
-    pub(crate) fn new(place: Sftp, paces: Arc<Paces>) -> Result<Self, StoreError> {
-        let runtime =
-            crate::service::runtime().map_err(|source| StoreError::new("open", &place, source))?;
-        let (line, unsynced, syncing, asides) = Default::default();
-        Ok(SftpService { place, paces, runtime, line, unsynced, syncing, asides })
-    }
-
-    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn object(&self, name: &str) -> String {
-        let slash = if name.is_empty() { "" } else { "/" };
-        format!("{}{slash}{}", self.place, name.trim_end_matches('/'))
-    }
-
-    /// The path of an object, or of a directory whose name ends in a slash.
-    fn path(&self, name: &str) -> String {
-        let name = name.trim_end_matches('/');
-        let slash = if name.is_empty() { "" } else { "/" };
-        format!("{}{slash}{name}", self.place.path)
-    }
-
-    fn asides(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.asides.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Looks whether it is a repository that is used so.
     async fn examine(&self, session: &Session) -> SftpResult<bool> {
         let paths = ["config", "copies", LEASES].map(|name| self.path(name));

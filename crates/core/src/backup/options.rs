@@ -79,8 +79,8 @@ impl SourceItem {
     }
 }
 
-/// A file in an archive that a later state of it is compared with: by whoever made the map of changes, which is since then.
-/// Never "the last archive": another one may have come between.
+/// The file of an older archive that a map of changes counts from: whoever made the map says which. Never "the last archive":
+/// another one may have come between.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Base {
@@ -132,11 +132,11 @@ pub struct BackupOptions {
     pub cutter: CutterChoice,
     /// How new groups are compressed.
     pub compression: Compression,
-    /// Threads that read, hash and compress; at least one.
+    /// Threads that read, hash and compress. With 0 or 1 the caller's own does, beside the one that puts packs.
     pub threads: usize,
     /// What becomes of a file of which something cannot be read.
     pub read_errors: ReadErrors,
-    /// The current directory, which relative paths start from.
+    /// What is recorded before relative paths: the directory that the program runs in, for the files are read from there.
     pub base: PathBuf,
     /// Recorded in the archive.
     pub host: String,

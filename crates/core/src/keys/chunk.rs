@@ -48,7 +48,7 @@ impl ChunkHasher {
 #[derive(Debug, Default)]
 pub(crate) struct KeptChunk(OnceLock<ChunkId>);
 
-/// Bytes whose id was checked. Only [`ChunkHasher::verify`] makes one, and only this can be written to a restore target.
+/// Bytes whose id was checked. Only [`ChunkHasher`] makes one, and only this can be written to a restore target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VerifiedChunk<'a>(&'a [u8]);
 

@@ -24,7 +24,7 @@ use garret_format::{ChunkId, PackId};
 
 use super::gc::GcReport;
 use crate::error::Result;
-use crate::maintain::gc::problems::Problems;
+use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};

@@ -17,7 +17,6 @@ pub(super) mod copy;
 pub(super) mod delete;
 pub(super) mod intact;
 pub(crate) mod plan;
-pub(super) mod problems;
 pub(super) mod swap;
 
 use std::collections::HashSet;
@@ -37,9 +36,9 @@ use crate::pipeline::beside;
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 
+use crate::maintain::problems::Problems;
 use condemn::Condemnation;
 use plan::GcPlan;
-use problems::Problems;
 
 /// Rounds because archives came in meanwhile. What such a round condemned is ripe in the next, whatever comes then.
 const ROUNDS_MAX: u32 = 3;

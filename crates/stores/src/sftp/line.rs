@@ -6,7 +6,7 @@
 
 use std::io;
 use std::process::ExitStatus;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use garret_core::{StoreError, StoreErrorKind};
@@ -15,24 +15,11 @@ use russh_sftp::client::rawsession::SftpResult;
 use russh_sftp::protocol::{Status, StatusCode};
 
 use super::session::{Lost, Session, Trouble};
-use super::{FILE_NAME_LEN_MAX, SftpService};
+use super::state::{FILE_NAME_LEN_MAX, SftpService};
 use crate::service::line;
 use crate::transport::SILENCE;
 
-/// The session there is, and how many there were.
-#[derive(Default)]
-pub(super) struct Line {
-    pub session: Option<Arc<Session>>,
-    count: u64,
-    /// Why none could be had, and when that was.
-    failed: Option<(Instant, StoreErrorKind, String)>,
-}
-
 impl SftpService {
-    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The session, a new one if there is none.
     fn session(&self) -> Result<Arc<Session>, StoreError> {
         let began = Instant::now();

@@ -13,40 +13,8 @@ use russh_sftp::client::rawsession::SftpResult;
 use russh_sftp::protocol::StatusCode;
 
 use super::session::{Session, is, len_of};
-use super::{SIDE_BY_SIDE, SftpService};
-use crate::object_store::is_passing;
-
-/// What changed since the last sync, by its name.
-#[derive(Default)]
-pub(super) struct Unsynced {
-    changes: BTreeMap<String, Change>,
-    /// Directories in which somebody else may have changed something.
-    touched: BTreeSet<String>,
-    /// Whether the repository's own directory was made.
-    is_made: bool,
-    /// Why a sync failed. A system tells an error of writing once: who asks again is told that all is well.
-    failed: Option<String>,
-    /// Whether directories cannot be synced there, and whether that was told.
-    is_unable: bool,
-    is_told: bool,
-}
-
-/// What was made of a name, and in which session.
-#[derive(Clone, Copy)]
-struct Change {
-    made: Made,
-    session: u64,
-}
-
-/// What was made.
-#[derive(Clone, Copy)]
-pub(super) enum Made {
-    /// A file that is never replaced by another, by its length in bytes.
-    File(u64),
-    /// One that is: its length in bytes and its hash.
-    Record(u64, blake3::Hash),
-    Nothing,
-}
+use super::state::{Change, Made, SIDE_BY_SIDE, SftpService};
+use crate::names::is_passing;
 
 impl Made {
     /// These bytes, under this name.

@@ -12,7 +12,7 @@ use super::plan::Planned;
 use crate::error::{Cause, Error, Result};
 use crate::limits::{GROUP_LEN_MOST, total_len};
 use crate::maintain::gc::copy::take_back;
-use crate::maintain::gc::problems::Problems;
+use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
 use crate::objects::group::{CompressedGroup, Group};
 use crate::objects::index::Index;

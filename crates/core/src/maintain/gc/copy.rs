@@ -9,10 +9,10 @@ use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
 use super::plan::{ChunkUse, GroupUse};
-use super::problems::Problems;
 use super::{condemn, delete};
 use crate::error::{Cause, Error, Result};
 use crate::limits::{GROUP_LEN, total_len};
+use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
 use crate::objects::group::{CompressedGroup, Group, OpenGroup, WHOLE};
 use crate::objects::index::{Index, Listing, read_segment};

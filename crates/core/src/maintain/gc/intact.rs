@@ -9,9 +9,9 @@ use garret_format::index::{Record, Tables};
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
-use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::limits::STRUCTURE_COPIES;
+use crate::maintain::problems::Problems;
 use crate::objects::index::{Index, Location};
 use crate::pipeline::with_workers;
 use crate::progress::Problem;

@@ -11,10 +11,10 @@ use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
 use super::intact::{Copies, keep_intact_copies};
-use super::problems::Problems;
 use crate::error::{Error, Result};
 use crate::limits::{GROUP_LEN, STRUCTURE_COPIES, total_len};
 use crate::maintain::copies::refuse_overwritten;
+use crate::maintain::problems::Problems;
 use crate::objects::index::{Index, Location, Rows};
 use crate::objects::pack::end_len;
 use crate::pipeline::{beside, with_workers};
