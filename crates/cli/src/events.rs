@@ -204,6 +204,11 @@ fn hint_name(hint: Hint) -> Option<&'static str> {
         Hint::ListArchives => Some("list_archives"),
         Hint::Find => Some("find"),
         Hint::StoreZeros => Some("store_zeros"),
+        Hint::Repair => Some("repair"),
+        Hint::NamePacks => Some("name_packs"),
+        Hint::AllowEmpty => Some("allow_empty"),
+        Hint::Unprotect => Some("unprotect"),
+        Hint::AsStored => Some("as_stored"),
         _ => None,
     }
 }

@@ -57,6 +57,13 @@ pub fn advice(hint: Option<Hint>) -> &'static str {
         Some(Hint::ListArchives) => ": `garret list` shows what does",
         Some(Hint::Find) => "; `garret find` says which archives hold a file",
         Some(Hint::StoreZeros) => ": `garret create --read-errors zero` stores what can be read",
+        Some(Hint::Repair) => ": garret check --repair puts it back",
+        Some(Hint::NamePacks) => {
+            ": name that with --packs or GARRET_PACKS (of sync, for FROM: --from-packs)"
+        }
+        Some(Hint::AllowEmpty) => "; --allow-empty stores it",
+        Some(Hint::Unprotect) => ": garret unprotect lets it go",
+        Some(Hint::AsStored) => "; leave out --as to get the image as it was",
         _ => "",
     }
 }

@@ -62,6 +62,16 @@ pub enum Hint {
     Find,
     /// Back up what can be read of a file, with zeros for the rest.
     StoreZeros,
+    /// Repair: an intact second copy, or first one, is there.
+    Repair,
+    /// Say where the packs of files lie.
+    NamePacks,
+    /// Say that a stream may be empty.
+    AllowEmpty,
+    /// Take the protection of the archive away.
+    Unprotect,
+    /// Have an image in the form that it was stored in.
+    AsStored,
 }
 
 /// An operation failed as a whole.
@@ -114,9 +124,7 @@ pub enum Error {
         why: String,
     },
     /// Half a repository: its packs of files lie in a second place.
-    #[error(
-        "the packs of {path} lie in a second place: name that with --packs or GARRET_PACKS (of sync, for FROM: --from-packs)"
-    )]
+    #[error("the packs of {path} lie in a second place")]
     PacksElsewhere {
         /// As given.
         path: String,
@@ -215,7 +223,7 @@ pub enum Error {
     #[error("Archive {0} does not exist")]
     ArchiveMissing(String),
     /// An archive may not be deleted.
-    #[error("Archive {0} is protected, nothing was deleted: garret unprotect lets it go")]
+    #[error("Archive {0} is protected, nothing was deleted")]
     Protected(String),
     /// Something that no listing of archives has may be one all the same.
     #[error("{0}; nothing is given back until then")]
@@ -242,7 +250,7 @@ pub enum Error {
     #[error("nothing could be read, no archive was made")]
     NothingStored,
     /// A stream had no byte, and that was not wanted.
-    #[error("{0} is empty: nothing was stored; --allow-empty stores it")]
+    #[error("{0} is empty: nothing was stored")]
     EmptyStream(String),
     /// A value outside its bounds was given.
     #[error("{0}")]
@@ -270,6 +278,9 @@ impl Error {
             Error::MissingChunk { .. } => Some(Hint::Check),
             Error::ArchiveMissing(_) => Some(Hint::ListArchives),
             Error::NotRestored { hint, .. } => *hint,
+            Error::PacksElsewhere { .. } => Some(Hint::NamePacks),
+            Error::Protected(_) => Some(Hint::Unprotect),
+            Error::EmptyStream(_) => Some(Hint::AllowEmpty),
             _ => None,
         }
     }

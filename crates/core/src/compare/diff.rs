@@ -116,6 +116,9 @@ pub fn kind_name(kind: &ItemKind) -> &'static str {
 
 impl Repository {
     /// Compares what is selected of two archives.
+    ///
+    /// # Errors
+    /// A list of files cannot be read. What is wrong with one file is told to `progress`, and counted.
     pub fn diff(
         &self,
         from: &NamedArchive,
@@ -150,6 +153,9 @@ impl Repository {
 
     /// Compares what is selected of an archive with the files below `base`, where they would be restored. What is only on the
     /// disk is not looked for. Where the archive has a file or a directory, a link on the disk stands for what is behind it.
+    ///
+    /// # Errors
+    /// The list of files cannot be read. What is wrong with one file is told to `progress`, and counted.
     pub fn compare(
         &self,
         archive: &NamedArchive,

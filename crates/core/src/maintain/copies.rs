@@ -14,7 +14,7 @@ use garret_format::{ArchiveId, SlotId};
 
 use super::check::report::Findings;
 use super::gc::condemn::ANY;
-use crate::error::{Cause, Error, Result, message};
+use crate::error::{Cause, Error, Hint, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
 use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
@@ -297,7 +297,7 @@ pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Res
 impl Findings<'_> {
     fn lacks_copy(&mut self, key: &Key, what: &str) {
         let mut problem = Problem::warning(Cause::Damaged, key, "");
-        problem.text = format!("{what}: garret check --repair makes it anew");
+        (problem.text, problem.hint) = (what.to_owned(), Some(Hint::Repair));
         self.tell(&problem);
     }
 }

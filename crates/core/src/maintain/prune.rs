@@ -124,7 +124,10 @@ impl Visitor for Lacks<'_> {
 }
 
 impl KeepRules {
-    /// Fails unless at least one rule is given.
+    /// Whether there is one.
+    ///
+    /// # Errors
+    /// `BadOption` if there is none.
     pub fn check(&self) -> Result<()> {
         let counts = [self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
         if self.within_secs.is_some() || counts.iter().any(|count| *count != 0) {

@@ -21,7 +21,7 @@ use garret_format::object::Kind;
 use garret_format::slot::Slot;
 use garret_format::{ArchiveHash, PackId, SlotId};
 
-use crate::error::{Cause, Error, Result, message};
+use crate::error::{Cause, Error, Hint, Result, message};
 use crate::keys::seal::Sealer;
 use crate::limits::{ARCHIVE_LEN_MAX, SEGMENT_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::{NamedArchive, open};
@@ -74,11 +74,12 @@ impl Served {
                 error => message(error),
             };
             let mut problem = Problem::warning(Cause::Damaged, first, "");
-            let what = match service {
-                Service::Used => "its second copy was used: garret check --repair puts it back",
-                Service::Intact => "its second copy is intact: garret check --repair puts it back",
-                Service::PutBack => "it was put back from its second copy",
+            let (what, hint) = match service {
+                Service::Used => ("its second copy was used", Some(Hint::Repair)),
+                Service::Intact => ("its second copy is intact", Some(Hint::Repair)),
+                Service::PutBack => ("it was put back from its second copy", None),
             };
+            problem.hint = hint;
             problem.text = format!("{why}; {what}");
             state.untold.push(problem);
         }

@@ -162,6 +162,9 @@ pub fn open(store: impl Store + 'static) -> Result<Locked> {
 
 /// Makes a repository in an empty store. For mode keyfile, `keep` must have stored the key file durably when it returns: it
 /// is called before anything can be put into the repository. Gives what tells it from others, and its keys.
+///
+/// # Errors
+/// A store that cannot be written, or has a repository; what `keep` says; no random numbers.
 pub fn init(
     store: &dyn Store,
     options: &InitOptions,
@@ -212,7 +215,10 @@ fn hash_config(bytes: &[u8]) -> ConfigHash {
 }
 
 impl Locked {
-    /// Finds the repository in `store`.
+    /// Finds the repository in `store`, as [`open`].
+    ///
+    /// # Errors
+    /// Those of [`open`].
     pub fn find(store: Box<dyn Store>) -> Result<Self> {
         let store: Arc<dyn Store> = store.into();
         let not_one = |why: String| Error::NotARepository { path: store.place(), why };
@@ -352,6 +358,9 @@ impl Locked {
     }
 
     /// Whether there are key slots in the repository: none without encryption has any.
+    ///
+    /// # Errors
+    /// The store cannot be listed.
     pub fn has_slots(&self) -> Result<bool> {
         Ok(!self.store.list(Area::Slots)?.is_empty())
     }

@@ -178,7 +178,8 @@ impl Unlocked {
         self
     }
 
-    /// Goes by another clock than the machine's.
+    /// Goes by another clock than the machine's for when a check ends, and the days that are noted of packs. When an archive
+    /// begins and ends is always the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -13,7 +13,7 @@ use super::options::{AllocationMode, Form};
 use super::session::{Session, not_restored};
 use super::target::{Output, Target};
 use crate::buffers::BufferPool;
-use crate::error::{Cause, Error, Result, message};
+use crate::error::{Cause, Error, Hint, Result, message};
 use crate::limits::FILE_READ_LEN;
 use crate::objects::stream::read_side;
 use crate::read::disk::{Disk, View};
@@ -147,8 +147,8 @@ impl Session<'_, '_, '_> {
 /// Says of a disk that there is none how the file is to be had.
 pub(super) fn as_it_was(error: Error) -> Error {
     match error {
-        Error::NotRestored { why, cause: Cause::Unsupported, hint } => {
-            let why = why + "; leave out --as to get the image as it was";
+        Error::NotRestored { why, cause: Cause::Unsupported, .. } => {
+            let hint = Some(Hint::AsStored);
             Error::NotRestored { why, cause: Cause::Unsupported, hint }
         }
         other => other,

@@ -89,6 +89,9 @@ struct State {
 impl LocalStore {
     /// The store in the directory `root`, whether or not there is a repository yet. What happens to the path afterwards makes
     /// no difference.
+    ///
+    /// # Errors
+    /// It is no directory, cannot be opened, or is used by SFTP.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::new("open", root.display(), source);
         let beneath = Beneath::open(root).map_err(failed)?;

@@ -84,6 +84,9 @@ impl LocalStore {
 
     /// Removes what [`LocalStore::create`] made and was put into it since, so that init can be tried again; the directory
     /// too, unless it was there before.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
     pub fn undo_create(&self) -> Result<(), StoreError> {
         match self.is_new {
             true => self.remove(),
@@ -183,6 +186,9 @@ impl LocalStore {
 
     /// Removes the repository, its configuration first: if this is cut short, what is left opens to nobody. A file that is
     /// not the repository's stays, and the directory with it. Only for the holder of the exclusive lock.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
     pub fn remove(&self) -> Result<(), StoreError> {
         self.remove_content()?;
         rustix::fs::unlinkat(CWD, &self.root, AtFlags::REMOVEDIR)
