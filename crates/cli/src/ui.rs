@@ -286,17 +286,18 @@ impl Ui {
             return;
         }
         self.problem_count.fetch_add(1, Ordering::Relaxed);
-        let _first = self.first_problem.set(render::one_line(&problem.text));
-        self.damage_count.fetch_add(u64::from(problem.cause == Cause::Damaged), Ordering::Relaxed);
-        if self.json {
-            return events::problem(problem);
-        }
         let own = *self.advice.lock().unwrap_or_else(PoisonError::into_inner);
         let what_to_do = match (problem.hint, own) {
             (None, Some(own)) => own(problem),
             (hint, _) => advice(hint),
         };
-        self.complain(&format!("{}{what_to_do}", problem.text));
+        let line = format!("{}{what_to_do}", problem.text);
+        let _first = self.first_problem.set(render::one_line(&line));
+        self.damage_count.fetch_add(u64::from(problem.cause == Cause::Damaged), Ordering::Relaxed);
+        if self.json {
+            return events::problem(problem);
+        }
+        self.complain(&line);
     }
 
     /// Whether everything but results is told in JSON.

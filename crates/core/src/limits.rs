@@ -80,15 +80,16 @@ pub(crate) const PLAN_ENTRIES: usize = 1 << 18;
 pub(crate) const FILE_READ_LEN: usize = 8 << 20;
 
 /// Longest read of a stored file, in bytes, that may be a jump: no more of a group is opened then than it needs, which is
-/// half on average. What is read ahead, and what the kernel reads for who reads in order (128 KiB), is longer.
+/// half on average. What is read ahead, and what the kernel reads for who reads in order (128 KiB; 1 MiB of a mount of
+/// root's), is longer.
 pub(crate) const JUMP_LEN_MAX: usize = 64 << 10;
 
 /// How far from where an earlier read of a stored file ended another may be, in bytes, and be no jump: clients have several
 /// requests under way, and they come in any order.
 pub(crate) const WALK_SLACK: u64 = 1 << 20;
 
-/// Reads of a stored file that are remembered for that: those of one who reads in order, and of four who read ahead of him.
-pub(crate) const TRAIL_LEN: usize = 8;
+/// Walks through a stored file that are remembered for that: those who read ahead of one are on his.
+pub(crate) const TRAIL_LEN: usize = 32;
 
 /// Entries of a recipe that one question about the extents of a stored file looks at: 256 MiB of chunks of 64 KiB.
 pub(crate) const EXTENT_ENTRIES_MAX: usize = 4096;

@@ -1,4 +1,4 @@
-//! Reading what is stored: verified groups, single chunks, files at any place, and what archives need.
+//! Reading what is stored: opened groups, single chunks, files at any place, and what archives need.
 //!
 //! ```text
 //! restore check gc diff ... -> chunks --locations--> groups --ranges--> Store

@@ -94,6 +94,7 @@ impl Repository {
             if let Met::Content(Item { kind: ItemKind::File(_), size, .. }) = met {
                 len = len.saturating_add(*size);
             }
+            b"".as_slice()
         };
         self.each_readable(archive, selection, options, &mut take);
         Some(len)

@@ -35,6 +35,9 @@ pub use tree::{NODES_MAX, Shown};
 /// Threads that answer the kernel: it has so many reads under way.
 const THREADS: usize = 8;
 
+/// The type of a file system of FUSE: linux/magic.h.
+const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
+
 /// Problems that wait to be told of; what finds no place is told of by EIO alone.
 const HEARD_MAX: usize = 64;
 
@@ -115,7 +118,12 @@ impl Mounted {
 /// Has the kernel read as much ahead as [`READ_AHEAD`] says: it takes an eighth of that for any file system of FUSE, whatever
 /// the program asked for.
 fn let_read_ahead(directory: &Path) -> io::Result<()> {
-    let device = directory.metadata()?.dev();
+    let there = fs::File::open(directory)?;
+    // It may be gone already, and what lies below is not ours.
+    if rustix::fs::fstatfs(&there)?.f_type != FUSE_SUPER_MAGIC {
+        return Ok(());
+    }
+    let device = there.metadata()?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let place = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
     fs::write(place, (READ_AHEAD >> 10).to_string())

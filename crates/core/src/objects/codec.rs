@@ -169,6 +169,9 @@ fn decompress_zstd(frame: &[u8], len: usize, whole: usize) -> Result<Vec<u8>, &'
             wanted = decoder.decompress_stream(&mut output, &mut input).map_err(get_error_name)?;
             rest = rest.get(input.pos()..).unwrap_or_default();
         }
+        if len == whole && wanted > 0 {
+            return Err("it has no end");
+        }
         if len == whole && !rest.is_empty() {
             return Err("something follows behind its end");
         }
@@ -273,6 +276,8 @@ mod tests {
                 for wanted in [len, len / 2, len - 1, len / 10 * 8, 1, random.below(len + 1)] {
                     let got = decompress(body, &frame, wanted).unwrap();
                     assert!(got.len() >= wanted && bytes.starts_with(&got), "{compression:?}");
+                    // No more than the block in which it ends.
+                    assert!(codec != Codec::Zstd || got.len() < wanted + (128 << 10));
                 }
                 // What ends early, is longer, or is another is an error, and never wrong bytes of the right length.
                 let short = decompress(&body[..body.len() / 2], &frame, len);
@@ -280,6 +285,10 @@ mod tests {
                 let longer = Frame { plain_len: len as u32 + 1, ..frame };
                 assert!(decompress(body, &longer, len + 1).is_err(), "{compression:?}");
                 if codec == Codec::Zstd {
+                    for lacking in 1..=4 {
+                        let short = &body[..body.len() - lacking];
+                        assert!(decompress(short, &frame, len).is_err(), "{compression:?}");
+                    }
                     for behind in [body, &[0]] {
                         let followed = [body, behind].concat();
                         assert!(decompress(&followed, &frame, len).is_err(), "{compression:?}");

@@ -47,7 +47,7 @@ impl std::fmt::Debug for StoredFile {
 #[derive(Default)]
 struct Trail {
     ends: [AtomicU64; TRAIL_LEN],
-    /// How many reads there were.
+    /// How many of them began anew.
     count: AtomicUsize,
 }
 
@@ -55,12 +55,13 @@ impl Trail {
     /// Notes a read; whether it is short and begins near none of the last ones.
     fn step(&self, len: usize, offset: u64) -> bool {
         let is_near = |end: &AtomicU64| offset.abs_diff(end.load(Ordering::Relaxed)) <= WALK_SLACK;
-        let is_jump = len <= JUMP_LEN_MAX && !self.ends.iter().any(is_near);
-        let place = self.count.fetch_add(1, Ordering::Relaxed) % TRAIL_LEN;
+        let near = self.ends.iter().position(is_near);
+        // Each walk has one place; a new one takes that of the oldest.
+        let place = near.unwrap_or_else(|| self.count.fetch_add(1, Ordering::Relaxed) % TRAIL_LEN);
         if let Some(end) = self.ends.get(place) {
             end.store(offset.saturating_add(len as u64), Ordering::Relaxed);
         }
-        is_jump
+        near.is_none() && len <= JUMP_LEN_MAX
     }
 }
 
@@ -106,7 +107,7 @@ impl StoredFile {
 
     /// The first `len` bytes of its stream, as a file.
     pub(crate) fn beginning_of_stream(&self, len: u64) -> StoredFile {
-        StoredFile { len, order: None, ..self.clone() }
+        StoredFile { len, order: None, trail: Arc::default(), ..self.clone() }
     }
 
     /// How the file is divided; `None` if its stream is the file.
@@ -375,6 +376,25 @@ mod tests {
     impl NodeSource for Nothing {
         fn read_node(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>> {
             Err(Error::MissingChunk { id: *id, needed_by: needed_by.to_owned() })
+        }
+    }
+
+    #[test]
+    fn a_short_read_far_from_all_others_is_a_jump() {
+        const MIB: u64 = 1 << 20;
+        let trail = Trail::default();
+        assert!(!trail.step(4096, 0), "the start of a file");
+        assert!(trail.step(4096, 100 * MIB) && !trail.step(4096, 100 * MIB + 8192));
+        assert!(!trail.step(JUMP_LEN_MAX + 1, 500 * MIB), "a long one");
+        assert!(!trail.step(4096, 500 * MIB), "near the long one");
+        // Walks side by side, in any order; each is told from jumps for as long as it goes on.
+        let trail = Trail::default();
+        let places = TRAIL_LEN as u64;
+        for round in 0..4 {
+            for walk in 0..places {
+                let is_jump = trail.step(65536, (walk + 1) * 100 * MIB + round * 65536);
+                assert_eq!(is_jump, round == 0, "{walk} {round}");
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Verified groups: the one place through which the content of packs is read.
+//! Opened groups: the one place through which the content of packs is read.
 //!
 //! ```text
 //! get  one group, now      cache -> (one reader, others wait for it) -> Store

@@ -43,7 +43,7 @@ impl Repository {
         let (chunks, mut cold) = (self.chunks(), ColdPacks::default());
         self.settle(&[archive], selection);
         self.each_met(archive, selection, options, &mut |met| {
-            let Met::Content(Item { kind: ItemKind::File(content), .. }) = met else { return };
+            let Met::Content(Item { kind: ItemKind::File(content), .. }) = met else { return b"" };
             let mut is_lost = false;
             let mut entries = RecipeReader::new(&chunks, &content.recipe, "");
             while let Some(entry) = entries.next() {
@@ -64,6 +64,7 @@ impl Repository {
                 }
             }
             cold.lost_count += u64::from(is_lost);
+            b""
         })?;
         Ok(cold)
     }

@@ -3,7 +3,7 @@
 //! In: what is selected. Out: names, and contents. Promises: of several names of a file it says what the restore does, which
 //! gives the content to the first one that is selected.
 
-use garret_format::archive::Item;
+use garret_format::archive::{Item, Time};
 
 use super::links::{LinkedFiles, Made, Wanted};
 use super::options::RestoreOptions;
@@ -15,11 +15,21 @@ use crate::select::Selection;
 
 /// What a restore meets of an item that is selected.
 pub(super) enum Met<'a> {
-    /// Something is made at this path, below the destination; the item that stands for it.
-    Name(&'a Item, &'a [u8]),
-    /// A content is restored: of each file once, under the first of its names.
+    /// It is made with its content, at the path of the item below the destination: each content once.
     Content(&'a Item),
+    /// It is made as another name of what was met before.
+    Link {
+        /// Below the destination.
+        path: &'a [u8],
+        /// When the file was changed last.
+        mtime: Time,
+        /// What the file has behind its name, as it was said when its content was met.
+        suffix: &'static [u8],
+    },
 }
+
+/// Takes what is met; of a content it says what the file gets behind its name.
+pub(super) type Take<'a> = dyn FnMut(Met<'_>) -> &'static [u8] + 'a;
 
 impl Repository {
     /// Gives what a restore meets, in order. The selection is settled.
@@ -28,7 +38,7 @@ impl Repository {
         archive: &NamedArchive,
         selection: &mut Selection,
         options: &RestoreOptions,
-        take: &mut dyn FnMut(Met<'_>),
+        take: &mut Take<'_>,
     ) -> Result<()> {
         let mut links = LinkedFiles::default();
         for item in self.items(archive) {
@@ -38,12 +48,18 @@ impl Repository {
                 links.pass_over(item);
                 continue;
             };
-            take(Met::Name(&item, &path));
-            if let Wanted::Whole(item, stored) = links.wanted(item, path) {
-                if let Some(made) = Made::without_file(&item) {
-                    links.made(stored, made);
+            let (mtime, named) = (item.mtime, path.clone());
+            match links.wanted(item, path) {
+                Wanted::Whole(item, stored) => {
+                    let suffix = take(Met::Content(&item));
+                    if let Some(made) = Made::without_file(&item) {
+                        links.made(stored, Made { suffix, ..made });
+                    }
                 }
-                take(Met::Content(&item));
+                Wanted::Link(Made { suffix, .. }) => {
+                    take(Met::Link { path: &named, mtime, suffix });
+                }
+                Wanted::Missing(_) => {}
             }
         }
         Ok(())
@@ -55,7 +71,7 @@ impl Repository {
         archive: &NamedArchive,
         selection: &mut Selection,
         options: &RestoreOptions,
-        take: &mut dyn FnMut(Met<'_>),
+        take: &mut Take<'_>,
     ) {
         let _told_later = self.each_met(archive, selection, options, take);
     }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use garret_format::archive::{Content, Item, ItemKind};
+use garret_format::archive::{Content, Item, ItemKind, Time};
 use garret_format::recipe::Entry;
 use garret_image::{AllocationMap, FileKind, Metadata, SinkError, Source};
 
@@ -64,50 +64,84 @@ impl Repository {
         let place =
             |path: &[u8]| file.cloned().unwrap_or_else(|| home.join(OsStr::from_bytes(path)));
         let mut preview = Preview { free: free_bytes(home)?, ..Preview::default() };
+        let mut found = Vec::new();
+        let mut newer_at = |place: PathBuf, mtime: Time, follows: bool| {
+            if newer && is_newer(&place, mtime, follows) {
+                found.push(place);
+            }
+        };
         self.each_readable(archive, selection, options, &mut |met| match met {
             // A directory replaces nothing.
-            Met::Name(item, path) if newer && !matches!(item.kind, ItemKind::Directory) => {
-                let suffix = disk(&chunks, item, options.form).map_or(&b""[..], |_| RAW_SUFFIX);
-                let place = place(&[path, suffix].concat());
-                if is_newer(&place, item, file.is_some() || item.followed) {
-                    preview.newer.push(place);
-                }
-            }
-            Met::Content(item) if matches!(item.kind, ItemKind::File(_)) => {
+            Met::Content(Item { kind: ItemKind::Directory, .. }) => b"",
+            Met::Content(item) => {
                 let disk = disk(&chunks, item, options.form);
-                let len = disk.map_or(item.size, |view| view.len());
-                preview.needed = preview.needed.saturating_add(len);
-            }
-            _ => {}
-        });
-        if preview.needed > preview.free {
-            // What a killed restore of the same left is in the way, and takes as much room.
-            let mut last = PathBuf::new();
-            self.each_readable(archive, selection, options, &mut |met| {
-                let Met::Name(_, path) = met else { return };
-                let place = place(path);
-                let parent = place.parent().unwrap_or(home);
-                if parent != last {
-                    garret_image::remove_leftovers(parent);
-                    last = parent.to_owned();
+                let suffix = disk.as_ref().map_or(&b""[..], |_| RAW_SUFFIX);
+                if matches!(item.kind, ItemKind::File(_)) {
+                    let len = disk.map_or(item.size, |view| view.len());
+                    preview.needed = preview.needed.saturating_add(len);
                 }
-            });
+                let follows = file.is_some() || item.followed && suffix.is_empty();
+                newer_at(place(&[&item.path, suffix].concat()), item.mtime, follows);
+                suffix
+            }
+            Met::Link { path, mtime, suffix } => {
+                newer_at(place(&[path, suffix].concat()), mtime, file.is_some());
+                suffix
+            }
+        });
+        preview.newer = found;
+        if preview.needed > preview.free {
+            self.clear_leftovers(archive, selection, options, &place);
             preview.free = free_bytes(home)?;
         }
         // Only where lengths do not settle it: the recipes of large images take their time.
         if preview.needed > preview.free && options.allocation != AllocationMode::Full {
-            preview.needed = 0;
-            self.each_readable(archive, selection, options, &mut |met| {
-                let Met::Content(item) = met else { return };
-                let ItemKind::File(content) = &item.kind else { return };
-                let data = match disk(&chunks, item, options.form) {
-                    Some(view) => disk_data_len(view),
-                    None => data_len(content, item, &chunks, options.allocation),
-                };
-                preview.needed = preview.needed.saturating_add(data);
-            });
+            preview.needed = self.data_needed(archive, selection, options);
         }
         Ok(preview)
+    }
+
+    /// What a killed restore of the same left is in the way, and takes as much room.
+    fn clear_leftovers(
+        &self,
+        archive: &NamedArchive,
+        selection: &mut Selection,
+        options: &RestoreOptions,
+        place: &dyn Fn(&[u8]) -> PathBuf,
+    ) {
+        let mut last = PathBuf::new();
+        self.each_readable(archive, selection, options, &mut |met| {
+            let place = place(match met {
+                Met::Content(item) => &item.path,
+                Met::Link { path, .. } => path,
+            });
+            if let Some(parent) = place.parent().filter(|parent| *parent != last) {
+                garret_image::remove_leftovers(parent);
+                last = parent.to_owned();
+            }
+            b""
+        });
+    }
+
+    /// Bytes of what is selected that are not in holes.
+    fn data_needed(
+        &self,
+        archive: &NamedArchive,
+        selection: &mut Selection,
+        options: &RestoreOptions,
+    ) -> u64 {
+        let (chunks, mut needed) = (self.chunks(), 0u64);
+        self.each_readable(archive, selection, options, &mut |met| {
+            let Met::Content(item) = met else { return b"" };
+            let ItemKind::File(content) = &item.kind else { return b"" };
+            let data = match disk(&chunks, item, options.form) {
+                Some(view) => disk_data_len(view),
+                None => data_len(content, item, &chunks, options.allocation),
+            };
+            needed = needed.saturating_add(data);
+            b""
+        });
+        needed
     }
 }
 
@@ -126,14 +160,14 @@ fn disk_data_len(disk: Arc<dyn Source>) -> u64 {
     parts.map(|(_, len)| len as u64).fold(0, u64::saturating_add)
 }
 
-/// Whether a regular file is at `place`, or behind a link there that a restore follows, and is newer than the item.
-fn is_newer(place: &Path, item: &Item, follows: bool) -> bool {
+/// Whether a regular file is at `place`, or behind a link there that a restore follows, and is newer than what is stored.
+fn is_newer(place: &Path, stored: Time, follows: bool) -> bool {
     let found = match follows {
         true => rustix::fs::stat(place).map(|found| Metadata::from(&found)).ok(),
         false => garret_image::lstat(place).ok(),
     };
     found.is_some_and(|found| {
-        let (there, stored) = (found.mtime, item.mtime);
+        let there = found.mtime;
         found.kind == FileKind::Regular && (there.secs, there.nanos) > (stored.secs, stored.nanos)
     })
 }

@@ -293,6 +293,22 @@ fn a_lost_pack_is_made_up_for_and_its_place_in_the_index_is_too() {
     assert!(line.contains(mended), "{line}");
     dir.run(&["check", "--repair", "repo"]).reports("is missing");
     dir.run(&["check", "--verify-data", "repo"]).succeeds();
+    // A second copy that is gone, and one that is damaged: a check says what to run, also to programs.
+    let copy = dir.path("repo/copies/config");
+    let sound = fs::read(&copy).unwrap();
+    for wrong in [None, Some(&sound[1..])] {
+        match wrong {
+            None => fs::remove_file(&copy).unwrap(),
+            Some(bytes) => fs::write(&copy, bytes).unwrap(),
+        }
+        let ran = dir.run(&["check", "repo"]);
+        assert!(ran.stderr.contains(": garret check --repair puts it back\n"), "{}", ran.stderr);
+        let ran = dir.run(&["check", "--log-json", "repo"]);
+        assert!(ran.stderr.contains("\"hint\":\"repair\""), "{}", ran.stderr);
+        let ran = dir.run(&["check", "--repair", "repo"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(fs::read(&copy).unwrap() == sound);
+    }
 }
 
 /// What a person sees of a repair: what was wrong, where it went, what is lost, what to do; and then how it heals.
