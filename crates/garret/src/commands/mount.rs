@@ -29,6 +29,9 @@ const LOOK_TIME: Duration = Duration::from_millis(100);
 /// Is set for the program that is started in the background, and is to say when it has mounted.
 const ANNOUNCES: &str = "GARRET_MOUNT_ANNOUNCES";
 
+/// What is wrong with a directory at which another mount was killed.
+const GONE: &str = "has a mount whose program is gone: umount it first";
+
 /// What a program in the background says when all is there.
 const MOUNTED: &str = "mounted";
 
@@ -76,9 +79,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Ok(found) if found.is_dir() => None,
         Ok(_) => Some("is no directory".to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => Some("does not exist".to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotConnected => {
-            Some("has a mount whose program is gone: umount it first".to_owned())
-        }
+        Err(error) if error.kind() == ErrorKind::NotConnected => Some(GONE.to_owned()),
         Err(error) => Some(format!("cannot be looked at: {error}")),
     };
     if let Some(why) = why {
@@ -123,6 +124,10 @@ impl Args {
 /// Why it cannot be mounted, and what to do.
 fn cannot(directory: &Path, error: &std::io::Error) -> Failure {
     let advice = match error.kind() {
+        // The kernel may still know what it was.
+        ErrorKind::NotConnected => {
+            return Failure::Fatal(format!("{} {GONE}", directory.display()));
+        }
         std::io::ErrorKind::NotFound => "; install fuse3, which mounts for users, or be root",
         std::io::ErrorKind::PermissionDenied => {
             "; a user needs fusermount3 of fuse3, and for allow_other user_allow_other in /etc/fuse.conf"
