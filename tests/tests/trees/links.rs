@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use garret_core::{Destination, Input, Selection, Silent};
+use garret_core::{Destination, Form, Input, Selection, Silent};
 use garret_format::config::KeyMode;
 use garret_testkit::Lab;
 use rustix::fs::{CWD, Mode, XattrFlags};
@@ -91,6 +91,49 @@ fn a_dry_run_and_a_pipe_give_the_content_of_a_later_name() {
         let found =
             repository.preview_restore(&archive, &mut selection, &destination, &options, true);
         assert_eq!(found.unwrap().needed, 7);
+    }
+}
+
+/// What would be replaced is looked for under the name that each link to a disk in another form gets.
+#[test]
+fn what_is_newer_than_a_second_name_of_an_image_is_found_under_the_name_of_its_disk() {
+    let dir = disk_dir();
+    let source = dir.path().join("source");
+    fs::create_dir_all(&source).unwrap();
+    let image = source.join("a.qcow2");
+    let made = std::process::Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .args([image.as_os_str(), "1M".as_ref()])
+        .status();
+    assert!(made.unwrap().success());
+    set_mtime(&image, 1_000_000_000, 0);
+    fs::hard_link(&image, source.join("b.qcow2")).unwrap();
+    let (lab, _) = Lab::memory(KeyMode::None);
+    lab.backup_path("x", &source).unwrap();
+    let target = dir.path().join("target");
+    let there = below(&target, &source);
+    fs::create_dir_all(&there).unwrap();
+    for name in ["a.qcow2", "b.qcow2", "b.qcow2.raw"] {
+        fs::write(there.join(name), b"newer").unwrap();
+    }
+    let repository = lab.reader().unwrap();
+    let archive = repository.archive("x").unwrap();
+    let b = source.join("b.qcow2").into_os_string().into_vec();
+    for wanted in [vec![b], Vec::new()] {
+        for (form, expected) in
+            [(Form::Raw, 1), (Form::Stored, if wanted.is_empty() { 2 } else { 1 })]
+        {
+            let destination = Destination::Directory(target.clone());
+            let (mut selection, mut options) =
+                (Selection::new(wanted.clone()), lab.restore_options());
+            options.form = form;
+            let found = repository
+                .preview_restore(&archive, &mut selection, &destination, &options, true)
+                .unwrap();
+            assert_eq!(found.newer.len(), expected, "{form:?}: {:?}", found.newer);
+            let raw = found.newer.contains(&there.join("b.qcow2.raw"));
+            assert_eq!(raw, form == Form::Raw, "{:?}", found.newer);
+        }
     }
 }
 

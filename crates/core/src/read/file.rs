@@ -56,7 +56,7 @@ impl Trail {
     fn step(&self, len: usize, offset: u64) -> bool {
         let is_near = |end: &AtomicU64| offset.abs_diff(end.load(Ordering::Relaxed)) <= WALK_SLACK;
         let near = self.ends.iter().position(is_near);
-        // Each walk has one place; a new one takes that of the oldest.
+        // Each walk has one place; a new one takes that of the one that began first.
         let place = near.unwrap_or_else(|| self.count.fetch_add(1, Ordering::Relaxed) % TRAIL_LEN);
         if let Some(end) = self.ends.get(place) {
             end.store(offset.saturating_add(len as u64), Ordering::Relaxed);

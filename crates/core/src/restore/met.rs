@@ -1,7 +1,7 @@
 //! What a restore meets in the list of files, for who wants to know it before it begins.
 //!
-//! In: what is selected. Out: names, and contents. Promises: of several names of a file it says what the restore does, which
-//! gives the content to the first one that is selected.
+//! In: what is selected. Out: contents, and links to them. Promises: of several names of a file it says what the restore
+//! does, which gives the content to the first one that is selected.
 
 use garret_format::archive::{Item, Time};
 
