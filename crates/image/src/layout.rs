@@ -108,6 +108,12 @@ pub enum LayoutError {
         /// Where the run starts in the guest stream, in bytes.
         offset: u64,
     },
+    /// The file or the guest stream is longer than any file can be.
+    #[error("layout is of {len} bytes, which no file has")]
+    TooLong {
+        /// Its length in bytes.
+        len: u64,
+    },
     /// Two runs share bytes of the file.
     #[error("layout uses byte {file_offset} of the file twice")]
     Overlap {
@@ -131,6 +137,9 @@ pub struct Layout {
 
 impl Layout {
     /// The layout of a file whose guest stream lies in the given runs, in the stream's order.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a run that is empty, out of order or not within `lens`; `Overlap`; `TooManyRuns`; `TooLong`.
     pub fn new(lens: Lens, runs: impl IntoIterator<Item = Piece>) -> Result<Layout, LayoutError> {
         let mut collected = Runs::new(lens);
         runs.into_iter().try_for_each(|run| collected.push(run))?;
@@ -236,6 +245,9 @@ impl Layout {
 
     /// The layout of a file of `file_len` bytes from its encoding. Total: any input gives a layout
     /// that encodes to exactly this input, or an error. Allocates at most 16 times the input.
+    ///
+    /// # Errors
+    /// `Malformed` if it breaks a rule of the encoding; else as of [`new`](Self::new).
     pub fn decode(bytes: &[u8], file_len: u64) -> Result<Layout, LayoutError> {
         let mut decoder = Decoder { bytes, rest: bytes };
         let guest = decoder.number()?;
@@ -357,6 +369,11 @@ impl Runs {
     /// Sorts the runs by their place in the file to find overlaps and what lies between them, then
     /// back: linear for a file that was written in order, and no second copy.
     pub(crate) fn finish(mut self) -> Result<Layout, LayoutError> {
+        // Also where there is no run: the sum of the streams is that of both.
+        let len = self.lens.file.max(self.lens.guest);
+        if len > i64::MAX as u64 {
+            return Err(LayoutError::TooLong { len });
+        }
         self.pieces.sort_unstable_by_key(|run| run.file_offset);
         let mut residue = Vec::new();
         let (mut offset, mut at) = (0, 0);

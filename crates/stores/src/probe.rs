@@ -48,7 +48,11 @@ pub(crate) fn is_exclusive(service: &dyn Service) -> Result<bool, StoreError> {
             }
             // Too many at once, which a server may say instead of who was first.
             Err(error) if error.kind == StoreErrorKind::Transient => unheard = Some(error),
-            Err(error) if error.kind == StoreErrorKind::Denied => return Err(error),
+            Err(error)
+                if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::NoSpace) =>
+            {
+                return Err(error);
+            }
             // It knows no such condition.
             Err(_) => is_known = false,
         }

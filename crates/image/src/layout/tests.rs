@@ -57,6 +57,13 @@ fn what_is_no_layout_is_refused() {
     assert_eq!(of(&[piece(19, 0, 2)]), out(19), "past the stream");
     assert_eq!(of(&[piece(u64::MAX, 0, 2)]), out(u64::MAX));
     assert_eq!(of(&[piece(0, 4, 2), piece(2, 3, 2)]), Err(LayoutError::Overlap { file_offset: 4 }));
+    let longest = i64::MAX as u64;
+    for (file, guest) in [(1, longest + 1), (longest + 1, 1), (1, u64::MAX), (u64::MAX, u64::MAX)] {
+        let long = Err(LayoutError::TooLong { len: file.max(guest) });
+        assert_eq!(Layout::new(Lens { file, guest }, []), long, "without a run too");
+    }
+    let both = Layout::new(Lens { file: longest, guest: longest }, []).unwrap();
+    assert_eq!(both.stream_len(), 2 * longest);
 }
 
 #[test]
@@ -131,6 +138,8 @@ proptest! {
     ) {
         if let Ok(layout) = Layout::decode(&bytes, len) {
             prop_assert_eq!(layout.encode(), bytes);
+            let of_both = layout.len(Part::Guest) + layout.len(Part::Residue);
+            prop_assert!(layout.stream_len() == of_both && layout.data_len() <= layout.file_len());
         }
     }
 

@@ -152,8 +152,8 @@ fn doubt(error: LayoutError) -> Doubt {
     match error {
         LayoutError::TooManyRuns => Doubt::Fragmented,
         LayoutError::Overlap { file_offset: offset } => Doubt::Overlap { structure, offset },
-        LayoutError::OutOfRange { .. } | LayoutError::Malformed { .. } => {
-            Doubt::OutOfRange { structure, offset: 0 }
-        }
+        LayoutError::OutOfRange { .. }
+        | LayoutError::TooLong { .. }
+        | LayoutError::Malformed { .. } => Doubt::OutOfRange { structure, offset: 0 },
     }
 }
