@@ -224,7 +224,7 @@ fn half_a_repository_is_none() {
         (boxed(&hot), boxed(&far), "of another repository"),
         (boxed(&other), boxed(&cold), "of another repository"),
         (boxed(&hot), boxed(&MemoryStore::new()), "no packs of a repository elsewhere"),
-        (boxed(&MemoryStore::new()), boxed(&cold), "leave out --packs"),
+        (boxed(&MemoryStore::new()), boxed(&cold), "name no second place"),
     ] {
         let error = Split::open(hot, cold).err().unwrap();
         assert_eq!(error.kind, StoreErrorKind::NotFound);

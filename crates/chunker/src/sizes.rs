@@ -26,6 +26,10 @@ pub struct Sizes {
 
 impl Sizes {
     /// Checks and keeps the three sizes, in bytes.
+    ///
+    /// # Errors
+    /// `Unaligned` for one that is no multiple of [`PAGE`]; `MinZero`; `OutOfOrder` unless `min <= target <= max`;
+    /// `MaxTooLarge` above 1 MiB.
     pub const fn new(min: usize, target: usize, max: usize) -> Result<Sizes, SizesError> {
         if !min.is_multiple_of(PAGE) || !target.is_multiple_of(PAGE) || !max.is_multiple_of(PAGE) {
             return Err(SizesError::Unaligned);

@@ -99,6 +99,9 @@ impl AcceptState {
 }
 
 /// A time such as `90s`, `30m`, `2h` or `1d`.
+///
+/// # Errors
+/// How it is written, also for 0.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 60 * 60), ("d", 24 * 60 * 60)];
     let seconds = units.iter().find_map(|(unit, seconds)| {
@@ -115,6 +118,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A number of bytes: `500G`, in thousands.
+///
+/// # Errors
+/// How it is written, also for more than 64 bits can say.
 pub fn size(text: &str) -> Result<u64, String> {
     let wrong = || "it is a number of bytes, as 500G".to_owned();
     let (number, unit) = match text.char_indices().last() {
@@ -136,6 +142,9 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// How long something is waited for: seconds, or a duration.
+///
+/// # Errors
+/// As of [`duration`] for what is no number.
 pub fn patience(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
@@ -144,6 +153,9 @@ pub fn patience(text: &str) -> Result<Duration, String> {
 }
 
 /// A moment: `2026-11-20T02:30:00Z`, with another offset, or without one by local time.
+///
+/// # Errors
+/// How it is written; that clocks here never showed it, or that it is too far from now.
 pub fn time(text: &str) -> Result<Time, String> {
     let what = "it is a day and a time, as in 2026-11-20T02:30:00Z";
     let found = match text.parse::<jiff::Timestamp>() {
@@ -168,6 +180,9 @@ pub fn time(text: &str) -> Result<Time, String> {
 }
 
 /// Since when: a moment, the begin of a day here, or so long before now.
+///
+/// # Errors
+/// How it is written; as of [`time`] for a day.
 pub fn since(text: &str) -> Result<Time, String> {
     if let Ok(ago) = duration(text) {
         let now = jiff::Timestamp::now().as_second();
@@ -203,6 +218,9 @@ pub fn available_threads() -> usize {
 }
 
 /// A tag of an archive.
+///
+/// # Errors
+/// Why it can be none.
 pub fn tag(text: &str) -> Result<String, String> {
     match tag_fault(text) {
         Some(why) => Err(format!("it cannot be a tag: {why}")),
@@ -228,6 +246,9 @@ pub fn tags(words: Vec<String>) -> Result<BTreeSet<String>, Failure> {
 const LZMA_PRESET: u32 = 6;
 
 /// `none`, `lz4`, `zstd`, `zstd,LEVEL`, `lzma` or `lzma,PRESET`.
+///
+/// # Errors
+/// Which there are; which levels or presets a codec has.
 pub fn compression(text: &str) -> Result<Compression, String> {
     let (codec, level) = match text.split_once(',') {
         Some((codec, level)) => (codec, Some(level)),

@@ -13,6 +13,9 @@ use crate::ui::Ui;
 use crate::{render, session};
 
 /// Everything about the repository at `location`.
+///
+/// # Errors
+/// As of [`all_archives`].
 pub fn repository(
     repository: &Repository,
     location: &Location,
@@ -97,6 +100,9 @@ fn drilled(drill: &Drill) -> String {
 
 /// The row of the whole repository. What an archive alone takes is not known: chunks of several archives are compressed
 /// together, and most are shared.
+///
+/// # Errors
+/// The store cannot be listed; there are no threads to read archives with.
 pub fn all_archives(repository: &Repository, ui: &Ui) -> Result<String, Failure> {
     let original = render::size(session::original_len(repository, ui)?);
     let stored = render::size(repository.stored_len()?);

@@ -236,6 +236,9 @@ const WIDTH_MAX: usize = 1000;
 
 impl Template {
     /// Reads the text of the option.
+    ///
+    /// # Errors
+    /// What is wrong with it: a brace that stands alone, or two that hold no name and layout.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;

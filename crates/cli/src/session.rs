@@ -122,6 +122,9 @@ impl Session<Pruner> {
 }
 
 /// The repository at `location`, its keys still unknown.
+///
+/// # Errors
+/// As of [`store`] and [`Locked::find`].
 pub fn find(location: &Location) -> Result<Locked, Failure> {
     let locked = Locked::find(store(location)?)?;
     let (key, slot) = state::known_key(locked.id());
@@ -129,6 +132,9 @@ pub fn find(location: &Location) -> Result<Locked, Failure> {
 }
 
 /// Where the objects of the repository at `location` are.
+///
+/// # Errors
+/// There is none, or a file in its place; it cannot be opened, or does not answer; two places that do not belong together.
 pub fn store(location: &Location) -> Result<Box<dyn Removable>, Failure> {
     let path = match location {
         Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, None)?)),
@@ -150,22 +156,34 @@ pub fn store(location: &Location) -> Result<Box<dyn Removable>, Failure> {
 }
 
 /// The repository at `location`, to be read.
+///
+/// # Errors
+/// As of [`find`]; nothing that is given opens it; as of [`Unlocked::reader`].
 pub fn reader(location: &Location, ui: &Ui) -> Result<Session<Repository>, Failure> {
     open(location, Use::Reads, ui, |unlocked| unlocked.reader(ui))
 }
 
 /// The same, to be looked into for long and at any place: it keeps about so many bytes of opened groups.
+///
+/// # Errors
+/// As of [`reader`].
 pub fn viewer(location: &Location, kept_len: u64, ui: &Ui) -> Result<Session<Repository>, Failure> {
     open(location, Use::Reads, ui, |unlocked| unlocked.keep(kept_len).reader(ui))
 }
 
 /// The same, to add archives.
+///
+/// # Errors
+/// As of [`reader`]; it is not what it was or should be, or is older than it was.
 pub fn writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
     open(location, Use::Writes, ui, |unlocked| unlocked.writer(ui))
 }
 
 /// The same, and from before its index is opened the program is confined to that: not earlier, for what gives the passphrase
 /// may be a command.
+///
+/// # Errors
+/// As of [`writer`].
 pub fn confined_writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
     open(location, Use::Writes, ui, |unlocked| {
         sandbox::confine(&location.directories().collect::<Vec<_>>());
@@ -174,16 +192,25 @@ pub fn confined_writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, 
 }
 
 /// The same, to be checked.
+///
+/// # Errors
+/// As of [`reader`]; `Lock` if somebody deletes in it for longer than is waited.
 pub fn checker(location: &Location, ui: &Ui) -> Result<Session<Checker>, Failure> {
     open(location, Use::Reads, ui, |unlocked| unlocked.checker(ui))
 }
 
 /// The same, to delete.
+///
+/// # Errors
+/// As of [`writer`]; `Lock` if somebody else deletes or checks for longer than is waited.
 pub fn pruner(location: &Location, ui: &Ui) -> Result<Session<Pruner>, Failure> {
     open(location, Use::Writes, ui, |unlocked| unlocked.pruner(ui))
 }
 
 /// The same, to repair.
+///
+/// # Errors
+/// As of [`writer`]; `Lock` if anybody has it open for longer than is waited.
 pub fn exclusive(location: &Location, ui: &Ui) -> Result<Session<Exclusive>, Failure> {
     open(location, Use::Writes, ui, |unlocked| unlocked.exclusive(ui))
 }
@@ -257,7 +284,10 @@ fn compare(
     Ok(None)
 }
 
-/// Makes an empty directory for a repository at `location`; what is there instead, if that is why it cannot be.
+/// Makes an empty directory for a repository at `location`.
+///
+/// # Errors
+/// What is there instead, if that is why; `Usage` for two places that are in each other; it cannot be made.
 pub fn create(location: &Location, sharing: Sharing) -> Result<Box<dyn Removable>, Failure> {
     let path = match location {
         Location::Remote(remote) => return Ok(Box::new(ssh::connect(remote, Some(sharing))?)),
@@ -338,6 +368,9 @@ fn there(path: &Path) -> String {
 }
 
 /// Bytes of all streams of all archives. Archives that cannot be read are reported and left out.
+///
+/// # Errors
+/// The store cannot be listed; there are no threads to read archives with.
 pub fn original_len(repository: &Repository, ui: &Ui) -> Result<u64, Failure> {
     let mut sum = 0u64;
     for (_, found) in repository.archives(repository.archive_names()?)? {

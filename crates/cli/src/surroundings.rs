@@ -16,6 +16,9 @@ use crate::failure::Failure;
 use crate::location::Location;
 
 /// What the library wants to know about where and as whom it runs.
+///
+/// # Errors
+/// There is no current directory any more, or this user may not know it.
 pub fn backup_options(repository: &Location) -> Result<BackupOptions, Failure> {
     let base = std::env::current_dir().map_err(|error| Failure::io("current directory", &error))?;
     let users = names(Path::new("/etc/passwd"));

@@ -213,6 +213,9 @@ impl Ui {
     }
 
     /// Writes a result, with its own line ends, to stdout.
+    ///
+    /// # Errors
+    /// It cannot be written; `NobodyReads` if nobody does any more.
     pub fn print(&self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         let write = || {
             let mut out = io::stdout().lock();

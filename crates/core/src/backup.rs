@@ -42,7 +42,7 @@ use crate::objects::index::Index;
 use crate::objects::tags::check_tags;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Progress};
-use crate::repository::{Pruner, Repository, Writer};
+use crate::repository::{Adding, Pruner, Writer};
 use crate::write::{Written, write_chunks};
 
 use collect::{Collected, Collector};
@@ -52,7 +52,7 @@ use options::{BackupOptions, Input};
 use plan::Plan;
 use previous::Previous;
 use stations::{Tools, into_chunks};
-use total::total_len;
+use total::inputs_len;
 use walk::absolute_path;
 
 /// What a backup did.
@@ -89,7 +89,7 @@ impl Writer {
         options: &BackupOptions,
         progress: &dyn Progress,
     ) -> Result<BackupReport> {
-        run(self, name, inputs, options, progress)
+        run(self.adding(), name, inputs, options, progress)
     }
 }
 
@@ -105,30 +105,29 @@ impl Pruner {
         options: &BackupOptions,
         progress: &dyn Progress,
     ) -> Result<BackupReport> {
-        run(self, name, inputs, options, progress)
+        run(self.adding(), name, inputs, options, progress)
     }
 }
 
 fn run(
-    repository: &Repository,
+    session: Adding<'_>,
     name: &str,
     inputs: Vec<Input>,
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
-    check_new_name(repository.store(), name)?;
+    check_new_name(session.store(), name)?;
     if !options.skip_sample {
-        repository.growing(|index| sample::take(repository, index, options.threads, progress))?;
+        session.growing(|index| sample::take(&session, index, options.threads, progress))?;
     }
-    let made =
-        repository.growing(|index| backup(repository, index, name, inputs, options, progress));
+    let made = session.growing(|index| backup(session, index, name, inputs, options, progress));
     let (report, needed) = made?;
-    elsewhere::tell(repository, &report.archive, &needed, progress);
+    elsewhere::tell(&session, &report.archive, &needed, progress);
     Ok(report)
 }
 
 fn backup(
-    repository: &Repository,
+    session: Adding<'_>,
     index: &mut Index,
     name: &str,
     inputs: Vec<Input>,
@@ -136,16 +135,53 @@ fn backup(
     progress: &dyn Progress,
 ) -> Result<(BackupReport, Vec<Elsewhere>)> {
     let mut archive = head(name, &inputs, options)?;
-    let previous = Previous::find(repository, options, &archive.sources, &inputs, progress)?;
-    let cutters = Cutters::new(repository.config(), repository.keys())?;
-    let (hasher, buffers) = (repository.hasher(), BufferPool::default());
+    let previous = Previous::find(&session, options, &archive.sources, &inputs, progress)?;
+    let (collected, written) = store(session, index, inputs, previous, options, progress)?;
+    let Collected { items, counts, problems, elsewhere } = collected;
+    archive.end = options.time.unwrap_or_else(now);
+    archive.original_len = counts.original_len;
+    archive.file_count = counts.file_count;
+    archive.problem_count = counts.problem_count;
+    archive.problems = problems;
+    archive.read_len = counts.read_len();
+    archive.new_len = written.chunk_bytes;
+    archive.stored_len = written.pack_bytes;
+    archive.items = items;
+    let sealed = seal(session.metadata(), &archive)?;
+    let fingerprint = session.publish(name, &sealed)?;
+    // Each of its chunks was found in the index or came into it.
+    let job = previous::job(&archive.host, &archive.sources);
+    index.note_complete(&job, name, &fingerprint);
+    session.tell(progress);
+    let (name, len) = (name.to_owned(), sealed.len() as u64);
+    let report = BackupReport {
+        archive: NamedArchive { name, archive, fingerprint, len },
+        written,
+        untouched_bytes: counts.untouched_bytes,
+        same_bytes: counts.same_bytes,
+        hole_bytes: counts.hole_bytes,
+    };
+    Ok((report, elsewhere))
+}
+
+/// The path of the data: stores what is new of the inputs, and their recipes and items.
+fn store(
+    session: Adding<'_>,
+    index: &mut Index,
+    inputs: Vec<Input>,
+    previous: Previous,
+    options: &BackupOptions,
+    progress: &dyn Progress,
+) -> Result<(Collected, Written)> {
+    let cutters = Cutters::new(session.config(), session.keys())?;
+    let (hasher, buffers) = (session.hasher(), BufferPool::default());
     let tools = Tools { cutters, hasher, index: index.clone(), buffers };
-    let target = repository.target(index);
-    let task = progress.begin(Phase::Backup, total_len(&inputs, options));
-    let (collected, written) = with_threads(options.threads, 1, |threads| {
+    let target = session.target(index);
+    let task = progress.begin(Phase::Backup, inputs_len(&inputs, options));
+    let stored = with_threads(options.threads, 1, |threads| {
         write_chunks(target, options.compression, threads, |writer| {
             let told = (progress, &*task);
-            let plan = Plan::new(repository, inputs, &tools, previous, options, told);
+            let plan = Plan::new(&session, inputs, &tools, previous, options, told);
             let hashed =
                 threads.workers.map_in_turn(plan, |step, turn| Ok(into_chunks(step, turn, &tools)));
             let mut collector = Collector::new(&tools.cutters, progress, &*task);
@@ -155,38 +191,11 @@ fn backup(
             collector.finish(writer)
         })
     })?;
-    drop(task);
     if let Some(error) = tools.index.unread() {
         let why = message(&error);
         progress.notice(&format!("{why}: what was not found there was stored again"));
     }
-    let Collected { untouched_bytes, same_bytes, hole_bytes, .. } = collected;
-    let unread = untouched_bytes.saturating_add(same_bytes).saturating_add(hole_bytes);
-    archive.end = options.time.unwrap_or_else(now);
-    archive.original_len = collected.original_len;
-    archive.file_count = collected.file_count;
-    archive.problem_count = collected.problem_count;
-    archive.problems = collected.problems;
-    archive.read_len = collected.original_len.saturating_sub(unread);
-    archive.new_len = written.chunk_bytes;
-    archive.stored_len = written.pack_bytes;
-    archive.items = collected.items;
-    let sealed = seal(repository.metadata(), &archive)?;
-    let fingerprint = repository.publish(name, &sealed)?;
-    // Each of its chunks was found in the index or came into it.
-    let job = previous::job(&archive.host, &archive.sources);
-    index.note_complete(&job, name, &fingerprint);
-    repository.tell(progress);
-    let (name, len) = (name.to_owned(), sealed.len() as u64);
-    let archive = NamedArchive { name, archive, fingerprint, len };
-    let report = BackupReport {
-        archive,
-        written,
-        untouched_bytes: collected.untouched_bytes,
-        same_bytes: collected.same_bytes,
-        hole_bytes: collected.hole_bytes,
-    };
-    Ok((report, collected.elsewhere))
+    Ok(stored)
 }
 
 /// What is known of the archive before anything is read.

@@ -228,6 +228,12 @@ pub enum Error {
     /// Something that no listing of archives has may be one all the same.
     #[error("{0}; nothing is given back until then")]
     Doubtful(String),
+    /// In the place of an archive is a file that is none, and the archive's second copy is there.
+    #[error(
+        "{0} is no archive any more, and its second copy is there: nothing is given back until it is put back, or the file \
+         removed if the archive may go"
+    )]
+    Overwritten(String),
     /// Not a name for an archive.
     #[error("{name:?} cannot be an archive's name: {why}")]
     BadName {
@@ -279,6 +285,7 @@ impl Error {
             Error::ArchiveMissing(_) => Some(Hint::ListArchives),
             Error::NotRestored { hint, .. } => *hint,
             Error::PacksElsewhere { .. } => Some(Hint::NamePacks),
+            Error::Overwritten(_) => Some(Hint::Repair),
             Error::Protected(_) => Some(Hint::Unprotect),
             Error::EmptyStream(_) => Some(Hint::AllowEmpty),
             _ => None,
@@ -304,7 +311,7 @@ impl Error {
             Error::ManySlots { .. } | Error::CheapSlot { .. } => Cause::Keys,
             Error::KeyInUse { .. } | Error::NoRoomForKeys { .. } => Cause::Refused,
             Error::Unsupported { .. } => Cause::Unsupported,
-            Error::Doubtful(_) | Error::Protected(_) => Cause::Refused,
+            Error::Doubtful(_) | Error::Overwritten(_) | Error::Protected(_) => Cause::Refused,
             Error::BadName { .. } | Error::BadOption(_) | Error::NoPassphrase => Cause::Invalid,
             Error::NotRestored { cause, .. } => *cause,
             Error::NothingStored => Cause::Unreadable,
@@ -328,7 +335,7 @@ impl Error {
             Error::MissingChunk { needed_by, .. } => Some(needed_by),
             Error::Store(error) => Some(&error.object),
             Error::ArchiveMissing(name) | Error::ArchiveExists(name) => Some(name),
-            Error::Protected(name) => Some(name),
+            Error::Protected(name) | Error::Overwritten(name) => Some(name),
             Error::PacksElsewhere { path } => Some(path),
             Error::NotARepository { path, .. } | Error::Lock { place: path, .. } => Some(path),
             Error::Unsupported { object, .. } | Error::WrongKey { object } => Some(object),

@@ -80,6 +80,7 @@
 #![warn(clippy::indexing_slicing)]
 
 mod backup;
+#[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
 mod buffers;

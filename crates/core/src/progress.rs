@@ -72,7 +72,7 @@ impl Problem {
 }
 
 /// Stretches of a file in words: the first of them, and how many more there are, `unknown` of them besides these.
-pub(crate) fn stretches(ranges: &[Range<u64>], unknown: u64) -> String {
+pub(crate) fn ranges_in_words(ranges: &[Range<u64>], unknown: u64) -> String {
     let shown = ranges.iter().take(STRETCHES_SHOWN);
     let shown: Vec<String> =
         shown.map(|range| format!("{} to {}", range.start, range.end)).collect();
@@ -227,10 +227,10 @@ mod tests {
         let of = |count: u64| -> Vec<Range<u64>> {
             (0..count).map(|number| number * 10..number * 10 + 4).collect()
         };
-        assert_eq!(stretches(&of(0), 0), "");
-        assert_eq!(stretches(&of(2), 0), "0 to 4, 10 to 14");
-        assert_eq!(stretches(&of(1), 1), "0 to 4 and 1 more stretch");
-        assert!(stretches(&of(1000), 5).ends_with(", 90 to 94 and 995 more stretches"));
-        assert!(stretches(&of(1000), 5).len() < 200);
+        assert_eq!(ranges_in_words(&of(0), 0), "");
+        assert_eq!(ranges_in_words(&of(2), 0), "0 to 4, 10 to 14");
+        assert_eq!(ranges_in_words(&of(1), 1), "0 to 4 and 1 more stretch");
+        assert!(ranges_in_words(&of(1000), 5).ends_with(", 90 to 94 and 995 more stretches"));
+        assert!(ranges_in_words(&of(1000), 5).len() < 200);
     }
 }

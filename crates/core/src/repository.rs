@@ -16,6 +16,7 @@
 
 mod archives;
 mod locked;
+mod rights;
 mod sessions;
 mod sight;
 mod slots;
@@ -29,17 +30,18 @@ use crate::error::Result;
 use crate::keys::Keys;
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
-use crate::limits::{GROUP_LEN, total_len};
+use crate::limits::total_len;
 use crate::objects::copies::Served;
 use crate::objects::index::{Index, IndexSource};
 use crate::objects::pack::PackReader;
 use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::groups::Groups;
-use crate::store::{Area, Clock, Store, Traffic};
-use crate::write::ChunkTarget;
+use crate::store::{Area, Clock, Guard, Store, Traffic};
 
 pub use archives::Items;
+pub(crate) use rights::{Adding, Deleting};
+
 pub use locked::{ChunkSize, Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
 pub use sessions::{Checker, Exclusive, Pruner, Unlocked, Writer};
 pub use sight::Sight;
@@ -60,6 +62,8 @@ struct Shared {
     metadata: Sealer,
     hasher: ChunkHasher,
     groups: Arc<Groups>,
+    /// That of the right: also of what outlives the session.
+    lock: Arc<dyn Guard>,
     clock: Arc<dyn Clock>,
     served: Arc<Served>,
     /// What was there when it was opened.
@@ -171,18 +175,9 @@ impl Repository {
         *self.shared.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
     }
 
-    /// Does `work` with an index that grows. Whatever comes of it, what was stored is known afterwards. Only for a session
-    /// that may write, which is borrowed for that long.
-    pub(crate) fn growing<R>(&self, work: impl FnOnce(&mut Index) -> Result<R>) -> Result<R> {
-        let mut index = Index::clone(&self.index());
-        let result = work(&mut index);
-        self.set_index(index);
-        result
-    }
-
     /// The chunks as they are now.
     pub(crate) fn chunks(&self) -> Chunks {
-        Chunks::new(self.shared.groups.clone(), self.index())
+        Chunks::new(self.shared.groups.clone(), self.index(), self.shared.lock.clone())
     }
 
     pub(crate) fn index_source(&self) -> IndexSource<'_> {
@@ -191,20 +186,6 @@ impl Repository {
             metadata: self.metadata(),
             hasher: self.hasher(),
             repository: self.id(),
-        }
-    }
-
-    /// Where new chunks go that `index` does not have; it grows by them.
-    pub(crate) fn target<'r>(&'r self, index: &'r mut Index) -> ChunkTarget<'r> {
-        ChunkTarget {
-            store: self.store(),
-            data: &self.shared.data,
-            metadata: self.metadata(),
-            hasher: self.hasher(),
-            index,
-            group_len: self.config().group_len.min(GROUP_LEN),
-            pack_len: self.config().pack_len,
-            log: None,
         }
     }
 

@@ -294,13 +294,27 @@ pub trait Store: Send + Sync {
         false
     }
     /// Stores the concatenation of `parts`.
+    ///
+    /// # Errors
+    /// `NoSpace`; `Denied`; `NotAFile` if something else has the name; `Busy` once a lock that was taken here is lost;
+    /// `Transient`; `Other`.
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError>;
     /// Stores an object that must not exist yet.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is anything of that name; else as of [`put`](Self::put).
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError>;
     /// The bytes of the object in `range`.
+    ///
+    /// # Errors
+    /// `NotFound`; `WrongLength` if the range is not fully there; `NotAFile` if something else has the name; `Denied`;
+    /// `Transient`; `Other`.
     fn get(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
-    /// The whole object as it was at one moment, also while it is replaced; refused as `WrongLength` if it has more than
-    /// `max` bytes. As it stands here it asks twice, which is right only for what nobody replaces.
+    /// The whole object as it was at one moment, also while it is replaced. As it stands here it asks twice, which is right
+    /// only for what nobody replaces.
+    ///
+    /// # Errors
+    /// `WrongLength` if it has more than `max` bytes; else as of [`get`](Self::get).
     fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
         let len = self.len(key)?;
         if len > max {
@@ -309,41 +323,76 @@ pub trait Store: Send + Sync {
         self.get(key, 0..len)
     }
     /// Length of the object in bytes.
+    ///
+    /// # Errors
+    /// As of [`get`](Self::get), without `WrongLength`.
     fn len(&self, key: &Key) -> Result<u64, StoreError>;
     /// The objects of one kind and their lengths in bytes, in no order.
+    ///
+    /// # Errors
+    /// `Denied`, `Transient` or `Other` if anything that may hold them cannot be listed.
     fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError>;
     /// The objects of several kinds, packs among them, as [`list`](Self::list) gives them: each kind at the moment at which
     /// the one before it was listed, or later, if they are given in the order of their names in the repository. A store for
     /// which that is less work lists them all at once.
+    ///
+    /// # Errors
+    /// As of [`list`](Self::list).
     fn list_all(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
         self.list_each(areas)
     }
     /// The same kind by kind, with requests of its own for each.
+    ///
+    /// # Errors
+    /// As of [`list`](Self::list).
     fn list_each(&self, areas: &[Area]) -> Result<Vec<(Key, u64)>, StoreError> {
         let listed: Result<Vec<_>, _> = areas.iter().map(|area| self.list(*area)).collect();
         Ok(listed?.concat())
     }
     /// Removes the object.
+    ///
+    /// # Errors
+    /// As of [`put`](Self::put), but no `Busy` for an archive or its copy: what was published too late must be taken back.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
     /// Makes the next sync cover an object that another process put and perhaps never synced.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there, from a store that has to look; `Denied`; else as of [`sync`](Self::sync).
     fn adopt(&self, key: &Key) -> Result<(), StoreError>;
     /// Waits until everything put, deleted or adopted before is durable.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Transient` or `Other`: some of it may never be. In a directory all later ones fail too: the kernel
+    /// tells it once.
     fn sync(&self) -> Result<(), StoreError>;
     /// What is among the archives under a name that none can have, or as a link, and may be one all the same: each in words.
     /// Nothing may be deleted for not being needed while there is any. Makes the next sync cover archives that are gone,
     /// whoever removed them: before that a power cut may bring them back.
+    ///
+    /// # Errors
+    /// As of [`list`](Self::list).
     fn doubtful(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
     /// What lies among the archives under a name that one can have, with its length, and is passed over by `list` for what it
     /// begins with.
+    ///
+    /// # Errors
+    /// As of [`list`](Self::list).
     fn strangers(&self) -> Result<Vec<(Key, u64)>, StoreError> {
         Ok(Vec::new())
     }
     /// Removes what interrupted puts left behind, unless there are sessions, whose puts may be under way. Only for who may
     /// delete.
+    ///
+    /// # Errors
+    /// As of [`list`](Self::list), [`has_sessions`](Self::has_sessions) and [`delete`](Self::delete).
     fn sweep(&self) -> Result<(), StoreError>;
     /// Takes the repository's lock, or waits for it up to `patience`; before that it calls `waiting` once with who holds it.
+    ///
+    /// # Errors
+    /// `Busy` if somebody whom it excludes still holds it then; `NotFound` if there is no repository, from a store that locks
+    /// a file of it; `Denied`, `Transient` or `Other` if it cannot be taken at all.
     fn lock(
         &self,
         mode: LockMode,
@@ -351,6 +400,9 @@ pub trait Store: Send + Sync {
         waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError>;
     /// Whether anybody holds the lock for a session of one of these epochs.
+    ///
+    /// # Errors
+    /// `Denied`, `Transient` or `Other` if that cannot be found out.
     fn has_sessions(&self, epochs: RangeInclusive<u64>) -> Result<bool, StoreError>;
     /// Takes back that `list` gave this: its bytes are not the repository's.
     fn pass_over(&self, key: &Key);
@@ -360,6 +412,9 @@ pub trait Store: Send + Sync {
     }
     /// Whether the storage itself keeps a second one from creating what is there, which it is asked by creating something.
     /// None where that is no question, as of a directory.
+    ///
+    /// # Errors
+    /// `Denied`, `NoSpace`, `Transient` or `Other` if nothing can be created there and removed again.
     fn is_exclusive(&self) -> Result<Option<bool>, StoreError> {
         Ok(None)
     }

@@ -28,7 +28,7 @@ use crate::objects::pack::SealedGroup;
 use crate::objects::recipe::NodeStore;
 use crate::pipeline::{Ordered, Threads};
 use crate::store::{Key, Store};
-use lane::{Filling, Lane, Lanes, OpenGroups, Way};
+use lane::{Filling, GrowingGroups, Lane, Lanes, Way};
 use packs::PackWriter;
 
 pub(crate) use packs::PackLog;
@@ -88,7 +88,7 @@ pub(crate) fn write_chunks<'scope, R>(
             hasher: target.hasher,
             index: target.index,
             lanes,
-            open: OpenGroups::new(group_len),
+            growing: GrowingGroups::new(group_len),
             compressing: threads.workers.queue(),
             sealing: threads.workers.queue(),
             sealer: data,
@@ -128,7 +128,7 @@ pub(crate) struct ChunkWriter<'a, 'scope> {
     hasher: &'scope ChunkHasher,
     index: &'scope mut Index,
     lanes: Lanes<Filling>,
-    open: OpenGroups,
+    growing: GrowingGroups,
     compressing: Ordered<'a, 'scope, Result<(Way, CompressedGroup)>>,
     sealing: Ordered<'a, 'scope, (Lane, SealedGroup)>,
     sealer: &'scope Sealer,
@@ -216,7 +216,7 @@ impl ChunkWriter<'_, '_> {
         };
         *count += 1;
         *len += bytes.len() as u64;
-        if let Some(group) = self.open.push(way, id, bytes, compression) {
+        if let Some(group) = self.growing.push(way, id, bytes, compression) {
             self.compress(way, group)?;
         }
         Ok(true)
@@ -279,7 +279,7 @@ impl ChunkWriter<'_, '_> {
 
     fn flush(&mut self) -> Result<()> {
         for way in Way::ALL {
-            if let Some(group) = self.open.finish(way) {
+            if let Some(group) = self.growing.finish(way) {
                 self.compress(way, group)?;
             }
         }

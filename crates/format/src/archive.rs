@@ -160,6 +160,9 @@ impl Archive {
     }
 
     /// Reads an opened archive.
+    ///
+    /// # Errors
+    /// Anything that [`encode`](Self::encode) does not make of texts, lists, tags and problems within their bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "archive");
         let archive = Archive {

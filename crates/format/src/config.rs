@@ -106,8 +106,12 @@ impl Config {
         writer.into_bytes()
     }
 
-    /// Reads and checks the file `config`. Damage is found first, then features, so that what a feature changes in the
-    /// other fields is told as the feature and not as nonsense.
+    /// Reads and checks the file `config`.
+    ///
+    /// # Errors
+    /// `BadMagic` or `UnsupportedVersion`; then damage (`Truncated`, `TrailingBytes`, `BadChecksum`), then
+    /// `UnsupportedFeatures`, so that what a feature changes in the other fields is told as the feature and not as nonsense;
+    /// then `OutOfRange`.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "config");
         Kind::Config.expect(&mut reader)?;

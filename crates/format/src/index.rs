@@ -152,6 +152,9 @@ pub struct Tables<'a> {
 
 impl<'a> Tables<'a> {
     /// A view of `bytes`, which begin with counts and tables; also what follows them.
+    ///
+    /// # Errors
+    /// `Truncated` if the counts say more than there is.
     pub fn open(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut reader = Reader::new(bytes, "index segment");
         let start = reader.clone();
@@ -168,6 +171,11 @@ impl<'a> Tables<'a> {
 
     /// A view of an opened segment from the repository, which is read once in full: order, references and lengths of every
     /// record are checked; chunks and groups are at most `group_len_max` bytes.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open); `TrailingBytes`; `OutOfRange` for records that are empty, out of order or more than
+    /// [`COPIES_MAX`] of one id, for a kind of pack or an effort that there is not, for a group that is not within a pack,
+    /// and for a record of no group or that ends beyond `group_len_max`.
     pub fn decode(bytes: &'a [u8], group_len_max: u32) -> Result<Self, DecodeError> {
         let (tables, rest) = Self::open(bytes)?;
         let fail = |kind| DecodeError { what: "index segment", offset: bytes.len() as u64, kind };

@@ -92,7 +92,7 @@ impl Kind {
     /// Reads the eight bytes.
     ///
     /// # Errors
-    /// `BadMagic` for anything else, `UnsupportedVersion` for the same kind in another version.
+    /// `BadMagic` for anything else, `UnsupportedVersion` for the same kind in another version, `Truncated` for fewer bytes.
     pub fn expect(self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let start = reader.clone();
         let found: [u8; HEADER_LEN] = reader.array()?;
@@ -127,6 +127,9 @@ impl Envelope {
     }
 
     /// Takes a file of `kind` apart; the box is still sealed.
+    ///
+    /// # Errors
+    /// As of [`Kind::expect`]; `Truncated` if there is no room for a nonce and a tag.
     pub fn decode(bytes: &[u8], kind: Kind) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, kind.name());
         kind.expect(&mut reader)?;

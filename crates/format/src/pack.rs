@@ -73,6 +73,9 @@ pub fn encode_pack_header(kind: PackKind, salt: &[u8; SALT_LEN]) -> [u8; PACK_HE
 }
 
 /// Reads the start of a pack: its kind and its salt.
+///
+/// # Errors
+/// `BadMagic` if it is that of no pack; `UnsupportedVersion`; `Truncated`; `TrailingBytes`.
 pub fn decode_pack_header(bytes: &[u8]) -> Result<(PackKind, [u8; SALT_LEN]), DecodeError> {
     let mut reader = Reader::new(bytes, "pack header");
     let kind = match Kind::StructurePack.expect(&mut reader.clone()) {
@@ -120,6 +123,10 @@ impl Frame {
     }
 
     /// Reads an opened frame header; `group_len_max` bounds both lengths in bytes.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a codec that there is not, for counts, lengths and an effort beyond their bounds, and for those that
+    /// contradict each other; `Truncated`; `TrailingBytes`.
     pub fn decode(bytes: &[u8], group_len_max: u32) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "frame header");
         let start = reader.clone();
@@ -159,6 +166,9 @@ pub fn encode_lens(lens: &[u32]) -> Vec<u8> {
 }
 
 /// Takes an opened body apart: the chunks' lengths, which sum up to the frame's `plain_len`, and the compressed chunks.
+///
+/// # Errors
+/// `Truncated` if it ends within the lengths; `OutOfRange` if they sum up to anything else, or one is 0.
 pub fn decode_body<'a>(body: &'a [u8], frame: &Frame) -> Result<(Vec<u32>, &'a [u8]), DecodeError> {
     let mut reader = Reader::new(body, "group");
     let start = reader.clone();
@@ -218,6 +228,10 @@ impl Footer {
     }
 
     /// Reads an opened footer; every group's chunks sum up to at most `group_len_max` bytes.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a group of no chunks, of more than [`GROUP_CHUNKS_MAX`] or of more bytes, for an empty chunk, and for
+    /// an effort above [`EFFORT_MAX`]; `Truncated`; `TrailingBytes`.
     pub fn decode(bytes: &[u8], group_len_max: u32) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "pack footer");
         let group_count = reader.count(9)?;
@@ -255,6 +269,10 @@ pub fn encode_trailer(sealed_footer_len: u32) -> [u8; TRAILER_LEN] {
 }
 
 /// Reads the last bytes of a pack of `pack_len` bytes: where the sealed footer starts, and its length.
+///
+/// # Errors
+/// `BadMagic` if it is none; `OutOfRange` for a footer longer than [`FOOTER_LEN_MAX`] or than the pack; `Truncated`;
+/// `TrailingBytes`.
 pub fn decode_trailer(bytes: &[u8], pack_len: u64) -> Result<(u64, u32), DecodeError> {
     let mut reader = Reader::new(bytes, "pack trailer");
     let start = reader.clone();

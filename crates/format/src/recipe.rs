@@ -106,6 +106,10 @@ impl Node {
     }
 
     /// Reads a node from the content of its chunk.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a level above [`LEVEL_MAX`], more than [`NODE_ENTRIES_MAX`] entries or children, one that is empty or
+    /// of no kind, and a span above [`STREAM_LEN_MAX`]; `Truncated`; `TrailingBytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "recipe node");
         let node = Self::read(&mut reader)?;
@@ -211,6 +215,9 @@ impl Recipe {
     }
 
     /// Reads a recipe.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a cutter that there is not; as of [`Node::decode`], but for `TrailingBytes`.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let start = reader.clone();
         let cutter = match reader.u8()? {

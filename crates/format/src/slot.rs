@@ -144,6 +144,10 @@ impl Slot {
     }
 
     /// Reads and checks a slot.
+    ///
+    /// # Errors
+    /// `BadMagic` or `UnsupportedVersion`; `OutOfRange` for a KDF that there is not or that asks for too little or too much,
+    /// and for a label that is none; `BadChecksum`; `Truncated`; `TrailingBytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "key slot");
         Kind::Slot.expect(&mut reader)?;

@@ -82,6 +82,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `len` bytes.
+    ///
+    /// # Errors
+    /// `Truncated` if fewer are left.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(len) {
             Some((head, tail)) => {
@@ -94,6 +97,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes as an array.
+    ///
+    /// # Errors
+    /// As of [`take`](Self::take).
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         match self.rest.split_first_chunk::<N>() {
             Some((head, tail)) => {
@@ -106,31 +112,49 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
+    ///
+    /// # Errors
+    /// As of [`take`](Self::take).
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
     /// A little-endian 16-bit number.
+    ///
+    /// # Errors
+    /// As of [`take`](Self::take).
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         self.array().map(u16::from_le_bytes)
     }
 
     /// A little-endian 32-bit number.
+    ///
+    /// # Errors
+    /// As of [`take`](Self::take).
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_le_bytes)
     }
 
     /// A little-endian 64-bit number.
+    ///
+    /// # Errors
+    /// As of [`take`](Self::take).
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// A little-endian signed 64-bit number.
+    ///
+    /// # Errors
+    /// As of [`take`](Self::take).
     pub fn i64(&mut self) -> Result<i64, DecodeError> {
         self.array().map(i64::from_le_bytes)
     }
 
     /// A byte string with a 32-bit length in front, at most `max` bytes long.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a longer one; `Truncated` if fewer bytes are left than it says.
     pub fn bytes(&mut self, max: u32) -> Result<&'a [u8], DecodeError> {
         let start = self.clone();
         let len = self.u32()?;
@@ -140,8 +164,11 @@ impl<'a> Reader<'a> {
         self.take(len as usize)
     }
 
-    /// A 32-bit count of records of at least `record_len` bytes each: refused when the bytes left cannot hold them, so
-    /// that it may size an allocation.
+    /// A 32-bit count of records of at least `record_len` bytes each, which the bytes left can hold, so that it may size an
+    /// allocation.
+    ///
+    /// # Errors
+    /// `Truncated` if the bytes left cannot hold them.
     pub fn count(&mut self, record_len: usize) -> Result<usize, DecodeError> {
         let start = self.clone();
         let count = self.u32()? as usize;
@@ -152,6 +179,9 @@ impl<'a> Reader<'a> {
     }
 
     /// `len` bytes that must be zero: room for later versions.
+    ///
+    /// # Errors
+    /// `OutOfRange` if one is not; `Truncated` if fewer are left.
     pub fn zeros(&mut self, len: usize) -> Result<(), DecodeError> {
         let start = self.clone();
         match self.take(len)?.iter().all(|byte| *byte == 0) {
@@ -170,7 +200,10 @@ impl<'a> Reader<'a> {
         self.offset
     }
 
-    /// Fails unless every byte was read.
+    /// Whether every byte was read.
+    ///
+    /// # Errors
+    /// `TrailingBytes` if any was not.
     pub fn finish(self) -> Result<(), DecodeError> {
         match self.rest.is_empty() {
             true => Ok(()),

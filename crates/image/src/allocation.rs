@@ -68,6 +68,9 @@ impl AllocationMap {
     }
 
     /// The map of `source`, asked for all its extents.
+    ///
+    /// # Errors
+    /// As of [`Source::extent_at`].
     pub fn of(source: &dyn Source) -> Result<AllocationMap, SourceError> {
         let mut map = AllocationMap::new();
         Extents::new(source).try_for_each(|extent| extent.map(|extent| map.push(extent)))?;
@@ -128,6 +131,9 @@ impl AllocationMap {
 
     /// The map of a stream of `len` bytes from its encoding. Total: any input gives a map that
     /// encodes to exactly this input, or an error.
+    ///
+    /// # Errors
+    /// Where it breaks which rule of the encoding, does not cover `len` bytes, or has more than `HOLES_MAX` holes.
     pub fn decode(bytes: &[u8], len: u64) -> Result<AllocationMap, MapError> {
         let mut map = AllocationMap::new();
         let mut rest = bytes;

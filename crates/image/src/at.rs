@@ -79,6 +79,9 @@ impl<'a> At<'a> {
     }
 
     /// Its metadata; of what is behind it if it is a symbolic link and `follow` is set.
+    ///
+    /// # Errors
+    /// `NotFound`, also if a link that is followed leads nowhere; `Denied`; `Io`.
     pub fn stat(&self, follow: bool) -> Result<Metadata, SourceError> {
         let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let stat = rustix::fs::statat(self.directory(), self.name, flags);
@@ -113,6 +116,9 @@ impl<'a> At<'a> {
     }
 
     /// Lists the directory; `follow` says whether it may be a symbolic link to one.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied`; `Io` if it is no directory, a link that is not followed, or has more than [`NAMES_MAX`] names.
     pub fn list(&self, follow: bool) -> Result<Listing, SourceError> {
         let fail = |error| self.error("list", error);
         let directory = self.open(OFlags::DIRECTORY, follow).map_err(fail)?;
@@ -134,6 +140,9 @@ impl<'a> At<'a> {
     }
 
     /// The target of the symbolic link, byte for byte as it is stored.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied`; `Io` if it is none.
     pub fn read_link(&self) -> Result<Vec<u8>, SourceError> {
         let target = rustix::fs::readlinkat(self.directory(), self.name, Vec::new())
             .map_err(|error| self.error("read the symbolic link", error))?;

@@ -51,6 +51,9 @@ impl DeviceSink {
     }
 
     /// Waits until everything is on the device.
+    ///
+    /// # Errors
+    /// `NoSpace`, of a thin volume, or `Io`: not all of it is.
     pub fn finish(self) -> Result<(), SinkError> {
         self.file.sync_all().map_err(|error| SinkError::new(&self.path, "sync", error))
     }

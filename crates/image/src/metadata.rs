@@ -129,6 +129,9 @@ impl Metadata {
 }
 
 /// The metadata of `path` itself: of the link, if it is a symbolic link.
+///
+/// # Errors
+/// As of [`At::stat`].
 pub fn lstat(path: &Path) -> Result<Metadata, SourceError> {
     At::path(path).stat(false)
 }

@@ -83,6 +83,9 @@ struct Announced<'b> {
 
 impl RawFile {
     /// Opens `path`: see [`open_at`](Self::open_at).
+    ///
+    /// # Errors
+    /// As of [`open_at`](Self::open_at).
     pub fn open(path: &Path, follow: bool) -> Result<RawFile, SourceError> {
         Self::open_at(At::path(path), follow, None)
     }
@@ -93,7 +96,7 @@ impl RawFile {
     /// a look at it said, if there was one: that saves another.
     ///
     /// # Errors
-    /// `NotSupported` for anything but a regular file or a block device.
+    /// `NotSupported` for anything but a regular file or a block device; `NotFound`, `Denied` or `Io` if it cannot be opened.
     pub fn open_at(
         at: At<'_>,
         follow: bool,
@@ -134,7 +137,10 @@ impl RawFile {
         &self.path
     }
 
-    /// Its extended attributes and flags, see [`Extra::of_file`].
+    /// Its extended attributes and flags.
+    ///
+    /// # Errors
+    /// As of [`Extra::of_file`].
     pub fn extra(&self, len_max: usize) -> Result<Extra, SourceError> {
         Extra::of_file(&self.file, &self.path, len_max)
     }

@@ -95,6 +95,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Root {
     /// Opens `path`, creating it and its parents if missing. This path is the user's own: symbolic
     /// links in it are followed.
+    ///
+    /// # Errors
+    /// `Denied`, `NoSpace` or `Io` if it cannot be made or opened, as when it is a file.
     pub fn open(path: &Path) -> Result<Root, SinkError> {
         std::fs::create_dir_all(path)
             .map_err(|error| SinkError::new(path, "create the directory", error))?;
@@ -171,6 +174,10 @@ impl Root {
 
     /// Makes sure that there is a directory. Parents are created; an existing directory is left
     /// as it is. A new one has mode 0700 until [`finish_directory`](Self::finish_directory).
+    ///
+    /// # Errors
+    /// `Refused` for a path that could lead outside, for anything but a directory in its place or that of a parent, and for a
+    /// link to be followed that others can change, that the archive made or that leads to no directory; it cannot be made.
     pub fn directory(&self, place: Place<'_>) -> Result<FileId, SinkError> {
         let parsed = self.parse(place.path)?;
         let parent = self.parent(&parsed, true)?;
@@ -196,6 +203,9 @@ impl Root {
 
     /// Makes a symbolic link to `target`, which is neither checked nor followed. What is at the name
     /// is replaced at once and whole, as by a file.
+    ///
+    /// # Errors
+    /// As of [`file`](Self::file), but the node of a device is replaced; it cannot be made, or given its metadata.
     pub fn symlink(
         &self,
         target: &[u8],
@@ -209,6 +219,9 @@ impl Root {
     }
 
     /// Makes a special file, without opening it. What is at the name is replaced as by a file.
+    ///
+    /// # Errors
+    /// As of [`symlink`](Self::symlink); `Denied` for a device where only root may make one.
     pub fn node(
         &self,
         node: Node,

@@ -44,9 +44,15 @@ pub enum Allocation {
 /// Takes the bytes of a stream in any order from any thread.
 pub trait Sink: Send + Sync {
     /// Writes `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// `Refused` for bytes past the end; `NoSpace`, `Denied` or `Io` if they cannot be written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), SinkError>;
 
     /// Makes the `len` bytes from `offset` on zero.
+    ///
+    /// # Errors
+    /// As of [`write_at`](Self::write_at).
     fn write_zero(&self, offset: u64, len: u64) -> Result<(), SinkError>;
 }
 
@@ -182,6 +188,9 @@ impl FileSink {
     }
 
     /// What tells this file from all others: for links to it, and for flags that have to wait for those.
+    ///
+    /// # Errors
+    /// `Io` if the system does not say.
     pub fn id(&self) -> Result<FileId, SinkError> {
         match rustix::fs::fstat(&self.file) {
             Ok(stat) => Ok(FileId::of(&stat)),
@@ -194,6 +203,10 @@ impl FileSink {
     ///
     /// An owner that only root may set is left as it is, and the set-id bits of the mode with it.
     /// Nothing is synced: a restore that a power cut spoils is simply run again.
+    ///
+    /// # Errors
+    /// `Used` if a virtual machine has opened what is at NAME since; `NoSpace`, `Denied` or `Io` if it cannot be given its
+    /// metadata or its name. What is at NAME stays then.
     pub fn finish(self, attributes: &Attributes<'_>) -> Result<Unset, SinkError> {
         let FileSink { file, staged, .. } = self;
         let path = staged.path().to_owned();

@@ -92,17 +92,25 @@ pub trait Source: Send + Sync {
     /// Found when asked, so the memory is bounded whatever the number of pieces. Neighbours of the
     /// same kind can occur when the file changes meanwhile. What it is must be true: a [hole](Extent::Hole)
     /// is taken for zeros and what is [the same](Extent::Same) for that of the base, and neither is read.
+    ///
+    /// # Errors
+    /// It cannot be found out: the source cannot be read, or is gone.
     fn extent_at(&self, offset: u64) -> Result<Extent, SourceError>;
 
     /// Fills `buf` with the bytes from `offset` on.
     ///
     /// Bytes past the end, because the source has become shorter than [`len`](Source::len), are
-    /// zeros, and [`changed`](Source::changed) says so from then on. On an error the content of
-    /// `buf` is unspecified.
+    /// zeros, and [`changed`](Source::changed) says so from then on.
+    ///
+    /// # Errors
+    /// It cannot be read: the content of `buf` is unspecified then.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError>;
 
     /// Fills several buffers, each from its place, as [`read_at`](Source::read_at) does. A source
     /// may ask its device for all of them before it waits for the first.
+    ///
+    /// # Errors
+    /// As of [`read_at`](Self::read_at), of the first buffer that cannot be filled.
     fn read_many(&self, slots: &mut [Slot<'_>]) -> Result<(), SourceError> {
         slots.iter_mut().try_for_each(|slot| self.read_at(slot.bytes, slot.offset))
     }
@@ -115,6 +123,9 @@ pub trait Source: Send + Sync {
 
     /// Whether what was read may be a mixture of two states: length, mtime or ctime differ from
     /// those at open, or a read came up short. Ask after the last read.
+    ///
+    /// # Errors
+    /// It cannot be looked at any more.
     fn changed(&self) -> Result<bool, SourceError>;
 }
 

@@ -15,7 +15,11 @@
 //! program   a program in a directory of its own: what it is given, what it says
 //! store_suite              the contract of `garret_core::Store`, clause by clause
 //! ```
-#![allow(clippy::unwrap_used, reason = "a testkit panics where a test would")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_errors_doc,
+    reason = "a testkit panics where a test would"
+)]
 
 mod bucket;
 mod clock;

@@ -264,7 +264,10 @@ impl Job {
     }
 }
 
-/// Why jobs cannot be done beside each other, if they cannot: the two, and why.
+/// Whether jobs can be done beside each other.
+///
+/// # Errors
+/// That they cannot: the two, and why.
 pub fn agree(jobs: &[Job]) -> Result<(), String> {
     for (at, one) in jobs.iter().enumerate() {
         for other in jobs.iter().skip(at + 1) {

@@ -23,14 +23,9 @@ use garret_image::Source;
 /// What the archive will say of its items.
 pub(super) struct Collected {
     pub(super) items: Recipe,
-    pub(super) original_len: u64,
-    pub(super) file_count: u64,
-    pub(super) problem_count: u64,
+    pub(super) counts: Counts,
     /// The first of the problems in words, as an archive has them.
     pub(super) problems: Vec<String>,
-    pub(super) untouched_bytes: u64,
-    pub(super) same_bytes: u64,
-    pub(super) hole_bytes: u64,
     /// Files that disks in the archive need besides their images.
     pub(super) elsewhere: Vec<Elsewhere>,
 }
@@ -50,14 +45,25 @@ pub(super) struct Collector<'c> {
     counts: Counts,
 }
 
-#[derive(Default)]
-struct Counts {
-    original_len: u64,
-    file_count: u64,
-    problem_count: u64,
-    untouched_bytes: u64,
-    same_bytes: u64,
-    hole_bytes: u64,
+/// What was counted on the way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Bytes of files, as they say of themselves.
+    pub(super) original_len: u64,
+    pub(super) file_count: u64,
+    pub(super) problem_count: u64,
+    /// Bytes that were not read: of files as the previous archive has them, of what is the same as in a base, and of holes.
+    pub(super) untouched_bytes: u64,
+    pub(super) same_bytes: u64,
+    pub(super) hole_bytes: u64,
+}
+
+impl Counts {
+    /// Bytes of files that were read.
+    pub(super) fn read_len(&self) -> u64 {
+        let unread = self.untouched_bytes.saturating_add(self.same_bytes);
+        self.original_len.saturating_sub(unread.saturating_add(self.hole_bytes))
+    }
 }
 
 /// The stream that is being collected.
@@ -277,13 +283,8 @@ impl<'c> Collector<'c> {
         }
         Ok(Collected {
             items: self.items.finish(writer)?,
-            original_len: counts.original_len,
-            file_count: counts.file_count,
-            problem_count: counts.problem_count,
+            counts,
             problems: self.problems,
-            untouched_bytes: counts.untouched_bytes,
-            same_bytes: counts.same_bytes,
-            hole_bytes: counts.hole_bytes,
             elsewhere: self.elsewhere,
         })
     }

@@ -9,7 +9,7 @@ use super::plan::rules;
 use super::walk::{Walk, stored_path};
 
 /// The sum of the lengths of the inputs, if all of them have one; of what is read once only, once.
-pub(super) fn total_len(inputs: &[Input], options: &BackupOptions) -> Option<u64> {
+pub(super) fn inputs_len(inputs: &[Input], options: &BackupOptions) -> Option<u64> {
     let (mut sum, mut paths, mut linked) = (0u64, HashSet::new(), HashSet::new());
     for input in inputs {
         if let Input::Source { source, .. } = input {

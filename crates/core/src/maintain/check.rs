@@ -135,7 +135,8 @@ impl Checker {
         }
         if cold_count > 0 && (slice.is_some() || !options.verify_data) {
             progress.notice(&format!(
-                "note: packs in the second place that were not read: {cold_count}; --verify-data reads them, when they can be"
+                "note: packs in the second place that were not read: {cold_count}; a check of all data reads them, when \
+                 they can be"
             ));
         }
         findings.report.verified_packs = verified.intact.len() as u64;
@@ -256,7 +257,7 @@ impl CheckedPacks {
             let count = findings.report.lonely_parts;
             progress.notice(&format!(
                 "warning: of what the archives are made of, {count} of the parts are in one pack only, instead of two: \
-                 garret prune stores them in another"
+                 the next prune stores them in another"
             ));
         }
         repository.tell(progress);

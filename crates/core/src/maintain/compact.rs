@@ -146,13 +146,13 @@ impl Pruner {
                 threads: options.threads,
                 is_over: &is_over,
             };
-            let done = rewrite::rewrite(self, &round, &how, &mut problems)?;
+            let done = rewrite::rewrite(self.deleting(), &round, &how, &mut problems)?;
             let tried_count = done.tried.len();
             taken.extend(done.tried);
             report.group_count += done.group_count;
             report.plain_len += done.plain_len;
             report.written_len += done.written_len;
-            self.reopen_index(progress)?;
+            self.deleting().reopen_index(progress)?;
             self.drop_old(&done.packs, options.threads, progress, &mut report)?;
             report.is_cut_short = tried_count < round.len()
                 || is_over() && self.plan_compact(options, progress)?.group_count > 0;

@@ -21,7 +21,7 @@ use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, 
 use crate::objects::tombstones::{self, archive_id, buried, bury};
 use crate::pipeline::{beside, with_workers};
 use crate::progress::Problem;
-use crate::repository::Repository;
+use crate::repository::{Deleting, Exclusive, Repository};
 use crate::store::{Area, Key, Store, StoreError, StoreErrorKind};
 
 /// One of a file and its second copy that is missing or damaged, and what it should be.
@@ -135,10 +135,7 @@ pub(super) fn refuse_overwritten(
     let mut lone = listed(repository.store())?;
     known.for_each(|fingerprint| _ = lone.remove(&of_archive(&fingerprint)));
     match overwritten(repository, &lone)?.first() {
-        Some(Overwritten { first, .. }) => Err(Error::Doubtful(format!(
-            "{first} is no archive any more, and its second copy is there: garret check --repair puts it back; if the \
-             archive may go, remove the file"
-        ))),
+        Some(Overwritten { first, .. }) => Err(Error::Overwritten(first.to_string())),
         None => Ok(()),
     }
 }
@@ -264,7 +261,7 @@ pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Res
         Ok(copies) => copies,
         Err(error) => {
             let text = format!(
-                "{}: there are no second copies; move away what is there, and garret prune makes them",
+                "{}: there are no second copies; move away what is there, and the next prune makes them",
                 message(&error)
             );
             let subject = Some(error.object.clone());
@@ -311,12 +308,11 @@ pub(super) struct Mended {
     pub(super) copies: u64,
 }
 
-/// Makes of one that is intact two. What was damaged of a first is in quarantine before. Only for the holder of the
-/// exclusive lock.
-pub(super) fn repair(repository: &Repository) -> Result<Mended> {
-    let store = repository.store();
+/// Makes of one that is intact two. What was damaged of a first is in quarantine before.
+pub(super) fn repair(session: &Exclusive) -> Result<Mended> {
+    let store = session.store();
     let mut mended = Mended::default();
-    for wrong in look(repository, listed(store)?)? {
+    for wrong in look(session, listed(store)?)? {
         let Wrong { first, key, bytes, error } = &wrong;
         if !wrong.is_first() {
             store.put(key, &[bytes])?;
@@ -325,7 +321,7 @@ pub(super) fn repair(repository: &Repository) -> Result<Mended> {
             // Who has the lock has mended that one, on which it is.
             set_aside(store, first)?;
             store.put(first, &[bytes])?;
-            repository.served().note(first, error, Service::PutBack);
+            session.served().note(first, error, Service::PutBack);
             mended.firsts += 1;
         }
     }
@@ -335,18 +331,17 @@ pub(super) fn repair(repository: &Repository) -> Result<Mended> {
 
 /// Makes the copies anew that are missing, as far as there is room, and drops those of slots and archives that are gone. Of
 /// such archives it is recorded that they were deleted, whoever removed them; gives of how many. `known` are archives that
-/// were read a moment ago, and the hashes of their files: they are not read again while their copy is there. Only for the
-/// holder of the lock to delete.
-pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -> Result<u64> {
-    let store = repository.store();
+/// were read a moment ago, and the hashes of their files: they are not read again while their copy is there.
+pub(super) fn tend(session: Deleting<'_>, known: &HashMap<String, [u8; 32]>) -> Result<u64> {
+    let store = session.store();
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
     let copy_len = copies.get(&Key::TombstonesCopy).copied();
-    tombstones::mend(store, repository.metadata(), copy_len, false)?;
+    tombstones::mend(store, session.metadata(), copy_len, false)?;
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
     let is_alone = !store.has_sessions(ANY)?;
     let (mut kept, mut missing) =
         (HashSet::from([Key::ConfigCopy, Key::TombstonesCopy]), Vec::new());
-    let config = repository.config().encode();
+    let config = session.config().encode();
     if copies.get(&Key::ConfigCopy) != Some(&(config.len() as u64)) {
         missing.push((Key::ConfigCopy, config));
     }
@@ -373,12 +368,12 @@ pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -
         let len = lens.get(&name);
         match known.get(&name).map(of_archive) {
             Some(copy) if len.is_some() && copies.get(&copy) == len => Archived::Intact(copy, None),
-            _ => read(repository, &name, &copies),
+            _ => read(&session, &name, &copies),
         }
     };
     let mut is_known = true;
     let names = lens.keys().cloned().collect();
-    for found in each_archive(repository, names, look)? {
+    for found in each_archive(&session, names, look)? {
         match found {
             Archived::Intact(copy, lacking) => {
                 missing.extend(lacking.map(|bytes| (copy.clone(), bytes)));
@@ -396,11 +391,11 @@ pub(super) fn tend(repository: &Repository, known: &HashMap<String, [u8; 32]>) -
     }
     let mut lone: HashSet<Key> = copies.into_keys().filter(|key| !kept.contains(key)).collect();
     // For a repair.
-    for Overwritten { copy, .. } in overwritten(repository, &lone)? {
+    for Overwritten { copy, .. } in overwritten(&session, &lone)? {
         lone.remove(&copy);
     }
     let removed = match is_known {
-        true => forget(repository, lone.into_iter(), is_alone)?,
+        true => forget(session, lone.into_iter(), is_alone)?,
         false => 0,
     };
     store.sync()?;
@@ -436,12 +431,8 @@ enum Archived {
 
 /// Removes copies without a first: while there are sessions, which may be about to publish it, those of archives of which it
 /// is recorded that they were deleted.
-fn forget(
-    repository: &Repository,
-    copies: impl Iterator<Item = Key>,
-    is_alone: bool,
-) -> Result<u64> {
-    let (store, metadata) = (repository.store(), repository.metadata());
+fn forget(session: Deleting<'_>, copies: impl Iterator<Item = Key>, is_alone: bool) -> Result<u64> {
+    let (store, metadata) = (session.store(), session.metadata());
     let copies: Vec<Key> = copies.collect();
     if copies.is_empty() {
         return Ok(0);

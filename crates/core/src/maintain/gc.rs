@@ -34,7 +34,7 @@ use crate::objects::tags::forget_gone as forget_tags;
 use crate::objects::verified::forget_gone;
 use crate::pipeline::beside;
 use crate::progress::Progress;
-use crate::repository::{Pruner, Repository};
+use crate::repository::{Deleting, Pruner, Repository};
 
 use crate::maintain::problems::Problems;
 use condemn::Condemnation;
@@ -107,37 +107,44 @@ impl Pruner {
         options: &GcOptions,
         progress: &dyn Progress,
     ) -> Result<GcReport> {
-        let in_flight = self.store().properties().in_flight;
+        let session = self.deleting();
+        let in_flight = session.store().properties().in_flight;
         let mut problems = Problems::new(progress);
         let mut report = GcReport::default();
         let (mut full, mut rounds): (Option<Error>, _) = (None, 1..ROUNDS_MAX);
         let archives = loop {
             // Before the plan lists archives (rule P2).
-            let (store, load) = (self.store(), || Condemnation::load(self, progress));
+            let (store, load) = (session.store(), || Condemnation::load(&session, progress));
             let (swept, condemnation) = beside(in_flight, || store.sweep(), load)?;
             let condemnation = swept.map_err(Error::from).and(condemnation)?;
-            let mut plan =
-                plan::plan(self, &[], preferred, full.is_none(), options.threads, &mut problems)?;
-            if self.store().has_sessions(condemn::ANY)? {
-                plan.leave(&self.index().unstored());
+            let mut plan = plan::plan(
+                &session,
+                &[],
+                preferred,
+                full.is_none(),
+                options.threads,
+                &mut problems,
+            )?;
+            if session.store().has_sessions(condemn::ANY)? {
+                plan.leave(&session.index().unstored());
             }
             let mut forgot_index = false;
             if full.is_some() {
                 // The smallest step that makes room, in all the room that there is.
                 plan.keep_cheapest();
-                forgot_index = !plan.is_empty() && swap::follows(self, |_| false, false);
+                forgot_index = !plan.is_empty() && swap::follows(&session, |_| false, false);
                 if forgot_index {
-                    swap::forget(self.store())?;
+                    swap::forget(session.store())?;
                 }
             }
-            let collected = collect(self, &plan, condemnation, options, &mut problems);
+            let collected = collect(session, &plan, condemnation, options, &mut problems);
             // Also when it was cut short: packs that the index knows may be gone.
             let is_same = !forgot_index && collected.as_ref().is_ok_and(Collected::is_nothing);
-            let reopened = if is_same { Ok(()) } else { self.reopen_index(progress) };
+            let reopened = if is_same { Ok(()) } else { session.reopen_index(progress) };
             let collected = collected?;
             reopened?;
             if forgot_index || collected.forgot_index {
-                swap::remake(self, progress)?;
+                swap::remake(session, progress)?;
             }
             let is_over = collected.is_over(full.is_some());
             report.add(&collected);
@@ -151,15 +158,15 @@ impl Pruner {
             };
         };
         report.problem_count = problems.count;
-        let (store, metadata) = (self.store(), self.metadata());
+        let (store, metadata) = (session.store(), session.metadata());
         let forget = || {
             forget_records(store, metadata)?;
             forget_gone(store, metadata)?;
             forget_tags(store, archives.values())
         };
-        let (forgotten, removed) = beside(in_flight, forget, || copies::tend(self, &archives))?;
+        let (forgotten, removed) = beside(in_flight, forget, || copies::tend(session, &archives))?;
         report.removed_count = forgotten.and(removed)?;
-        self.tell(progress);
+        session.tell(progress);
         Ok(report)
     }
 }
@@ -222,7 +229,7 @@ impl Collected {
 /// Does what the plan says. On a full disk what needs no room comes first: packs of which nobody needs anything go before
 /// others are repacked, and the index before them, if there is no room for another and it follows from the packs.
 fn collect(
-    repository: &Repository,
+    session: Deleting<'_>,
     plan: &GcPlan,
     mut condemnation: Condemnation,
     options: &GcOptions,
@@ -230,11 +237,11 @@ fn collect(
 ) -> Result<Collected> {
     let mut done = Collected::default();
     let is_ripe = |row: &PackRow| condemnation.is_ripe(&row.id);
-    done.delete(repository, plan, plan.dropped().filter(is_ripe).collect())?;
+    done.delete(session, plan, plan.dropped().filter(is_ripe).collect())?;
     let gone: HashSet<PackId> = done.deleted.iter().map(|row| row.id).collect();
     let is_left = |row: &PackRow| !gone.contains(&row.id);
     let GcOptions { compression, threads } = *options;
-    let kept = match copy::copy(repository, &plan.groups, compression, threads, problems) {
+    let kept = match copy::copy(session, &plan.groups, compression, threads, problems) {
         Ok((kept, bytes)) => {
             done.repacked_bytes = bytes;
             kept
@@ -248,18 +255,18 @@ fn collect(
     let doomed: Vec<PackRow> = plan.doomed(&kept).filter(is_left).take(CONDEMNED_MAX).collect();
     let dropped: HashSet<PackId> =
         plan.dropped().filter(is_left).take(CONDEMNED_MAX).map(|row| row.id).collect();
-    let mut condemn = || condemnation.condemn(repository, &doomed, |pack| dropped.contains(pack));
+    let mut condemn = || condemnation.condemn(session, &doomed, |pack| dropped.contains(pack));
     match condemn() {
-        Err(error) if error.cause() == Cause::Full && done.make_room(repository, &doomed)? => {
+        Err(error) if error.cause() == Cause::Full && done.make_room(session, &doomed)? => {
             condemn()?;
         }
         condemned => condemned?,
     }
-    if doomed.is_empty() || !condemnation.is_alone(repository)? {
+    if doomed.is_empty() || !condemnation.is_alone(&session)? {
         done.waiting = doomed;
-    } else if plan.knows_archives(repository)? {
-        done.delete(repository, plan, doomed)?;
-        condemnation.condemn(repository, &[], |_| false)?;
+    } else if plan.knows_archives(&session)? {
+        done.delete(session, plan, doomed)?;
+        condemnation.condemn(session, &[], |_| false)?;
     } else {
         done.has_news = true;
         done.waiting = doomed;
@@ -269,33 +276,27 @@ fn collect(
 
 impl Collected {
     /// Deletes packs, after an index that does not list them is in place of the one that does.
-    fn delete(
-        &mut self,
-        repository: &Repository,
-        plan: &GcPlan,
-        doomed: Vec<PackRow>,
-    ) -> Result<()> {
+    fn delete(&mut self, session: Deleting<'_>, plan: &GcPlan, doomed: Vec<PackRow>) -> Result<()> {
         if doomed.is_empty() {
             return Ok(());
         }
         let ids: HashSet<PackId> = doomed.iter().map(|row| row.id).collect();
-        match swap::swap(repository, &ids, &plan.superseded, true) {
-            Err(error)
-                if error.cause() == Cause::Full && self.make_room(repository, &doomed)? => {}
+        match swap::swap(session, &ids, &plan.superseded, true) {
+            Err(error) if error.cause() == Cause::Full && self.make_room(session, &doomed)? => {}
             swapped => swapped?,
         }
-        delete::packs(repository, ids.iter())?;
+        delete::packs(session, ids.iter())?;
         self.deleted.extend(doomed);
         Ok(())
     }
 
     /// Gives up the index, if it follows from the packs: it is made anew when there is room. Whether that was done.
-    fn make_room(&mut self, repository: &Repository, doomed: &[PackRow]) -> Result<bool> {
+    fn make_room(&mut self, session: Deleting<'_>, doomed: &[PackRow]) -> Result<bool> {
         let ids: HashSet<PackId> = doomed.iter().map(|row| row.id).collect();
-        if doomed.is_empty() || !swap::follows(repository, |id| ids.contains(id), false) {
+        if doomed.is_empty() || !swap::follows(&session, |id| ids.contains(id), false) {
             return Ok(false);
         }
-        swap::forget(repository.store())?;
+        swap::forget(session.store())?;
         self.forgot_index = true;
         Ok(true)
     }

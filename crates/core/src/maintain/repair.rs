@@ -32,7 +32,7 @@ use crate::objects::damage::{forget_records, is_damage};
 use crate::objects::tombstones;
 use crate::objects::verified::forget_gone;
 use crate::progress::{Problem, Progress};
-use crate::repository::{Exclusive, Repository};
+use crate::repository::{Deleting, Exclusive};
 use crate::store::{Key, Store};
 
 /// A damaged pack that cannot be read in one piece is read in pieces of so many bytes; what cannot be read then is zeros in
@@ -94,15 +94,15 @@ impl Exclusive {
             return Ok(RepairReport { mended_files, made_copies, ..RepairReport::default() });
         }
         let mut problems = Problems::new(progress);
-        let done = take_away(self, &checked, is_index_damaged, threads, &mut problems);
+        let done = take_away(self.deleting(), &checked, is_index_damaged, threads, &mut problems);
         // It holds what the index was.
         drop(checked);
         // Also when it was cut short: packs that the index knows may be gone.
-        let reopened = self.reopen_index(progress);
+        let reopened = self.deleting().reopen_index(progress);
         let report = RepairReport { mended_files, made_copies, ..done? };
         reopened?;
         if report.made_index {
-            swap::remake(self, progress)?;
+            swap::remake(self.deleting(), progress)?;
         }
         forget_records(self.store(), self.metadata())?;
         forget_gone(self.store(), self.metadata())?;
@@ -112,13 +112,13 @@ impl Exclusive {
 }
 
 fn take_away(
-    repository: &Repository,
+    session: Deleting<'_>,
     checked: &CheckedPacks,
     is_index_damaged: bool,
     threads: usize,
     problems: &mut Problems<'_>,
 ) -> Result<RepairReport> {
-    let store = repository.store();
+    let store = session.store();
     let mut damaged = checked.damaged().clone();
     damaged.retain(|id, len| match *len > SET_ASIDE_MAX {
         true => {
@@ -131,7 +131,7 @@ fn take_away(
         false => true,
     });
     let groups = to_save(checked, &damaged);
-    let (kept, saved_bytes) = copy::copy(repository, &groups, None, threads, problems)?;
+    let (kept, saved_bytes) = copy::copy(session, &groups, None, threads, problems)?;
     damaged.retain(|id, _| !kept.contains(id));
     for (id, len) in &damaged {
         set_aside(store, *id, *len)?;
@@ -139,14 +139,14 @@ fn take_away(
     store.sync()?;
     // After what it alone knew of damaged packs was used.
     let is_gone = |id: &PackId| damaged.contains_key(id);
-    let made_index = is_index_damaged && swap::follows(repository, is_gone, true);
+    let made_index = is_index_damaged && swap::follows(&session, is_gone, true);
     match made_index {
         true => swap::forget(store)?,
         false => {
-            swap::swap(repository, &damaged.keys().copied().collect(), &HashSet::new(), false)?;
+            swap::swap(session, &damaged.keys().copied().collect(), &HashSet::new(), false)?;
         }
     }
-    delete::packs(repository, damaged.keys())?;
+    delete::packs(session, damaged.keys())?;
     Ok(RepairReport {
         quarantined_packs: damaged.len() as u64,
         quarantined_bytes: damaged.values().sum(),

@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::objects::tags::{self, TagChange, Tags};
 use crate::progress::Progress;
-use crate::repository::{Pruner, Repository};
+use crate::repository::{Exclusive, Pruner, Repository};
 
 impl Repository {
     /// What all archives are tagged with now, and which are protected. A record of that which is damaged is told of.
@@ -40,16 +40,16 @@ impl Pruner {
 }
 
 /// Makes damaged records of archives that are there anew: protected, as they count, with the tags that they were made with.
-/// Gives how many. Only for the holder of the exclusive lock.
-pub(super) fn repair(repository: &Repository) -> Result<u64> {
-    let (store, metadata) = (repository.store(), repository.metadata());
+/// Gives how many.
+pub(super) fn repair(session: &Exclusive) -> Result<u64> {
+    let (store, metadata) = (session.store(), session.metadata());
     let (tags, wrong) = tags::load(store, metadata)?;
     if wrong.is_empty() {
         return Ok(0);
     }
     let (change, mut mended) = (TagChange { protect: Some(true), ..TagChange::default() }, 0);
-    for name in repository.archive_names()? {
-        let Ok(archive) = repository.archive(&name) else { continue };
+    for name in session.archive_names()? {
+        let Ok(archive) = session.archive(&name) else { continue };
         if tags.is_damaged(&archive) {
             tags::put(store, metadata, tags::changed(&tags, &archive, &change)?)?;
             mended += 1;

@@ -31,7 +31,7 @@ use crate::objects::pack::PackReader;
 use crate::objects::tombstones;
 use crate::progress::{Phase, Problem, Progress};
 use crate::read::mark::{Marks, Visitor, mark_archive};
-use crate::repository::{Repository, Writer};
+use crate::repository::{Adding, Repository, Writer};
 use crate::store::{Key, MemoryStore, StoreErrorKind};
 
 /// Packs under way: each is in memory as a whole.
@@ -80,9 +80,10 @@ impl Writer {
         let archives = self.lacking(from, names, since, &mut report, progress)?;
         // Others may have made some of them since it was opened.
         from.refresh_index(progress)?;
-        self.growing(|index| {
+        let to = self.adding();
+        to.growing(|index| {
             let marks = Marks::new(&from.index());
-            let mut transfer = Transfer { from, to: self, index, marks };
+            let mut transfer = Transfer { from, to, index, marks };
             for archive in archives {
                 match transfer.bring(&archive, &mut report, progress) {
                     Ok(()) => report.brought.push(archive),
@@ -162,7 +163,7 @@ enum Failed {
 /// What comes from where, and what is known to be here.
 struct Transfer<'t> {
     from: &'t Repository,
-    to: &'t Repository,
+    to: Adding<'t>,
     index: &'t mut Index,
     /// What archives needed there that are here by now, with all of that.
     marks: Marks,
@@ -267,7 +268,7 @@ impl Transfer<'_> {
     ) -> Result<Option<String>, Failed> {
         // gc may have decided by now that it goes (rule S2).
         if packs.iter().any(|(id, _)| self.index.is_condemned(id)) {
-            let why = "what it needs is being given back here: run garret prune here, and then this again";
+            let why = "what it needs is being given back here: it can come after the next prune";
             return Err(Failed::There(why.to_owned()));
         }
         let bytes = packs.iter().map(|(_, len)| u64::from(*len)).sum();
@@ -278,7 +279,7 @@ impl Transfer<'_> {
         let carry = || -> Result<(), Failed> {
             let mut lacks = Ok(());
             while let Some((id, len)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (row, footer) = match carry_pack(from, to, *id, *len) {
+                let (row, footer) = match carry_pack(from, &to, *id, *len) {
                     Ok(carried) => carried,
                     Err(Failed::There(why)) => {
                         lacks = Err(Failed::There(why));

@@ -15,18 +15,20 @@ use crate::objects::group::OpenGroup;
 use crate::objects::index::{Index, Location};
 use crate::objects::recipe::NodeSource;
 use crate::read::groups::Groups;
-use crate::store::Key;
+use crate::store::{Guard, Key};
 
 /// The chunks of a repository as its index knew them at one moment.
 #[derive(Clone)]
 pub(crate) struct Chunks {
     groups: Arc<Groups>,
     index: Arc<Index>,
+    /// While anything can be read, nobody deletes.
+    _lock: Arc<dyn Guard>,
 }
 
 impl Chunks {
-    pub(crate) fn new(groups: Arc<Groups>, index: Arc<Index>) -> Self {
-        Chunks { groups, index }
+    pub(crate) fn new(groups: Arc<Groups>, index: Arc<Index>, lock: Arc<dyn Guard>) -> Self {
+        Chunks { groups, index, _lock: lock }
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -72,41 +74,69 @@ impl Chunks {
         self.verified(&group, location, id).map(drop)
     }
 
-    /// Another copy of a chunk that could not be had at `damaged`: a group that holds it, where it verifies, and its place.
-    /// The damage is remembered, to be told of.
-    pub(crate) fn other_copy(
+    /// Gives `take` the chunk at `location`, checked: the one copy in `group`, or another that is intact.
+    ///
+    /// # Errors
+    /// What is wrong in `group`, if no copy is intact.
+    pub(crate) fn intact<R>(
         &self,
+        group: &OpenGroup,
+        location: &Location,
         id: &ChunkId,
+        take: impl FnOnce(VerifiedChunk<'_>) -> R,
+    ) -> Result<R> {
+        match self.verified(group, location, id) {
+            Ok(chunk) => Ok(take(chunk)),
+            Err(error) => self.elsewhere(location, id, &error, take).ok_or(error),
+        }
+    }
+
+    /// Gives `take` another copy of a chunk that could not be had at `damaged`, checked; `None` if no other is intact. The
+    /// damage is remembered, to be told of.
+    pub(crate) fn elsewhere<R>(
+        &self,
         damaged: &Location,
+        id: &ChunkId,
         error: &Error,
-    ) -> Option<(Arc<OpenGroup>, Location)> {
-        let elsewhere = |other: &Location| {
+        take: impl FnOnce(VerifiedChunk<'_>) -> R,
+    ) -> Option<R> {
+        let is_elsewhere = |other: &Location| {
             other.len == damaged.len
                 && (other.pack.id, other.group) != (damaged.pack.id, damaged.group)
         };
-        let found = self.index.copies(id).filter(elsewhere).find_map(|other| {
-            let group = self.group(&other).ok()?;
-            self.verified(&group, &other, id).is_ok().then_some((group, other))
-        });
-        match found.is_some() {
-            true => self.groups.bypassed(damaged.pack.id, error),
-            false if is_damage(error) => self.groups.met(damaged.pack.id),
-            false => {}
+        for other in self.index.copies(id).filter(is_elsewhere) {
+            let Ok(group) = self.group(&other) else { continue };
+            let Ok(chunk) = self.verified(&group, &other, id) else { continue };
+            self.groups.bypassed(damaged.pack.id, error);
+            return Some(take(chunk));
         }
-        found
+        if is_damage(error) {
+            self.groups.met(damaged.pack.id);
+        }
+        None
+    }
+
+    /// Gives `take` the chunk at `location`, checked, or another copy that is intact.
+    ///
+    /// # Errors
+    /// What is wrong at `location`, if no copy is intact.
+    pub(crate) fn read<R>(
+        &self,
+        location: &Location,
+        id: &ChunkId,
+        take: impl FnOnce(VerifiedChunk<'_>) -> R,
+    ) -> Result<R> {
+        match self.group(location) {
+            Ok(group) => self.intact(&group, location, id, take),
+            Err(error) => self.elsewhere(location, id, &error, take).ok_or(error),
+        }
     }
 }
 
 impl NodeSource for Chunks {
     fn read_node(&self, id: &ChunkId, needed_by: &str) -> Result<Vec<u8>> {
         let location = self.first(id, needed_by)?;
-        let group = self.group(&location);
-        let read =
-            group.and_then(|group| Ok(self.verified(&group, &location, id)?.bytes().to_vec()));
-        read.or_else(|error| match self.other_copy(id, &location, &error) {
-            Some((group, location)) => Ok(self.verified(&group, &location, id)?.bytes().to_vec()),
-            None => Err(error),
-        })
+        self.read(&location, id, |chunk| chunk.bytes().to_vec())
     }
 }
 

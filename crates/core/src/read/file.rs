@@ -16,8 +16,9 @@ use garret_format::{ChunkId, PackId};
 use garret_image::{Extent, FileOrder, Layout, Piece, Source, SourceError};
 
 use crate::error::{Cause, Error, Result, message};
+use crate::keys::chunk::VerifiedChunk;
 use crate::limits::{EXTENT_ENTRIES_MAX, JUMP_LEN_MAX, TRAIL_LEN, WALK_SLACK};
-use crate::objects::group::{OpenGroup, WHOLE};
+use crate::objects::group::WHOLE;
 use crate::objects::index::Location;
 use crate::objects::recipe::{NodeSource, RecipeReader};
 use crate::objects::stream::read_side;
@@ -80,8 +81,8 @@ pub(crate) struct Span {
 /// Spans, and where their chunks are, all in the group that stands first.
 type InGroup = (Location, Vec<(Location, Span)>);
 
-/// What a stretch of a file is made of, and what of that was read ahead.
-pub(crate) struct Stretch {
+/// A read of a stretch of a file: what it is made of, and what of that was read ahead.
+pub(crate) struct Prepared {
     file: StoredFile,
     groups: Vec<InGroup>,
     /// Of each group nothing is wanted but what is asked for here.
@@ -120,16 +121,16 @@ impl StoredFile {
     /// # Errors
     /// Damage of what was asked for, and a repository that cannot be read.
     pub fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.stretch(buf.len(), offset)?.read(buf)
+        self.prepare(buf.len(), offset)?.read(buf)
     }
 
     /// What [`read`](Self::read) does before it has anything to compute: it waits for the store, and nothing else.
-    pub(crate) fn stretch(&self, len: usize, offset: u64) -> Result<Stretch> {
+    pub(crate) fn prepare(&self, len: usize, offset: u64) -> Result<Prepared> {
         let groups = self.by_group(self.spans(len, offset)?)?;
         let is_jump = self.trail.step(len, offset);
         let places = groups.iter().map(|(location, _)| (location.pack, location.group));
         let ahead = self.chunks.groups().ahead(places);
-        Ok(Stretch { file: self.clone(), groups, is_jump, ahead })
+        Ok(Prepared { file: self.clone(), groups, is_jump, ahead })
     }
 
     /// What `len` bytes from `offset` on are made of, in the order of the stream; zeros where there is no span. Reads recipes
@@ -240,7 +241,7 @@ impl StoredFile {
     }
 }
 
-impl Stretch {
+impl Prepared {
     /// Fills `buf` with the bytes of the stretch; it is as long as was said.
     pub(crate) fn read(self, buf: &mut [u8]) -> Result<()> {
         let spans = self.groups.iter().flat_map(|(_, spans)| spans);
@@ -254,15 +255,16 @@ impl Stretch {
             match chunks.groups().get_start(&location.pack, &location.group, len, &self.ahead) {
                 Ok(group) => {
                     for (location, span) in spans {
-                        if let Err(error) = span.copy(chunks, &group, location, buf) {
-                            span.copy_from_elsewhere(chunks, location, &error, buf).ok_or(error)?;
-                        }
+                        let copy = |chunk: VerifiedChunk<'_>| span.copy(location, chunk, buf);
+                        chunks.intact(&group, location, &span.id, copy)??;
                     }
                 }
                 Err(error) => {
                     for (location, span) in spans {
-                        if span.copy_from_elsewhere(chunks, location, &error, buf).is_none() {
-                            return Err(error);
+                        let copy = |chunk: VerifiedChunk<'_>| span.copy(location, chunk, buf);
+                        match chunks.elsewhere(location, &span.id, &error, copy) {
+                            Some(copied) => copied?,
+                            None => return Err(error),
                         }
                     }
                 }
@@ -274,14 +276,7 @@ impl Stretch {
 
 impl Span {
     /// Copies its bytes to their place in `buf`.
-    fn copy(
-        &self,
-        chunks: &Chunks,
-        group: &OpenGroup,
-        location: &Location,
-        buf: &mut [u8],
-    ) -> Result<()> {
-        let chunk = chunks.verified(group, location, &self.id)?;
+    fn copy(&self, location: &Location, chunk: VerifiedChunk<'_>, buf: &mut [u8]) -> Result<()> {
         let from = chunk.bytes().get(self.skip..).and_then(|rest| rest.get(..self.len));
         let to = buf.get_mut(self.to..).and_then(|rest| rest.get_mut(..self.len));
         let (Some(from), Some(to)) = (from, to) else {
@@ -289,18 +284,6 @@ impl Span {
         };
         to.copy_from_slice(from);
         Ok(())
-    }
-
-    /// The same from another copy of its chunk, if an intact one is left.
-    fn copy_from_elsewhere(
-        &self,
-        chunks: &Chunks,
-        damaged: &Location,
-        error: &Error,
-        buf: &mut [u8],
-    ) -> Option<()> {
-        let (group, location) = chunks.other_copy(&self.id, damaged, error)?;
-        self.copy(chunks, &group, &location, buf).ok()
     }
 }
 

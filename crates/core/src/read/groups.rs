@@ -28,7 +28,7 @@ use crate::objects::group::{OpenGroup, WHOLE};
 use crate::objects::pack::PackReader;
 use crate::pipeline::Threads;
 use crate::progress::{Problem, ProblemKind};
-use crate::store::{Guard, Key, Store};
+use crate::store::{Key, Store};
 
 /// A group, by its pack and its offset there.
 type GroupKey = (PackId, u32);
@@ -41,8 +41,6 @@ pub(crate) struct Groups {
     group_len_max: u32,
     kept: Cache<GroupKey, Arc<OpenGroup>, ByBytes>,
     bypassed: Mutex<Bypassed>,
-    /// While anything can be read, nobody deletes.
-    lock: Box<dyn Guard>,
 }
 
 /// Packs of which something could not be read that another pack has too.
@@ -109,10 +107,9 @@ impl Ahead {
 }
 
 impl Groups {
-    /// Keeps at most about `kept_len` bytes of groups, or a few of the longest, and `lock` for as long as it lives.
+    /// Keeps at most about `kept_len` bytes of groups, or a few of the longest.
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        lock: Box<dyn Guard>,
         sealer: Sealer,
         hasher: ChunkHasher,
         group_len_max: u32,
@@ -131,7 +128,7 @@ impl Groups {
         let hash = DefaultHashBuilder::default();
         let kept = Cache::with_options(options, ByBytes, hash, DefaultLifecycle::default());
         let bypassed = Mutex::default();
-        Groups { store, sealer, hasher, group_len_max, kept, bypassed, lock }
+        Groups { store, sealer, hasher, group_len_max, kept, bypassed }
     }
 
     /// Notes that something of a pack was had from another one, because of this error: it is told of once for each pack.
@@ -161,11 +158,6 @@ impl Groups {
     pub(crate) fn take_bypassed(&self) -> Vec<Problem> {
         let mut bypassed = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut bypassed.untold)
-    }
-
-    /// Whether the lock of the session still keeps away whom it should.
-    pub(crate) fn is_locked(&self) -> bool {
-        self.lock.is_held()
     }
 
     /// What names chunks, to ask an [`OpenGroup`] for one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use garret_format::archive::Item;
 use garret_image::Source;
 
-use super::Repository;
+use super::{Adding, Repository};
 use crate::error::{Error, Result};
 use crate::objects::archive::{NamedArchive, load, names, publish};
 use crate::objects::copies;
@@ -128,13 +128,13 @@ impl Repository {
     }
 }
 
-impl Repository {
+impl Adding<'_> {
     /// The commit of an archive whose file has these bytes, as [`publish`]; takes it back if a gc that did not see this
     /// session may have taken what it is built on (rule S5).
     pub(crate) fn publish(&self, name: &str, bytes: &[u8]) -> Result<[u8; 32]> {
         let store = self.store();
         let fingerprint = publish(store, name, bytes)?;
-        if self.chunks().groups().is_locked() {
+        if self.shared.lock.is_held() {
             return Ok(fingerprint);
         }
         let taken_back = store

@@ -277,7 +277,7 @@ impl Unlocked {
         let (index, inventory) = Index::open(&source, cache, &condemned, inventory?, progress)?;
         let sight = Sight::of(inventory).map(Arc::new);
         let (boxes, names) = (data.clone(), hasher.clone());
-        let groups = Groups::new(store.clone(), lock, boxes, names, config.group_len, kept_len);
+        let groups = Groups::new(store.clone(), boxes, names, config.group_len, kept_len);
         let (groups, index) = (Arc::new(groups), RwLock::new(Arc::new(index)));
         let shared = Shared {
             store,
@@ -287,6 +287,7 @@ impl Unlocked {
             metadata,
             hasher,
             groups,
+            lock: lock.into(),
             clock,
             served,
             sight,
@@ -400,7 +401,7 @@ struct Entered {
 }
 
 /// What is condemned, and what is there: for who holds a lock beside which nobody deletes.
-fn look_around(
+pub(super) fn look_around(
     store: &dyn Store,
     metadata: &Sealer,
 ) -> Result<(Result<Condemned>, Result<Inventory>)> {
@@ -422,19 +423,5 @@ impl Repository {
         let updated = index.update(&self.index_source(), inventory, progress);
         self.set_index(index);
         updated
-    }
-
-    /// Makes the index that of what the repository now holds. If it fails, the index knows nothing: what is looked for is
-    /// missing then, never wrong. Only for who may delete.
-    pub(crate) fn reopen_index(&self, progress: &dyn Progress) -> Result<()> {
-        let mut index = Index::clone(&self.index());
-        index.forget();
-        let updated =
-            look_around(self.store(), self.metadata()).and_then(|(condemned, inventory)| {
-                index.set_condemned(&condemned.unwrap_or_default());
-                index.update(&self.index_source(), inventory?, progress)
-            });
-        self.set_index(index);
-        updated.map(drop)
     }
 }

@@ -41,7 +41,7 @@ impl Made {
 }
 
 /// What is to be done for an item.
-pub(super) enum Wanted {
+pub(super) enum Due {
     /// It is to be made, with its content; and the path that the archive has that under.
     Whole(Box<Item>, Vec<u8>),
     /// It is another name of what is made at this place.
@@ -59,20 +59,20 @@ impl LinkedFiles {
     }
 
     /// What is to be done for an item that is to be restored at `path`.
-    pub(super) fn wanted(&mut self, mut item: Item, path: Vec<u8>) -> Wanted {
+    pub(super) fn due(&mut self, mut item: Item, path: Vec<u8>) -> Due {
         let ItemKind::HardLink(first) = item.kind else {
             let stored = std::mem::replace(&mut item.path, path);
-            return Wanted::Whole(Box::new(item), stored);
+            return Due::Whole(Box::new(item), stored);
         };
         match self.known.remove(&first) {
-            None => Wanted::Missing(first),
+            None => Due::Missing(first),
             Some(FirstName::Waiting(mut kept)) => {
                 kept.path = path;
-                Wanted::Whole(kept, first)
+                Due::Whole(kept, first)
             }
             Some(FirstName::Made(made)) => {
                 self.known.insert(first, FirstName::Made(made.clone()));
-                Wanted::Link(made)
+                Due::Link(made)
             }
         }
     }

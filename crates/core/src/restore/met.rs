@@ -5,7 +5,7 @@
 
 use garret_format::archive::{Item, Time};
 
-use super::links::{LinkedFiles, Made, Wanted};
+use super::links::{Due, LinkedFiles, Made};
 use super::options::RestoreOptions;
 use super::session::stripped;
 use crate::error::Result;
@@ -49,17 +49,17 @@ impl Repository {
                 continue;
             };
             let (mtime, named) = (item.mtime, path.clone());
-            match links.wanted(item, path) {
-                Wanted::Whole(item, stored) => {
+            match links.due(item, path) {
+                Due::Whole(item, stored) => {
                     let suffix = take(Met::Content(&item));
                     if let Some(made) = Made::without_file(&item) {
                         links.made(stored, Made { suffix, ..made });
                     }
                 }
-                Wanted::Link(Made { suffix, .. }) => {
+                Due::Link(Made { suffix, .. }) => {
                     take(Met::Link { path: &named, mtime, suffix });
                 }
-                Wanted::Missing(_) => {}
+                Due::Missing(_) => {}
             }
         }
         Ok(())

@@ -84,18 +84,23 @@ impl ReadPlan {
 }
 
 /// Writes what is needed of a group to its places, each chunk checked against its id; returns the bytes written. A chunk that
-/// cannot be had here is had from another copy. What goes wrong is remembered by the targets it concerns.
+/// cannot be had in it is had from another copy. What goes wrong is remembered by the targets it concerns.
 pub(super) fn write_group(
     chunks: &Chunks,
     group: Result<Arc<OpenGroup>>,
     pieces: &[PlannedChunk],
 ) -> u64 {
-    let write = |piece: &PlannedChunk| match &group {
-        Ok(group) => match chunks.verified(group, &piece.location, &piece.id) {
-            Ok(chunk) => piece.write(chunk),
-            Err(error) => piece.write_from_elsewhere(chunks, &error),
-        },
-        Err(error) => piece.write_from_elsewhere(chunks, error),
+    let write = |piece: &PlannedChunk| {
+        let (location, id) = (&piece.location, &piece.id);
+        let write = |chunk: VerifiedChunk<'_>| piece.write(chunk);
+        match &group {
+            Ok(group) => {
+                chunks.intact(group, location, id, write).unwrap_or_else(|error| piece.lose(&error))
+            }
+            Err(error) => {
+                chunks.elsewhere(location, id, error, write).unwrap_or_else(|| piece.lose(error))
+            }
+        }
     };
     pieces.iter().map(write).sum()
 }
@@ -107,16 +112,6 @@ impl PlannedChunk {
             self.target.fail(Some((self.offset, u64::from(self.location.len))), &error);
             0
         })
-    }
-
-    fn write_from_elsewhere(&self, chunks: &Chunks, error: &Error) -> u64 {
-        let Some((group, location)) = chunks.other_copy(&self.id, &self.location, error) else {
-            return self.lose(error);
-        };
-        match chunks.verified(&group, &location, &self.id) {
-            Ok(chunk) => self.write(chunk),
-            Err(error) => self.lose(&error),
-        }
     }
 
     fn lose(&self, error: &Error) -> u64 {

@@ -15,7 +15,7 @@ use garret_image::{AllocationMap, FileKind, Metadata, SinkError, Source};
 
 use super::met::Met;
 use super::options::{AllocationMode, Destination, Form, RestoreOptions};
-use super::shape::{RAW_SUFFIX, stretches};
+use super::shape::{RAW_SUFFIX, disk_reads};
 use crate::error::Result;
 use crate::objects::archive::NamedArchive;
 use crate::objects::recipe::RecipeReader;
@@ -156,7 +156,7 @@ fn disk(chunks: &Chunks, item: &Item, form: Form) -> Option<Arc<dyn Source>> {
 
 /// Bytes of a disk that are not known to be zero.
 fn disk_data_len(disk: Arc<dyn Source>) -> u64 {
-    let parts = stretches(disk, false).map_while(Result::ok);
+    let parts = disk_reads(disk, false).map_while(Result::ok);
     parts.map(|(_, len)| len as u64).fold(0, u64::saturating_add)
 }
 

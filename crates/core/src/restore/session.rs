@@ -12,7 +12,7 @@ use garret_format::archive::{Item, ItemKind};
 use garret_format::recipe::Entry;
 use garret_image::{Attributes, SourceError, Time, Unset};
 
-use super::links::{LinkedFiles, Made, Wanted};
+use super::links::{Due, LinkedFiles, Made};
 use super::options::{RestoreOptions, RestoreReport};
 use super::plan::{FILES_MAX, ReadPlan, write_group};
 use super::target::{DAMAGED_SUFFIX, Finished, Loss, Target};
@@ -20,7 +20,7 @@ use crate::error::{Cause, Error, Result};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::RecipeReader;
 use crate::pipeline::Threads;
-use crate::progress::{Note, Problem, Progress, Task, stretches};
+use crate::progress::{Note, Problem, Progress, Task, ranges_in_words};
 use crate::read::chunks::Chunks;
 use crate::read::file::unreadable;
 use crate::select::Selection;
@@ -112,14 +112,14 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
                 continue;
             };
             self.progress.note(&item.path, &Note::Restored);
-            match links.wanted(item, path.clone()) {
-                Wanted::Whole(item, stored) => {
+            match links.due(item, path.clone()) {
+                Due::Whole(item, stored) => {
                     if let Some(made) = take(self, Met::Item(item))? {
                         links.made(stored, made);
                     }
                 }
-                Wanted::Link(first) => drop(take(self, Met::Name(first, path))?),
-                Wanted::Missing(first) => self.problem(&lossy(&path), &missing(&first)),
+                Due::Link(first) => drop(take(self, Met::Name(first, path))?),
+                Due::Missing(first) => self.problem(&lossy(&path), &missing(&first)),
             }
             if self.plan.is_full() || self.files.len() >= FILES_MAX {
                 self.complete()?;
@@ -268,7 +268,7 @@ impl<'a, 'w, 'scope> Session<'a, 'w, 'scope> {
         self.report.problem_count += 1;
         let Loss { why, cause, hint, ranges, kept } = loss;
         let lost: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let shown = stretches(ranges, 0);
+        let shown = ranges_in_words(ranges, 0);
         let rest = kept.as_ref().map_or(String::new(), |kept| {
             format!("; {} has the rest, and zeros there", kept.display())
         });

@@ -28,11 +28,11 @@ pub(super) struct Shape {
     pub(super) suffix: &'static [u8],
     /// Bytes.
     pub(super) len: u64,
-    way: Way,
+    access: Access,
 }
 
 /// How the bytes of a file are found.
-enum Way {
+enum Access {
     /// They are those of the stream, which lie so in the file; `None` if the file is the stream.
     Stream(Option<Layout>),
     /// They have to be read through the tables of a disk image.
@@ -50,15 +50,15 @@ impl Session<'_, '_, '_> {
                 Disk::Same => {}
                 Disk::Plain(disk) => {
                     let (len, layout) = (disk.len(), identity(disk.len())?);
-                    return Ok(Shape { suffix, len, way: Way::Stream(Some(layout)) });
+                    return Ok(Shape { suffix, len, access: Access::Stream(Some(layout)) });
                 }
                 Disk::Packed(view) => {
-                    return Ok(Shape { suffix, len: view.len(), way: Way::Packed(view) });
+                    return Ok(Shape { suffix, len: view.len(), access: Access::Packed(view) });
                 }
             }
         }
         let layout = read_layout(content, item.size, &self.chunks, name)?;
-        Ok(Shape { suffix: b"", len: item.size, way: Way::Stream(layout) })
+        Ok(Shape { suffix: b"", len: item.size, access: Access::Stream(layout) })
     }
 
     /// Which zeros of that file get disk space.
@@ -96,11 +96,11 @@ impl Session<'_, '_, '_> {
         item: &Item,
         name: &str,
     ) -> Result<Option<Arc<Target>>> {
-        match shape.way {
-            Way::Stream(layout) => {
+        match shape.access {
+            Access::Stream(layout) => {
                 Ok(Some(Arc::new(Target::new(name, layout, place, self.options.salvage))))
             }
-            Way::Packed(view) => self.copy(view, place, item, name).map(|()| None),
+            Access::Packed(view) => self.copy(view, place, item, name).map(|()| None),
         }
     }
 
@@ -125,8 +125,8 @@ impl Session<'_, '_, '_> {
         let with_zeros = self.options.allocation == AllocationMode::Full || place.needs_zeros();
         let place = Arc::new(place);
         let (to, task, buffers) = (place.clone(), self.task, BufferPool::default());
-        let stretches = stretches(view.clone(), with_zeros);
-        let written = self.threads.workers.map(stretches, move |(offset, len)| {
+        let reads = disk_reads(view.clone(), with_zeros);
+        let written = self.threads.workers.map(reads, move |(offset, len)| {
             let mut buffer = buffers.get(len);
             view.read_at(buffer.bytes_mut(), offset).map_err(|error| not_restored(&error))?;
             if let Some(sink) = to.sink() {
@@ -164,7 +164,7 @@ fn identity(len: u64) -> Result<Layout> {
 
 /// The parts of a disk, without those known to be zero unless `with_zeros`, in order: offset and length of stretches that are
 /// read at once.
-pub(super) fn stretches(
+pub(super) fn disk_reads(
     disk: Arc<dyn Source>,
     with_zeros: bool,
 ) -> impl Iterator<Item = Result<(u64, usize)>> {

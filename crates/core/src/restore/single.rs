@@ -158,12 +158,12 @@ impl<'scope> Session<'_, '_, 'scope> {
         let source = file.clone();
         let asked = self.threads.requests.map(starts, move |start| {
             let part = (len - start).min(FILE_READ_LEN as u64) as usize;
-            let stretch = source.stretch(part, start);
-            Ok((stretch.map_err(|error| unread(&source, &error))?, part))
+            let prepared = source.prepare(part, start);
+            Ok((prepared.map_err(|error| unread(&source, &error))?, part))
         });
-        let read = self.threads.workers.map(asked, move |(stretch, part)| {
+        let read = self.threads.workers.map(asked, move |(prepared, part)| {
             let mut buffer = buffers.get(part);
-            let read = stretch.read(buffer.bytes_mut());
+            let read = prepared.read(buffer.bytes_mut());
             read.map_err(|error| unread(&file, &error))?;
             Ok(buffer)
         });

@@ -97,7 +97,8 @@ impl LocalStore {
         let beneath = Beneath::open(root).map_err(failed)?;
         // Whoever is there by SFTP has a lease there, which nobody sees here.
         if beneath.directory(Path::new(LEASES)).is_ok() {
-            let why = "it is used by SFTP, and only so: name it sftp://HOST/PATH, or copy it by garret sync";
+            let why =
+                "it is used by SFTP, and only so: name it sftp://HOST/PATH, or make a copy of it";
             return Err(failed(io::Error::other(why)));
         }
         let (_begun, permissions, state) = Default::default();

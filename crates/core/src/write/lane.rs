@@ -1,4 +1,4 @@
-//! Lines of packs that a writer fills: the plan of the packs of each, what went into it, and the groups that are open.
+//! Lines of packs that a writer fills: the plan of the packs of each, what went into it, and the groups that grow.
 //!
 //! In: chunks. Out: groups to be compressed, and the places of each in the packs of its lanes. Promises: a chunk goes into a
 //! lane once in a session, so what is stored twice lies in packs of two lanes, and these are never the same; it is compressed
@@ -116,30 +116,30 @@ impl Filling {
     }
 }
 
-/// The groups that are open, one for each way.
-pub(super) struct OpenGroups {
-    data: OpenGroup,
-    structure: OpenGroup,
-    copies: OpenGroup,
-    both: OpenGroup,
+/// The groups that grow, one for each way.
+pub(super) struct GrowingGroups {
+    data: GrowingGroup,
+    structure: GrowingGroup,
+    copies: GrowingGroup,
+    both: GrowingGroup,
 }
 
 /// A group that grows, and how it is going to be compressed.
-struct OpenGroup {
+struct GrowingGroup {
     group: GroupBuilder,
     compression: Compression,
 }
 
-impl OpenGroups {
+impl GrowingGroups {
     pub(super) fn new(group_len: u32) -> Self {
-        let open = || OpenGroup {
+        let new = || GrowingGroup {
             group: GroupBuilder::new(group_len),
             compression: Compression::default(),
         };
-        OpenGroups { data: open(), structure: open(), copies: open(), both: open() }
+        GrowingGroups { data: new(), structure: new(), copies: new(), both: new() }
     }
 
-    fn of(&mut self, way: Way) -> &mut OpenGroup {
+    fn of(&mut self, way: Way) -> &mut GrowingGroup {
         match way {
             Way::Data => &mut self.data,
             Way::Structure => &mut self.structure,
@@ -158,15 +158,15 @@ impl OpenGroups {
     ) -> Option<(Group, Compression)> {
         let is_other = self.of(way).compression != compression;
         let before = if is_other { self.finish(way) } else { None };
-        let open = self.of(way);
-        open.compression = compression;
-        let full = open.group.push(id, bytes);
+        let growing = self.of(way);
+        growing.compression = compression;
+        let full = growing.group.push(id, bytes);
         before.or_else(|| full.map(|group| (group, compression)))
     }
 
-    /// The open group, if there is one.
+    /// The group that grows, if there is one.
     pub(super) fn finish(&mut self, way: Way) -> Option<(Group, Compression)> {
-        let open = self.of(way);
-        open.group.finish().map(|group| (group, open.compression))
+        let growing = self.of(way);
+        growing.group.finish().map(|group| (group, growing.compression))
     }
 }

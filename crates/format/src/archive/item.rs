@@ -219,6 +219,10 @@ impl Item {
     }
 
     /// Reads a record without its length.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a path that could lead outside, a kind or bits that there are not, values beyond their bounds, ranges
+    /// or names out of order; `Truncated`; `TrailingBytes`.
     pub fn decode(record: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(record, "archive item");
         let start = reader.clone();

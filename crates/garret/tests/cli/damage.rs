@@ -488,7 +488,7 @@ fn something_else_in_the_place_of_the_second_copies_is_told_of() {
         assert_eq!(ran.code, Some(1));
         assert!(ran.stderr.contains(": copies is a"), "{}", ran.stderr);
         assert!(
-            ran.stderr.contains("move away what is there, and garret prune makes them"),
+            ran.stderr.contains("move away what is there, and the next prune makes them"),
             "{}",
             ran.stderr
         );

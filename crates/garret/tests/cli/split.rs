@@ -11,8 +11,8 @@ use garret_testkit::{BUCKET, bucket_server};
 
 use super::{Dir, PASSPHRASE, files_below, noise};
 
-const NOT_READ: &str = "garret: note: packs in the second place that were not read: 1; --verify-data reads them, when they \
-                        can be\n";
+const NOT_READ: &str = "garret: note: packs in the second place that were not read: 1; a check of all data reads them, when \
+                        they can be\n";
 
 /// The packs of files, as lines.
 fn packs(dir: &Dir) -> BTreeSet<String> {
@@ -86,7 +86,10 @@ fn half_of_it_is_refused_in_one_line() {
             "the packs that lie there are of another repository",
         ),
         (&["list", "--packs", "nowhere", "hot"], "Repository nowhere does not exist"),
-        (&["list", "--packs", "hot-cold", "whole"], "all its packs lie in it: leave out --packs"),
+        (
+            &["list", "--packs", "hot-cold", "whole"],
+            "all its packs lie in it: name no second place",
+        ),
         (&["list", "hot-cold"], "only packs lie there, of a repository elsewhere"),
         (
             &["init", "-e", "none", "--packs", "hot-cold", "new"],

@@ -45,6 +45,10 @@ pub struct RawView<S> {
 }
 
 /// The guest's disk in the qcow2 file `file`, which is a handle (a reference, an `Arc`). `name` is what errors call it.
+///
+/// # Errors
+/// `Backing` if it has a backing file; `Opaque` if it is no image, or one that is not understood; `Source` if the file cannot
+/// be read.
 pub fn raw_view<S: Source + Clone>(file: S, name: &Path) -> Result<RawView<S>, RawViewError> {
     let (map, compressed, compression) = read_compressed(&file).map_err(|stop| match stop {
         Stop::Doubt(doubt) => RawViewError::Opaque(doubt),

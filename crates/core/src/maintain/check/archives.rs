@@ -17,7 +17,7 @@ use crate::error::{Cause, Error, Result, message};
 use crate::objects::items::ItemReader;
 use crate::objects::recipe::read_child;
 use crate::pipeline::Workers;
-use crate::progress::{Phase, Problem, stretches};
+use crate::progress::{Phase, Problem, ranges_in_words};
 use crate::read::chunks::Chunks;
 use crate::read::file::read_layout;
 use crate::read::mark::Marks;
@@ -75,7 +75,7 @@ impl std::fmt::Display for Lack {
             count => write!(f, "{count} chunks are missing or damaged")?,
         }
         if !self.ranges.is_empty() {
-            write!(f, ": bytes {}", stretches(&self.ranges, self.more))?;
+            write!(f, ": bytes {}", ranges_in_words(&self.ranges, self.more))?;
         }
         self.error.as_ref().map_or(Ok(()), |error| write!(f, " ({error})"))
     }

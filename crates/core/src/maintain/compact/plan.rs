@@ -124,7 +124,7 @@ impl Grouping {
     /// Takes in a block. One that does not fit into a group is halved, and its halves, until the parts do: so each part is
     /// the same again when another block has changed.
     fn push(&mut self, block: Block<'_>, full: &mut Vec<Vec<Placed>>) {
-        let mut parts = vec![block.windows.as_slice()];
+        let mut parts = vec![block.cells.as_slice()];
         while let Some(part) = parts.pop() {
             let len = total_len(part.iter().flatten().map(|chunk| u64::from(chunk.location.len)));
             if len > self.limit && part.len() > 1 {
@@ -219,18 +219,18 @@ impl<'c> Judge<'c> {
         let home = home(&chunks, effort);
         let is_home = |chunk: &Placed| home == Some(place(chunk));
         let at_home: HashSet<(u64, u64)> =
-            chunks.iter().filter(|chunk| is_home(chunk)).map(|chunk| chunk.window).collect();
+            chunks.iter().filter(|chunk| is_home(chunk)).map(|chunk| chunk.cell).collect();
         let known = Home::of(chunks.iter().filter(|chunk| is_home(chunk)), self);
-        // The first version of each window here, and in each group that has one.
+        // The first version of each cell here, and in each group that has one.
         let (mut firsts, mut beside) = (HashMap::new(), HashMap::new());
         let (mut stored_len, mut gain_len, mut again_len) = (0, 0, 0);
         for chunk in &chunks {
             let (stored, len) = (self.stored_len(chunk), u64::from(chunk.location.len));
             let is_hard = chunk.location.group.effort >= effort;
             again_len += if is_hard { len } else { 0 };
-            let is_first = *firsts.entry(chunk.window).or_insert(chunk.version) == chunk.version;
-            let window_there = beside.entry((chunk.window, place(chunk)));
-            let is_beside = *window_there.or_insert(chunk.version) != chunk.version;
+            let is_first = *firsts.entry(chunk.cell).or_insert(chunk.version) == chunk.version;
+            let cell_there = beside.entry((chunk.cell, place(chunk)));
+            let is_beside = *cell_there.or_insert(chunk.version) != chunk.version;
             if is_home(chunk) {
                 continue;
             }
@@ -238,7 +238,7 @@ impl<'c> Judge<'c> {
             // What did not get smaller by 1/32 is stored as it is.
             let is_dense = stored > len / 32 * 31;
             // What lies with another version already only gets harder.
-            let is_version = (at_home.contains(&chunk.window) || !is_first) && !is_beside;
+            let is_version = (at_home.contains(&chunk.cell) || !is_first) && !is_beside;
             gain_len += match (is_version, is_hard || is_dense) {
                 (true, _) => match known.shared() {
                     Some((taken, of)) => stored.saturating_sub(len * taken / of),
@@ -260,7 +260,7 @@ impl<'c> Judge<'c> {
 /// What is known of the group that most of the chunks lie in.
 #[derive(Default)]
 struct Home {
-    /// Bytes of chunks that are the first version of their window in it,
+    /// Bytes of chunks that are the first version of their cell in it,
     first_len: u64,
     /// and of those that are further ones.
     further_len: u64,
@@ -275,7 +275,7 @@ impl Home {
         let (mut home, mut firsts) = (Home::default(), HashMap::new());
         for chunk in chunks {
             let len = u64::from(chunk.location.len);
-            match *firsts.entry(chunk.window).or_insert(chunk.version) == chunk.version {
+            match *firsts.entry(chunk.cell).or_insert(chunk.version) == chunk.version {
                 true => home.first_len += len,
                 false => home.further_len += len,
             }
@@ -297,7 +297,7 @@ impl Home {
         }
     }
 
-    /// What a further version takes, as a part of its length: what the group takes beyond the first version of each window,
+    /// What a further version takes, as a part of its length: what the group takes beyond the first version of each cell,
     /// if those take what is usual. Where they take more, further ones are taken to be like them. `None` if it is no group of
     /// compact, or has too little of this to tell.
     fn shared(&self) -> Option<(u64, u64)> {

@@ -19,7 +19,7 @@ use crate::objects::index::Index;
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Problem};
 use crate::read::chunks::Chunks;
-use crate::repository::Repository;
+use crate::repository::Deleting;
 use crate::store::Area;
 use crate::write::{ChunkTarget, PackLog, write_chunks};
 
@@ -45,20 +45,20 @@ pub(super) struct Rewritten {
 
 /// Writes these groups.
 pub(super) fn rewrite(
-    repository: &Repository,
+    session: Deleting<'_>,
     planned: &[Planned],
     options: &Rewriting<'_>,
     problems: &mut Problems<'_>,
 ) -> Result<Rewritten> {
-    let segments = repository.store().list(Area::Index)?;
+    let segments = session.store().list(Area::Index)?;
     let mut left = total_len(planned.iter().map(|group| group.plain_len));
     let task = problems.progress.begin(Phase::Repack, Some(left));
     // The repository has every chunk: an index of its own lets the writer store them again.
-    let mut index = Index::empty(repository.id());
+    let mut index = Index::empty(session.id());
     let log = PackLog::default();
-    let group_len = repository.config().group_len.min(GROUP_LEN_MOST);
-    let target = ChunkTarget { log: Some(&log), group_len, ..repository.target(&mut index) };
-    let (chunks, compression) = (repository.chunks(), options.compression);
+    let group_len = session.config().group_len.min(GROUP_LEN_MOST);
+    let target = ChunkTarget { log: Some(&log), group_len, ..session.target(&mut index) };
+    let (chunks, compression) = (session.chunks(), options.compression);
     let mut done = Rewritten::default();
     let written = with_threads(options.threads, 1, |threads| {
         write_chunks(target, compression, threads, |writer| {
@@ -94,13 +94,13 @@ pub(super) fn rewrite(
         })
     });
     let stored = written.and_then(|((), written)| {
-        repository.store().sync()?;
+        session.store().sync()?;
         Ok(written)
     });
     task.advance(left);
     match stored {
         Err(error) if error.cause() == Cause::Full => {
-            take_back(repository, log.packs(), &segments)?;
+            take_back(session, log.packs(), &segments)?;
             Err(error)
         }
         stored => {
@@ -116,20 +116,8 @@ fn group(chunks: &Chunks, planned: &Planned, compression: Compression) -> Result
     let mut made = Group::default();
     made.bytes.reserve_exact(planned.plain_len as usize);
     for placed in &planned.chunks {
-        let (id, location) = (&placed.id, &placed.location);
-        let group = chunks.group(location);
-        let mut add = |bytes: &[u8]| made.push(*id, bytes);
-        match group
-            .and_then(|group| chunks.verified(&group, location, id).map(|one| add(one.bytes())))
-        {
-            Ok(()) => {}
-            Err(error) => {
-                let Some((group, location)) = chunks.other_copy(id, location, &error) else {
-                    return Err(error);
-                };
-                add(chunks.verified(&group, &location, id)?.bytes());
-            }
-        }
+        let id = placed.id;
+        chunks.read(&placed.location, &id, |chunk| made.push(id, chunk.bytes()))?;
     }
     // Never less than what there was: a weak codec would make all of it longer.
     let hardest = planned.chunks.iter().map(|chunk| chunk.location.group.effort).max();

@@ -1,6 +1,6 @@
 //! First station of compact: what the archives of a host have in each place of each file.
 //!
-//! In: archives, the newest first. Out: block by block the chunks that no newer version has, by window and version. Promises:
+//! In: archives, the newest first. Out: block by block the chunks that no newer version has, by cell and version. Promises:
 //! each chunk comes once, where its newest version has it; a recipe node is read once, so what nights share costs nothing;
 //! memory for so many versions as are walked at once.
 
@@ -23,7 +23,7 @@ use crate::store::Key;
 /// Bytes of a stream whose versions are looked at together: what a group can have of one version.
 pub(super) const BLOCK_LEN: u64 = 4 << 20;
 /// Bytes of a stream within which chunks of several versions are versions of each other: a chunk, about.
-const WINDOW_LEN: u64 = 64 << 10;
+const CELL_LEN: u64 = 64 << 10;
 
 /// A chunk that is to lie where its newest version has it.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +33,17 @@ pub(super) struct Placed {
     pub(super) location: Location,
     /// 0 if the newest archive that has the file has it, 1 if the one before that has, and so on.
     pub(super) version: u32,
-    /// Its window: the number of the file among those that are walked, and of the window in its stream.
-    pub(super) window: (u64, u64),
+    /// Its cell: the number of the file among those that are walked, and of the cell in its stream.
+    pub(super) cell: (u64, u64),
 }
 
-/// What all versions of a file have between two places, none of which a block before had: window by window, and in each
+/// What all versions of a file have between two places, none of which a block before had: cell by cell, and in each
 /// version by version.
 pub(super) struct Block<'p> {
     pub(super) path: &'p [u8],
     /// Number of the block in the stream.
     pub(super) number: u64,
-    pub(super) windows: Vec<Vec<Placed>>,
+    pub(super) cells: Vec<Vec<Placed>>,
 }
 
 /// Gives every block of every file of these archives, the newest of which stand first, until `take` has enough. `marks` has
@@ -112,11 +112,11 @@ fn each_block(
     // Holes are passed over, however long they are.
     while let Some(at) = versions.iter().map(|(_, entries)| entries.at()).min() {
         let number = at / BLOCK_LEN;
-        let first = number * (BLOCK_LEN / WINDOW_LEN);
-        let mut windows = Vec::new();
-        for window in first..first + BLOCK_LEN / WINDOW_LEN {
-            let (end, mut found) = ((window + 1) * WINDOW_LEN, Vec::new());
-            let window = (file, window);
+        let first = number * (BLOCK_LEN / CELL_LEN);
+        let mut cells = Vec::new();
+        for cell in first..first + BLOCK_LEN / CELL_LEN {
+            let (end, mut found) = ((cell + 1) * CELL_LEN, Vec::new());
+            let cell = (file, cell);
             for (version, entries) in &mut versions {
                 let mut is_known =
                     |id: &ChunkId| index.find(id).is_some_and(|node| !marks.set(node.record));
@@ -129,15 +129,15 @@ fn each_block(
                         there.pack.kind == PackKind::Data && !is_cold && marks.set(there.record)
                     });
                     if let Some(location) = there {
-                        found.push(Placed { id, location, version: *version, window });
+                        found.push(Placed { id, location, version: *version, cell });
                     }
                 }
             }
-            windows.push(found);
+            cells.push(found);
             versions.retain(|(_, entries)| entries.at() >= end);
         }
-        let is_empty = windows.iter().all(Vec::is_empty);
-        if !is_empty && !take(Block { path, number, windows })? {
+        let is_empty = cells.iter().all(Vec::is_empty);
+        if !is_empty && !take(Block { path, number, cells })? {
             return Ok(false);
         }
     }

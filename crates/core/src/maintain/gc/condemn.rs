@@ -15,7 +15,7 @@ use crate::error::{Error, Result, message};
 use crate::objects::condemned;
 use crate::objects::damage::is_damage;
 use crate::progress::Progress;
-use crate::repository::Repository;
+use crate::repository::{Deleting, Repository};
 use crate::store::Key;
 
 /// All epochs.
@@ -70,7 +70,7 @@ impl Condemnation {
     /// which `is_unneeded` does not say (P4). Where nothing is condemned there is no record.
     pub(super) fn condemn(
         &mut self,
-        repository: &Repository,
+        session: Deleting<'_>,
         doomed: &[PackRow],
         is_unneeded: impl Fn(&PackId) -> bool,
     ) -> Result<()> {
@@ -83,15 +83,15 @@ impl Condemnation {
             return Ok(());
         }
         if !new.is_empty() {
-            self.record.epoch = next_epoch(repository, self.record.epoch)?;
+            self.record.epoch = next_epoch(&session, self.record.epoch)?;
         }
         let epoch = self.record.epoch;
         self.record.packs.extend(new.into_iter().map(|pack| (pack, epoch)));
         // Until it is there: who tries again after an error has not condemned anything yet.
         self.is_stale = true;
         match self.record.packs.is_empty() {
-            true => repository.store().delete(&Key::Condemned)?,
-            false => condemned::store(repository.store(), repository.metadata(), &self.record)?,
+            true => session.store().delete(&Key::Condemned)?,
+            false => condemned::store(session.store(), session.metadata(), &self.record)?,
         }
         self.is_stale = false;
         Ok(())

@@ -19,14 +19,14 @@ use crate::objects::index::{Index, Listing, read_segment};
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Problem};
 use crate::read::groups::{Groups, Wanted};
-use crate::repository::Repository;
+use crate::repository::Deleting;
 use crate::store::{Area, Key};
 use crate::write::{ChunkTarget, PackLog, write_chunks};
 
 /// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
 /// bytes of the new packs.
 pub(in crate::maintain) fn copy(
-    repository: &Repository,
+    session: Deleting<'_>,
     wanted: &[GroupUse],
     compression: Option<Compression>,
     threads: usize,
@@ -35,14 +35,14 @@ pub(in crate::maintain) fn copy(
     if wanted.is_empty() {
         return Ok(Default::default());
     }
-    let segments = repository.store().list(Area::Index)?;
+    let segments = session.store().list(Area::Index)?;
     let mut left = total_len(wanted.iter().map(GroupUse::live_len));
     let task = problems.progress.begin(Phase::Repack, Some(left));
     // The writer gets an index of its own: repacking stores chunks that the repository has, and the plan's must not change.
-    let mut index = Index::empty(repository.id());
+    let mut index = Index::empty(session.id());
     let log = PackLog::default();
-    let target = ChunkTarget { log: Some(&log), ..repository.target(&mut index) };
-    let groups = repository.chunks().groups().clone();
+    let target = ChunkTarget { log: Some(&log), ..session.target(&mut index) };
+    let groups = session.chunks().groups().clone();
     let copied = with_threads(threads, groups.in_flight(), |threads| {
         write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
             let mut kept = HashSet::new();
@@ -81,21 +81,21 @@ pub(in crate::maintain) fn copy(
         })
     });
     let copied = copied.and_then(|copied| {
-        repository.store().sync()?;
+        session.store().sync()?;
         Ok(copied)
     });
     let (kept, written) = match copied {
         Err(error) if error.cause() == Cause::Full => {
             // Whoever goes on from here plans anew.
             task.advance(left);
-            take_back(repository, log.packs(), &segments)?;
+            take_back(session, log.packs(), &segments)?;
             return Err(error);
         }
         copied => copied?,
     };
     drop(task);
     // What the old packs held is going to be deleted: a file system that says it wrote may not have.
-    let listing = Listing::read(repository.store())?;
+    let listing = Listing::read(session.store())?;
     let packs = log.packs();
     let found = total_len(packs.iter().filter_map(|pack| listing.len(pack)));
     if found != written.pack_bytes {
@@ -112,11 +112,11 @@ pub(in crate::maintain) fn copy(
 /// said before that list one. Whoever is there may have listed them too: what he needs of them is where it was, but he would
 /// not find it, so then they stay for the next gc.
 pub(in crate::maintain) fn take_back(
-    repository: &Repository,
+    session: Deleting<'_>,
     packs: Vec<PackId>,
     before: &[(Key, u64)],
 ) -> Result<()> {
-    let store = repository.store();
+    let store = session.store();
     if store.has_sessions(condemn::ANY)? {
         return Ok(());
     }
@@ -124,7 +124,7 @@ pub(in crate::maintain) fn take_back(
     for (key, len) in store.list(Area::Index)? {
         let Key::Index(id) = key else { continue };
         let is_new = !before.contains(&(key.clone(), len));
-        let lists_ours = || match read_segment(&repository.index_source(), id) {
+        let lists_ours = || match read_segment(&session.index_source(), id) {
             Ok(rows) => rows.packs.iter().any(|row| packs.contains(&row.id)),
             Err(_) => false,
         };
@@ -134,7 +134,7 @@ pub(in crate::maintain) fn take_back(
     }
     // Before the packs that they list.
     store.sync()?;
-    delete::packs(repository, packs.iter())
+    delete::packs(session, packs.iter())
 }
 
 /// The needed part of a group.

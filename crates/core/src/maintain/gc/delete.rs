@@ -11,7 +11,7 @@ use crate::objects::copies::Survey;
 use crate::objects::tags;
 use crate::objects::tombstones::{archive_id, bury, note_removal};
 use crate::pipeline::{beside, with_workers};
-use crate::repository::{Pruner, Repository};
+use crate::repository::{Deleting, Pruner};
 use crate::store::{Area, Key};
 
 impl Pruner {
@@ -82,21 +82,21 @@ impl Pruner {
 /// Removes packs that no segment of the index lists any more, and records that packs were removed, before it does so unless
 /// the disk is full: without that, what is left would pass for what there was before they were stored.
 pub(in crate::maintain) fn packs<'p>(
-    repository: &Repository,
+    session: Deleting<'_>,
     doomed: impl Iterator<Item = &'p PackId>,
 ) -> Result<()> {
-    let (store, mut doomed) = (repository.store(), doomed.peekable());
+    let (store, mut doomed) = (session.store(), doomed.peekable());
     if doomed.peek().is_none() {
         return Ok(());
     }
-    let is_recorded = note_removal(store, repository.metadata())?;
-    with_workers(repository.chunks().groups().in_flight(), |workers| {
+    let is_recorded = note_removal(store, session.metadata())?;
+    with_workers(session.chunks().groups().in_flight(), |workers| {
         let delete = |id: PackId| Ok(store.delete(&Key::Pack(id))?);
         workers.map(doomed.copied().map(Ok), delete).collect::<Result<()>>()
     })?;
     store.sync()?;
     if !is_recorded {
-        note_removal(store, repository.metadata())?;
+        note_removal(store, session.metadata())?;
     }
     Ok(())
 }

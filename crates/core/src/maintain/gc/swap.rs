@@ -13,18 +13,18 @@ use super::condemn;
 use crate::error::{Cause, Error, Result, message};
 use crate::objects::index::{Listing, Rows, read_segment, store_segment};
 use crate::progress::Progress;
-use crate::repository::Repository;
+use crate::repository::{Deleting, Repository};
 use crate::store::{Area, Key, Store};
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not. Cold packs that are not
 /// there stay listed if `keeps_missing` is set.
 pub(in crate::maintain) fn swap(
-    repository: &Repository,
+    session: Deleting<'_>,
     doomed: &HashSet<PackId>,
     superseded: &HashSet<(ChunkId, PackId)>,
     keeps_missing: bool,
 ) -> Result<()> {
-    let store = repository.store();
+    let store = session.store();
     let segments = store.list(Area::Index)?;
     // Afterwards: a pack is there before a segment lists it.
     let stored = Listing::read(store)?;
@@ -35,16 +35,16 @@ pub(in crate::maintain) fn swap(
     let survives =
         |pack: &PackRow| (stored.has(pack) || is_kept(pack)) && !doomed.contains(&pack.id);
     let mut old = Vec::new();
-    let mut new = Segments { repository, rows: Rows::default() };
+    let mut new = Segments { session, rows: Rows::default() };
     // Whoever is writing packs will list them. Where there is no index at all they are listed with the others.
     if segments.is_empty() || !store.has_sessions(condemn::ANY)? {
-        for unstored in repository.index().unstored() {
+        for unstored in session.index().unstored() {
             new.push(unstored.keep_packs(survives).without(superseded))?;
         }
     }
     for (key, _) in segments {
         let Key::Index(id) = key else { continue };
-        match read_segment(&repository.index_source(), id) {
+        match read_segment(&session.index_source(), id) {
             Ok(segment) => {
                 let full = segment.records.len() >= SEGMENT_CHUNKS_MAX / 2;
                 if full && segment.packs.iter().all(survives) && !segment.lists_any(superseded) {
@@ -53,7 +53,7 @@ pub(in crate::maintain) fn swap(
                 new.push(segment.keep_packs(survives).without(superseded))?;
             }
             // Its packs are known from their footers, if these could be read.
-            Err(Error::Corrupt { .. }) if !repository.index().lacks_cold() => {}
+            Err(Error::Corrupt { .. }) if !session.index().lacks_cold() => {}
             Err(error) => return Err(error),
         }
         old.push(key);
@@ -92,7 +92,7 @@ pub(in crate::maintain) fn forget(store: &dyn Store) -> Result<()> {
 
 /// Stores the index that was read from packs when there was none. Where there is no room even for that, it is read from them
 /// again each time.
-pub(in crate::maintain) fn remake(session: &Repository, progress: &dyn Progress) -> Result<()> {
+pub(in crate::maintain) fn remake(session: Deleting<'_>, progress: &dyn Progress) -> Result<()> {
     match swap(session, &HashSet::new(), &HashSet::new(), true) {
         Err(error) if error.cause() == Cause::Full => {
             let why = message(&error);
@@ -106,8 +106,8 @@ pub(in crate::maintain) fn remake(session: &Repository, progress: &dyn Progress)
 }
 
 /// Collects rows and stores a segment whenever there are enough for one.
-struct Segments<'r> {
-    repository: &'r Repository,
+struct Segments<'s> {
+    session: Deleting<'s>,
     rows: Rows,
 }
 
@@ -120,7 +120,7 @@ impl Segments<'_> {
     fn flush(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         if !rows.packs.is_empty() {
-            store_segment(self.repository.store(), self.repository.metadata(), &rows.sorted())?;
+            store_segment(self.session.store(), self.session.metadata(), &rows.sorted())?;
         }
         Ok(())
     }
