@@ -7,7 +7,7 @@
 //! key_file: files with secrets      prompt: the terminal is asked for a passphrase      keyring: keys are changed
 //! names, placeholders: what archives may be called
 //! steps: create, prune, check, init, delete as calls that give reports       nightly: jobs made of them
-//! signals: none ends us without a word            sandbox: what we may no longer do
+//! signals: none ends us without a word            sandbox: what we may no longer do      heap: freed memory is given back
 //! ui: progress and problems -> stderr: lines, bars on a terminal, or events in JSON      terminal: what one can show
 //! drills: which images were restored to see that they can be
 //! render, overview: numbers, times, tables -> text      pages: the command line -> manual pages
@@ -27,6 +27,7 @@ mod elsewhere;
 mod events;
 pub mod exit;
 pub mod failure;
+mod heap;
 pub mod key_file;
 pub mod keyring;
 pub mod listing;

@@ -191,6 +191,7 @@ fn store(
             collector.finish(writer)
         })
     })?;
+    drop(task);
     if let Some(error) = tools.index.unread() {
         let why = message(&error);
         progress.notice(&format!("{why}: what was not found there was stored again"));

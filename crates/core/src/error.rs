@@ -230,8 +230,7 @@ pub enum Error {
     Doubtful(String),
     /// In the place of an archive is a file that is none, and the archive's second copy is there.
     #[error(
-        "{0} is no archive any more, and its second copy is there: nothing is given back until it is put back, or the file \
-         removed if the archive may go"
+        "{0} is no archive any more, and its second copy is there: no space is freed before that is settled"
     )]
     Overwritten(String),
     /// Not a name for an archive.

@@ -125,8 +125,8 @@ impl Frame {
     /// Reads an opened frame header; `group_len_max` bounds both lengths in bytes.
     ///
     /// # Errors
-    /// `OutOfRange` for a codec that there is not, for counts, lengths and an effort beyond their bounds, and for those that
-    /// contradict each other; `Truncated`; `TrailingBytes`.
+    /// `OutOfRange` for a codec that there is not, for counts, lengths and an effort beyond their bounds, for those that
+    /// contradict each other, and for reserved bytes that are not 0; `Truncated`; `TrailingBytes`.
     pub fn decode(bytes: &[u8], group_len_max: u32) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "frame header");
         let start = reader.clone();

@@ -274,7 +274,7 @@ impl Layout {
 }
 
 /// The signed distance between two places in the file, in units, as an unsigned number.
-/// Lengths of files are below 2^63 (`off_t`), and a layout of more is refused by [`Runs::push`].
+/// Lengths of files are below 2^63 (`off_t`), and a layout of more is refused by [`Runs`].
 fn encode_step(from: u64, to: u64, unit: u32) -> u64 {
     if to >= from { ((to - from) >> unit) << 1 } else { ((((from - to) >> unit) - 1) << 1) | 1 }
 }

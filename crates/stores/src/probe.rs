@@ -58,7 +58,14 @@ pub(crate) fn is_exclusive(service: &dyn Service) -> Result<bool, StoreError> {
         }
     }
     let is_refused = match last {
-        Err(error) if error.kind == StoreErrorKind::Transient => return Err(error),
+        Err(error)
+            if matches!(
+                error.kind,
+                StoreErrorKind::Transient | StoreErrorKind::Denied | StoreErrorKind::NoSpace
+            ) =>
+        {
+            return Err(error);
+        }
         last => matches!(last, Err(error) if error.kind == StoreErrorKind::AlreadyExists),
     };
     match unheard {

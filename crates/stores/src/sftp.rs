@@ -189,7 +189,7 @@ impl Service for SftpService {
         if is_ours {
             return Ok(());
         }
-        let why = "it is a repository in a directory, with locks of its own: name it ssh://HOST/PATH, or copy it by garret sync";
+        let why = "it is a repository in a directory, with locks of its own: name it ssh://HOST/PATH, or sync it to another place";
         Err(StoreError::new("open", &self.place, io::Error::other(why)))
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use garret_core::{CompactOptions, CompactPlan, CompactReport, Compression, Pruner, Repository};
 
 use crate::failure::{self, Failure};
+use crate::heap::Returning;
 use crate::session::Session;
 use crate::ui::Ui;
 
@@ -56,7 +57,10 @@ impl Compacting {
     /// # Errors
     /// As of the library. Every archive is as it was.
     pub fn run(&self, repository: &mut Session<Pruner>, ui: &Ui) -> Result<Compacted, Failure> {
-        let done = repository.compact(&self.options(), ui);
+        let done = {
+            let _returning = Returning::begin();
+            repository.compact(&self.options(), ui)
+        };
         let settled = repository.settle(done.is_ok(), ui);
         let report = done.map_err(|error| failure::full(error, FULL, "garret compact"))?;
         settled?;

@@ -34,8 +34,8 @@ use plan::{Planned, Worth};
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, for time may run out.
 const GAINS: [u64; 2] = [4, 16];
 
-/// Chunks of one round: 16 MiB of memory for their places, and as much in the gc after it.
-const ROUND_CHUNKS: usize = 1 << 16;
+/// Chunks of one round: 9 MiB of memory for their places, and as much in the gc after it.
+const ROUND_CHUNKS: usize = 3 << 14;
 
 /// How to compact.
 #[derive(Clone, Copy, Debug)]

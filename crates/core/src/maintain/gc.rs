@@ -95,7 +95,8 @@ impl Pruner {
     /// An archive whose structure cannot be read: what it needs is unknown. `MissingChunk` while a pack is damaged or
     /// missing: what an archive needs may lie where nobody finds it just now. Nothing is deleted then; a repair, removing
     /// the archives that were named, or backing up their sources again, lets gc go on. A chunk that is missing while all
-    /// packs are there and sound is a problem. `Doubtful` if something that is listed nowhere may be an archive.
+    /// packs are there and sound is a problem. `Doubtful` if something that is listed nowhere may be an archive,
+    /// `Overwritten` if something lies in the place of one.
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
         self.gc_preferring(&HashSet::new(), options, progress)
     }
@@ -134,7 +135,7 @@ impl Pruner {
                 plan.keep_cheapest();
                 forgot_index = !plan.is_empty() && swap::follows(&session, |_| false, false);
                 if forgot_index {
-                    swap::forget(session.store())?;
+                    swap::forget(session)?;
                 }
             }
             let collected = collect(session, &plan, condemnation, options, &mut problems);
@@ -296,7 +297,7 @@ impl Collected {
         if doomed.is_empty() || !swap::follows(&session, |id| ids.contains(id), false) {
             return Ok(false);
         }
-        swap::forget(session.store())?;
+        swap::forget(session)?;
         self.forgot_index = true;
         Ok(true)
     }

@@ -141,7 +141,7 @@ fn take_away(
     let is_gone = |id: &PackId| damaged.contains_key(id);
     let made_index = is_index_damaged && swap::follows(&session, is_gone, true);
     match made_index {
-        true => swap::forget(store)?,
+        true => swap::forget(session)?,
         false => {
             swap::swap(session, &damaged.keys().copied().collect(), &HashSet::new(), false)?;
         }

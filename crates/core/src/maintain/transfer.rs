@@ -268,7 +268,8 @@ impl Transfer<'_> {
     ) -> Result<Option<String>, Failed> {
         // gc may have decided by now that it goes (rule S2).
         if packs.iter().any(|(id, _)| self.index.is_condemned(id)) {
-            let why = "what it needs is being given back here: it can come after the next prune";
+            let why =
+                "what it needs is being given back here: prune this copy, then bring it again";
             return Err(Failed::There(why.to_owned()));
         }
         let bytes = packs.iter().map(|(_, len)| u64::from(*len)).sum();
@@ -279,7 +280,7 @@ impl Transfer<'_> {
         let carry = || -> Result<(), Failed> {
             let mut lacks = Ok(());
             while let Some((id, len)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (row, footer) = match carry_pack(from, &to, *id, *len) {
+                let (row, footer) = match carry_pack(from, to, *id, *len) {
                     Ok(carried) => carried,
                     Err(Failed::There(why)) => {
                         lacks = Err(Failed::There(why));
@@ -384,7 +385,7 @@ impl Transfer<'_> {
 /// Brings a pack; what the index says of it.
 fn carry_pack(
     from: &Repository,
-    to: &Repository,
+    to: Adding<'_>,
     id: PackId,
     len: u32,
 ) -> Result<(PackRow, Footer), Failed> {

@@ -109,8 +109,8 @@ pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<(Tags, Vec<Pr
             Err(error) if is_damage(&error) => {
                 let mut problem = Problem::warning(Cause::Damaged, &key, "");
                 problem.text = format!(
-                    "{}; the archive that it is of counts as protected, with the tags that it was made with, as a list \
-                     shows: to protect it, to unprotect it, or a repair writes it anew",
+                    "{}; the archive that it is of (a list shows which) counts as protected, with the tags that it was made \
+                     with, until it is protected or unprotected again, or a repair writes the record anew",
                     message(&error)
                 );
                 wrong.push(problem);

@@ -97,8 +97,7 @@ impl LocalStore {
         let beneath = Beneath::open(root).map_err(failed)?;
         // Whoever is there by SFTP has a lease there, which nobody sees here.
         if beneath.directory(Path::new(LEASES)).is_ok() {
-            let why =
-                "it is used by SFTP, and only so: name it sftp://HOST/PATH, or make a copy of it";
+            let why = "it is used by SFTP, and only so: name it sftp://HOST/PATH, or sync it to another place";
             return Err(failed(io::Error::other(why)));
         }
         let (_begun, permissions, state) = Default::default();

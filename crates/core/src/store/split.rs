@@ -40,7 +40,11 @@ impl<P: Deref<Target: Store> + Send + Sync> Split<P> {
             _ => error,
         };
         let ours = mark(&hot).map_err(|error| {
-            no_mark(&hot, "all its packs lie in it: name no second place", error)
+            no_mark(
+                &hot,
+                "all its packs lie in it: name no second place, nor in the environment",
+                error,
+            )
         })?;
         let theirs = mark(&cold).map_err(|error| {
             no_mark(&cold, "no packs of a repository elsewhere lie there", error)

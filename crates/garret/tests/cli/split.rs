@@ -88,7 +88,7 @@ fn half_of_it_is_refused_in_one_line() {
         (&["list", "--packs", "nowhere", "hot"], "Repository nowhere does not exist"),
         (
             &["list", "--packs", "hot-cold", "whole"],
-            "all its packs lie in it: name no second place",
+            "all its packs lie in it: name no second place, nor",
         ),
         (&["list", "hot-cold"], "only packs lie there, of a repository elsewhere"),
         (

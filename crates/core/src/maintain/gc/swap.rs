@@ -14,7 +14,7 @@ use crate::error::{Cause, Error, Result, message};
 use crate::objects::index::{Listing, Rows, read_segment, store_segment};
 use crate::progress::Progress;
 use crate::repository::{Deleting, Repository};
-use crate::store::{Area, Key, Store};
+use crate::store::{Area, Key};
 
 /// Replaces the segments that list doomed packs, and merges small ones, by new ones that do not. Cold packs that are not
 /// there stay listed if `keeps_missing` is set.
@@ -83,7 +83,8 @@ pub(in crate::maintain) fn follows(
 }
 
 /// Removes the index, which must follow from the packs.
-pub(in crate::maintain) fn forget(store: &dyn Store) -> Result<()> {
+pub(in crate::maintain) fn forget(session: Deleting<'_>) -> Result<()> {
+    let store = session.store();
     for (key, _) in store.list(Area::Index)? {
         store.delete(&key)?;
     }

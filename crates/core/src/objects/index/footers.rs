@@ -91,7 +91,7 @@ impl Index {
             self.segments.iter().for_each(|segment| self.cache.remove(segment));
             progress.notice(&format!(
                 "note: packs in the second place that the index does not list and that cannot be read now: {unread}; a \
-                 backup that broke off left them, or the index is damaged (a check says)"
+                 backup that broke off left them, or the index is damaged: check it"
             ));
         }
     }
