@@ -1,4 +1,5 @@
-"""SIGKILL at the entry of every file system call of a small life: init, create, delete, prune with repack.
+"""SIGKILL at the entry of every file system call of a small life: init, create, delete, prune with repack,
+compact.
 
 Proves: wherever a program is killed, what was finished restores byte for byte, nothing is damaged, and the next backup and
 the next prune work without a manual step.

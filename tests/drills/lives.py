@@ -236,6 +236,9 @@ class Recorded:
                 fcntl.fcntl(other, OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 1, 64, 0))
             self.step("prune beside a session" if beside else "prune", argv, self.life.may.clear, **how)
 
+    def compact(self, **how):
+        self.step("compact", self.life.tool.compact(), **how)
+
     def check(self, **how):
         ends = (1,) if self.life.damage else (0,)
         self.step("check", self.life.tool.check(), **{"codes": ends} | how, ends=ends)
@@ -320,6 +323,9 @@ def plain(work, seed):
     it.check()
     it.prune(**killed("fsync", 3))
     it.create()
+    it.compact(**killed("fsync", 2))
+    it.compact(**killed("unlinkat", 1))
+    it.compact()
     it.prune()
     return it.close()
 
@@ -407,11 +413,12 @@ def mended(work, seed):
 
 
 # What comes after a backup in lives that are drawn.
-WHAT = ["nothing", "delete", "prune", "prune", "create killed", "create failed", "prune killed", "prune failed"]
+WHAT = ["nothing", "delete", "prune", "prune", "create killed", "create failed", "prune killed", "prune failed", "compact",
+        "compact killed"]
 
 
 # The same in lives in which more goes wrong.
-MORE = [*WHAT, *["create full", "prune full", "pack rots", "copy rots"] * 2]
+MORE = [*WHAT, *["create full", "prune full", "compact full", "pack rots", "copy rots"] * 2]
 
 
 def drawn(work, seed, what_comes):
@@ -426,6 +433,10 @@ def drawn(work, seed, what_comes):
             it.delete()
         elif what == "prune":
             it.prune(beside=draws.random() < 0.3)
+        elif what == "compact":
+            it.compact()
+        elif what == "compact killed":
+            it.compact(**killed(draws.choice(["fsync", "unlinkat", "renameat"]), draws.randrange(1, 9), 0))
         elif what == "create killed":
             it.create(**killed(draws.choice(["fsync", "fdatasync", "renameat", "mkdirat"]), draws.randrange(1, 6), 0))
         elif what == "create failed":
@@ -438,6 +449,8 @@ def drawn(work, seed, what_comes):
             it.create(**full(draws.randrange(1, 20), 0))
         elif what == "prune full":
             it.prune(**full(draws.randrange(4, 20), 0))
+        elif what == "compact full":
+            it.compact(**full(draws.randrange(1, 20), 0))
         elif what == "pack rots":
             pack_rots(it, draws)
         elif what == "copy rots":

@@ -39,8 +39,8 @@ def extracting(life):
 
 
 def steps(work, seed, reads=False, live="."):
-    """init, create, create, delete, create, prune with repack, create; with `reads` also extract and check. It is lived in
-    the directory `live`; what is saved lies beside that."""
+    """init, create, create, delete, create, prune with repack, create, compact; with `reads` also extract and check. It is
+    lived in the directory `live`; what is saved lies beside that."""
     live = os.path.normpath(os.path.join(work, live))
     os.makedirs(live + "/place")
     tool = tools.Garret(live + "/place", live + "/src")
@@ -48,7 +48,7 @@ def steps(work, seed, reads=False, live="."):
     life = common.Life(tool, IMAGE_LEN, seed)
     plan = [("init", lambda life: life.tool.init(), None), ("create-1", create, created), ("create-2", create, created),
             ("delete", deleting, None), ("create-3", create, created), ("prune", lambda life: life.begin_prune(), None),
-            ("create-4", create, created)]
+            ("create-4", create, created), ("compact", lambda life: life.tool.compact(), None)]
     if reads:
         plan += [("extract", extracting, None), ("check", lambda life: life.tool.check(), None)]
     found = []

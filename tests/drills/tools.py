@@ -85,6 +85,9 @@ class Garret(Tool):
     def prune(self, own=False):
         return [self.program, "prune", *self.threads, "--keep-daily", "1", *(["--prefix", "n"] if own else []), self.repo]
 
+    def compact(self):
+        return [self.program, "compact", *self.threads, "--compression", "zstd,9", self.repo]
+
     def extract(self, name, out):
         return [self.program, "extract", *self.threads, "--destination", out, f"{self.repo}::{name}"]
 
