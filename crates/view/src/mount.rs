@@ -21,10 +21,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, bounded};
-use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
+use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use garret_core::Problem;
 
 use files::{Files, READ_AHEAD};
@@ -45,8 +44,10 @@ const HEARD_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Mounted {
     directory: PathBuf,
-    unmounter: SessionUnmounter,
-    server: JoinHandle<io::Result<()>>,
+    /// The number of the file system; none if it could not be asked for.
+    device: Option<u64>,
+    /// Until it has ended.
+    session: Option<BackgroundSession>,
     heard: Receiver<Problem>,
 }
 
@@ -77,17 +78,17 @@ impl Mounted {
         config.n_threads = Some(THREADS);
         config.clone_fd = true;
         let tree = Tree::new(shown, to_others && by_permission, tell);
-        let mut session = Session::new(Files::new(tree), directory, &config)?;
-        let unmounter = session.unmount_callable();
-        let server = thread::Builder::new().name("mount".to_owned()).spawn(|| session.run())?;
+        // The session of its own thread would unmount by path when it ends: this one leaves that to us.
+        let session = Some(Session::new(Files::new(tree), directory, &config)?.spawn()?);
         // Who is not root may not say so: then it is less.
         let _less = let_read_ahead(directory);
-        Ok(Mounted { directory: directory.to_owned(), unmounter, server, heard })
+        let device = fs::metadata(directory).ok().map(|there| there.dev());
+        Ok(Mounted { directory: directory.to_owned(), device, session, heard })
     }
 
     /// Whether it still is there: anybody who may can unmount it.
     pub fn is_there(&self) -> bool {
-        !self.server.is_finished()
+        self.session.as_ref().is_some_and(|session| !session.guard.is_finished())
     }
 
     /// What went wrong since this was asked last.
@@ -104,14 +105,22 @@ impl Mounted {
     }
 
     fn unmount(&mut self) -> io::Result<()> {
-        match self.unmounter.unmount() {
-            Err(_) if self.is_there() => {
-                // Who has something open there gets errors when this program is gone; the directory is free at once.
-                let detach = rustix::mount::UnmountFlags::DETACH;
-                Ok(rustix::mount::unmount(&self.directory, detach)?)
-            }
-            _ => Ok(()),
+        let is_there = self.is_there();
+        let Some(session) = self.session.take() else { return Ok(()) };
+        if !is_there {
+            // Somebody unmounted it, and may have mounted something else there since. To drop the session would unmount that.
+            std::mem::forget(session);
+            return Ok(());
         }
+        // It says nothing of how that went.
+        drop(session);
+        let there = fs::metadata(&self.directory).ok().map(|there| there.dev());
+        if there.is_some() && there == self.device {
+            // Who has something open there gets errors when this program is gone; the directory is free at once.
+            let detach = rustix::mount::UnmountFlags::DETACH;
+            rustix::mount::unmount(&self.directory, detach)?;
+        }
+        Ok(())
     }
 }
 

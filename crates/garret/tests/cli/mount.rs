@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 
 use garret_testkit::data_map;
 use rustix::process::{Pid, Signal, kill_process};
@@ -77,9 +77,10 @@ impl Dir {
     fn mount_here(&self, location: &str) -> (Child, Mount) {
         fs::create_dir_all(self.path("mnt")).unwrap();
         let mount = Mount(self.path("mnt"));
-        let child = self.command(&["mount", "--foreground", location, "mnt"]).spawn().unwrap();
+        let mut child = self.command(&["mount", "--foreground", location, "mnt"]).spawn().unwrap();
         let is_there = |line: &str| line.contains(self.path("mnt").to_str().unwrap());
         while !fs::read_to_string("/proc/mounts").unwrap().lines().any(is_there) {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended, and nothing is mounted");
             std::thread::yield_now();
         }
         (child, mount)
@@ -276,11 +277,19 @@ fn a_mount_that_was_killed_is_unmounted_and_mounted_anew() {
     tool("umount", &[mount.0.to_str().unwrap()]);
     let _again = dir.mount("repo::a");
     assert_eq!(dir.read("mnt/f"), b"content");
-    // Unmounted by somebody else, the program ends by itself.
+    // Unmounted by somebody else, the program ends by itself, and leaves alone what is mounted there meanwhile.
     tool("umount", &[mount.0.to_str().unwrap()]);
-    let (child, _mount) = dir.mount_here("repo::a");
-    tool("umount", &[mount.0.to_str().unwrap()]);
-    Ran::of("mount", child.wait_with_output().unwrap()).silent();
+    // It is busy as long as the program itself looks at it.
+    let umount = || Command::new("umount").arg(&mount.0).output().unwrap().status.success();
+    for _ in 0..20 {
+        let (child, _mount) = dir.mount_here("repo::a");
+        assert!((0..1000).any(|_| umount()));
+        let (next, _mount) = dir.mount_here("repo::a");
+        Ran::of("mount", child.wait_with_output().unwrap()).silent();
+        assert_eq!(dir.read("mnt/f"), b"content");
+        assert!((0..1000).any(|_| umount()));
+        Ran::of("mount", next.wait_with_output().unwrap()).silent();
+    }
 }
 
 #[test]
