@@ -48,22 +48,13 @@ pub(crate) fn is_exclusive(service: &dyn Service) -> Result<bool, StoreError> {
             }
             // Too many at once, which a server may say instead of who was first.
             Err(error) if error.kind == StoreErrorKind::Transient => unheard = Some(error),
-            Err(error)
-                if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::NoSpace) =>
-            {
-                return Err(error);
-            }
+            Err(error) if says_nothing(&error) => return Err(error),
             // It knows no such condition.
             Err(_) => is_known = false,
         }
     }
     let is_refused = match last {
-        Err(error)
-            if matches!(
-                error.kind,
-                StoreErrorKind::Transient | StoreErrorKind::Denied | StoreErrorKind::NoSpace
-            ) =>
-        {
+        Err(error) if error.kind == StoreErrorKind::Transient || says_nothing(&error) => {
             return Err(error);
         }
         last => matches!(last, Err(error) if error.kind == StoreErrorKind::AlreadyExists),
@@ -73,4 +64,9 @@ pub(crate) fn is_exclusive(service: &dyn Service) -> Result<bool, StoreError> {
         // Of a race somebody was refused; else there was none.
         _ => Ok(winners == 1 && refused > 0 && is_known && is_refused),
     }
+}
+
+/// Whether it is about rights or room, and not about the condition.
+fn says_nothing(error: &StoreError) -> bool {
+    matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::NoSpace)
 }

@@ -82,13 +82,18 @@ impl Mounted {
         let session = Some(Session::new(Files::new(tree), directory, &config)?.spawn()?);
         // Who is not root may not say so: then it is less.
         let _less = let_read_ahead(directory);
-        let device = fs::metadata(directory).ok().map(|there| there.dev());
-        Ok(Mounted { directory: directory.to_owned(), device, session, heard })
+        let (directory, device) = (directory.to_owned(), device(directory));
+        Ok(Mounted { directory, device, session, heard })
     }
 
     /// Whether it still is there: anybody who may can unmount it.
     pub fn is_there(&self) -> bool {
         self.session.as_ref().is_some_and(|session| !session.guard.is_finished())
+    }
+
+    /// Whether the directory shows this mount, and not what lies below it or was mounted in its place.
+    fn is_at_its_place(&self) -> bool {
+        device(&self.directory).is_some_and(|there| self.device == Some(there))
     }
 
     /// What went wrong since this was asked last.
@@ -105,23 +110,27 @@ impl Mounted {
     }
 
     fn unmount(&mut self) -> io::Result<()> {
-        let is_there = self.is_there();
+        let is_ours = self.is_there() && self.is_at_its_place();
         let Some(session) = self.session.take() else { return Ok(()) };
-        if !is_there {
+        if !is_ours {
             // Somebody unmounted it, and may have mounted something else there since. To drop the session would unmount that.
             std::mem::forget(session);
             return Ok(());
         }
         // It says nothing of how that went.
         drop(session);
-        let there = fs::metadata(&self.directory).ok().map(|there| there.dev());
-        if there.is_some() && there == self.device {
+        if self.is_at_its_place() {
             // Who has something open there gets errors when this program is gone; the directory is free at once.
             let detach = rustix::mount::UnmountFlags::DETACH;
             rustix::mount::unmount(&self.directory, detach)?;
         }
         Ok(())
     }
+}
+
+/// The number of the file system that a directory shows.
+fn device(directory: &Path) -> Option<u64> {
+    Some(fs::metadata(directory).ok()?.dev())
 }
 
 /// Has the kernel read as much ahead as [`READ_AHEAD`] says: it takes an eighth of that for any file system of FUSE, whatever
