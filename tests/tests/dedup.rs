@@ -11,14 +11,16 @@ use garret_chunker::{Cutter, FastCdc, PUBLIC_PAGE_KEY, PageCutter, Piece, Sizes,
 use garret_core::CutterChoice;
 use garret_format::config::KeyMode;
 use garret_format::recipe::CutterKind;
-use garret_testkit::{Image, Lab, Random};
+use garret_testkit::{Image, Lab, Random, chunk_size};
 
 use common::images::mbr;
 
 fn cutter(kind: CutterKind) -> Cutter {
+    let target = chunk_size().target() as usize;
+    let sizes = Sizes::new(target / 4, target, target * 4).unwrap();
     match kind {
-        CutterKind::Page => Cutter::Page(PageCutter::new(Sizes::default(), PUBLIC_PAGE_KEY)),
-        CutterKind::Fastcdc => Cutter::Fastcdc(FastCdc::new(Sizes::default(), None).unwrap()),
+        CutterKind::Page => Cutter::Page(PageCutter::new(sizes, PUBLIC_PAGE_KEY)),
+        CutterKind::Fastcdc => Cutter::Fastcdc(FastCdc::new(sizes, None).unwrap()),
     }
 }
 

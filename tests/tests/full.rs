@@ -12,8 +12,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use garret_core::{Cause, ChunkSize, Compression, Key, MemoryStore, Store, StoreError};
-use garret_format::config::KeyMode;
+use garret_core::{
+    Cause, ChunkSize, CompactOptions, Compression, Key, MemoryStore, Store, StoreError,
+};
+use garret_format::config::{Config, KeyMode};
 use garret_testkit::{Fault, FaultStore, Image, Lab, Random, chunk_size};
 
 /// A store on a disk of blocks.
@@ -139,6 +141,64 @@ fn what_is_deleted_gives_its_space_back_without_a_free_byte() {
     // Of shorter chunks the index takes more of what little there is.
     let (least, most) = if chunk_size() == ChunkSize::Kib64 { (85, 10) } else { (70, 20) };
     assert!(freed * 100 >= dead * least && refused <= most, "{freed} of {dead}, {refused}");
+}
+
+/// Compact needs room for what it writes before the old copies go: with little it goes on in small steps, with too little
+/// the disk is no fuller than before, but for the blocks of an index that was made anew.
+#[test]
+fn a_compact_with_little_room_goes_on_in_small_steps() {
+    let (lab, inner) = Lab::memory(KeyMode::None);
+    let disk = SmallDisk { inner, blocks: Arc::new(AtomicU64::new(u64::MAX)) };
+    let shared = disk.clone();
+    let lab = lab.with_store(move || Box::new(shared.clone()));
+    // Packs that are small beside the image, as those of 32 MiB are.
+    let mut config = Config::decode(&disk.inner.objects()[&Key::Config]).unwrap();
+    (config.group_len, config.pack_len) = (1 << 20, 1 << 20);
+    for key in [Key::Config, Key::ConfigCopy] {
+        disk.inner.put(&key, &[&config.encode()]).unwrap();
+    }
+    let mut random = Random::new(1);
+    let mut digits =
+        |len: usize| (0..len).map(|_| b"0123456789abcdef"[random.below(16_usize)]).collect();
+    let mut image: Vec<u8> = digits(40 << 20);
+    let mut nights = vec![image.clone()];
+    for night in 0..3 {
+        for place in 0..400 {
+            let row: Vec<u8> = digits(60);
+            let at = place * 100_003 + night * 20_011;
+            image[at..at + row.len()].copy_from_slice(&row);
+        }
+        nights.push(image.clone());
+    }
+    for (number, night) in nights.iter().enumerate() {
+        lab.backup_bytes(&format!("n{number}"), night).unwrap();
+    }
+    let mut options = CompactOptions::default();
+    options.compression = Compression::Zstd(9);
+    let compact = |free: u64| {
+        let inner = MemoryStore::from_objects(disk.inner.objects());
+        let blocks = Arc::new(AtomicU64::new(disk.used() + free));
+        let small = SmallDisk { inner, blocks };
+        let shared = small.clone();
+        let lab = lab.with_store(move || Box::new(shared.clone()));
+        let done = lab.pruner().unwrap().compact(&options, &garret_core::Silent);
+        for (number, night) in nights.iter().enumerate() {
+            assert!(lab.restore_bytes(&format!("n{number}")).unwrap() == *night, "{free}");
+        }
+        lab.check();
+        (done, small.used())
+    };
+    let full = disk.used();
+    let (done, with_room) = compact(u64::MAX / 2);
+    let least = done.unwrap().written_len / BLOCK_LEN;
+    println!("{full} blocks, {with_room} with room, {least} written");
+    for part in [2, 4, 8] {
+        let (done, used) = compact(least / part);
+        assert!(done.is_ok() && used < with_room * 9 / 8, "{part}: {done:?}, {used} of {full}");
+    }
+    let (done, used) = compact(least / 32);
+    assert_eq!(done.unwrap_err().cause(), Cause::Full);
+    assert!(used <= full + 8, "{used} of {full}");
 }
 
 /// Many small packs are merged where there is room; where there is some and not enough, that comes to an end.

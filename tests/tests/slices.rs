@@ -15,7 +15,7 @@ use garret_core::{
 };
 use garret_format::config::KeyMode;
 use garret_testkit::{
-    Fault, FaultStore, Image, Lab, Recorder, TestClock, Verb, check_options, is_structure,
+    Fault, FaultStore, Image, Lab, Random, Recorder, TestClock, Verb, check_options, is_structure,
 };
 
 const DAY: i64 = 24 * 60 * 60;
@@ -62,8 +62,9 @@ impl Victim {
         lab.compression = Compression::None;
         for number in 0..archives {
             let reader = Box::new(Cursor::new(Image::noise(number, 200_000).bytes));
-            // So long that nobody reads a whole pack of structure who wants its footer.
-            let name = vec![b'x'; 65_500];
+            // So long that nobody reads a whole pack of structure who wants its footer, and with no part twice.
+            let mut random = Random::new(number);
+            let name = (0..65_500).map(|_| b'a' + random.below(26_u8)).collect();
             let inputs = vec![Input::Stream { name, reader }];
             lab.backup_inputs(&number.to_string(), inputs).unwrap();
         }

@@ -110,8 +110,11 @@ fn a_lost_layout_is_told_and_no_wrong_byte_is_restored() {
     lost.iter().for_each(|pack| store.delete(pack).unwrap());
 
     let (_, problems) = lab.check_reporting(true).unwrap();
-    let what = "vm.qcow2: 1 chunk is missing or damaged";
-    let is_told = |text: &String| text.starts_with("backups/second") && text.ends_with(what);
+    let is_told = |text: &String| {
+        text.starts_with("backups/second: ")
+            && text.contains("vm.qcow2: ")
+            && text.ends_with("missing or damaged")
+    };
     assert!(problems.iter().any(is_told), "{problems:#?}");
     let target = dir.path().join("target");
     for form in [Form::Stored, Form::Raw] {

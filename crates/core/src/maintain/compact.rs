@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use garret_format::{ChunkId, PackId};
 
-use super::gc::GcReport;
-use crate::error::Result;
+use super::gc::{GcOptions, GcReport, condemn};
+use crate::error::{Cause, Error, Result};
 use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
 use crate::progress::Progress;
@@ -34,7 +34,8 @@ use plan::{Planned, Worth};
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, for time may run out.
 const GAINS: [u64; 2] = [4, 16];
 
-/// Chunks of one round: 9 MiB of memory for their places, and as much in the gc after it.
+/// Chunks of one round: 9 MiB of memory for their places, and as much in the gc after it. It is less where the disk is nearly
+/// full.
 const ROUND_CHUNKS: usize = 3 << 14;
 
 /// How to compact.
@@ -115,10 +116,35 @@ impl Pruner {
     /// is worth it. Then collects.
     ///
     /// # Errors
-    /// As of [`Pruner::gc`]. Whatever was written before is there, and found again.
+    /// As of [`Pruner::gc`]. Whatever was written before is there, and found again. On a full disk new copies go again where
+    /// the old ones are still there.
     pub fn compact(
         &mut self,
         options: &CompactOptions,
+        progress: &dyn Progress,
+    ) -> Result<CompactReport> {
+        let mut written = HashSet::new();
+        match self.rounds(options, &mut written, progress) {
+            Err(error) if error.cause() == Cause::Full => {
+                let index = self.index();
+                let packs = index.tables().flat_map(|tables| tables.packs().collect::<Vec<_>>());
+                let old = packs.map(|row| row.id).filter(|id| !written.contains(id)).collect();
+                drop(index);
+                let gc = GcOptions { compression: None, threads: options.threads };
+                match self.gc_preferring(&old, &gc, progress) {
+                    Err(further) if further.cause() != Cause::Full => Err(further),
+                    _ => Err(error),
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Round by round, what is taken up is written, and the old copies go. `written` gets the new packs.
+    fn rounds(
+        &mut self,
+        options: &CompactOptions,
+        written: &mut HashSet<PackId>,
         progress: &dyn Progress,
     ) -> Result<CompactReport> {
         let end = options.max_duration.and_then(|most| Instant::now().checked_add(most));
@@ -130,9 +156,11 @@ impl Pruner {
         let mut taken: HashMap<ChunkId, u64> = HashMap::new();
         let mut gains = GAINS.into_iter();
         let (mut gain, mut before) = (gains.next(), 0);
+        let mut most = ROUND_CHUNKS;
+        let mut full: Option<Error> = None;
         while let Some(least) = gain.filter(|_| !report.is_cut_short) {
             let worth = Worth { compression: options.compression, gain: least };
-            let round = self.next_round(worth, &taken, progress)?;
+            let round = self.next_round(worth, most, &taken, progress)?;
             if round.is_empty() {
                 // What was left in the old packs may take more now than it did in them.
                 if gains.len() == 0 && report.group_count > before {
@@ -146,14 +174,31 @@ impl Pruner {
                 threads: options.threads,
                 is_over: &is_over,
             };
-            let done = rewrite::rewrite(self.deleting(), &round, &how, &mut problems)?;
+            let done = match rewrite::rewrite(self.deleting(), &round, &how, &mut problems) {
+                // It was taken back, if nobody else is there. Half of it may have room.
+                Err(error)
+                    if error.cause() == Cause::Full
+                        && round.len() > 1
+                        && !self.store().has_sessions(condemn::ANY)? =>
+                {
+                    let count = round.iter().map(|planned| planned.chunks.len()).sum();
+                    most = most.min(count) / 2;
+                    continue;
+                }
+                done => done?,
+            };
             let tried_count = done.tried.len();
             taken.extend(done.tried);
             report.group_count += done.group_count;
             report.plain_len += done.plain_len;
             report.written_len += done.written_len;
             self.deleting().reopen_index(progress)?;
-            self.drop_old(&done.packs, options.threads, progress, &mut report)?;
+            written.extend(done.packs);
+            full = match self.drop_old(written, options.threads, progress, &mut report) {
+                // Old packs of which something is still needed go when a later round has taken that up, too.
+                Err(error) if error.cause() == Cause::Full => Some(error),
+                dropped => dropped.map(|()| None)?,
+            };
             report.is_cut_short = tried_count < round.len()
                 || is_over() && self.plan_compact(options, progress)?.group_count > 0;
         }
@@ -161,13 +206,14 @@ impl Pruner {
             self.drop_old(&HashSet::new(), options.threads, progress, &mut report)?;
         }
         report.gc.problem_count += problems.count;
-        Ok(report)
+        full.map_or(Ok(report), Err)
     }
 
-    /// What is taken up next: as many groups as are in memory at once.
+    /// What is taken up next: groups of so many chunks in all, about, one group at least.
     fn next_round(
         &self,
         worth: Worth,
+        most: usize,
         taken: &HashMap<ChunkId, u64>,
         progress: &dyn Progress,
     ) -> Result<Vec<Planned>> {
@@ -178,7 +224,7 @@ impl Pruner {
                 chunks += planned.chunks.len();
                 round.push(planned);
             }
-            Ok(chunks < ROUND_CHUNKS)
+            Ok(chunks < most)
         })?;
         Ok(round)
     }
@@ -190,7 +236,7 @@ impl Pruner {
         progress: &dyn Progress,
         report: &mut CompactReport,
     ) -> Result<()> {
-        let options = super::gc::GcOptions { compression: None, threads };
+        let options = GcOptions { compression: None, threads };
         report.gc.add_up(&self.gc_preferring(new, &options, progress)?);
         Ok(())
     }
