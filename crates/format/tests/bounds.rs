@@ -14,7 +14,9 @@ use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::seen::{SEEN_LEN_MAX, SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
 use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::tags::TagRecord;
-use garret_format::tombstones::{TOMBSTONES_MAX, Tombstones};
+use garret_format::tombstones::{
+    Removal, TOMBSTONES_HEAD_LEN, TOMBSTONES_MAX, Tombstone, Tombstones,
+};
 use garret_format::verified::{VERIFIED_MAX, VerifiedPack, decode_verified, encode_verified};
 use garret_format::{ArchiveHash, ArchiveId, ChunkId, RepositoryId, SlotId};
 
@@ -107,7 +109,7 @@ fn a_tag_record_has_its_tags_in_order_and_each_once() {
 
 #[test]
 fn a_record_of_deletions_has_so_many_rows_and_begins_with_nothing() {
-    let row = ArchiveId::from_bytes([7; 16]);
+    let row = Tombstone { removal: Removal::Packs, id: ArchiveId::from_bytes([7; 16]) };
     let mut record = Tombstones { dropped: 0, head: [0; 32], rows: vec![row; TOMBSTONES_MAX] };
     let takes = |record: &Tombstones| Tombstones::decode(&record.encode()).as_ref() == Ok(record);
     assert!(takes(&record));
@@ -126,6 +128,9 @@ fn a_record_of_deletions_has_so_many_rows_and_begins_with_nothing() {
         assert!(Tombstones::decode(&bytes[..len]).is_err(), "{len} bytes");
     }
     assert!(Tombstones::decode(&[&bytes[..], &[0]].concat()).is_err());
+    let mut other = bytes.clone();
+    other[TOMBSTONES_HEAD_LEN] = 3;
+    assert!(Tombstones::decode(&other).is_err(), "a row of no kind that there is");
 }
 
 #[test]

@@ -147,8 +147,8 @@ From cron, each Sunday:
     /// FROM and TO are repositories of any kind: a directory, one on another host, a bucket. Where there is nothing, TO
     /// becomes a copy with the same id, passphrases and key files. Archives that TO does not have come with all that they
     /// need, the oldest first; each pack is checked against its name, and what breaks off goes on the next time. What was
-    /// deleted in TO, by a prune with rules of its own, does not come back. Nothing is written to FROM, and nothing
-    /// deleted in TO.
+    /// deleted in TO, by a prune with rules of its own, does not come back. Nothing is written to FROM; in TO
+    /// nothing is deleted but with --delete.
     #[command(after_help = "\
 Examples:
   garret sync /srv/backup/vms backup@elsewhere:/srv/backup/vms
@@ -158,9 +158,10 @@ Examples:
     ///
     /// Puts all versions of each place of an image into one group and compresses them hard, where that saves enough: what
     /// `create` stored fast takes less after that, and a fraction where each night changes a little in many places. The
-    /// newest archive is restored as fast as before. Each chunk is read back before its old copy goes. It needs room for
-    /// what it rewrites, some 4 GB at a time, and runs beside everything else, which may need old copies for so long;
-    /// killed at any moment it loses its own work only. What it did once it leaves as it is, until nights have added to it.
+    /// newest archive is restored as fast as before. Each chunk is read back before its old copy goes. It needs room for what
+    /// it rewrites, 3 GB at a time or as much as there is, and runs beside everything else, which may need old copies for so
+    /// long; killed at any moment it loses its own work only. What it did once it leaves as it is, until nights have added to
+    /// it.
     #[command(after_help = "\
 Examples:
   garret compact --dry-run /srv/backup/vms

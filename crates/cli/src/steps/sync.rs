@@ -1,33 +1,70 @@
 //! Brings a copy of a repository up to date with it, or makes one.
 //!
-//! In: where the repository is, where the copy is or is to be, which archives. Out: what came. Promises: the copy is made
-//! only where there is nothing, and has the repository's id and keys; one passphrase opens both; nothing is written where
-//! the repository is.
+//! ```text
+//! from   open, before anything is made -> archives -> what `to` lacks -> transfer
+//! to     find or make                  ->                             -> what was deleted in `from` -> guard -> delete
+//! ```
+//!
+//! In: where the repository is, where the copy is or is to be, which archives. Out: what came, and what went. Promises: the
+//! copy is made only where there is nothing, and has the repository's id and keys; one passphrase opens both; nothing is
+//! written where the repository is. In the copy nothing goes but what somebody deleted in the repository, and only if that
+//! was asked for; nothing that is protected in the copy.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::collections::HashSet;
 
-use garret_core::{Cause, Error, Locked, Patterns, Repository, Sharing, TransferReport, Writer};
+use garret_core::{
+    Cause, Error, Keys, Locked, NamedArchive, Patterns, Pruner, Repository, Sharing,
+    TransferReport, Writer,
+};
 use garret_format::archive::Time;
 
+use super::delete::{Freed, remove};
 use crate::failure::Failure;
 use crate::location::Location;
+use crate::render::plural;
 use crate::secrets;
 use crate::session::{self, Session};
 use crate::state::{self, Admitted, Expected, Use};
 use crate::ui::Ui;
 
-/// Brings the archives of `from` whose names fit one of `patterns`, or all if there is none, and that began at `since` or
-/// later, if that is said, to the copy at `to`.
+/// What is to come, and whether anything goes.
+#[derive(Clone, Debug)]
+pub struct Syncing {
+    /// Only archives whose names fit one of these; all if there is none.
+    pub patterns: Patterns,
+    /// Only archives that began then or later come.
+    pub since: Option<Time>,
+    /// Whether what was deleted in the repository is deleted in the copy.
+    pub deletes: bool,
+    /// Also if that is more than half of what is there.
+    pub force: bool,
+    /// Threads that do the work of deleting.
+    pub threads: usize,
+}
+
+/// What came, and what went.
+#[derive(Clone, Debug, Default)]
+pub struct SyncReport {
+    /// What came.
+    pub transfer: TransferReport,
+    /// The names of what went.
+    pub deleted: Vec<String>,
+    /// How many stay although they were deleted in the repository, for they are protected.
+    pub protected_count: usize,
+    /// What that gave back.
+    pub freed: Freed,
+}
+
+/// Brings the archives of `from` to the copy at `to`, and lets it follow what was deleted.
 ///
 /// # Errors
-/// There is no repository at `from`, or another one at `to`; either cannot be opened; what is at `to` cannot be written.
-/// Archives that cannot be brought are reported.
+/// There is no repository at `from`, or another one at `to`; either cannot be opened; what is at `to` cannot be written; too
+/// much would be deleted. Archives that cannot be brought are reported.
 pub fn sync(
     (from, to): (&Location, &Location),
-    (patterns, since): (&[OsString], Option<Time>),
+    syncing: &Syncing,
     ui: &Ui,
-) -> Result<TransferReport, Failure> {
+) -> Result<SyncReport, Failure> {
     let source = session::find(from)?;
     // Before anything is made: a passphrase is for the repository that is known here, and so is what is copied of it.
     // As one that is written to: what it has is written.
@@ -49,16 +86,71 @@ pub fn sync(
         session::enter(source, keys.clone(), admitted, from, ui, |unlocked| unlocked.reader(ui))?;
     let admitted = admit(&copy, to, ui)?;
     let mut copy: Session<Writer> =
-        session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.writer(ui))?;
+        session::enter(copy, keys.clone(), admitted, to, ui, |unlocked| unlocked.writer(ui))?;
     let mut names = source.archive_names()?;
-    let patterns = Patterns::new(patterns.iter().cloned().map(OsStringExt::into_vec));
-    names.retain(|name| patterns.is_empty() || patterns.exclude(name.as_bytes()));
-    if names.is_empty() && !patterns.is_empty() {
+    names.retain(|name| syncing.fits(name));
+    // Those that are to go may be in the copy alone.
+    if names.is_empty() && !syncing.patterns.is_empty() && !syncing.deletes {
         ui.complain("note: no archive has a name that fits --archives");
     }
-    let report = copy.transfer(&source, names, since, ui)?;
-    copy.made(&report.brought, ui);
+    let transfer = copy.transfer(&source, names, syncing.since, ui)?;
+    copy.made(&transfer.brought, ui);
+    let mut report = SyncReport { transfer, ..SyncReport::default() };
+    if syncing.deletes {
+        // Else who deletes would see a session that may need what goes.
+        drop(copy);
+        syncing.follow((&source, from), (to, keys), &mut report, ui)?;
+    }
     Ok(report)
+}
+
+impl Syncing {
+    fn fits(&self, name: &str) -> bool {
+        self.patterns.is_empty() || self.patterns.exclude(name.as_bytes())
+    }
+
+    /// Deletes at `to` what somebody deleted at `from`.
+    fn follow(
+        &self,
+        (source, from): (&Repository, &Location),
+        (to, keys): (&Location, Keys),
+        report: &mut SyncReport,
+        ui: &Ui,
+    ) -> Result<(), Failure> {
+        let copy = session::find(to)?;
+        let admitted = admit(&copy, to, ui)?;
+        let mut copy: Session<Pruner> =
+            session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.pruner(ui))?;
+        // What cannot be read stays, here and there.
+        let readable = |found: (String, garret_core::Result<NamedArchive>)| found.1.ok();
+        let here = copy.archives(copy.archive_names()?)?.into_iter().filter_map(readable);
+        let here: Vec<NamedArchive> = here.collect();
+        let count = here.len();
+        let mut doomed = source.deleted_of(here)?;
+        // One that is there again was put back.
+        let there = source.archives(source.archive_names()?)?.into_iter().filter_map(readable);
+        let there: HashSet<[u8; 32]> = there.map(|found| found.fingerprint).collect();
+        doomed.retain(|found| !there.contains(&found.fingerprint) && self.fits(&found.name));
+        let tags = copy.tags(ui)?;
+        let all = doomed.len();
+        doomed.retain(|found| !tags.is_protected(found));
+        report.protected_count = all - doomed.len();
+        if doomed.len() * 2 > count && !self.force {
+            return Err(Failure::Fatal(format!(
+                "{} of {} in {} were deleted in {}: nothing is deleted here; look whether that was meant, and give --force",
+                doomed.len(),
+                plural(count as u64, "archive"),
+                to.display(),
+                from.display()
+            )));
+        }
+        if !doomed.is_empty() {
+            let names: Vec<String> = doomed.into_iter().map(|found| found.name).collect();
+            report.freed = remove(&mut copy, &names, self.threads, false, ui)?;
+            report.deleted = names;
+        }
+        Ok(())
+    }
 }
 
 fn admit(locked: &Locked, location: &Location, ui: &Ui) -> Result<Admitted, Failure> {

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use garret_format::object::{HEADER_LEN, Kind};
 use garret_format::slot::Slot;
+use garret_format::tombstones::Removal;
 use garret_format::{ArchiveId, SlotId};
 
 use super::check::report::Findings;
@@ -18,7 +19,7 @@ use crate::error::{Cause, Error, Hint, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
 use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
-use crate::objects::tombstones::{self, archive_id, buried, bury};
+use crate::objects::tombstones::{self, GONE, archive_id, buried, bury};
 use crate::pipeline::{beside, with_workers};
 use crate::progress::Problem;
 use crate::repository::{Deleting, Exclusive, Repository};
@@ -161,7 +162,7 @@ fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overw
     if !lone.iter().any(|key| matches!(key, Key::ArchiveCopy(_))) {
         return Ok(found);
     }
-    let gone = buried(store, metadata)?;
+    let gone = buried(store, metadata, &GONE)?;
     let strangers = store.strangers()?;
     for copy in lone {
         let Key::ArchiveCopy(hash) = copy else { continue };
@@ -437,7 +438,7 @@ fn forget(session: Deleting<'_>, copies: impl Iterator<Item = Key>, is_alone: bo
     if copies.is_empty() {
         return Ok(0);
     }
-    let gone = buried(store, metadata)?;
+    let gone = buried(store, metadata, &GONE)?;
     let id = |key: &Key| -> Option<ArchiveId> {
         let Key::ArchiveCopy(hash) = key else { return None };
         Some(archive_id(hash.as_bytes()))
@@ -451,7 +452,7 @@ fn forget(session: Deleting<'_>, copies: impl Iterator<Item = Key>, is_alone: bo
     };
     let unrecorded = copies.iter().filter(|key| !is_gone(key) && is_intact(key));
     let removed: Vec<ArchiveId> = unrecorded.filter_map(id).collect();
-    bury(store, metadata, &removed)?;
+    bury(store, metadata, Removal::Missed, &removed)?;
     copies.iter().try_for_each(|key| store.delete(key))?;
     Ok(removed.len() as u64)
 }

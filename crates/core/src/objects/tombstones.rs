@@ -11,7 +11,9 @@ use std::collections::HashSet;
 use garret_format::ArchiveId;
 use garret_format::object::{ENVELOPE_LEN, Kind};
 use garret_format::seen::Deletions;
-use garret_format::tombstones::{TOMBSTONES_HEAD_LEN, TOMBSTONES_MAX, Tombstones};
+use garret_format::tombstones::{
+    Removal, TOMBSTONE_LEN, TOMBSTONES_HEAD_LEN, TOMBSTONES_MAX, Tombstone, Tombstones,
+};
 
 use crate::error::{Cause, Error, Result, message};
 use crate::keys::random;
@@ -23,13 +25,16 @@ use crate::store::{Key, Store, StoreErrorKind};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 =
-    (ENVELOPE_LEN + TOMBSTONES_HEAD_LEN + TOMBSTONES_MAX * ArchiveId::LEN) as u64;
+    (ENVELOPE_LEN + TOMBSTONES_HEAD_LEN + TOMBSTONES_MAX * TOMBSTONE_LEN) as u64;
 
 /// The id of the archive in a file with these bytes.
 pub(crate) fn archive_id(fingerprint: &[u8; 32]) -> ArchiveId {
     let (id, _) = fingerprint.split_first_chunk().unwrap_or((&[0; ArchiveId::LEN], &[]));
     ArchiveId::from_bytes(*id)
 }
+
+/// All by which an archive is gone.
+pub(crate) const GONE: [Removal; 2] = [Removal::Deleted, Removal::Missed];
 
 /// What the record says, and why the second copy was read instead if its file is damaged.
 #[derive(Debug, Default)]
@@ -109,12 +114,22 @@ pub(crate) fn load_or_tell(
     }
 }
 
-/// The archives of which it says that they were deleted; none if it is lost.
-pub(crate) fn buried(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<ArchiveId>> {
+/// The archives of which it says that they are gone, by whichever of these; none if it is lost.
+pub(crate) fn buried(
+    store: &dyn Store,
+    metadata: &Sealer,
+    removals: &[Removal],
+) -> Result<HashSet<ArchiveId>> {
     match load(store, metadata, true) {
         Err(error) if is_lost(&error) => Ok(HashSet::new()),
-        found => Ok(found?.record.rows.into_iter().collect()),
+        found => Ok(among(&found?.record, removals)),
     }
+}
+
+/// The archives that this record says are gone, by whichever of these.
+pub(crate) fn among(record: &Tombstones, removals: &[Removal]) -> HashSet<ArchiveId> {
+    let rows = record.rows.iter().filter(|row| removals.contains(&row.removal));
+    rows.map(|row| row.id).collect()
 }
 
 /// What is wrong with the record, if neither of its files opens, or one does not and the other is not given.
@@ -180,7 +195,12 @@ fn put_if_room(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<bool> {
 
 /// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
 /// But one that does not give the record now does. Only for the holder of the lock to delete.
-pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> Result<bool> {
+pub(crate) fn bury(
+    store: &dyn Store,
+    metadata: &Sealer,
+    removal: Removal,
+    ids: &[ArchiveId],
+) -> Result<bool> {
     if ids.is_empty() {
         return Ok(true);
     }
@@ -190,7 +210,7 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
         found => found?.record,
     };
     let is_first = reached(&record).count == 0;
-    record.rows.extend(ids);
+    record.rows.extend(ids.iter().map(|id| Tombstone { removal, id: *id }));
     let surplus = record.rows.len().saturating_sub(TOMBSTONES_MAX);
     for row in record.rows.drain(..surplus) {
         record.head = chain(&record.head, &row);
@@ -211,7 +231,7 @@ pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, ids: &[ArchiveId]) -> R
 /// The same for packs: what was there when the record was as long as this may be gone now. A row that is random, so that
 /// no two records that began alike go on alike.
 pub(crate) fn note_removal(store: &dyn Store, metadata: &Sealer) -> Result<bool> {
-    bury(store, metadata, &[ArchiveId::from_bytes(random()?)])
+    bury(store, metadata, Removal::Packs, &[ArchiveId::from_bytes(random()?)])
 }
 
 /// How far it has come.
@@ -229,8 +249,8 @@ pub(crate) fn follows(record: &Tombstones, earlier: &Deletions) -> bool {
     })
 }
 
-fn chain(head: &[u8; 32], row: &ArchiveId) -> [u8; 32] {
-    *blake3::Hasher::new().update(head).update(row.as_bytes()).finalize().as_bytes()
+fn chain(head: &[u8; 32], row: &Tombstone) -> [u8; 32] {
+    *blake3::Hasher::new().update(head).update(&row.encode()).finalize().as_bytes()
 }
 
 #[cfg(test)]
@@ -254,7 +274,7 @@ mod tests {
         let metadata = Sealer::new(repository, Purpose::Metadata, &Keys::none());
         let mut earlier = vec![Deletions::default()];
         for number in 0..50 {
-            assert!(bury(&store, &metadata, &[id(number)]).unwrap());
+            assert!(bury(&store, &metadata, Removal::Deleted, &[id(number)]).unwrap());
             let record = load_or_tell(&store, &metadata, true, &Silent).unwrap().record;
             assert!(earlier.iter().all(|earlier| follows(&record, earlier)), "{number}");
             let other = Deletions { head: [7; 32], ..reached(&record) };
@@ -264,7 +284,7 @@ mod tests {
         }
         // Of what was dropped nothing can be said, of all else as before.
         let many: Vec<ArchiveId> = (50..TOMBSTONES_MAX as u64 + 20).map(id).collect();
-        bury(&store, &metadata, &many).unwrap();
+        bury(&store, &metadata, Removal::Missed, &many).unwrap();
         let record = load_or_tell(&store, &metadata, true, &Silent).unwrap().record;
         assert_eq!((record.dropped, record.rows.len()), (20, TOMBSTONES_MAX));
         assert!(earlier.iter().all(|earlier| follows(&record, earlier)));

@@ -19,7 +19,7 @@ use garret_format::recipe::{Child, CutterKind, Entry, Node, Recipe};
 use garret_format::seen::{Deletions, Seen, SeenArchive};
 use garret_format::slot::{Kdf, Label, Slot};
 use garret_format::tags::TagRecord;
-use garret_format::tombstones::Tombstones;
+use garret_format::tombstones::{Removal, Tombstone, Tombstones};
 use garret_format::verified::{VerifiedPack, short_id};
 use garret_format::{ArchiveHash, ArchiveId, ChunkId, PackId, RepositoryId, SegmentId, SlotId};
 
@@ -201,8 +201,13 @@ pub(super) fn condemned() -> Condemned {
 }
 
 pub(super) fn tombstones() -> Tombstones {
-    let rows = [*b"an archive's id:", *b"packs were freed"].map(ArchiveId::from_bytes).to_vec();
-    Tombstones { dropped: 1, head: [0x99; 32], rows }
+    let rows = [
+        (Removal::Deleted, *b"an archive's id:"),
+        (Removal::Missed, *b"another's id:   "),
+        (Removal::Packs, *b"packs were freed"),
+    ];
+    let row = |(removal, id)| Tombstone { removal, id: ArchiveId::from_bytes(id) };
+    Tombstones { dropped: 1, head: [0x99; 32], rows: rows.map(row).to_vec() }
 }
 
 pub(super) fn tags() -> TagRecord {

@@ -420,9 +420,10 @@ fn trees() -> Vec<Sample> {
             fields: vec![
                 (8, "1 row was dropped"),
                 (32, "the chain over it (here: not a real one)"),
-                (4, "2 rows"),
-                (16, "an archive that was deleted"),
-                (16, "packs were removed"),
+                (4, "3 rows"),
+                (17, "an archive that was deleted"),
+                (17, "one that was found gone"),
+                (17, "packs were removed"),
             ],
             check: |bytes| assert_eq!(Tombstones::decode(bytes), Ok(tombstones())),
         },

@@ -1,17 +1,19 @@
 //! `garret sync`: brings a copy of a repository up to date.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
-use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Verbose, since};
+use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, since};
 use garret_cli::failure::Failure;
 use garret_cli::record::{self, Record};
 use garret_cli::render::{self, plural};
-use garret_cli::steps;
+use garret_cli::steps::sync::{SyncReport, Syncing, sync};
 use garret_cli::ui::Ui;
-use garret_core::TransferReport;
+use garret_core::Patterns;
 use garret_format::archive::Time;
 use serde_json::Value;
 
+use super::delete;
 use crate::location;
 
 /// Arguments of `sync`.
@@ -26,7 +28,13 @@ pub(crate) struct Args {
     /// Where the packs of FROM are, if that is a second place: --packs is for those of TO
     #[arg(long, value_name = "LOCATION")]
     from_packs: Option<OsString>,
-    /// Show what came as JSON, and nothing else
+    /// Delete in TO what was deleted in FROM, by delete or prune; what is protected in TO stays
+    #[arg(long)]
+    delete: bool,
+    /// Do so even if that is more than half of what is in TO
+    #[arg(long, requires = "delete")]
+    force: bool,
+    /// Show what came and what went as JSON, and nothing else
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
     #[command(flatten)]
@@ -35,6 +43,8 @@ pub(crate) struct Args {
     passphrase: PassphraseFile,
     #[command(flatten)]
     lock_wait: LockWait,
+    #[command(flatten)]
+    threads: Threads,
     #[command(flatten)]
     verbose: Verbose,
     /// The repository
@@ -53,47 +63,69 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let from_packs = args.from_packs.as_deref().map(location::whole).transpose()?;
     let from = location::whole(&args.from)?.with_packs_at(from_packs.as_ref());
     let to = location::repository(&args.to)?;
-    let report = steps::sync::sync((&from, &to), (&args.archives, args.since), ui)?;
+    let syncing = Syncing {
+        patterns: Patterns::new(args.archives.iter().cloned().map(OsStringExt::into_vec)),
+        since: args.since,
+        deletes: args.delete,
+        force: args.force,
+        threads: args.threads.count(),
+    };
+    let report = sync((&from, &to), &syncing, ui)?;
     if args.json {
         let places = [&from, &to].map(|place| place.display().to_string());
         return ui.print(&record::document(&record(&report, places).json()));
     }
     if is_verbose {
-        let names =
-            report.brought.iter().map(|archive| format!("{}\n", render::name(&archive.name)));
-        ui.print(&names.collect::<String>())?;
+        let brought = report.transfer.brought.iter();
+        let brought = brought.map(|archive| format!("{}\n", render::name(&archive.name)));
+        let deleted = report.deleted.iter().map(|name| format!("deleted {}\n", render::name(name)));
+        ui.print(&brought.chain(deleted).collect::<String>())?;
     }
-    ui.done(&summary(&report));
+    ui.done(&summary(&report, args.delete));
     Ok(())
 }
 
-fn summary(report: &TransferReport) -> String {
+fn summary(report: &SyncReport, deletes: bool) -> String {
+    let came = &report.transfer;
     let mut text = format!(
         "Copied {}: {}, {}",
-        plural(report.brought.len() as u64, "archive"),
-        plural(report.pack_count, "pack"),
-        render::size(report.pack_bytes)
+        plural(came.brought.len() as u64, "archive"),
+        plural(came.pack_count, "pack"),
+        render::size(came.pack_bytes)
     );
     let others = [
-        (report.present_count, "there already"),
-        (report.older_count, "older"),
-        (report.deleted_count, "deleted there"),
+        (came.present_count, "there already"),
+        (came.older_count, "older"),
+        (came.deleted_count, "deleted there"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!("; {count} {what}"));
     }
+    if deletes {
+        let deleted = plural(report.deleted.len() as u64, "archive");
+        text.push_str(&format!("; deleted {deleted}: {}", delete::given_back(&report.freed)));
+        if report.protected_count > 0 {
+            text.push_str(&format!("; {} protected", report.protected_count));
+        }
+    }
     text
 }
 
-fn record(report: &TransferReport, [from, to]: [String; 2]) -> Record {
-    let copied: Value = report.brought.iter().map(|archive| archive.name.clone()).collect();
+fn record(report: &SyncReport, [from, to]: [String; 2]) -> Record {
+    let came = &report.transfer;
+    let copied: Value = came.brought.iter().map(|archive| archive.name.clone()).collect();
+    let deleted: Value = report.deleted.iter().cloned().collect();
     Record::default()
         .with("from", from)
         .with("to", to)
         .with("copied", copied)
-        .with("packs", report.pack_count)
-        .with("stored_size", report.pack_bytes)
-        .with("present", report.present_count as u64)
-        .with("older", report.older_count as u64)
-        .with("deleted_there", report.deleted_count as u64)
+        .with("packs", came.pack_count)
+        .with("stored_size", came.pack_bytes)
+        .with("present", came.present_count as u64)
+        .with("older", came.older_count as u64)
+        .with("deleted_there", came.deleted_count as u64)
+        .with("deleted", deleted)
+        .with("protected", report.protected_count as u64)
+        .with("freed_size", report.freed.stored_len)
+        .with("waiting_size", report.freed.waiting_len)
 }

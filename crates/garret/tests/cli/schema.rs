@@ -114,7 +114,7 @@ fn what_is_printed_is_what_the_schema_says() {
         ("prune", &["prune", "--json", "-n", "-d", "1", "repo"]),
         ("compact", &["compact", "--json", "-n", "repo"]),
         ("compact", &["compact", "--json", "repo"]),
-        ("sync", &["sync", "--json", "--since", "1d", "repo", "copy"]),
+        ("sync", &["sync", "--json", "--delete", "--since", "1d", "repo", "copy"]),
     ] {
         printed.document(name, &run(arguments));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use garret_format::tombstones::Removal;
 use garret_format::{ArchiveId, PackId};
 
 use crate::error::{Error, Result};
@@ -65,7 +66,7 @@ impl Pruner {
             let kept: HashSet<ArchiveId> = kept.iter().map(archive_id).collect();
             ids.retain(|id| !kept.contains(id));
         }
-        let is_recorded = bury(store, metadata, &ids)?;
+        let is_recorded = bury(store, metadata, Removal::Deleted, &ids)?;
         with_workers(in_flight, |workers| {
             let delete = |name: &String| Ok(store.delete(&Key::Archive(name.clone()))?);
             workers.map(names.iter().map(Ok), delete).collect::<Result<()>>()
@@ -73,7 +74,7 @@ impl Pruner {
         store.sync()?;
         self.served().forget_survey();
         if !is_recorded {
-            bury(store, metadata, &ids)?;
+            bury(store, metadata, Removal::Deleted, &ids)?;
         }
         Ok(())
     }
