@@ -3,6 +3,7 @@
 pub mod cut;
 pub mod decode;
 pub mod divide;
+pub mod frames;
 pub mod hostile;
 // Of the program, which is no library.
 #[path = "../../crates/garret/src/location.rs"]

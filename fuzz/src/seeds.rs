@@ -96,7 +96,9 @@ pub fn all(samples: &[Sample]) -> Vec<(String, Vec<u8>)> {
             "recipe-leaf" | "recipe-inner" => ("decode_recipe", bytes.clone()),
             "item" | "item-hard-link" | "item-device" => ("decode_archive", bytes[4..].to_vec()),
             "archive" => ("decode_archive", bytes.clone()),
-            "damage" | "verified" | "tags" => ("decode_records", bytes.clone()),
+            "damage" | "verified" | "condemned" | "tombstones" | "tags" => {
+                ("decode_records", bytes.clone())
+            }
             _ => continue,
         };
         seeds.push((format!("{target}/{}", sample.name), bytes));

@@ -1,6 +1,10 @@
 //! A repository on another host, over pipes: the contract, what a server refuses whatever its client is, and what a
 //! connection that breaks leaves.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::print_stdout, reason = "names the file that fails")]
+
+#[path = "../../fuzz/src/frames.rs"]
+mod frames;
 
 use std::collections::BTreeMap;
 use std::io::{self, PipeReader, Read, Write};
@@ -432,6 +436,21 @@ fn a_server_ends_or_refuses_whatever_it_is_told() {
     }
     let names = |path: &Path| std::fs::read_dir(path).unwrap().count();
     assert_eq!(names(dir.path()), 2, "seed {seed}");
+}
+
+/// Every file of the corpus, so that CI needs no fuzzer; its seeds are what both sides say now.
+#[test]
+fn whatever_one_side_says_the_other_keeps_its_promises() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    for (path, bytes) in frames::seeds() {
+        let how = "cargo run --manifest-path fuzz/Cargo.toml --example seeds";
+        assert!(std::fs::read(corpus.join(path)).ok() == Some(bytes), "{path}: {how}");
+    }
+    for entry in std::fs::read_dir(corpus.join("hear_frames")).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        frames::frames(&std::fs::read(path).unwrap());
+    }
 }
 
 fn frame(id: u32, body: &[u8]) -> Vec<u8> {
