@@ -136,12 +136,13 @@ fn any_client(said: &[u8]) {
     let mut ended = HashSet::new();
     while let Some((head, behind)) = rest.split_first_chunk::<8>() {
         let [a, b, c, d, id @ ..] = *head;
-        let (body, behind) = behind.split_at(u32::from_le_bytes([a, b, c, d]) as usize);
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        // Who waits for a lock may be saying so just now.
+        let Some((body, behind)) = behind.split_at_checked(len) else { break };
         rest = behind;
         let is_last = body.first() != Some(&MORE);
         assert!(!is_last || ended.insert(id), "two answers to {}", u32::from_le_bytes(id));
     }
-    assert!(rest.is_empty(), "half a frame");
 }
 
 /// Gives a frame for each that was written, and what follows one that says that more does.

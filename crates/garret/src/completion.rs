@@ -17,7 +17,7 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Shells, Zsh};
 use garret_cli::failure::Failure;
-use garret_cli::location::Location;
+use garret_cli::location::{Location, STORES};
 use garret_cli::session;
 use garret_cli::ui::Ui;
 use garret_core::{Area, Key, KeyMode, LocalStore, Store};
@@ -104,7 +104,10 @@ fn places(word: &OsStr, behind: &[&str]) -> Vec<CompletionCandidate> {
     let directory =
         if above.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(above)) };
     let entries = directory.read_dir().into_iter().flatten().flatten();
-    let mut found = BTreeSet::new();
+    // Nothing is connected to for a TAB; of others only how they begin is offered, not at one letter.
+    let begins = |scheme: &&str| bytes.len() > 1 && scheme.as_bytes().starts_with(bytes);
+    let schemes = STORES.iter().copied().chain(["ssh://"]).filter(begins);
+    let mut found: BTreeSet<Vec<u8>> = schemes.map(|scheme| scheme.as_bytes().to_vec()).collect();
     for entry in entries.filter(|entry| entry.path().is_dir()) {
         let name = entry.file_name();
         let is_hidden = name.as_bytes().starts_with(b".") && begin.is_empty();

@@ -255,7 +255,10 @@ impl Request {
             12 => Request::Lock { mode: mode(&mut body)?, patience_ms: body.u64()? },
             13 => Request::Unlock(body.u32()?),
             14 => Request::IsHeld(body.u32()?),
-            15 => Request::HasSessions(body.u64()?, body.u64()?),
+            15 => match (body.u64()?, body.u64()?) {
+                (first, last) if first <= last => Request::HasSessions(first, last),
+                _ => return Err(body.error(DecodeErrorKind::OutOfRange)),
+            },
             16 => Request::PassOver(key(&mut body)?),
             17 => Request::Notices,
             18 => Request::Remove,

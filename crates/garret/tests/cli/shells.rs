@@ -27,6 +27,7 @@ fn shells_load_what_completions_prints_without_a_word() {
         ("garret extract repo::night-1 images/a", "images/app.raw\n"),
         ("garret restore repo images/o", "images/old/\n"),
         ("garret restore repo app --at o", "other\n"),
+        ("garret sync repo sf", "sftp://\n"),
         ("garret dri", "drill\tRestore an image to see that it can be restored\n"),
     ] {
         let found = dir.in_shell("fish", &["--no-config", "-c"], &format!("{asked} '{line}'"));
