@@ -238,6 +238,18 @@ fn another_repository_is_no_copy() {
     assert_eq!(other.names(), Vec::<String>::new());
 }
 
+/// What somebody deletes between the listing and the reading is gone, and no problem.
+#[test]
+fn what_is_deleted_there_meanwhile_does_not_come() {
+    let (from, _, to, _) = pair(KeyMode::None);
+    from.backup_bytes("a", b"some").unwrap();
+    let (source, heard) = (from.reader().unwrap(), Recorder::default());
+    let names = vec!["a".to_owned(), "gone".to_owned()];
+    let report = to.writer().unwrap().transfer(&source, names, None, &heard).unwrap();
+    assert_eq!((report.brought.len(), heard.problems()), (1, Vec::new()));
+    assert_eq!(heard.notices(), ["gone is not there any more: not brought"]);
+}
+
 #[test]
 fn tags_and_protection_come_with_their_archive() {
     let (from, _, to, _) = pair(KeyMode::Passphrase);

@@ -93,8 +93,16 @@ impl Writer {
                     Err(Failed::There(why)) => {
                         // Not all that is marked has come: the next archive may need it too.
                         transfer.marks = Marks::new(&from.index());
-                        let text = format!("not brought: {why}");
-                        progress.problem(&Problem::loss(Cause::Damaged, &archive.name, text));
+                        match from.archive(&archive.name) {
+                            Err(error @ Error::ArchiveMissing(_)) => {
+                                tell(&archive.name, &error, progress);
+                            }
+                            _ => {
+                                let text = format!("not brought: {why}");
+                                let problem = Problem::loss(Cause::Damaged, &archive.name, text);
+                                progress.problem(&problem);
+                            }
+                        }
                     }
                 }
             }
@@ -125,7 +133,7 @@ impl Writer {
             let archive = match found {
                 Ok(archive) => archive,
                 Err(error) => {
-                    progress.problem(&Problem::from(&error));
+                    tell(&name, &error, progress);
                     continue;
                 }
             };
@@ -162,6 +170,16 @@ impl Repository {
         let deleted = tombstones::buried(self.store(), self.metadata(), &[Removal::Deleted])?;
         archives.retain(|found| deleted.contains(&tombstones::archive_id(&found.fingerprint)));
         Ok(archives)
+    }
+}
+
+/// Tells why an archive does not come that was listed there a moment ago: that somebody deleted it since is no problem.
+fn tell(name: &str, error: &Error, progress: &dyn Progress) {
+    match error {
+        Error::ArchiveMissing(_) => {
+            progress.notice(&format!("{name} is not there any more: not brought"));
+        }
+        error => progress.problem(&Problem::from(error)),
     }
 }
 
