@@ -19,6 +19,8 @@ use garret_remote::{Gate, Opening, RemoteStore, Removable, Rules, VERSION, serve
 const QUOTA: u64 = 20 * BLOCK_LEN;
 /// What an answer begins with that another frame follows.
 const MORE: u8 = 1;
+/// What a request for a lock begins with.
+const LOCK: u8 = 12;
 /// What a file takes at least.
 const BLOCK_LEN: u64 = 4096;
 
@@ -137,8 +139,11 @@ fn any_client(said: &[u8]) {
     while let Some((head, behind)) = rest.split_first_chunk::<8>() {
         let [a, b, c, d, id @ ..] = *head;
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
-        // Who waits for a lock may be saying so just now.
-        let Some((body, behind)) = behind.split_at_checked(len) else { break };
+        let Some((body, behind)) = behind.split_at_checked(len) else {
+            // Who waits for a lock may be saying so just now.
+            assert!(bodies(said).any(|body| body.first() == Some(&LOCK)), "half a frame");
+            break;
+        };
         rest = behind;
         let is_last = body.first() != Some(&MORE);
         assert!(!is_last || ended.insert(id), "two answers to {}", u32::from_le_bytes(id));

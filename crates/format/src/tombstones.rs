@@ -15,7 +15,8 @@ pub const TOMBSTONES_HEAD_LEN: usize = 8 + 32 + 4;
 pub enum Removal {
     /// An archive that somebody deleted.
     Deleted,
-    /// An archive that was found gone, and nobody had said that it would be: removed by hand, or lost.
+    /// An archive that was lost: found gone, and nobody had said that it would be; or deleted when something of it was gone.
+    /// Also one that was deleted and is there again, for what happens to it next.
     Missed,
     /// Packs, whichever.
     Packs,

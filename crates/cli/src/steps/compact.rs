@@ -72,4 +72,4 @@ impl Compacting {
 }
 
 /// What a full disk keeps it from: new packs stand beside the old ones until these are gone.
-const FULL: &str = "what was done before is kept";
+const FULL: &str = "what had no room beside the old copies is as it was";

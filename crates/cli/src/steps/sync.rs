@@ -27,6 +27,9 @@ use crate::session::{self, Session};
 use crate::state::{self, Admitted, Expected, Use};
 use crate::ui::Ui;
 
+/// Archives that are named in one line.
+const NAMES_MAX: usize = 5;
+
 /// What is to come, and whether anything goes.
 #[derive(Clone, Debug)]
 pub struct Syncing {
@@ -36,14 +39,14 @@ pub struct Syncing {
     pub since: Option<Time>,
     /// Whether what was deleted in the repository is deleted in the copy.
     pub deletes: bool,
-    /// Also if that is more than half of what is there.
+    /// Also if that is more than half of what is there and fits.
     pub force: bool,
     /// Threads that do the work of deleting.
     pub threads: usize,
 }
 
 /// What came, and what went.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct SyncReport {
     /// What came.
     pub transfer: TransferReport,
@@ -53,13 +56,15 @@ pub struct SyncReport {
     pub protected_count: usize,
     /// What that gave back.
     pub freed: Freed,
+    /// Why nothing went, or not all, if it should have: what came is there all the same.
+    pub kept: Option<Failure>,
 }
 
 /// Brings the archives of `from` to the copy at `to`, and lets it follow what was deleted.
 ///
 /// # Errors
-/// There is no repository at `from`, or another one at `to`; either cannot be opened; what is at `to` cannot be written; too
-/// much would be deleted. Archives that cannot be brought are reported.
+/// There is no repository at `from`, or another one at `to`; either cannot be opened; what is at `to` cannot be written.
+/// Archives that cannot be brought are reported.
 pub fn sync(
     (from, to): (&Location, &Location),
     syncing: &Syncing,
@@ -99,7 +104,7 @@ pub fn sync(
     if syncing.deletes {
         // Else who deletes would see a session that may need what goes.
         drop(copy);
-        syncing.follow((&source, from), (to, keys), &mut report, ui)?;
+        report.kept = syncing.follow((&source, from), (to, keys), &mut report, ui).err();
     }
     Ok(report)
 }
@@ -121,31 +126,42 @@ impl Syncing {
         let admitted = admit(&copy, to, ui)?;
         let mut copy: Session<Pruner> =
             session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.pruner(ui))?;
-        // What cannot be read stays, here and there.
-        let readable = |found: (String, garret_core::Result<NamedArchive>)| found.1.ok();
-        let here = copy.archives(copy.archive_names()?)?.into_iter().filter_map(readable);
+        // What cannot be read stays.
+        let mut names = copy.archive_names()?;
+        names.retain(|name| self.fits(name));
+        let here = copy.archives(names)?.into_iter().filter_map(|(_, found)| found.ok());
         let here: Vec<NamedArchive> = here.collect();
         let count = here.len();
         let mut doomed = source.deleted_of(here)?;
-        // One that is there again was put back.
-        let there = source.archives(source.archive_names()?)?.into_iter().filter_map(readable);
-        let there: HashSet<[u8; 32]> = there.map(|found| found.fingerprint).collect();
-        doomed.retain(|found| !there.contains(&found.fingerprint) && self.fits(&found.name));
+        // One that is there again was put back, also if it cannot be read.
+        let (mut there, mut unread) = (HashSet::new(), HashSet::new());
+        for (name, found) in source.archives(source.archive_names()?)? {
+            match found {
+                Ok(found) => drop(there.insert(found.fingerprint)),
+                Err(_) => drop(unread.insert(name)),
+            }
+        }
+        doomed.retain(|found| !there.contains(&found.fingerprint) && !unread.contains(&found.name));
         let tags = copy.tags(ui)?;
         let all = doomed.len();
         doomed.retain(|found| !tags.is_protected(found));
         report.protected_count = all - doomed.len();
-        if doomed.len() * 2 > count && !self.force {
+        let names: Vec<String> = doomed.into_iter().map(|found| found.name).collect();
+        if names.len() * 2 > count && !self.force {
+            let more = names.len().saturating_sub(NAMES_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(String::as_str).collect();
             return Err(Failure::Fatal(format!(
-                "{} of {} in {} were deleted in {}: nothing is deleted here; look whether that was meant, and give --force",
-                doomed.len(),
+                "{} of {} in {} were deleted in {}: nothing is deleted here; look whether {}{more} are to go, \
+                 and give --force",
+                names.len(),
                 plural(count as u64, "archive"),
                 to.display(),
-                from.display()
+                from.display(),
+                shown.join(", ")
             )));
         }
-        if !doomed.is_empty() {
-            let names: Vec<String> = doomed.into_iter().map(|found| found.name).collect();
+        if !names.is_empty() {
             report.freed = remove(&mut copy, &names, self.threads, false, ui)?;
             report.deleted = names;
         }

@@ -116,8 +116,8 @@ impl Pruner {
     /// is worth it. Then collects.
     ///
     /// # Errors
-    /// As of [`Pruner::gc`]. Whatever was written before is there, and found again. On a full disk new copies go again where
-    /// the old ones are still there.
+    /// As of [`Pruner::gc`]. Whatever was written before is there, and found again, but on a full disk: there new copies go
+    /// again whose old ones are still there.
     pub fn compact(
         &mut self,
         options: &CompactOptions,
@@ -199,6 +199,7 @@ impl Pruner {
                 Err(error) if error.cause() == Cause::Full => Some(error),
                 dropped => dropped.map(|()| None)?,
             };
+            most = if full.is_none() { (most * 2).min(ROUND_CHUNKS) } else { most };
             report.is_cut_short = tried_count < round.len()
                 || is_over() && self.plan_compact(options, progress)?.group_count > 0;
         }

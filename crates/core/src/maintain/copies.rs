@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use garret_format::object::{HEADER_LEN, Kind};
 use garret_format::slot::Slot;
-use garret_format::tombstones::Removal;
+use garret_format::tombstones::{Removal, Tombstone, Tombstones};
 use garret_format::{ArchiveId, SlotId};
 
 use super::check::report::Findings;
@@ -19,7 +19,7 @@ use crate::error::{Cause, Error, Hint, Result, message};
 use crate::limits::{ARCHIVE_LEN_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::archive::open;
 use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
-use crate::objects::tombstones::{self, GONE, archive_id, buried, bury};
+use crate::objects::tombstones::{self, archive_id, buried, bury};
 use crate::pipeline::{beside, with_workers};
 use crate::progress::Problem;
 use crate::repository::{Deleting, Exclusive, Repository};
@@ -162,7 +162,7 @@ fn overwritten(repository: &Repository, lone: &HashSet<Key>) -> Result<Vec<Overw
     if !lone.iter().any(|key| matches!(key, Key::ArchiveCopy(_))) {
         return Ok(found);
     }
-    let gone = buried(store, metadata, &GONE)?;
+    let gone = buried(store, metadata)?;
     let strangers = store.strangers()?;
     for copy in lone {
         let Key::ArchiveCopy(hash) = copy else { continue };
@@ -330,6 +330,19 @@ pub(super) fn repair(session: &Exclusive) -> Result<Mended> {
     Ok(mended)
 }
 
+/// Records of archives that were deleted and are there again that they are lost when they go: a copy elsewhere is not to
+/// follow that.
+fn note_back(
+    session: Deleting<'_>,
+    record: &Tombstones,
+    known: &HashMap<String, [u8; 32]>,
+) -> Result<()> {
+    let deleted = tombstones::deleted_in(record);
+    let back = known.values().map(archive_id).filter(|id| deleted.contains(id));
+    let back: Vec<Tombstone> = back.map(|id| Tombstone { removal: Removal::Missed, id }).collect();
+    bury(session.store(), session.metadata(), &back).map(drop)
+}
+
 /// Makes the copies anew that are missing, as far as there is room, and drops those of slots and archives that are gone. Of
 /// such archives it is recorded that they were deleted, whoever removed them; gives of how many. `known` are archives that
 /// were read a moment ago, and the hashes of their files: they are not read again while their copy is there.
@@ -337,7 +350,8 @@ pub(super) fn tend(session: Deleting<'_>, known: &HashMap<String, [u8; 32]>) -> 
     let store = session.store();
     let copies: HashMap<Key, u64> = store.list(Area::Copies)?.into_iter().collect();
     let copy_len = copies.get(&Key::TombstonesCopy).copied();
-    tombstones::mend(store, session.metadata(), copy_len, false)?;
+    let record = tombstones::mend(store, session.metadata(), copy_len, false)?;
+    note_back(session, &record, known)?;
     // Asked after that listing and before the others: who is gone has published what he will; who comes puts other copies.
     let is_alone = !store.has_sessions(ANY)?;
     let (mut kept, mut missing) =
@@ -438,7 +452,7 @@ fn forget(session: Deleting<'_>, copies: impl Iterator<Item = Key>, is_alone: bo
     if copies.is_empty() {
         return Ok(0);
     }
-    let gone = buried(store, metadata, &GONE)?;
+    let gone = buried(store, metadata)?;
     let id = |key: &Key| -> Option<ArchiveId> {
         let Key::ArchiveCopy(hash) = key else { return None };
         Some(archive_id(hash.as_bytes()))
@@ -451,8 +465,9 @@ fn forget(session: Deleting<'_>, copies: impl Iterator<Item = Key>, is_alone: bo
         bytes.is_ok_and(|bytes| of_archive(blake3::hash(&bytes).as_bytes()) == *key)
     };
     let unrecorded = copies.iter().filter(|key| !is_gone(key) && is_intact(key));
-    let removed: Vec<ArchiveId> = unrecorded.filter_map(id).collect();
-    bury(store, metadata, Removal::Missed, &removed)?;
+    let missed = |id| Tombstone { removal: Removal::Missed, id };
+    let removed: Vec<Tombstone> = unrecorded.filter_map(id).map(missed).collect();
+    bury(store, metadata, &removed)?;
     copies.iter().try_for_each(|key| store.delete(key))?;
     Ok(removed.len() as u64)
 }

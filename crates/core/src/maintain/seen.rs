@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 
 use garret_format::object::{Envelope, Kind};
 use garret_format::seen::{SEEN_MAX, SEEN_PACKS_MAX, Seen, SeenArchive};
-use garret_format::tombstones::{Removal, Tombstones};
+use garret_format::tombstones::{Removal, Tombstone, Tombstones};
 use garret_format::verified::short_id;
 use garret_format::{ArchiveId, RepositoryId};
 
@@ -138,7 +138,7 @@ impl Repository {
         let record = || self.deletions(before, progress);
         let (record, found) = beside(in_flight, record, || self.archives(unsettled))?;
         let (record, mut found) = (record?, found?);
-        let buried = tombstones::among(&record, &tombstones::GONE);
+        let buried = tombstones::among(&record);
         // What was deleted and is there was copied, or put back.
         let again = settled.extract_if(|_, known| buried.contains(&known.id));
         found.extend(self.archives(again.map(|(name, _)| name.to_owned()).collect())?);
@@ -211,8 +211,9 @@ impl Pruner {
     /// # Errors
     /// The store cannot be written.
     pub fn record_deleted(&mut self, lost: &[SeenArchive]) -> Result<()> {
-        let ids: Vec<ArchiveId> = lost.iter().map(|lost| lost.id).collect();
-        tombstones::bury(self.store(), self.metadata(), Removal::Missed, &ids).map(drop)
+        let row = |lost: &SeenArchive| Tombstone { removal: Removal::Missed, id: lost.id };
+        let rows: Vec<Tombstone> = lost.iter().map(row).collect();
+        tombstones::bury(self.store(), self.metadata(), &rows).map(drop)
     }
 }
 

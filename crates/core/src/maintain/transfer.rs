@@ -20,7 +20,6 @@ use std::sync::{Mutex, PoisonError};
 use garret_format::archive::Time;
 use garret_format::index::PackRow;
 use garret_format::pack::{Footer, PackKind};
-use garret_format::tombstones::Removal;
 use garret_format::{ArchiveHash, ChunkId, PackId};
 
 use crate::error::{Cause, Error, Result, message};
@@ -127,7 +126,7 @@ impl Writer {
         // What a name stands for here only the archive says.
         let here: HashMap<String, Result<NamedArchive>> =
             self.archives(both)?.into_iter().collect();
-        let buried = tombstones::buried(self.store(), self.metadata(), &tombstones::GONE)?;
+        let buried = tombstones::buried(self.store(), self.metadata())?;
         let mut lacking = Vec::new();
         for (name, found) in from.archives(names)? {
             let archive = match found {
@@ -162,12 +161,13 @@ impl Writer {
 }
 
 impl Repository {
-    /// Which of these archives, of this repository or of a copy of it, somebody deleted here: not those that were found gone.
+    /// Which of these archives, of this repository or of a copy of it, somebody deleted here while they were whole: not those
+    /// that were found gone, or had lost something.
     ///
     /// # Errors
     /// A record that cannot be read; of one that is lost nothing is known.
     pub fn deleted_of(&self, mut archives: Vec<NamedArchive>) -> Result<Vec<NamedArchive>> {
-        let deleted = tombstones::buried(self.store(), self.metadata(), &[Removal::Deleted])?;
+        let deleted = tombstones::deleted(self.store(), self.metadata())?;
         archives.retain(|found| deleted.contains(&tombstones::archive_id(&found.fingerprint)));
         Ok(archives)
     }

@@ -33,9 +33,6 @@ pub(crate) fn archive_id(fingerprint: &[u8; 32]) -> ArchiveId {
     ArchiveId::from_bytes(*id)
 }
 
-/// All by which an archive is gone.
-pub(crate) const GONE: [Removal; 2] = [Removal::Deleted, Removal::Missed];
-
 /// What the record says, and why the second copy was read instead if its file is damaged.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -114,22 +111,40 @@ pub(crate) fn load_or_tell(
     }
 }
 
-/// The archives of which it says that they are gone, by whichever of these; none if it is lost.
-pub(crate) fn buried(
-    store: &dyn Store,
-    metadata: &Sealer,
-    removals: &[Removal],
-) -> Result<HashSet<ArchiveId>> {
-    match load(store, metadata, true) {
-        Err(error) if is_lost(&error) => Ok(HashSet::new()),
-        found => Ok(among(&found?.record, removals)),
-    }
+/// The archives of which it says that they are gone; none if it is lost.
+pub(crate) fn buried(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<ArchiveId>> {
+    Ok(among(&load_if_any(store, metadata)?))
 }
 
-/// The archives that this record says are gone, by whichever of these.
-pub(crate) fn among(record: &Tombstones, removals: &[Removal]) -> HashSet<ArchiveId> {
-    let rows = record.rows.iter().filter(|row| removals.contains(&row.removal));
+/// The archives that this record says are gone, however they went.
+pub(crate) fn among(record: &Tombstones) -> HashSet<ArchiveId> {
+    let rows = record.rows.iter().filter(|row| row.removal != Removal::Packs);
     rows.map(|row| row.id).collect()
+}
+
+/// The archives that somebody deleted, and which nothing that came later says were lost; none if the record is lost.
+pub(crate) fn deleted(store: &dyn Store, metadata: &Sealer) -> Result<HashSet<ArchiveId>> {
+    Ok(deleted_in(&load_if_any(store, metadata)?))
+}
+
+/// The same of this record.
+pub(crate) fn deleted_in(record: &Tombstones) -> HashSet<ArchiveId> {
+    let mut deleted = HashSet::new();
+    for row in &record.rows {
+        match row.removal {
+            Removal::Deleted => drop(deleted.insert(row.id)),
+            Removal::Missed => drop(deleted.remove(&row.id)),
+            Removal::Packs => {}
+        }
+    }
+    deleted
+}
+
+fn load_if_any(store: &dyn Store, metadata: &Sealer) -> Result<Tombstones> {
+    match load(store, metadata, true) {
+        Err(error) if is_lost(&error) => Ok(Tombstones::default()),
+        found => Ok(found?.record),
+    }
 }
 
 /// What is wrong with the record, if neither of its files opens, or one does not and the other is not given.
@@ -151,24 +166,26 @@ pub(crate) fn wrong(store: &dyn Store, metadata: &Sealer) -> Option<(Key, Error,
 /// Makes of one file that is intact two that are alike, as far as there is room, and removes both where neither is a
 /// record: it is made anew when something is deleted. A first file that its disk does not give is replaced only by who
 /// `gives_up`, as both are removed only by him where no disk gives one; for all others a copy of which `copy_len` says that
-/// it is as long as the record is not read. Only for the holder of the lock to delete.
+/// it is as long as the record is not read. Gives what the first file said; nothing if it was not intact. Only for
+/// the holder of the lock to delete.
 pub(crate) fn mend(
     store: &dyn Store,
     metadata: &Sealer,
     copy_len: Option<u64>,
     gives_up: bool,
-) -> Result<()> {
+) -> Result<Tombstones> {
     let [first, copy] = [Key::Tombstones, Key::TombstonesCopy];
     let found = read(store, metadata, &first);
+    let record = found.as_ref().map(|(record, _)| record.clone()).unwrap_or_default();
     match &found {
-        Ok((_, bytes)) if !gives_up && copy_len == Some(bytes.len() as u64) => return Ok(()),
-        Err(error) if is_missing(error) && !gives_up && copy_len.is_none() => return Ok(()),
+        Ok((_, bytes)) if !gives_up && copy_len == Some(bytes.len() as u64) => return Ok(record),
+        Err(error) if is_missing(error) && !gives_up && copy_len.is_none() => return Ok(record),
         _ => {}
     }
     let is_gone =
         |error: &Error| is_missing(error) || is_no_record(error) || (gives_up && is_lost(error));
     let (key, bytes) = match (found, read(store, metadata, &copy)) {
-        (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(()),
+        (Ok((_, bytes)), Ok((_, other))) if bytes == other => return Ok(record),
         (Ok((_, bytes)), _) => (copy, bytes),
         (Err(error), Ok((_, bytes))) if is_gone(&error) => (first, bytes),
         (Err(one), Err(other)) if is_gone(&one) && is_gone(&other) => {
@@ -177,12 +194,14 @@ pub(crate) fn mend(
                     store.delete(&key)?;
                 }
             }
-            return Ok(store.sync()?);
+            store.sync()?;
+            return Ok(record);
         }
-        _ => return Ok(()),
+        _ => return Ok(record),
     };
     put_if_room(store, &key, &bytes)?;
-    Ok(store.sync()?)
+    store.sync()?;
+    Ok(record)
 }
 
 /// Whether there was room for it.
@@ -193,15 +212,10 @@ fn put_if_room(store: &dyn Store, key: &Key, bytes: &[u8]) -> Result<bool> {
     }
 }
 
-/// Appends these archives; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
+/// Appends these rows; durable when it returns. Whether there was room for it: a full disk keeps nobody from deleting.
 /// But one that does not give the record now does. Only for the holder of the lock to delete.
-pub(crate) fn bury(
-    store: &dyn Store,
-    metadata: &Sealer,
-    removal: Removal,
-    ids: &[ArchiveId],
-) -> Result<bool> {
-    if ids.is_empty() {
+pub(crate) fn bury(store: &dyn Store, metadata: &Sealer, rows: &[Tombstone]) -> Result<bool> {
+    if rows.is_empty() {
         return Ok(true);
     }
     let mut record = match load(store, metadata, true) {
@@ -210,7 +224,7 @@ pub(crate) fn bury(
         found => found?.record,
     };
     let is_first = reached(&record).count == 0;
-    record.rows.extend(ids.iter().map(|id| Tombstone { removal, id: *id }));
+    record.rows.extend(rows);
     let surplus = record.rows.len().saturating_sub(TOMBSTONES_MAX);
     for row in record.rows.drain(..surplus) {
         record.head = chain(&record.head, &row);
@@ -231,7 +245,11 @@ pub(crate) fn bury(
 /// The same for packs: what was there when the record was as long as this may be gone now. A row that is random, so that
 /// no two records that began alike go on alike.
 pub(crate) fn note_removal(store: &dyn Store, metadata: &Sealer) -> Result<bool> {
-    bury(store, metadata, Removal::Packs, &[ArchiveId::from_bytes(random()?)])
+    bury(
+        store,
+        metadata,
+        &[Tombstone { removal: Removal::Packs, id: ArchiveId::from_bytes(random()?) }],
+    )
 }
 
 /// How far it has come.
@@ -274,7 +292,8 @@ mod tests {
         let metadata = Sealer::new(repository, Purpose::Metadata, &Keys::none());
         let mut earlier = vec![Deletions::default()];
         for number in 0..50 {
-            assert!(bury(&store, &metadata, Removal::Deleted, &[id(number)]).unwrap());
+            let row = Tombstone { removal: Removal::Deleted, id: id(number) };
+            assert!(bury(&store, &metadata, &[row]).unwrap());
             let record = load_or_tell(&store, &metadata, true, &Silent).unwrap().record;
             assert!(earlier.iter().all(|earlier| follows(&record, earlier)), "{number}");
             let other = Deletions { head: [7; 32], ..reached(&record) };
@@ -283,8 +302,9 @@ mod tests {
             earlier.push(reached(&record));
         }
         // Of what was dropped nothing can be said, of all else as before.
-        let many: Vec<ArchiveId> = (50..TOMBSTONES_MAX as u64 + 20).map(id).collect();
-        bury(&store, &metadata, Removal::Missed, &many).unwrap();
+        let row = |number| Tombstone { removal: Removal::Missed, id: id(number) };
+        let many: Vec<Tombstone> = (50..TOMBSTONES_MAX as u64 + 20).map(row).collect();
+        bury(&store, &metadata, &many).unwrap();
         let record = load_or_tell(&store, &metadata, true, &Silent).unwrap().record;
         assert_eq!((record.dropped, record.rows.len()), (20, TOMBSTONES_MAX));
         assert!(earlier.iter().all(|earlier| follows(&record, earlier)));

@@ -28,10 +28,10 @@ pub(crate) struct Args {
     /// Where the packs of FROM are, if that is a second place: --packs is for those of TO
     #[arg(long, value_name = "LOCATION")]
     from_packs: Option<OsString>,
-    /// Delete in TO what was deleted in FROM, by delete or prune; what is protected in TO stays
-    #[arg(long)]
+    /// Delete in TO what was deleted in FROM while it was whole; what is protected in TO stays
+    #[arg(long, conflicts_with = "accept_state")]
     delete: bool,
-    /// Do so even if that is more than half of what is in TO
+    /// Do so even if that is more than half of what is in TO and fits --archives
     #[arg(long, requires = "delete")]
     force: bool,
     /// Show what came and what went as JSON, and nothing else
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let report = sync((&from, &to), &syncing, ui)?;
     if args.json {
         let places = [&from, &to].map(|place| place.display().to_string());
-        return ui.print(&record::document(&record(&report, places).json()));
+        ui.print(&record::document(&record(&report, places).json()))?;
     }
     if is_verbose {
         let brought = report.transfer.brought.iter();
@@ -81,8 +81,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let deleted = report.deleted.iter().map(|name| format!("deleted {}\n", render::name(name)));
         ui.print(&brought.chain(deleted).collect::<String>())?;
     }
-    ui.done(&summary(&report, args.delete));
-    Ok(())
+    if !args.json {
+        ui.done(&summary(&report, args.delete));
+    }
+    report.kept.map_or(Ok(()), Err)
 }
 
 fn summary(report: &SyncReport, deletes: bool) -> String {

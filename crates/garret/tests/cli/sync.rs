@@ -1,6 +1,8 @@
 //! `garret sync` as a user has it: which archives come, and which go. That they are whole is tested in
 //! `tests/tests/transfer.rs`.
 
+use std::path::PathBuf;
+
 use super::{Dir, Ran, noise};
 
 /// A repository of these nights, the first of long ago.
@@ -17,6 +19,12 @@ fn nights(dir: &Dir, names: &[&str]) {
 fn misused(ran: &Ran, text: &str) {
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
     assert!(ran.stderr.contains(text), "{}", ran.stderr);
+}
+
+fn packs(dir: &Dir) -> Vec<PathBuf> {
+    let directories = std::fs::read_dir(dir.path("repo/packs")).unwrap();
+    let entries = directories.flat_map(|found| std::fs::read_dir(found.unwrap().path()).unwrap());
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 fn list(dir: &Dir, repository: &str) -> String {
@@ -63,9 +71,66 @@ fn what_somebody_deleted_goes_in_the_copy_and_nothing_else() {
     // And stays away.
     dir.run(&["sync", "--delete", "repo", "copy"]).silent();
     assert_eq!(list(&dir, "copy"), "b c d e f own ");
-    // What is put back in the source is not followed any more.
+    // What was deleted in the source, or lost, does not come back there.
     dir.run(&["sync", "copy", "repo"]).silent();
     assert_eq!(list(&dir, "repo"), "d e f own ");
+}
+
+/// Deleted because it was of no use any more, and the copy has the last one that is.
+#[test]
+fn what_had_lost_something_before_it_was_deleted_stays_in_the_copy() {
+    let dir = Dir::new();
+    nights(&dir, &["a", "b", "c", "d", "e"]);
+    dir.run(&["sync", "repo", "copy"]).succeeds();
+    let before = packs(&dir);
+    dir.write("app.raw", &noise(300_000, 9));
+    dir.run(&["create", "repo::f", "app.raw"]).silent();
+    dir.run(&["sync", "repo", "copy"]).succeeds();
+    let data = packs(&dir).into_iter().filter(|path| !before.contains(path));
+    let data = data.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+    std::fs::remove_file(data).unwrap();
+    dir.run(&["delete", "repo::f"]).succeeds();
+    dir.run(&["delete", "repo::a"]).silent();
+    let said = dir.run(&["sync", "-v", "--delete", "repo", "copy"]).succeeds();
+    assert_eq!((said.as_str(), list(&dir, "copy").as_str()), ("deleted a\n", "b c d e f "));
+    dir.run(&["check", "--verify-data", "copy"]).succeeds();
+}
+
+#[test]
+fn what_was_deleted_and_put_back_is_not_followed() {
+    let dir = Dir::new();
+    nights(&dir, &["a", "b", "c", "d"]);
+    dir.run(&["sync", "repo", "copy"]).succeeds();
+    let all = list(&dir, "copy");
+    let copy = |from: &str, to: &str| {
+        let mut command = std::process::Command::new("cp");
+        command.arg("-r").args([dir.path(from), dir.path(to)]);
+        assert!(command.status().unwrap().success());
+    };
+    copy("repo", "before");
+    dir.run(&["delete", "repo::a", "repo::b", "repo::c"]).silent();
+    copy("before/packs", "repo");
+    copy("before/backups", "repo");
+    let [b, c] = ["b", "c"].map(|name| dir.path("repo/backups").join(name));
+    // There, and not to be read: whoever put it back wants it.
+    std::fs::write(&c, &std::fs::read(&c).unwrap()[..100]).unwrap();
+    let ran = dir.run(&["sync", "-v", "--delete", "repo", "copy"]);
+    assert_eq!(
+        (ran.stdout.as_slice(), list(&dir, "copy")),
+        (&b""[..], all.clone()),
+        "{}",
+        ran.stderr
+    );
+    std::fs::remove_file(&c).unwrap();
+    // That they were put back is known when something else was deleted, however they go then.
+    dir.run(&["delete", "repo::d"]).succeeds();
+    std::fs::remove_file(&b).unwrap();
+    let said = dir.run(&["sync", "-v", "--delete", "repo", "copy"]).succeeds();
+    let left = all.replace("c d ", "");
+    assert_eq!((said.as_str(), list(&dir, "copy")), ("deleted c\ndeleted d\n", left));
+    dir.run(&["delete", "repo::a"]).succeeds();
+    let said = dir.run(&["sync", "-v", "--delete", "repo", "copy"]).succeeds();
+    assert_eq!(said, "deleted a\n");
 }
 
 #[test]
@@ -74,13 +139,26 @@ fn half_of_a_copy_does_not_go_unasked() {
     nights(&dir, &["a", "b", "c"]);
     dir.run(&["sync", "repo", "copy"]).succeeds();
     dir.run(&["delete", "repo::a", "repo::b"]).silent();
-    let why = "2 of 3 archives in copy were deleted in repo: nothing is deleted here";
-    dir.run(&["sync", "--delete", "repo", "copy"]).refused(1, why);
-    assert_eq!(list(&dir, "copy"), "a b c ");
-    misused(&dir.run(&["sync", "--force", "repo", "copy"]), "--delete");
-    dir.run(&["sync", "--delete", "--archives", "a", "repo", "copy"]).succeeds();
-    assert_eq!(list(&dir, "copy"), "b c ");
+    let why = "3 of 5 archives in copy were deleted in repo: nothing is deleted here";
+    dir.write("app.raw", b"new");
+    dir.run(&["create", "repo::d", "app.raw"]).silent();
+    dir.run(&["create", "repo::e", "app.raw"]).silent();
     dir.run(&["delete", "repo::c"]).silent();
-    dir.run(&["sync", "--delete", "--force", "repo", "copy"]).succeeds();
-    assert_eq!(list(&dir, "copy"), "");
+    let ran = dir.run(&["sync", "-v", "--delete", "repo", "copy"]);
+    // What came is told all the same.
+    assert_eq!((ran.code, ran.stdout.as_slice()), (Some(1), &b"d\ne\n"[..]));
+    assert!(
+        ran.stderr.contains(why) && ran.stderr.contains("whether a, b, c are"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(list(&dir, "copy"), "a b c d e ");
+    misused(&dir.run(&["sync", "--force", "repo", "copy"]), "--delete");
+    // As many as fit count, not as many as there are.
+    let ran = dir.run(&["sync", "--delete", "--archives", "a", "repo", "copy"]);
+    assert!(ran.stderr.contains("1 of 1 archive in copy"), "{}", ran.stderr);
+    dir.run(&["sync", "--delete", "--archives", "a", "--force", "repo", "copy"]).succeeds();
+    assert_eq!(list(&dir, "copy"), "b c d e ");
+    dir.run(&["sync", "--delete", "repo", "copy"]).succeeds();
+    assert_eq!(list(&dir, "copy"), "d e ");
 }

@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 
-use garret_format::tombstones::Removal;
-use garret_format::{ArchiveId, PackId};
+use garret_format::tombstones::{Removal, Tombstone};
+use garret_format::{ArchiveId, ChunkId, PackId};
 
 use crate::error::{Error, Result};
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::objects::archive::NamedArchive;
 use crate::objects::copies::Survey;
+use crate::objects::index::{Index, Location};
 use crate::objects::tags;
 use crate::objects::tombstones::{archive_id, bury, note_removal};
 use crate::pipeline::{beside, with_workers};
+use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::{Deleting, Pruner};
 use crate::store::{Area, Key};
 
@@ -34,16 +36,16 @@ impl Pruner {
         }
         // One that its disk does not give, and of which there is no copy, has no hash any more.
         let mut lost = None;
-        let hash = |(name, found): (String, Result<NamedArchive>)| -> Option<[u8; 32]> {
+        let hash = |(name, found): &(String, Result<NamedArchive>)| -> Option<[u8; 32]> {
             if let Ok(found) = found {
                 return Some(found.fingerprint);
             }
             let bytes = store.get_whole(&Key::Archive(name.clone()), ARCHIVE_LEN_MAX);
-            lost.get_or_insert(name);
+            lost.get_or_insert_with(|| name.clone());
             Some(*blake3::hash(&bytes.ok()?).as_bytes())
         };
         let found = self.archives(names.to_vec())?;
-        let hashes: Vec<Option<[u8; 32]>> = found.into_iter().map(hash).collect();
+        let hashes: Vec<Option<[u8; 32]>> = found.iter().map(hash).collect();
         for (name, hash) in names.iter().zip(&hashes) {
             if hash.is_some_and(|hash| tags.protects(&hash)) {
                 return Err(Error::Protected(name.clone()));
@@ -56,7 +58,16 @@ impl Pruner {
                 return Err(Error::Protected(name));
             }
         }
-        let mut ids: Vec<ArchiveId> = hashes.iter().flatten().map(archive_id).collect();
+        let whole = self.whole_ones(&found);
+        let mut rows: Vec<Tombstone> = hashes
+            .iter()
+            .flatten()
+            .map(|hash| {
+                let is_whole = whole.contains(hash);
+                let removal = if is_whole { Removal::Deleted } else { Removal::Missed };
+                Tombstone { removal, id: archive_id(hash) }
+            })
+            .collect();
         // Who copied an archive by hand, and deletes one of the two, keeps the archive. The two have one second copy: where
         // there are as many of these as archives nobody need be asked.
         let copies = copies.iter().filter(|(key, _)| matches!(key, Key::ArchiveCopy(_))).count();
@@ -64,9 +75,9 @@ impl Pruner {
             let doomed: HashSet<&str> = names.iter().map(String::as_str).collect();
             let kept = Survey::make(store, metadata)?.without(&doomed);
             let kept: HashSet<ArchiveId> = kept.iter().map(archive_id).collect();
-            ids.retain(|id| !kept.contains(id));
+            rows.retain(|row| !kept.contains(&row.id));
         }
-        let is_recorded = bury(store, metadata, Removal::Deleted, &ids)?;
+        let is_recorded = bury(store, metadata, &rows)?;
         with_workers(in_flight, |workers| {
             let delete = |name: &String| Ok(store.delete(&Key::Archive(name.clone()))?);
             workers.map(names.iter().map(Ok), delete).collect::<Result<()>>()
@@ -74,9 +85,38 @@ impl Pruner {
         store.sync()?;
         self.served().forget_survey();
         if !is_recorded {
-            bury(store, metadata, Removal::Deleted, &ids)?;
+            bury(store, metadata, &rows)?;
         }
         Ok(())
+    }
+
+    /// The hashes of those archives of which all is there, as far as the index knows. One that has lost something is deleted
+    /// because it did: a copy elsewhere, in which it is whole, is not to follow that.
+    fn whole_ones(&self, found: &[(String, Result<NamedArchive>)]) -> HashSet<[u8; 32]> {
+        let chunks = self.chunks();
+        let mut marks = Marks::new(chunks.index());
+        let mut whole = HashSet::new();
+        for archive in found.iter().filter_map(|(_, found)| found.as_ref().ok()) {
+            let mut seen = Whole { index: chunks.index(), lacks: false };
+            match mark_archive(&chunks, archive, &marks, &mut seen) {
+                Ok(()) if !seen.lacks => drop(whole.insert(archive.fingerprint)),
+                // What it lacks is marked by now, and the next one may lack it too.
+                _ => marks = Marks::new(chunks.index()),
+            }
+        }
+        whole
+    }
+}
+
+/// Finds whether anything that an archive needs is gone, or in a pack that is known to be damaged.
+struct Whole<'w> {
+    index: &'w Index,
+    lacks: bool,
+}
+
+impl Visitor for Whole<'_> {
+    fn chunk(&mut self, _path: &[u8], _id: &ChunkId, location: Option<&Location>) {
+        self.lacks |= location.is_none_or(|there| self.index.is_damaged(&there.pack.id));
     }
 }
 

@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::keys::seal::Sealer;
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::objects::archive::{names, open};
-use crate::objects::tombstones::{GONE, archive_id, buried};
+use crate::objects::tombstones::{archive_id, buried};
 use crate::pipeline::with_workers;
 use crate::store::{Area, Key, Store, StoreErrorKind};
 
@@ -79,7 +79,7 @@ impl Survey {
         let files = each(store, names(store)?, |name| Ok(read(store, metadata, name)))?;
         let (whole, damaged): (Vec<File>, Vec<File>) =
             files.into_iter().flatten().partition(|file| file.fingerprint.is_some());
-        let gone = buried(store, metadata, &GONE)?;
+        let gone = buried(store, metadata)?;
         copies.retain(|hash| !gone.contains(&archive_id(hash.as_bytes())));
         for fingerprint in whole.iter().filter_map(|file| file.fingerprint) {
             copies.remove(&ArchiveHash::from_bytes(fingerprint));
