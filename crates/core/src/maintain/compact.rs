@@ -126,6 +126,7 @@ impl Pruner {
         let mut written = HashSet::new();
         match self.rounds(options, &mut written, progress) {
             Err(error) if error.cause() == Cause::Full => {
+                // What came takes room of a disk that has none: it goes where the old copy is still there and intact.
                 let index = self.index();
                 let packs = index.tables().flat_map(|tables| tables.packs().collect::<Vec<_>>());
                 let old = packs.map(|row| row.id).filter(|id| !written.contains(id)).collect();
