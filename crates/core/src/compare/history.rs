@@ -18,7 +18,7 @@ use crate::objects::archive::NamedArchive;
 use crate::objects::damage;
 use crate::objects::index::Location;
 use crate::objects::items::ItemReader;
-use crate::progress::Progress;
+use crate::progress::{Phase, Problem, Progress};
 use crate::read::chunks::Chunks;
 use crate::read::file::read_layout;
 use crate::read::mark::{Marks, Visitor, mark_item, mark_list};
@@ -84,6 +84,47 @@ impl Repository {
         }
         Ok(History { chunks, marks, plain_lens })
     }
+
+    /// What came with an archive, which is what no older one has, and what that takes now. Older archives that cannot be read
+    /// are reported, and count as having nothing.
+    ///
+    /// # Errors
+    /// A list or recipe of the archive cannot be read.
+    pub fn added(&self, archive: &NamedArchive, progress: &dyn Progress) -> Result<Added> {
+        let mut history = self.history(progress)?;
+        let mut visit = |archive: &NamedArchive| {
+            let mut sum = Added::default();
+            let list = history.visit(archive, &mut |_, _, added| sum.add(added))?;
+            sum.add(list);
+            Ok(sum)
+        };
+        each_older(self, archive, progress, &mut |older| visit(older).map(|_| ()))?;
+        visit(archive)
+    }
+}
+
+/// Gives every archive that is older than this one. One that cannot be read, or is refused by `take`, is reported.
+pub(super) fn each_older(
+    repository: &Repository,
+    archive: &NamedArchive,
+    progress: &dyn Progress,
+    take: &mut dyn FnMut(&NamedArchive) -> Result<()>,
+) -> Result<()> {
+    let names = repository.archive_names()?;
+    let task = progress.begin(Phase::Mark, Some(names.len() as u64));
+    let age = |archive: &NamedArchive| (archive.archive.start, archive.name.clone());
+    for (_, found) in repository.archives(names)? {
+        let taken = match found {
+            Ok(other) if age(&other) < age(archive) => take(&other),
+            found => found.map(|_| ()),
+        };
+        if let Err(error) = taken {
+            progress.problem(&Problem::from(&error));
+        }
+        task.advance(1);
+    }
+    repository.tell(progress);
+    Ok(())
 }
 
 impl History {

@@ -13,12 +13,13 @@ use garret_format::{ChunkId, PackId};
 use garret_image::qcow2::{Map, Outcome, others, parse};
 use garret_image::{AllocationMap, Detected, Part, detect};
 
+use crate::compare::history::each_older;
 use crate::error::{Cause, Error, Result, message};
 use crate::objects::archive::NamedArchive;
 use crate::objects::index::Location;
 use crate::objects::recipe::RecipeReader;
 use crate::objects::stream::read_side;
-use crate::progress::{Problem, Progress};
+use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::file::StoredFile;
 use crate::read::mark::{Marks, Visitor, mark_archive, mark_item};
@@ -182,21 +183,9 @@ fn new_len(
     progress: &dyn Progress,
 ) -> Result<u64> {
     let marks = Marks::new(chunks.index());
-    let is_older = |other: &NamedArchive| {
-        let age = |archive: &NamedArchive| (archive.archive.start, archive.name.clone());
-        age(other) < age(archive)
-    };
-    for name in repository.archive_names()? {
-        let marked = match repository.archive(&name) {
-            Ok(other) if is_older(&other) => mark_archive(chunks, &other, &marks, &mut Nobody),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = marked {
-            progress.problem(&Problem::from(&error));
-        }
-    }
-    repository.tell(progress);
+    each_older(repository, archive, progress, &mut |older| {
+        mark_archive(chunks, older, &marks, &mut Nobody)
+    })?;
     let object = archive.object();
     for before in repository.items(archive) {
         let before = before?;

@@ -34,9 +34,8 @@ use plan::{Planned, Worth};
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, for time may run out.
 const GAINS: [u64; 2] = [4, 16];
 
-/// Chunks of one round: 9 MiB of memory for their places, and as much in the gc after it. It is less where the disk is nearly
-/// full.
-const ROUND_CHUNKS: usize = 3 << 14;
+/// Chunks of one round: 1 MiB of memory for their ids, and 6 in the gc after it. It is less where the disk is nearly full.
+const ROUND_CHUNKS: usize = 1 << 15;
 
 /// How to compact.
 #[derive(Clone, Copy, Debug)]

@@ -101,10 +101,12 @@ fn archive(
     let found = archives::find(repository, name, ui)?;
     let tags = repository.tags(ui)?;
     let body = &found.archive;
+    let now = || repository.added(&found, ui);
     if layout.json {
         let all = json!({
             "repository": sizes(repository_record(repository, path), repository, ui)?.json(),
             "archive": Record::of_archive(&found, &tags).json(),
+            "stored_now": now()?.stored_len,
         });
         return Ok(record::document(&all).into_bytes());
     }
@@ -138,6 +140,8 @@ fn archive(
     let size = render::size;
     let (read, new) = (size(body.read_len), size(body.new_len));
     text += &format!("Read: {read}, new data: {new}, stored in {}\n", size(body.stored_len));
+    let now = size(now()?.stored_len);
+    text += &format!("Takes now: about {now}, of what no older archive has\n");
     text += &render::problems(body);
     text.push('\n');
     text += &render::size_header();

@@ -22,10 +22,18 @@ fn three_nights() -> (Dir, Vec<Vec<u8>>) {
     (dir, nights)
 }
 
+fn info(dir: &Dir, of: &str) -> serde_json::Value {
+    let info = dir.run(&["info", "--json", of]).succeeds();
+    serde_json::from_str(&info).unwrap()
+}
+
 fn size(dir: &Dir) -> u64 {
-    let info = dir.run(&["info", "--json", "repo"]).succeeds();
-    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
-    info["repository"]["stored_size"].as_u64().unwrap()
+    info(dir, "repo")["repository"]["stored_size"].as_u64().unwrap()
+}
+
+/// What the three nights take now, one by one.
+fn each_takes(dir: &Dir) -> [u64; 3] {
+    [0, 1, 2].map(|night| info(dir, &format!("repo::n{night}"))["stored_now"].as_u64().unwrap())
 }
 
 fn all_come_back(dir: &Dir, nights: &[Vec<u8>]) {
@@ -39,7 +47,12 @@ fn all_come_back(dir: &Dir, nights: &[Vec<u8>]) {
 #[test]
 fn what_is_old_gets_small_and_comes_back() {
     let (dir, nights) = three_nights();
-    let before = size(&dir);
+    let (before, each_before) = (size(&dir), each_takes(&dir));
+    for (night, takes) in each_before.into_iter().enumerate() {
+        let archive = &info(&dir, &format!("repo::n{night}"))["archive"];
+        let stored = archive["stored_size"].as_u64().unwrap();
+        assert!(takes.abs_diff(stored) < 20_000, "{takes}, {archive}");
+    }
     let planned = dir.run(&["compact", "-n", "repo"]).succeeds();
     assert!(planned.starts_with("Would rewrite:   "), "{planned}");
     assert!(planned.contains("\nWould save:      about "), "{planned}");
@@ -51,6 +64,13 @@ fn what_is_old_gets_small_and_comes_back() {
     let saved = done["saved_size"].as_i64().unwrap();
     assert!(saved.abs_diff((before - after) as i64) < 20_000, "{done}: {before} to {after}");
     assert!(after < before / 5 * 3, "{before} to {after}");
+    // The nights together take what all packs do, and each of them less than before.
+    let each_after = each_takes(&dir);
+    let all: u64 = each_after.iter().sum();
+    assert!(after.abs_diff(all) < 60_000, "{each_after:?} of {after}");
+    for (now, then) in each_after.iter().zip(each_before) {
+        assert!(*now < then / 4 * 3, "{each_after:?} after {each_before:?}");
+    }
     all_come_back(&dir, &nights);
     dir.run(&["compact", "repo"]).silent();
     assert_eq!(size(&dir), after);

@@ -122,6 +122,7 @@ fn info_has_attic_s_labels() {
             "Number of files: 1",
             "Duration: SECS",
             "Read: 1.05 MB, new data: 1.05 MB, stored in 1.05 MB",
+            "Takes now: about 1.05 MB, of what no older archive has",
             "",
             "                       Original size      Compressed size    Deduplicated size",
             "This archive:                2.10 MB                    -                    -",

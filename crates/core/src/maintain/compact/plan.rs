@@ -44,8 +44,8 @@ pub(super) struct Worth {
 /// A group as it should be.
 #[derive(Debug)]
 pub(super) struct Planned {
-    /// In this order.
-    pub(super) chunks: Vec<Placed>,
+    /// In this order. Where they lie is looked up again: it is four times as long, and a round has many.
+    pub(super) chunks: Vec<ChunkId>,
     pub(super) plain_len: u64,
     /// What they take now, about.
     pub(super) stored_len: u64,
@@ -56,7 +56,7 @@ pub(super) struct Planned {
 impl Planned {
     /// What names it: no other group begins with it.
     pub(super) fn first(&self) -> Option<ChunkId> {
-        self.chunks.first().map(|chunk| chunk.id)
+        self.chunks.first().copied()
     }
 }
 
@@ -253,7 +253,8 @@ impl<'c> Judge<'c> {
         let is_worth = gain_len > 0
             && gain_len >= stored_len / self.worth.gain
             && gain_len >= again_len / AGAIN_GAIN;
-        is_worth.then_some(Planned { chunks, plain_len, stored_len, gain_len })
+        let ids = || chunks.iter().map(|chunk| chunk.id).collect();
+        is_worth.then(|| Planned { chunks: ids(), plain_len, stored_len, gain_len })
     }
 }
 

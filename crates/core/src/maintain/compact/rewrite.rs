@@ -113,16 +113,17 @@ pub(super) fn rewrite(
 
 /// One group, compressed.
 fn group(chunks: &Chunks, planned: &Planned, compression: Compression) -> Result<CompressedGroup> {
-    let mut made = Group::default();
+    let (mut made, mut hardest) = (Group::default(), 0);
     made.bytes.reserve_exact(planned.plain_len as usize);
-    for placed in &planned.chunks {
-        let id = placed.id;
-        chunks.read(&placed.location, &id, |chunk| made.push(id, chunk.bytes()))?;
+    for id in &planned.chunks {
+        let index = chunks.index();
+        let location = index.find(id).ok_or_else(|| index.missing(id, "a group of compact"))?;
+        chunks.read(&location, id, |chunk| made.push(*id, chunk.bytes()))?;
+        hardest = hardest.max(location.group.effort);
     }
     // Never less than what there was: a weak codec would make all of it longer.
-    let hardest = planned.chunks.iter().map(|chunk| chunk.location.group.effort).max();
-    match hardest.filter(|effort| *effort > compression.effort()) {
-        Some(effort) => made.compress(Compression::like(Codec::Zstd, effort)),
-        None => made.compress(compression),
+    match hardest > compression.effort() {
+        true => made.compress(Compression::like(Codec::Zstd, hardest)),
+        false => made.compress(compression),
     }
 }
