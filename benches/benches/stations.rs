@@ -25,7 +25,7 @@ use garret_image::RawFile;
 use garret_testkit::Lab;
 
 /// What the core gives to one scan.
-const WINDOW_LEN: usize = 4 << 20;
+const WINDOW_LEN: usize = 2 << 20;
 const CHUNK_LEN: usize = 64 << 10;
 const GROUP_LEN: usize = 1 << 20;
 const PACK_LEN: usize = 32 << 20;

@@ -1,8 +1,16 @@
 //! The bounds of memory and of what is read from the repository, each with its reason.
 
-/// Bytes of a stream that one worker scans at a time. Large enough that the lookahead (320 KiB at default sizes, read twice)
-/// costs little, small enough that two per thread stay in a last-level cache.
-pub(crate) const WINDOW_LEN: usize = 4 << 20;
+/// Bytes of a stream that one worker scans at a time, at least. What is copied out of the page cache costs a third more if
+/// those in use do not stay in a cache near the core; shorter ones gain nothing more, and each is a wait for a cold disk.
+pub(crate) const WINDOW_LEN: usize = 2 << 20;
+
+/// The same for this lookahead, 320 KiB at default sizes: three times as long at least, so that a third at most is copied.
+pub(crate) fn window_len(lookahead: usize) -> usize {
+    lookahead.saturating_mul(3).next_multiple_of(WINDOW_LEN).max(WINDOW_LEN)
+}
+
+/// The first bytes of a pipe, from which it is told what it is: what a disk has in front of its first file system too.
+pub(crate) const HEAD_LEN: usize = 4 << 20;
 
 /// Bytes of a stream that are taken from the recipe of its base at a time, or read if they cannot be. A window is longer than
 /// the cuts behind a change take to meet those of the base; a recipe has some 13 chunks for so many bytes.

@@ -3,7 +3,8 @@
 //! Jobs run on a pool and come back in the order they were submitted, at most a window of them at a time: that bounds memory
 //! and makes the output independent of the number of threads. With one thread every job runs where it is submitted, which
 //! is the plain serial program and the oracle of the parallel one. The caller is never one of the pool's threads, so it may
-//! block; a job waits for no other but its turn, and jobs start in the order they were submitted, so the oldest never waits.
+//! block; a job waits for none but those before it, and jobs start in the order they were submitted, so the oldest never
+//! waits.
 
 use std::collections::VecDeque;
 

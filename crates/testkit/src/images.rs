@@ -29,7 +29,7 @@ impl Image {
         let mut image = Image { bytes: Vec::with_capacity(len), holes: Vec::new() };
         while image.bytes.len() < len {
             let kind = random.below(8);
-            // Zeros may be so long that whole windows of the core (4 MiB) are never read.
+            // Zeros may be so long that whole windows of the core (2 MiB) are never read.
             let is_long = kind >= 6 && random.below(8) == 0;
             let pages = 1 + random.below(if is_long { 3500 } else { 40 });
             let start = image.bytes.len();

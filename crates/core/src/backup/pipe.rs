@@ -8,7 +8,7 @@ use garret_format::recipe::STREAM_LEN_MAX;
 use garret_image::{Extent, Source, SourceError};
 
 use super::stat::nothing;
-use crate::limits::WINDOW_LEN;
+use crate::limits::HEAD_LEN;
 use crate::objects::archive::now;
 
 /// What errors call a stream that comes out of a pipe.
@@ -41,7 +41,7 @@ pub(super) struct PipeHead<'a>(pub(super) &'a [u8]);
 
 impl Source for PipeHead<'_> {
     fn len(&self) -> u64 {
-        if self.0.len() < WINDOW_LEN { self.0.len() as u64 } else { STREAM_LEN_MAX }
+        if self.0.len() < HEAD_LEN { self.0.len() as u64 } else { STREAM_LEN_MAX }
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {

@@ -1,9 +1,11 @@
 //! The stations of the workers: a window is read and scanned, cut, and its chunks get their names and are looked up.
 //!
 //! In: steps with windows. Out: steps with named chunks. One job takes a window through all three, while it is in the cache
-//! of one core; only the cut waits for that of the step before. What is as in a base has no work but there: it is taken if
-//! the stitcher stands as it stood when the base was cut, which nobody knows before; else it is read in the cut, while others
-//! wait.
+//! of one core; a window waits for what the one before it has read, and the cut for that of the step before. What is as in a
+//! base has no work but there: it is taken if the stitcher stands as it stood when the base was cut, which nobody knows
+//! before; else it is read in the cut, while others wait.
+
+use std::sync::Arc;
 
 use garret_chunker::{Piece, Scan, Segment, Stitcher};
 use garret_format::ChunkId;
@@ -110,7 +112,7 @@ impl Cutting {
 
 /// A window that is cut.
 pub(super) struct Cut {
-    buffer: Buffer,
+    buffer: Arc<Buffer>,
     /// Where the first piece starts in the buffer.
     start: usize,
     pub(super) pieces: Vec<Piece>,

@@ -1,12 +1,15 @@
 //! Windows: the stretches of a stream that workers read, scan and hash, and the plan of them.
 //!
 //! A window is the bytes that pieces may start in plus a lookahead in which they end, so each chunk lies whole in one
-//! buffer. Windows that are all hole are not read, nor are holes inside a window. A stream may consist of sections, each cut
-//! as a stream of its own: windows begin where a section does, and neither they nor the lookahead reach beyond its end.
+//! buffer. What the lookahead reads, the window behind need not read again. Windows that are all hole are not read, nor are
+//! holes inside a window. A stream may consist of sections, each cut as a stream of its own: windows begin where a section
+//! does, and neither they nor the lookahead reach beyond its end.
 //!
 //! A window of which every byte, with the lookahead, is as in a base is given with what the base has in it, and need not be
 //! read. Where such windows are to follow, the one that is read before them ends as far behind the last change as the
 //! lookahead reaches: by then the cuts have nearly always met those of the base.
+
+mod load;
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -14,15 +17,16 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use garret_chunker::{PAGE, ZERO_RUN_PAGES};
-use garret_image::{AllocationMap, Extent, Slot, Source, SourceError};
+use crossbeam_channel::{Receiver, bounded};
+use garret_chunker::PAGE;
+use garret_image::{AllocationMap, Extent, Source, SourceError};
 
 use crate::backup::base::{BaseFile, Known};
 use crate::buffers::{Buffer, BufferPool};
-use crate::limits::{SAME_LEN, WINDOW_LEN};
+use crate::limits::{HEAD_LEN, SAME_LEN, window_len};
 
-/// Holes that the scan is told about instead of being given zeros.
-const KNOWN_ZERO_LEN: usize = ZERO_RUN_PAGES * PAGE;
+pub(crate) use load::Loaded;
+use load::Unread;
 
 /// A window that is about to be scanned.
 #[derive(Debug)]
@@ -35,8 +39,8 @@ pub(crate) struct Window {
 }
 
 enum Load {
-    /// To be read by the worker: holes are relative to the window.
-    Later { source: Arc<dyn Source>, offset: u64, len: usize, holes: Vec<Range<usize>> },
+    /// To be read by the worker.
+    Later(Unread),
     /// Read already.
     Ready(Buffer),
 }
@@ -44,20 +48,10 @@ enum Load {
 impl std::fmt::Debug for Load {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Load::Later { offset, len, .. } => write!(f, "Later({offset}, {len})"),
+            Load::Later(unread) => write!(f, "Later({}, {})", unread.offset, unread.len),
             Load::Ready(buffer) => write!(f, "Ready({})", buffer.bytes().len()),
         }
     }
-}
-
-/// A window whose bytes are there, but for holes that are known to be zero.
-pub(crate) struct Loaded {
-    pub(crate) own: usize,
-    pub(crate) last: bool,
-    /// Whether the source ended within its own bytes, though it should have gone on: nothing comes after it.
-    pub(crate) short: bool,
-    pub(crate) buffer: Buffer,
-    pub(crate) known_zero: Vec<Range<usize>>,
 }
 
 impl Window {
@@ -65,73 +59,10 @@ impl Window {
     pub(crate) fn load(self, pool: &BufferPool) -> Result<Loaded, SourceError> {
         let Window { own, last, load } = self;
         match load {
-            Load::Ready(buffer) => {
-                Ok(Loaded { own, last, short: false, buffer, known_zero: Vec::new() })
-            }
-            Load::Later { source, offset, len, holes } => {
-                let mut buffer = pool.get(len);
-                let known_zero = fill(&*source, offset, &holes, buffer.bytes_mut())?;
-                let loaded = Loaded { own, last, short: false, buffer, known_zero };
-                // Asked behind the read, which may have met the end.
-                Ok(loaded.clipped(source.end().saturating_sub(offset)))
-            }
+            Load::Ready(buffer) => Ok(Loaded::ready(buffer, own, last)),
+            Load::Later(unread) => unread.load(own, last, pool),
         }
     }
-}
-
-impl Loaded {
-    /// The same, if the source ends `len` bytes behind its start.
-    fn clipped(mut self, len: u64) -> Self {
-        let Some(len) = usize::try_from(len).ok().filter(|len| *len < self.buffer.bytes().len())
-        else {
-            return self;
-        };
-        self.buffer.truncate(len);
-        self.last = true;
-        self.short = len < self.own;
-        self.own = self.own.min(len);
-        self.known_zero.retain_mut(|range| {
-            range.end = range.end.min(len);
-            range.start < range.end
-        });
-        self
-    }
-}
-
-/// Fills the buffer from `offset` of the source; gives the page-aligned parts of holes that were left alone.
-fn fill(
-    source: &dyn Source,
-    offset: u64,
-    holes: &[Range<usize>],
-    bytes: &mut [u8],
-) -> Result<Vec<Range<usize>>, SourceError> {
-    let len = bytes.len();
-    let mut known_zero = Vec::new();
-    let mut slots = Vec::new();
-    let mut rest = bytes;
-    let mut at = 0;
-    // The holes, and the end as one more without bytes.
-    for hole in holes.iter().cloned().chain(std::iter::once(len..len)) {
-        let (part, tail) = rest.split_at_mut(hole.start - at);
-        if !part.is_empty() {
-            slots.push(Slot { offset: offset + at as u64, bytes: part });
-        }
-        let (gap, tail) = tail.split_at_mut(hole.len());
-        let end = if hole.end == len { hole.end } else { hole.end - hole.end % PAGE };
-        let inner = hole.start.next_multiple_of(PAGE)..end;
-        if inner.len() >= KNOWN_ZERO_LEN {
-            let (before, gap) = gap.split_at_mut(inner.start - hole.start);
-            before.fill(0);
-            gap.split_at_mut(inner.len()).1.fill(0);
-            known_zero.push(inner);
-        } else {
-            gap.fill(0);
-        }
-        rest = tail;
-        at = hole.end;
-    }
-    source.read_many(&mut slots)?;
-    Ok(known_zero)
 }
 
 /// A stretch of a stream.
@@ -161,12 +92,16 @@ pub(crate) enum StretchBody {
 pub(crate) struct SourceWindows<'p> {
     source: Arc<dyn Source>,
     base: Option<Box<BaseFile<'p>>>,
+    /// Of a window, without its lookahead.
+    len: usize,
     lookahead: usize,
     at: u64,
     /// Where the section that `at` is in ends, and all behind it.
     ends: VecDeque<u64>,
     /// Whether `at` is the start of a section.
     fresh: bool,
+    /// The window that ends here, if it will be read, and where its lookahead ends.
+    before: Option<(u64, Receiver<load::Read>)>,
     /// The extents found so far that reach beyond `at`.
     extents: VecDeque<Extent>,
     /// Where the last of them ends.
@@ -182,10 +117,12 @@ impl<'p> SourceWindows<'p> {
         SourceWindows {
             source,
             base: None,
+            len: window_len(lookahead),
             lookahead,
             at: 0,
             ends,
             fresh: true,
+            before: None,
             extents: VecDeque::new(),
             known_to: 0,
             allocation: AllocationMap::new(),
@@ -201,16 +138,16 @@ impl<'p> SourceWindows<'p> {
         let Some(&section_end) = self.ends.front().filter(|end| self.at < **end) else {
             return Ok(None);
         };
-        self.find_extents(section_end.min(self.at + (WINDOW_LEN + self.lookahead) as u64))?;
+        self.find_extents(section_end.min(self.at + (self.len + self.lookahead) as u64))?;
         // The source may have become shorter: what was a hole may be no file any more.
         let source_end = self.source.end();
         if self.at >= source_end {
             return Ok(None);
         }
         let zeros_to = self.zeros_to().min(section_end).min(source_end);
-        let windows = zeros_to.saturating_sub(self.at) / WINDOW_LEN as u64;
+        let windows = zeros_to.saturating_sub(self.at) / self.len as u64;
         if windows > 0 {
-            let len = windows * WINDOW_LEN as u64;
+            let len = windows * self.len as u64;
             return Ok(Some(self.step(len, 0, StretchBody::Hole)));
         }
         let same = self.extents.front().copied();
@@ -219,13 +156,27 @@ impl<'p> SourceWindows<'p> {
             let known = self.base.as_mut().and_then(|base| base.known(self.at..end, self.fresh));
             let body = match known {
                 Some(known) => StretchBody::Same(known, window),
-                None => StretchBody::Window(window),
+                None => StretchBody::Window(self.linked(window)),
             };
             return Ok(Some(self.step(end - self.at, data, body)));
         }
         let end = self.read_to(section_end);
         let (window, data) = self.window(end, section_end);
-        Ok(Some(self.step(end - self.at, data, StretchBody::Window(window))))
+        let body = StretchBody::Window(self.linked(window));
+        Ok(Some(self.step(end - self.at, data, body)))
+    }
+
+    /// A window that will be read, between the one before it and the one behind it.
+    fn linked(&mut self, mut window: Window) -> Window {
+        if let Load::Later(unread) = &mut window.load {
+            unread.before = self.before.take();
+            if window.own < unread.len {
+                let (sender, receiver) = bounded(1);
+                unread.behind = Some(sender);
+                self.before = Some((unread.offset + unread.len as u64, receiver));
+            }
+        }
+        window
     }
 
     /// Where the zeros end that begin at the current place and are known.
@@ -258,7 +209,7 @@ impl<'p> SourceWindows<'p> {
     /// Where a window that is read ends: with the section, at its full length, or so far behind the start of what is as in
     /// the base that the cuts should have met.
     fn read_to(&self, section_end: u64) -> u64 {
-        let end = section_end.min(self.at + WINDOW_LEN as u64);
+        let end = section_end.min(self.at + self.len as u64);
         let later = self.extents.iter().filter(|extent| extent.offset() > self.at);
         let meets = later.copied().find_map(|extent| {
             let len = extent.offset() + self.lookahead as u64 - self.at;
@@ -277,7 +228,8 @@ impl<'p> SourceWindows<'p> {
         let in_holes: usize =
             holes.iter().map(|hole| hole.end.min(own).saturating_sub(hole.start)).sum();
         let (source, offset, len) = (self.source.clone(), self.at, (end - self.at) as usize);
-        let load = Load::Later { source, offset, len, holes };
+        let unread = Unread { source, offset, len, holes, before: None, behind: None };
+        let load = Load::Later(unread);
         (Window { own, last: end == section_end, load }, (own - in_holes) as u64)
     }
 
@@ -288,6 +240,9 @@ impl<'p> SourceWindows<'p> {
 
     /// Goes on by a stretch.
     fn step(&mut self, len: u64, data: u64, body: StretchBody) -> Stretch {
+        if !matches!(body, StretchBody::Window(_)) {
+            self.before = None;
+        }
         let stretch = Stretch { fresh: self.fresh, len, data, body };
         self.at += len;
         self.fresh = self.ends.front() == Some(&self.at);
@@ -341,6 +296,8 @@ impl<'p> SourceWindows<'p> {
 /// Divides what comes from a pipe into windows.
 pub(crate) struct StreamWindows {
     reader: Box<dyn Read + Send>,
+    /// As of [`SourceWindows`].
+    len: usize,
     lookahead: usize,
     at: u64,
     /// As of [`SourceWindows`], but for the end of the stream, which nobody knows.
@@ -355,6 +312,7 @@ impl StreamWindows {
     pub(crate) fn new(reader: Box<dyn Read + Send>, lookahead: usize) -> Self {
         StreamWindows {
             reader,
+            len: window_len(lookahead),
             lookahead,
             at: 0,
             ends: VecDeque::new(),
@@ -374,11 +332,11 @@ impl StreamWindows {
         self.ended
     }
 
-    /// The first bytes of the stream, as many as a window has or as there are.
+    /// The first bytes of the stream, [`HEAD_LEN`] or as many as there are.
     pub(crate) fn peek(&mut self) -> std::io::Result<&[u8]> {
         if self.ahead.is_empty() {
-            let mut bytes = Vec::with_capacity(WINDOW_LEN);
-            self.reader.by_ref().take(WINDOW_LEN as u64).read_to_end(&mut bytes)?;
+            let mut bytes = Vec::with_capacity(HEAD_LEN);
+            self.reader.by_ref().take(HEAD_LEN as u64).read_to_end(&mut bytes)?;
             self.ahead = bytes;
         }
         Ok(&self.ahead)
@@ -389,7 +347,7 @@ impl StreamWindows {
             return Ok(None);
         }
         let left = self.ends.front().map_or(u64::MAX, |end| end - self.at);
-        let most = WINDOW_LEN + self.lookahead;
+        let most = self.len + self.lookahead;
         let want = usize::try_from(left).map_or(most, |left| left.min(most));
         let mut buffer = pool.get(want);
         let mut len = self.ahead.len().min(want);
@@ -407,7 +365,7 @@ impl StreamWindows {
         }
         self.ended = len < want;
         let last = self.ended || len as u64 == left;
-        let own = if last { len } else { WINDOW_LEN };
+        let own = if last { len } else { self.len };
         buffer.truncate(len);
         self.ahead = buffer.bytes().get(own..).unwrap_or_default().to_vec();
         self.ahead.extend(ahead);

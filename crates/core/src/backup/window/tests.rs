@@ -1,9 +1,13 @@
 //! Windows of random streams with random holes and sections, against the bytes: everything once, nothing across a section.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use garret_chunker::Sizes;
 use proptest::prelude::*;
 
+use super::load::KNOWN_ZERO_LEN;
 use super::*;
+use crate::limits::WINDOW_LEN;
 
 const LOOKAHEAD: usize = 320 << 10;
 
@@ -11,6 +15,8 @@ const LOOKAHEAD: usize = 320 << 10;
 struct Striped {
     bytes: Vec<u8>,
     holes: Vec<Range<u64>>,
+    /// How many bytes were read.
+    read_len: AtomicU64,
 }
 
 impl Striped {
@@ -28,7 +34,7 @@ impl Striped {
                 _ => holes.push(hole),
             }
         }
-        Striped { bytes, holes }
+        Striped { bytes, holes, read_len: AtomicU64::new(0) }
     }
 
     fn hole_len(&self, range: Range<u64>) -> u64 {
@@ -55,6 +61,7 @@ impl Source for Striped {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
         let range = offset..offset + buf.len() as u64;
         assert_eq!(self.hole_len(range), 0, "a hole is read");
+        self.read_len.fetch_add(buf.len() as u64, Ordering::Relaxed);
         buf.copy_from_slice(&self.bytes[offset as usize..][..buf.len()]);
         Ok(())
     }
@@ -139,6 +146,48 @@ impl<'a> Follower<'a> {
     }
 }
 
+/// A source that is shorter than it was when it was opened, and of which a part cannot be read.
+struct Fragile {
+    len: u64,
+    bytes: Vec<u8>,
+    bad: Range<u64>,
+    end: AtomicU64,
+}
+
+impl Source for Fragile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent, SourceError> {
+        Ok(Extent::Data { offset, len: self.len - offset })
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        let end = offset + buf.len() as u64;
+        if self.bad.start < end && offset < self.bad.end {
+            let path = std::path::Path::new("disk");
+            return Err(SourceError::new(path, "read", std::io::ErrorKind::Other));
+        }
+        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        buf[len..].fill(0);
+        if len < buf.len() {
+            self.end.fetch_min(self.bytes.len() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    fn changed(&self) -> Result<bool, SourceError> {
+        Ok(self.end() < self.len)
+    }
+}
+
 /// Places in a stream of `len` bytes: anywhere, at the ends of windows, near each other.
 fn places(count: Range<usize>) -> impl Strategy<Value = Vec<usize>> {
     let place = prop_oneof![
@@ -182,7 +231,10 @@ proptest! {
     })]
 
     #[test]
-    fn a_source_is_given_once_and_no_window_crosses_a_section((source, starts) in stream()) {
+    fn a_source_is_given_once_and_no_window_crosses_a_section(
+        (source, starts) in stream(),
+        lost in prop_oneof![Just(vec![false; 20]), prop::collection::vec(prop::bool::weighted(0.2), 20)],
+    ) {
         let bytes = source.bytes.clone();
         let source = Arc::new(source);
         let mut windows = SourceWindows::new(source.clone(), &starts, LOOKAHEAD);
@@ -196,6 +248,11 @@ proptest! {
                 !is_window || stretch.len < WINDOW_LEN as u64 || stretch.data > 0,
                 "a window of nothing but hole"
             );
+            if is_window && lost[(start / WINDOW_LEN as u64) as usize] {
+                // The window behind it reads what this one should have.
+                follower.at += stretch.len;
+                continue;
+            }
             let known = follower.take(stretch);
             // Of each hole, all but the pages at its ends is known.
             let sum: u64 = known.iter().map(|zero| source.hole_len(zero.clone())).sum();
@@ -211,7 +268,52 @@ proptest! {
         }
         prop_assert!(windows.is_at_end());
         follower.finish();
+        let (len, read_len) = (bytes.len() as u64, source.read_len.load(Ordering::Relaxed));
+        let data_len = len - source.hole_len(0..len);
+        match lost.contains(&true) {
+            true => prop_assert!(read_len <= data_len),
+            false => prop_assert_eq!(read_len, data_len),
+        }
         prop_assert_eq!(windows.allocation, AllocationMap::of(&*source).unwrap());
+    }
+
+    /// Every window on a thread of its own.
+    #[test]
+    fn of_a_source_that_shrinks_or_fails_each_window_has_what_is_there(
+        len in 1..14_000_000_u64,
+        left in prop_oneof![Just(100_u64), 0..100_u64],
+        bad in prop_oneof![Just(0..0), (0..14_000_000_u64, 1..600_000_u64).prop_map(|(at, len)| at..at + len)],
+    ) {
+        let bytes: Vec<u8> = (0..len * left / 100).map(|at| (at % 251) as u8 + 1).collect();
+        let there = bytes.len() as u64;
+        let source = Fragile { len, bytes: bytes.clone(), bad: bad.clone(), end: AtomicU64::new(len) };
+        let mut windows = SourceWindows::new(Arc::new(source), &[0], LOOKAHEAD);
+        let (mut planned, mut at) = (Vec::new(), 0);
+        while let Some(Stretch { len, body, .. }) = windows.next().unwrap() {
+            let StretchBody::Window(window) = body else { panic!("no window at {at}") };
+            planned.push((at, at + len, window));
+            at += len;
+        }
+        prop_assert_eq!(at, len);
+        let pool = BufferPool::default();
+        let loaded: Vec<_> = std::thread::scope(|scope| {
+            let load = |(start, end, window): (u64, u64, Window)| {
+                let pool = &pool;
+                (start, end, scope.spawn(move || window.load(pool)))
+            };
+            let threads: Vec<_> = planned.into_iter().map(load).collect();
+            threads.into_iter().map(|(start, end, thread)| (start, end, thread.join().unwrap())).collect()
+        });
+        for (start, own_end, loaded) in loaded {
+            let end = len.min(own_end + LOOKAHEAD as u64);
+            let is_bad = bad.start < end && start < bad.end;
+            prop_assert_eq!(loaded.is_err(), is_bad, "window at {}", start);
+            let Ok(loaded) = loaded else { continue };
+            let expected = &bytes[start.min(there) as usize..end.min(there) as usize];
+            prop_assert!(loaded.buffer.bytes() == expected, "window at {start}");
+            prop_assert_eq!(loaded.short, there < own_end);
+            prop_assert_eq!(loaded.own as u64, own_end.min(there).saturating_sub(start));
+        }
     }
 
     /// Sections may begin where the pipe has ended long since.
@@ -231,7 +333,7 @@ proptest! {
         let mut windows = StreamWindows::new(reader, LOOKAHEAD);
         if peek {
             let head = windows.peek().unwrap();
-            prop_assert!(*head == bytes[..bytes.len().min(WINDOW_LEN)]);
+            prop_assert!(*head == bytes[..bytes.len().min(HEAD_LEN)]);
         }
         windows.set_starts(&all);
         let mut follower = Follower::new(&bytes, &all);
@@ -248,4 +350,6 @@ proptest! {
 fn the_lookahead_here_is_the_one_that_is_used() {
     let cutter = garret_chunker::PageCutter::new(Sizes::default(), garret_chunker::PUBLIC_PAGE_KEY);
     assert_eq!(garret_chunker::Cutter::Page(cutter).lookahead(), LOOKAHEAD);
+    assert_eq!(window_len(LOOKAHEAD), WINDOW_LEN);
+    assert_eq!(window_len((1 << 20) + (64 << 10)), 2 * WINDOW_LEN);
 }
