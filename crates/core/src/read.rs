@@ -3,7 +3,7 @@
 //! ```text
 //! restore check gc diff ... -> chunks --locations--> groups --ranges--> Store
 //!                  file disk   index                 cache, one request for neighbours
-//!                       mark
+//!                       mark shares
 //! ```
 //!
 //! Everything that is read of packs goes through `groups`, but the footers.
@@ -13,3 +13,4 @@ pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod groups;
 pub(crate) mod mark;
+pub(crate) mod shares;

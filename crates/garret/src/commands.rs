@@ -99,8 +99,8 @@ Examples:
     /// --format and --json have the names that `list` explains for archives; a file has path, format, size, disk_size,
     /// allocated, zero, backing, unreadable, residue, new; a repository has location, id, encryption, created, archives,
     /// packs, verified_packs, recently_verified_packs (in the last 30 days), verified_since, original_size, stored_size.
-    /// `Takes now` says of an archive what is stored of it that no older one has, about, after prunes and `compact`; in
-    /// --json it is stored_now. A PATH is what it is in `extract`, of one file, and REPO::latest too.
+    /// --now says of an archive what is stored of it that no older one has, about, after prunes and `compact`; in --json that
+    /// is stored_now. A PATH is what it is in `extract`, of one file, and REPO::latest too.
     #[command(after_help = "\
 Examples:
   garret info /srv/backup/vms

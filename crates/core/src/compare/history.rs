@@ -2,26 +2,29 @@
 //!
 //! In: archives, the oldest first, one by one. Out: for each file what came with it, in bytes, and what of it is not what it
 //! was in an archive before. Promises: reads lists, recipes and layouts, never contents; keeps a bit for each record of the
-//! index, and a number for each pack.
+//! index, and a number for each group and each pack.
 
 use std::collections::HashMap;
 
 use garret_format::archive::{Item, ItemKind};
 use garret_format::damage::DamageRecord;
+use garret_format::index::GroupRow;
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 use garret_image::Part;
 
 use crate::compare::changes::{self, Stretch};
 use crate::error::Result;
+use crate::limits::total_len;
 use crate::objects::archive::NamedArchive;
 use crate::objects::damage;
-use crate::objects::index::Location;
+use crate::objects::index::{Index, Location};
 use crate::objects::items::ItemReader;
 use crate::progress::{Phase, Problem, Progress};
 use crate::read::chunks::Chunks;
 use crate::read::file::read_layout;
 use crate::read::mark::{Marks, Visitor, mark_item, mark_list};
+use crate::read::shares::Shares;
 use crate::repository::Repository;
 
 /// What came with a file, or an archive: what nothing had that was visited before.
@@ -30,7 +33,8 @@ use crate::repository::Repository;
 pub struct Added {
     /// Bytes of contents, before they were compressed.
     pub new_len: u64,
-    /// Bytes of packs, about: what a pack takes is shared out by what its chunks are long.
+    /// Bytes of packs, about: what a group takes is shared out by what its chunks are long, and what a pack has beside its
+    /// groups by how many they are.
     pub stored_len: u64,
 }
 
@@ -46,8 +50,9 @@ impl Added {
 pub struct History {
     chunks: Chunks,
     marks: Marks,
-    /// Bytes of the chunks in each pack.
-    plain_lens: HashMap<PackId, u64>,
+    shares: Shares,
+    /// What each pack takes beside its groups, for each of its chunks.
+    frames: HashMap<PackId, u64>,
 }
 
 impl std::fmt::Debug for History {
@@ -72,25 +77,17 @@ impl Repository {
         self.refresh_index(progress)?;
         let chunks = self.chunks();
         let marks = Marks::new(chunks.index());
-        let mut plain_lens: HashMap<PackId, u64> = HashMap::new();
-        for tables in chunks.index().tables() {
-            for record in tables.records() {
-                let group = tables.group(record.group);
-                if let Some(pack) = group.and_then(|group| tables.pack(group.pack)) {
-                    let sum = plain_lens.entry(pack.id).or_default();
-                    *sum = sum.saturating_add(u64::from(record.len));
-                }
-            }
-        }
-        Ok(History { chunks, marks, plain_lens })
+        let shares = Shares::new(chunks.index());
+        let frames = frames(chunks.index());
+        Ok(History { chunks, marks, shares, frames })
     }
 
-    /// What came with an archive, which is what no older one has, and what that takes now. Older archives that cannot be read
-    /// are reported, and count as having nothing.
+    /// What came with an archive, which is what no older one has, and what that takes now; `None` if an older one cannot be
+    /// read, which is reported. Reads the lists of all of them.
     ///
     /// # Errors
     /// A list or recipe of the archive cannot be read.
-    pub fn added(&self, archive: &NamedArchive, progress: &dyn Progress) -> Result<Added> {
+    pub fn added(&self, archive: &NamedArchive, progress: &dyn Progress) -> Result<Option<Added>> {
         let mut history = self.history(progress)?;
         let mut visit = |archive: &NamedArchive| {
             let mut sum = Added::default();
@@ -98,18 +95,47 @@ impl Repository {
             sum.add(list);
             Ok(sum)
         };
-        each_older(self, archive, progress, &mut |older| visit(older).map(|_| ()))?;
-        visit(archive)
+        match each_older(self, archive, progress, &mut |older| visit(older).map(|_| ()))? {
+            0 => visit(archive).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
-/// Gives every archive that is older than this one. One that cannot be read, or is refused by `take`, is reported.
+/// What each pack takes beside its groups, for each of its chunks.
+fn frames(index: &Index) -> HashMap<PackId, u64> {
+    // What is no group, and how many chunks.
+    let mut packs: HashMap<PackId, (u64, u64)> = HashMap::new();
+    for tables in index.tables() {
+        for pack in tables.packs() {
+            packs.entry(pack.id).or_insert((u64::from(pack.len), 0));
+        }
+        let pack_of = |group: &GroupRow| tables.pack(group.pack).map(|pack| pack.id);
+        for group in tables.groups() {
+            if let Some((len, _)) = pack_of(&group).and_then(|pack| packs.get_mut(&pack)) {
+                *len = len.saturating_sub(u64::from(group.sealed_len));
+            }
+        }
+        for record in tables.records() {
+            let group = tables.group(record.group);
+            let pack = group.and_then(|group| pack_of(&group));
+            if let Some((_, count)) = pack.and_then(|pack| packs.get_mut(&pack)) {
+                *count += 1;
+            }
+        }
+    }
+    packs.into_iter().map(|(pack, (len, count))| (pack, len / count.max(1))).collect()
+}
+
+/// Gives every archive that is older than this one. One that cannot be read, or that `take` cannot, is reported; returns how
+/// many these are.
 pub(super) fn each_older(
     repository: &Repository,
     archive: &NamedArchive,
     progress: &dyn Progress,
     take: &mut dyn FnMut(&NamedArchive) -> Result<()>,
-) -> Result<()> {
+) -> Result<u64> {
+    let mut failed = 0;
     let names = repository.archive_names()?;
     let task = progress.begin(Phase::Mark, Some(names.len() as u64));
     let age = |archive: &NamedArchive| (archive.archive.start, archive.name.clone());
@@ -120,11 +146,12 @@ pub(super) fn each_older(
         };
         if let Err(error) = taken {
             progress.problem(&Problem::from(&error));
+            failed += 1;
         }
         task.advance(1);
     }
     repository.tell(progress);
-    Ok(())
+    Ok(failed)
 }
 
 impl History {
@@ -198,16 +225,20 @@ struct Adds<'h> {
 }
 
 impl Visitor for Adds<'_> {
-    fn chunk(&mut self, _: &[u8], _: &ChunkId, location: Option<&Location>) {
+    fn chunk(&mut self, _: &[u8], id: &ChunkId, location: Option<&Location>) {
         let Some(Location { pack, len, record, .. }) = location else { return };
-        if self.history.marks.is_set(*record) {
+        let History { chunks, marks, shares, frames } = self.history;
+        if marks.is_set(*record) {
             return;
         }
-        let plain = self.history.plain_lens.get(&pack.id).copied().unwrap_or(0).max(1);
-        let share = u128::from(pack.len) * u128::from(*len) / u128::from(plain);
+        let index = chunks.index();
         self.added.add(Added {
             new_len: if pack.kind == PackKind::Data { u64::from(*len) } else { 0 },
-            stored_len: u64::try_from(share).unwrap_or(u64::MAX),
+            // Structure lies in two packs, and so does for a while what was moved.
+            stored_len: total_len(index.copies(id).map(|copy| {
+                let frame = frames.get(&copy.pack.id).copied().unwrap_or(0);
+                shares.stored_len(index, &copy).saturating_add(frame)
+            })),
         });
     }
 }

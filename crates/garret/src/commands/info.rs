@@ -35,6 +35,9 @@ struct Layout {
 pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
+    /// Show also what the archive takes now, of what no older one has: reads the lists of all of those
+    #[arg(long, conflicts_with_all = ["format", "path"])]
+    now: bool,
     #[command(flatten)]
     usual: Usual,
     /// The repository or archive
@@ -52,10 +55,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             .map(|(path, name)| (path, Some(name)))?,
         None => location::either(&args.location)?,
     };
+    if args.now && name.is_none() {
+        return Err(Failure::Usage("--now is about an archive: give REPO::NAME".to_owned()));
+    }
     let repository = session::reader(&path, ui)?;
     let text = match (name, &args.path) {
         (Some(name), Some(file)) => one_file((&repository, &path), &name, file, &args.layout, ui)?,
-        (Some(name), None) => archive(&repository, &path, &name, &args.layout, ui)?,
+        (Some(name), None) => archive((&repository, &path), &name, args, ui)?,
         (None, _) => whole(&repository, &path, &args.layout, ui)?,
     };
     ui.print(&text)
@@ -92,22 +98,25 @@ fn encryption(mode: KeyMode) -> &'static str {
 }
 
 fn archive(
-    repository: &Repository,
-    path: &Location,
+    (repository, path): (&Repository, &Location),
     name: &str,
-    layout: &Layout,
+    args: &Args,
     ui: &Ui,
 ) -> Result<Vec<u8>, Failure> {
+    let layout = &args.layout;
     let found = archives::find(repository, name, ui)?;
     let tags = repository.tags(ui)?;
     let body = &found.archive;
-    let now = || repository.added(&found, ui);
+    let now = args.now.then(|| repository.added(&found, ui)).transpose()?;
+    let now = now.map(|added| added.map(|added| added.stored_len));
     if layout.json {
-        let all = json!({
+        let mut all = json!({
             "repository": sizes(repository_record(repository, path), repository, ui)?.json(),
             "archive": Record::of_archive(&found, &tags).json(),
-            "stored_now": now()?.stored_len,
         });
+        if let (Some(now), Some(document)) = (now, all.as_object_mut()) {
+            document.insert("stored_now".to_owned(), json!(now));
+        }
         return Ok(record::document(&all).into_bytes());
     }
     if let Some(template) = &layout.format {
@@ -140,8 +149,13 @@ fn archive(
     let size = render::size;
     let (read, new) = (size(body.read_len), size(body.new_len));
     text += &format!("Read: {read}, new data: {new}, stored in {}\n", size(body.stored_len));
-    let now = size(now()?.stored_len);
-    text += &format!("Takes now: about {now}, of what no older archive has\n");
+    text += &match now {
+        None => String::new(),
+        Some(Some(now)) => {
+            format!("Takes now: about {}, of what no older archive has\n", size(now))
+        }
+        Some(None) => "Takes now: unknown, for an older archive cannot be read\n".to_owned(),
+    };
     text += &render::problems(body);
     text.push('\n');
     text += &render::size_header();

@@ -133,7 +133,7 @@ fn the_contents_of_an_archive_have_names_too() {
 fn info_has_the_same_names() {
     let dir = night();
     let info = json(&dir, &["info", "--json", "repo::night"]);
-    has_names(&info, &["repository", "archive", "stored_now"]);
+    has_names(&info, &["repository", "archive"]);
     has_names(&info["archive"], &ARCHIVE);
     let repository = [
         "location",

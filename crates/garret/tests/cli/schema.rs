@@ -93,6 +93,7 @@ fn what_is_printed_is_what_the_schema_says() {
         ("list_archive", &["list", "--json", "repo::a"]),
         ("info", &["info", "--json", "repo"]),
         ("info_archive", &["info", "--json", "repo::a"]),
+        ("info_archive", &["info", "--json", "--now", "repo::a"]),
         ("info_file", &["info", "--json", "repo::a", "tree/vm.raw"]),
         ("find", &["find", "--json", "repo", "tree"]),
         ("diff", &["diff", "--json", "repo::a", "b"]),

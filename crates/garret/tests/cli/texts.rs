@@ -122,13 +122,15 @@ fn info_has_attic_s_labels() {
             "Number of files: 1",
             "Duration: SECS",
             "Read: 1.05 MB, new data: 1.05 MB, stored in 1.05 MB",
-            "Takes now: about 1.05 MB, of what no older archive has",
             "",
             "                       Original size      Compressed size    Deduplicated size",
             "This archive:                2.10 MB                    -                    -",
             "All archives:                2.10 MB                    -                 SIZE",
         ]
     );
+    let now = dir.run(&["info", "--now", "repo::night-1"]).succeeds();
+    assert!(now.contains("\nTakes now: about 1.05 MB, of what no older archive has\n"), "{now}");
+    dir.run(&["info", "--now", "repo"]).refused(2, "--now is about an archive: give REPO::NAME");
     let info = mask(&dir.run(&["info", "repo"]).succeeds());
     assert_eq!(
         info,

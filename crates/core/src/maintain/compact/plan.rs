@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use garret_format::index::Tables;
 use garret_format::pack::GROUP_CHUNKS_MAX;
 use garret_format::{ChunkId, PackId};
 
@@ -15,9 +14,10 @@ use crate::error::Result;
 use crate::limits::{GROUP_LEN, GROUP_LEN_MOST, total_len};
 use crate::objects::archive::NamedArchive;
 use crate::objects::codec::Compression;
+use crate::objects::index::Index;
 use crate::progress::{Phase, Progress};
-use crate::read::chunks::Chunks;
 use crate::read::mark::Marks;
+use crate::read::shares::Shares;
 use crate::repository::Repository;
 
 /// Archives of a host that are walked side by side: each costs half a megabyte. Older ones follow by themselves.
@@ -75,7 +75,7 @@ pub(super) fn each(
     let count = hosts.values().map(|archives| archives.len() as u64).sum();
     let task = progress.begin(Phase::Mark, Some(count));
     let chunks = repository.chunks();
-    let judge = Judge::new(&chunks, worth);
+    let judge = Judge::new(chunks.index(), worth);
     let marks = Marks::new(chunks.index());
     let limit = repository.config().group_len.min(GROUP_LEN_MOST);
     let mut left = count;
@@ -177,40 +177,14 @@ fn ends_group(block: &Block<'_>) -> bool {
 
 /// Knows what chunks take, and says what is worth it.
 struct Judge<'c> {
-    tables: Vec<Tables<'c>>,
-    /// By segment and row, the bytes of the chunks of each group.
-    plain_lens: Vec<Vec<u32>>,
+    index: &'c Index,
+    shares: Shares,
     worth: Worth,
 }
 
 impl<'c> Judge<'c> {
-    fn new(chunks: &'c Chunks, worth: Worth) -> Self {
-        let tables: Vec<Tables<'c>> = chunks.index().tables().collect();
-        let lens = |tables: &Tables<'_>| {
-            let mut lens = vec![0_u32; tables.counts().groups as usize];
-            for record in tables.records() {
-                if let Some(len) = lens.get_mut(record.group as usize) {
-                    *len = len.saturating_add(record.len);
-                }
-            }
-            lens
-        };
-        Judge { plain_lens: tables.iter().map(lens).collect(), tables, worth }
-    }
-
-    /// Bytes that a chunk takes, about.
-    fn stored_len(&self, chunk: &Placed) -> u64 {
-        let sealed = u64::from(chunk.location.group.sealed_len);
-        u64::from(chunk.location.len) * sealed / self.plain_len(chunk)
-    }
-
-    /// Bytes of all chunks of the group that a chunk lies in; at least 1.
-    fn plain_len(&self, chunk: &Placed) -> u64 {
-        let (segment, place) = chunk.location.record;
-        let record = self.tables.get(segment).and_then(|tables| tables.record(place));
-        let len =
-            record.and_then(|record| self.plain_lens.get(segment)?.get(record.group as usize));
-        len.copied().map_or(1, |len| u64::from(len.max(1)))
+    fn new(index: &'c Index, worth: Worth) -> Self {
+        Judge { index, shares: Shares::new(index), worth }
     }
 
     /// What is to be gained by making a group of these, if that is enough.
@@ -225,7 +199,8 @@ impl<'c> Judge<'c> {
         let (mut firsts, mut beside) = (HashMap::new(), HashMap::new());
         let (mut stored_len, mut gain_len, mut again_len) = (0, 0, 0);
         for chunk in &chunks {
-            let (stored, len) = (self.stored_len(chunk), u64::from(chunk.location.len));
+            let stored = self.shares.stored_len(self.index, &chunk.location);
+            let len = u64::from(chunk.location.len);
             let is_hard = chunk.location.group.effort >= effort;
             again_len += if is_hard { len } else { 0 };
             let is_first = *firsts.entry(chunk.cell).or_insert(chunk.version) == chunk.version;
@@ -280,7 +255,7 @@ impl Home {
                 true => home.first_len += len,
                 false => home.further_len += len,
             }
-            home.plain_len = judge.plain_len(chunk);
+            home.plain_len = judge.shares.plain_len(judge.index, &chunk.location);
             home.sealed_len = u64::from(chunk.location.group.sealed_len);
         }
         home
