@@ -1,12 +1,14 @@
 """A line to a server on which something goes wrong.
 
-In: the server's port on the loopback address, a kind of fault and a seed. Out: a port, and how often it went wrong. Promises:
-what arrives has the bytes that were sent, in their order; what goes wrong is drawn by the seed, and by who connects when.
+In: the server's port on the loopback address, a kind of fault and a seed. Out: a port, how often it went wrong, and what passed:
+bytes each way, and requests if it is HTTP that is not encrypted. Promises: what arrives has the bytes that were sent, in their
+order; what goes wrong is drawn by the seed, and by who connects when.
 """
 
 import asyncio
 import contextlib
 import random
+import re
 import socket
 import struct
 import threading
@@ -14,12 +16,15 @@ import threading
 # Kinds of faults; of so many connections one has them, after some bytes. By ssh a command has no more than one.
 RESET, STALL, SWALLOW = "resets", "a stall", "swallowed answers"
 DELAYS = {"25 ms each way": 0.025, "100 ms each way": 0.1}
-KINDS = [RESET, STALL, SWALLOW, *DELAYS]
+FAULTS = [RESET, STALL, SWALLOW]
+KINDS = [*FAULTS, *DELAYS]
 EVERY = 3
 # What of a connection passes before: sometimes only what a request begins with, sometimes much of a pack.
 BEFORE_MAX = 18
 # Bytes that pass at once on a line that is late.
 PIECE = 65536
+# Where a request begins.
+REQUEST = re.compile(rb"\b(?:GET|HEAD|PUT|POST|DELETE) [^ \r\n]{1,4096} HTTP/1\.1\r\n")
 
 
 class Proxy:
@@ -27,7 +32,9 @@ class Proxy:
 
     def __init__(self, target, kind, seed):
         self.target, self.kind, self.random = target, kind, random.Random(f"{seed} {kind}")
+        self.delay = DELAYS.get(kind, 0)
         self.connections, self.faults = 0, 0
+        self.sent, self.received, self.requests = 0, 0, 0
 
     def __enter__(self):
         is_there = threading.Event()
@@ -61,15 +68,24 @@ class Proxy:
                 writer.close()
                 to.close()
 
+    def saw(self, piece, is_up):
+        if is_up:
+            self.sent += len(piece)
+            # One that is cut by the end of a piece is not seen: that is rare, for nobody sends one behind another.
+            self.requests += len(REQUEST.findall(piece))
+        else:
+            self.received += len(piece)
+
     async def passes(self, reader, writer, line, is_up):
         late = asyncio.Queue(64)
         sends = asyncio.create_task(self.sends(late, writer))
         try:
             while piece := await reader.read(PIECE):
+                self.saw(piece, is_up)
                 if line.is_over(len(piece), is_up):
                     await line.breaks()
                     break
-                await late.put((self.loop.time() + DELAYS.get(self.kind, 0), piece))
+                await late.put((self.loop.time() + self.delay, piece))
         except OSError:
             pass
         await late.put((0, b""))
@@ -97,7 +113,7 @@ class Line:
 
     def __init__(self, proxy, *ends):
         self.proxy, self.ends = proxy, ends
-        is_bad = proxy.connections % EVERY == EVERY - 1 and proxy.kind not in DELAYS
+        is_bad = proxy.connections % EVERY == EVERY - 1 and proxy.kind in FAULTS
         proxy.connections += 1
         self.left = 2 ** proxy.random.uniform(6, BEFORE_MAX) if is_bad else float("inf")
 
