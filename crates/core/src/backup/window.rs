@@ -26,7 +26,7 @@ use crate::buffers::{Buffer, BufferPool};
 use crate::limits::{HEAD_LEN, SAME_LEN, window_len};
 
 pub(crate) use load::Loaded;
-use load::Unread;
+use load::{ReadWindow, Unread};
 
 /// A window that is about to be scanned.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub(crate) struct SourceWindows<'p> {
     /// Whether `at` is the start of a section.
     fresh: bool,
     /// The window that ends here, if it will be read, and where its lookahead ends.
-    before: Option<(u64, Receiver<load::Read>)>,
+    before: Option<(u64, Receiver<ReadWindow>)>,
     /// The extents found so far that reach beyond `at`.
     extents: VecDeque<Extent>,
     /// Where the last of them ends.
@@ -156,14 +156,13 @@ impl<'p> SourceWindows<'p> {
             let known = self.base.as_mut().and_then(|base| base.known(self.at..end, self.fresh));
             let body = match known {
                 Some(known) => StretchBody::Same(known, window),
-                None => StretchBody::Window(self.linked(window)),
+                None => StretchBody::Window(window),
             };
             return Ok(Some(self.step(end - self.at, data, body)));
         }
         let end = self.read_to(section_end);
         let (window, data) = self.window(end, section_end);
-        let body = StretchBody::Window(self.linked(window));
-        Ok(Some(self.step(end - self.at, data, body)))
+        Ok(Some(self.step(end - self.at, data, StretchBody::Window(window))))
     }
 
     /// A window that will be read, between the one before it and the one behind it.
@@ -240,9 +239,13 @@ impl<'p> SourceWindows<'p> {
 
     /// Goes on by a stretch.
     fn step(&mut self, len: u64, data: u64, body: StretchBody) -> Stretch {
-        if !matches!(body, StretchBody::Window(_)) {
-            self.before = None;
-        }
+        let body = match body {
+            StretchBody::Window(window) => StretchBody::Window(self.linked(window)),
+            other => {
+                self.before = None;
+                other
+            }
+        };
         let stretch = Stretch { fresh: self.fresh, len, data, body };
         self.at += len;
         self.fresh = self.ends.front() == Some(&self.at);

@@ -82,8 +82,8 @@ impl Repository {
         Ok(History { chunks, marks, shares, frames })
     }
 
-    /// What came with an archive, which is what no older one has, and what that takes now; `None` if an older one cannot be
-    /// read, which is reported. Reads the lists of all of them.
+    /// What came with an archive, which is what no older one has, and what that takes now; `None` if one cannot be read
+    /// that is older, or may be, which is reported. Reads the lists of all that are older.
     ///
     /// # Errors
     /// A list or recipe of the archive cannot be read.
@@ -127,8 +127,8 @@ fn frames(index: &Index) -> HashMap<PackId, u64> {
     packs.into_iter().map(|(pack, (len, count))| (pack, len / count.max(1))).collect()
 }
 
-/// Gives every archive that is older than this one. One that cannot be read, or that `take` cannot, is reported; returns how
-/// many these are.
+/// Gives every archive that is older than this one. One that cannot be read, so that nobody knows its age, or of which `take`
+/// cannot read something, is reported; returns how many these are.
 pub(super) fn each_older(
     repository: &Repository,
     archive: &NamedArchive,

@@ -35,7 +35,7 @@ struct Layout {
 pub(crate) struct Args {
     #[command(flatten)]
     layout: Layout,
-    /// Show also what the archive takes now, of what no older one has: reads the lists of all of those
+    /// Show also what is stored now of the archive that no older one has; reads the lists of all that are older
     #[arg(long, conflicts_with_all = ["format", "path"])]
     now: bool,
     #[command(flatten)]
@@ -154,7 +154,9 @@ fn archive(
         Some(Some(now)) => {
             format!("Takes now: about {}, of what no older archive has\n", size(now))
         }
-        Some(None) => "Takes now: unknown, for an older archive cannot be read\n".to_owned(),
+        Some(None) => {
+            "Takes now: unknown, for an archive that may be older cannot be read\n".to_owned()
+        }
     };
     text += &render::problems(body);
     text.push('\n');

@@ -108,7 +108,10 @@ fn what_an_archive_takes_now_counts_both_copies_of_structure() {
     }
     let now = dir.run(&["info", "--now", "repo::n2"]);
     let text = String::from_utf8(now.stdout).unwrap();
-    assert!(text.contains("\nTakes now: unknown, for an older archive cannot be read\n"), "{text}");
+    assert!(
+        text.contains("\nTakes now: unknown, for an archive that may be older cannot be read\n"),
+        "{text}"
+    );
 }
 
 #[test]

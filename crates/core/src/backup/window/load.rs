@@ -34,13 +34,13 @@ pub(super) struct Unread {
     /// Relative to the window.
     pub(super) holes: Vec<Range<usize>>,
     /// The window before: it has read up to this place in the stream, and gives that.
-    pub(super) before: Option<(u64, Receiver<Read>)>,
+    pub(super) before: Option<(u64, Receiver<ReadWindow>)>,
     /// Who wants the lookahead.
-    pub(super) behind: Option<Sender<Read>>,
+    pub(super) behind: Option<Sender<ReadWindow>>,
 }
 
 /// A window that was read.
-pub(super) struct Read {
+pub(super) struct ReadWindow {
     offset: u64,
     buffer: Arc<Buffer>,
 }
@@ -69,13 +69,13 @@ impl Unread {
         let loaded = Loaded::new(buffer, len, own, last, known_zero);
         if let Some(behind) = self.behind {
             // Nobody wants it if what comes behind is as in a base.
-            drop(behind.send(Read { offset, buffer: loaded.buffer.clone() }));
+            drop(behind.send(ReadWindow { offset, buffer: loaded.buffer.clone() }));
         }
         Ok(loaded)
     }
 }
 
-impl Read {
+impl ReadWindow {
     /// Fills a slot; what lies behind the end of the source stays as it is.
     fn give(&self, slot: &mut Slot<'_>) {
         let start = usize::try_from(slot.offset.saturating_sub(self.offset)).unwrap_or(usize::MAX);
