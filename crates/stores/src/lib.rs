@@ -17,12 +17,14 @@
 #![warn(clippy::indexing_slicing)]
 
 mod bucket;
+mod first;
 mod login;
 mod names;
 mod object_store;
 mod paces;
 mod place;
 mod probe;
+mod records;
 mod service;
 mod sftp;
 mod transport;

@@ -6,12 +6,12 @@
 //! - `put_new` believes the server only after it was seen to keep a second one out (`probe.rs`). Where it does not, who
 //!   creates claims the name first, by a lease that excludes all others for as long as that takes.
 //! - Leases stand for locks. Whoever has lost his writes nothing more, and may only take back what he published.
+//! - What nobody else writes while this client has its lease is asked for once (`records.rs`).
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use garret_core::{
@@ -20,10 +20,12 @@ use garret_core::{
 };
 use garret_remote::Removable;
 
+use crate::first::{FIRST_LEN_MAX, First, list};
 use crate::names::{CLAIMS, LEASES, PROBES, TMP, directory_of, is_passing, key_of, name_of};
 use crate::paces::Paces;
 use crate::place::Place;
 use crate::probe;
+use crate::records::Records;
 use crate::service::Service;
 use crate::way::way_to;
 
@@ -33,10 +35,6 @@ const IN_FLIGHT: usize = 16;
 const IN_FLIGHT_PACED: usize = 4;
 /// How long a claim lasts that is not given back, and how long one is waited for: two puts of an archive.
 const CLAIM_TIME: Duration = Duration::from_secs(4 * 60);
-/// More than any of what is asked for first has, in bytes.
-const FIRST_LEN_MAX: u64 = 1 << 20;
-/// Key slots that are looked at before anybody asks: few have more.
-const SLOTS_FIRST: usize = 4;
 /// Pauses between requests of leases that fail on the way.
 const PAUSES: [Duration; 6] = [
     Duration::from_millis(100),
@@ -52,7 +50,8 @@ pub struct ObjectStore {
     paces: Arc<Paces>,
     leases: Leases,
     exclusion: Arc<Exclusion>,
-    first: Mutex<First>,
+    first: First,
+    records: Records,
     in_flight: usize,
     /// Whether nothing was there when this was opened, and nobody else made anything since.
     is_new: AtomicBool,
@@ -76,14 +75,6 @@ impl Exclusion {
             None => Ok(*known.insert(probe::is_exclusive(service)?)),
         }
     }
-}
-
-/// What whoever opens a repository asks for next, as it was found when this was opened; each is given out once. Nothing of it
-/// is left when a lock is taken: what a session goes by is read under its lock.
-#[derive(Default)]
-struct First {
-    objects: HashMap<Key, Result<Vec<u8>, StoreError>>,
-    slots: Option<Vec<(Key, u64)>>,
 }
 
 /// Leases as empty objects.
@@ -137,13 +128,19 @@ impl ObjectStore {
         let paces = Arc::new(paces);
         let service: Arc<dyn Service> = Arc::from(way_to(place, Arc::clone(&paces))?);
         let leases = leases(&service, LEASES.to_owned())?;
-        let (exclusion, first) = (Arc::default(), Mutex::default());
+        let (exclusion, first, records) = Default::default();
         let (is_new, has_put) = Default::default();
-        Ok(ObjectStore { service, paces, leases, exclusion, first, in_flight, is_new, has_put })
-    }
-
-    fn first(&self) -> MutexGuard<'_, First> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(ObjectStore {
+            service,
+            paces,
+            leases,
+            exclusion,
+            first,
+            records,
+            in_flight,
+            is_new,
+            has_put,
+        })
     }
 
     /// Finds a repository there, and looks for what will be asked for next beside that.
@@ -153,9 +150,9 @@ impl ObjectStore {
     pub fn find(&self) -> Result<(), StoreError> {
         self.service.connect()?;
         std::thread::scope(|scope| {
-            scope.spawn(|| self.find_first(&Key::Condemned));
-            scope.spawn(|| self.find_first(&Key::Cold));
-            scope.spawn(|| self.find_slots());
+            scope.spawn(|| self.first.find(&*self.service, &Key::Condemned));
+            scope.spawn(|| self.first.find(&*self.service, &Key::Cold));
+            scope.spawn(|| self.first.find_slots(&*self.service));
             self.find_config()
         })
     }
@@ -166,7 +163,7 @@ impl ObjectStore {
             // Read, not asked for: only with an answer that may have text does a server say what is wrong.
             match self.service.get_whole(&name_of(&key), FIRST_LEN_MAX) {
                 Ok(bytes) => {
-                    _ = self.first().objects.insert(key, Ok(bytes));
+                    self.first.note(key, Ok(bytes));
                     return Ok(());
                 }
                 Err(error) if error.kind == StoreErrorKind::WrongLength => return Ok(()),
@@ -175,26 +172,6 @@ impl ObjectStore {
             }
         }
         Err(StoreError::new("open", self.place(), io::ErrorKind::NotFound.into()))
-    }
-
-    /// Finds an object, or that it is not there. What fails is tried by whoever asks for it.
-    fn find_first(&self, key: &Key) {
-        let found = self.service.get_whole(&name_of(key), FIRST_LEN_MAX);
-        let is_known =
-            found.as_ref().map_or_else(|error| error.kind == StoreErrorKind::NotFound, |_| true);
-        if is_known {
-            _ = self.first().objects.insert(key.clone(), found);
-        }
-    }
-
-    fn find_slots(&self) {
-        let Ok(listed) = self.list(Area::Slots) else { return };
-        std::thread::scope(|scope| {
-            for (key, _) in listed.iter().take(SLOTS_FIRST) {
-                scope.spawn(|| self.find_first(key));
-            }
-        });
-        self.first().slots = Some(listed);
     }
 
     /// Finds nothing there, so that a repository can be made.
@@ -325,7 +302,8 @@ impl Store for ObjectStore {
             self.ask_ahead();
         }
         self.has_put.store(true, Ordering::Relaxed);
-        self.service.put(&name_of(key), parts, false)
+        let put = || self.service.put(&name_of(key), parts, false);
+        self.records.change(key, || Some(parts.concat()), put)
     }
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
@@ -358,13 +336,11 @@ impl Store for ObjectStore {
     }
 
     fn get_whole(&self, key: &Key, max: u64) -> Result<Vec<u8>, StoreError> {
-        let found = self.first().objects.remove(key);
-        let is_short = |found: &Result<Vec<u8>, _>| {
-            found.as_ref().map_or(true, |bytes| bytes.len() as u64 <= max)
-        };
-        match found.filter(is_short) {
+        match self.first.take(key, max) {
             Some(found) => found,
-            None => self.service.get_whole(&name_of(key), max),
+            None => {
+                self.records.get(key, &self.leases, || self.service.get_whole(&name_of(key), max))
+            }
         }
     }
 
@@ -379,12 +355,11 @@ impl Store for ObjectStore {
     /// What begins otherwise than its kind does is not passed over: that would be a request for each object, and nobody but
     /// garret puts anything here.
     fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
-        let first = if area == Area::Slots { self.first().slots.take() } else { None };
-        if let Some(slots) = first {
-            return Ok(slots);
+        let known = if area == Area::Slots { self.first.take_slots() } else { None };
+        match known {
+            Some(slots) => Ok(slots),
+            None => list(&*self.service, area),
         }
-        let listed = self.service.list(directory_of(area), usize::MAX)?.into_iter();
-        Ok(listed.filter_map(|found| Some((key_of(area, &found.name)?, found.len))).collect())
     }
 
     /// A server lists a thousand objects at once, in the order of their names: with the packs, of which there are the most,
@@ -410,7 +385,7 @@ impl Store for ObjectStore {
         if !matches!(key, Key::Archive(_) | Key::ArchiveCopy(_)) {
             self.leases.permit()?;
         }
-        self.service.delete(&name_of(key))
+        self.records.change(key, || None, || self.service.delete(&name_of(key)))
     }
 
     fn adopt(&self, key: &Key) -> Result<(), StoreError> {
@@ -429,8 +404,13 @@ impl Store for ObjectStore {
     }
 
     fn sweep(&self) -> Result<(), StoreError> {
-        let mut left = self.service.list(TMP, usize::MAX)?;
-        left.extend(self.service.list(PROBES, usize::MAX)?);
+        let (tmp, probes) = std::thread::scope(|scope| {
+            let tmp = scope.spawn(|| self.service.list(TMP, usize::MAX));
+            let probes = self.service.list(PROBES, usize::MAX);
+            (tmp.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), probes)
+        });
+        let mut left = tmp?;
+        left.extend(probes?);
         // Asked after the listing: what a session puts that begins from now on was not in it.
         if left.is_empty() || self.leases.has_sessions(0..=u64::MAX)? {
             return Ok(());
@@ -445,7 +425,8 @@ impl Store for ObjectStore {
         waiting: &mut dyn FnMut(&str),
     ) -> Result<Box<dyn Guard>, StoreError> {
         let locked = self.leases.lock(mode, patience, waiting);
-        *self.first() = First::default();
+        self.first.clear();
+        self.records.clear();
         locked
     }
 

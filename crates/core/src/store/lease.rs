@@ -264,6 +264,12 @@ impl Leases {
         }
     }
 
+    /// Whether nobody else deletes: this client holds a lease, still valid, beside which nobody does.
+    pub fn nobody_deletes(&self) -> bool {
+        let excludes = |held: &Arc<Held>| excludes(LockMode::Prune, held.lease.mode);
+        self.held().iter().any(|held| excludes(held) && held.is_valid())
+    }
+
     /// What the server's clock shows now, about, if this client holds a lease.
     pub fn server_time(&self) -> Option<Duration> {
         let now = self.clock.now();
