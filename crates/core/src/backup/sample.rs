@@ -26,6 +26,9 @@ const SHARE: u64 = 1000;
 const GROUPS_MIN: u64 = 16;
 /// Most groups: a second of a slow disk.
 const GROUPS_MAX: u64 = 128;
+/// Bytes in the store for each of them, on an average: more than a group has before it is compacted. Where those that are
+/// drawn are longer, fewer are read, so that a sample takes 8 to 64 MiB at most, and what one group has.
+const GROUP_BYTES: u64 = 512 << 10;
 
 /// Reads some groups, drawn at random, and takes out of `index` what is in packs that do not give them back.
 pub(super) fn take(
@@ -88,12 +91,14 @@ fn again(groups: &Groups, pack: &PackRow, group: &GroupRow) -> Option<Finding> {
     Some(Finding { error, is_damage })
 }
 
-/// Draws groups of packs that are not known to be damaged, nor cold; all there are, if they are few.
+/// Draws groups of packs that are not known to be damaged, nor cold; all there are, if they are few and short.
 fn draw(index: &Index, is_cold: impl Fn(&PackId) -> bool) -> Result<Vec<(PackRow, GroupRow)>> {
     let counts: Vec<u64> = index.tables().map(|tables| tables.counts().groups.into()).collect();
     let total: u64 = counts.iter().sum();
     let mut places = Vec::new();
-    for number in 0..(total / SHARE).clamp(GROUPS_MIN, GROUPS_MAX).min(total) {
+    let wanted = (total / SHARE).clamp(GROUPS_MIN, GROUPS_MAX);
+    let mut room = wanted * GROUP_BYTES;
+    for number in 0..wanted.min(total) {
         let mut at = match total > GROUPS_MIN {
             true => u64::from_le_bytes(random()?) % total,
             false => number,
@@ -108,9 +113,14 @@ fn draw(index: &Index, is_cold: impl Fn(&PackId) -> bool) -> Result<Vec<(PackRow
                 None
             }
         });
-        places.extend(
-            found.filter(|(pack, _)| index.may_be_built_on(&pack.id) && !is_cold(&pack.id)),
-        );
+        let may_be_read =
+            |(pack, _): &(PackRow, GroupRow)| index.may_be_built_on(&pack.id) && !is_cold(&pack.id);
+        let Some((pack, group)) = found.filter(may_be_read) else { continue };
+        places.push((pack, group));
+        match room.checked_sub(u64::from(group.sealed_len)) {
+            Some(left) => room = left,
+            None => break,
+        }
     }
     Ok(places)
 }
