@@ -182,6 +182,8 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Session(usize),
+    /// It takes it that nothing is condemned, before it has read the record.
+    Guess(usize),
     /// A reader takes this archive.
     Read(usize, usize),
     Prune(usize),
@@ -462,8 +464,9 @@ impl Model for Protocol {
                 }
                 _ => steps.push(Step::Session(which)),
             }
-            if session.at != At::Start {
-                steps.push(Step::SessionDies(which));
+            match session.at {
+                At::Start => steps.push(Step::Guess(which)),
+                _ => steps.push(Step::SessionDies(which)),
             }
             if self.leases && session.lock.is_some() {
                 steps.push(Step::LeaseEnds(which));
@@ -495,6 +498,7 @@ impl Model for Protocol {
                 At::Reading(archive) => self.read(&mut state, which, archive),
                 _ => self.create(&mut state, which),
             },
+            Step::Guess(which) => state.sessions[which].at = At::Known,
             Step::Read(which, archive) => self.look_up(&mut state, which, archive),
             Step::Prune(which) => self.prune(&mut state, which),
             Step::SessionDies(which) => state.sessions[which].end(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use garret_core::{
     Cause, Checker, Error, Exclusive, Keys, LocalStore, Locked, NamedArchive, Pruner, Repository,
-    Sharing, Split, StoreErrorKind, Unlocked, Writer,
+    Right, Sharing, Split, StoreErrorKind, Unlocked, Writer,
 };
 use garret_format::config::KeyMode;
 use garret_remote::Removable;
@@ -160,7 +160,7 @@ pub fn store(location: &Location) -> Result<Box<dyn Removable>, Failure> {
 /// # Errors
 /// As of [`find`]; nothing that is given opens it; as of [`Unlocked::reader`].
 pub fn reader(location: &Location, ui: &Ui) -> Result<Session<Repository>, Failure> {
-    open(location, Use::Reads, ui, |unlocked| unlocked.reader(ui))
+    open(location, Right::Read, ui, |unlocked| unlocked.reader(ui))
 }
 
 /// The same, to be looked into for long and at any place: it keeps about so many bytes of opened groups.
@@ -168,7 +168,7 @@ pub fn reader(location: &Location, ui: &Ui) -> Result<Session<Repository>, Failu
 /// # Errors
 /// As of [`reader`].
 pub fn viewer(location: &Location, kept_len: u64, ui: &Ui) -> Result<Session<Repository>, Failure> {
-    open(location, Use::Reads, ui, |unlocked| unlocked.keep(kept_len).reader(ui))
+    open(location, Right::Read, ui, |unlocked| unlocked.keep(kept_len).reader(ui))
 }
 
 /// The same, to add archives.
@@ -176,7 +176,7 @@ pub fn viewer(location: &Location, kept_len: u64, ui: &Ui) -> Result<Session<Rep
 /// # Errors
 /// As of [`reader`]; it is not what it was or should be, or is older than it was.
 pub fn writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
-    open(location, Use::Writes, ui, |unlocked| unlocked.writer(ui))
+    open(location, Right::Write, ui, |unlocked| unlocked.writer(ui))
 }
 
 /// The same, and from before its index is opened the program is confined to that: not earlier, for what gives the passphrase
@@ -185,7 +185,7 @@ pub fn writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> 
 /// # Errors
 /// As of [`writer`].
 pub fn confined_writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, Failure> {
-    open(location, Use::Writes, ui, |unlocked| {
+    open(location, Right::Write, ui, |unlocked| {
         sandbox::confine(&location.directories().collect::<Vec<_>>());
         unlocked.writer(ui)
     })
@@ -196,7 +196,7 @@ pub fn confined_writer(location: &Location, ui: &Ui) -> Result<Session<Writer>, 
 /// # Errors
 /// As of [`reader`]; `Lock` if somebody deletes in it for longer than is waited.
 pub fn checker(location: &Location, ui: &Ui) -> Result<Session<Checker>, Failure> {
-    open(location, Use::Reads, ui, |unlocked| unlocked.checker(ui))
+    open(location, Right::Check, ui, |unlocked| unlocked.checker(ui))
 }
 
 /// The same, to delete.
@@ -204,7 +204,7 @@ pub fn checker(location: &Location, ui: &Ui) -> Result<Session<Checker>, Failure
 /// # Errors
 /// As of [`writer`]; `Lock` if somebody else deletes or checks for longer than is waited.
 pub fn pruner(location: &Location, ui: &Ui) -> Result<Session<Pruner>, Failure> {
-    open(location, Use::Writes, ui, |unlocked| unlocked.pruner(ui))
+    open(location, Right::Prune, ui, |unlocked| unlocked.pruner(ui))
 }
 
 /// The same, to repair.
@@ -212,16 +212,17 @@ pub fn pruner(location: &Location, ui: &Ui) -> Result<Session<Pruner>, Failure> 
 /// # Errors
 /// As of [`writer`]; `Lock` if anybody has it open for longer than is waited.
 pub fn exclusive(location: &Location, ui: &Ui) -> Result<Session<Exclusive>, Failure> {
-    open(location, Use::Writes, ui, |unlocked| unlocked.exclusive(ui))
+    open(location, Right::Alone, ui, |unlocked| unlocked.exclusive(ui))
 }
 
 fn open<S: AsRef<Repository>>(
     location: &Location,
-    usage: Use,
+    right: Right,
     ui: &Ui,
     open: impl FnOnce(Unlocked) -> garret_core::Result<S>,
 ) -> Result<Session<S>, Failure> {
-    let locked = find(location)?;
+    let locked = find(location)?.meant_for(right);
+    let usage = if right.writes() { Use::Writes } else { Use::Reads };
     let admitted = state::admit(&locked, location, usage, Expected::by_what_is_given(ui), ui)?;
     let keys = secrets::unlock(&locked, location, ui)?;
     let mut session = enter(locked, keys, admitted, location, ui, open)?;
@@ -269,14 +270,24 @@ fn compare(
     ui: &Ui,
 ) -> Result<Option<Memory>, Failure> {
     let Some(mut memory) = memory else { return Ok(None) };
-    let now = repository.first_sight();
-    let doubt = match now.and_then(|now| Ok((memory.look(repository, &now, ui)?, now))) {
-        Ok((None, _)) => return Ok(Some(memory)),
-        Ok((Some(_), now)) if ui.accepts_state() => {
+    let mut look = || -> garret_core::Result<_> {
+        let now = repository.first_sight()?;
+        match memory.look(repository, &now, ui)? {
+            None if memory.lost().is_empty() => Ok(None),
+            // What was seen first may be of before another process of this client made what is remembered since.
+            _ => {
+                let now = repository.sight()?;
+                Ok(memory.look(repository, &now, ui)?.map(|doubt| (doubt, now)))
+            }
+        }
+    };
+    let doubt = match look() {
+        Ok(None) => return Ok(Some(memory)),
+        Ok(Some((_, now))) if ui.accepts_state() => {
             memory.accept(repository, &now, ui)?;
             return Ok(Some(memory));
         }
-        Ok((Some(doubt), _)) => doubt,
+        Ok(Some((doubt, _))) => doubt,
         Err(error) if usage == Use::Writes => return Err(error.into()),
         Err(error) => say(&error),
     };

@@ -40,7 +40,7 @@ use crate::error::{Error, Result, message};
 use crate::objects::archive::{NamedArchive, check_new_name, now, seal};
 use crate::objects::index::Index;
 use crate::objects::tags::check_tags;
-use crate::pipeline::with_threads;
+use crate::pipeline::{both, with_threads};
 use crate::progress::{Phase, Progress};
 use crate::repository::{Adding, Pruner, Writer};
 use crate::write::{Written, write_chunks};
@@ -116,26 +116,46 @@ fn run(
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
-    check_new_name(session.store(), name)?;
-    if !options.skip_sample {
-        session.growing(|index| sample::take(&session, index, options.threads, progress))?;
-    }
-    let made = session.growing(|index| backup(session, index, name, inputs, options, progress));
+    let sources = sources(&inputs, options);
+    let look = || -> Result<_> {
+        check_new_name(session.store(), name)?;
+        previous::last(&session, &options.host, &sources, progress)
+    };
+    let sample = || match options.skip_sample {
+        true => Ok(()),
+        false => session.growing(|index| sample::take(&session, index, options.threads, progress)),
+    };
+    let (last, ()) = both(session.store().properties().in_flight, look, sample)?;
+    let made = session.growing(|index| {
+        let given = Given { name, inputs, sources, last };
+        backup(session, index, given, options, progress)
+    });
     let (report, needed) = made?;
     elsewhere::tell(&session, &report.archive, &needed, progress);
     Ok(report)
 }
 
+/// What an archive is made of.
+struct Given<'n> {
+    name: &'n str,
+    inputs: Vec<Input>,
+    /// Their absolute paths.
+    sources: Vec<Vec<u8>>,
+    /// The last archive of the same.
+    last: Option<NamedArchive>,
+}
+
 fn backup(
     session: Adding<'_>,
     index: &mut Index,
-    name: &str,
-    inputs: Vec<Input>,
+    given: Given<'_>,
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<(BackupReport, Vec<Elsewhere>)> {
-    let mut archive = head(name, &inputs, options)?;
-    let previous = Previous::find(&session, options, &archive.sources, &inputs, progress)?;
+    let Given { name, inputs, sources, last } = given;
+    let mut archive = head(name, &inputs, sources, options)?;
+    // After the sample: what is damaged is not taken over.
+    let previous = Previous::of(&session, last, &options.host, &archive.sources, &inputs);
     let (collected, written) = store(session, index, inputs, previous, options, progress)?;
     let Collected { items, counts, problems, elsewhere } = collected;
     archive.end = options.time.unwrap_or_else(now);
@@ -203,7 +223,12 @@ fn store(
 ///
 /// # Errors
 /// `BadOption` if the archive could be made but never be read again.
-fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive> {
+fn head(
+    name: &str,
+    inputs: &[Input],
+    sources: Vec<Vec<u8>>,
+    options: &BackupOptions,
+) -> Result<Archive> {
     check_tags(&options.tags)?;
     for input in inputs {
         match input {
@@ -227,7 +252,7 @@ fn head(name: &str, inputs: &[Input], options: &BackupOptions) -> Result<Archive
         host: options.host.clone(),
         user: options.user.clone(),
         command: options.command.clone(),
-        sources: sources(inputs, options),
+        sources,
         comment: options.comment.clone(),
         tags: options.tags.clone(),
         ..Archive::new(name, items)

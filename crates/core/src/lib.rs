@@ -139,7 +139,7 @@ pub use progress::{Note, Phase, Problem, ProblemKind, Progress, Silent, Task, Un
 pub use read::file::{StoredFile, unreadable};
 pub use repository::{
     Checker, ChunkSize, Exclusive, Identity, InitOptions, Items, LOCK_WAIT_DEFAULT, Locked, Opened,
-    Pruner, Repository, Secret, Sight, Unlocked, Writer, init, open,
+    Pruner, Repository, Right, Secret, Sight, Unlocked, Writer, init, open,
 };
 pub use restore::cold::ColdPacks;
 pub use restore::options::{

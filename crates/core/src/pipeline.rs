@@ -61,6 +61,19 @@ pub(crate) fn beside<A: Send, B>(
     })
 }
 
+/// What both give, or why one does not; as [`beside`], and one after the other the second is left out when the first fails.
+pub(crate) fn both<A: Send, B>(
+    in_flight: usize,
+    one: impl FnOnce() -> Result<A> + Send,
+    other: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    if in_flight <= 1 {
+        return Ok((one()?, other()?));
+    }
+    let (one, other) = beside(in_flight, one, other)?;
+    Ok((one?, other?))
+}
+
 /// Threads that compute, and threads that wait for storage: as many as the store wants requests under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Threads<'a, 'scope> {

@@ -15,7 +15,9 @@
 //! held until the last of them, and of their clones and files, is dropped.
 
 mod archives;
+mod entry;
 mod locked;
+mod looked;
 mod rights;
 mod sessions;
 mod sight;
@@ -38,8 +40,10 @@ use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::groups::Groups;
 use crate::store::{Area, Clock, Guard, Store, Traffic};
+use looked::Looked;
 
 pub use archives::Items;
+pub use entry::Right;
 pub(crate) use rights::{Adding, Deleting};
 
 pub use locked::{ChunkSize, Identity, InitOptions, LOCK_WAIT_DEFAULT, Locked, Secret, init, open};
@@ -68,6 +72,7 @@ struct Shared {
     served: Arc<Served>,
     /// What was there when it was opened.
     sight: Option<Arc<Sight>>,
+    looked: Looked,
     /// Replaced as a whole: who reads goes on with the one that he began with.
     index: RwLock<Arc<Index>>,
 }

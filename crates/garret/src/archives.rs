@@ -11,7 +11,9 @@ use garret_cli::names::relative;
 use garret_cli::render;
 use garret_cli::suggest::{nearest, nearest_path};
 use garret_cli::ui::Ui;
-use garret_core::{Cause, Error, Hint, NamedArchive, Problem, Progress, Repository, Selection};
+use garret_core::{
+    Cause, Error, Hint, NamedArchive, Problem, Progress, Repository, Selection, Tags,
+};
 use garret_format::archive::{Item, ItemKind};
 
 use crate::location;
@@ -68,21 +70,46 @@ pub(crate) fn newest_of(
 /// The archives that can be read, the one that was made first first. The others are reported.
 pub(crate) fn oldest_first(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
     let mut archives = readable(repository, ui)?;
-    archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
+    sort(&mut archives);
     Ok(archives)
+}
+
+/// The same, and what they are tagged with.
+pub(crate) fn with_tags(
+    repository: &Repository,
+    ui: &Ui,
+) -> Result<(Tags, Vec<NamedArchive>), Failure> {
+    let names = repository.first_sight()?.names();
+    let (tags, found) = repository.tags_and_archives(names, ui)?;
+    let mut archives = those_read(repository, found, ui);
+    sort(&mut archives);
+    Ok((tags, archives))
+}
+
+fn sort(archives: &mut [NamedArchive]) {
+    archives.sort_by(|a, b| (a.archive.end, &a.name).cmp(&(b.archive.end, &b.name)));
 }
 
 /// The archives that can be read. The others are reported.
 fn readable(repository: &Repository, ui: &Ui) -> Result<Vec<NamedArchive>, Failure> {
+    let found = repository.archives(repository.first_sight()?.names())?;
+    Ok(those_read(repository, found, ui))
+}
+
+fn those_read(
+    repository: &Repository,
+    found: Vec<(String, garret_core::Result<NamedArchive>)>,
+    ui: &Ui,
+) -> Vec<NamedArchive> {
     let mut archives = Vec::new();
-    for (_, found) in repository.archives(repository.first_sight()?.names())? {
+    for (_, found) in found {
         match found {
             Ok(found) => archives.push(found),
             Err(error) => ui.report(&(&error).into()),
         }
     }
     repository.tell(ui);
-    Ok(archives)
+    archives
 }
 
 /// There is no archive `name` among `names`.

@@ -9,7 +9,7 @@ use garret_format::archive::{Content, Item, ItemKind, Time};
 use garret_format::recipe::Entry;
 use garret_image::{At, Metadata};
 
-use super::options::{BackupOptions, Input};
+use super::options::Input;
 use super::stat::{identity, time};
 use crate::backup::walk::below;
 use crate::error::{Error, Result};
@@ -32,36 +32,19 @@ pub(super) struct Previous {
 }
 
 impl Previous {
-    /// Finds that archive. A damaged or vanished one is no reason to fail: then everything is read.
+    /// Those of `last`. What of it is damaged is no reason to fail: then it is read.
     ///
     /// Packs may have been lost since. If they may, every chunk of the content that would be reused is looked up: 5 ms for a
     /// gigabyte. On a client that has its copy of the index from that backup, it is enough that the packs of then are there.
-    pub(super) fn find(
+    pub(super) fn of(
         repository: &Repository,
-        options: &BackupOptions,
+        last: Option<NamedArchive>,
+        host: &str,
         sources: &[Vec<u8>],
         inputs: &[Input],
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        let chunks = repository.chunks();
-        let job = job(&options.host, sources);
-        // Where this client made the last one, it knows its name. One that others made since would only be nearer.
-        let noted = |names: &[String]| {
-            let (name, fingerprint) = chunks.index().noted(&job, names)?;
-            repository.archive(name).ok().filter(|found| found.fingerprint == fingerprint)
-        };
-        let last = match noted(&repository.first_sight()?.names()) {
-            Some(last) => Some(last),
-            // It was made since, or others made it.
-            None => {
-                let names = repository.archive_names()?;
-                match noted(&names) {
-                    Some(last) => Some(last),
-                    None => newest(repository, &names, &options.host, sources, progress)?,
-                }
-            }
-        };
-        let Some(last) = last else { return Ok(Previous { files: HashMap::new() }) };
+    ) -> Self {
+        let Some(last) = last else { return Previous { files: HashMap::new() } };
+        let (chunks, job) = (repository.chunks(), job(host, sources));
         let start = last.archive.start;
         let complete = chunks.index().is_complete(&job, &last.fingerprint);
         let items = ItemReader::new(&chunks, &last);
@@ -71,7 +54,7 @@ impl Previous {
                 && (complete || (is_same(item, inputs) && is_there(item, &chunks)))
         });
         let record = |item: Item| (key(&item.path), item.encode().into_boxed_slice());
-        Ok(Previous { files: reusable.map(record).collect() })
+        Previous { files: reusable.map(record).collect() }
     }
 
     /// The item of an untouched file: whatever of it changes, its ctime does, so content and metadata are those of then.
@@ -79,6 +62,30 @@ impl Previous {
         let record = self.files.remove(&key(path))?;
         let before = Item::decode(record.get(4..)?).ok()?;
         (before.path == path && looks(&before, metadata)).then_some(before)
+    }
+}
+
+/// The last archive of the same host and sources. A damaged or vanished one is none: then everything is read.
+pub(super) fn last(
+    repository: &Repository,
+    host: &str,
+    sources: &[Vec<u8>],
+    progress: &dyn Progress,
+) -> Result<Option<NamedArchive>> {
+    let (index, job) = (repository.index(), job(host, sources));
+    // Where this client made the last one, it knows its name. One that others made since would only be nearer.
+    let noted = |names: &[String]| {
+        let (name, fingerprint) = index.noted(&job, names)?;
+        repository.archive(name).ok().filter(|found| found.fingerprint == fingerprint)
+    };
+    if let Some(last) = noted(&repository.first_sight()?.names()) {
+        return Ok(Some(last));
+    }
+    // It was made since, or others made it.
+    let names = repository.archive_names()?;
+    match noted(&names) {
+        Some(last) => Ok(Some(last)),
+        None => newest(repository, &names, host, sources, progress),
     }
 }
 

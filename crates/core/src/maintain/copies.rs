@@ -128,12 +128,13 @@ fn wrong_of_archives(repository: &Repository, mut lone: HashSet<Key>) -> Result<
 }
 
 /// Refuses to go on while there is an archive in whose place is a file that is none, which nobody marks: what it needs would
-/// be lost, and a repair puts it back. `known` are the hashes of the archives' files.
+/// be lost, and a repair puts it back. `copies` are those that are there, `known` the hashes of the archives' files.
 pub(super) fn refuse_overwritten(
     repository: &Repository,
+    copies: HashSet<Key>,
     known: impl Iterator<Item = [u8; 32]>,
 ) -> Result<()> {
-    let mut lone = listed(repository.store())?;
+    let mut lone = copies;
     known.for_each(|fingerprint| _ = lone.remove(&of_archive(&fingerprint)));
     match overwritten(repository, &lone)?.first() {
         Some(Overwritten { first, .. }) => Err(Error::Overwritten(first.to_string())),
@@ -142,7 +143,7 @@ pub(super) fn refuse_overwritten(
 }
 
 /// The copies that are there.
-fn listed(store: &dyn Store) -> Result<HashSet<Key>, StoreError> {
+pub(super) fn list_copies(store: &dyn Store) -> Result<HashSet<Key>, StoreError> {
     Ok(store.list(Area::Copies)?.into_iter().map(|(key, _)| key).collect())
 }
 
@@ -258,7 +259,7 @@ fn differs(key: &Key) -> Error {
 /// Reports what a repair would put back, each that is damaged; copies that are missing, which anybody may have removed, on
 /// one line.
 pub(super) fn check(repository: &Repository, findings: &mut Findings<'_>) -> Result<()> {
-    let copies = match listed(repository.store()) {
+    let copies = match list_copies(repository.store()) {
         Ok(copies) => copies,
         Err(error) => {
             let text = format!(
@@ -313,7 +314,7 @@ pub(super) struct Mended {
 pub(super) fn repair(session: &Exclusive) -> Result<Mended> {
     let store = session.store();
     let mut mended = Mended::default();
-    for wrong in look(session, listed(store)?)? {
+    for wrong in look(session, list_copies(store)?)? {
         let Wrong { first, key, bytes, error } = &wrong;
         if !wrong.is_first() {
             store.put(key, &[bytes])?;

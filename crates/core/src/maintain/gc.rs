@@ -126,9 +126,6 @@ impl Pruner {
                 options.threads,
                 &mut problems,
             )?;
-            if session.store().has_sessions(condemn::ANY)? {
-                plan.leave(&session.index().unstored());
-            }
             let mut forgot_index = false;
             if full.is_some() {
                 // The smallest step that makes room, in all the room that there is.

@@ -138,6 +138,7 @@ impl Repository {
         let record = || self.deletions(before, progress);
         let (record, found) = beside(in_flight, record, || self.archives(unsettled))?;
         let (record, mut found) = (record?, found?);
+        self.note_looked(found.iter().filter_map(|(_, found)| found.as_ref().ok()));
         let buried = tombstones::among(&record);
         // What was deleted and is there was copied, or put back.
         let again = settled.extract_if(|_, known| buried.contains(&known.id));

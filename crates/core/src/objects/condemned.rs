@@ -10,16 +10,30 @@ use garret_format::object::{ENVELOPE_LEN, Kind};
 use crate::error::Result;
 use crate::keys::seal::Sealer;
 use crate::objects::envelope;
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError, StoreErrorKind};
 
 /// Longest file of the record in bytes.
 const RECORD_LEN_MAX: u64 = (ENVELOPE_LEN + 12 + CONDEMNED_MAX * CONDEMNED_ROW_LEN) as u64;
 
 /// The record; an empty one if there is none.
 pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<Condemned> {
-    let what = (&Key::Condemned, Kind::Condemned);
-    let record = envelope::load(store, metadata, what, RECORD_LEN_MAX, Condemned::decode)?;
-    Ok(record.unwrap_or_default())
+    open(metadata, read(store))
+}
+
+/// The bytes of its file.
+pub(crate) fn read(store: &dyn Store) -> Result<Vec<u8>, StoreError> {
+    store.get_whole(&Key::Condemned, RECORD_LEN_MAX)
+}
+
+/// What these say; an empty record if there was no file.
+pub(crate) fn open(metadata: &Sealer, bytes: Result<Vec<u8>, StoreError>) -> Result<Condemned> {
+    match bytes {
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Condemned::default()),
+        bytes => {
+            let what = (&Key::Condemned, Kind::Condemned);
+            envelope::open(metadata, what, &bytes?, Condemned::decode)
+        }
+    }
 }
 
 /// Puts the record, of at most `CONDEMNED_MAX` rows; durable when it returns.

@@ -17,6 +17,7 @@ use crate::keys::seal::Sealer;
 use crate::objects::archive::NamedArchive;
 use crate::objects::damage::is_damage;
 use crate::objects::envelope;
+use crate::pipeline::with_workers;
 use crate::progress::Problem;
 use crate::store::{Area, Key, Store, StoreErrorKind};
 
@@ -100,9 +101,17 @@ pub(crate) fn check_tags(tags: &BTreeSet<String>) -> Result<()> {
 /// The records; and what is wrong with those that are damaged.
 pub(crate) fn load(store: &dyn Store, metadata: &Sealer) -> Result<(Tags, Vec<Problem>)> {
     let (mut tags, mut wrong) = (Tags::default(), Vec::new());
-    for (key, _) in store.list(Area::Tags)? {
-        let Key::Tags(hash) = key else { continue };
-        let record = match open(store, metadata, hash) {
+    let hashes = store.list(Area::Tags)?.into_iter().filter_map(|(key, _)| match key {
+        Key::Tags(hash) => Some(hash),
+        _ => None,
+    });
+    let read = |hash| Ok((hash, open(store, metadata, hash)));
+    let found: Vec<_> = with_workers(store.properties().in_flight, |workers| {
+        workers.map(hashes.map(Ok), read).collect::<Result<_>>()
+    })?;
+    for (hash, record) in found {
+        let key = Key::Tags(hash);
+        let record = match record {
             Ok(record) => Some(record),
             // Gone meanwhile.
             Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => continue,

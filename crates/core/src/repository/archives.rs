@@ -10,12 +10,17 @@ use crate::error::{Error, Result};
 use crate::objects::archive::{NamedArchive, load, names, publish};
 use crate::objects::copies;
 use crate::objects::items::ItemReader;
-use crate::pipeline::with_workers;
+use crate::objects::tags::Tags;
+use crate::pipeline::{both, with_workers};
+use crate::progress::Progress;
 use crate::read::chunks::Chunks;
 use crate::read::disk::Disk;
 use crate::read::file::StoredFile;
 use crate::select::Selection;
 use crate::store::{Key, StoreError};
+
+/// Archives by their names; in the place of one that cannot be read, why.
+type Found = Vec<(String, Result<NamedArchive>)>;
 
 /// The items of an archive, one by one; see [`Repository::items`].
 pub struct Items(ItemReader<Chunks>);
@@ -48,6 +53,9 @@ impl Repository {
     /// # Errors
     /// `ArchiveMissing` if there is none, or what has that name is no archive; `Corrupt` if both copies are damaged.
     pub fn archive(&self, name: &str) -> Result<NamedArchive> {
+        if let Some(found) = self.shared.looked.take(name) {
+            return Ok(found);
+        }
         let (store, metadata) = (self.store(), self.metadata());
         load(store, metadata, name)
             .or_else(|error| copies::archive(store, metadata, name, error, self.served()))
@@ -58,7 +66,7 @@ impl Repository {
     ///
     /// # Errors
     /// There are no threads for that.
-    pub fn archives(&self, names: Vec<String>) -> Result<Vec<(String, Result<NamedArchive>)>> {
+    pub fn archives(&self, names: Vec<String>) -> Result<Found> {
         with_workers(self.chunks().groups().in_flight(), |workers| {
             let read = |name: String| {
                 let found = self.archive(&name);
@@ -66,6 +74,25 @@ impl Repository {
             };
             workers.map(names.into_iter().map(Ok), read).collect()
         })
+    }
+
+    /// Notes that these archives were read a moment ago.
+    pub(crate) fn note_looked<'a>(&self, found: impl Iterator<Item = &'a NamedArchive>) {
+        self.shared.looked.note(found);
+    }
+
+    /// What all archives are tagged with, and the archives of these names: [`tags`](Self::tags) and
+    /// [`archives`](Self::archives), side by side where the store is far away.
+    ///
+    /// # Errors
+    /// As of both.
+    pub fn tags_and_archives(
+        &self,
+        names: Vec<String>,
+        progress: &dyn Progress,
+    ) -> Result<(Tags, Found)> {
+        let in_flight = self.store().properties().in_flight;
+        both(in_flight, || self.tags(progress), || self.archives(names))
     }
 
     /// The items of an archive, in the order in which they were stored. They are read as they are asked for; after an error,

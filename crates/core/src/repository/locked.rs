@@ -2,7 +2,7 @@
 //!
 //! In: a store, what the client knows of the repository. Out: what is known without a key.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use garret_format::cold::MARK_LEN;
@@ -11,6 +11,7 @@ use garret_format::slot::{Kdf, Label};
 use garret_format::{ConfigHash, KeyId, PackId, RepositoryId, SlotId};
 use zeroize::Zeroizing;
 
+use super::entry::{Ahead, Right};
 use crate::error::{Error, Result, message};
 use crate::keys::seal::{Sealer, fastest_cipher};
 use crate::keys::{KDF_DEFAULT, Keys, MasterKey, NewKey, create_slot, random};
@@ -34,6 +35,8 @@ pub struct Locked {
     /// Whether the file `config` is damaged, so that this is of its second copy.
     pub(super) is_config_damaged: bool,
     pub(super) served: Arc<Served>,
+    pub(super) meant_for: Option<Right>,
+    pub(super) ahead: Mutex<Option<Ahead>>,
 }
 
 impl std::fmt::Debug for Locked {
@@ -263,6 +266,7 @@ impl Locked {
         let (config, config_bytes) =
             first.or_else(|error| copies::config(&*store, error, &served))?;
         let (patience, expected, first) = (LOCK_WAIT_DEFAULT, None, None);
+        let (meant_for, ahead) = Default::default();
         Ok(Locked {
             store,
             patience,
@@ -272,6 +276,8 @@ impl Locked {
             config_bytes,
             is_config_damaged,
             served,
+            meant_for,
+            ahead,
         })
     }
 

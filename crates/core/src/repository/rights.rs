@@ -10,7 +10,7 @@
 
 use std::ops::Deref;
 
-use super::sessions::look_around;
+use super::entry::look_around;
 use super::{Checker, Exclusive, Pruner, Repository, Writer};
 use crate::error::Result;
 use crate::limits::GROUP_LEN;

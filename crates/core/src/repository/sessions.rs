@@ -1,10 +1,4 @@
-//! From keys to a session: takes the lock that the right needs, and opens the index.
-//!
-//! ```text
-//! join    which packs are condemned -> lock of that epoch -> still the same?     creators, readers
-//! lock    of who checks, deletes, or is alone                                    no epoch: nobody deletes beside them
-//! open    the index
-//! ```
+//! From keys to a session: enters for the right, and opens the index.
 //!
 //! In: a repository and its keys. Out: a [`Repository`] that can be read, or more than that. Promises: the lock that is held
 //! is that of the right, for as long as anything of the session lives; who checks or deletes goes by what the repository
@@ -14,24 +8,21 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use garret_format::condemned::Condemned;
-
+use super::entry::{Entered, Right};
+use super::looked::Looked;
 use super::sight::Sight;
 use super::{Locked, Repository, Shared};
-use crate::error::{Error, Result, message};
+use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
 use crate::keys::{Keys, Purpose};
 use crate::limits::KEPT_LEN_DEFAULT;
-use crate::objects::condemned;
-use crate::objects::damage::is_damage;
 use crate::objects::index::{Cache, Index, IndexSource, Inventory};
 use crate::objects::pack::PackReader;
 use crate::objects::tags;
-use crate::pipeline::beside;
 use crate::progress::Progress;
 use crate::read::groups::Groups;
-use crate::store::{Clock, Guard, LockMode, Store, StoreErrorKind, SystemClock};
+use crate::store::{Clock, SystemClock};
 
 /// A repository and its keys: what is left to say before it is open.
 pub struct Unlocked {
@@ -291,6 +282,7 @@ impl Unlocked {
             clock,
             served,
             sight,
+            looked: Looked::new(right.believes_copy()),
             index,
         };
         let repository = Repository { shared: Arc::new(shared) };
@@ -298,121 +290,6 @@ impl Unlocked {
         Ok(repository)
     }
 }
-
-/// What a session may do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Right {
-    Read,
-    Write,
-    Check,
-    Prune,
-    Alone,
-}
-
-impl Right {
-    /// Whether the client's copy of the index will do.
-    fn believes_copy(self) -> bool {
-        matches!(self, Right::Read | Right::Write)
-    }
-
-    /// Takes the lock, and looks around.
-    fn enter(
-        self,
-        locked: &Locked,
-        kind: &'static str,
-        metadata: &Sealer,
-        progress: &dyn Progress,
-    ) -> Result<Entered> {
-        let mode = match self {
-            Right::Read | Right::Write => return self.join(locked, kind, metadata, progress),
-            Right::Check => LockMode::Check,
-            Right::Prune => LockMode::Prune,
-            Right::Alone => LockMode::Exclusive,
-        };
-        let mut lock = locked.lock(kind, mode, progress)?;
-        if self == Right::Alone && locked.is_config_damaged {
-            // The lock is on the file that goes; nothing was done by it yet.
-            locked.mend_config()?;
-            progress.notice("config was put back from its second copy");
-            drop(lock);
-            lock = locked.lock(kind, mode, progress)?;
-        }
-        // Nobody deletes beside these: what they do not know of is there all the same.
-        let (condemned, inventory) = look_around(locked.store(), metadata)?;
-        Ok(Entered { lock, condemned: condemned.unwrap_or_default(), inventory })
-    }
-
-    /// Becomes one of those whom gc waits for before it deletes what it condemns from now on (rule S1 of docs/design.md,
-    /// "Why gc is safe").
-    fn join(
-        self,
-        locked: &Locked,
-        kind: &'static str,
-        metadata: &Sealer,
-        progress: &dyn Progress,
-    ) -> Result<Entered> {
-        let lock = |mode| match locked.lock(kind, mode, progress) {
-            Err(Error::Lock { source, .. })
-                if self == Right::Read && source.kind == StoreErrorKind::Other =>
-            {
-                let why = message(&source);
-                progress.notice(&format!("{why}: a gc that comes meanwhile may end this"));
-                Ok(Box::new(Unseen) as Box<dyn Guard>)
-            }
-            taken => taken,
-        };
-        let mut known = condemned::load(locked.store(), metadata);
-        loop {
-            let condemned = match known {
-                Ok(condemned) => condemned,
-                Err(error) if self == Right::Read || is_damage(&error) => {
-                    progress.notice(&format!(
-                        "{}: what gc condemned is not known until the next one",
-                        message(&error)
-                    ));
-                    // Nobody is deleting then; whoever comes to it waits for a session of the first epoch, with every pack.
-                    let alone =
-                        (self == Right::Write).then(|| lock(LockMode::Prune)).transpose()?;
-                    let joined = lock(LockMode::Session(0))?;
-                    drop(alone);
-                    let inventory = Inventory::list(locked.store());
-                    let condemned = Condemned::default();
-                    return Ok(Entered { lock: joined, condemned, inventory });
-                }
-                Err(error) => return Err(error),
-            };
-            let joined = lock(LockMode::Session(condemned.epoch))?;
-            // A gc that condemned more meanwhile may not have seen this session.
-            known = condemned::load(locked.store(), metadata);
-            if known.as_ref().is_ok_and(|now| *now == condemned) {
-                // Not beside that: a gc whose record has come and gone since may have been deleting until then.
-                let inventory = Inventory::list(locked.store());
-                return Ok(Entered { lock: joined, condemned, inventory });
-            }
-        }
-    }
-}
-
-/// The lock, and what there was when it was taken.
-struct Entered {
-    lock: Box<dyn Guard>,
-    condemned: Condemned,
-    inventory: Result<Inventory>,
-}
-
-/// What is condemned, and what is there: for who holds a lock beside which nobody deletes.
-pub(super) fn look_around(
-    store: &dyn Store,
-    metadata: &Sealer,
-) -> Result<(Result<Condemned>, Result<Inventory>)> {
-    let condemned = || condemned::load(store, metadata);
-    beside(store.properties().in_flight, condemned, || Inventory::list(store))
-}
-
-/// In place of the lock of a reader where there are no locks.
-struct Unseen;
-
-impl Guard for Unseen {}
 
 impl Repository {
     /// Adds to the index what came into the repository since. Gives what it went by: whatever the archives that are listed

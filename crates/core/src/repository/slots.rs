@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::keys::{Keys, MasterKey, NewKey, create_slot, open_slot, paper, wipe_stack};
 use crate::limits::{KDF_FLOOR, SLOTS_MAX, SLOTS_READ_MAX, SMALL_OBJECT_LEN_MAX};
 use crate::objects::copies::{self, Service};
+use crate::pipeline::beside;
 use crate::progress::Progress;
 use crate::store::{Area, Key, LockMode};
 
@@ -91,8 +92,17 @@ impl Locked {
     /// # Errors
     /// As of [`unlock`](Self::unlock); `NoPassphrase` for an unencrypted repository.
     pub fn open(&self, secret: Secret<'_>) -> Result<Opened> {
-        let opened = self.find_master(secret);
-        wipe_stack();
+        let in_flight = self.store.properties().in_flight;
+        let find = || {
+            let opened = self.find_master(secret);
+            wipe_stack();
+            opened
+        };
+        let ((), opened) = beside(in_flight, || self.go_ahead(), find)?;
+        if opened.is_err() {
+            // Whoever is asked for another passphrase keeps nobody waiting meanwhile.
+            drop(self.take_ahead());
+        }
         opened
     }
 

@@ -112,8 +112,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 
 fn archives(repository: &Repository, path: &Location, args: &Args, ui: &Ui) -> Result<(), Failure> {
     let layout = &args.layout;
-    let tags = repository.tags(ui)?;
-    let archives = tagged(archives::oldest_first(repository, ui)?, &tags, &args.tag, ui);
+    let (tags, archives) = archives::with_tags(repository, ui)?;
+    let archives = tagged(archives, &tags, &args.tag, ui);
     let drills = drills::load(repository.id(), ui);
     let drilled = |found: &NamedArchive| {
         let id = record::hex(&found.fingerprint);

@@ -27,10 +27,13 @@ impl Pruner {
     pub fn delete(&mut self, names: &[String]) -> Result<()> {
         let (store, metadata) = (self.store(), self.metadata());
         let in_flight = store.properties().in_flight;
-        let look =
-            || -> Result<_> { Ok((tags::load(store, metadata)?.0, store.list(Area::Copies)?)) };
-        let (looked, existing) = beside(in_flight, look, || self.archive_names())?;
-        let ((tags, copies), existing) = (looked?, existing?);
+        let records =
+            || beside(in_flight, || tags::load(store, metadata), || store.list(Area::Copies));
+        let archives =
+            || beside(in_flight, || self.archive_names(), || self.archives(names.to_vec()));
+        let (records, archives) = beside(in_flight, records, archives)?;
+        let ((tags, copies), (existing, found)) = (records?, archives?);
+        let ((tags, _), copies, existing) = (tags?, copies?, existing?);
         if let Some(missing) = names.iter().find(|name| existing.binary_search(name).is_err()) {
             return Err(Error::ArchiveMissing(missing.clone()));
         }
@@ -44,7 +47,7 @@ impl Pruner {
             lost.get_or_insert_with(|| name.clone());
             Some(*blake3::hash(&bytes.ok()?).as_bytes())
         };
-        let found = self.archives(names.to_vec())?;
+        let found = found?;
         let hashes: Vec<Option<[u8; 32]>> = found.iter().map(hash).collect();
         for (name, hash) in names.iter().zip(&hashes) {
             if hash.is_some_and(|hash| tags.protects(&hash)) {

@@ -10,10 +10,11 @@ use garret_format::index::{GroupRow, PackRow, Record};
 use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
+use super::condemn::ANY;
 use super::intact::{Copies, keep_intact_copies};
 use crate::error::{Error, Result};
 use crate::limits::{GROUP_LEN, STRUCTURE_COPIES, total_len};
-use crate::maintain::copies::refuse_overwritten;
+use crate::maintain::copies::{list_copies, refuse_overwritten};
 use crate::maintain::problems::Problems;
 use crate::objects::index::{Index, Location, Rows};
 use crate::objects::pack::end_len;
@@ -74,7 +75,7 @@ impl GcPlan {
     }
 
     /// Leaves packs that no segment lists to whoever may be writing them: they are needed by an archive that is to come.
-    pub(super) fn leave(&mut self, unlisted: &[Rows]) {
+    fn leave(&mut self, unlisted: &[Rows]) {
         let packs = unlisted.iter().flat_map(|rows| &rows.packs).map(|row| row.id);
         let packs: HashSet<PackId> = packs.collect();
         self.drop.retain(|row| !packs.contains(&row.id));
@@ -173,7 +174,7 @@ impl PackUse {
     }
 }
 
-/// Marks, and decides what to do with each pack.
+/// Lists what there is, and decides what to do with it.
 pub(super) fn plan(
     repository: &Repository,
     without: &[String],
@@ -185,6 +186,28 @@ pub(super) fn plan(
     let without: HashSet<&String> = without.iter().collect();
     let mut names = refresh(repository, problems.progress)?;
     names.retain(|name| !without.contains(name));
+    let (store, in_flight) = (repository.store(), repository.store().properties().in_flight);
+    // Who is asked for after that listing: what was in it may be that of somebody who is there.
+    let ask = || beside(in_flight, || store.has_sessions(ANY), || list_copies(store));
+    let decide = || decide(repository, names, preferred, keeps, threads, problems);
+    let (asked, plan) = beside(in_flight, ask, decide)?;
+    let ((has_sessions, copies), mut plan) = (asked?, plan?);
+    refuse_overwritten(repository, copies?, plan.archives.values().copied())?;
+    if has_sessions? {
+        plan.leave(&repository.index().unstored());
+    }
+    Ok(plan)
+}
+
+/// Marks what the archives of these names need, and decides what to do with each pack.
+fn decide(
+    repository: &Repository,
+    names: Vec<String>,
+    preferred: &HashSet<PackId>,
+    keeps: bool,
+    threads: usize,
+    problems: &mut Problems<'_>,
+) -> Result<GcPlan> {
     let chunks = repository.chunks();
     let index = chunks.index();
     let marks = Marks::new(index);
@@ -224,7 +247,6 @@ pub(super) fn plan(
         Some(error) => problems.report(Problem::from(&error)),
         None => {}
     }
-    refuse_overwritten(repository, archives.values().copied())?;
     let Copies { superseded, lacking } =
         keep_intact_copies(&chunks, repository.store(), &marks, preferred, threads, problems)?;
     if keeps {
