@@ -55,8 +55,8 @@ fn what_was_done_ahead_is_not_done_again() {
         // Under the lock: what is condemned, then what there is.
         let log = faults.log();
         let condemned = log.iter().rposition(|(_, on)| on == "condemned").unwrap();
-        let listed = log.iter().rposition(|(verb, _)| *verb == Verb::List).unwrap();
-        assert!(condemned < listed, "{right:?}: {log:?}");
+        let listed = |area: &str| log.iter().position(|(_, on)| on == area).unwrap();
+        assert!(condemned < listed("Packs") && condemned < listed("Archives"), "{log:?}");
         faults.disarm();
         let unlocked = locked.with(keys);
         let names = match right {
@@ -81,7 +81,8 @@ fn where_something_is_condemned_a_session_has_the_epoch_of_that() {
     for right in [Right::Read, Right::Write] {
         let locked = place.locked(right);
         let keys = unlock(&locked);
-        assert!(place.has_sessions(0) && !place.has_sessions(1), "{right:?}");
+        // What cannot be guessed is not waited for.
+        assert!(!place.has_sessions(0), "{right:?}");
         let unlocked = locked.with(keys);
         let check = || {
             assert!(place.has_sessions(1), "{right:?}");
@@ -105,7 +106,7 @@ fn where_something_is_condemned_a_session_has_the_epoch_of_that() {
 #[test]
 fn nothing_is_held_for_who_does_not_come_in() {
     let place = Place::new();
-    for right in [Right::Read, Right::Write, Right::Check, Right::Prune, Right::Alone] {
+    for right in [Right::Read, Right::Write, Right::Check, Right::Prune] {
         let locked = place.locked(right);
         let wrong = locked.unlock(Secret::Passphrase(b"another"));
         assert!(matches!(wrong, Err(Error::WrongPassphrase)), "{right:?}");

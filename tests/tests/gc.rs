@@ -66,6 +66,20 @@ fn with_no_archive_left_nothing_is_left() {
     assert_eq!(left, kept, "and that it was deleted");
 }
 
+/// Who looks has a session of its own, which is nobody who might need it.
+#[test]
+fn a_plan_says_what_a_backup_that_was_killed_has_left() {
+    let (lab, store) = lab(KeyMode::None);
+    lab.backup_bytes("a", &Image::noise(1, 1 << 20).bytes).unwrap();
+    let mut objects = store.objects();
+    objects.retain(|key, _| !matches!(key, Key::Index(_) | Key::Archive(_) | Key::ArchiveCopy(_)));
+    let store = MemoryStore::from_objects(objects);
+    let lab = lab.with_store(move || Box::new(store.clone()));
+    let plan = lab.reader().unwrap().plan_gc(&[], 1, &garret_core::Silent).unwrap();
+    assert!(plan.freed_bytes() > 1 << 20, "{plan}");
+    assert_eq!(lab.gc().unwrap().deleted_pack_bytes, plan.freed_bytes());
+}
+
 #[test]
 fn what_two_creators_stored_at_once_restores_twice_and_is_kept_once() {
     let (lab, _) = lab(KeyMode::None);

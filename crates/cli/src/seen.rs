@@ -27,6 +27,7 @@ const LEN_MAX: u64 = (ENVELOPE_LEN + SEEN_LEN_MAX) as u64;
 const NAMED_MAX: usize = 3;
 
 /// What was seen of one repository, by each name of its place.
+#[derive(Clone)]
 pub(crate) struct Memory {
     keys: Keys,
     files: Vec<Remembered>,
@@ -34,6 +35,7 @@ pub(crate) struct Memory {
 }
 
 /// What a file says, or is to say.
+#[derive(Clone)]
 struct Remembered {
     path: PathBuf,
     id: RepositoryId,
@@ -130,6 +132,11 @@ impl Memory {
     /// The archives that are gone and of which no deletion was recorded, the newest first.
     pub(crate) fn lost(&self) -> &[SeenArchive] {
         &self.lost
+    }
+
+    /// Whether any of them was not told of before.
+    pub(crate) fn has_untold(&self) -> bool {
+        self.lost.iter().any(|lost| !lost.is_told)
     }
 
     /// Those of them that were not told of before, in words, if there are any. Now they were.

@@ -271,15 +271,15 @@ fn compare(
 ) -> Result<Option<Memory>, Failure> {
     let Some(mut memory) = memory else { return Ok(None) };
     let mut look = || -> garret_core::Result<_> {
+        let before = memory.clone();
         let now = repository.first_sight()?;
-        match memory.look(repository, &now, ui)? {
-            None if memory.lost().is_empty() => Ok(None),
-            // What was seen first may be of before another process of this client made what is remembered since.
-            _ => {
-                let now = repository.sight()?;
-                Ok(memory.look(repository, &now, ui)?.map(|doubt| (doubt, now)))
-            }
+        if memory.look(repository, &now, ui)?.is_none() && !memory.has_untold() {
+            return Ok(None);
         }
+        // That listing may be of before another process of this client made what is remembered.
+        memory = before;
+        let now = repository.sight()?;
+        Ok(memory.look(repository, &now, ui)?.map(|doubt| (doubt, now)))
     };
     let doubt = match look() {
         Ok(None) => return Ok(Some(memory)),

@@ -37,7 +37,7 @@ use garret_format::recipe::{CutterKind, Node, Recipe};
 
 use crate::buffers::BufferPool;
 use crate::error::{Error, Result, message};
-use crate::objects::archive::{NamedArchive, check_new_name, now, seal};
+use crate::objects::archive::{NamedArchive, check_form, check_new_name, now, seal};
 use crate::objects::index::Index;
 use crate::objects::tags::check_tags;
 use crate::pipeline::{both, with_threads};
@@ -116,6 +116,7 @@ fn run(
     options: &BackupOptions,
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
+    check_form(name)?;
     let sources = sources(&inputs, options);
     let look = || -> Result<_> {
         check_new_name(session.store(), name)?;
@@ -125,6 +126,10 @@ fn run(
         true => Ok(()),
         false => session.growing(|index| sample::take(&session, index, options.threads, progress)),
     };
+    if session.first_sight().is_ok_and(|sight| sight.has(name)) {
+        // It may have been deleted since. If not, nothing is read in vain.
+        check_new_name(session.store(), name)?;
+    }
     let (last, ()) = both(session.store().properties().in_flight, look, sample)?;
     let made = session.growing(|index| {
         let given = Given { name, inputs, sources, last };

@@ -61,7 +61,8 @@ pub(crate) fn beside<A: Send, B>(
     })
 }
 
-/// What both give, or why one does not; as [`beside`], and one after the other the second is left out when the first fails.
+/// What both give, or why one does not, the first before the second; as [`beside`]. One after the other the second is left
+/// out when the first fails.
 pub(crate) fn both<A: Send, B>(
     in_flight: usize,
     one: impl FnOnce() -> Result<A> + Send,

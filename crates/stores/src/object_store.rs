@@ -302,8 +302,10 @@ impl Store for ObjectStore {
             self.ask_ahead();
         }
         self.has_put.store(true, Ordering::Relaxed);
-        let put = || self.service.put(&name_of(key), parts, false);
-        self.records.change(key, || Some(parts.concat()), put)
+        let name = name_of(key);
+        let read = |max| self.service.get_whole(&name, max);
+        let put = || self.service.put(&name, parts, false);
+        self.records.change(key, || Some(parts.concat()), read, put)
     }
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
@@ -385,7 +387,9 @@ impl Store for ObjectStore {
         if !matches!(key, Key::Archive(_) | Key::ArchiveCopy(_)) {
             self.leases.permit()?;
         }
-        self.records.change(key, || None, || self.service.delete(&name_of(key)))
+        let name = name_of(key);
+        let read = |max| self.service.get_whole(&name, max);
+        self.records.change(key, || None, read, || self.service.delete(&name))
     }
 
     fn adopt(&self, key: &Key) -> Result<(), StoreError> {

@@ -98,11 +98,14 @@ fn draw(index: &Index, is_cold: impl Fn(&PackId) -> bool) -> Result<Vec<(PackRow
     let mut places = Vec::new();
     let wanted = (total / SHARE).clamp(GROUPS_MIN, GROUPS_MAX);
     let mut room = wanted * GROUP_BYTES;
+    // Of few each comes once, and any may be the first: there may not be room for all.
+    let first = u64::from_le_bytes(random()?);
     for number in 0..wanted.min(total) {
-        let mut at = match total > GROUPS_MIN {
-            true => u64::from_le_bytes(random()?) % total,
-            false => number,
+        let drawn = match total > GROUPS_MIN {
+            true => u64::from_le_bytes(random()?),
+            false => (first % total).saturating_add(number),
         };
+        let mut at = drawn % total;
         let found = index.tables().zip(&counts).find_map(|(tables, count)| match at < *count {
             true => {
                 let group = tables.group(at as u32)?;

@@ -84,7 +84,10 @@ impl Repository {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<GcPlan> {
-        plan::plan(self, without, &HashSet::new(), true, threads, &mut Problems::new(progress))
+        let mut problems = Problems::new(progress);
+        let planned = plan::plan(self, without, &HashSet::new(), true, threads, &mut problems)?;
+        // Who only looks has a session, and would take his own for that of somebody who stores.
+        Ok(planned.0)
     }
 }
 
@@ -118,7 +121,7 @@ impl Pruner {
             let (store, load) = (session.store(), || Condemnation::load(&session, progress));
             let (swept, condemnation) = beside(in_flight, || store.sweep(), load)?;
             let condemnation = swept.map_err(Error::from).and(condemnation)?;
-            let mut plan = plan::plan(
+            let (mut plan, has_sessions) = plan::plan(
                 &session,
                 &[],
                 preferred,
@@ -126,6 +129,9 @@ impl Pruner {
                 options.threads,
                 &mut problems,
             )?;
+            if has_sessions {
+                plan.leave(&session.index().unstored());
+            }
             let mut forgot_index = false;
             if full.is_some() {
                 // The smallest step that makes room, in all the room that there is.

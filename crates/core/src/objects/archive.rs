@@ -82,9 +82,14 @@ pub(crate) fn open(metadata: &Sealer, name: &str, bytes: &[u8]) -> Result<NamedA
     Ok(NamedArchive { name: name.to_owned(), archive, fingerprint, len: bytes.len() as u64 })
 }
 
+/// Fails if no new archive may be called so.
+pub(crate) fn check_form(name: &str) -> Result<()> {
+    sound(name, new_name_fault)
+}
+
 /// Fails if the name cannot be used for a new archive.
 pub(crate) fn check_new_name(store: &dyn Store, name: &str) -> Result<()> {
-    sound(name, new_name_fault)?;
+    check_form(name)?;
     match store.len(&Key::Archive(name.to_owned())) {
         Ok(_) => Err(Error::ArchiveExists(name.to_owned())),
         Err(error) => match error.kind {

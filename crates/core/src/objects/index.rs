@@ -116,8 +116,12 @@ impl Index {
         let damaged = damage::load(store, source.metadata, &inventory.damaged, progress);
         self.damaged = Arc::new(damaged);
         // A gc may exchange segments meanwhile: those that are listed then are all there again.
-        for is_last in (1..=LISTINGS_MAX).map(|tried| tried == LISTINGS_MAX) {
-            if self.update_once(source, &inventory, is_last, progress)? {
+        for tried in 1..=LISTINGS_MAX {
+            // Another process of this client may have saved a copy since that listing: then the copy is not stale.
+            let is_settled = tried > 1 || !self.is_stale(&inventory);
+            if is_settled
+                && self.update_once(source, &inventory, tried == LISTINGS_MAX, progress)?
+            {
                 break;
             }
             inventory = Inventory::list(store)?;
@@ -129,21 +133,17 @@ impl Index {
     fn update_once(
         &mut self,
         source: &IndexSource<'_>,
-        Inventory { segments: listed, packs: stored, .. }: &Inventory,
+        inventory: &Inventory,
         is_last: bool,
         progress: &dyn Progress,
     ) -> Result<bool> {
-        // A copy of segments that gc replaced, or that are lost, would hide that packs are listed twice, or nowhere.
         // Segments of the same sources were left by a process that was killed when it had merged some.
         let sources = || self.segments.iter().flat_map(|segment| &segment.sources);
         let is_twice = sources().count() > sources().collect::<HashSet<_>>().len();
-        let is_stale = |segment: &Arc<Segment>| {
-            segment::packs(segment).iter().any(|pack| !stored.has(pack))
-                || segment.sources.iter().any(|id| !listed.contains(id))
-        };
-        if is_twice || self.segments.iter().any(is_stale) {
+        if is_twice || self.is_stale(inventory) {
             self.forget();
         }
+        let Inventory { segments: listed, packs: stored, .. } = inventory;
         // Of what it has already it was found out before.
         self.is_whole = self.damaged.is_empty() && (self.is_whole || self.segments.is_empty());
         let known: HashSet<SegmentId> =
@@ -164,6 +164,15 @@ impl Index {
         loaded.gone.iter().for_each(|error| progress.problem(&Problem::from(error)));
         self.load_footers(source, stored, missing, &loaded.otherwise, progress)?;
         Ok(true)
+    }
+
+    /// Whether it knows segments or packs that are not listed. A copy of segments that gc replaced, or that are lost, would
+    /// hide that packs are listed twice, or nowhere.
+    fn is_stale(&self, Inventory { segments: listed, packs: stored, .. }: &Inventory) -> bool {
+        self.segments.iter().any(|segment| {
+            segment::packs(segment).iter().any(|pack| !stored.has(pack))
+                || segment.sources.iter().any(|id| !listed.contains(id))
+        })
     }
 
     /// An index that knows nothing, in memory.

@@ -45,6 +45,7 @@ impl Repository {
     /// # Errors
     /// The store cannot be listed.
     pub fn archive_names(&self) -> Result<Vec<String>> {
+        self.shared.looked.clear();
         names(self.store())
     }
 

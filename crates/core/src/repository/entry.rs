@@ -10,6 +10,7 @@
 //! when the lock was held. Promises: nothing that a session goes by was read before it had its lock, but whether something
 //! was condemned; what was done ahead is as good as what is done when it is needed, or it is given up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -144,6 +145,7 @@ pub(super) struct Entered {
 pub(super) struct Ahead {
     right: Right,
     lock: Box<dyn Guard>,
+    /// The file of what is condemned. Sessions have none.
     record: Result<Vec<u8>, StoreError>,
     inventory: Result<Inventory>,
 }
@@ -153,12 +155,8 @@ impl Ahead {
     fn entered(self, right: Right, metadata: &Sealer) -> Option<Entered> {
         let Ahead { right: meant, lock, record, inventory } = self;
         let condemned = condemned::open(metadata, record).ok()?;
-        let is_as_guessed = match right {
-            Right::Read | Right::Write => condemned == Condemned::default(),
-            Right::Check | Right::Prune | Right::Alone => true,
-        };
         let inventory = Ok(inventory.ok()?);
-        (meant == right && is_as_guessed).then_some(Entered { lock, condemned, inventory })
+        (meant == right).then_some(Entered { lock, condemned, inventory })
     }
 }
 
@@ -170,20 +168,33 @@ impl Locked {
         Locked { meant_for: Some(right), ..self }
     }
 
-    /// Enters for what it is meant for, if nobody has to be waited for. Who joins takes it that nothing is condemned: then a
-    /// record that he reads under his lock, and which says so, is all of rule S1.
-    pub(super) fn go_ahead(&self) {
+    /// Enters for what it is meant for, if nobody has to be waited for, until `is_in_vain`. Who joins guesses that nothing is
+    /// condemned: then that he finds no record under his lock is all of rule S1.
+    pub(super) fn go_ahead(&self, is_in_vain: &AtomicBool) {
         let is_far = self.store.properties().in_flight > 1;
-        let mode = match self.meant_for.filter(|_| is_far) {
-            Some(Right::Read | Right::Write) => LockMode::Session(0),
-            Some(Right::Check) => LockMode::Check,
-            Some(Right::Prune) => LockMode::Prune,
+        let Some(right) = self.meant_for.filter(|_| is_far) else { return };
+        let (mode, guesses) = match right {
+            Right::Read | Right::Write => (LockMode::Session(0), true),
+            Right::Check => (LockMode::Check, false),
+            Right::Prune => (LockMode::Prune, false),
             // Who repairs may have to mend what the lock is on.
-            Some(Right::Alone) | None => return,
+            Right::Alone => return,
         };
-        let lock = self.store.lock(mode, Duration::ZERO, &mut |_| {});
-        let (Some(right), Ok(lock)) = (self.meant_for, lock) else { return };
-        let record = condemned::read(&*self.store);
+        let read = || condemned::read(&*self.store);
+        let is_none = |record: &Result<_, StoreError>| {
+            record.as_ref().is_err_and(|error| error.kind == StoreErrorKind::NotFound)
+        };
+        if guesses && !is_none(&read()) {
+            return;
+        }
+        let Ok(lock) = self.store.lock(mode, Duration::ZERO, &mut |_| {}) else { return };
+        if is_in_vain.load(Ordering::Relaxed) {
+            return;
+        }
+        let record = read();
+        if is_in_vain.load(Ordering::Relaxed) || guesses && !is_none(&record) {
+            return;
+        }
         // Not beside that, as in `join`.
         let inventory = Inventory::list(&*self.store);
         *self.ahead() = Some(Ahead { right, lock, record, inventory });

@@ -34,6 +34,11 @@ impl Looked {
         }
     }
 
+    /// Names are listed anew: what one stands for may be another by now.
+    pub(super) fn clear(&self) {
+        self.archives().clear();
+    }
+
     /// The archive of that name, if it was read; it is kept no longer.
     pub(super) fn take(&self, name: &str) -> Option<NamedArchive> {
         self.archives().remove(name)

@@ -35,6 +35,11 @@ impl Sight {
         Some(Sight::new(inventory.archives.ok()?, packs))
     }
 
+    /// Whether there was an archive of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.archives.binary_search_by(|(known, _)| known.as_str().cmp(name)).is_ok()
+    }
+
     /// The names of the archives, sorted.
     pub fn names(&self) -> Vec<String> {
         self.archives.iter().map(|(name, _)| name.clone()).collect()
@@ -58,6 +63,7 @@ impl Repository {
     /// # Errors
     /// The store cannot be listed.
     pub fn sight(&self) -> Result<Sight> {
+        self.shared.looked.clear();
         let (mut archives, mut packs) = (Vec::new(), Vec::new());
         for (key, len) in self.store().list_all(&[Area::Archives, Area::Packs])? {
             match key {

@@ -5,6 +5,8 @@
 //! cheapest; a new slot is on disk, read again and opened before an old one goes, and what was opened is never what is
 //! removed, so there is always one that opens.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use garret_format::config::{Cipher, KeyMode};
 use garret_format::paper::PAPER_LEN;
 use garret_format::slot::{Kdf, Label, Slot};
@@ -92,13 +94,22 @@ impl Locked {
     /// # Errors
     /// As of [`unlock`](Self::unlock); `NoPassphrase` for an unencrypted repository.
     pub fn open(&self, secret: Secret<'_>) -> Result<Opened> {
-        let in_flight = self.store.properties().in_flight;
+        let is_in_vain = AtomicBool::new(false);
         let find = || {
             let opened = self.find_master(secret);
             wipe_stack();
+            is_in_vain.store(opened.is_err(), Ordering::Relaxed);
             opened
         };
-        let ((), opened) = beside(in_flight, || self.go_ahead(), find)?;
+        let (Secret::Passphrase(passphrase) | Secret::Keyfile { passphrase, .. }) = secret else {
+            return find();
+        };
+        if passphrase.is_empty() {
+            // It costs nothing, or is tried before another is asked for.
+            return find();
+        }
+        let in_flight = self.store.properties().in_flight;
+        let ((), opened) = beside(in_flight, || self.go_ahead(&is_in_vain), find)?;
         if opened.is_err() {
             // Whoever is asked for another passphrase keeps nobody waiting meanwhile.
             drop(self.take_ahead());

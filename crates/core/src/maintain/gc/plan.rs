@@ -75,7 +75,7 @@ impl GcPlan {
     }
 
     /// Leaves packs that no segment lists to whoever may be writing them: they are needed by an archive that is to come.
-    fn leave(&mut self, unlisted: &[Rows]) {
+    pub(super) fn leave(&mut self, unlisted: &[Rows]) {
         let packs = unlisted.iter().flat_map(|rows| &rows.packs).map(|row| row.id);
         let packs: HashSet<PackId> = packs.collect();
         self.drop.retain(|row| !packs.contains(&row.id));
@@ -174,7 +174,8 @@ impl PackUse {
     }
 }
 
-/// Lists what there is, and decides what to do with it.
+/// Lists what there is, and decides what to do with it; and whether somebody was there when it was listed, this session
+/// among them.
 pub(super) fn plan(
     repository: &Repository,
     without: &[String],
@@ -182,7 +183,7 @@ pub(super) fn plan(
     keeps: bool,
     threads: usize,
     problems: &mut Problems<'_>,
-) -> Result<GcPlan> {
+) -> Result<(GcPlan, bool)> {
     let without: HashSet<&String> = without.iter().collect();
     let mut names = refresh(repository, problems.progress)?;
     names.retain(|name| !without.contains(name));
@@ -191,12 +192,9 @@ pub(super) fn plan(
     let ask = || beside(in_flight, || store.has_sessions(ANY), || list_copies(store));
     let decide = || decide(repository, names, preferred, keeps, threads, problems);
     let (asked, plan) = beside(in_flight, ask, decide)?;
-    let ((has_sessions, copies), mut plan) = (asked?, plan?);
+    let ((has_sessions, copies), plan) = (asked?, plan?);
     refuse_overwritten(repository, copies?, plan.archives.values().copied())?;
-    if has_sessions? {
-        plan.leave(&repository.index().unstored());
-    }
-    Ok(plan)
+    Ok((plan, has_sessions?))
 }
 
 /// Marks what the archives of these names need, and decides what to do with each pack.
