@@ -24,12 +24,9 @@ struct Known {
 }
 
 impl Known {
-    fn change(&mut self, key: &Key, now: Option<Option<Vec<u8>>>) {
+    fn forget(&mut self, key: &Key) {
         self.changes += 1;
-        match now {
-            Some(now) => drop(self.records.insert(key.clone(), now)),
-            None => drop(self.records.remove(key)),
-        }
+        self.records.remove(key);
     }
 }
 
@@ -99,16 +96,21 @@ impl Records {
                 (there, before) => before == Some(there?),
             };
             if !is_same {
-                self.known().change(key, None);
+                self.known().forget(key);
                 let why = "another client has changed it meanwhile: run the command again";
                 let source = io::Error::new(io::ErrorKind::WouldBlock, why);
                 return Err(StoreError::new("replace", key.to_string(), source));
             }
         }
-        self.known().change(key, None);
+        self.known().forget(key);
         let changed = change();
-        // What failed may have been done all the same.
-        self.known().change(key, changed.is_ok().then(now));
+        let mut known = self.known();
+        // What was asked for meanwhile may be the old one.
+        known.forget(key);
+        // What failed may have been done all the same: then it is not known.
+        if changed.is_ok() {
+            known.records.insert(key.clone(), now());
+        }
         changed
     }
 
