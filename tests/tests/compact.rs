@@ -39,6 +39,16 @@ fn nights(seed: u64, count: usize, len: usize) -> Vec<Vec<u8>> {
     nights
 }
 
+/// The same but for one kilobyte in four: no chunk is the same.
+fn next_release(random: &mut Random, release: &[u8]) -> Vec<u8> {
+    let mut next = release.to_vec();
+    for piece in next.chunks_mut(4 << 10) {
+        let new = text(random, piece.len() / 4);
+        piece[..new.len()].copy_from_slice(&new);
+    }
+    next
+}
+
 fn options(compression: Compression, threads: usize) -> CompactOptions {
     let mut options = CompactOptions::default();
     (options.compression, options.threads) = (compression, threads);
@@ -520,6 +530,73 @@ fn what_is_compressed_again_is_bounded() {
     let first = len(&stored(&nights[..1]).1);
     assert!(len(&store) < first * 5 / 2, "{} of {first}", len(&store));
     all_are(&lab, &nights);
+}
+
+/// Two releases of the same, with a disk between them: the later costs what is new in it.
+#[test]
+fn what_is_alike_and_far_apart_comes_together() {
+    const LEN: usize = 6 << 20;
+    let [alone, alike] = [false, true].map(|is_alike| {
+        let mut random = Random::new(17);
+        let first = text(&mut random, LEN);
+        let between = text(&mut random, 2 * LEN);
+        let other = text(&mut random, LEN);
+        let second = if is_alike { next_release(&mut random, &first) } else { other };
+        let image = [first, between, second].concat();
+        let (lab, store) = stored(std::slice::from_ref(&image));
+        compact(&lab);
+        all_are(&lab, &[image]);
+        len(&store) as usize
+    });
+    // The text takes half of its length. Of that three quarters are there already, and copies of them are not for nothing.
+    assert!(alike + LEN / 2 * 3 / 5 < alone, "{alike} and {alone}");
+}
+
+/// Releases that come and go, with rows that change: whatever compact brought together stays as it is until it is touched.
+#[test]
+fn what_came_together_stays_until_it_is_touched() {
+    for seed in 0..3 {
+        let mut random = Random::new(seed);
+        let (lab, store) = Lab::memory(KeyMode::Passphrase);
+        let mut image = text(&mut random, 6 << 20);
+        let (mut kept, mut rewritten, mut new) = (Vec::new(), 0, 0);
+        for night in 0..6 {
+            match random.below(3) {
+                0 => {
+                    let release = next_release(&mut random, &image[..2 << 20]);
+                    let at = random.below(image.len() >> 16) << 16;
+                    image.splice(at..at, release);
+                }
+                1 => {
+                    let at = random.below(image.len() - (1 << 20));
+                    let next = next_release(&mut random, &image[at..at + (1 << 20)]);
+                    image[at..at + next.len()].copy_from_slice(&next);
+                }
+                _ => {
+                    for _ in 0..image.len() / row_distance() {
+                        let row = text(&mut random, 60);
+                        let at = random.below(image.len() - row.len());
+                        image[at..at + row.len()].copy_from_slice(&row);
+                    }
+                }
+            }
+            new += lab.backup_bytes(&name(night), &image).unwrap().written.chunk_bytes;
+            kept.push((night, image.clone()));
+            if random.below(4) == 0 {
+                let (gone, _) = kept.remove(random.below(kept.len()));
+                lab.delete(&name(gone)).unwrap();
+            }
+            rewritten += compact(&lab).plain_len;
+            let before = packs(&store);
+            assert_eq!(compact(&lab).group_count, 0, "seed {seed}, night {night}");
+            assert_eq!(packs(&store), before, "seed {seed}, night {night}");
+            for (night, image) in &kept {
+                assert!(lab.restore_bytes(&name(*night)).unwrap() == *image, "seed {seed}");
+            }
+        }
+        assert!(rewritten < new * 6, "seed {seed}: {rewritten} for {new}");
+        lab.check();
+    }
 }
 
 /// Only so many archives are walked side by side; the older ones are seen to by themselves.

@@ -1,8 +1,9 @@
-//! Compact: what is old, small: all versions of a place in one group, compressed as well as it can be.
+//! Compact: what is old, small: all versions of a place in one group, and what is alike; compressed as well as it can be.
 //!
 //! ```text
 //! versions  archives of a host -> what each has in each place of a file, the newest first
 //! plan      places -> groups as they should be -> those that are worth it
+//! alike     of so many, what is like what stands before it -> behind that
 //! rewrite   their chunks, each checked -> new groups -> new packs
 //! gc        what the new packs hold is read once more; then the old copies go, as always
 //! ```
@@ -13,6 +14,7 @@
 //! costs its own work; done again it finds nothing to do. Memory grows with the work of one round, not with the repository,
 //! but for what a gc takes.
 
+mod alike;
 mod plan;
 mod rewrite;
 mod versions;
@@ -24,18 +26,24 @@ use garret_format::{ChunkId, PackId};
 
 use super::gc::{GcOptions, GcReport, condemn};
 use crate::error::{Cause, Error, Result};
+use crate::limits::GROUP_LEN_MOST;
 use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
 use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 
 use plan::{Planned, Worth};
+use rewrite::Tried;
 
-/// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, for time may run out.
+/// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, if time may run out.
 const GAINS: [u64; 2] = [4, 16];
 
-/// Chunks of one round: 1 MiB of memory for their ids, and 6 in the gc after it. It is less where the disk is nearly full.
-const ROUND_CHUNKS: usize = 1 << 15;
+/// Chunks of one round, from all of which what is alike comes together: half a gigabyte finds half of what two do. 10 MiB of
+/// memory, as many for sketches before they are written, 24 in the gc after it. It is less where the disk is nearly full.
+const ROUND_CHUNKS: usize = 1 << 17;
+
+/// The part of the time that is left in which a round looks for what is alike.
+const ALIKE_TIME: u32 = 4;
 
 /// How to compact.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +67,7 @@ impl Default for CompactOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompactPlan {
-    /// Groups that it would write.
+    /// Groups that it would make of what lies in one place each, before what is alike comes together.
     pub group_count: u64,
     /// Bytes of the chunks in them, uncompressed.
     pub plain_len: u64,
@@ -83,6 +91,19 @@ pub struct CompactReport {
     pub gc: GcReport,
     /// Whether time ran out before it was done.
     pub is_cut_short: bool,
+}
+
+/// What came of one round.
+struct Round {
+    /// By its first chunk, what came of each planned group.
+    tried: HashMap<ChunkId, Tried>,
+    /// Whether all of it was tried before the time was over.
+    is_whole: bool,
+    written: rewrite::Rewritten,
+}
+
+fn is_over(end: Option<Instant>) -> bool {
+    end.is_some_and(|end| Instant::now() >= end)
 }
 
 impl Repository {
@@ -148,13 +169,13 @@ impl Pruner {
         progress: &dyn Progress,
     ) -> Result<CompactReport> {
         let end = options.max_duration.and_then(|most| Instant::now().checked_add(most));
-        let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        let all = if end.is_some() { GAINS.as_slice() } else { &GAINS[1..] };
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
-        // What was taken up, by its first chunk, and what it came to. It is taken up again only where it takes more
-        // than that by now, and then it is made: it must end.
-        let mut taken: HashMap<ChunkId, u64> = HashMap::new();
-        let mut gains = GAINS.into_iter();
+        // What was taken up, by its first chunk, and what came of it. It is taken up again only where it takes more by now,
+        // and made once more at most: it must end.
+        let mut taken: HashMap<ChunkId, Tried> = HashMap::new();
+        let mut gains = all.iter().copied();
         let (mut gain, mut before) = (gains.next(), 0);
         let mut most = ROUND_CHUNKS;
         let mut full: Option<Error> = None;
@@ -162,46 +183,47 @@ impl Pruner {
             let worth = Worth { compression: options.compression, gain: least };
             let round = self.next_round(worth, most, &taken, progress)?;
             if round.is_empty() {
-                // What was left in the old packs may take more now than it did in them.
+                // What was left in the old packs may take more now than it did in them, and less beside what was left too.
                 if gains.len() == 0 && report.group_count > before {
-                    (gains, before) = (GAINS.into_iter(), report.group_count);
+                    (gains, before) = (all.iter().copied(), report.group_count);
+                    taken.retain(|_, tried| tried.is_made);
                 }
                 gain = gains.next();
                 continue;
             }
-            let how = rewrite::Rewriting {
-                compression: options.compression,
-                threads: options.threads,
-                is_over: &is_over,
-            };
-            let done = match rewrite::rewrite(self.deleting(), &round, &how, &mut problems) {
+            let count: usize = round.iter().map(|planned| planned.members.len()).sum();
+            let can_be_less = round.len() > 1;
+            let done = match self.round(round, options, end, &mut problems) {
                 // It was taken back, if nobody else is there. Half of it may have room.
                 Err(error)
                     if error.cause() == Cause::Full
-                        && round.len() > 1
+                        && can_be_less
                         && !self.store().has_sessions(condemn::ANY)? =>
                 {
-                    let count = round.iter().map(|planned| planned.chunks.len()).sum();
                     most = most.min(count) / 2;
                     continue;
                 }
                 done => done?,
             };
-            let tried_count = done.tried.len();
-            taken.extend(done.tried);
-            report.group_count += done.group_count;
-            report.plain_len += done.plain_len;
-            report.written_len += done.written_len;
+            for (first, tried) in done.tried {
+                let taken = taken.entry(first).or_default();
+                let is_again = taken.is_made && tried.is_made;
+                taken.is_made |= tried.is_made;
+                taken.came_to = if is_again { u64::MAX } else { tried.came_to };
+            }
+            report.group_count += done.written.group_count;
+            report.plain_len += done.written.plain_len;
+            report.written_len += done.written.written_len;
             self.deleting().reopen_index(progress)?;
-            written.extend(done.packs);
+            written.extend(done.written.packs);
             full = match self.drop_old(written, options.threads, progress, &mut report) {
                 // Old packs of which something is still needed go when a later round has taken that up, too.
                 Err(error) if error.cause() == Cause::Full => Some(error),
                 dropped => dropped.map(|()| None)?,
             };
             most = if full.is_none() { (most * 2).min(ROUND_CHUNKS) } else { most };
-            report.is_cut_short = tried_count < round.len()
-                || is_over() && self.plan_compact(options, progress)?.group_count > 0;
+            report.is_cut_short = !done.is_whole
+                || is_over(end) && self.plan_compact(options, progress)?.group_count > 0;
         }
         if report.group_count == 0 {
             self.drop_old(&HashSet::new(), options.threads, progress, &mut report)?;
@@ -210,19 +232,63 @@ impl Pruner {
         full.map_or(Ok(report), Err)
     }
 
+    /// Writes what is planned, as far as the time goes.
+    fn round(
+        &mut self,
+        planned: Vec<Planned>,
+        options: &CompactOptions,
+        end: Option<Instant>,
+        problems: &mut Problems<'_>,
+    ) -> Result<Round> {
+        let now = Instant::now();
+        let most = end.map(|end| now + end.saturating_duration_since(now) / ALIKE_TIME);
+        let gathering = alike::Gathering {
+            limit: u64::from(self.config().group_len.min(GROUP_LEN_MOST)),
+            threads: options.threads,
+            is_over: &|| is_over(most),
+        };
+        let chunks = self.chunks();
+        let (gathered, count) = alike::gather(&chunks, &planned, &gathering, problems.progress)?;
+        let is_all = count == planned.len();
+        // What is compressed takes memory of its own.
+        let firsts: Vec<Option<ChunkId>> = planned.iter().map(Planned::first).collect();
+        drop((chunks, planned));
+        let rewriting = rewrite::Rewriting {
+            compression: options.compression,
+            threads: options.threads,
+            is_over: &|| is_over(end),
+        };
+        let written = rewrite::rewrite(self.deleting(), &gathered, &rewriting, problems)?;
+        let mut tried: HashMap<ChunkId, Tried> = HashMap::new();
+        for (group, of_group) in gathered.iter().zip(&written.tried) {
+            for (number, len) in &group.from {
+                let Some(first) = firsts.get(*number).copied().flatten() else { continue };
+                let share = match of_group.came_to {
+                    u64::MAX => u64::MAX,
+                    came_to => came_to * len / group.plain_len,
+                };
+                let all = tried.entry(first).or_default();
+                all.came_to = all.came_to.saturating_add(share);
+                all.is_made |= of_group.is_made;
+            }
+        }
+        let is_whole = is_all && written.tried.len() == gathered.len();
+        Ok(Round { tried, is_whole, written })
+    }
+
     /// What is taken up next: groups of so many chunks in all, about, one group at least.
     fn next_round(
         &self,
         worth: Worth,
         most: usize,
-        taken: &HashMap<ChunkId, u64>,
+        taken: &HashMap<ChunkId, Tried>,
         progress: &dyn Progress,
     ) -> Result<Vec<Planned>> {
         let (mut round, mut chunks) = (Vec::new(), 0);
         plan::each(self, worth, progress, &mut |planned| {
             let came_to = planned.first().and_then(|first| taken.get(&first));
-            if came_to.is_none_or(|len| planned.stored_len > *len) {
-                chunks += planned.chunks.len();
+            if came_to.is_none_or(|tried| planned.stored_len > tried.came_to) {
+                chunks += planned.members.len();
                 round.push(planned);
             }
             Ok(chunks < most)

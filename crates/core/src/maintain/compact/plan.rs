@@ -41,11 +41,11 @@ pub(super) struct Worth {
     pub(super) gain: u64,
 }
 
-/// A group as it should be.
+/// All versions of some places, that should be in one group.
 #[derive(Debug)]
 pub(super) struct Planned {
-    /// In this order. Where they lie is looked up again: it is four times as long, and a round has many.
-    pub(super) chunks: Vec<ChunkId>,
+    /// The newest first.
+    pub(super) members: Vec<Member>,
     pub(super) plain_len: u64,
     /// What they take now, about.
     pub(super) stored_len: u64,
@@ -56,8 +56,19 @@ pub(super) struct Planned {
 impl Planned {
     /// What names it: no other group begins with it.
     pub(super) fn first(&self) -> Option<ChunkId> {
-        self.chunks.first().copied()
+        self.members.first().map(|member| member.id)
     }
+}
+
+/// A chunk of it. Where it lies is looked up again: that is three times as long, and a round has many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    pub(super) id: ChunkId,
+    pub(super) len: u32,
+    /// Bytes of packs that it takes now, about.
+    pub(super) stored_len: u32,
+    pub(super) version: u32,
+    pub(super) cell: (u64, u64),
 }
 
 /// Gives every group that is worth making, until `take` has enough.
@@ -188,9 +199,11 @@ impl<'c> Judge<'c> {
     }
 
     /// What is to be gained by making a group of these, if that is enough.
-    fn planned(&self, chunks: Vec<Placed>) -> Option<Planned> {
+    fn planned(&self, mut chunks: Vec<Placed>) -> Option<Planned> {
         let effort = self.worth.compression.effort();
         let home = home(&chunks, effort);
+        let settled = self.settled(&chunks, home);
+        chunks.retain(|chunk| !settled.contains(&chunk.cell));
         let is_home = |chunk: &Placed| home == Some(place(chunk));
         let at_home: HashSet<(u64, u64)> =
             chunks.iter().filter(|chunk| is_home(chunk)).map(|chunk| chunk.cell).collect();
@@ -228,8 +241,32 @@ impl<'c> Judge<'c> {
         let is_worth = gain_len > 0
             && gain_len >= stored_len / self.worth.gain
             && gain_len >= again_len / AGAIN_GAIN;
-        let ids = || chunks.iter().map(|chunk| chunk.id).collect();
-        is_worth.then(|| Planned { chunks: ids(), plain_len, stored_len, gain_len })
+        let member = |chunk: &Placed| {
+            let len = chunk.location.len;
+            let stored_len = match is_home(chunk) {
+                true => part(known.stored_len(), (u64::from(len), known.len())),
+                false => self.shares.stored_len(self.index, &chunk.location),
+            };
+            let stored_len = stored_len as u32;
+            Member { id: chunk.id, len, stored_len, version: chunk.version, cell: chunk.cell }
+        };
+        let members = || chunks.iter().map(member).collect();
+        is_worth.then(|| Planned { members: members(), plain_len, stored_len, gain_len })
+    }
+
+    /// The cells that compact put elsewhere, as hard as it should be, because they are like something there: they stay.
+    fn settled(&self, chunks: &[Placed], home: Option<(PackId, u32)>) -> HashSet<(u64, u64)> {
+        let mut places: HashMap<(u64, u64), Option<(PackId, u32)>> = HashMap::new();
+        for chunk in chunks {
+            let is_settled = home != Some(place(chunk))
+                && chunk.location.group.effort >= self.worth.compression.effort()
+                && is_compact(self.shares.plain_len(self.index, &chunk.location));
+            let place = is_settled.then(|| place(chunk));
+            let of_cell = places.entry(chunk.cell).or_insert(place);
+            *of_cell = of_cell.filter(|of_cell| Some(*of_cell) == place);
+        }
+        places.retain(|_, place| place.is_some());
+        places.into_keys().collect()
     }
 }
 
@@ -279,11 +316,16 @@ impl Home {
     fn shared(&self) -> Option<(u64, u64)> {
         let taken = part(self.sealed_len, (self.len(), self.plain_len.max(1)));
         let beyond = taken.saturating_sub(part(self.first_len, USUAL)).min(self.further_len);
-        let is_compact = self.plain_len > u64::from(GROUP_LEN);
-        let is_known =
-            is_compact && self.len() * 3 >= self.plain_len && self.further_len > self.first_len / 8;
+        let is_known = is_compact(self.plain_len)
+            && self.len() * 3 >= self.plain_len
+            && self.further_len > self.first_len / 8;
         is_known.then_some((beyond, self.further_len))
     }
+}
+
+/// Whether a group of so many bytes of chunks can only be one of compact.
+fn is_compact(plain_len: u64) -> bool {
+    plain_len > u64::from(GROUP_LEN)
 }
 
 fn part(len: u64, (part, whole): (u64, u64)) -> u64 {

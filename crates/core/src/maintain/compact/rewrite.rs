@@ -1,14 +1,14 @@
-//! Third station of compact: the chunks of groups as they should be, into new packs.
+//! Fourth station of compact: the chunks of groups as they should be, into new packs.
 //!
-//! In: planned groups. Out: new packs, durable, listed by new segments. Promises: every chunk is checked against its id; one
+//! In: gathered groups. Out: new packs, durable, listed by new segments. Promises: every chunk is checked against its id; one
 //! that cannot be had leaves its group as it is.
 
 use std::collections::HashSet;
 
+use garret_format::PackId;
 use garret_format::pack::Codec;
-use garret_format::{ChunkId, PackId};
 
-use super::plan::Planned;
+use super::alike::Gathered;
 use crate::error::{Cause, Error, Result};
 use crate::limits::{GROUP_LEN_MOST, total_len};
 use crate::maintain::gc::copy::take_back;
@@ -31,13 +31,21 @@ pub(super) struct Rewriting<'o> {
     pub(super) is_over: &'o (dyn Fn() -> bool + Sync),
 }
 
+/// What came of a group, or of parts of some.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried {
+    /// Whether it was written: what did not get smaller stays as it is.
+    pub(super) is_made: bool,
+    /// Bytes of packs that what was not written would take; the most if it cannot be read.
+    pub(super) came_to: u64,
+}
+
 /// What was written.
 #[derive(Default)]
 pub(super) struct Rewritten {
     pub(super) group_count: u64,
-    /// By its first chunk, how long each would be that got no smaller. Those that were made, and those that cannot be
-    /// read, are as long as it gets.
-    pub(super) tried: Vec<(ChunkId, u64)>,
+    /// Of each that was begun.
+    pub(super) tried: Vec<Tried>,
     pub(super) plain_len: u64,
     pub(super) written_len: u64,
     pub(super) packs: HashSet<PackId>,
@@ -46,12 +54,12 @@ pub(super) struct Rewritten {
 /// Writes these groups.
 pub(super) fn rewrite(
     session: Deleting<'_>,
-    planned: &[Planned],
+    gathered: &[Gathered],
     options: &Rewriting<'_>,
     problems: &mut Problems<'_>,
 ) -> Result<Rewritten> {
     let segments = session.store().list(Area::Index)?;
-    let mut left = total_len(planned.iter().map(|group| group.plain_len));
+    let mut left = total_len(gathered.iter().map(|group| group.plain_len));
     let task = problems.progress.begin(Phase::Repack, Some(left));
     // The repository has every chunk: an index of its own lets the writer store them again.
     let mut index = Index::empty(session.id());
@@ -63,30 +71,29 @@ pub(super) fn rewrite(
     let written = with_threads(options.threads, 1, |threads| {
         write_chunks(target, compression, threads, |writer| {
             // One at least: who gives it little time each night gets on all the same.
-            let begun = planned.iter().enumerate();
+            let begun = gathered.iter().enumerate();
             let begun = begun.take_while(|(number, _)| *number == 0 || !(options.is_over)());
             let begun = begun.map(|(_, group)| Ok(group));
-            let job = move |planned: &Planned| {
-                let of = (planned.first(), planned.plain_len, planned.stored_len);
-                Ok((of, group(&chunks, planned, compression)))
+            let job = move |gathered: &Gathered| {
+                let lens = (gathered.plain_len, gathered.stored_len);
+                Ok((lens, group(&chunks, gathered, compression)))
             };
             for made in threads.workers.map(begun, job) {
-                let ((first, plain_len, planned_len), made) = made?;
-                let mut came_to = u64::MAX;
-                match made {
-                    // What did not get smaller stays as it is.
-                    Ok(made) if made.frame.sealed_len() >= planned_len => {
-                        came_to = made.frame.sealed_len();
-                    }
-                    Ok(made) => {
+                let ((plain_len, stored_len), made) = made?;
+                done.tried.push(match made {
+                    Ok(made) if made.frame.sealed_len() < stored_len => {
                         done.group_count += 1;
                         done.plain_len += plain_len;
                         writer.keep_group(made)?;
+                        Tried { is_made: true, came_to: 0 }
                     }
+                    Ok(made) => Tried { is_made: false, came_to: made.frame.sealed_len() },
                     Err(error @ Error::System { .. }) => return Err(error),
-                    Err(error) => problems.report(Problem::from(&error)),
-                }
-                done.tried.extend(first.map(|first| (first, came_to)));
+                    Err(error) => {
+                        problems.report(Problem::from(&error));
+                        Tried { is_made: false, came_to: u64::MAX }
+                    }
+                });
                 task.advance(plain_len);
                 left -= plain_len;
             }
@@ -112,10 +119,14 @@ pub(super) fn rewrite(
 }
 
 /// One group, compressed.
-fn group(chunks: &Chunks, planned: &Planned, compression: Compression) -> Result<CompressedGroup> {
+fn group(
+    chunks: &Chunks,
+    gathered: &Gathered,
+    compression: Compression,
+) -> Result<CompressedGroup> {
     let (mut made, mut hardest) = (Group::default(), 0);
-    made.bytes.reserve_exact(planned.plain_len as usize);
-    for id in &planned.chunks {
+    made.bytes.reserve_exact(gathered.plain_len as usize);
+    for id in &gathered.chunks {
         let index = chunks.index();
         let location = index.find(id).ok_or_else(|| index.missing(id, "a group of compact"))?;
         chunks.read(&location, id, |chunk| made.push(*id, chunk.bytes()))?;
