@@ -38,8 +38,9 @@ use rewrite::Tried;
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, if time may run out.
 const GAINS: [u64; 2] = [4, 16];
 
-/// Chunks of one round, from all of which what is alike comes together: half a gigabyte finds half of what two do. 10 MiB of
-/// memory, as many for sketches before they are written, 24 in the gc after it. It is less where the disk is nearly full.
+/// Chunks of one round, from all of which what is alike comes together: half a gigabyte finds half of what two do. 8 MiB of
+/// memory for what is planned, 70 for sketches if each chunk is a cell, 4 for ids while they are written, 24 in the gc after
+/// it. It is less where the disk is nearly full.
 const ROUND_CHUNKS: usize = 1 << 17;
 
 /// The part of the time that is left in which a round looks for what is alike.
@@ -97,7 +98,7 @@ pub struct CompactReport {
 struct Round {
     /// By its first chunk, what came of each planned group.
     tried: HashMap<ChunkId, Tried>,
-    /// Whether all of it was tried before the time was over.
+    /// Whether all that was gathered was tried before the time was over.
     is_whole: bool,
     written: rewrite::Rewritten,
 }
@@ -172,8 +173,8 @@ impl Pruner {
         let all = if end.is_some() { GAINS.as_slice() } else { &GAINS[1..] };
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
-        // What was taken up, by its first chunk, and what came of it. It is taken up again only where it takes more by now,
-        // and made once more at most: it must end.
+        // What was taken up, by its first chunk, and what came of it. It is taken up again only where it takes more by now
+        // than it did or would, and of what was made twice no more is: it must end.
         let mut taken: HashMap<ChunkId, Tried> = HashMap::new();
         let mut gains = all.iter().copied();
         let (mut gain, mut before) = (gains.next(), 0);
@@ -186,7 +187,7 @@ impl Pruner {
                 // What was left in the old packs may take more now than it did in them, and less beside what was left too.
                 if gains.len() == 0 && report.group_count > before {
                     (gains, before) = (all.iter().copied(), report.group_count);
-                    taken.retain(|_, tried| tried.is_made);
+                    taken.retain(|_, tried| tried.is_made || tried.came_to == u64::MAX);
                 }
                 gain = gains.next();
                 continue;
@@ -248,10 +249,10 @@ impl Pruner {
             is_over: &|| is_over(most),
         };
         let chunks = self.chunks();
-        let (gathered, count) = alike::gather(&chunks, &planned, &gathering, problems.progress)?;
-        let is_all = count == planned.len();
+        let gathered = alike::gather(&chunks, &planned, &gathering, problems.progress)?;
         // What is compressed takes memory of its own.
-        let firsts: Vec<Option<ChunkId>> = planned.iter().map(Planned::first).collect();
+        let of = planned.iter().map(|planned| (planned.first(), planned.stored_len));
+        let of: Vec<(Option<ChunkId>, u64)> = of.collect();
         drop((chunks, planned));
         let rewriting = rewrite::Rewriting {
             compression: options.compression,
@@ -262,7 +263,7 @@ impl Pruner {
         let mut tried: HashMap<ChunkId, Tried> = HashMap::new();
         for (group, of_group) in gathered.iter().zip(&written.tried) {
             for (number, len) in &group.from {
-                let Some(first) = firsts.get(*number).copied().flatten() else { continue };
+                let Some((Some(first), _)) = of.get(*number).copied() else { continue };
                 let share = match of_group.came_to {
                     u64::MAX => u64::MAX,
                     came_to => came_to * len / group.plain_len,
@@ -272,7 +273,14 @@ impl Pruner {
                 all.is_made |= of_group.is_made;
             }
         }
-        let is_whole = is_all && written.tried.len() == gathered.len();
+        // Beside others it may have come to less than it takes, and still not have been made: it is the same again.
+        for (first, stored_len) in of {
+            match first.and_then(|first| tried.get_mut(&first)) {
+                Some(all) if !all.is_made => all.came_to = all.came_to.max(stored_len),
+                _ => {}
+            }
+        }
+        let is_whole = written.tried.len() == gathered.len();
         Ok(Round { tried, is_whole, written })
     }
 

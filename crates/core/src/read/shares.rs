@@ -12,9 +12,16 @@ pub(crate) struct Shares {
 
 impl Shares {
     pub(crate) fn new(index: &Index) -> Self {
-        let lens = index.tables().map(|tables| {
+        Shares::among(index, |_| true)
+    }
+
+    /// Of the chunks that `counts` alone, by the index segment and the place in it.
+    pub(crate) fn among(index: &Index, counts: impl Fn((usize, u64)) -> bool) -> Self {
+        let lens = index.tables().enumerate().map(|(segment, tables)| {
             let mut lens = vec![0_u32; tables.counts().groups as usize];
-            for record in tables.records() {
+            for (_, record) in
+                (0..).zip(tables.records()).filter(|(row, _)| counts((segment, *row)))
+            {
                 if let Some(len) = lens.get_mut(record.group as usize) {
                     *len = len.saturating_add(record.len);
                 }
@@ -24,7 +31,7 @@ impl Shares {
         Shares { plain_lens: lens.collect() }
     }
 
-    /// Bytes of all chunks of the group that a chunk lies in; at least 1.
+    /// Bytes of the chunks of the group that a chunk lies in; at least 1.
     pub(crate) fn plain_len(&self, index: &Index, location: &Location) -> u64 {
         let (segment, place) = location.record;
         let record = index.tables().nth(segment).and_then(|tables| tables.record(place));

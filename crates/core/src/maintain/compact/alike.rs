@@ -1,8 +1,9 @@
 //! Third station of compact: what is alike, from all over a round, side by side.
 //!
 //! In: groups as plan made them, place by place. Out: groups as they are to be written. Promises: each chunk comes once; the
-//! cells of a place stay together but for those that are like a cell before them, which stand behind that; a cell's versions
-//! are never parted; the newest come first; no group is longer than the limit; threads change nothing.
+//! cells of a place stay together but for those that are like a cell before them, which stand behind that; what plan has of
+//! a cell in one group stays in one; in each group the newest versions come first; none is longer than the limit; threads
+//! change nothing.
 //!
 //! A file of one release and the same of the next, two kernels, a library and its copy in an image within the image: half of
 //! their bytes are the same, but no chunk is, and they lie far apart. How alike two cells are is told by bottom-k sketches
@@ -26,13 +27,14 @@ const SAMPLED: u64 = 128;
 /// Hashes of a cell that are kept: its sketch, of which the part that two share is the part of their windows that they share,
 /// about. 16 find nearly as much, 64 nothing more.
 const SKETCH_LEN: usize = 32;
-/// The part of a sketch that is shared by what counts as alike. A fifth makes a disk 0.3 % smaller, and who reads it from its
-/// beginning opens a third more groups; two fifths make it 1 % larger.
+/// The part of a sketch that is shared by what counts as alike. With a fifth three nights of a guest are 0.3 % larger, and
+/// who reads one from its beginning opens a third more groups; with two fifths a night is 1 % larger.
 const ALIKE: (usize, usize) = (3, 10);
 /// A shorter sketch counts as one of so many: two or three hashes say little.
 const SKETCH_LEN_LEAST: usize = 8;
-/// Cells that are looked at for each hash, the first that have it: what many have makes few of them alike.
-const HOLDERS_MAX: usize = 8;
+/// Cells that are looked at for each hash, the first that have it and have room behind their lead: what many have makes few
+/// of them alike. Of those that have none so many are passed over.
+const HOLDERS_MAX: (usize, usize) = (8, 64);
 
 /// A group as it is to be written.
 #[derive(Debug, Default)]
@@ -54,36 +56,34 @@ pub(super) struct Gathering<'o> {
     pub(super) is_over: &'o dyn Fn() -> bool,
 }
 
-/// Gives the groups to write, and how many of the planned ones they hold: the first.
+/// Gives the groups to write, of as many planned ones as there is time for: the first.
 ///
 /// # Errors
-/// The system's. What cannot be read is like nothing.
+/// The system's. What cannot be read gets a group of its own, so it spoils no other.
 pub(super) fn gather(
     chunks: &Chunks,
     planned: &[Planned],
     options: &Gathering<'_>,
     progress: &dyn Progress,
-) -> Result<(Vec<Gathered>, usize)> {
+) -> Result<Vec<Gathered>> {
     let mut left = total_len(planned.iter().map(|planned| planned.plain_len));
     let task = progress.begin(Phase::Compare, Some(left));
     let mut cells = Vec::new();
-    let taken = with_workers(options.threads, |workers| {
+    with_workers(options.threads, |workers| {
         let begun = planned.iter().enumerate();
         let begun = begun.take_while(|(number, _)| *number == 0 || !(options.is_over)()).map(Ok);
-        let mut taken = 0;
         for found in workers.map(begun, |(number, planned)| cells_of(chunks, number, planned)) {
             let found = found?;
             let len = total_len(found.iter().map(|cell| cell.len));
             task.advance(len);
             left -= len.min(left);
             cells.extend(found);
-            taken += 1;
         }
-        Ok(taken)
+        Ok(())
     })?;
     task.advance(left);
     let leads = leads(&cells, options.limit);
-    Ok((groups(cells, leads, options.limit), taken))
+    Ok(groups(cells, leads, options.limit))
 }
 
 /// A place with all its versions, the newest first.
@@ -92,7 +92,9 @@ struct Cell<'p> {
     planned: usize,
     members: Vec<&'p Member>,
     len: u64,
+    /// Empty if it cannot be read.
     sketch: Vec<u32>,
+    is_readable: bool,
 }
 
 fn cells_of<'p>(chunks: &Chunks, number: usize, planned: &'p Planned) -> Result<Vec<Cell<'p>>> {
@@ -103,28 +105,30 @@ fn cells_of<'p>(chunks: &Chunks, number: usize, planned: &'p Planned) -> Result<
     let cell = |members: Vec<&'p Member>| {
         let len = total_len(members.iter().map(|member| u64::from(member.len)));
         let sketch = sketch(chunks, &members)?;
-        Ok(Cell { planned: number, members, len, sketch })
+        let is_readable = sketch.is_some();
+        Ok(Cell { planned: number, members, len, sketch: sketch.unwrap_or_default(), is_readable })
     };
     cells.into_values().map(cell).collect()
 }
 
-/// The sketch of the newest version. The others are like it, or like nothing.
-fn sketch(chunks: &Chunks, members: &[&Member]) -> Result<Vec<u32>> {
+/// The sketch of the newest version, if that can be read. The others are like it, or like nothing.
+fn sketch(chunks: &Chunks, members: &[&Member]) -> Result<Option<Vec<u32>>> {
     let newest = members.first().map(|member| member.version);
     let mut hashes = Vec::new();
     for member in members.iter().filter(|member| Some(member.version) == newest) {
-        let Some(location) = chunks.index().find(&member.id) else { continue };
-        let read = chunks.read(&location, &member.id, |chunk| sample(chunk.bytes(), &mut hashes));
-        // What is wrong with a pack is told of by who comes to write what is in it.
-        if let Err(error @ Error::System { .. }) = read {
-            return Err(error);
+        let Some(location) = chunks.index().find(&member.id) else { return Ok(None) };
+        match chunks.read(&location, &member.id, |chunk| sample(chunk.bytes(), &mut hashes)) {
+            Ok(()) => {}
+            Err(error @ Error::System { .. }) => return Err(error),
+            // Who comes to write it tells of it.
+            Err(_) => return Ok(None),
         }
     }
     hashes.sort_unstable();
     hashes.dedup();
     hashes.truncate(SKETCH_LEN);
     hashes.shrink_to_fit();
-    Ok(hashes)
+    Ok(Some(hashes))
 }
 
 /// Adds the hashes of some windows of 16 bytes: of which does not depend on where they lie.
@@ -168,16 +172,20 @@ fn leads(cells: &[Cell<'_>], limit: u64) -> Vec<Lead> {
             let from = holders.get(first..).unwrap_or_default().iter();
             let same = from.take_while(|(other, _)| other == hash);
             let before = same.map(|(_, holder)| *holder as usize);
-            shared.extend(before.take_while(|holder| *holder < number).take(HOLDERS_MAX));
+            let before = before.take_while(|holder| *holder < number).take(HOLDERS_MAX.1);
+            let has_room = |holder: &usize| {
+                let lead = leads.get(*holder).and_then(|lead| lens.get(lead.number));
+                lead.is_some_and(|len| len + cell.len <= limit)
+            };
+            shared.extend(before.filter(has_room).take(HOLDERS_MAX.0));
         }
         shared.sort_unstable();
         let least = cell.sketch.len().max(SKETCH_LEN_LEAST) * ALIKE.0;
         let like = shared.chunk_by(|one, other| one == other).filter_map(|same| {
             let other = *same.first()?;
             let lead = *leads.get(other)?;
-            let fits = lens.get(lead.number)? + cell.len <= limit;
             let is_alike = same.len() * ALIKE.1 >= least;
-            (fits && is_alike).then_some((same.len(), Reverse(other), lead))
+            is_alike.then_some((same.len(), Reverse(other), lead))
         });
         let most = like.max_by_key(|(count, other, _)| (*count, *other));
         let lead = most.map_or(Lead { number, planned: cell.planned }, |(.., lead)| lead);
@@ -189,8 +197,8 @@ fn leads(cells: &[Cell<'_>], limit: u64) -> Vec<Lead> {
     leads
 }
 
-/// Groups of cells, those with one lead behind each other. They end where planned ones do, so the next run finds what it
-/// plans in few of them.
+/// Groups of cells, those with one lead behind each other. They end where planned ones do, unless those are too long now, so
+/// the next run finds what it plans in few of them.
 fn groups(cells: Vec<Cell<'_>>, leads: Vec<Lead>, limit: u64) -> Vec<Gathered> {
     let mut order: Vec<(Lead, Cell<'_>)> = leads.into_iter().zip(cells).collect();
     order.sort_by_key(|(lead, _)| lead.number);
@@ -204,11 +212,11 @@ fn groups(cells: Vec<Cell<'_>>, leads: Vec<Lead>, limit: u64) -> Vec<Gathered> {
         // One that is too long is parted evenly.
         let part = len.div_ceil(len.div_ceil(limit).max(1));
         for (_, cell) in stretch {
-            if !open.has_room(cell.len, cell.members.len(), limit) {
+            if !cell.is_readable || !open.has_room(cell.len, cell.members.len(), limit) {
                 open.close(&mut full);
             }
             open.push(cell);
-            if len > limit && open.group.plain_len >= part {
+            if !cell.is_readable || len > limit && open.group.plain_len >= part {
                 open.close(&mut full);
             }
         }

@@ -41,7 +41,7 @@ pub(super) struct Worth {
     pub(super) gain: u64,
 }
 
-/// All versions of some places, that should be in one group.
+/// All versions of some places, that should be in one group, but for what is like something elsewhere.
 #[derive(Debug)]
 pub(super) struct Planned {
     /// The newest first.
@@ -84,14 +84,21 @@ pub(super) fn each(
         hosts.entry(archive.archive.host.clone()).or_default().push(archive);
     }
     let count = hosts.values().map(|archives| archives.len() as u64).sum();
-    let task = progress.begin(Phase::Mark, Some(count));
+    let task = progress.begin(Phase::Mark, Some(count * 2));
     let chunks = repository.chunks();
-    let judge = Judge::new(chunks.index(), worth);
+    let needed = Marks::new(chunks.index());
+    for archives in hosts.values_mut() {
+        archives.sort_by_key(|found| std::cmp::Reverse((found.archive.start, found.name.clone())));
+        for versions in archives.chunks(VERSIONS_MAX) {
+            versions::each(&chunks, versions, &needed, &mut |_| Ok(true))?;
+            task.advance(versions.len() as u64);
+        }
+    }
+    let judge = Judge::new(chunks.index(), &needed, worth);
     let marks = Marks::new(chunks.index());
     let limit = repository.config().group_len.min(GROUP_LEN_MOST);
     let mut left = count;
-    for mut archives in hosts.into_values() {
-        archives.sort_by_key(|found| std::cmp::Reverse((found.archive.start, found.name.clone())));
+    for archives in hosts.into_values() {
         for versions in archives.chunks(VERSIONS_MAX) {
             let mut groups = Grouping::new(u64::from(limit));
             let mut full: Vec<Vec<Placed>> = Vec::new();
@@ -190,12 +197,15 @@ fn ends_group(block: &Block<'_>) -> bool {
 struct Judge<'c> {
     index: &'c Index,
     shares: Shares,
+    /// Of what is needed alone.
+    needed: Shares,
     worth: Worth,
 }
 
 impl<'c> Judge<'c> {
-    fn new(index: &'c Index, worth: Worth) -> Self {
-        Judge { index, shares: Shares::new(index), worth }
+    fn new(index: &'c Index, needed: &Marks, worth: Worth) -> Self {
+        let needed = Shares::among(index, |record| needed.is_set(record));
+        Judge { index, shares: Shares::new(index), needed, worth }
     }
 
     /// What is to be gained by making a group of these, if that is enough.
@@ -279,7 +289,9 @@ struct Home {
     further_len: u64,
     /// Bytes of all its chunks, whoever needs them,
     plain_len: u64,
-    /// and what they take.
+    /// bytes of those that somebody needs,
+    needed_len: u64,
+    /// and what they all take.
     sealed_len: u64,
 }
 
@@ -293,6 +305,7 @@ impl Home {
                 false => home.further_len += len,
             }
             home.plain_len = judge.shares.plain_len(judge.index, &chunk.location);
+            home.needed_len = judge.needed.plain_len(judge.index, &chunk.location);
             home.sealed_len = u64::from(chunk.location.group.sealed_len);
         }
         home
@@ -302,12 +315,9 @@ impl Home {
         self.first_len + self.further_len
     }
 
-    /// What comes back with these chunks: all that the group takes, if most of it are these, with what nobody needs.
+    /// What comes back with these chunks: their share, among those that are needed, of all that the group takes.
     fn stored_len(&self) -> u64 {
-        match self.len() * 2 >= self.plain_len {
-            true => self.sealed_len,
-            false => part(self.sealed_len, (self.len(), self.plain_len)),
-        }
+        part(self.sealed_len, (self.len(), self.needed_len.max(self.len()).max(1)))
     }
 
     /// What a further version takes, as a part of its length: what the group takes beyond the first version of each cell,
