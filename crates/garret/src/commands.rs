@@ -159,11 +159,10 @@ Examples:
     ///
     /// Puts all versions of each place of an image into one group, and what is alike from all over it, and compresses them
     /// hard, where that saves enough: what `create` stored fast takes less after that, and a fraction where each night
-    /// changes a little in many places. The newest archive is restored to files as fast as before; a pipe, a mount or nbd
-    /// that read all of an image take longer. Each chunk is read back before its old copy goes. It needs room for what it
-    /// rewrites, 9 GB at a time or as much as there is, and runs beside everything else, which may need old copies for so
-    /// long; killed at any moment it loses its own work only. What it did once it leaves as it is, until nights have added to
-    /// it.
+    /// changes a little in many places. The newest archive is restored to files as fast as before, to a pipe somewhat slower.
+    /// Each chunk is read back before its old copy goes. It needs room for what it rewrites, 9 GB at a time or as much as
+    /// there is, and runs beside everything else, which may need old copies for so long; killed at any moment it loses its
+    /// own work only. What it did once it leaves as it is, until nights have added to it.
     #[command(after_help = "\
 Examples:
   garret compact --dry-run /srv/backup/vms

@@ -17,12 +17,13 @@
 mod alike;
 mod plan;
 mod rewrite;
+mod taken;
 mod versions;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use garret_format::{ChunkId, PackId};
+use garret_format::PackId;
 
 use super::gc::{GcOptions, GcReport, condemn};
 use crate::error::{Cause, Error, Result};
@@ -33,7 +34,7 @@ use crate::progress::Progress;
 use crate::repository::{Pruner, Repository};
 
 use plan::{Planned, Worth};
-use rewrite::Tried;
+use taken::{Taken, Under};
 
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, if time may run out.
 const GAINS: [u64; 2] = [4, 16];
@@ -94,15 +95,6 @@ pub struct CompactReport {
     pub is_cut_short: bool,
 }
 
-/// What came of one round.
-struct Round {
-    /// By its first chunk, what came of each planned group.
-    tried: HashMap<ChunkId, Tried>,
-    /// Whether all that was gathered was tried before the time was over.
-    is_whole: bool,
-    written: rewrite::Rewritten,
-}
-
 fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| Instant::now() >= end)
 }
@@ -133,8 +125,8 @@ impl Repository {
 }
 
 impl Pruner {
-    /// Puts all versions of each place of a file into one group, and compresses what was not compressed as hard, where that
-    /// is worth it. Then collects.
+    /// Puts all versions of each place of a file into one group, and what is alike beside it, and compresses what was not
+    /// compressed as hard, where that is worth it. Then collects.
     ///
     /// # Errors
     /// As of [`Pruner::gc`]. Whatever was written before is there, and found again, but on a full disk: there new copies go
@@ -173,9 +165,7 @@ impl Pruner {
         let all = if end.is_some() { GAINS.as_slice() } else { &GAINS[1..] };
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
-        // What was taken up, by its first chunk, and what came of it. It is taken up again only where it takes more by now
-        // than it did or would, and of what was made twice no more is: it must end.
-        let mut taken: HashMap<ChunkId, Tried> = HashMap::new();
+        let mut taken = Taken::default();
         let mut gains = all.iter().copied();
         let (mut gain, mut before) = (gains.next(), 0);
         let mut most = ROUND_CHUNKS;
@@ -187,14 +177,14 @@ impl Pruner {
                 // What was left in the old packs may take more now than it did in them, and less beside what was left too.
                 if gains.len() == 0 && report.group_count > before {
                     (gains, before) = (all.iter().copied(), report.group_count);
-                    taken.retain(|_, tried| tried.is_made || tried.came_to == u64::MAX);
+                    taken.forget_unmade();
                 }
                 gain = gains.next();
                 continue;
             }
             let count: usize = round.iter().map(|planned| planned.members.len()).sum();
             let can_be_less = round.len() > 1;
-            let done = match self.round(round, options, end, &mut problems) {
+            let done = match self.round(round, options, end, &mut taken, &mut problems) {
                 // It was taken back, if nobody else is there. Half of it may have room.
                 Err(error)
                     if error.cause() == Cause::Full
@@ -206,17 +196,11 @@ impl Pruner {
                 }
                 done => done?,
             };
-            for (first, tried) in done.tried {
-                let taken = taken.entry(first).or_default();
-                let is_again = taken.is_made && tried.is_made;
-                taken.is_made |= tried.is_made;
-                taken.came_to = if is_again { u64::MAX } else { tried.came_to };
-            }
-            report.group_count += done.written.group_count;
-            report.plain_len += done.written.plain_len;
-            report.written_len += done.written.written_len;
+            report.group_count += done.group_count;
+            report.plain_len += done.plain_len;
+            report.written_len += done.written_len;
             self.deleting().reopen_index(progress)?;
-            written.extend(done.written.packs);
+            written.extend(done.packs);
             full = match self.drop_old(written, options.threads, progress, &mut report) {
                 // Old packs of which something is still needed go when a later round has taken that up, too.
                 Err(error) if error.cause() == Cause::Full => Some(error),
@@ -233,14 +217,15 @@ impl Pruner {
         full.map_or(Ok(report), Err)
     }
 
-    /// Writes what is planned, as far as the time goes.
+    /// Writes what is planned, as far as the time goes, and notes what came of it.
     fn round(
         &mut self,
         planned: Vec<Planned>,
         options: &CompactOptions,
         end: Option<Instant>,
+        taken: &mut Taken,
         problems: &mut Problems<'_>,
-    ) -> Result<Round> {
+    ) -> Result<rewrite::Rewritten> {
         let now = Instant::now();
         let most = end.map(|end| now + end.saturating_duration_since(now) / ALIKE_TIME);
         let gathering = alike::Gathering {
@@ -251,8 +236,7 @@ impl Pruner {
         let chunks = self.chunks();
         let gathered = alike::gather(&chunks, &planned, &gathering, problems.progress)?;
         // What is compressed takes memory of its own.
-        let of = planned.iter().map(|planned| (planned.first(), planned.stored_len));
-        let of: Vec<(Option<ChunkId>, u64)> = of.collect();
+        let round: Vec<Under> = planned.iter().map(Under::of).collect();
         drop((chunks, planned));
         let rewriting = rewrite::Rewriting {
             compression: options.compression,
@@ -260,28 +244,8 @@ impl Pruner {
             is_over: &|| is_over(end),
         };
         let written = rewrite::rewrite(self.deleting(), &gathered, &rewriting, problems)?;
-        let mut tried: HashMap<ChunkId, Tried> = HashMap::new();
-        for (group, of_group) in gathered.iter().zip(&written.tried) {
-            for (number, len) in &group.from {
-                let Some((Some(first), _)) = of.get(*number).copied() else { continue };
-                let share = match of_group.came_to {
-                    u64::MAX => u64::MAX,
-                    came_to => came_to * len / group.plain_len,
-                };
-                let all = tried.entry(first).or_default();
-                all.came_to = all.came_to.saturating_add(share);
-                all.is_made |= of_group.is_made;
-            }
-        }
-        // Beside others it may have come to less than it takes, and still not have been made: it is the same again.
-        for (first, stored_len) in of {
-            match first.and_then(|first| tried.get_mut(&first)) {
-                Some(all) if !all.is_made => all.came_to = all.came_to.max(stored_len),
-                _ => {}
-            }
-        }
-        let is_whole = written.tried.len() == gathered.len();
-        Ok(Round { tried, is_whole, written })
+        taken.note(&round, &gathered, &written.tried);
+        Ok(written)
     }
 
     /// What is taken up next: groups of so many chunks in all, about, one group at least.
@@ -289,13 +253,12 @@ impl Pruner {
         &self,
         worth: Worth,
         most: usize,
-        taken: &HashMap<ChunkId, Tried>,
+        taken: &Taken,
         progress: &dyn Progress,
     ) -> Result<Vec<Planned>> {
         let (mut round, mut chunks) = (Vec::new(), 0);
         plan::each(self, worth, progress, &mut |planned| {
-            let came_to = planned.first().and_then(|first| taken.get(&first));
-            if came_to.is_none_or(|tried| planned.stored_len > tried.came_to) {
+            if taken.lets(&planned) {
                 chunks += planned.members.len();
                 round.push(planned);
             }

@@ -32,8 +32,8 @@ const SKETCH_LEN: usize = 32;
 const ALIKE: (usize, usize) = (3, 10);
 /// A shorter sketch counts as one of so many: two or three hashes say little.
 const SKETCH_LEN_LEAST: usize = 8;
-/// Cells that are looked at for each hash, the first that have it and have room behind their lead: what many have makes few
-/// of them alike. Of those that have none so many are passed over.
+/// Cells that are looked at for each hash, the last before that have it and whose lead has room; among how many they are
+/// looked for. What many have makes few of them alike.
 const HOLDERS_MAX: (usize, usize) = (8, 64);
 
 /// A group as it is to be written.
@@ -168,16 +168,15 @@ fn leads(cells: &[Cell<'_>], limit: u64) -> Vec<Lead> {
     for (number, cell) in cells.iter().enumerate() {
         shared.clear();
         for hash in &cell.sketch {
-            let first = holders.partition_point(|(other, _)| other < hash);
-            let from = holders.get(first..).unwrap_or_default().iter();
-            let same = from.take_while(|(other, _)| other == hash);
-            let before = same.map(|(_, holder)| *holder as usize);
-            let before = before.take_while(|holder| *holder < number).take(HOLDERS_MAX.1);
+            let end = holders.partition_point(|holder| *holder < (*hash, number as u32));
+            let before = holders.get(..end).unwrap_or_default().iter().rev();
+            let same = before.take_while(|(other, _)| other == hash).take(HOLDERS_MAX.1);
+            let same = same.map(|(_, holder)| *holder as usize);
             let has_room = |holder: &usize| {
                 let lead = leads.get(*holder).and_then(|lead| lens.get(lead.number));
                 lead.is_some_and(|len| len + cell.len <= limit)
             };
-            shared.extend(before.filter(has_room).take(HOLDERS_MAX.0));
+            shared.extend(same.filter(has_room).take(HOLDERS_MAX.0));
         }
         shared.sort_unstable();
         let least = cell.sketch.len().max(SKETCH_LEN_LEAST) * ALIKE.0;
@@ -253,6 +252,136 @@ impl<'p> Open<'p> {
             members.sort_by_key(|member| member.version);
             group.chunks = members.iter().map(|member| member.id).collect();
             full.push(group);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use garret_random::Random;
+
+    use super::*;
+
+    const LIMIT: u64 = 1 << 20;
+
+    /// Planned groups of cells, each of a family or of none, with some versions each.
+    fn planned(random: &mut Random, len_most: u32) -> (Vec<Planned>, HashMap<ChunkId, u64>) {
+        let (mut planned, mut families, mut number) = (Vec::new(), HashMap::new(), 0_u64);
+        for _ in 0..60 {
+            let mut members = Vec::new();
+            for cell in 0..20 {
+                let family = random.below(12_u64);
+                for version in 0..1 + random.below(3_u32) {
+                    number += 1;
+                    let mut id = [0; 32];
+                    id[..8].copy_from_slice(&number.to_le_bytes());
+                    let id = ChunkId::from_bytes(id);
+                    families.insert(id, family);
+                    let (len, cell) = (1 + random.below(len_most), (0, cell));
+                    members.push(Member { id, len, stored_len: len / 2, version, cell });
+                }
+            }
+            members.sort_by_key(|member| member.version);
+            let plain_len = total_len(members.iter().map(|member| u64::from(member.len)));
+            planned.push(Planned { members, plain_len, stored_len: plain_len / 2, gain_len: 1 });
+        }
+        (planned, families)
+    }
+
+    /// Half of a sketch is of the family, but for those of family 0, and one in thirty cannot be read.
+    fn cells<'p>(
+        random: &mut Random,
+        planned: &'p [Planned],
+        families: &HashMap<ChunkId, u64>,
+    ) -> Vec<Cell<'p>> {
+        let mut found = Vec::new();
+        for (number, planned) in planned.iter().enumerate() {
+            let mut of_cell: BTreeMap<(u64, u64), Vec<&Member>> = BTreeMap::new();
+            for member in &planned.members {
+                of_cell.entry(member.cell).or_default().push(member);
+            }
+            for members in of_cell.into_values() {
+                let family = families[&members[0].id];
+                let own = (0..SKETCH_LEN as u32).map(|_| random.below(u32::MAX)).collect();
+                let mut sketch: Vec<u32> = own;
+                for (at, hash) in sketch.iter_mut().enumerate().filter(|(at, _)| at % 2 == 0) {
+                    *hash = if family > 0 { family as u32 * 1000 + at as u32 } else { *hash };
+                }
+                sketch.sort_unstable();
+                let is_readable = random.below(30) > 0;
+                sketch.truncate(if is_readable { SKETCH_LEN } else { 0 });
+                let len = total_len(members.iter().map(|member| u64::from(member.len)));
+                found.push(Cell { planned: number, members, len, sketch, is_readable });
+            }
+        }
+        found
+    }
+
+    /// Cells of all lengths, families that are longer than a group, and more chunks than one may have.
+    #[test]
+    fn each_chunk_comes_once_in_groups_within_their_limits_and_no_cell_is_parted() {
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            let len_most = [4, 1000, 40_000][seed as usize % 3];
+            let (planned, families) = planned(&mut random, len_most);
+            let cells = cells(&mut random, &planned, &families);
+            let of_cell: HashMap<ChunkId, (usize, bool, u32)> = cells
+                .iter()
+                .enumerate()
+                .flat_map(|(number, cell)| {
+                    let members = cell.members.iter();
+                    members
+                        .map(move |member| (member.id, (number, cell.is_readable, member.version)))
+                })
+                .collect();
+            let leads = leads(&cells, LIMIT);
+            let groups = groups(cells, leads, LIMIT);
+            let (mut chunks, mut homes) = (HashSet::new(), HashMap::new());
+            for (number, group) in groups.iter().enumerate() {
+                assert!(
+                    group.plain_len <= LIMIT && group.chunks.len() <= GROUP_CHUNKS_MAX as usize
+                );
+                assert_eq!(group.plain_len, group.from.values().sum::<u64>(), "seed {seed}");
+                let versions = group.chunks.iter().map(|id| of_cell[id].2);
+                assert!(versions.is_sorted(), "seed {seed}");
+                for id in &group.chunks {
+                    assert!(chunks.insert(*id), "seed {seed}: twice");
+                    let (cell, is_readable, _) = of_cell[id];
+                    assert_eq!(*homes.entry(cell).or_insert(number), number, "seed {seed}: parted");
+                    let is_alone = group.chunks.iter().all(|other| of_cell[other].0 == cell);
+                    assert!(is_readable || is_alone, "seed {seed}");
+                }
+            }
+            assert_eq!(chunks.len(), of_cell.len(), "seed {seed}");
+        }
+    }
+
+    /// A family has one lead, or as many as it fills groups, and what is like nothing leads itself.
+    #[test]
+    fn what_is_alike_stands_together_as_far_as_there_is_room() {
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            let (planned, families) = planned(&mut random, [1000, 40_000][seed as usize % 2]);
+            let cells = cells(&mut random, &planned, &families);
+            let mut of_family: HashMap<u64, (HashSet<usize>, u64)> = HashMap::new();
+            for (number, (cell, lead)) in cells.iter().zip(leads(&cells, LIMIT)).enumerate() {
+                let family = families[&cell.members[0].id];
+                if family == 0 || !cell.is_readable {
+                    assert_eq!(lead.number, number, "seed {seed}");
+                } else {
+                    let (leads, len) = of_family.entry(family).or_default();
+                    leads.insert(lead.number);
+                    *len += cell.len;
+                }
+            }
+            for (leads, len) in of_family.into_values() {
+                // One that is full to a cell takes no longer one.
+                let most = len.div_ceil(LIMIT - 3 * 40_000) + 1;
+                let most = if len <= LIMIT { 1 } else { most as usize };
+                assert!(leads.len() <= most, "seed {seed}: {} leads for {len}", leads.len());
+            }
         }
     }
 }

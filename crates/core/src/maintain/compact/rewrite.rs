@@ -46,6 +46,8 @@ pub(super) struct Rewritten {
     pub(super) group_count: u64,
     /// Of each that was begun.
     pub(super) tried: Vec<Tried>,
+    /// Whether all were.
+    pub(super) is_whole: bool,
     pub(super) plain_len: u64,
     pub(super) written_len: u64,
     pub(super) packs: HashSet<PackId>,
@@ -111,6 +113,7 @@ pub(super) fn rewrite(
             Err(error)
         }
         stored => {
+            done.is_whole = done.tried.len() == gathered.len();
             done.written_len = stored?.pack_bytes;
             done.packs = log.packs().into_iter().collect();
             Ok(done)

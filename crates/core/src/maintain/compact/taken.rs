@@ -1,0 +1,130 @@
+//! What a run of compact has taken up, so that it ends.
+//!
+//! In: planned groups, and what came of the groups that were gathered from them. Out: whether a planned group is taken up.
+//! Promises: what came of nothing is not taken up again before it takes more than it did; what was made is made once more at
+//! most.
+
+use std::collections::HashMap;
+
+use garret_format::ChunkId;
+
+use super::alike::Gathered;
+use super::plan::Planned;
+use super::rewrite::Tried;
+
+/// By its first chunk, what came of each planned group. `came_to` is that of what was left of it.
+#[derive(Default)]
+pub(super) struct Taken(HashMap<ChunkId, Tried>);
+
+/// A planned group that is being written: its first chunk, and what it took.
+#[derive(Clone, Copy)]
+pub(super) struct Under {
+    first: Option<ChunkId>,
+    stored_len: u64,
+}
+
+impl Under {
+    pub(super) fn of(planned: &Planned) -> Self {
+        Under { first: planned.first(), stored_len: planned.stored_len }
+    }
+}
+
+impl Taken {
+    /// Whether it is taken up.
+    pub(super) fn lets(&self, planned: &Planned) -> bool {
+        let before = planned.first().and_then(|first| self.0.get(&first));
+        before.is_none_or(|tried| planned.stored_len > tried.came_to)
+    }
+
+    /// Notes what came of a round: of what was gathered from these, in order, so much was tried.
+    pub(super) fn note(&mut self, round: &[Under], gathered: &[Gathered], tried: &[Tried]) {
+        let mut of_round: HashMap<usize, Tried> = HashMap::new();
+        for (group, of_group) in gathered.iter().zip(tried) {
+            for (number, len) in &group.from {
+                let share = match of_group.came_to {
+                    u64::MAX => u64::MAX,
+                    came_to => came_to * len / group.plain_len,
+                };
+                let all = of_round.entry(*number).or_default();
+                all.came_to = all.came_to.saturating_add(share);
+                all.is_made |= of_group.is_made;
+            }
+        }
+        for (number, now) in of_round {
+            let Some(Under { first: Some(first), stored_len }) = round.get(number).copied() else {
+                continue;
+            };
+            let all = self.0.entry(first).or_default();
+            all.came_to = match (all.is_made, now.is_made) {
+                (true, true) => u64::MAX,
+                (false, true) => now.came_to,
+                // Beside others its share may be less than it takes, and still it was not made: it is the same again.
+                (_, false) => now.came_to.max(stored_len),
+            };
+            all.is_made |= now.is_made;
+        }
+    }
+
+    /// Forgets what was not made, but can be read: beside what was made since, and what else is left, it may come to less.
+    pub(super) fn forget_unmade(&mut self) {
+        self.0.retain(|_, tried| tried.is_made || tried.came_to == u64::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Member;
+    use super::*;
+
+    fn planned(stored_len: u64) -> Planned {
+        let (id, cell) = (ChunkId::from_bytes([1; 32]), (0, 0));
+        let member = Member { id, len: 1000, stored_len: 900, version: 0, cell };
+        Planned { members: vec![member], plain_len: 1000, stored_len, gain_len: 1 }
+    }
+
+    /// Half of it in each of two groups, one of which is of others by nine tenths.
+    fn round(taken: &mut Taken, stored_len: u64, tried: [Tried; 2]) {
+        let under = [Under::of(&planned(stored_len))];
+        let gathered = [500, 5000].map(|plain_len| Gathered {
+            plain_len,
+            from: [(0, 500), (7, plain_len - 500)].into(),
+            ..Gathered::default()
+        });
+        taken.note(&under, &gathered, &tried);
+    }
+
+    const MADE: Tried = Tried { is_made: true, came_to: 0 };
+
+    fn unmade(came_to: u64) -> Tried {
+        Tried { is_made: false, came_to }
+    }
+
+    #[test]
+    fn what_came_of_nothing_is_taken_up_again_only_when_it_takes_more() {
+        let mut taken = Taken::default();
+        assert!(taken.lets(&planned(900)));
+        // By shares it is 890: less than it takes, because shares are rounded and others are longer.
+        round(&mut taken, 900, [unmade(440), unmade(4500)]);
+        assert!(!taken.lets(&planned(900)) && taken.lets(&planned(901)));
+        taken.forget_unmade();
+        assert!(taken.lets(&planned(900)));
+        // What cannot be read is not even then.
+        round(&mut taken, 900, [unmade(440), unmade(u64::MAX)]);
+        taken.forget_unmade();
+        assert!(!taken.lets(&planned(u64::MAX)));
+    }
+
+    #[test]
+    fn what_was_made_is_made_once_more_at_most() {
+        let mut taken = Taken::default();
+        round(&mut taken, 900, [MADE, unmade(4500)]);
+        // Of what is left 450 would come.
+        assert!(!taken.lets(&planned(450)) && taken.lets(&planned(451)));
+        taken.forget_unmade();
+        assert!(!taken.lets(&planned(450)));
+        round(&mut taken, 800, [unmade(440), unmade(4500)]);
+        assert!(!taken.lets(&planned(890)) && taken.lets(&planned(891)));
+        round(&mut taken, 891, [MADE, MADE]);
+        assert!(!taken.lets(&planned(u64::MAX)));
+    }
+}
