@@ -32,9 +32,8 @@ const SKETCH_LEN: usize = 32;
 const ALIKE: (usize, usize) = (3, 10);
 /// A shorter sketch counts as one of so many: two or three hashes say little.
 const SKETCH_LEN_LEAST: usize = 8;
-/// Cells that are looked at for each hash, the last before that have it and whose lead has room; among how many they are
-/// looked for. What many have makes few of them alike.
-const HOLDERS_MAX: (usize, usize) = (8, 64);
+/// Cells that are looked at for each hash: the last before that have it. What many have makes few of them alike.
+const HOLDERS_MAX: usize = 64;
 
 /// A group as it is to be written.
 #[derive(Debug, Default)]
@@ -170,13 +169,13 @@ fn leads(cells: &[Cell<'_>], limit: u64) -> Vec<Lead> {
         for hash in &cell.sketch {
             let end = holders.partition_point(|holder| *holder < (*hash, number as u32));
             let before = holders.get(..end).unwrap_or_default().iter().rev();
-            let same = before.take_while(|(other, _)| other == hash).take(HOLDERS_MAX.1);
+            let same = before.take_while(|(other, _)| other == hash).take(HOLDERS_MAX);
             let same = same.map(|(_, holder)| *holder as usize);
             let has_room = |holder: &usize| {
                 let lead = leads.get(*holder).and_then(|lead| lens.get(lead.number));
                 lead.is_some_and(|len| len + cell.len <= limit)
             };
-            shared.extend(same.filter(has_room).take(HOLDERS_MAX.0));
+            shared.extend(same.filter(has_room));
         }
         shared.sort_unstable();
         let least = cell.sketch.len().max(SKETCH_LEN_LEAST) * ALIKE.0;
