@@ -271,7 +271,7 @@ fn groups(ground: &Ground, tally: &mut Tally) {
             let len = bytes.len() as u32;
             let row = PackRow { id: pack, salt, len, kind: PackKind::Data };
             let sealed_len = frame.sealed_len() as u32;
-            let place = GroupRow { pack: 0, offset: 24, sealed_len, effort: 0 };
+            let place = GroupRow { pack: 0, offset: 24, sealed_len, plain_len: claimed, effort: 0 };
             let record = Record { id: name, group: 0, offset: 0, len: claimed };
             let segment = ground.forge.segment(&encode_segment(&[row], &[place], &[record]));
             let content = leaf(vec![Entry::Chunk { id: name, len: claimed }]);

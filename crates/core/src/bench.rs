@@ -207,7 +207,8 @@ fn rows(first: u64, end: u64) -> Rows {
         if n % GROUP_CHUNKS == 0 {
             let offset = (group % PACK_GROUPS) as u32 * GROUP_LEN;
             let pack = rows.packs.len() as u32 - 1;
-            rows.groups.push(GroupRow { pack, offset, sealed_len: GROUP_LEN, effort: 3 });
+            let (sealed_len, plain_len) = (GROUP_LEN, GROUP_LEN);
+            rows.groups.push(GroupRow { pack, offset, sealed_len, plain_len, effort: 3 });
         }
         let offset = (n % GROUP_CHUNKS) as u32 * CHUNK_LEN;
         let group = rows.groups.len() as u32 - 1;

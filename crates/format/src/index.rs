@@ -17,7 +17,7 @@ pub const COUNTS_LEN: usize = 16;
 /// Length in bytes of a row of the pack table.
 pub const PACK_ROW_LEN: usize = 53;
 /// Length in bytes of a row of the group table.
-pub const GROUP_ROW_LEN: usize = 13;
+pub const GROUP_ROW_LEN: usize = 17;
 /// Length in bytes of a chunk record.
 pub const RECORD_LEN: usize = 44;
 
@@ -56,6 +56,8 @@ pub struct GroupRow {
     pub offset: u32,
     /// Length of the sealed group in bytes.
     pub sealed_len: u32,
+    /// Length of all its chunks in bytes, listed or not; 0 if it could not be read.
+    pub plain_len: u32,
     /// How much was tried to make it small, as the pack's footer says.
     pub effort: u8,
 }
@@ -64,7 +66,12 @@ impl GroupRow {
     /// The row's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(GROUP_ROW_LEN);
-        writer.u32(self.pack).u32(self.offset).u32(self.sealed_len).u8(self.effort);
+        writer
+            .u32(self.pack)
+            .u32(self.offset)
+            .u32(self.sealed_len)
+            .u32(self.plain_len)
+            .u8(self.effort);
         writer.into_bytes()
     }
 }
@@ -170,12 +177,12 @@ impl<'a> Tables<'a> {
     }
 
     /// A view of an opened segment from the repository, which is read once in full: order, references and lengths of every
-    /// record are checked; chunks and groups are at most `group_len_max` bytes.
+    /// record are checked; groups are at most `group_len_max` bytes, and chunks lie within them.
     ///
     /// # Errors
     /// As of [`open`](Self::open); `TrailingBytes`; `OutOfRange` for records that are empty, out of order or more than
-    /// [`COPIES_MAX`] of one id, for a kind of pack or an effort that there is not, for a group that is not within a pack,
-    /// and for a record of no group or that ends beyond `group_len_max`.
+    /// [`COPIES_MAX`] of one id, for a kind of pack or an effort that there is not, for a group that is not within a pack
+    /// or longer than `group_len_max`, and for a record of no group or that ends beyond its group.
     pub fn decode(bytes: &'a [u8], group_len_max: u32) -> Result<Self, DecodeError> {
         let (tables, rest) = Self::open(bytes)?;
         let fail = |kind| DecodeError { what: "index segment", offset: bytes.len() as u64, kind };
@@ -198,14 +205,15 @@ impl<'a> Tables<'a> {
         let groups_fit = tables.groups().all(|group| match tables.pack(group.pack) {
             Some(pack) => {
                 u64::from(group.offset) + u64::from(group.sealed_len) <= u64::from(pack.len)
+                    && group.plain_len <= group_len_max
                     && group.effort <= EFFORT_MAX
             }
             None => false,
         });
         let records_fit = tables.records().all(|record| {
-            record.group < tables.groups.len() as u32
-                && record.len > 0
-                && u64::from(record.offset) + u64::from(record.len) <= u64::from(group_len_max)
+            let end = u64::from(record.offset) + u64::from(record.len);
+            let group = tables.group(record.group);
+            record.len > 0 && group.is_some_and(|group| end <= u64::from(group.plain_len))
         });
         match sorted && few && packs_known && groups_fit && records_fit {
             true => Ok(tables),
@@ -254,6 +262,7 @@ impl<'a> Tables<'a> {
             pack: fields.next()?,
             offset: fields.next()?,
             sealed_len: fields.next()?,
+            plain_len: fields.next()?,
             effort: *effort.first()?,
         })
     }

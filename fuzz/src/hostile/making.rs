@@ -197,8 +197,8 @@ impl Making {
         self.forge.seal(b'g', &nonce(&SALT, offset + frame.len()), &header, &mut body);
         self.bytes.extend([frame, body].concat());
         let sealed_len = (self.bytes.len() - offset) as u32;
-        self.listed
-            .push((GroupRow { pack: 0, offset: offset as u32, sealed_len, effort: 3 }, records));
+        let offset = offset as u32;
+        self.listed.push((GroupRow { pack: 0, offset, sealed_len, plain_len, effort: 3 }, records));
         let chunks = chunks.iter().zip(&lens).map(|((id, _), len)| (*id, *len)).collect();
         self.footer.groups.push(FooterGroup { body_len, effort: 3, chunks });
     }

@@ -2,7 +2,7 @@
 //!
 //! In: archives, the oldest first, one by one. Out: for each file what came with it, in bytes, and what of it is not what it
 //! was in an archive before. Promises: reads lists, recipes and layouts, never contents; keeps a bit for each record of the
-//! index, and a number for each group and each pack.
+//! index, and a number for each pack.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,6 @@ use crate::progress::{Phase, Problem, Progress};
 use crate::read::chunks::Chunks;
 use crate::read::file::read_layout;
 use crate::read::mark::{Marks, Visitor, mark_item, mark_list};
-use crate::read::shares::Shares;
 use crate::repository::Repository;
 
 /// What came with a file, or an archive: what nothing had that was visited before.
@@ -50,7 +49,6 @@ impl Added {
 pub struct History {
     chunks: Chunks,
     marks: Marks,
-    shares: Shares,
     /// What each pack takes beside its groups, for each of its chunks.
     frames: HashMap<PackId, u64>,
 }
@@ -77,9 +75,8 @@ impl Repository {
         self.refresh_index(progress)?;
         let chunks = self.chunks();
         let marks = Marks::new(chunks.index());
-        let shares = Shares::new(chunks.index());
         let frames = frames(chunks.index());
-        Ok(History { chunks, marks, shares, frames })
+        Ok(History { chunks, marks, frames })
     }
 
     /// What came with an archive, which is what no older one has, and what that takes now; `None` if one cannot be read
@@ -227,7 +224,7 @@ struct Adds<'h> {
 impl Visitor for Adds<'_> {
     fn chunk(&mut self, _: &[u8], id: &ChunkId, location: Option<&Location>) {
         let Some(Location { pack, len, record, .. }) = location else { return };
-        let History { chunks, marks, shares, frames } = self.history;
+        let History { chunks, marks, frames } = self.history;
         if marks.is_set(*record) {
             return;
         }
@@ -237,7 +234,7 @@ impl Visitor for Adds<'_> {
             // Structure lies in two packs, and so does for a while what was moved.
             stored_len: total_len(index.copies(id).map(|copy| {
                 let frame = frames.get(&copy.pack.id).copied().unwrap_or(0);
-                shares.stored_len(index, &copy).saturating_add(frame)
+                copy.stored_len().saturating_add(frame)
             })),
         });
     }

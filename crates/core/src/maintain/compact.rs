@@ -24,10 +24,11 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use garret_format::PackId;
+use garret_format::index::Tables;
 
 use super::gc::{GcOptions, GcReport, condemn};
 use crate::error::{Cause, Error, Result};
-use crate::limits::GROUP_LEN_MOST;
+use crate::limits::{GROUP_LEN_MOST, total_len};
 use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
 use crate::progress::Progress;
@@ -167,7 +168,7 @@ impl Pruner {
         let mut report = CompactReport::default();
         let mut taken = Taken::default();
         let mut gains = all.iter().copied();
-        let (mut gain, mut before) = (gains.next(), 0);
+        let (mut gain, mut before) = (gains.next(), self.packs_len());
         let mut most = ROUND_CHUNKS;
         let mut full: Option<Error> = None;
         while let Some(least) = gain.filter(|_| !report.is_cut_short) {
@@ -175,9 +176,10 @@ impl Pruner {
             let round = self.next_round(worth, most, &taken, progress)?;
             if round.is_empty() {
                 // What was left in the old packs may take more now than it did in them, and less beside what was left too.
-                if gains.len() == 0 && report.group_count > before {
-                    (gains, before) = (all.iter().copied(), report.group_count);
-                    taken.forget_unmade();
+                // So it is all looked at again, as the next run would, until that makes the packs no shorter.
+                if gains.len() == 0 && self.packs_len() < before {
+                    (gains, before) = (all.iter().copied(), self.packs_len());
+                    taken.begin_pass();
                 }
                 gain = gains.next();
                 continue;
@@ -265,6 +267,13 @@ impl Pruner {
             Ok(chunks < most)
         })?;
         Ok(round)
+    }
+
+    /// Bytes of all packs.
+    fn packs_len(&self) -> u64 {
+        let index = self.index();
+        let of = |tables: Tables<'_>| total_len(tables.packs().map(|row| u64::from(row.len)));
+        total_len(index.tables().map(of))
     }
 
     fn drop_old(

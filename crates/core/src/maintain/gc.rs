@@ -210,6 +210,8 @@ struct Collected {
     has_news: bool,
     /// Whether the index is to be made anew: there was no room for another beside it.
     forgot_index: bool,
+    /// Whether the index lists fewer copies than before.
+    has_unlisted: bool,
     /// Why nothing was repacked, if there was no room for that: there may be now.
     full: Option<Error>,
 }
@@ -218,7 +220,7 @@ impl Collected {
     /// Whether everything is as it was.
     fn is_nothing(&self) -> bool {
         let is_one = self.deleted.is_empty() && self.waiting.is_empty() && self.full.is_none();
-        is_one && self.repacked_bytes == 0 && !self.forgot_index
+        is_one && self.repacked_bytes == 0 && !self.forgot_index && !self.has_unlisted
     }
 
     /// Whether there is nothing left to do: for want of work, or because what is left waits for others.
@@ -266,7 +268,9 @@ fn collect(
         }
         condemned => condemned?,
     }
-    if doomed.is_empty() || !condemnation.is_alone(&session)? {
+    if doomed.is_empty() {
+        done.unlist(session, plan)?;
+    } else if !condemnation.is_alone(&session)? {
         done.waiting = doomed;
     } else if plan.knows_archives(&session)? {
         done.delete(session, plan, doomed)?;
@@ -292,6 +296,19 @@ impl Collected {
         delete::packs(session, ids.iter())?;
         self.deleted.extend(doomed);
         Ok(())
+    }
+
+    /// Has an index without copies that nobody needs, where no pack goes: what a chunk takes is told from the copy that is
+    /// found first, and each gc would read them again. Where there is no room a later one does it.
+    fn unlist(&mut self, session: Deleting<'_>, plan: &GcPlan) -> Result<()> {
+        if plan.superseded.is_empty() || !self.deleted.is_empty() {
+            return Ok(());
+        }
+        self.has_unlisted = true;
+        match swap::swap(session, &HashSet::new(), &plan.superseded, true) {
+            Err(error) if error.cause() == Cause::Full => Ok(()),
+            swapped => swapped,
+        }
     }
 
     /// Gives up the index, if it follows from the packs: it is made anew when there is room. Whether that was done.

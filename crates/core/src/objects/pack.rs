@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::keys::chunk::ChunkHasher;
 use crate::keys::random;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
-use crate::limits::STRUCTURE_PACK_LEN;
+use crate::limits::{STRUCTURE_PACK_LEN, total_len};
 use crate::objects::group::{CompressedGroup, OpenGroup, WHOLE};
 use crate::store::{Key, Store, StoreErrorKind};
 
@@ -397,6 +397,7 @@ impl PackReader<'_> {
             pack: 0,
             offset: u32::try_from(range.start).unwrap_or(u32::MAX),
             sealed_len: u32::try_from(range.end - range.start).unwrap_or(u32::MAX),
+            plain_len: 0,
             effort: 0,
         };
         self.group(pack, &group, WHOLE, None)
@@ -415,6 +416,8 @@ pub(crate) fn listed(footer: &Footer) -> impl Iterator<Item = (GroupRow, &[(Chun
         let (start, sealed_len) = (offset as u32, group.sealed_len());
         offset += sealed_len;
         let (sealed_len, effort) = (sealed_len as u32, group.effort);
-        (GroupRow { pack: 0, offset: start, sealed_len, effort }, group.chunks.as_slice())
+        let plain_len = total_len(group.chunks.iter().map(|(_, len)| u64::from(*len))) as u32;
+        let row = GroupRow { pack: 0, offset: start, sealed_len, plain_len, effort };
+        (row, group.chunks.as_slice())
     })
 }

@@ -163,7 +163,8 @@ pub(super) fn pack_row() -> PackRow {
 }
 
 pub(super) fn group_row() -> GroupRow {
-    GroupRow { pack: 0, offset: 24, sealed_len: frame().sealed_len() as u32, effort: 0 }
+    let Frame { plain_len, effort, .. } = frame();
+    GroupRow { pack: 0, offset: 24, sealed_len: frame().sealed_len() as u32, plain_len, effort }
 }
 
 pub(super) fn records() -> Vec<Record> {

@@ -204,7 +204,7 @@ fn indexes() -> Vec<Sample> {
             fields: vec![
                 (16, "1 pack, 1 group, 2 chunks"),
                 (53, "pack 0: id, salt, length 200, of files"),
-                (13, "group 0: pack 0, offset 24, length 67, effort 0"),
+                (17, "group 0: pack 0, offset 24, length 67, of 11 bytes, effort 0"),
                 (44, "\"hello \": id, group 0, offset 0, length 6"),
                 (44, "\"world\": id, group 0, offset 6, length 5"),
             ],
@@ -221,7 +221,7 @@ fn indexes() -> Vec<Sample> {
             fields: vec![
                 (8, "\"garret\", kind I, version 1"),
                 (24, "nonce: 16 random bytes, counter 0"),
-                (170, "the tables above (unencrypted)"),
+                (174, "the tables above (unencrypted)"),
                 (16, "tag"),
             ],
             check: |bytes| assert_eq!(Envelope::decode(bytes, Kind::Index), Ok(segment())),
@@ -234,7 +234,7 @@ fn indexes() -> Vec<Sample> {
                 (32, "repository id"),
                 (4, "made of one stored segment:"),
                 (32, "its id"),
-                (170, "the tables above"),
+                (174, "the tables above"),
                 (4, "a fan-out of 2^0 places"),
                 (4, "where the entries of the only one end"),
                 (6, "entry: first bytes of an id"),

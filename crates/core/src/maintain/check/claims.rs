@@ -26,6 +26,8 @@ pub(super) struct Listed {
     pub(super) id: ChunkId,
     /// Where the sealed group starts in the pack, and its length, in bytes.
     pub(super) group: (u32, u32),
+    /// Bytes of all chunks of the group. Whoever reads does without.
+    pub(super) group_plain_len: u32,
     /// Where the chunk starts in the uncompressed group, and its length, in bytes.
     pub(super) place: (u32, u32),
 }
@@ -37,9 +39,9 @@ pub(super) fn claims(segment: SegmentId, rows: &Rows) -> Vec<Claim> {
     for record in &rows.records {
         let Some(group) = rows.groups.get(record.group as usize) else { continue };
         if let Some(claim) = claims.get_mut(group.pack as usize) {
-            let group = (group.offset, group.sealed_len);
+            let (group, group_plain_len) = ((group.offset, group.sealed_len), group.plain_len);
             let place = (record.offset, record.len);
-            claim.records.push(Listed { id: record.id, group, place });
+            claim.records.push(Listed { id: record.id, group, group_plain_len, place });
         }
     }
     claims
@@ -51,7 +53,8 @@ pub(super) fn all(footer: &Footer) -> Vec<Listed> {
         chunks.iter().scan(0, move |at: &mut u32, (id, len)| {
             let place = (*at, *len);
             *at = at.saturating_add(*len);
-            Some(Listed { id: *id, group: (row.offset, row.sealed_len), place })
+            let (group, group_plain_len) = ((row.offset, row.sealed_len), row.plain_len);
+            Some(Listed { id: *id, group, group_plain_len, place })
         })
     });
     groups.collect()
@@ -65,7 +68,7 @@ pub(super) fn sound(chunks: &Chunks, pack: &PackRow, there: &[Listed]) -> (Vec<(
         let is_right = |found: &Location| {
             let group = (found.group.offset, found.group.sealed_len);
             let place = (found.offset, found.len);
-            found.pack == *pack && Listed { id: listed.id, group, place } == *listed
+            found.pack == *pack && Listed { group, place, ..*listed } == *listed
         };
         let right = chunks.index().copies(&listed.id).filter(is_right);
         let right: Vec<_> = right.map(|found| found.record).collect();

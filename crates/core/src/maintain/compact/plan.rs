@@ -17,7 +17,7 @@ use crate::objects::codec::Compression;
 use crate::objects::index::Index;
 use crate::progress::{Phase, Progress};
 use crate::read::mark::Marks;
-use crate::read::shares::Shares;
+use crate::read::shares::Counted;
 use crate::repository::Repository;
 
 /// Archives of a host that are walked side by side: each costs half a megabyte. Older ones follow by themselves.
@@ -196,16 +196,14 @@ fn ends_group(block: &Block<'_>) -> bool {
 /// Knows what chunks take, and says what is worth it.
 struct Judge<'c> {
     index: &'c Index,
-    shares: Shares,
-    /// Of what is needed alone.
-    needed: Shares,
+    needed: Counted,
     worth: Worth,
 }
 
 impl<'c> Judge<'c> {
     fn new(index: &'c Index, needed: &Marks, worth: Worth) -> Self {
-        let needed = Shares::among(index, |record| needed.is_set(record));
-        Judge { index, shares: Shares::new(index), needed, worth }
+        let needed = Counted::among(index, |record| needed.is_set(record));
+        Judge { index, needed, worth }
     }
 
     /// What is to be gained by making a group of these, if that is enough.
@@ -222,7 +220,7 @@ impl<'c> Judge<'c> {
         let (mut firsts, mut beside) = (HashMap::new(), HashMap::new());
         let (mut stored_len, mut gain_len, mut again_len) = (0, 0, 0);
         for chunk in &chunks {
-            let stored = self.shares.stored_len(self.index, &chunk.location);
+            let stored = chunk.location.stored_len();
             let len = u64::from(chunk.location.len);
             let is_hard = chunk.location.group.effort >= effort;
             again_len += if is_hard { len } else { 0 };
@@ -255,7 +253,7 @@ impl<'c> Judge<'c> {
             let len = chunk.location.len;
             let stored_len = match is_home(chunk) {
                 true => part(known.stored_len(), (u64::from(len), known.len())),
-                false => self.shares.stored_len(self.index, &chunk.location),
+                false => chunk.location.stored_len(),
             };
             let stored_len = stored_len as u32;
             Member { id: chunk.id, len, stored_len, version: chunk.version, cell: chunk.cell }
@@ -270,7 +268,7 @@ impl<'c> Judge<'c> {
         for chunk in chunks {
             let is_settled = home != Some(place(chunk))
                 && chunk.location.group.effort >= self.worth.compression.effort()
-                && is_compact(self.shares.plain_len(self.index, &chunk.location));
+                && is_compact(chunk.location.group_plain_len());
             let place = is_settled.then(|| place(chunk));
             let of_cell = places.entry(chunk.cell).or_insert(place);
             *of_cell = of_cell.filter(|of_cell| Some(*of_cell) == place);
@@ -304,8 +302,8 @@ impl Home {
                 true => home.first_len += len,
                 false => home.further_len += len,
             }
-            home.plain_len = judge.shares.plain_len(judge.index, &chunk.location);
-            home.needed_len = judge.needed.plain_len(judge.index, &chunk.location);
+            home.plain_len = chunk.location.group_plain_len();
+            home.needed_len = judge.needed.len(judge.index, &chunk.location);
             home.sealed_len = u64::from(chunk.location.group.sealed_len);
         }
         home

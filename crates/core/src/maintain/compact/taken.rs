@@ -1,4 +1,4 @@
-//! What a run of compact has taken up, so that it ends.
+//! What a pass of compact has taken up, so that it ends.
 //!
 //! In: planned groups, and what came of the groups that were gathered from them. Out: whether a planned group is taken up.
 //! Promises: what came of nothing is not taken up again before it takes more than it did; what was made is made once more at
@@ -65,9 +65,9 @@ impl Taken {
         }
     }
 
-    /// Forgets what was not made, but can be read: beside what was made since, and what else is left, it may come to less.
-    pub(super) fn forget_unmade(&mut self) {
-        self.0.retain(|_, tried| tried.is_made || tried.came_to == u64::MAX);
+    /// Begins anew, but for what cannot be read: beside what was made since, and what else is left, the rest may come to less.
+    pub(super) fn begin_pass(&mut self) {
+        self.0.retain(|_, tried| !tried.is_made && tried.came_to == u64::MAX);
     }
 }
 
@@ -106,11 +106,11 @@ mod tests {
         // By shares it is 890: less than it takes, because shares are rounded and others are longer.
         round(&mut taken, 900, [unmade(440), unmade(4500)]);
         assert!(!taken.lets(&planned(900)) && taken.lets(&planned(901)));
-        taken.forget_unmade();
+        taken.begin_pass();
         assert!(taken.lets(&planned(900)));
         // What cannot be read is not even then.
         round(&mut taken, 900, [unmade(440), unmade(u64::MAX)]);
-        taken.forget_unmade();
+        taken.begin_pass();
         assert!(!taken.lets(&planned(u64::MAX)));
     }
 
@@ -120,11 +120,11 @@ mod tests {
         round(&mut taken, 900, [MADE, unmade(4500)]);
         // Of what is left 450 would come.
         assert!(!taken.lets(&planned(450)) && taken.lets(&planned(451)));
-        taken.forget_unmade();
-        assert!(!taken.lets(&planned(450)));
         round(&mut taken, 800, [unmade(440), unmade(4500)]);
         assert!(!taken.lets(&planned(890)) && taken.lets(&planned(891)));
         round(&mut taken, 891, [MADE, MADE]);
         assert!(!taken.lets(&planned(u64::MAX)));
+        taken.begin_pass();
+        assert!(taken.lets(&planned(1)));
     }
 }

@@ -164,7 +164,8 @@ impl GroupUse {
 impl PackUse {
     /// About how many bytes of the file nobody needs.
     fn dead_bytes(&self) -> u64 {
-        let dead = u128::from(self.plain_len - self.live_len) * u128::from(self.row.len);
+        let dead =
+            u128::from(self.plain_len.saturating_sub(self.live_len)) * u128::from(self.row.len);
         (dead / u128::from(self.plain_len.max(1))) as u64
     }
 
@@ -302,22 +303,21 @@ fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
 /// need not be listed is not marked.
 fn keep_groups(index: &Index, marks: &Marks, superseded: &HashSet<(ChunkId, PackId)>) {
     for (segment, tables) in index.tables().enumerate() {
-        let mut lens = vec![(0_u64, 0_u64); tables.counts().groups as usize];
+        let mut lives = vec![0_u64; tables.counts().groups as usize];
         for (place, record) in tables.records().enumerate() {
-            if let Some((plain, live)) = lens.get_mut(record.group as usize) {
-                *plain += u64::from(record.len);
+            if let Some(live) = lives.get_mut(record.group as usize) {
                 let is_live = marks.is_set((segment, place as u64));
                 *live += if is_live { u64::from(record.len) } else { 0 };
             }
         }
         for (place, record) in tables.records().enumerate() {
-            let (plain, live) = lens.get(record.group as usize).copied().unwrap_or_default();
-            let group = tables.group(record.group);
-            let sealed = group.map_or(u64::MAX, |group| u64::from(group.sealed_len));
+            let live = lives.get(record.group as usize).copied().unwrap_or_default();
+            let Some(group) = tables.group(record.group) else { continue };
+            let (plain, sealed) = (u64::from(group.plain_len), u64::from(group.sealed_len));
             if plain <= u64::from(GROUP_LEN) || live * 2 < plain || sealed > plain / 4 {
                 continue;
             }
-            let pack = group.and_then(|group| tables.pack(group.pack));
+            let pack = tables.pack(group.pack);
             if pack.is_some_and(|pack| !superseded.contains(&(record.id, pack.id))) {
                 marks.set((segment, place as u64));
             }
@@ -325,19 +325,23 @@ fn keep_groups(index: &Index, marks: &Marks, superseded: &HashSet<(ChunkId, Pack
     }
 }
 
-/// How much of each pack is needed, from the index and the marks on it.
+/// How much of each pack is needed, from the index and the marks on it: of all that it holds, listed or not.
 fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
     let mut packs: HashMap<PackId, PackUse> = HashMap::new();
     for (segment, tables) in index.tables().enumerate() {
         let mut uses: Vec<PackUse> =
             tables.packs().map(|row| PackUse { row, live_len: 0, plain_len: 0 }).collect();
+        for group in tables.groups() {
+            if let Some(pack) = uses.get_mut(group.pack as usize) {
+                pack.plain_len += u64::from(group.plain_len);
+            }
+        }
         for (place, record) in tables.records().enumerate() {
             let group = tables.group(record.group);
             let Some(pack) = group.and_then(|group| uses.get_mut(group.pack as usize)) else {
                 continue;
             };
             let live = marks.is_set((segment, place as u64));
-            pack.plain_len += u64::from(record.len);
             pack.live_len += if live { u64::from(record.len) } else { 0 };
         }
         for pack in uses {
