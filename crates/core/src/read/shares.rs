@@ -1,7 +1,7 @@
 //! What chunks take: each its share of the group that it lies in, by its length.
 //!
-//! In: where a chunk lies; an index, and which of its records count. Out: bytes, about, for what is compressed together cannot
-//! be told apart.
+//! In: where a chunk lies; an index, and which of its records count. Out: bytes, about, for what is compressed together
+//! cannot be told apart.
 
 use crate::objects::index::{Index, Location};
 

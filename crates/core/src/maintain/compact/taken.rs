@@ -65,7 +65,7 @@ impl Taken {
         }
     }
 
-    /// Begins anew, but for what cannot be read: beside what was made since, and what else is left, the rest may come to less.
+    /// Begins anew, but for what cannot be read: beside what was made since, and what else is left, others may come to less.
     pub(super) fn begin_pass(&mut self) {
         self.0.retain(|_, tried| !tried.is_made && tried.came_to == u64::MAX);
     }
