@@ -99,9 +99,9 @@ fn what_two_creators_stored_at_once_restores_twice_and_is_kept_once() {
     lab.check();
 }
 
-/// Two creators have stored the same beside a file of their own, and a gc has listed one of the two copies: twice the same
-/// repository.
-fn stored_twice() -> [(Lab, MemoryStore); 2] {
+/// Two creators have stored the same beside files of their own, one of this length, and a gc has listed one of the two
+/// copies: twice the same repository.
+fn stored_twice(len: usize) -> [(Lab, MemoryStore); 2] {
     let (lab, store) = lab(KeyMode::None);
     let shared = Image::noise(3, 60_000).bytes;
     let own = [4, 5].map(|seed| Image::noise(seed, 6_000_000).bytes);
@@ -111,13 +111,18 @@ fn stored_twice() -> [(Lab, MemoryStore); 2] {
     };
     let mut writers = [lab.writer().unwrap(), lab.writer().unwrap()];
     for (number, writer) in writers.iter_mut().enumerate() {
-        let files = vec![input(b"own", &own[number]), input(b"shared", &shared)];
+        let more = Image::noise(7 + number as u64, len).bytes;
+        let files =
+            vec![input(b"own", &own[number]), input(b"shared", &shared), input(b"more", &more)];
         writer.backup(&format!("both-{number}"), files, &lab.options(), &Silent).unwrap();
     }
     drop(writers);
     for (number, image) in own.iter().enumerate() {
         lab.backup_bytes(&format!("own-{number}"), image).unwrap();
     }
+    // A gc that deletes nothing leaves the index as it is.
+    lab.backup_bytes("scrap", &Image::noise(6, 100_000).bytes).unwrap();
+    lab.delete("scrap").unwrap();
     lab.gc().unwrap();
     assert!(lab.check().unlisted_chunks > 0);
     [0, 1].map(|_| {
@@ -129,7 +134,7 @@ fn stored_twice() -> [(Lab, MemoryStore); 2] {
 
 #[test]
 fn what_is_listed_nowhere_any_more_and_needed_by_nobody_is_no_damage() {
-    let unlisted = stored_twice().into_iter().enumerate().map(|(gone, (lab, _))| {
+    let unlisted = stored_twice(0).into_iter().enumerate().map(|(gone, (lab, _))| {
         for name in ["both-0", "both-1", &format!("own-{gone}")] {
             lab.delete(name).unwrap();
         }
@@ -142,7 +147,7 @@ fn what_is_listed_nowhere_any_more_and_needed_by_nobody_is_no_damage() {
 
 #[test]
 fn of_two_copies_the_one_that_is_not_listed_serves_after_a_repair() {
-    for (lost, (lab, store)) in stored_twice().into_iter().enumerate() {
+    for (lost, (lab, store)) in stored_twice(0).into_iter().enumerate() {
         let is_data =
             |(key, bytes): &(Key, Vec<u8>)| matches!(key, Key::Pack(_)) && !is_structure(bytes);
         let mut files: Vec<(Key, Vec<u8>)> = store.objects().into_iter().filter(is_data).collect();
@@ -156,6 +161,29 @@ fn of_two_copies_the_one_that_is_not_listed_serves_after_a_repair() {
         let whole: Vec<String> = lab.names().into_iter().filter(is_whole).collect();
         let is_left = |number| whole == [format!("both-{number}"), format!("own-{number}")];
         assert!(is_left(0) || is_left(1), "{whole:?}");
+    }
+}
+
+/// The copy that is listed nowhere is the last one then. Its pack wastes more than gc leaves.
+#[test]
+fn of_two_copies_the_one_that_is_not_listed_stays_while_packs_are_damaged() {
+    for (lost, (lab, store)) in stored_twice(400_000).into_iter().enumerate() {
+        let shared = Image::noise(3, 60_000).bytes;
+        lab.backup_bytes("shared", &shared).unwrap();
+        let is_data =
+            |(key, bytes): &(Key, Vec<u8>)| matches!(key, Key::Pack(_)) && !is_structure(bytes);
+        let mut files: Vec<(Key, Vec<u8>)> = store.objects().into_iter().filter(is_data).collect();
+        assert_eq!(files.len(), 2);
+        let (key, mut bytes) = files.swap_remove(lost);
+        bytes[100..].fill(0);
+        damage(&store, &key, &bytes);
+        assert!(lab.check_reporting(true).unwrap().0.problem_count > 0);
+        ["both-0", "both-1"].iter().for_each(|name| lab.delete(name).unwrap());
+        lab.gc_reporting().unwrap();
+        lab.exclusive().unwrap().repair(2, &Silent).unwrap();
+        assert!(lab.restore_bytes("shared").unwrap() == shared, "{lost}");
+        lab.gc_reporting().unwrap();
+        assert!(lab.restore_bytes("shared").unwrap() == shared, "{lost}");
     }
 }
 

@@ -56,7 +56,7 @@ pub struct GroupRow {
     pub offset: u32,
     /// Length of the sealed group in bytes.
     pub sealed_len: u32,
-    /// Length of all its chunks in bytes, listed or not; 0 if it could not be read.
+    /// Length of all its chunks in bytes, listed or not; 0 if neither it nor the footer could be read.
     pub plain_len: u32,
     /// How much was tried to make it small, as the pack's footer says.
     pub effort: u8,

@@ -20,11 +20,10 @@ mod rewrite;
 mod taken;
 mod versions;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use garret_format::PackId;
-use garret_format::index::Tables;
 
 use super::gc::{GcOptions, GcReport, condemn};
 use crate::error::{Cause, Error, Result};
@@ -168,7 +167,7 @@ impl Pruner {
         let mut report = CompactReport::default();
         let mut taken = Taken::default();
         let mut gains = all.iter().copied();
-        let (mut gain, mut before) = (gains.next(), self.packs_len());
+        let (mut gain, mut before) = (gains.next(), (0, self.packs_len()));
         let mut most = ROUND_CHUNKS;
         let mut full: Option<Error> = None;
         while let Some(least) = gain.filter(|_| !report.is_cut_short) {
@@ -177,8 +176,9 @@ impl Pruner {
             if round.is_empty() {
                 // What was left in the old packs may take more now than it did in them, and less beside what was left too.
                 // So it is all looked at again, as the next run would, until that makes the packs no shorter.
-                if gains.len() == 0 && self.packs_len() < before {
-                    (gains, before) = (all.iter().copied(), self.packs_len());
+                let now = (report.group_count, self.packs_len());
+                if gains.len() == 0 && now.0 > before.0 && now.1 < before.1 {
+                    (gains, before) = (all.iter().copied(), now);
                     taken.begin_pass();
                 }
                 gain = gains.next();
@@ -269,11 +269,14 @@ impl Pruner {
         Ok(round)
     }
 
-    /// Bytes of all packs.
+    /// Bytes of all packs but those that are condemned.
     fn packs_len(&self) -> u64 {
-        let index = self.index();
-        let of = |tables: Tables<'_>| total_len(tables.packs().map(|row| u64::from(row.len)));
-        total_len(index.tables().map(of))
+        let (index, mut lens) = (self.index(), HashMap::new());
+        for tables in index.tables() {
+            let rows = tables.packs().filter(|row| !index.is_condemned(&row.id));
+            lens.extend(rows.map(|row| (row.id, u64::from(row.len))));
+        }
+        total_len(lens.into_values())
     }
 
     fn drop_old(

@@ -4,7 +4,7 @@
 //! plan     archives -> marks -> packs to drop, packs to repack
 //! copy     what is needed out of those to be repacked -> new packs
 //! condemn  the doomed packs -> the record of them: from now on nobody builds on them
-//! swap     new index segments, which do not list what is deleted -> in place of the old ones
+//! swap     new index segments, which list neither what is deleted nor copies that nobody needs -> in place of the old ones
 //! delete   packs that were condemned before every session that is left began
 //! ```
 //!
@@ -210,7 +210,7 @@ struct Collected {
     has_news: bool,
     /// Whether the index is to be made anew: there was no room for another beside it.
     forgot_index: bool,
-    /// Whether the index lists fewer copies than before.
+    /// Whether the index may list fewer copies than before.
     has_unlisted: bool,
     /// Why nothing was repacked, if there was no room for that: there may be now.
     full: Option<Error>,
@@ -269,7 +269,10 @@ fn collect(
         condemned => condemned?,
     }
     if doomed.is_empty() {
-        done.unlist(session, plan)?;
+        let is_whole = done.full.is_none() && kept.is_empty();
+        if plan.unlists && is_whole && !plan.superseded.is_empty() && done.deleted.is_empty() {
+            done.unlist(session, plan)?;
+        }
     } else if !condemnation.is_alone(&session)? {
         done.waiting = doomed;
     } else if plan.knows_archives(&session)? {
@@ -298,12 +301,9 @@ impl Collected {
         Ok(())
     }
 
-    /// Has an index without copies that nobody needs, where no pack goes: what a chunk takes is told from the copy that is
-    /// found first, and each gc would read them again. Where there is no room a later one does it.
+    /// Puts an index in place that lists no copies that nobody needs, where no pack goes. Where there is no room a later gc
+    /// does it.
     fn unlist(&mut self, session: Deleting<'_>, plan: &GcPlan) -> Result<()> {
-        if plan.superseded.is_empty() || !self.deleted.is_empty() {
-            return Ok(());
-        }
         self.has_unlisted = true;
         match swap::swap(session, &HashSet::new(), &plan.superseded, true) {
             Err(error) if error.cause() == Cause::Full => Ok(()),

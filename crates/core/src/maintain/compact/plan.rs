@@ -220,7 +220,7 @@ impl<'c> Judge<'c> {
         let (mut firsts, mut beside) = (HashMap::new(), HashMap::new());
         let (mut stored_len, mut gain_len, mut again_len) = (0, 0, 0);
         for chunk in &chunks {
-            let stored = chunk.location.stored_len();
+            let stored = self.stored_len(chunk);
             let len = u64::from(chunk.location.len);
             let is_hard = chunk.location.group.effort >= effort;
             again_len += if is_hard { len } else { 0 };
@@ -253,13 +253,20 @@ impl<'c> Judge<'c> {
             let len = chunk.location.len;
             let stored_len = match is_home(chunk) {
                 true => part(known.stored_len(), (u64::from(len), known.len())),
-                false => chunk.location.stored_len(),
+                false => self.stored_len(chunk),
             };
             let stored_len = stored_len as u32;
             Member { id: chunk.id, len, stored_len, version: chunk.version, cell: chunk.cell }
         };
         let members = || chunks.iter().map(member).collect();
         is_worth.then(|| Planned { members: members(), plain_len, stored_len, gain_len })
+    }
+
+    /// What comes back with a chunk: its share, among those that are needed, of all that its group takes.
+    fn stored_len(&self, chunk: &Placed) -> u64 {
+        let len = u64::from(chunk.location.len);
+        let needed_len = self.needed.len(self.index, &chunk.location);
+        part(u64::from(chunk.location.group.sealed_len), (len, needed_len.max(len).max(1)))
     }
 
     /// The cells that compact put elsewhere, as hard as it should be, because they are like something there: they stay.

@@ -1,8 +1,8 @@
 //! What a pass of compact has taken up, so that it ends.
 //!
 //! In: planned groups, and what came of the groups that were gathered from them. Out: whether a planned group is taken up.
-//! Promises: what came of nothing is not taken up again before it takes more than it did; what was made is made once more at
-//! most.
+//! Promises: what came of nothing is not taken up again before it takes more than it did; what was made is made once more
+//! in a pass at most.
 
 use std::collections::HashMap;
 

@@ -144,11 +144,14 @@ fn several(
                 continue;
             }
             let mut copies = index.copies(&record.id);
-            let (Some(first), second) = (copies.next(), copies.next()) else { continue };
-            if second.is_none() && first.pack.kind == PackKind::Data {
+            let Some(first) = copies.next() else { continue };
+            let further: Vec<Location> = copies.collect();
+            // Where several segments list a pack its chunks are there once.
+            let is_one = further.iter().all(|copy| copy.pack.id == first.pack.id);
+            if is_one && first.pack.kind == PackKind::Data {
                 continue;
             }
-            let copies = std::iter::once(first).chain(second).chain(copies);
+            let copies = std::iter::once(first).chain(further);
             let read = copies.min_by_key(&is_rather).map(|copy| (copy.pack.id, copy.group.offset));
             several.extend(read.map(|read| (read, segment, place as u64)));
         }

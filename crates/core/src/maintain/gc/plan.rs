@@ -41,6 +41,8 @@ pub struct GcPlan {
     pub(super) groups: Vec<GroupUse>,
     /// Copies of chunks, by the pack, that need not be listed any more: another one was read and is intact.
     pub(super) superseded: HashSet<(ChunkId, PackId)>,
+    /// Whether those are listed no longer also where no pack goes.
+    pub(super) unlists: bool,
     /// The archives that it knows, and the fingerprint of each.
     archives: HashMap<String, [u8; 32]>,
 }
@@ -81,6 +83,7 @@ impl GcPlan {
         self.drop.retain(|row| !packs.contains(&row.id));
         self.repack.retain(|pack| !packs.contains(&pack.row.id));
         self.groups.retain(|group| !packs.contains(&group.pack.id));
+        self.superseded.retain(|(_, pack)| !packs.contains(pack));
     }
 
     /// Whether every archive that is listed now was marked: whether nobody needs what it says that nobody needs (rule P6).
@@ -132,7 +135,10 @@ impl GcPlan {
 struct PackUse {
     row: PackRow,
     live_len: u64,
+    /// Bytes of all its chunks,
     plain_len: u64,
+    /// and of those that are listed.
+    listed_len: u64,
 }
 
 /// Which chunks of a group are copied.
@@ -251,7 +257,10 @@ fn decide(
     if keeps {
         keep_groups(index, &marks, &superseded);
     }
-    let (store, uses) = (repository.store(), pack_uses(index, &marks));
+    let (store, mut uses) = (repository.store(), pack_uses(index, &marks));
+    // Of what is needed in a damaged pack the one intact copy may be one that is listed nowhere: a repair lists it again.
+    let needs_damaged = uses.iter().any(|pack| pack.live_len > 0 && index.is_damaged(&pack.row.id));
+    uses.retain(|pack| !needs_damaged || pack.listed_len >= pack.plain_len);
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     // What is cold is not read to be copied.
     let used = used.into_iter().filter(|pack| !store.is_cold(&Key::Pack(pack.row.id)));
@@ -262,7 +271,9 @@ fn decide(
         usize::from(moves) + usize::from(lacking.contains(&record))
     });
     let drop = drop.into_iter().map(|pack| pack.row).collect();
-    Ok(GcPlan { drop, repack, groups, superseded, archives })
+    // Who looks for nothing else finds them again and reads them; compact plans by the copy that it finds first.
+    let unlists = !preferred.is_empty() && !needs_damaged;
+    Ok(GcPlan { drop, repack, groups, superseded, unlists, archives })
 }
 
 /// Brings the index up to date. Gives the names of the archives, if there is nothing else that may be one.
@@ -329,8 +340,10 @@ fn keep_groups(index: &Index, marks: &Marks, superseded: &HashSet<(ChunkId, Pack
 fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
     let mut packs: HashMap<PackId, PackUse> = HashMap::new();
     for (segment, tables) in index.tables().enumerate() {
-        let mut uses: Vec<PackUse> =
-            tables.packs().map(|row| PackUse { row, live_len: 0, plain_len: 0 }).collect();
+        let mut uses: Vec<PackUse> = tables
+            .packs()
+            .map(|row| PackUse { row, live_len: 0, plain_len: 0, listed_len: 0 })
+            .collect();
         for group in tables.groups() {
             if let Some(pack) = uses.get_mut(group.pack as usize) {
                 pack.plain_len += u64::from(group.plain_len);
@@ -342,13 +355,16 @@ fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
                 continue;
             };
             let live = marks.is_set((segment, place as u64));
+            pack.listed_len += u64::from(record.len);
             pack.live_len += if live { u64::from(record.len) } else { 0 };
         }
         for pack in uses {
-            let empty = PackUse { live_len: 0, plain_len: 0, ..pack };
-            let sum = packs.entry(pack.row.id).or_insert(empty);
-            sum.live_len += pack.live_len;
-            sum.plain_len += pack.plain_len;
+            let empty = PackUse { live_len: 0, ..pack };
+            let all = packs.entry(pack.row.id).or_insert(empty);
+            all.live_len += pack.live_len;
+            // Several segments may list a pack: a chunk is marked in one of them, and all groups stand in each.
+            all.plain_len = all.plain_len.max(pack.plain_len);
+            all.listed_len = all.listed_len.max(pack.listed_len);
         }
     }
     packs.into_values().collect()
