@@ -141,7 +141,7 @@ impl Pruner {
                     swap::forget(session)?;
                 }
             }
-            let collected = collect(session, &plan, condemnation, options, &mut problems);
+            let collected = collect(session, &mut plan, condemnation, options, &mut problems);
             // Also when it was cut short: packs that the index knows may be gone.
             let is_same = !forgot_index && collected.as_ref().is_ok_and(Collected::is_nothing);
             let reopened = if is_same { Ok(()) } else { session.reopen_index(progress) };
@@ -236,7 +236,7 @@ impl Collected {
 /// others are repacked, and the index before them, if there is no room for another and it follows from the packs.
 fn collect(
     session: Deleting<'_>,
-    plan: &GcPlan,
+    plan: &mut GcPlan,
     mut condemnation: Condemnation,
     options: &GcOptions,
     problems: &mut Problems<'_>,
@@ -250,6 +250,9 @@ fn collect(
     let kept = match copy::copy(session, &plan.groups, compression, threads, problems) {
         Ok((kept, bytes)) => {
             done.repacked_bytes = bytes;
+            if !kept.is_empty() {
+                plan.hold();
+            }
             kept
         }
         Err(error) if error.cause() == Cause::Full => {
@@ -269,8 +272,8 @@ fn collect(
         condemned => condemned?,
     }
     if doomed.is_empty() {
-        let is_whole = done.full.is_none() && kept.is_empty();
-        if plan.unlists && is_whole && !plan.superseded.is_empty() && done.deleted.is_empty() {
+        let is_first = done.full.is_none() && done.deleted.is_empty();
+        if plan.unlists && is_first && !plan.superseded.is_empty() {
             done.unlist(session, plan)?;
         }
     } else if !condemnation.is_alone(&session)? {

@@ -26,6 +26,8 @@ pub(super) struct Copies {
     pub(super) superseded: HashSet<(ChunkId, PackId)>,
     /// Records of structure that another copy is to be made of.
     pub(super) lacking: HashSet<(usize, u64)>,
+    /// Whether there is one of which no copy is intact.
+    pub(super) has_lost: bool,
 }
 
 /// Of a chunk that lies in several packs one copy stays, of one of structure two, and only such as were read and are intact:
@@ -118,6 +120,7 @@ impl Read {
         marks.clear(record);
         let Some(first) = intact.first() else {
             copies.iter().for_each(|copy| _ = marks.set(copy.record));
+            found.has_lost = true;
             return damaged;
         };
         intact.iter().for_each(|copy| _ = marks.set(copy.record));
@@ -147,7 +150,8 @@ fn several(
             let Some(first) = copies.next() else { continue };
             let further: Vec<Location> = copies.collect();
             // Where several segments list a pack its chunks are there once.
-            let is_one = further.iter().all(|copy| copy.pack.id == first.pack.id);
+            let at = |copy: &Location| (copy.pack, copy.group.offset, copy.offset, copy.len);
+            let is_one = further.iter().all(|copy| at(copy) == at(&first));
             if is_one && first.pack.kind == PackKind::Data {
                 continue;
             }

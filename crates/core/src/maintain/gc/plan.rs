@@ -20,6 +20,7 @@ use crate::objects::index::{Index, Location, Rows};
 use crate::objects::pack::end_len;
 use crate::pipeline::{beside, with_workers};
 use crate::progress::{Phase, Problem, Progress};
+use crate::read::chunks::Chunks;
 use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::Repository;
 use crate::store::Key;
@@ -43,9 +44,14 @@ pub struct GcPlan {
     pub(super) superseded: HashSet<(ChunkId, PackId)>,
     /// Whether those are listed no longer also where no pack goes.
     pub(super) unlists: bool,
+    /// Packs of which something is listed nowhere.
+    partly_listed: HashSet<PackId>,
     /// The archives that it knows, and the fingerprint of each.
-    archives: HashMap<String, [u8; 32]>,
+    archives: Archives,
 }
+
+/// By name, the hash of an archive's file.
+type Archives = HashMap<String, [u8; 32]>;
 
 impl std::fmt::Display for GcPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -76,6 +82,16 @@ impl GcPlan {
         self.drop.iter().copied()
     }
 
+    /// Leaves packs of which something is listed nowhere, for that may be the one intact copy of something: a repair lists it
+    /// again. So that they get no more, what is listed stays so. Gives how many it leaves.
+    pub(super) fn hold(&mut self) -> usize {
+        let before = self.pack_count();
+        self.drop.retain(|row| !self.partly_listed.contains(&row.id));
+        self.repack.retain(|pack| !self.partly_listed.contains(&pack.row.id));
+        self.superseded.clear();
+        before - self.pack_count()
+    }
+
     /// Leaves packs that no segment lists to whoever may be writing them: they are needed by an archive that is to come.
     pub(super) fn leave(&mut self, unlisted: &[Rows]) {
         let packs = unlisted.iter().flat_map(|rows| &rows.packs).map(|row| row.id);
@@ -101,7 +117,7 @@ impl GcPlan {
     }
 
     /// The archives that it knows, and the hashes of their files.
-    pub(super) fn into_archives(self) -> HashMap<String, [u8; 32]> {
+    pub(super) fn into_archives(self) -> Archives {
         self.archives
     }
 
@@ -116,6 +132,8 @@ impl GcPlan {
         let cheapest = wasteful.min_by_key(|pack| (pack.live_len, pack.row.id)).copied();
         self.repack = cheapest.into_iter().collect();
         self.groups.retain(|group| cheapest.is_some_and(|pack| pack.row.id == group.pack.id));
+        // Second copies of structure are not made then.
+        self.unlists = false;
     }
 
     /// About how many bytes of packs it gives back: those it drops, and what nobody needs of those it repacks.
@@ -216,7 +234,59 @@ fn decide(
     let chunks = repository.chunks();
     let index = chunks.index();
     let marks = Marks::new(index);
-    let task = problems.progress.begin(Phase::Mark, Some(names.len() as u64));
+    let (archives, lost) =
+        mark_all(repository, &chunks, names, &marks, threads, problems.progress)?;
+    // Where all packs show what they hold nothing is lost by going on; the archive lacks what it lacked.
+    match lost {
+        Some(error) if !index.is_whole() => return Err(error),
+        Some(error) => problems.report(Problem::from(&error)),
+        None => {}
+    }
+    let Copies { superseded, lacking, has_lost } =
+        keep_intact_copies(&chunks, repository.store(), &marks, preferred, threads, problems)?;
+    if keeps {
+        keep_groups(index, &marks, &superseded);
+    }
+    let (store, uses) = (repository.store(), pack_uses(index, &marks));
+    let partly_listed: HashSet<PackId> = uses
+        .iter()
+        .filter(|pack| pack.listed_len < pack.plain_len)
+        .map(|pack| pack.row.id)
+        .collect();
+    let is_damaged = |pack: &PackUse| pack.live_len > 0 && index.is_damaged(&pack.row.id);
+    let holds = has_lost || uses.iter().any(is_damaged);
+    let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
+    // What is cold is not read to be copied.
+    let used = used.into_iter().filter(|pack| !store.is_cold(&Key::Pack(pack.row.id)));
+    let (repack, groups) = (choose(used.collect(), repository.config().pack_len), Vec::new());
+    let drop = drop.into_iter().map(|pack| pack.row).collect();
+    // Who looks for nothing else finds them again and reads them; compact plans by the copy that it finds first.
+    let unlists = !preferred.is_empty();
+    let mut plan = GcPlan { drop, repack, groups, superseded, unlists, partly_listed, archives };
+    let held = if holds { plan.hold() } else { 0 };
+    if held > 0 {
+        problems.progress.notice(&format!(
+            "something that is needed is damaged: {held} packs stay until a repair, for they may hold it too"
+        ));
+    }
+    let repacked = plan.repacked();
+    plan.groups = group_uses(index, |pack, record| {
+        let moves = repacked.contains(pack) && marks.is_set(record);
+        usize::from(moves) + usize::from(lacking.contains(&record))
+    });
+    Ok(plan)
+}
+
+/// Marks what the archives of these names need. Gives the hash of each one's file, and a chunk that is needed and nowhere.
+fn mark_all(
+    repository: &Repository,
+    chunks: &Chunks,
+    names: Vec<String>,
+    marks: &Marks,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<(Archives, Option<Error>)> {
+    let task = progress.begin(Phase::Mark, Some(names.len() as u64));
     // Marking waits for recipes more than it computes.
     let threads = threads.max(chunks.groups().in_flight());
     let mut archives = HashMap::new();
@@ -227,7 +297,7 @@ fn decide(
                 // By hand, a moment ago. Under another name it is met again before anything is deleted.
                 Err(Error::ArchiveMissing(_)) => Ok(None),
                 archive => archive.and_then(|archive| {
-                    mark_archive(&chunks, &archive, &marks, &mut missing)?;
+                    mark_archive(chunks, &archive, marks, &mut missing)?;
                     Ok(Some(archive.fingerprint))
                 }),
             };
@@ -245,35 +315,7 @@ fn decide(
         }
         Ok(lost)
     })?;
-    drop(task);
-    // Where all packs show what they hold nothing is lost by going on; the archive lacks what it lacked.
-    match lost {
-        Some(error) if !index.is_whole() => return Err(error),
-        Some(error) => problems.report(Problem::from(&error)),
-        None => {}
-    }
-    let Copies { superseded, lacking } =
-        keep_intact_copies(&chunks, repository.store(), &marks, preferred, threads, problems)?;
-    if keeps {
-        keep_groups(index, &marks, &superseded);
-    }
-    let (store, mut uses) = (repository.store(), pack_uses(index, &marks));
-    // Of what is needed in a damaged pack the one intact copy may be one that is listed nowhere: a repair lists it again.
-    let needs_damaged = uses.iter().any(|pack| pack.live_len > 0 && index.is_damaged(&pack.row.id));
-    uses.retain(|pack| !needs_damaged || pack.listed_len >= pack.plain_len);
-    let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
-    // What is cold is not read to be copied.
-    let used = used.into_iter().filter(|pack| !store.is_cold(&Key::Pack(pack.row.id)));
-    let repack = choose(used.collect(), repository.config().pack_len);
-    let repacked: HashSet<PackId> = repack.iter().map(|pack| pack.row.id).collect();
-    let groups = group_uses(index, |pack, record| {
-        let moves = repacked.contains(pack) && marks.is_set(record);
-        usize::from(moves) + usize::from(lacking.contains(&record))
-    });
-    let drop = drop.into_iter().map(|pack| pack.row).collect();
-    // Who looks for nothing else finds them again and reads them; compact plans by the copy that it finds first.
-    let unlists = !preferred.is_empty() && !needs_damaged;
-    Ok(GcPlan { drop, repack, groups, superseded, unlists, archives })
+    Ok((archives, lost))
 }
 
 /// Brings the index up to date. Gives the names of the archives, if there is nothing else that may be one.
@@ -362,7 +404,7 @@ fn pack_uses(index: &Index, marks: &Marks) -> Vec<PackUse> {
             let empty = PackUse { live_len: 0, ..pack };
             let all = packs.entry(pack.row.id).or_insert(empty);
             all.live_len += pack.live_len;
-            // Several segments may list a pack: a chunk is marked in one of them, and all groups stand in each.
+            // Several segments may list a pack: a chunk is marked in one of them, mostly, and all groups stand in each.
             all.plain_len = all.plain_len.max(pack.plain_len);
             all.listed_len = all.listed_len.max(pack.listed_len);
         }
