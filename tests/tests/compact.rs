@@ -234,6 +234,7 @@ fn done_again_it_changes_nothing_and_a_new_night_changes_what_it_touches() {
     // What is left of what was there may be worth some more.
     let most = planned.plain_len + planned.plain_len / 8;
     assert!((planned.plain_len..most).contains(&done.plain_len), "{planned:?}, {done:?}");
+    assert!(done.group_count >= planned.group_count, "{planned:?}, {done:?}");
     let before = packs(&store);
     assert_eq!(compact(&lab).group_count, 0);
     assert_eq!(packs(&store), before);
@@ -677,7 +678,7 @@ fn what_came_together_stays_until_it_is_touched() {
                 assert!(lab.restore_bytes(&name(*night)).unwrap() == *image, "seed {seed}");
             }
         }
-        assert!(compressed < new * 6, "seed {seed}: {compressed} for {new}");
+        assert!(compressed < new * 2, "seed {seed}: {compressed} for {new}");
         assert!(copied < new * 2, "seed {seed}: {copied} for {new}");
         lab.check();
     }

@@ -107,7 +107,7 @@ fn altered(rows: &Rows, packs: &[PackRow]) -> Vec<(String, Rows)> {
             let id = ChunkId::from_bytes([n as u8; 32]);
             rows.records.push(Record { id, ..rows.records[n] });
         });
-        for step in [1, u32::MAX, 1000] {
+        for step in [1, u32::MAX, 10, 100, 1000] {
             let change = |value: &mut u32| *value = value.wrapping_add(step);
             alter(format!("group of record {n}"), &|rows| change(&mut rows.records[n].group));
             alter(format!("offset of record {n}"), &|rows| change(&mut rows.records[n].offset));
@@ -177,7 +177,7 @@ fn check_names_every_archive_that_a_lying_index_costs_and_no_other() {
         }
     }
     println!("{trials} checks, {lost} archives lost, {} wrong", wrong.len());
-    assert!(trials > 100 && lost > 50);
+    assert!(trials > 100 && lost > 100);
     assert!(wrong.is_empty(), "{} wrong, first: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

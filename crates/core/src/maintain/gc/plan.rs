@@ -266,7 +266,7 @@ fn decide(
     let held = if holds { plan.hold() } else { 0 };
     if held > 0 {
         problems.progress.notice(&format!(
-            "something that is needed is damaged: {held} packs stay until a repair, for they may hold it too"
+            "something that archives need is damaged; packs that may hold it too stay until check --repair: {held}"
         ));
     }
     let repacked = plan.repacked();
