@@ -215,7 +215,7 @@ impl<'c> Judge<'c> {
         let is_home = |chunk: &Placed| home == Some(place(chunk));
         let at_home: HashSet<(u64, u64)> =
             chunks.iter().filter(|chunk| is_home(chunk)).map(|chunk| chunk.cell).collect();
-        let known = Home::of(chunks.iter().filter(|chunk| is_home(chunk)), self);
+        let known = Home::of(chunks.iter().filter(|chunk| is_home(chunk)));
         // The first version of each cell here, and in each group that has one.
         let (mut firsts, mut beside) = (HashMap::new(), HashMap::new());
         let (mut stored_len, mut gain_len, mut again_len) = (0, 0, 0);
@@ -227,10 +227,10 @@ impl<'c> Judge<'c> {
             let is_first = *firsts.entry(chunk.cell).or_insert(chunk.version) == chunk.version;
             let cell_there = beside.entry((chunk.cell, place(chunk)));
             let is_beside = *cell_there.or_insert(chunk.version) != chunk.version;
+            stored_len += stored;
             if is_home(chunk) {
                 continue;
             }
-            stored_len += stored;
             // What did not get smaller by 1/32 is stored as it is.
             let is_dense = stored > len / 32 * 31;
             // What lies with another version already only gets harder.
@@ -244,18 +244,12 @@ impl<'c> Judge<'c> {
                 (false, true) => 0,
             };
         }
-        stored_len += known.stored_len();
         let plain_len = total_len(chunks.iter().map(|chunk| u64::from(chunk.location.len)));
         let is_worth = gain_len > 0
             && gain_len >= stored_len / self.worth.gain
             && gain_len >= again_len / AGAIN_GAIN;
         let member = |chunk: &Placed| {
-            let len = chunk.location.len;
-            let stored_len = match is_home(chunk) {
-                true => part(known.stored_len(), (u64::from(len), known.len())),
-                false => self.stored_len(chunk),
-            };
-            let stored_len = stored_len as u32;
+            let (len, stored_len) = (chunk.location.len, self.stored_len(chunk) as u32);
             Member { id: chunk.id, len, stored_len, version: chunk.version, cell: chunk.cell }
         };
         let members = || chunks.iter().map(member).collect();
@@ -294,14 +288,12 @@ struct Home {
     further_len: u64,
     /// Bytes of all its chunks, whoever needs them,
     plain_len: u64,
-    /// bytes of those that somebody needs,
-    needed_len: u64,
     /// and what they all take.
     sealed_len: u64,
 }
 
 impl Home {
-    fn of<'p>(chunks: impl Iterator<Item = &'p Placed>, judge: &Judge<'_>) -> Self {
+    fn of<'p>(chunks: impl Iterator<Item = &'p Placed>) -> Self {
         let (mut home, mut firsts) = (Home::default(), HashMap::new());
         for chunk in chunks {
             let len = u64::from(chunk.location.len);
@@ -310,7 +302,6 @@ impl Home {
                 false => home.further_len += len,
             }
             home.plain_len = chunk.location.group_plain_len();
-            home.needed_len = judge.needed.len(judge.index, &chunk.location);
             home.sealed_len = u64::from(chunk.location.group.sealed_len);
         }
         home
@@ -318,11 +309,6 @@ impl Home {
 
     fn len(&self) -> u64 {
         self.first_len + self.further_len
-    }
-
-    /// What comes back with these chunks: their share, among those that are needed, of all that the group takes.
-    fn stored_len(&self) -> u64 {
-        part(self.sealed_len, (self.len(), self.needed_len.max(self.len()).max(1)))
     }
 
     /// What a further version takes, as a part of its length: what the group takes beyond the first version of each cell,
