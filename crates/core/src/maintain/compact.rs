@@ -25,16 +25,17 @@ use std::time::{Duration, Instant};
 
 use garret_format::PackId;
 
+use super::gc::plan::Aims;
 use super::gc::{GcOptions, GcReport, condemn};
 use crate::error::{Cause, Error, Result};
 use crate::limits::{GROUP_LEN_MOST, total_len};
 use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
-use crate::progress::Progress;
+use crate::progress::{Problem, Progress};
 use crate::repository::{Pruner, Repository};
 
 use plan::{Planned, Worth};
-use taken::{Taken, Under};
+use taken::{Passes, Taken, Under};
 
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, if time may run out.
 const GAINS: [u64; 2] = [4, 16];
@@ -43,6 +44,14 @@ const GAINS: [u64; 2] = [4, 16];
 /// memory for what is planned, 70 for sketches if each chunk is a cell, 4 for ids while they are written, 24 in the gc after
 /// it. It is less where the disk is nearly full.
 const ROUND_CHUNKS: usize = 1 << 17;
+
+/// Dead bytes in packs that are left when all is done, as a fraction of live ones: 0.5 %. What a gc leaves of 2 % is as much
+/// as lzma saves.
+const WASTE_LEFT: u64 = 200;
+
+/// While old copies have to stay, what is made of them would be made again each night.
+const HOLDS: &str =
+    "something that archives need is damaged; nothing is compacted until check --repair";
 
 /// The part of the time that is left in which a round looks for what is alike.
 const ALIKE_TIME: u32 = 4;
@@ -95,8 +104,25 @@ pub struct CompactReport {
     pub is_cut_short: bool,
 }
 
+impl CompactReport {
+    /// Counts what a round wrote.
+    fn add(&mut self, round: &rewrite::Rewritten) {
+        self.group_count += round.group_count;
+        self.plain_len += round.plain_len;
+        self.written_len += round.written_len;
+    }
+}
+
 fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| Instant::now() >= end)
+}
+
+/// That the disk is full, if it is that.
+fn unless_full(done: Result<()>) -> Result<Option<Error>> {
+    match done {
+        Err(error) if error.cause() == Cause::Full => Ok(Some(error)),
+        done => done.map(|()| None),
+    }
 }
 
 impl Repository {
@@ -145,7 +171,7 @@ impl Pruner {
                 let old = packs.map(|row| row.id).filter(|id| !written.contains(id)).collect();
                 drop(index);
                 let gc = GcOptions { compression: None, threads: options.threads };
-                match self.gc_preferring(&old, &gc, progress) {
+                match self.gc_aiming(Aims::preferring(&old), &gc, progress) {
                     Err(further) if further.cause() != Cause::Full => Err(further),
                     _ => Err(error),
                 }
@@ -162,26 +188,29 @@ impl Pruner {
         progress: &dyn Progress,
     ) -> Result<CompactReport> {
         let end = options.max_duration.and_then(|most| Instant::now().checked_add(most));
-        let all = if end.is_some() { GAINS.as_slice() } else { &GAINS[1..] };
+        let gains = if end.is_some() { GAINS.as_slice() } else { &GAINS[1..] };
+        let mut passes = Passes::new(gains, self.packs_len());
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
         let mut taken = Taken::default();
-        let mut gains = all.iter().copied();
-        let (mut gain, mut before) = (gains.next(), (0, self.packs_len()));
         let mut most = ROUND_CHUNKS;
         let mut full: Option<Error> = None;
-        while let Some(least) = gain.filter(|_| !report.is_cut_short) {
-            let worth = Worth { compression: options.compression, gain: least };
+        if self.index().has_damaged() {
+            // Of what is damaged and needed by nobody nothing is left then.
+            self.drop_old(Aims::preferring(written), options.threads, progress, &mut report)?;
+        }
+        while let Some(gain) = passes.gain().filter(|_| !report.is_cut_short && !report.gc.holds) {
+            let worth = Worth { compression: options.compression, gain };
             let round = self.next_round(worth, most, &taken, progress)?;
             if round.is_empty() {
-                // What was left in the old packs may take more now than it did in them, and less beside what was left too.
-                // So it is all looked at again, as the next run would, until that makes the packs no shorter.
-                let now = (report.group_count, self.packs_len());
-                if gains.len() == 0 && now.0 > before.0 && now.1 < before.1 {
-                    (gains, before) = (all.iter().copied(), now);
+                if passes.ends(report.group_count) {
+                    // As far as there is room for it.
+                    let aims = Aims { preferred: written, waste: WASTE_LEFT };
+                    unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
+                }
+                if passes.turn(report.group_count, self.packs_len()) {
                     taken.begin_pass();
                 }
-                gain = gains.next();
                 continue;
             }
             let count: usize = round.iter().map(|planned| planned.members.len()).sum();
@@ -198,22 +227,25 @@ impl Pruner {
                 }
                 done => done?,
             };
-            report.group_count += done.group_count;
-            report.plain_len += done.plain_len;
-            report.written_len += done.written_len;
+            report.add(&done);
             self.deleting().reopen_index(progress)?;
             written.extend(done.packs);
-            full = match self.drop_old(written, options.threads, progress, &mut report) {
-                // Old packs of which something is still needed go when a later round has taken that up, too.
-                Err(error) if error.cause() == Cause::Full => Some(error),
-                dropped => dropped.map(|()| None)?,
-            };
+            // Old packs of which something is still needed go when a later round has taken that up, too.
+            let aims = Aims::preferring(written);
+            full = unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
             most = if full.is_none() { (most * 2).min(ROUND_CHUNKS) } else { most };
             report.is_cut_short = !done.is_whole
                 || is_over(end) && self.plan_compact(options, progress)?.group_count > 0;
         }
-        if report.group_count == 0 {
-            self.drop_old(&HashSet::new(), options.threads, progress, &mut report)?;
+        if report.group_count == 0 && !report.gc.holds {
+            self.drop_old(Aims::preferring(written), options.threads, progress, &mut report)?;
+        }
+        if report.gc.holds {
+            problems.report(Problem::new(Cause::Damaged, None, HOLDS.to_owned()));
+        }
+        if problems.count > 0 {
+            // The next one makes none of it again then.
+            self.note_damaged(progress);
         }
         report.gc.problem_count += problems.count;
         full.map_or(Ok(report), Err)
@@ -281,13 +313,13 @@ impl Pruner {
 
     fn drop_old(
         &mut self,
-        new: &HashSet<PackId>,
+        aims: Aims<'_>,
         threads: usize,
         progress: &dyn Progress,
         report: &mut CompactReport,
     ) -> Result<()> {
         let options = GcOptions { compression: None, threads };
-        report.gc.add_up(&self.gc_preferring(new, &options, progress)?);
+        report.gc.add_up(&self.gc_aiming(aims, &options, progress)?);
         Ok(())
     }
 }

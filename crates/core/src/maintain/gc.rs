@@ -38,7 +38,7 @@ use crate::repository::{Deleting, Pruner, Repository};
 
 use crate::maintain::problems::Problems;
 use condemn::Condemnation;
-use plan::GcPlan;
+use plan::{Aims, GcPlan};
 
 /// Rounds because archives came in meanwhile. What such a round condemned is ripe in the next, whatever comes then.
 const ROUNDS_MAX: u32 = 3;
@@ -71,6 +71,8 @@ pub struct GcReport {
     pub removed_count: u64,
     /// Problems met, each reported: what is damaged stays.
     pub problem_count: u64,
+    /// Whether something that archives need is damaged: what may be another copy of it stays, until a repair.
+    pub holds: bool,
 }
 
 impl Repository {
@@ -84,8 +86,9 @@ impl Repository {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<GcPlan> {
-        let mut problems = Problems::new(progress);
-        let planned = plan::plan(self, without, &HashSet::new(), true, threads, &mut problems)?;
+        let (none, mut problems) = (HashSet::new(), Problems::new(progress));
+        let aims = Aims::preferring(&none);
+        let planned = plan::plan(self, without, aims, true, threads, &mut problems)?;
         // Who only looks has a session, and would take his own for that of somebody who stores.
         Ok(planned.0)
     }
@@ -101,13 +104,13 @@ impl Pruner {
     /// packs are there and sound is a problem. `Doubtful` if something that is listed nowhere may be an archive,
     /// `Overwritten` if something lies in the place of one.
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
-        self.gc_preferring(&HashSet::new(), options, progress)
+        self.gc_aiming(Aims::preferring(&HashSet::new()), options, progress)
     }
 
-    /// The same. Of chunks that lie in one of the packs `preferred` and in another the first is kept, if it is intact.
-    pub(super) fn gc_preferring(
+    /// The same, with other aims.
+    pub(super) fn gc_aiming(
         &mut self,
-        preferred: &HashSet<PackId>,
+        aims: Aims<'_>,
         options: &GcOptions,
         progress: &dyn Progress,
     ) -> Result<GcReport> {
@@ -121,14 +124,8 @@ impl Pruner {
             let (store, load) = (session.store(), || Condemnation::load(&session, progress));
             let (swept, condemnation) = beside(in_flight, || store.sweep(), load)?;
             let condemnation = swept.map_err(Error::from).and(condemnation)?;
-            let (mut plan, has_sessions) = plan::plan(
-                &session,
-                &[],
-                preferred,
-                full.is_none(),
-                options.threads,
-                &mut problems,
-            )?;
+            let (mut plan, has_sessions) =
+                plan::plan(&session, &[], aims, full.is_none(), options.threads, &mut problems)?;
             if has_sessions {
                 plan.leave(&session.index().unstored());
             }
@@ -150,6 +147,7 @@ impl Pruner {
             if forgot_index || collected.forgot_index {
                 swap::remake(session, progress)?;
             }
+            report.holds |= plan.holds;
             let is_over = collected.is_over(full.is_some());
             report.add(&collected);
             full = match (full, collected.full) {
@@ -185,6 +183,7 @@ impl GcReport {
         self.waiting_pack_bytes = later.waiting_pack_bytes;
         self.removed_count += later.removed_count;
         self.problem_count += later.problem_count;
+        self.holds = later.holds;
     }
 
     /// What waits is what the last round left waiting.

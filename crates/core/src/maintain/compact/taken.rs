@@ -1,8 +1,8 @@
-//! What a pass of compact has taken up, so that it ends.
+//! Passes of compact over all that there is, and what each has taken up, so that they end.
 //!
-//! In: planned groups, and what came of the groups that were gathered from them. Out: whether a planned group is taken up.
-//! Promises: what came of nothing is not taken up again before it takes more than it did; what was made is made once more
-//! in a pass at most.
+//! In: planned groups, and what came of the groups that were gathered from them. Out: what a group has to gain, and whether a
+//! planned one is taken up. Promises: what came of nothing is not taken up again before it takes more than it did; what was
+//! made is made once more in a pass at most; no pass follows one that made packs no shorter.
 
 use std::collections::HashMap;
 
@@ -11,6 +11,48 @@ use garret_format::ChunkId;
 use super::alike::Gathered;
 use super::plan::Planned;
 use super::rewrite::Tried;
+
+/// What a group has to gain in the pass that is under way: much at first, then less. What was left in old packs may take more
+/// afterwards than it did in them, and less beside what was left too. So all is looked at once more, as the next run would,
+/// until that makes packs no shorter.
+pub(super) struct Passes {
+    gains: &'static [u64],
+    /// Those that this pass has not come to, the one that it is at first.
+    left: &'static [u64],
+    /// Groups written when it began,
+    group_count: u64,
+    /// and bytes of packs.
+    packs_len: u64,
+}
+
+impl Passes {
+    pub(super) fn new(gains: &'static [u64], packs_len: u64) -> Self {
+        Passes { gains, left: gains, group_count: 0, packs_len }
+    }
+
+    /// What a group has to gain; `None` when all is done.
+    pub(super) fn gain(&self) -> Option<u64> {
+        self.left.first().copied()
+    }
+
+    /// Whether a pass that made something ends when nothing more gains as much.
+    pub(super) fn ends(&self, group_count: u64) -> bool {
+        self.left.len() == 1 && group_count > self.group_count
+    }
+
+    /// Nothing more gains as much. Whether a pass begins.
+    pub(super) fn turn(&mut self, group_count: u64, packs_len: u64) -> bool {
+        let begins = self.ends(group_count) && packs_len < self.packs_len;
+        self.left = match begins {
+            true => self.gains,
+            false => self.left.get(1..).unwrap_or_default(),
+        };
+        if begins {
+            (self.group_count, self.packs_len) = (group_count, packs_len);
+        }
+        begins
+    }
+}
 
 /// By its first chunk, what came of each planned group. `came_to` is that of what was left of it.
 #[derive(Default)]
@@ -65,7 +107,8 @@ impl Taken {
         }
     }
 
-    /// Begins anew, but for what cannot be read: beside what was made since, and what else is left, others may come to less.
+    /// A pass begins anew, but for what cannot be read: beside what was made since, and what else is left, others may come to
+    /// less.
     pub(super) fn begin_pass(&mut self) {
         self.0.retain(|_, tried| !tried.is_made && tried.came_to == u64::MAX);
     }

@@ -31,6 +31,22 @@ const WASTE_FRACTION: u64 = 50;
 /// Sessions whose last packs, of less than a quarter of the target, are worth merging: those of fewer cost a footer each.
 const SMALL_PACKS: usize = 8;
 
+/// What a gc keeps, and how much that nobody needs it leaves.
+#[derive(Clone, Copy)]
+pub(in crate::maintain) struct Aims<'p> {
+    /// Of chunks that lie in one of these packs and in another, the first stay if they are intact.
+    pub(in crate::maintain) preferred: &'p HashSet<PackId>,
+    /// Dead bytes in packs that are not worth copying for: one part of so many of live ones.
+    pub(in crate::maintain) waste: u64,
+}
+
+impl<'p> Aims<'p> {
+    /// With what is usual of waste.
+    pub(in crate::maintain) fn preferring(preferred: &'p HashSet<PackId>) -> Self {
+        Aims { preferred, waste: WASTE_FRACTION }
+    }
+}
+
 /// What a gc will do. Shown, it is one line.
 #[derive(Debug)]
 pub struct GcPlan {
@@ -46,6 +62,8 @@ pub struct GcPlan {
     pub(super) unlists: bool,
     /// Packs of which something is listed nowhere.
     partly_listed: HashSet<PackId>,
+    /// Whether something that archives need was found damaged: what may be another copy of it stays.
+    pub(super) holds: bool,
     /// The archives that it knows, and the fingerprint of each.
     archives: Archives,
 }
@@ -86,6 +104,7 @@ impl GcPlan {
     /// again. So that they get no more, what is listed stays so. Gives how many it leaves.
     pub(super) fn hold(&mut self) -> usize {
         let before = self.pack_count();
+        self.holds = true;
         self.drop.retain(|row| !self.partly_listed.contains(&row.id));
         self.repack.retain(|pack| !self.partly_listed.contains(&pack.row.id));
         self.superseded.clear();
@@ -204,7 +223,7 @@ impl PackUse {
 pub(super) fn plan(
     repository: &Repository,
     without: &[String],
-    preferred: &HashSet<PackId>,
+    aims: Aims<'_>,
     keeps: bool,
     threads: usize,
     problems: &mut Problems<'_>,
@@ -215,7 +234,7 @@ pub(super) fn plan(
     let (store, in_flight) = (repository.store(), repository.store().properties().in_flight);
     // Who is asked for after that listing: what was in it may be that of somebody who is there.
     let ask = || beside(in_flight, || store.has_sessions(ANY), || list_copies(store));
-    let decide = || decide(repository, names, preferred, keeps, threads, problems);
+    let decide = || decide(repository, names, aims, keeps, threads, problems);
     let (asked, plan) = beside(in_flight, ask, decide)?;
     let ((has_sessions, copies), plan) = (asked?, plan?);
     refuse_overwritten(repository, copies?, plan.archives.values().copied())?;
@@ -226,7 +245,7 @@ pub(super) fn plan(
 fn decide(
     repository: &Repository,
     names: Vec<String>,
-    preferred: &HashSet<PackId>,
+    aims: Aims<'_>,
     keeps: bool,
     threads: usize,
     problems: &mut Problems<'_>,
@@ -243,7 +262,7 @@ fn decide(
         None => {}
     }
     let Copies { superseded, lacking, has_lost } =
-        keep_intact_copies(&chunks, repository.store(), &marks, preferred, threads, problems)?;
+        keep_intact_copies(&chunks, repository.store(), &marks, aims.preferred, threads, problems)?;
     if keeps {
         keep_groups(index, &marks, &superseded);
     }
@@ -258,11 +277,13 @@ fn decide(
     let (drop, used): (Vec<_>, Vec<_>) = uses.into_iter().partition(|pack| pack.live_len == 0);
     // What is cold is not read to be copied.
     let used = used.into_iter().filter(|pack| !store.is_cold(&Key::Pack(pack.row.id)));
-    let (repack, groups) = (choose(used.collect(), repository.config().pack_len), Vec::new());
+    let repack = choose(used.collect(), repository.config().pack_len, aims.waste);
     let drop = drop.into_iter().map(|pack| pack.row).collect();
     // Who looks for nothing else finds them again and reads them; compact plans by the copy that it finds first.
-    let unlists = !preferred.is_empty();
-    let mut plan = GcPlan { drop, repack, groups, superseded, unlists, partly_listed, archives };
+    let unlists = !aims.preferred.is_empty();
+    let groups = Vec::new();
+    let mut plan =
+        GcPlan { drop, repack, groups, superseded, unlists, partly_listed, holds, archives };
     let held = if holds { plan.hold() } else { 0 };
     if held > 0 {
         problems.progress.notice(&format!(
@@ -330,7 +351,7 @@ fn refresh(repository: &Repository, progress: &dyn Progress) -> Result<Vec<Strin
 
 /// The packs worth copying what is needed out of: the most wasteful until little waste is left, and small ones when there
 /// are many.
-fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
+fn choose(mut used: Vec<PackUse>, pack_len: u32, waste_fraction: u64) -> Vec<PackUse> {
     let live_bytes: u64 = used.iter().map(|pack| u64::from(pack.row.len) - pack.dead_bytes()).sum();
     let mut waste: u64 = used.iter().map(PackUse::dead_bytes).sum();
     let is_small = |pack: &PackUse| pack.row.len < end_len(pack.row.kind, pack_len) / 4;
@@ -343,7 +364,7 @@ fn choose(mut used: Vec<PackUse>, pack_len: u32) -> Vec<PackUse> {
     };
     used.sort_by_key(|pack| (Reverse(pack.dead_share()), pack.row.id));
     used.retain(|pack| {
-        let wasteful = waste > live_bytes / WASTE_FRACTION && pack.live_len < pack.plain_len;
+        let wasteful = waste > live_bytes / waste_fraction && pack.live_len < pack.plain_len;
         let chosen = wasteful || merges(pack);
         waste -= if chosen { pack.dead_bytes() } else { 0 };
         chosen

@@ -1,0 +1,161 @@
+//! Kills, power cuts, full disks, damage, and others at work: every archive is as it was.
+
+use garret_core::{CompactReport, Key, MemoryStore, Silent, Store, StoreErrorKind};
+use garret_format::config::KeyMode;
+use garret_testkit::{Fault, FaultStore, Lab, PowerStore, Recorder, damage};
+
+use super::{
+    HARD, all_are, compact, compact_in, len, name, nights, options, packs, store_all, stored,
+};
+
+/// Killed, and with a power cut after that, at every operation of the store.
+#[test]
+fn killed_at_any_moment_it_costs_its_own_work_only() {
+    let nights = nights(5, 3, 1 << 20);
+    let (lab, store) = {
+        let power = PowerStore::new();
+        let shared = power.clone();
+        (Lab::over(move || Box::new(shared.clone()), KeyMode::None), power)
+    };
+    store_all(&lab, &nights);
+    lab.delete(&name(1)).unwrap();
+    store.sync().unwrap();
+    let kept = [(0, &nights[0]), (2, &nights[2])];
+    let objects = store.after_kill();
+    let mut after = 0;
+    loop {
+        for cut in [None, Some(after), Some(!after)] {
+            let power = PowerStore::from_objects(objects.clone());
+            let fault = FaultStore::new(power.clone());
+            let shared = fault.clone();
+            let victim = lab.with_store(move || Box::new(shared.clone()));
+            let mut session = victim.pruner().unwrap();
+            let (verbs, times) = (Vec::new(), Fault::FOR_GOOD);
+            fault.arm(Fault { verbs, after, times, kind: StoreErrorKind::Other });
+            let done = compact_in(&mut session, HARD);
+            drop(session);
+            if fault.fired() == 0 {
+                done.unwrap();
+                assert!(after > 20, "{after} operations are none");
+                return;
+            }
+            let left = match cut {
+                None => power.after_kill(),
+                Some(seed) => power.after_random_power_cut(seed),
+            };
+            let power = PowerStore::from_objects(left);
+            let heir = lab.with_store(move || Box::new(power.clone()));
+            for (number, night) in kept {
+                assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "operation {after}");
+            }
+            compact(&heir);
+            assert_eq!(compact(&heir).group_count, 0, "operation {after}");
+            for (number, night) in kept {
+                assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "operation {after}");
+            }
+            heir.check();
+        }
+        after += 1;
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_what_was_there() {
+    let nights = nights(6, 4, 4 << 20);
+    let (lab, store) = stored(&nights);
+    let before = packs(&store);
+    let fault = FaultStore::new(store.clone());
+    let shared = fault.clone();
+    let full = lab.with_store(move || Box::new(shared.clone()));
+    let mut session = full.pruner().unwrap();
+    let verbs = vec![garret_testkit::Verb::Put];
+    fault.arm(Fault { verbs, after: 0, times: Fault::FOR_GOOD, kind: StoreErrorKind::NoSpace });
+    let error = compact_in(&mut session, HARD).unwrap_err();
+    assert_eq!(error.cause(), garret_core::Cause::Full);
+    drop(session);
+    assert_eq!(packs(&store), before);
+    all_are(&lab, &nights);
+}
+
+/// Who began before goes on with what he knows: old copies wait for him.
+#[test]
+fn sessions_beside_it_go_on() {
+    let nights = nights(7, 4, 4 << 20);
+    let (lab, store) = stored(&nights[..3]);
+    let mut writer = lab.writer().unwrap();
+    let reader = lab.reader().unwrap();
+    let done = compact(&lab);
+    assert!(done.gc.waiting_pack_count > 0 && done.gc.deleted_pack_count == 0, "{done:?}");
+    for (number, night) in nights[..3].iter().enumerate() {
+        let archive = reader.archive(&name(number)).unwrap();
+        assert!(lab.restore_from(&reader, &archive).unwrap() == *night, "night {number}");
+    }
+    let stream = Box::new(std::io::Cursor::new(nights[3].clone()));
+    let input = garret_core::Input::Stream { name: b"image".to_vec(), reader: stream };
+    writer.backup(&name(3), vec![input], &lab.options(), &Recorder::default()).unwrap();
+    let full = len(&store);
+    drop((writer, reader));
+    all_are(&lab, &nights);
+    let done = compact(&lab);
+    assert!(done.gc.waiting_pack_count == 0 && len(&store) < full / 2 + full / 4, "{done:?}");
+    all_are(&lab, &nights);
+}
+
+/// The largest pack: that of the first night. One of its groups is damaged. Gives its bytes as they were.
+fn damage_largest(store: &MemoryStore) -> (Key, Vec<u8>) {
+    let (key, len) = packs(store).into_iter().max_by_key(|(_, len)| *len).unwrap();
+    let bytes = store.get(&key, 0..len).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[100_000] ^= 1;
+    damage(store, &key, &damaged);
+    (key, bytes)
+}
+
+/// What it did, and what went wrong.
+fn compact_reporting(lab: &Lab) -> (CompactReport, Vec<String>) {
+    let recorder = Recorder::default();
+    let done = lab.pruner().unwrap().compact(&options(HARD, 2), &recorder).unwrap();
+    (done, recorder.problems())
+}
+
+/// What cannot be read stays where it is, and is told of; the rest is done, once.
+#[test]
+fn damage_stays_where_it_is() {
+    let nights = nights(8, 3, 10 << 20);
+    let (lab, store) = stored(&nights);
+    let (pack, bytes) = damage_largest(&store);
+    let (done, problems) = compact_reporting(&lab);
+    assert!(done.group_count > 0 && done.gc.problem_count > 0);
+    assert!(problems.iter().any(|text| text.contains(&pack.to_string())), "{problems:?}");
+    let before = packs(&store);
+    assert_nothing_is_compacted(&lab);
+    assert_eq!(packs(&store), before);
+    // It is there still, so that what is intact of it can be used; put right, nothing is lost.
+    store.put(&pack, &[&bytes]).unwrap();
+    lab.exclusive().unwrap().repair(2, &Silent).unwrap();
+    all_are(&lab, &nights);
+}
+
+fn assert_nothing_is_compacted(lab: &Lab) {
+    let (done, problems) = compact_reporting(lab);
+    assert!(done.group_count == 0 && done.gc.problem_count > 0, "{done:?}");
+    assert!(problems.iter().any(|text| text.contains("nothing is compacted")), "{problems:?}");
+}
+
+/// While old copies must stay, new ones would be made each night.
+#[test]
+fn nothing_is_compacted_while_something_that_is_needed_is_damaged() {
+    let nights = nights(9, 3, 10 << 20);
+    let (lab, store) = stored(&nights);
+    damage_largest(&store);
+    assert!(lab.check_reporting(true).unwrap().0.problem_count > 0);
+    let before = packs(&store);
+    assert_nothing_is_compacted(&lab);
+    assert_eq!(packs(&store), before);
+    // Backed up again all of it is there once more.
+    for (number, night) in nights.iter().enumerate() {
+        lab.backup_bytes(&format!("again-{number}"), night).unwrap();
+    }
+    assert!(compact(&lab).group_count > 0);
+    all_are(&lab, &nights);
+}
