@@ -27,7 +27,7 @@ pub enum Location {
 }
 
 /// How the URLs of stores begin.
-pub const STORES: [&str; 3] = ["s3://", "swift://", "sftp://"];
+pub const STORES: [&str; 5] = ["azblob://", "gcs://", "s3://", "swift://", "sftp://"];
 
 /// A directory on another host, which is reached by `ssh`.
 #[derive(Clone, Debug, PartialEq, Eq)]

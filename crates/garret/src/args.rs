@@ -21,7 +21,8 @@ const HELP: &str = "\
 Locations:
   PATH, file:///PATH         a repository
   HOST:PATH, ssh://HOST/PATH one on another host, by ssh (docs/remote.md)
-  s3://, swift://, sftp://   one in an object store, or by SFTP (docs/remote.md)
+  s3://, swift://, azblob://, gcs://, sftp://
+                             one in an object store, or by SFTP (docs/remote.md)
   REPO::NAME                 an archive in it
   REPO::latest               the newest archive, to read, unless one has that name
 

@@ -27,10 +27,12 @@ use crate::transport::{SILENCE, Transport};
 
 /// How long a server may take to be reached at all.
 const CONNECT: Duration = Duration::from_secs(10);
+/// What the library says where a request could not be signed,
+const SIGNING: &str = "signing http request";
+/// and what an answer has in it that those of Azure and Google give for what nobody signed right. It is no refusal to it.
+const UNAUTHORIZED: &str = "status: 401";
 /// What AWS calls it when two create one object at once.
 const CONFLICT: &str = "ConditionalRequestConflict";
-const NO_ACCOUNT: &str = "there is no key to sign with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or make \
-                          ~/.aws/credentials";
 
 /// A bucket, and the prefix in it.
 pub(crate) struct BucketService {
@@ -92,6 +94,8 @@ impl BucketService {
         let (bucket, root) = (&self.place.bucket, format!("/{}", self.place.prefix));
         let _inside = self.runtime.enter();
         let operator = match &self.place.provider {
+            Provider::Azblob(azblob) => azblob.operator(bucket, &root),
+            Provider::Gcs(gcs) => gcs.operator(bucket, &root),
             Provider::S3(s3) => s3.operator(bucket, &root),
             Provider::Swift(swift) => match self.runtime.block_on(log_in(&self.client, swift)) {
                 Ok((url, token)) => Swift::operator(&url, &token, bucket, &root),
@@ -184,6 +188,10 @@ impl BucketService {
             _ if error.is_temporary() || error.message().contains(CONFLICT) => {
                 StoreErrorKind::Transient
             }
+            _ if error.to_string().contains(UNAUTHORIZED) => StoreErrorKind::Denied,
+            _ if error.message() == SIGNING && self.place.provider.asks_for_tokens() => {
+                StoreErrorKind::Transient
+            }
             _ => StoreErrorKind::Other,
         };
         let source = match kind {
@@ -192,7 +200,7 @@ impl BucketService {
                 io::Error::new(io::ErrorKind::NotFound, "there is no such bucket: make it first")
             }
             StoreErrorKind::NotFound => io::ErrorKind::NotFound.into(),
-            _ => io::Error::other(words(error, &self.place.provider)),
+            _ => io::Error::other(words(error, kind, &self.place.provider)),
         };
         StoreError { kind, operation, object: self.object(name), source }
     }
@@ -320,34 +328,33 @@ fn put(found: &Metadata) -> Option<Duration> {
 }
 
 /// One line: what the server said, or what lies at the bottom of it all.
-fn words(error: &Error, provider: &Provider) -> String {
+fn words(error: &Error, kind: StoreErrorKind, provider: &Provider) -> String {
     let said = match (said(error.message()), error.source()) {
         (Some(said), _) => said,
         (None, Some(below)) => deepest(below),
         (None, None) => error.message().to_owned(),
     };
     let said = match error.kind() {
-        ErrorKind::PermissionDenied => {
+        _ if kind == StoreErrorKind::Denied => {
             let colon = if said.is_empty() { "" } else { ": " };
             format!("{said}{colon}{}", provider.denied())
         }
         // What no server said, and has no cause below, is that there is nothing to sign with.
-        _ if said.contains("signing credential") => NO_ACCOUNT.to_owned(),
+        _ if said.contains("signing credential") => provider.unsigned().to_owned(),
         _ if said.is_empty() => error.kind().into_static().to_owned(),
         _ => said,
     };
     line(&said)
 }
 
-/// `NoSuchBucket: The bucket does not exist`, of what the library makes of such an answer.
+/// `NoSuchBucket: The bucket does not exist`, of what the library makes of such an answer; Google's have a number for a code.
 fn said(message: &str) -> Option<String> {
     let field = |name: &str| {
         let (_, rest) = message.split_once(&format!("{name}: \""))?;
         rest.split_once('"').map(|(value, _)| value)
     };
-    let code = field("code")?;
-    Some(match field("message") {
-        Some(text) if !text.is_empty() => format!("{code}: {text}"),
-        _ => code.to_owned(),
-    })
+    match (field("code"), field("message").filter(|text| !text.is_empty())) {
+        (Some(code), Some(text)) => Some(format!("{code}: {text}")),
+        (code, text) => code.or(text).map(str::to_owned),
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! garret (keys, no network)                      garret-stores (network, no keys)
 //! Repository -> RemoteStore --pipe--> serve -> Retry -> ObjectStore -> Service
-//!                                                        |  names       bucket -> opendal -> S3, Swift: login, transport
+//!                                                        |  names       bucket -> opendal: login, transport
 //!                                                        |  probe       sftp   -> russh-sftp -> the system's ssh
 //!                                                        Leases         place: which, and who asks
 //! ```

@@ -5,6 +5,8 @@
 //! Promises: nothing secret is taken from a location, for locations are in logs and lists of processes. What each kind of
 //! store needs is in the file of its name.
 
+mod azblob;
+mod gcs;
 mod s3;
 mod sftp;
 mod swift;
@@ -12,6 +14,8 @@ mod swift;
 use std::env;
 use std::fmt;
 
+pub(crate) use azblob::Azblob;
+pub(crate) use gcs::{Asker, Gcs};
 pub(crate) use s3::S3;
 pub use sftp::Sftp;
 pub(crate) use swift::{Login, Swift};
@@ -38,6 +42,8 @@ pub struct Bucket {
 /// A kind of store, and who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Provider {
+    Azblob(Azblob),
+    Gcs(Gcs),
     S3(S3),
     Swift(Swift),
 }
@@ -69,10 +75,13 @@ impl Place {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Malformed> {
         let variable: Variable<'_> = &|name| variable(name).filter(|value| !value.is_empty());
-        let none = || Malformed("it begins with none of s3://, swift:// and sftp://".to_owned());
+        let none = || {
+            let why = "it begins with none of azblob://, gcs://, s3://, swift:// and sftp://";
+            Malformed(why.to_owned())
+        };
         match location.split_once("://").ok_or_else(none)? {
             ("sftp", rest) => Sftp::parse(rest, variable).map(Place::Sftp),
-            (scheme @ ("s3" | "swift"), rest) => {
+            (scheme @ ("azblob" | "gcs" | "s3" | "swift"), rest) => {
                 Bucket::parse(scheme, rest, variable).map(Place::Bucket)
             }
             _ => Err(none()),
@@ -102,6 +111,8 @@ impl Bucket {
         let pairs: Vec<(&str, &str)> =
             options.map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
         let provider = match scheme {
+            "azblob" => Provider::Azblob(Azblob::parse(&pairs, variable)?),
+            "gcs" => Provider::Gcs(Gcs::parse(&pairs, variable)?),
             "s3" => Provider::S3(S3::parse(bucket, &pairs, variable)?),
             _ => Provider::Swift(Swift::parse(&pairs, variable)?),
         };
@@ -114,10 +125,41 @@ impl Provider {
     /// Behind what a server says that refuses.
     pub(crate) fn denied(&self) -> &'static str {
         match self {
+            Provider::Azblob(_) => {
+                "are the variables AZURE_STORAGE_ right, and may that key, signature or user do this?"
+            }
+            Provider::Gcs(_) => "is that account right, and may it do this?",
             Provider::S3(_) => {
                 "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY right, and may that key do this?"
             }
             Provider::Swift(_) => "are the variables OS_ or ST_ right, and may that user do this?",
+        }
+    }
+
+    /// What to do where there is nothing to sign with.
+    pub(crate) fn unsigned(&self) -> &'static str {
+        match self {
+            Provider::Azblob(_) => {
+                "there is nothing to sign with: set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN; who has another account \
+                 may not have got a token"
+            }
+            Provider::Gcs(_) => {
+                "there is nothing to sign with: let GOOGLE_APPLICATION_CREDENTIALS name the file of an account; who has \
+                 done so may not have got a token"
+            }
+            Provider::S3(_) | Provider::Swift(_) => {
+                "there is no key to sign with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or make \
+                 ~/.aws/credentials"
+            }
+        }
+    }
+
+    /// Whether what is signed with is asked for on the way, so that it may be there in a moment.
+    pub(crate) fn asks_for_tokens(&self) -> bool {
+        match self {
+            Provider::Azblob(azblob) => azblob.secret.is_none(),
+            Provider::Gcs(gcs) => gcs.asker != Asker::Nobody,
+            Provider::S3(_) | Provider::Swift(_) => false,
         }
     }
 
@@ -136,6 +178,8 @@ impl Provider {
 impl fmt::Display for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.provider {
+            Provider::Azblob(_) => "azblob",
+            Provider::Gcs(_) => "gcs",
             Provider::S3(_) => "s3",
             Provider::Swift(_) => "swift",
         };
@@ -168,7 +212,7 @@ pub(crate) fn address(text: String) -> Result<String, Malformed> {
             "\"{shown}\" is no endpoint: write http://HOST[:PORT] or https://HOST[:PORT]"
         )));
     }
-    Ok(text)
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -189,6 +233,8 @@ mod tests {
             "s3://b?style=other",
             "s3://user@b/x",
             "gs://b/x",
+            "azblob://b/x",
+            "gcs://b/x?key=secret",
             "swift://b/x?key=secret",
             "b/x",
         ] {

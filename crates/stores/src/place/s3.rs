@@ -106,7 +106,7 @@ mod tests {
         };
         match bucket.provider.clone() {
             Provider::S3(s3) => (bucket, s3),
-            Provider::Swift(_) => panic!("{text}"),
+            _ => panic!("{text}"),
         }
     }
 
