@@ -45,10 +45,6 @@ const GAINS: [u64; 2] = [4, 16];
 /// it. It is less where the disk is nearly full.
 const ROUND_CHUNKS: usize = 1 << 17;
 
-/// Dead bytes in packs that are left when all is done, as a fraction of live ones: 0.5 %. What a gc leaves of 2 % is as much
-/// as lzma saves.
-const WASTE_LEFT: u64 = 200;
-
 /// While old copies have to stay, what is made of them would be made again each night.
 const HOLDS: &str =
     "something that archives need is damaged; nothing is compacted until check --repair";
@@ -163,7 +159,10 @@ impl Pruner {
         progress: &dyn Progress,
     ) -> Result<CompactReport> {
         let mut written = HashSet::new();
-        match self.rounds(options, &mut written, progress) {
+        let done = self.rounds(options, &mut written, progress);
+        // Of what was met on the way, so that the next one makes nothing of it again.
+        self.note_damaged(progress);
+        match done {
             Err(error) if error.cause() == Cause::Full => {
                 // What came takes room of a disk that has none: it goes where the old copy is still there and intact.
                 let index = self.index();
@@ -196,17 +195,20 @@ impl Pruner {
         let mut most = ROUND_CHUNKS;
         let mut full: Option<Error> = None;
         if self.index().has_damaged() {
-            // Of what is damaged and needed by nobody nothing is left then.
-            self.drop_old(Aims::preferring(written), options.threads, progress, &mut report)?;
+            // Of what is damaged and needed by nobody nothing is left then, if there is room.
+            let aims = Aims::preferring(written);
+            unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
         }
         while let Some(gain) = passes.gain().filter(|_| !report.is_cut_short && !report.gc.holds) {
             let worth = Worth { compression: options.compression, gain };
             let round = self.next_round(worth, most, &taken, progress)?;
             if round.is_empty() {
-                if passes.ends(report.group_count) {
+                if passes.ends(report.group_count) && !is_over(end) {
                     // As far as there is room for it.
-                    let aims = Aims { preferred: written, waste: WASTE_LEFT };
-                    unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
+                    let aims = Aims { preferred: written, is_thorough: true };
+                    let dropped = self.drop_old(aims, options.threads, progress, &mut report);
+                    let is_full = unless_full(dropped)?.is_some();
+                    full = full.filter(|_| is_full);
                 }
                 if passes.turn(report.group_count, self.packs_len()) {
                     taken.begin_pass();
@@ -242,10 +244,6 @@ impl Pruner {
         }
         if report.gc.holds {
             problems.report(Problem::new(Cause::Damaged, None, HOLDS.to_owned()));
-        }
-        if problems.count > 0 {
-            // The next one makes none of it again then.
-            self.note_damaged(progress);
         }
         report.gc.problem_count += problems.count;
         full.map_or(Ok(report), Err)
