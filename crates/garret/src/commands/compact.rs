@@ -84,7 +84,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             .with("cut_short", report.is_cut_short);
         return ui.print(&record::document(&all.json()));
     }
-    ui.done(&summary(&done));
+    // Of what is damaged the problem says that nothing is done about it.
+    if report.group_count > 0 || !report.gc.holds {
+        ui.done(&summary(&done));
+    }
     Ok(())
 }
 
@@ -103,6 +106,6 @@ fn summary(done: &Compacted) -> String {
             format!("; {} of old copies go with the next compact or prune", render::size(waiting))
         }
     };
-    let rest = if report.is_cut_short { "; the next run goes on" } else { "" };
+    let rest = if report.is_cut_short && !report.gc.holds { "; the next run goes on" } else { "" };
     format!("{done}{saved}{rest}")
 }

@@ -2,7 +2,8 @@
 
 use garret_testkit::Random;
 
-use super::Dir;
+use super::damage::flip;
+use super::{Dir, packs};
 
 /// Three nights of a text of which each changes some words here and there.
 fn three_nights() -> (Dir, Vec<Vec<u8>>) {
@@ -44,6 +45,29 @@ fn all_come_back(dir: &Dir, nights: &[Vec<u8>]) {
         assert!(dir.read("back") == *night, "night {number}");
     }
     dir.run(&["check", "--verify-data", "repo"]).succeeds();
+}
+
+/// It would be made again each night, for the old copies have to stay.
+#[test]
+fn while_something_needed_is_damaged_nothing_is_made() {
+    let (dir, nights) = three_nights();
+    let largest =
+        packs(&dir.path("repo")).into_iter().max_by_key(|pack| pack.metadata().unwrap().len());
+    flip(&largest.unwrap(), 500_000);
+    assert_eq!(dir.run(&["check", "--verify-data", "repo"]).code, Some(1));
+    let before = size(&dir);
+    let said = dir.run(&["compact", "repo"]);
+    said.reports(
+        "something that archives need is damaged; nothing is compacted until check --repair",
+    );
+    assert_eq!(size(&dir), before);
+    for (number, night) in nights.iter().enumerate() {
+        dir.write("db.raw", night);
+        dir.run(&["create", &format!("repo::again-{number}"), "db.raw"]).silent();
+    }
+    dir.run(&["compact", "repo"]).silent();
+    assert!(size(&dir) < before / 5 * 3);
+    all_come_back(&dir, &nights);
 }
 
 #[test]

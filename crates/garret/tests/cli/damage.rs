@@ -9,7 +9,7 @@ use garret_testkit::both_files;
 use super::{Dir, packs};
 
 /// Changes one byte of a file.
-fn flip(path: &Path, offset: u64) {
+pub(super) fn flip(path: &Path, offset: u64) {
     let file = fs::File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
