@@ -31,10 +31,10 @@ pub(crate) struct Gcs {
 pub(crate) enum Asker {
     /// Nobody says: only of servers for tests.
     Nobody,
-    /// An account that has a key, in the file of this path.
-    Account(String),
-    /// Whoever another file of that variable says, or else gcloud's, or else the machine.
-    Found { is_named: bool },
+    /// Whoever the file of this path says; whether by a key, and not by how to get a token otherwise.
+    Named { path: String, has_key: bool },
+    /// Whoever gcloud's file says, or else the machine.
+    Found,
 }
 
 impl Gcs {
@@ -43,9 +43,8 @@ impl Gcs {
         let emulator = variable("STORAGE_EMULATOR_HOST");
         let asker = match variable("GOOGLE_APPLICATION_CREDENTIALS") {
             _ if endpoint.is_none() && emulator.is_some() => Asker::Nobody,
-            None => Asker::Found { is_named: false },
-            Some(path) if is_account(&path)? => Asker::Account(path),
-            Some(_) => Asker::Found { is_named: true },
+            None => Asker::Found,
+            Some(path) => Asker::Named { has_key: has_key(&path)?, path },
         };
         Ok(Gcs { endpoint: endpoint.or(emulator).map(address).transpose()?, asker })
     }
@@ -61,23 +60,28 @@ impl Gcs {
         }
         Operator::new(match &self.asker {
             Asker::Nobody => builder.skip_signature(),
-            // A token serves an hour. By itself the library would sign, and ask for one, for each request.
-            Asker::Account(path) => {
-                let file = FileCredentialProvider::new(path);
-                let token = ServiceAccountTokenCredentialProvider::from_provider(file);
-                let chain = ProvideCredentialChain::new().push(token.with_scope(SCOPE));
+            Asker::Named { path, has_key } => {
+                let file = FileCredentialProvider::new(path).with_scope(SCOPE);
+                let chain = ProvideCredentialChain::new();
+                let chain = match has_key {
+                    // A token serves an hour. By itself the library would sign, and ask for one, for each request.
+                    true => {
+                        let token = ServiceAccountTokenCredentialProvider::from_provider(file);
+                        chain.push(token.with_scope(SCOPE))
+                    }
+                    false => chain.push(file),
+                };
                 let builder = builder.credential_provider_chain(chain);
+                // Where who was named cannot be had, nobody else asks.
                 builder.disable_config_load().disable_vm_metadata()
             }
-            // Who was named, and cannot be had, is not somebody else.
-            Asker::Found { is_named: true } => builder.disable_vm_metadata(),
-            Asker::Found { is_named: false } => builder,
+            Asker::Found => builder,
         })
     }
 }
 
-/// Whether this file says a key, and not how to get a token otherwise.
-fn is_account(path: &str) -> Result<bool, Malformed> {
+/// Whether this file has a key, and does not say how to get a token otherwise.
+fn has_key(path: &str) -> Result<bool, Malformed> {
     let fails = |why: &dyn std::fmt::Display| {
         Malformed(format!("GOOGLE_APPLICATION_CREDENTIALS: {path}: {why}"))
     };
@@ -99,7 +103,7 @@ mod tests {
             (name == "STORAGE_EMULATOR_HOST").then(|| "http://127.0.0.1:7492/".to_owned())
         };
         let found = Gcs::parse(&[], &|_| None).unwrap();
-        assert_eq!(found, Gcs { endpoint: None, asker: Asker::Found { is_named: false } });
+        assert_eq!(found, Gcs { endpoint: None, asker: Asker::Found });
         let found = Gcs::parse(&[], &emulator).unwrap();
         let endpoint = Some("http://127.0.0.1:7492".to_owned());
         assert_eq!(found, Gcs { endpoint, asker: Asker::Nobody });
@@ -124,9 +128,11 @@ mod tests {
         let refused = parse().unwrap_err();
         assert!(refused.0.contains(&path) && !refused.0.contains("secret"), "{refused:?}");
         std::fs::write(&path, r#"{"type": "service_account", "private_key": "x"}"#).unwrap();
-        assert_eq!(parse().unwrap().asker, Asker::Account(path.clone()));
+        let named = |has_key| Asker::Named { path: path.clone(), has_key };
+        assert_eq!(parse().unwrap().asker, named(true));
         parse().unwrap().operator("vms", "/").unwrap();
         std::fs::write(&path, r#"{"type": "authorized_user"}"#).unwrap();
-        assert_eq!(parse().unwrap().asker, Asker::Found { is_named: true });
+        assert_eq!(parse().unwrap().asker, named(false));
+        parse().unwrap().operator("vms", "/").unwrap();
     }
 }

@@ -158,6 +158,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pass_follows_one_that_made_packs_shorter_and_no_other() {
+        let mut passes = Passes::new(&[4, 16], 1000);
+        assert_eq!(passes.gain(), Some(4));
+        assert!(!passes.turn(3, 900));
+        assert_eq!(passes.gain(), Some(16));
+        assert!(passes.ends(3) && passes.turn(3, 900));
+        // One that makes nothing is the last,
+        assert_eq!(passes.gain(), Some(4));
+        assert!(!passes.turn(3, 800) && !passes.ends(3) && !passes.turn(3, 800));
+        assert_eq!(passes.gain(), None);
+        // and one that makes groups and no less of packs.
+        let mut passes = Passes::new(&[16], 1000);
+        assert!(passes.ends(1) && !passes.turn(1, 1000));
+        assert_eq!(passes.gain(), None);
+    }
+
+    #[test]
     fn what_was_made_is_made_once_more_at_most() {
         let mut taken = Taken::default();
         round(&mut taken, 900, [MADE, unmade(4500)]);
