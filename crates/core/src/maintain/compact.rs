@@ -113,7 +113,7 @@ fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| Instant::now() >= end)
 }
 
-/// That the disk is full, if it is that.
+/// That the disk was full, where that is what went wrong; anything else stays an error.
 fn unless_full(done: Result<()>) -> Result<Option<Error>> {
     match done {
         Err(error) if error.cause() == Cause::Full => Ok(Some(error)),

@@ -17,7 +17,7 @@ use super::rewrite::Tried;
 /// until that makes packs no shorter.
 pub(super) struct Passes {
     gains: &'static [u64],
-    /// Those that this pass has not come to, the one that it is at first.
+    /// What this pass has not done with; the one that it is at comes first.
     left: &'static [u64],
     /// Groups written when it began,
     group_count: u64,
@@ -35,7 +35,7 @@ impl Passes {
         self.left.first().copied()
     }
 
-    /// Whether a pass that made something ends when nothing more gains as much.
+    /// Whether this pass is at its last gain, and made something.
     pub(super) fn ends(&self, group_count: u64) -> bool {
         self.left.len() == 1 && group_count > self.group_count
     }

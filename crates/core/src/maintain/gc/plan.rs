@@ -370,8 +370,8 @@ fn choose(mut used: Vec<PackUse>, pack_len: u32, is_thorough: bool) -> Vec<PackU
         let is_much = waste > live_bytes / WASTE_FRACTION && pack.live_len < pack.plain_len;
         let (most, part) = THOROUGH;
         let is_cheap = pack.dead_bytes() >= u64::from(pack.row.len) / part;
-        let is_thorough = is_thorough && waste > live_bytes / most && is_cheap;
-        let chosen = is_much || is_thorough || merges(pack);
+        let is_more = is_thorough && waste > live_bytes / most && is_cheap;
+        let chosen = is_much || is_more || merges(pack);
         waste -= if chosen { pack.dead_bytes() } else { 0 };
         chosen
     });
