@@ -9,6 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_core::Error;
 
 const AREA: &[u8] = b"/backups";
@@ -167,7 +168,18 @@ fn outside(given: &Path) -> Failure {
 }
 
 fn no_real_path(path: &Path) -> Failure {
-    Failure::Fatal(format!("Can't real path of {}", path.display()))
+    Failure::Fatal(format!("Can't real path of {}{}", path.display(), why_not_here(path)))
+}
+
+/// Why there is no such directory, where it is what `garret` takes for another host or a store: here backups are listed,
+/// renamed and removed as files.
+pub(crate) fn why_not_here(path: &Path) -> &'static str {
+    match Location::parse(path.as_os_str()) {
+        Some(Location::Remote(_) | Location::Store(_)) => {
+            ": zgarret takes directories only; use garret for other hosts and stores"
+        }
+        _ => "",
+    }
 }
 
 #[cfg(test)]

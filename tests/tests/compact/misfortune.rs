@@ -77,6 +77,53 @@ fn a_full_disk_leaves_what_was_there() {
     all_are(&lab, &nights);
 }
 
+/// Full from some object on, and whatever goes makes no room: nothing is lost, and the next one ends as one that had room all
+/// along, about.
+#[test]
+fn a_disk_that_gets_full_at_any_moment_loses_nothing() {
+    let nights = nights(10, 4, 2 << 20);
+    let (lab, store) = stored(&nights);
+    lab.delete(&name(1)).unwrap();
+    let kept = [(0, &nights[0]), (2, &nights[2]), (3, &nights[3])];
+    let objects = store.objects();
+    compact(&lab);
+    let with_room = len(&store);
+    let mut after = 0;
+    loop {
+        let store = MemoryStore::from_objects(objects.clone());
+        let fault = FaultStore::new(store.clone());
+        let shared = fault.clone();
+        let victim = lab.with_store(move || Box::new(shared.clone()));
+        let mut session = victim.pruner().unwrap();
+        let (verbs, times) = (vec![garret_testkit::Verb::Put], Fault::FOR_GOOD);
+        fault.arm(Fault { verbs, after, times, kind: StoreErrorKind::NoSpace });
+        let done = compact_in(&mut session, HARD);
+        drop(session);
+        if fault.fired() == 0 {
+            done.unwrap();
+            assert!(after > 4, "{after} objects are none");
+            return;
+        }
+        if let Err(error) = done {
+            assert_eq!(error.cause(), garret_core::Cause::Full, "object {after}: {error}");
+        }
+        let shared = store.clone();
+        let heir = lab.with_store(move || Box::new(shared.clone()));
+        for (number, night) in kept {
+            assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "object {after}");
+        }
+        compact(&heir);
+        let now = len(&store);
+        assert!(now < with_room / 8 * 9, "object {after}: {now}, and {with_room} with room");
+        assert_eq!(compact(&heir).group_count, 0, "object {after}");
+        for (number, night) in kept {
+            assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "object {after}");
+        }
+        heir.check();
+        after += 1;
+    }
+}
+
 /// Who began before goes on with what he knows: old copies wait for him.
 #[test]
 fn sessions_beside_it_go_on() {

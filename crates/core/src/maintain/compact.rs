@@ -38,7 +38,8 @@ use plan::{Planned, Worth};
 use taken::{Passes, Taken, Under};
 
 /// What a rewritten group must gain, as a fraction of what its chunks take now: first what gains much, if time may run out.
-const GAINS: [u64; 2] = [4, 16];
+const GAINS: [u64; 2] = [4, LEAST_GAIN];
+const LEAST_GAIN: u64 = 16;
 
 /// Chunks of one round, from all of which what is alike comes together: half a gigabyte finds half of what two do. 8 MiB of
 /// memory for what is planned, 70 for sketches if each chunk is a cell, 4 for ids while they are written, 24 in the gc after
@@ -82,6 +83,8 @@ pub struct CompactPlan {
     pub stored_len: u64,
     /// Bytes of packs that it would save, about: a guess.
     pub gain_len: u64,
+    /// Whether it would make nothing, for something that archives need is known to be damaged. It is reported.
+    pub holds: bool,
 }
 
 /// What a compact did.
@@ -122,7 +125,7 @@ fn unless_full(done: Result<()>) -> Result<Option<Error>> {
 }
 
 impl Repository {
-    /// What a compact would do. Neither locks nor writes anything.
+    /// What a compact would do. Neither locks nor writes anything. Damage that nobody has found yet it does not know.
     ///
     /// # Errors
     /// An archive's structure cannot be read.
@@ -133,8 +136,12 @@ impl Repository {
     ) -> Result<CompactPlan> {
         self.refresh_index(progress)?;
         let mut whole = CompactPlan::default();
-        let [.., least] = GAINS;
-        let worth = Worth { compression: options.compression, gain: least };
+        if self.index().has_damaged() && self.plan_gc(&[], options.threads, progress)?.holds {
+            progress.problem(&Problem::new(Cause::Damaged, None, HOLDS.to_owned()));
+            whole.holds = true;
+            return Ok(whole);
+        }
+        let worth = Worth { compression: options.compression, gain: LEAST_GAIN };
         plan::each(self, worth, progress, &mut |planned| {
             whole.group_count += 1;
             whole.plain_len += planned.plain_len;
@@ -236,8 +243,8 @@ impl Pruner {
             let aims = Aims::preferring(written);
             full = unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
             most = if full.is_none() { (most * 2).min(ROUND_CHUNKS) } else { most };
-            report.is_cut_short = !done.is_whole
-                || is_over(end) && self.plan_compact(options, progress)?.group_count > 0;
+            report.is_cut_short =
+                !done.is_whole || is_over(end) && self.has_more(options, progress)?;
         }
         if report.group_count == 0 && !report.gc.holds {
             self.drop_old(Aims::preferring(written), options.threads, progress, &mut report)?;
@@ -297,6 +304,12 @@ impl Pruner {
             Ok(chunks < most)
         })?;
         Ok(round)
+    }
+
+    /// Whether there is anything left that is worth it.
+    fn has_more(&self, options: &CompactOptions, progress: &dyn Progress) -> Result<bool> {
+        let worth = Worth { compression: options.compression, gain: LEAST_GAIN };
+        Ok(!self.next_round(worth, 1, &Taken::default(), progress)?.is_empty())
     }
 
     /// Bytes of all packs but those that are condemned.

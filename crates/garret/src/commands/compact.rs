@@ -63,6 +63,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
                 .with("cut_short", false);
             return ui.print(&record::document(&all.json()));
         }
+        if plan.holds {
+            return Ok(());
+        }
         return ui.print(&format!(
             "Would rewrite:   {}, which takes {}\nWould save:      about {}\n",
             render::size(plan.plain_len),

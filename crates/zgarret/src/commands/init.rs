@@ -11,6 +11,7 @@ use garret_core::{InitOptions, LocalStore, Progress, Sharing, StoreErrorKind};
 use garret_format::config::KeyMode;
 
 use super::context::{Context, wrong_use};
+use crate::location;
 use crate::password::Password;
 
 pub(super) fn run(context: &Context<'_>, words: &[OsString]) -> Result<(), Failure> {
@@ -87,5 +88,6 @@ fn refuse_what_is_there(path: &Path) -> Result<(), Failure> {
 }
 
 fn no_directory(path: &Path) -> Failure {
-    Failure::Fatal(format!("Can't create directory {}", path.display()))
+    let why = location::why_not_here(path);
+    Failure::Fatal(format!("Can't create directory {}{why}", path.display()))
 }

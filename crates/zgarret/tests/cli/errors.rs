@@ -65,6 +65,15 @@ fn a_directory_that_is_not_there_is_named() {
         dir.run(arguments).fails_saying("Can't real path of none");
     }
     assert_eq!(fs::read_dir(dir.path("repo/backups")).unwrap().count(), 0);
+    // What only garret takes is not looked for among directories without a word.
+    let only = ": zgarret takes directories only; use garret for other hosts and stores";
+    for place in ["s3://bucket/prefix", "root@host:/srv/repo", "ssh://host/repo"] {
+        dir.feed(b"x", &["backup", &format!("{place}/backups/a")])
+            .fails_saying(&format!("Can't real path of {place}/backups{only}"));
+        dir.run(&["gc", place]).fails_saying(&format!("Can't real path of {place}{only}"));
+        dir.run(&["init", "--non-encrypted", place])
+            .fails_saying(&format!("Can't create directory {place}{only}"));
+    }
 }
 
 #[test]

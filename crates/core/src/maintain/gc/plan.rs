@@ -66,7 +66,7 @@ pub struct GcPlan {
     /// Packs of which something is listed nowhere.
     partly_listed: HashSet<PackId>,
     /// Whether something that archives need was found damaged: what may be another copy of it stays.
-    pub(super) holds: bool,
+    pub(in crate::maintain) holds: bool,
     /// The archives that it knows, and the fingerprint of each.
     archives: Archives,
 }
