@@ -111,7 +111,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     match seconds {
         Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
         _ => {
-            Err("it is a number of seconds, minutes, hours or days, as in 90s, 30m, 2h, 1d"
+            Err("it is a number of seconds, minutes, hours or days above 0, as in 90s, 30m, 2h, 1d"
                 .to_owned())
         }
     }

@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use garret_core::{Compression, Key, MemoryStore};
+use garret_core::{ChunkSize, Compression, Key, MemoryStore};
 use garret_format::config::{GROUP_LEN_MAX, KeyMode};
 use garret_format::object::TAG_LEN;
 use garret_format::pack::{Footer, TRAILER_LEN, decode_trailer};
 use garret_random::Random;
-use garret_testkit::{Lab, Recorder};
+use garret_testkit::{Lab, Recorder, chunk_size};
 
 use super::{
-    HARD, all_are, compact, compact_in, len, name, nights, options, row_distance, store_all,
+    HARD, all_are, compact, compact_in, len, name, nights, options, packs, row_distance, store_all,
     stored, text,
 };
 
@@ -84,6 +84,57 @@ fn without_time_one_group_is_written_in_each_run() {
     assert!(runs > 1, "{runs}");
     assert_eq!(compact(&lab).group_count, 0);
     all_are(&lab, &nights);
+}
+
+/// Nor is he held up by what nothing comes of, wherever it stands: lz4 sees few of the versions that are far away.
+#[test]
+fn without_time_what_nothing_comes_of_holds_nobody_up() {
+    let mut random = Random::new(21);
+    let words: Vec<Vec<u8>> = (0..500).map(|_| text(&mut random, 12)).collect();
+    // Of rows that are like each other lz4 makes something, of others nothing.
+    let mut disks = nights(21, 3, 6 << 20);
+    for disk in &mut disks {
+        for _ in 0..500_000 {
+            disk.extend_from_slice(&words[random.below(words.len())]);
+        }
+    }
+    let compacted = |max_duration| {
+        let (mut lab, store) = Lab::memory(KeyMode::None);
+        lab.compression = Compression::Lz4;
+        store_all(&lab, &disks);
+        let mut options = options(Compression::Lz4, 1);
+        options.max_duration = max_duration;
+        let before = len(&store);
+        let run = || lab.pruner().unwrap().compact(&options, &Recorder::default()).unwrap();
+        // It takes some 14.
+        let _last = (0..100).map(|_| run()).find(|done| !done.is_cut_short);
+        before - len(&store)
+    };
+    let (all, some) = (compacted(None), compacted(Some(Duration::ZERO)));
+    assert!(some > all / 2, "{some} of {all}");
+}
+
+/// What was stored without compression, or with little, is compressed; what gets no smaller is written once to note that.
+#[test]
+fn what_was_stored_in_a_hurry_gets_small_and_noise_is_tried_once() {
+    for hasty in [Compression::None, Compression::Lz4] {
+        let (mut lab, store) = Lab::memory(KeyMode::None);
+        lab.compression = hasty;
+        let mut random = Random::new(22);
+        let content = [text(&mut random, 6 << 20), random.bytes(3 << 20)].concat();
+        store_all(&lab, std::slice::from_ref(&content));
+        let before = len(&store);
+        let planned =
+            lab.reader().unwrap().plan_compact(&options(HARD, 1), &Recorder::default()).unwrap();
+        compact(&lab);
+        let saved = before - len(&store);
+        assert!(saved > (5 << 20) / 2, "{hasty:?}: {saved} of {before}");
+        assert!(planned.gain_len > saved / 2, "{hasty:?}: {saved} saved of {planned:?}");
+        let after = packs(&store);
+        assert_eq!(compact(&lab).group_count, 0, "{hasty:?}");
+        assert_eq!(packs(&store), after);
+        all_are(&lab, &[content]);
+    }
 }
 
 /// What has nothing in common with the version before it is tried once, and comes back in full when it is deleted.
@@ -178,6 +229,9 @@ fn what_nobody_needs_is_given_back_however_little_it_is_each_night() {
     let mut image = text(&mut random, REGION * REGIONS);
     image.extend(random.bytes(50 << 20));
     let (lab, store) = Lab::memory(KeyMode::None);
+    // What a usual gc leaves; a thorough one less, but for packs of which less than a sixteenth is waste. Short chunks make
+    // it lie like that: 1.3 % of 16 KiB, 0.4 % of 64.
+    let most = if chunk_size() == ChunkSize::Kib64 { 100 } else { 50 };
     for night in 0..REGIONS {
         for region in [0, night] {
             for _ in 0..REGION / row_distance() {
@@ -189,7 +243,7 @@ fn what_nobody_needs_is_given_back_however_little_it_is_each_night() {
         lab.backup_bytes(&name(night), &image).unwrap();
         compact(&lab);
         let (held, needed) = held_and_needed(&store);
-        assert!(held < needed + needed / 100, "night {night}: {held} for {needed}");
+        assert!(held < needed + needed / most, "night {night}: {held} for {needed}");
     }
     assert!(lab.restore_bytes(&name(REGIONS - 1)).unwrap() == image);
 }

@@ -59,6 +59,71 @@ fn killed_at_any_moment_it_costs_its_own_work_only() {
     }
 }
 
+/// Switched off every night at the same operation: what one made is used by the next, and nothing piles up.
+#[test]
+fn killed_again_and_again_nothing_piles_up() {
+    let nights = nights(16, 3, 1 << 20);
+    let (lab, store) = stored(&nights);
+    let (objects, before) = (store.objects(), len(&store));
+    compact(&lab);
+    let made = len(&store);
+    let mut after = 0;
+    loop {
+        let store = MemoryStore::from_objects(objects.clone());
+        let fault = FaultStore::new(store.clone());
+        let shared = fault.clone();
+        let victim = lab.with_store(move || Box::new(shared.clone()));
+        let mut is_whole = false;
+        for night in 0..4 {
+            let (verbs, times) = (Vec::new(), Fault::FOR_GOOD);
+            let session = victim.pruner();
+            fault.arm(Fault { verbs, after, times, kind: StoreErrorKind::Other });
+            is_whole |= session.is_ok_and(|mut session| compact_in(&mut session, HARD).is_ok());
+            fault.disarm();
+            // One round, of packs of files and the structure beside it.
+            let most = before + made + 100_000;
+            assert!(len(&store) <= most, "operation {after}, night {night}: {}", len(&store));
+        }
+        if is_whole && fault.fired() == 0 {
+            assert!(after > 20, "{after} operations are none");
+            return;
+        }
+        let shared = store.clone();
+        let heir = lab.with_store(move || Box::new(shared.clone()));
+        all_are(&heir, &nights);
+        compact(&heir);
+        assert!(len(&store) < made / 8 * 9, "operation {after}: {} and {made}", len(&store));
+        after += 1;
+    }
+}
+
+/// What a gc refuses would be made again each night, for no old copy goes: nothing is made, and the dry run fails as well.
+#[test]
+fn what_a_gc_refuses_is_not_begun() {
+    let nights = nights(17, 3, 4 << 20);
+    let spoil: [fn(&MemoryStore); 2] = [
+        |store| {
+            let (key, _) = packs(store).into_iter().max_by_key(|(_, len)| *len).unwrap();
+            store.delete(&key).unwrap();
+        },
+        |store| {
+            let stranger = Key::Archive(name(1));
+            store.delete(&stranger).unwrap();
+            store.put(&stranger, &[b"hello"]).unwrap();
+        },
+    ];
+    for (number, spoil) in spoil.into_iter().enumerate() {
+        let (lab, store) = stored(&nights);
+        spoil(&store);
+        let before = packs(&store);
+        let planned = lab.reader().unwrap().plan_compact(&options(HARD, 1), &Recorder::default());
+        let done = compact_in(&mut lab.pruner().unwrap(), HARD);
+        let (planned, done) = (planned.unwrap_err(), done.unwrap_err());
+        assert_eq!(planned.to_string(), done.to_string(), "{number}");
+        assert_eq!(packs(&store), before, "{number}");
+    }
+}
+
 #[test]
 fn a_full_disk_leaves_what_was_there() {
     let nights = nights(6, 4, 4 << 20);

@@ -28,6 +28,7 @@ use garret_format::PackId;
 use super::gc::plan::Aims;
 use super::gc::{GcOptions, GcReport, condemn};
 use crate::error::{Cause, Error, Result};
+use crate::keys::random;
 use crate::limits::{GROUP_LEN_MOST, total_len};
 use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
@@ -128,15 +129,14 @@ impl Repository {
     /// What a compact would do. Neither locks nor writes anything. Damage that nobody has found yet it does not know.
     ///
     /// # Errors
-    /// An archive's structure cannot be read.
+    /// As of [`Pruner::gc`].
     pub fn plan_compact(
         &self,
         options: &CompactOptions,
         progress: &dyn Progress,
     ) -> Result<CompactPlan> {
-        self.refresh_index(progress)?;
         let mut whole = CompactPlan::default();
-        if self.index().has_damaged() && self.plan_gc(&[], options.threads, progress)?.holds {
+        if self.plan_gc(&[], options.threads, progress)?.holds {
             progress.problem(&Problem::new(Cause::Damaged, None, HOLDS.to_owned()));
             whole.holds = true;
             return Ok(whole);
@@ -195,24 +195,24 @@ impl Pruner {
     ) -> Result<CompactReport> {
         let end = options.max_duration.and_then(|most| Instant::now().checked_add(most));
         let gains = if end.is_some() { GAINS.as_slice() } else { &GAINS[1..] };
-        let mut passes = Passes::new(gains, self.packs_len());
         let mut problems = Problems::new(progress);
         let mut report = CompactReport::default();
         let mut taken = Taken::default();
         let mut most = ROUND_CHUNKS;
         let mut full: Option<Error> = None;
-        if self.index().has_damaged() {
-            // Of what is damaged and needed by nobody nothing is left then, if there is room.
-            let aims = Aims::preferring(written);
-            unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
-        }
+        // Before anything is made: what a gc refuses would be made in vain each night, what one that was killed made is all
+        // that is found of it then, and of what is damaged and needed by nobody nothing is left.
+        let aims = Aims::preferring(written);
+        unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
+        let mut passes = Passes::new(gains, self.packs_len());
         while let Some(gain) = passes.gain().filter(|_| !report.is_cut_short && !report.gc.holds) {
             let worth = Worth { compression: options.compression, gain };
-            let round = self.next_round(worth, most, &taken, progress)?;
+            let begins = end.is_some() && report.group_count == 0;
+            let round = self.next_round(worth, most, begins, &taken, progress)?;
             if round.is_empty() {
                 if passes.ends(report.group_count) && !is_over(end) {
                     // As far as there is room for it.
-                    let aims = Aims { preferred: written, is_thorough: true };
+                    let aims = Aims { is_thorough: true, ..Aims::preferring(written) };
                     let dropped = self.drop_old(aims, options.threads, progress, &mut report);
                     let is_full = unless_full(dropped)?.is_some();
                     full = full.filter(|_| is_full);
@@ -245,9 +245,6 @@ impl Pruner {
             most = if full.is_none() { (most * 2).min(ROUND_CHUNKS) } else { most };
             report.is_cut_short =
                 !done.is_whole || is_over(end) && self.has_more(options, progress)?;
-        }
-        if report.group_count == 0 && !report.gc.holds {
-            self.drop_old(Aims::preferring(written), options.threads, progress, &mut report)?;
         }
         if report.gc.holds {
             problems.report(Problem::new(Cause::Damaged, None, HOLDS.to_owned()));
@@ -287,11 +284,13 @@ impl Pruner {
         Ok(written)
     }
 
-    /// What is taken up next: groups of so many chunks in all, about, one group at least.
+    /// What is taken up next: groups of so many chunks in all, about, one group at least. Where time is short the first of
+    /// them is any: who has it for one only, of which nothing comes, takes up another one the next night.
     fn next_round(
         &self,
         worth: Worth,
         most: usize,
+        begins_anywhere: bool,
         taken: &Taken,
         progress: &dyn Progress,
     ) -> Result<Vec<Planned>> {
@@ -303,13 +302,17 @@ impl Pruner {
             }
             Ok(chunks < most)
         })?;
+        if begins_anywhere && !round.is_empty() {
+            let first = u64::from_le_bytes(random()?) % round.len() as u64;
+            round.rotate_left(first as usize);
+        }
         Ok(round)
     }
 
     /// Whether there is anything left that is worth it.
     fn has_more(&self, options: &CompactOptions, progress: &dyn Progress) -> Result<bool> {
         let worth = Worth { compression: options.compression, gain: LEAST_GAIN };
-        Ok(!self.next_round(worth, 1, &Taken::default(), progress)?.is_empty())
+        Ok(!self.next_round(worth, 1, false, &Taken::default(), progress)?.is_empty())
     }
 
     /// Bytes of all packs but those that are condemned.

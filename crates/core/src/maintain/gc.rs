@@ -87,7 +87,7 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<GcPlan> {
         let (none, mut problems) = (HashSet::new(), Problems::new(progress));
-        let aims = Aims::preferring(&none);
+        let aims = Aims { unlists: false, ..Aims::preferring(&none) };
         let planned = plan::plan(self, without, aims, true, threads, &mut problems)?;
         // Who only looks has a session, and would take his own for that of somebody who stores.
         Ok(planned.0)
@@ -104,7 +104,8 @@ impl Pruner {
     /// packs are there and sound is a problem. `Doubtful` if something that is listed nowhere may be an archive,
     /// `Overwritten` if something lies in the place of one.
     pub fn gc(&mut self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
-        self.gc_aiming(Aims::preferring(&HashSet::new()), options, progress)
+        let none = HashSet::new();
+        self.gc_aiming(Aims { unlists: false, ..Aims::preferring(&none) }, options, progress)
     }
 
     /// The same, with other aims.

@@ -360,11 +360,6 @@ impl Index {
         !self.damaged.is_empty() && self.damaged.contains(pack)
     }
 
-    /// Whether any pack is known to be damaged.
-    pub(crate) fn has_damaged(&self) -> bool {
-        !self.damaged.is_empty()
-    }
-
     /// From now on a pack is known to be damaged; whether it was not before.
     pub(crate) fn set_damaged(&mut self, pack: PackId) -> bool {
         self.is_whole = false;

@@ -231,8 +231,10 @@ impl<'c> Judge<'c> {
             if is_home(chunk) {
                 continue;
             }
+            // Lz4, or nothing.
+            let is_easy = chunk.location.group.effort == 0;
             // What did not get smaller by 1/32 is stored as it is.
-            let is_dense = stored > len / 32 * 31;
+            let is_dense = stored > len / 32 * 31 && !is_easy;
             // What lies with another version already only gets harder.
             let is_version = (at_home.contains(&chunk.cell) || !is_first) && !is_beside;
             gain_len += match (is_version, is_hard || is_dense) {
@@ -240,6 +242,9 @@ impl<'c> Judge<'c> {
                     Some((taken, of)) => stored.saturating_sub(len * taken / of),
                     None => part(stored, SAVED_BY_VERSION),
                 },
+                (false, false) if is_easy => {
+                    stored.saturating_sub(part(len, USUAL)).max(part(stored, SAVED_BY_EFFORT))
+                }
                 (false, false) => part(stored, SAVED_BY_EFFORT),
                 (false, true) => 0,
             };

@@ -83,13 +83,13 @@ pub(super) fn rewrite(
             for made in threads.workers.map(begun, job) {
                 let ((plain_len, stored_len), made) = made?;
                 done.tried.push(match made {
-                    Ok(made) if made.frame.sealed_len() < stored_len => {
+                    Ok((made, is_news)) if is_news || made.frame.sealed_len() < stored_len => {
                         done.group_count += 1;
                         done.plain_len += plain_len;
                         writer.keep_group(made)?;
                         Tried { is_made: true, came_to: 0 }
                     }
-                    Ok(made) => Tried { is_made: false, came_to: made.frame.sealed_len() },
+                    Ok((made, _)) => Tried { is_made: false, came_to: made.frame.sealed_len() },
                     Err(error @ Error::System { .. }) => return Err(error),
                     Err(error) => {
                         problems.report(Problem::from(&error));
@@ -121,12 +121,13 @@ pub(super) fn rewrite(
     }
 }
 
-/// One group, compressed.
+/// One group, compressed; and whether it is to be written for what that showed: nobody had tried before whether its chunks
+/// get smaller, and they do not. Then that is known, and not tried again each night.
 fn group(
     chunks: &Chunks,
     gathered: &Gathered,
     compression: Compression,
-) -> Result<CompressedGroup> {
+) -> Result<(CompressedGroup, bool)> {
     let (mut made, mut hardest) = (Group::default(), 0);
     made.bytes.reserve_exact(gathered.plain_len as usize);
     for id in &gathered.chunks {
@@ -136,8 +137,10 @@ fn group(
         hardest = hardest.max(location.group.effort);
     }
     // Never less than what there was: a weak codec would make all of it longer.
-    match hardest > compression.effort() {
+    let made = match hardest > compression.effort() {
         true => made.compress(Compression::like(Codec::Zstd, hardest)),
         false => made.compress(compression),
-    }
+    }?;
+    let is_news = hardest == 0 && made.frame.codec == Codec::None && made.frame.effort > 0;
+    Ok((made, is_news))
 }

@@ -3,6 +3,7 @@
 //! In: the index, and marks on what is needed. Out: marks on the copies that stay, which copies need not be listed any more,
 //! and of what another one is to be made. Promises: no copy goes for one that was not read.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use garret_format::index::{Record, Tables};
@@ -42,7 +43,12 @@ pub(super) fn keep_intact_copies(
     problems: &mut Problems<'_>,
 ) -> Result<Copies> {
     let index = chunks.index();
-    let is_rather = |copy: &Location| !preferred.contains(&copy.pack.id);
+    // The harder a copy is compressed the less it takes, and in a group of compact the less the longer that is: what one that
+    // was killed had made stays.
+    let rank = |copy: &Location| {
+        let made = (copy.group.effort, copy.group_plain_len());
+        (!preferred.contains(&copy.pack.id), Reverse(made))
+    };
     let tables: Vec<Tables<'_>> = index.tables().collect();
     let look = |(_, segment, place): ((PackId, u32), usize, u64)| {
         let record = tables.get(segment).and_then(|tables| tables.record(place));
@@ -62,11 +68,7 @@ pub(super) fn keep_intact_copies(
         }
         // Where a chunk of a file is the same as one of structure, that is not the copy that is counted there.
         copies.sort_by_key(|copy| {
-            (
-                !index.may_be_built_on(&copy.pack.id),
-                copy.pack.kind == PackKind::Data,
-                is_rather(copy),
-            )
+            (!index.may_be_built_on(&copy.pack.id), copy.pack.kind == PackKind::Data, rank(copy))
         });
         let wanted = if is_structure { STRUCTURE_COPIES } else { 1 };
         let (intact, damaged) = intact_copies(chunks, &id, &copies, wanted);
@@ -74,7 +76,7 @@ pub(super) fn keep_intact_copies(
         Ok(Some(Looked::Read(Read { id, record, copies, wanted, intact, damaged })))
     };
     let (mut found, mut told) = (Copies::default(), HashSet::new());
-    let several = several(index, marks, is_rather).into_iter().map(Ok);
+    let several = several(index, marks, rank).into_iter().map(Ok);
     with_workers(threads, |workers| {
         for looked in workers.map(several, look) {
             match looked? {
@@ -135,10 +137,10 @@ impl Read {
 
 /// The marked records of chunks that may lie in several packs, in the order of what is read of them first, so that each group
 /// is read once: that group, and the record.
-fn several(
+fn several<R: Ord>(
     index: &Index,
     marks: &Marks,
-    is_rather: impl Fn(&Location) -> bool,
+    rank: impl Fn(&Location) -> R,
 ) -> Vec<((PackId, u32), usize, u64)> {
     let mut several = Vec::new();
     for (segment, tables) in index.tables().enumerate() {
@@ -156,7 +158,7 @@ fn several(
                 continue;
             }
             let copies = std::iter::once(first).chain(further);
-            let read = copies.min_by_key(&is_rather).map(|copy| (copy.pack.id, copy.group.offset));
+            let read = copies.min_by_key(&rank).map(|copy| (copy.pack.id, copy.group.offset));
             several.extend(read.map(|read| (read, segment, place as u64)));
         }
     }

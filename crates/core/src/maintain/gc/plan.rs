@@ -41,12 +41,15 @@ pub(in crate::maintain) struct Aims<'p> {
     pub(in crate::maintain) preferred: &'p HashSet<PackId>,
     /// Whether it leaves less waste than usual.
     pub(in crate::maintain) is_thorough: bool,
+    /// Whether copies that nobody needs are listed no longer also where no pack goes. Who looks for nothing else finds them
+    /// again and reads them; compact plans by the copy that it finds first.
+    pub(in crate::maintain) unlists: bool,
 }
 
 impl<'p> Aims<'p> {
-    /// With as much waste as usual.
+    /// As compact wants it, with as much waste as usual.
     pub(in crate::maintain) fn preferring(preferred: &'p HashSet<PackId>) -> Self {
-        Aims { preferred, is_thorough: false }
+        Aims { preferred, is_thorough: false, unlists: true }
     }
 }
 
@@ -282,9 +285,7 @@ fn decide(
     let used = used.into_iter().filter(|pack| !store.is_cold(&Key::Pack(pack.row.id)));
     let repack = choose(used.collect(), repository.config().pack_len, aims.is_thorough);
     let drop = drop.into_iter().map(|pack| pack.row).collect();
-    // Who looks for nothing else finds them again and reads them; compact plans by the copy that it finds first.
-    let unlists = !aims.preferred.is_empty();
-    let groups = Vec::new();
+    let (unlists, groups) = (aims.unlists, Vec::new());
     let mut plan =
         GcPlan { drop, repack, groups, superseded, unlists, partly_listed, holds, archives };
     let held = if holds { plan.hold() } else { 0 };
