@@ -47,7 +47,7 @@ impl Compacting {
     /// What would be done.
     ///
     /// # Errors
-    /// An archive cannot be read.
+    /// As of a gc of the library.
     pub fn plan(&self, repository: &Repository, ui: &Ui) -> Result<CompactPlan, Failure> {
         Ok(repository.plan_compact(&self.options(), ui)?)
     }

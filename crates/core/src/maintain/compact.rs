@@ -60,7 +60,8 @@ const ALIKE_TIME: u32 = 4;
 pub struct CompactOptions {
     /// How groups are compressed. What was compressed as hard before is taken up only to bring versions together.
     pub compression: Compression,
-    /// After this time no further group is begun; one is in any case. Then comes the gc, which takes what it takes.
+    /// After this time no further group is begun; one is in any case. The gc before it counts; that behind it takes what it
+    /// takes.
     pub max_duration: Option<Duration>,
     /// Threads; 0 is 1.
     pub threads: usize,
@@ -111,6 +112,15 @@ impl CompactReport {
         self.plain_len += round.plain_len;
         self.written_len += round.written_len;
     }
+}
+
+/// What a round may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// When no further group is begun.
+    end: Option<Instant>,
+    /// Whether there was room for all so far.
+    has_room: bool,
 }
 
 fn is_over(end: Option<Instant>) -> bool {
@@ -199,16 +209,19 @@ impl Pruner {
         let mut report = CompactReport::default();
         let mut taken = Taken::default();
         let mut most = ROUND_CHUNKS;
-        let mut full: Option<Error> = None;
         // Before anything is made: what a gc refuses would be made in vain each night, what one that was killed made is all
         // that is found of it then, and of what is damaged and needed by nobody nothing is left.
-        let aims = Aims::preferring(written);
-        unless_full(self.drop_old(aims, options.threads, progress, &mut report))?;
+        let first =
+            self.drop_old(Aims::preferring(written), options.threads, progress, &mut report);
+        let mut full = unless_full(first)?;
+        if full.is_some() {
+            report.gc.holds = self.plan_gc(&[], options.threads, progress)?.holds;
+        }
         let mut passes = Passes::new(gains, self.packs_len());
         while let Some(gain) = passes.gain().filter(|_| !report.is_cut_short && !report.gc.holds) {
             let worth = Worth { compression: options.compression, gain };
-            let begins = end.is_some() && report.group_count == 0;
-            let round = self.next_round(worth, most, begins, &taken, progress)?;
+            let begins_anywhere = end.is_some() && report.group_count == 0;
+            let round = self.next_round(worth, most, begins_anywhere, &taken, progress)?;
             if round.is_empty() {
                 if passes.ends(report.group_count) && !is_over(end) {
                     // As far as there is room for it.
@@ -224,7 +237,9 @@ impl Pruner {
             }
             let count: usize = round.iter().map(|planned| planned.members.len()).sum();
             let can_be_less = round.len() > 1;
-            let done = match self.round(round, options, end, &mut taken, &mut problems) {
+            let has_room = full.is_none() && most == ROUND_CHUNKS;
+            let limits = Limits { end, has_room };
+            let done = match self.round(round, options, limits, &mut taken, &mut problems) {
                 // It was taken back, if nobody else is there. Half of it may have room.
                 Err(error)
                     if error.cause() == Cause::Full
@@ -258,11 +273,11 @@ impl Pruner {
         &mut self,
         planned: Vec<Planned>,
         options: &CompactOptions,
-        end: Option<Instant>,
+        limits: Limits,
         taken: &mut Taken,
         problems: &mut Problems<'_>,
     ) -> Result<rewrite::Rewritten> {
-        let now = Instant::now();
+        let (now, Limits { end, has_room }) = (Instant::now(), limits);
         let most = end.map(|end| now + end.saturating_duration_since(now) / ALIKE_TIME);
         let gathering = alike::Gathering {
             limit: u64::from(self.config().group_len.min(GROUP_LEN_MOST)),
@@ -278,14 +293,15 @@ impl Pruner {
             compression: options.compression,
             threads: options.threads,
             is_over: &|| is_over(end),
+            has_room,
         };
         let written = rewrite::rewrite(self.deleting(), &gathered, &rewriting, problems)?;
         taken.note(&round, &gathered, &written.tried);
         Ok(written)
     }
 
-    /// What is taken up next: groups of so many chunks in all, about, one group at least. Where time is short the first of
-    /// them is any: who has it for one only, of which nothing comes, takes up another one the next night.
+    /// What is taken up next: groups of so many chunks in all, about, one group at least. Where time is short any of them
+    /// comes first: who has it for one only, of which nothing comes, takes up another one the next night.
     fn next_round(
         &self,
         worth: Worth,

@@ -231,7 +231,7 @@ impl<'c> Judge<'c> {
             if is_home(chunk) {
                 continue;
             }
-            // Lz4, or nothing.
+            // Lz4, a level of zstd below 1, or nothing.
             let is_easy = chunk.location.group.effort == 0;
             // What did not get smaller by 1/32 is stored as it is.
             let is_dense = stored > len / 32 * 31 && !is_easy;

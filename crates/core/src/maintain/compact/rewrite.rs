@@ -15,7 +15,7 @@ use crate::maintain::gc::copy::take_back;
 use crate::maintain::problems::Problems;
 use crate::objects::codec::Compression;
 use crate::objects::group::{CompressedGroup, Group};
-use crate::objects::index::Index;
+use crate::objects::index::{Index, Location};
 use crate::pipeline::with_threads;
 use crate::progress::{Phase, Problem};
 use crate::read::chunks::Chunks;
@@ -29,6 +29,8 @@ pub(super) struct Rewriting<'o> {
     pub(super) threads: usize,
     /// Whether no further one is begun.
     pub(super) is_over: &'o (dyn Fn() -> bool + Sync),
+    /// Whether there is room for what saves nothing.
+    pub(super) has_room: bool,
 }
 
 /// What came of a group, or of parts of some.
@@ -76,20 +78,21 @@ pub(super) fn rewrite(
             let begun = gathered.iter().enumerate();
             let begun = begun.take_while(|(number, _)| *number == 0 || !(options.is_over)());
             let begun = begun.map(|(_, group)| Ok(group));
+            let has_room = options.has_room;
             let job = move |gathered: &Gathered| {
-                let lens = (gathered.plain_len, gathered.stored_len);
-                Ok((lens, group(&chunks, gathered, compression)))
+                let made = group(&chunks, gathered, compression, has_room);
+                Ok((gathered.plain_len, made))
             };
             for made in threads.workers.map(begun, job) {
-                let ((plain_len, stored_len), made) = made?;
+                let (plain_len, made) = made?;
                 done.tried.push(match made {
-                    Ok((made, is_news)) if is_news || made.frame.sealed_len() < stored_len => {
+                    Ok(Made::Group(made)) => {
                         done.group_count += 1;
-                        done.plain_len += plain_len;
+                        done.plain_len += u64::from(made.frame.plain_len);
                         writer.keep_group(made)?;
                         Tried { is_made: true, came_to: 0 }
                     }
-                    Ok((made, _)) => Tried { is_made: false, came_to: made.frame.sealed_len() },
+                    Ok(Made::NoSmaller(came_to)) => Tried { is_made: false, came_to },
                     Err(error @ Error::System { .. }) => return Err(error),
                     Err(error) => {
                         problems.report(Problem::from(&error));
@@ -121,26 +124,61 @@ pub(super) fn rewrite(
     }
 }
 
-/// One group, compressed; and whether it is to be written for what that showed: nobody had tried before whether its chunks
-/// get smaller, and they do not. Then that is known, and not tried again each night.
+/// What came of a group.
+enum Made {
+    /// To be written.
+    Group(CompressedGroup),
+    /// It would take so many bytes of packs, and takes no more now.
+    NoSmaller(u64),
+}
+
+/// One group, compressed. Where it gets no smaller, those of its chunks that nobody had tried to compress before, if there
+/// are any and there is room: then it is known of them that they get no smaller, and not tried again each night.
 fn group(
     chunks: &Chunks,
     gathered: &Gathered,
     compression: Compression,
-) -> Result<(CompressedGroup, bool)> {
-    let (mut made, mut hardest) = (Group::default(), 0);
-    made.bytes.reserve_exact(gathered.plain_len as usize);
+    has_room: bool,
+) -> Result<Made> {
+    let (all, hardest) = joined(chunks, gathered, |_| true)?;
+    // Never less than what there was: a weak codec would make all of it longer.
+    let made = match hardest > compression.effort() {
+        true => all.compress(Compression::like(Codec::Zstd, hardest)),
+        false => all.compress(compression),
+    }?;
+    if made.frame.sealed_len() < gathered.stored_len {
+        return Ok(Made::Group(made));
+    }
+    let came_to = made.frame.sealed_len();
+    drop(made);
+    if !has_room || compression.effort() == 0 {
+        return Ok(Made::NoSmaller(came_to));
+    }
+    let (untried, _) = joined(chunks, gathered, |location| location.group.effort == 0)?;
+    match untried.chunks.is_empty() {
+        true => Ok(Made::NoSmaller(came_to)),
+        false => Ok(Made::Group(untried.compress(compression)?)),
+    }
+}
+
+/// The chunks of a group that are wanted, behind each other; and how hard what is compressed hardest of them is.
+fn joined(
+    chunks: &Chunks,
+    gathered: &Gathered,
+    is_wanted: impl Fn(&Location) -> bool,
+) -> Result<(Group, u8)> {
+    let (mut group, mut hardest) = (Group::default(), 0);
     for id in &gathered.chunks {
         let index = chunks.index();
         let location = index.find(id).ok_or_else(|| index.missing(id, "a group of compact"))?;
-        chunks.read(&location, id, |chunk| made.push(*id, chunk.bytes()))?;
+        if !is_wanted(&location) {
+            continue;
+        }
+        if group.chunks.is_empty() {
+            group.bytes.reserve_exact(gathered.plain_len as usize);
+        }
+        chunks.read(&location, id, |chunk| group.push(*id, chunk.bytes()))?;
         hardest = hardest.max(location.group.effort);
     }
-    // Never less than what there was: a weak codec would make all of it longer.
-    let made = match hardest > compression.effort() {
-        true => made.compress(Compression::like(Codec::Zstd, hardest)),
-        false => made.compress(compression),
-    }?;
-    let is_news = hardest == 0 && made.frame.codec == Codec::None && made.frame.effort > 0;
-    Ok((made, is_news))
+    Ok((group, hardest))
 }

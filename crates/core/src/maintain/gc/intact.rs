@@ -11,7 +11,7 @@ use garret_format::pack::PackKind;
 use garret_format::{ChunkId, PackId};
 
 use crate::error::{Error, Result};
-use crate::limits::STRUCTURE_COPIES;
+use crate::limits::{GROUP_LEN, STRUCTURE_COPIES};
 use crate::maintain::problems::Problems;
 use crate::objects::index::{Index, Location};
 use crate::pipeline::with_workers;
@@ -43,10 +43,10 @@ pub(super) fn keep_intact_copies(
     problems: &mut Problems<'_>,
 ) -> Result<Copies> {
     let index = chunks.index();
-    // The harder a copy is compressed the less it takes, and in a group of compact the less the longer that is: what one that
-    // was killed had made stays.
+    // The harder compressed one is the smaller one, and of equally hard ones that in the longer group of compact: what one
+    // that was killed had made stays. Of usual groups none is better, so all that lies in one pack stays, or goes.
     let rank = |copy: &Location| {
-        let made = (copy.group.effort, copy.group_plain_len());
+        let made = (copy.group.effort, copy.group_plain_len().max(u64::from(GROUP_LEN)));
         (!preferred.contains(&copy.pack.id), Reverse(made))
     };
     let tables: Vec<Tables<'_>> = index.tables().collect();
