@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use garret_core::{Compression, CutterChoice, Input};
+use garret_core::{
+    Cause, Compression, CutterChoice, Input, Key, LocalStore, Store, StoreErrorKind,
+};
 use garret_format::ChunkId;
-use garret_format::config::KeyMode;
+use garret_format::config::{Config, KeyMode};
 use garret_format::recipe::CutterKind;
-use garret_testkit::{Image, Lab};
+use garret_testkit::{Fault, FaultStore, Image, Lab, Verb};
 
 /// The ids of everything stored for archives of these files, each in a new repository without keys.
 fn stored_ids(threads: usize, cutter: CutterKind, nights: &[PathBuf]) -> Vec<ChunkId> {
@@ -43,12 +45,43 @@ fn the_set_of_chunks_does_not_depend_on_the_number_of_threads() {
         let serial = stored_ids(1, cutter, &nights);
         assert!(serial.len() > 60, "{} chunks", serial.len());
         assert!(serial.is_sorted());
-        for threads in [2, 4] {
+        for threads in [2, 4, 40] {
             assert!(
                 stored_ids(threads, cutter, &nights) == serial,
                 "{cutter:?}, {threads} threads"
             );
         }
+    }
+}
+
+/// Where there are workers for it packs are put side by side, also into a directory. Full at any of them, the backup fails as
+/// with one, and what there is does for the next.
+#[test]
+fn packs_that_are_put_side_by_side_fail_as_one_does() {
+    let image = Image::noise(6, 24 << 20).bytes;
+    for after in [0, 3, 7, 11] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("repo");
+        let mut lab = Lab::local(&root, KeyMode::None);
+        let open = move || LocalStore::open(&root).unwrap();
+        let mut config = Config::decode(&open().get_whole(&Key::Config, 4096).unwrap()).unwrap();
+        (config.group_len, config.pack_len) = (1 << 20, 1 << 20);
+        for key in [Key::Config, Key::ConfigCopy] {
+            open().put(&key, &[&config.encode()]).unwrap();
+        }
+        lab.threads = 40;
+        let fault = FaultStore::new(open());
+        let shared = fault.clone();
+        let full = lab.with_store(move || Box::new(shared.clone()));
+        let (verbs, times) = (vec![Verb::Put], Fault::FOR_GOOD);
+        fault.arm(Fault { verbs, after, times, kind: StoreErrorKind::NoSpace });
+        let error = full.backup_bytes("a", &image).unwrap_err();
+        assert_eq!(error.cause(), Cause::Full, "after {after}");
+        assert!(fault.fired() > 0 && lab.names().is_empty());
+        lab.check();
+        lab.backup_bytes("a", &image).unwrap();
+        assert!(lab.restore_bytes("a").unwrap() == image, "after {after}");
+        lab.check();
     }
 }
 

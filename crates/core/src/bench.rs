@@ -4,11 +4,14 @@
 //! else: this is no part of the library's interface.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use garret_format::condemned::Condemned;
 use garret_format::config::Cipher;
 use garret_format::index::{GroupRow, PackRow, Record, SEGMENT_CHUNKS_MAX};
 use garret_format::pack::PackKind;
+use garret_format::recipe::CutterKind;
 use garret_format::{ChunkId, PackId, RepositoryId, SegmentId};
 
 use crate::error::{Error, Result};
@@ -16,11 +19,14 @@ use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::{BoxKind, Nonce, Sealer};
 use crate::keys::{Keys, MasterKey, Purpose};
 use crate::objects::codec::Compression;
-use crate::objects::group::GroupBuilder;
+use crate::objects::group::{ChunkBytes, GroupBuilder, SharedBytes};
 use crate::objects::index::{Cache, Index, IndexSource, Input, Inventory, Rows};
 use crate::objects::pack::{PackBuilder, PackPlan, PackReader};
+use crate::objects::recipe::{NodeStore, RecipeWriter};
+use crate::pipeline::with_threads;
 use crate::progress::Silent;
 use crate::store::{Key, MemoryStore, Store};
+use crate::write::{ChunkTarget, write_chunks};
 
 const REPOSITORY: RepositoryId = RepositoryId::from_bytes([7; 32]);
 /// What the copy is authenticated with.
@@ -77,11 +83,12 @@ impl Boxes {
         let mut builder: Option<PackBuilder> = None;
         let mut groups = GroupBuilder::new(GROUP_LEN);
         let numbered = chunks.iter().zip(0..);
-        let mut full: Vec<_> =
-            numbered.filter_map(|(chunk, n)| groups.push(chunk_id(n), chunk)).collect();
+        let mut full: Vec<_> = numbered
+            .filter_map(|(chunk, n)| groups.push(chunk_id(n), ChunkBytes::Here(chunk)))
+            .collect();
         full.extend(groups.finish());
         for group in full {
-            let group = group.compress(Compression::None)?;
+            let group = group.join().compress(Compression::None)?;
             let place = plan.place(&group.frame)?;
             let sealed = group.seal(&self.sealer, place);
             builder = Some(match builder {
@@ -102,6 +109,89 @@ impl Boxes {
 impl std::fmt::Debug for Boxes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Boxes")
+    }
+}
+
+/// The way of new chunks into packs where jobs of workers only wait, as long as is known of theirs: what is left is what is
+/// serial, and what threads cost. A group has 16 chunks, as it does of 64 KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct StubbedWriting {
+    /// Threads that wait.
+    pub workers: usize,
+    /// How long one of them has to do with a group: reading, cutting, naming, compressing, sealing.
+    pub group_takes: Duration,
+    /// Groups of a pack. How long that takes is the store's.
+    pub pack_groups: u32,
+    /// Groups in all.
+    pub group_count: u64,
+}
+
+/// Bytes of a chunk there, and chunks of a window, as those of 64 KiB in two megabytes.
+const STUB_LEN: usize = 64;
+const STUB_WINDOW_CHUNKS: u64 = 32;
+
+/// A window whose bytes are there when somebody has waited for them.
+struct StubWindow {
+    bytes: [u8; STUB_LEN * STUB_WINDOW_CHUNKS as usize],
+    takes: Duration,
+}
+
+impl AsRef<[u8]> for StubWindow {
+    fn as_ref(&self) -> &[u8] {
+        std::thread::sleep(self.takes);
+        &self.bytes
+    }
+}
+
+/// Nodes of recipes are named, as always, and go nowhere.
+struct StubNodes(ChunkHasher);
+
+impl NodeStore for StubNodes {
+    fn store_node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
+        Ok(self.0.hash(bytes))
+    }
+}
+
+impl StubbedWriting {
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn run(&self, store: &dyn Store) -> Result<()> {
+        let keys = Keys::none();
+        let data = Sealer::new(REPOSITORY, Purpose::Data, &keys);
+        let metadata = Sealer::new(REPOSITORY, Purpose::Metadata, &keys);
+        let (hasher, mut nodes) = (ChunkHasher::new(&keys), StubNodes(ChunkHasher::new(&keys)));
+        let group_len = STUB_LEN as u32 * GROUP_CHUNKS as u32;
+        let target = ChunkTarget {
+            store,
+            data: &data,
+            metadata: &metadata,
+            hasher: &hasher,
+            index: &mut Index::empty(REPOSITORY),
+            group_len,
+            pack_len: group_len * self.pack_groups,
+            log: None,
+        };
+        let mut recipe = RecipeWriter::new(CutterKind::Page);
+        with_threads(self.workers, 1, |threads| {
+            write_chunks(target, Compression::None, threads, |writer| {
+                for window in 0..self.group_count * GROUP_CHUNKS / STUB_WINDOW_CHUNKS {
+                    let bytes = [0; STUB_LEN * STUB_WINDOW_CHUNKS as usize];
+                    let shared: SharedBytes =
+                        Arc::new(StubWindow { bytes, takes: self.group_takes });
+                    for n in 0..STUB_WINDOW_CHUNKS {
+                        let id = chunk_id(window * STUB_WINDOW_CHUNKS + n);
+                        let start = n as usize * STUB_LEN;
+                        let place = start..start + STUB_LEN;
+                        writer.admit(id, ChunkBytes::InWindow(&shared, place))?;
+                        recipe.chunk(id, STUB_LEN as u32, &mut nodes)?;
+                    }
+                }
+                Ok(())
+            })
+        })?;
+        Ok(())
     }
 }
 

@@ -94,6 +94,11 @@ pub(crate) fn with_threads<'scope, R>(
 }
 
 impl<'a, 'scope> Workers<'a, 'scope> {
+    /// How many there are.
+    pub(crate) fn count(self) -> usize {
+        self.threads
+    }
+
     /// A queue of at most as many jobs as keep every thread busy while the caller deals with one.
     pub(crate) fn queue<T: Send + 'scope>(self) -> Ordered<'a, 'scope, T> {
         let window = if self.scope.is_some() { self.threads + 1 } else { 1 };

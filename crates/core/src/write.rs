@@ -22,7 +22,7 @@ use crate::keys::chunk::ChunkHasher;
 use crate::keys::seal::Sealer;
 use crate::limits::{STRUCTURE_COPIES, WAITING_LEN};
 use crate::objects::codec::Compression;
-use crate::objects::group::{CompressedGroup, Group};
+use crate::objects::group::{ChunkBytes, CompressedGroup, GroupParts};
 use crate::objects::index::{Index, Rows, store_segment};
 use crate::objects::pack::SealedGroup;
 use crate::objects::recipe::NodeStore;
@@ -74,13 +74,13 @@ pub(crate) fn write_chunks<'scope, R>(
     let ChunkTarget { store, data, metadata, log, group_len, pack_len, .. } = target;
     let (groups, sealed) = bounded((WAITING_LEN / group_len.max(1)).max(1) as usize);
     let (segments, stored) = unbounded();
-    let lanes = Lanes::new(pack_len)?;
+    let (lanes, workers) = (Lanes::new(pack_len)?, threads.workers.count());
     adopt_unstored(store, metadata, target.index)?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("packs".to_owned())
             .spawn_scoped(scope, move || {
-                let packs = PackWriter { store, data, metadata, log, segments };
+                let packs = PackWriter { store, data, metadata, log, workers, segments };
                 packs.store_all(&sealed)
             })
             .map_err(|source| Error::System { what: "starting threads", source })?;
@@ -141,7 +141,7 @@ pub(crate) struct ChunkWriter<'a, 'scope> {
 
 impl ChunkWriter<'_, '_> {
     /// Stores a chunk of a stream unless the repository has it; says whether it was new.
-    pub(crate) fn admit(&mut self, id: ChunkId, bytes: &[u8]) -> Result<bool> {
+    pub(crate) fn admit(&mut self, id: ChunkId, bytes: ChunkBytes<'_>) -> Result<bool> {
         self.forget_stored()?;
         if self.index.contains(&id) {
             return Ok(false);
@@ -156,7 +156,7 @@ impl ChunkWriter<'_, '_> {
         bytes: &[u8],
         compression: Compression,
     ) -> Result<()> {
-        self.push(Way::Data, id, bytes, compression).map(drop)
+        self.push(Way::Data, id, ChunkBytes::Here(bytes), compression).map(drop)
     }
 
     /// Stores a chunk of structure `copies` more times than in this session so far, at most as often as any is: repacking.
@@ -174,7 +174,7 @@ impl ChunkWriter<'_, '_> {
             (false, true, 1..) => Way::Copies,
             _ => return Ok(()),
         };
-        self.push(way, id, bytes, compression)?;
+        self.push(way, id, ChunkBytes::Here(bytes), compression)?;
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl ChunkWriter<'_, '_> {
             1 => Way::Structure,
             _ => Way::Both,
         };
-        self.push(way, id, bytes, self.compression)?;
+        self.push(way, id, ChunkBytes::Here(bytes), self.compression)?;
         Ok(id)
     }
 
@@ -203,7 +203,7 @@ impl ChunkWriter<'_, '_> {
         &mut self,
         way: Way,
         id: ChunkId,
-        bytes: &[u8],
+        bytes: ChunkBytes<'_>,
         compression: Compression,
     ) -> Result<bool> {
         if way.lanes().iter().any(|lane| self.lanes.of(*lane).has(&id)) {
@@ -235,11 +235,15 @@ impl ChunkWriter<'_, '_> {
         Ok(())
     }
 
-    fn compress(&mut self, way: Way, (group, compression): (Group, Compression)) -> Result<()> {
+    fn compress(
+        &mut self,
+        way: Way,
+        (parts, compression): (GroupParts, Compression),
+    ) -> Result<()> {
         while self.compressing.is_full() {
             self.seal_next()?;
         }
-        self.compressing.submit(move || Ok((way, group.compress(compression)?)));
+        self.compressing.submit(move || Ok((way, parts.join().compress(compression)?)));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use super::stations::Hashed;
 use super::step::{Body, Draft, End, Planned, Step};
 use crate::backup::cutters::Cutters;
 use crate::error::{Cause, Error, Result};
+use crate::objects::group::ChunkBytes;
 use crate::objects::recipe::RecipeWriter;
 use crate::objects::stream::{StreamWriter, store_side};
 use crate::progress::{Problem, ProblemKind, Progress, Task};
@@ -156,7 +157,7 @@ impl<'c> Collector<'c> {
         let Some(open) = self.open.as_mut().filter(|open| open.failed.is_none()) else {
             return Ok(());
         };
-        let mut chunks = chunks.iter().zip(cut.chunks());
+        let (window, mut chunks) = (cut.window(), chunks.iter().zip(cut.chunks()));
         for piece in &cut.pieces {
             match *piece {
                 Piece::Zero(len) => {
@@ -164,9 +165,9 @@ impl<'c> Collector<'c> {
                     open.recipe.zero(len, writer)?;
                 }
                 Piece::Chunk(len) => {
-                    let Some(((id, is_known), bytes)) = chunks.next() else { continue };
+                    let Some(((id, is_known), place)) = chunks.next() else { continue };
                     if !is_known {
-                        writer.admit(*id, bytes)?;
+                        writer.admit(*id, ChunkBytes::InWindow(&window, place))?;
                     }
                     open.len += len as u64;
                     open.recipe.chunk(*id, len as u32, writer)?;

@@ -5,6 +5,7 @@
 //! base has no work but there: it is taken if the stitcher stands as it stood when the base was cut, which nobody knows
 //! before; else it is read in the cut, while others wait.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use garret_chunker::{Piece, Scan, Segment, Stitcher};
@@ -17,6 +18,7 @@ use super::step::{Body, Same, Step};
 use super::window::{Loaded, Window};
 use crate::buffers::{Buffer, BufferPool};
 use crate::keys::chunk::ChunkHasher;
+use crate::objects::group::SharedBytes;
 use crate::objects::index::Index;
 use crate::pipeline::Turn;
 
@@ -127,27 +129,29 @@ pub(super) struct Hashed {
 
 /// Third station: names the chunks and looks them up.
 fn hash(cut: Cut, tools: &Tools<'_>) -> Hashed {
-    let name = |chunk| {
-        let id = tools.hasher.hash(chunk);
+    let name = |place: Range<usize>| {
+        let id = tools.hasher.hash(cut.buffer.bytes().get(place).unwrap_or_default());
         (id, tools.index.contains(&id))
     };
     Hashed { chunks: cut.chunks().map(name).collect(), cut }
 }
 
 impl Cut {
-    /// The bytes of the chunks among the pieces, in order.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+    /// Where the chunks among the pieces lie in the window, in order.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
         let mut at = self.start;
-        self.pieces.iter().filter_map(move |piece| match *piece {
-            Piece::Zero(len) => {
-                at += len as usize;
-                None
+        self.pieces.iter().filter_map(move |piece| {
+            let start = at;
+            match *piece {
+                Piece::Zero(len) => at += len as usize,
+                Piece::Chunk(len) => at += len,
             }
-            Piece::Chunk(len) => {
-                let chunk = self.buffer.bytes().get(at..at + len);
-                at += len;
-                chunk
-            }
+            matches!(piece, Piece::Chunk(_)).then_some(start..at)
         })
+    }
+
+    /// What was read, for whoever has chunks in it.
+    pub(super) fn window(&self) -> SharedBytes {
+        self.buffer.clone()
     }
 }

@@ -113,7 +113,6 @@ pub(crate) struct PackBuilder {
     salt: [u8; SALT_LEN],
     len: u64,
     parts: Vec<Vec<u8>>,
-    hasher: blake3::Hasher,
     footer: Footer,
 }
 
@@ -134,7 +133,6 @@ impl PackBuilder {
             salt,
             len: 0,
             parts: Vec::new(),
-            hasher: blake3::Hasher::new(),
             footer: Footer::default(),
         };
         builder.append(encode_pack_header(kind, &salt).to_vec());
@@ -158,12 +156,11 @@ impl PackBuilder {
     }
 
     fn append(&mut self, bytes: Vec<u8>) {
-        self.hasher.update(&bytes);
         self.len += bytes.len() as u64;
         self.parts.push(bytes);
     }
 
-    /// Closes the pack.
+    /// Closes the pack, and names it by all of its bytes.
     pub(crate) fn finish(mut self) -> FinishedPack {
         let mut footer = self.footer.encode();
         let nonce = Nonce::counted(&self.salt, self.len);
@@ -172,7 +169,9 @@ impl PackBuilder {
         let trailer = encode_trailer(footer.len() as u32);
         self.append(footer);
         self.append(trailer.to_vec());
-        let id = PackId::from_bytes(*self.hasher.finalize().as_bytes());
+        let mut hasher = blake3::Hasher::new();
+        self.parts.iter().for_each(|part| _ = hasher.update(part));
+        let id = PackId::from_bytes(*hasher.finalize().as_bytes());
         let row = PackRow { id, salt: self.salt, len: self.len as u32, kind: self.kind };
         FinishedPack { row, parts: self.parts, footer: self.footer }
     }

@@ -12,7 +12,7 @@ use garret_format::pack::{Frame, PackKind};
 use crate::error::Result;
 use crate::limits::STRUCTURE_COPIES;
 use crate::objects::codec::Compression;
-use crate::objects::group::{Group, GroupBuilder};
+use crate::objects::group::{ChunkBytes, GroupBuilder, GroupParts};
 use crate::objects::pack::{GroupPlace, PackPlan, end_len};
 
 /// One line of packs.
@@ -153,9 +153,9 @@ impl GrowingGroups {
         &mut self,
         way: Way,
         id: ChunkId,
-        bytes: &[u8],
+        bytes: ChunkBytes<'_>,
         compression: Compression,
-    ) -> Option<(Group, Compression)> {
+    ) -> Option<(GroupParts, Compression)> {
         let is_other = self.of(way).compression != compression;
         let before = if is_other { self.finish(way) } else { None };
         let growing = self.of(way);
@@ -165,7 +165,7 @@ impl GrowingGroups {
     }
 
     /// The group that grows, if there is one.
-    pub(super) fn finish(&mut self, way: Way) -> Option<(Group, Compression)> {
+    pub(super) fn finish(&mut self, way: Way) -> Option<(GroupParts, Compression)> {
         let growing = self.of(way);
         growing.group.finish().map(|group| (group, growing.compression))
     }

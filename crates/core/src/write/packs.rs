@@ -1,8 +1,9 @@
 //! The pack thread: sealed groups become packs, packs are stored, segments list them.
 //!
 //! In: sealed groups and their lanes, in the order in which their places were planned. Out: packs and segments in the store,
-//! and the segments to whoever writes. Promises: a pack is stored before the segment that lists it; as many packs are put at
-//! once as the store wants, [`PACKS_IN_FLIGHT_MAX`] at most, and each counts only when it and those before it are there.
+//! and the segments to whoever writes. Promises: a pack is stored before the segment that lists it; as many packs are named
+//! and put at once as the store wants, or as the workers need, [`PACKS_IN_FLIGHT_MAX`] at most, and each counts only when it
+//! and those before it are there.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,10 +16,14 @@ use crate::error::Result;
 use crate::keys::seal::Sealer;
 use crate::limits::PACKS_IN_FLIGHT_MAX;
 use crate::objects::index::{IndexWriter, Rows, store_segment};
-use crate::objects::pack::{FinishedPack, PackBuilder, SealedGroup};
+use crate::objects::pack::{PackBuilder, SealedGroup};
 use crate::pipeline::with_workers;
 use crate::store::{Key, Store};
 use crate::write::lane::{Lane, Lanes};
+
+/// Workers whose packs one thread names and writes: that is a twenty-fourth of what they do (docs/benchmarks.md, "More cores"),
+/// of what compresses badly twice as much.
+const WORKERS_PER_PACK: usize = 8;
 
 /// The packs that were put, or of which that was begun, whatever became of it.
 #[derive(Default)]
@@ -40,6 +45,8 @@ pub(super) struct PackWriter<'r> {
     pub(super) data: &'r Sealer,
     pub(super) metadata: &'r Sealer,
     pub(super) log: Option<&'r PackLog>,
+    /// Threads that compress.
+    pub(super) workers: usize,
     pub(super) segments: Sender<(SegmentId, Rows)>,
 }
 
@@ -48,10 +55,11 @@ impl PackWriter<'_> {
     pub(super) fn store_all(self, sealed: &Receiver<(Lane, SealedGroup)>) -> Result<(u64, u64)> {
         let mut index = IndexWriter::default();
         let (mut count, mut bytes) = (0, 0);
-        with_workers(self.store.properties().in_flight.min(PACKS_IN_FLIGHT_MAX), |workers| {
+        let wanted = self.store.properties().in_flight.max(self.workers / WORKERS_PER_PACK);
+        with_workers(wanted.min(PACKS_IN_FLIGHT_MAX), |threads| {
             let (store, log) = (self.store, self.log);
             let packs = Packs { data: self.data, sealed, open: Lanes::default() }.map(Ok);
-            for stored in workers.map(packs, move |pack| put(store, log, pack)) {
+            for stored in threads.map(packs, move |pack| put(store, log, pack)) {
                 let (row, footer) = stored?;
                 count += 1;
                 bytes += u64::from(row.len);
@@ -76,14 +84,15 @@ impl PackWriter<'_> {
     }
 }
 
-fn put(store: &dyn Store, log: Option<&PackLog>, pack: FinishedPack) -> Result<(PackRow, Footer)> {
+fn put(store: &dyn Store, log: Option<&PackLog>, pack: PackBuilder) -> Result<(PackRow, Footer)> {
+    let pack = pack.finish();
     log.iter().for_each(|log| log.add(pack.row.id));
     let parts: Vec<&[u8]> = pack.parts.iter().map(Vec::as_slice).collect();
     store.put(&Key::Pack(pack.row.id), &parts)?;
     Ok((pack.row, pack.footer))
 }
 
-/// Packs out of groups, as the groups come.
+/// Packs out of groups, as the groups come; each has all that it will have.
 struct Packs<'r> {
     data: &'r Sealer,
     sealed: &'r Receiver<(Lane, SealedGroup)>,
@@ -91,9 +100,9 @@ struct Packs<'r> {
 }
 
 impl Iterator for Packs<'_> {
-    type Item = FinishedPack;
+    type Item = PackBuilder;
 
-    fn next(&mut self) -> Option<FinishedPack> {
+    fn next(&mut self) -> Option<PackBuilder> {
         for (lane, group) in self.sealed {
             let open = self.open.of(lane);
             let Some(builder) = open else {
@@ -102,10 +111,9 @@ impl Iterator for Packs<'_> {
             };
             if let Some(group) = builder.push(group) {
                 let next = PackBuilder::begin(self.data.clone(), group);
-                return Some(std::mem::replace(builder, next).finish());
+                return Some(std::mem::replace(builder, next));
             }
         }
-        let last = Lane::ALL.into_iter().find_map(|lane| self.open.of(lane).take());
-        last.map(PackBuilder::finish)
+        Lane::ALL.into_iter().find_map(|lane| self.open.of(lane).take())
     }
 }
