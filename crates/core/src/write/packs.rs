@@ -21,8 +21,8 @@ use crate::pipeline::with_workers;
 use crate::store::{Key, Store};
 use crate::write::lane::{Lane, Lanes};
 
-/// Workers whose packs one thread names and writes: that is a twenty-fourth of what they do (docs/benchmarks.md, "More cores"),
-/// of what compresses badly twice as much.
+/// Workers whose packs one thread names and writes: that is a twenty-fourth of what they do (docs/benchmarks.md, "More
+/// cores"), of what compresses badly twice as much.
 const WORKERS_PER_PACK: usize = 8;
 
 /// The packs that were put, or of which that was begun, whatever became of it.
