@@ -205,9 +205,10 @@ impl Pruner {
     ) -> Result<CompactReport> {
         let end = options.max_duration.and_then(|most| Instant::now().checked_add(most));
         let gains = if end.is_some() { GAINS.as_slice() } else { &GAINS[1..] };
+        // What the first gc takes away counts: after it all is looked at once more.
+        let mut passes = Passes::new(gains, self.packs_len());
         let mut problems = Problems::new(progress);
-        let mut report = CompactReport::default();
-        let mut taken = Taken::default();
+        let (mut report, mut taken) = (CompactReport::default(), Taken::default());
         let mut most = ROUND_CHUNKS;
         // Before anything is made: what a gc refuses would be made in vain each night, what one that was killed made is all
         // that is found of it then, and of what is damaged and needed by nobody nothing is left.
@@ -217,7 +218,6 @@ impl Pruner {
         if full.is_some() {
             report.gc.holds = self.plan_gc(&[], options.threads, progress)?.holds;
         }
-        let mut passes = Passes::new(gains, self.packs_len());
         while let Some(gain) = passes.gain().filter(|_| !report.is_cut_short && !report.gc.holds) {
             let worth = Worth { compression: options.compression, gain };
             let begins_anywhere = end.is_some() && report.group_count == 0;
