@@ -8,6 +8,13 @@ use super::{
     HARD, all_are, compact, compact_in, len, name, nights, options, packs, store_all, stored,
 };
 
+/// These archives come back, whatever went wrong after so many operations.
+fn kept_are(lab: &Lab, kept: &[(usize, &Vec<u8>)], after: u64) {
+    for (number, night) in kept {
+        assert!(lab.restore_bytes(&name(*number)).unwrap() == **night, "after {after}: {number}");
+    }
+}
+
 /// Killed, and with a power cut after that, at every operation of the store.
 #[test]
 fn killed_at_any_moment_it_costs_its_own_work_only() {
@@ -45,14 +52,10 @@ fn killed_at_any_moment_it_costs_its_own_work_only() {
             };
             let power = PowerStore::from_objects(left);
             let heir = lab.with_store(move || Box::new(power.clone()));
-            for (number, night) in kept {
-                assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "operation {after}");
-            }
+            kept_are(&heir, &kept, after);
             compact(&heir);
             assert_eq!(compact(&heir).group_count, 0, "operation {after}");
-            for (number, night) in kept {
-                assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "operation {after}");
-            }
+            kept_are(&heir, &kept, after);
             heir.check();
         }
         after += 1;
@@ -175,16 +178,12 @@ fn a_disk_that_gets_full_at_any_moment_loses_nothing() {
         }
         let shared = store.clone();
         let heir = lab.with_store(move || Box::new(shared.clone()));
-        for (number, night) in kept {
-            assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "object {after}");
-        }
+        kept_are(&heir, &kept, after);
         compact(&heir);
         let now = len(&store);
         assert!(now < with_room / 8 * 9, "object {after}: {now}, and {with_room} with room");
         assert_eq!(compact(&heir).group_count, 0, "object {after}");
-        for (number, night) in kept {
-            assert!(heir.restore_bytes(&name(number)).unwrap() == *night, "object {after}");
-        }
+        kept_are(&heir, &kept, after);
         heir.check();
         after += 1;
     }
