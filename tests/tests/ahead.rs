@@ -71,6 +71,20 @@ fn what_was_done_ahead_is_not_done_again() {
     }
 }
 
+/// One that a client came in by is asked for by its name: the list would be one more answer to wait for.
+#[test]
+fn the_key_that_opened_before_is_not_looked_for() {
+    let place = Place::new();
+    let slot = unlock(&place.locked(Right::Read)).slot();
+    for is_known in [false, true] {
+        let faults = FaultStore::new(place.memory.clone());
+        let locked = place.over(faults.clone(), Right::Read);
+        unlock(&locked.trying_first(slot.filter(|_| is_known)));
+        let listed = faults.log().iter().any(|(_, on)| on == "Slots");
+        assert_eq!(listed, !is_known, "{:?}", faults.log());
+    }
+}
+
 #[test]
 fn where_something_is_condemned_a_session_has_the_epoch_of_that() {
     let place = Place::new();

@@ -289,8 +289,14 @@ impl Locked {
         Ok(copy.map_or(Error::NoSlots, |copy| Error::SlotsGone { copy: copy.to_string() }))
     }
 
-    /// Tries the slots: the one that opened before, then the cheapest first.
+    /// Tries the slots: the one that opened before, for which none has to be listed, then the cheapest first.
     fn find_slot(&self, passphrase: &[u8]) -> Result<Opened> {
+        let first = self.first.and_then(|id| Some((id, self.read_slot(id).ok()?)));
+        let first = first.filter(|(_, slot)| self.is_tried(slot));
+        let mut first = first.map(|(id, slot)| (id, self.try_slot(id, slot, passphrase)));
+        if let Some((_, opened @ Ok(_))) = first {
+            return opened;
+        }
         let (count, read) = self.read_slots()?;
         let mut worst = match count {
             0 => self.no_slots()?,
@@ -299,7 +305,7 @@ impl Locked {
         let mut slots = Vec::new();
         for (id, slot) in read {
             match slot {
-                Ok((slot, _)) if self.expected.is_none() && is_cheap(&slot) => {
+                Ok(slot) if !self.is_tried(&slot) => {
                     worst = Error::CheapSlot { object: Key::Slot(id).to_string() };
                 }
                 Ok(slot) => slots.push((id, slot)),
@@ -310,17 +316,26 @@ impl Locked {
             worst = Error::ManySlots { count, tried: slots.len().min(SLOTS_MAX) };
         }
         slots.sort_by_key(|(id, (slot, _))| (self.first != Some(*id), cost(slot)));
-        for (id, (slot, damage)) in slots.into_iter().take(SLOTS_MAX) {
-            match self.open_slot(&slot, passphrase, &Key::Slot(id).to_string()) {
-                Ok(master) => {
-                    let slot = self.known(id, (slot, damage));
-                    return self.opened(master, Some(id), &slot.label);
-                }
+        for (id, slot) in slots.into_iter().take(SLOTS_MAX) {
+            let tried = first.take_if(|(tried, _)| *tried == id).map(|(_, opened)| opened);
+            match tried.unwrap_or_else(|| self.try_slot(id, slot, passphrase)) {
                 Err(Error::WrongPassphrase) => {}
                 Err(error) => worst = error,
+                opened => return opened,
             }
         }
         Err(worst)
+    }
+
+    /// Whether a passphrase is tried on it: not where it is cheap to guess, unless the key that it must give is known.
+    fn is_tried(&self, (slot, _): &ReadSlot) -> bool {
+        self.expected.is_some() || !is_cheap(slot)
+    }
+
+    fn try_slot(&self, id: SlotId, slot: ReadSlot, passphrase: &[u8]) -> Result<Opened> {
+        let master = self.open_slot(&slot.0, passphrase, &Key::Slot(id).to_string())?;
+        let slot = self.known(id, slot);
+        self.opened(master, Some(id), &slot.label)
     }
 
     fn read_slot(&self, id: SlotId) -> Result<ReadSlot> {

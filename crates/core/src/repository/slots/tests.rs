@@ -236,6 +236,27 @@ fn the_slot_that_opened_before_is_tried_first() {
     assert!(matches!(unlock(locked().trying_first(gone)), Err(Error::ManySlots { .. })));
 }
 
+/// Who asks for it without a list takes no more than who lists: a removal that was cut short has left the copy.
+#[test]
+fn the_slot_that_opened_before_opens_only_as_any_other_does() {
+    let planted = Planted::new(CHEAP);
+    let own = planted.slot();
+    let open = |expected: Option<KeyId>, passphrase: &[u8]| {
+        let locked = planted.locked(expected).trying_first(Some(own));
+        locked.open(Secret::Passphrase(passphrase)).map(|opened| opened.slot())
+    };
+    let key = planted.identity.key_id;
+    assert_eq!(open(key, b"right").unwrap(), Some(own));
+    assert!(matches!(open(key, b"wrong"), Err(Error::WrongPassphrase)));
+    assert!(matches!(open(None, b"right"), Err(Error::CheapSlot { .. })));
+    let other =
+        planted.locked(key).add_key(&planted.open(b"right").unwrap(), &cheap(b"other"), &Silent);
+    assert_eq!(open(key, b"other").unwrap(), other.unwrap().slot());
+    planted.store.delete(&Key::Slot(own)).unwrap();
+    assert!(planted.store.len(&Key::SlotCopy(own)).is_ok());
+    assert!(matches!(open(key, b"right"), Err(Error::WrongPassphrase)));
+}
+
 #[test]
 fn a_paper_opens_without_any_slot_and_only_its_repository() {
     let (planted, stranger) = (Planted::new(CHEAP), Planted::new(CHEAP));
