@@ -153,7 +153,8 @@ From cron, each Sunday:
     #[command(after_help = "\
 Examples:
   garret sync /srv/backup/vms backup@elsewhere:/srv/backup/vms
-  garret sync --archives 'db-*' /srv/backup/vms s3://backups/vms")]
+  garret sync --archives 'db-*' /srv/backup/vms s3://backups/vms
+  garret sync -n --delete /srv/backup/vms s3://backups/vms")]
     Sync(sync::Args),
     /// Make what is old in a repository small
     ///

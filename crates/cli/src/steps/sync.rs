@@ -5,6 +5,8 @@
 //! to     find or make                  ->                             -> what was deleted in `from` -> guard -> delete
 //! ```
 //!
+//! A dry run goes the same way and stops before `make`, `transfer` and `delete`.
+//!
 //! In: where the repository is, where the copy is or is to be, which archives. Out: what came, and what went. Promises: the
 //! copy is made only where there is nothing, and has the repository's id and keys; one passphrase opens both; nothing is
 //! written where the repository is. In the copy nothing goes but what somebody deleted in the repository, and only if that
@@ -41,20 +43,22 @@ pub struct Syncing {
     pub deletes: bool,
     /// Also if that is more than half of what is there and fits.
     pub force: bool,
+    /// Whether nothing is to come or go: it is only said what would.
+    pub is_dry: bool,
     /// Threads that do the work of deleting.
     pub threads: usize,
 }
 
-/// What came, and what went.
+/// What came, and what went; of a dry run what would.
 #[derive(Debug, Default)]
 pub struct SyncReport {
-    /// What came.
+    /// What came: of a dry run without packs.
     pub transfer: TransferReport,
     /// The names of what went.
     pub deleted: Vec<String>,
     /// How many stay although they were deleted in the repository, for they are protected.
     pub protected_count: usize,
-    /// What that gave back.
+    /// What that gave back; nothing in a dry run.
     pub freed: Freed,
     /// Why nothing went, or not all, if it should have: what came is there all the same.
     pub kept: Option<Failure>,
@@ -76,28 +80,47 @@ pub fn sync(
     let admitted = admit(&source, from, ui)?;
     let keys = secrets::unlock(&source, from, ui)?;
     let copy = match session::find(to) {
-        Ok(copy) => copy,
-        Err(failure) if is_nothing(&failure) => make(&source, to)?,
+        Ok(copy) => Some(copy),
+        Err(failure) if is_nothing(&failure) => None,
         Err(failure) => return Err(failure),
     };
-    if copy.id() != source.id() {
+    if copy.as_ref().is_some_and(|copy| copy.id() != source.id()) {
         return Err(Failure::Fatal(format!(
             "{} is another repository than {}, not a copy of it: name a copy, or a place where there is nothing",
             to.display(),
             from.display()
         )));
     }
+    let copy = match copy {
+        None if !syncing.is_dry => Some(make(&source, to)?),
+        found => found,
+    };
     let source: Session<Repository> =
         session::enter(source, keys.clone(), admitted, from, ui, |unlocked| unlocked.reader(ui))?;
-    let admitted = admit(&copy, to, ui)?;
-    let mut copy: Session<Writer> =
-        session::enter(copy, keys.clone(), admitted, to, ui, |unlocked| unlocked.writer(ui))?;
     let mut names = source.archive_names()?;
     names.retain(|name| syncing.fits(name));
     // Those that are to go may be in the copy alone.
     if names.is_empty() && !syncing.patterns.is_empty() && !syncing.deletes {
         ui.complain("note: no archive has a name that fits --archives");
     }
+    let Some(copy) = copy else {
+        let transfer = source.plan_transfer(None, names, syncing.since, ui)?;
+        return Ok(SyncReport { transfer, ..SyncReport::default() });
+    };
+    let admitted = admit(&copy, to, ui)?;
+    if syncing.is_dry {
+        let copy: Session<Repository> =
+            session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.reader(ui))?;
+        let transfer = source.plan_transfer(Some(&copy), names, syncing.since, ui)?;
+        let mut report = SyncReport { transfer, ..SyncReport::default() };
+        if syncing.deletes {
+            let doomed = syncing.doomed((&source, from), (&copy, to), &mut report, ui);
+            report.kept = doomed.map(|doomed| report.deleted = doomed).err();
+        }
+        return Ok(report);
+    }
+    let mut copy: Session<Writer> =
+        session::enter(copy, keys.clone(), admitted, to, ui, |unlocked| unlocked.writer(ui))?;
     let transfer = copy.transfer(&source, names, syncing.since, ui)?;
     copy.made(&transfer.brought, ui);
     let mut report = SyncReport { transfer, ..SyncReport::default() };
@@ -126,12 +149,30 @@ impl Syncing {
         let admitted = admit(&copy, to, ui)?;
         let mut copy: Session<Pruner> =
             session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.pruner(ui))?;
+        let names = self.doomed((source, from), (copy.as_ref(), to), report, ui)?;
+        if !names.is_empty() {
+            report.freed = remove(&mut copy, &names, self.threads, false, ui)?;
+            report.deleted = names;
+        }
+        Ok(())
+    }
+
+    /// The names of what somebody deleted at `from`, and is not protected at `to`.
+    fn doomed(
+        &self,
+        (source, from): (&Repository, &Location),
+        (copy, to): (&Repository, &Location),
+        report: &mut SyncReport,
+        ui: &Ui,
+    ) -> Result<Vec<String>, Failure> {
         // What cannot be read stays.
         let mut names = copy.archive_names()?;
         names.retain(|name| self.fits(name));
         let here = copy.archives(names)?.into_iter().filter_map(|(_, found)| found.ok());
         let here: Vec<NamedArchive> = here.collect();
-        let count = here.len();
+        // What would come is not here.
+        let coming = if self.is_dry { report.transfer.brought.len() } else { 0 };
+        let count = here.len() + coming;
         let mut doomed = source.deleted_of(here)?;
         // One that is there again was put back, also if it cannot be read.
         let (mut there, mut unread) = (HashSet::new(), HashSet::new());
@@ -147,25 +188,21 @@ impl Syncing {
         doomed.retain(|found| !tags.is_protected(found));
         report.protected_count = all - doomed.len();
         let names: Vec<String> = doomed.into_iter().map(|found| found.name).collect();
-        if names.len() * 2 > count && !self.force {
-            let more = names.len().saturating_sub(NAMES_MAX);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(String::as_str).collect();
-            return Err(Failure::Fatal(format!(
-                "{} of {} in {} were deleted in {}: nothing is deleted here; look whether {}{more} are to go, \
-                 and give --force",
-                names.len(),
-                plural(count as u64, "archive"),
-                to.display(),
-                from.display(),
-                shown.join(", ")
-            )));
+        if names.len() * 2 <= count || self.force {
+            return Ok(names);
         }
-        if !names.is_empty() {
-            report.freed = remove(&mut copy, &names, self.threads, false, ui)?;
-            report.deleted = names;
-        }
-        Ok(())
+        let more = names.len().saturating_sub(NAMES_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(String::as_str).collect();
+        Err(Failure::Fatal(format!(
+            "{} of {} in {} were deleted in {}: nothing is deleted here; look whether {}{more} are to go, \
+             and give --force",
+            names.len(),
+            plural(count as u64, "archive"),
+            to.display(),
+            from.display(),
+            shown.join(", ")
+        )))
     }
 }
 

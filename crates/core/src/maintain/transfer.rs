@@ -69,15 +69,7 @@ impl Writer {
         since: Option<Time>,
         progress: &dyn Progress,
     ) -> Result<TransferReport> {
-        if from.id() != self.id() || from.keys().id() != self.keys().id() {
-            return Err(Error::BadOption(format!(
-                "{} and {} are not copies of one repository",
-                from.store().place(),
-                self.store().place()
-            )));
-        }
-        let mut report = TransferReport::default();
-        let archives = self.lacking(from, names, since, &mut report, progress)?;
+        let (archives, mut report) = not_here(from, Some(self.as_ref()), names, since, progress)?;
         // Others may have made some of them since it was opened.
         from.refresh_index(progress)?;
         let to = self.adding();
@@ -111,56 +103,27 @@ impl Writer {
         self.tell(progress);
         Ok(report)
     }
-
-    /// Which of the archives there are not here, the oldest first.
-    fn lacking(
-        &self,
-        from: &Repository,
-        names: Vec<String>,
-        since: Option<Time>,
-        report: &mut TransferReport,
-        progress: &dyn Progress,
-    ) -> Result<Vec<NamedArchive>> {
-        let here: HashSet<String> = self.archive_names()?.into_iter().collect();
-        let both = names.iter().filter(|name| here.contains(*name)).cloned().collect();
-        // What a name stands for here only the archive says.
-        let here: HashMap<String, Result<NamedArchive>> =
-            self.archives(both)?.into_iter().collect();
-        let buried = tombstones::buried(self.store(), self.metadata())?;
-        let mut lacking = Vec::new();
-        for (name, found) in from.archives(names)? {
-            let archive = match found {
-                Ok(archive) => archive,
-                Err(error) => {
-                    tell(&name, &error, progress);
-                    continue;
-                }
-            };
-            let is_buried = buried.contains(&tombstones::archive_id(&archive.fingerprint));
-            match here.get(&name) {
-                _ if is_buried => report.deleted_count += 1,
-                None if since.is_some_and(|since| archive.archive.start < since) => {
-                    report.older_count += 1;
-                }
-                None => lacking.push(archive),
-                Some(Err(error)) => progress.problem(&Problem::from(error)),
-                Some(Ok(found)) if found.fingerprint == archive.fingerprint => {
-                    report.present_count += 1;
-                }
-                Some(Ok(_)) => {
-                    let text = "not brought: there is another archive of that name";
-                    progress.problem(&Problem::loss(Cause::Taken, &name, text));
-                }
-            }
-        }
-        lacking.sort_by(|one, other| {
-            (one.archive.start, &one.name).cmp(&(other.archive.start, &other.name))
-        });
-        Ok(lacking)
-    }
 }
 
 impl Repository {
+    /// What [`Writer::transfer`] would bring from this repository to `to`, or to where nothing is: archives, without packs.
+    ///
+    /// # Errors
+    /// As of that, but that `to` need not be written.
+    pub fn plan_transfer(
+        &self,
+        to: Option<&Repository>,
+        names: Vec<String>,
+        since: Option<Time>,
+        progress: &dyn Progress,
+    ) -> Result<TransferReport> {
+        let (archives, report) = not_here(self, to, names, since, progress)?;
+        for repository in [Some(self), to].into_iter().flatten() {
+            repository.tell(progress);
+        }
+        Ok(TransferReport { brought: archives, ..report })
+    }
+
     /// Which of these archives, of this repository or of a copy of it, somebody deleted here while they were whole: not those
     /// that were found gone, or had lost something.
     ///
@@ -171,6 +134,61 @@ impl Repository {
         archives.retain(|found| deleted.contains(&tombstones::archive_id(&found.fingerprint)));
         Ok(archives)
     }
+}
+
+/// Which of the archives at `from` are not at `to`, the oldest first, and how many are or were.
+fn not_here(
+    from: &Repository,
+    to: Option<&Repository>,
+    names: Vec<String>,
+    since: Option<Time>,
+    progress: &dyn Progress,
+) -> Result<(Vec<NamedArchive>, TransferReport)> {
+    let (mut here, mut buried) = (HashMap::new(), HashSet::new());
+    if let Some(to) = to {
+        if from.id() != to.id() || from.keys().id() != to.keys().id() {
+            return Err(Error::BadOption(format!(
+                "{} and {} are not copies of one repository",
+                from.store().place(),
+                to.store().place()
+            )));
+        }
+        let named: HashSet<String> = to.archive_names()?.into_iter().collect();
+        let both = names.iter().filter(|name| named.contains(*name)).cloned().collect();
+        // What a name stands for here only the archive says.
+        here.extend(to.archives(both)?);
+        buried = tombstones::buried(to.store(), to.metadata())?;
+    }
+    let (mut lacking, mut report) = (Vec::new(), TransferReport::default());
+    for (name, found) in from.archives(names)? {
+        let archive = match found {
+            Ok(archive) => archive,
+            Err(error) => {
+                tell(&name, &error, progress);
+                continue;
+            }
+        };
+        let is_buried = buried.contains(&tombstones::archive_id(&archive.fingerprint));
+        match here.get(&name) {
+            _ if is_buried => report.deleted_count += 1,
+            None if since.is_some_and(|since| archive.archive.start < since) => {
+                report.older_count += 1;
+            }
+            None => lacking.push(archive),
+            Some(Err(error)) => progress.problem(&Problem::from(error)),
+            Some(Ok(found)) if found.fingerprint == archive.fingerprint => {
+                report.present_count += 1;
+            }
+            Some(Ok(_)) => {
+                let text = "not brought: there is another archive of that name";
+                progress.problem(&Problem::loss(Cause::Taken, &name, text));
+            }
+        }
+    }
+    lacking.sort_by(|one, other| {
+        (one.archive.start, &one.name).cmp(&(other.archive.start, &other.name))
+    });
+    Ok((lacking, report))
 }
 
 /// Tells why an archive does not come that was listed there a moment ago: that somebody deleted it since is no problem.

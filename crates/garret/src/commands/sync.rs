@@ -19,6 +19,9 @@ use crate::location;
 /// Arguments of `sync`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Change nothing; show what would come and go
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Only archives whose name fits, as in 'vm1-*'; any number
     #[arg(long, value_name = "GLOB")]
     archives: Vec<OsString>,
@@ -68,33 +71,37 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         since: args.since,
         deletes: args.delete,
         force: args.force,
+        is_dry: args.dry_run,
         threads: args.threads.count(),
     };
     let report = sync((&from, &to), &syncing, ui)?;
     if args.json {
         let places = [&from, &to].map(|place| place.display().to_string());
-        ui.print(&record::document(&record(&report, places).json()))?;
-    }
-    if is_verbose {
+        ui.print(&record::document(&record(&report, places, args.dry_run).json()))?;
+    } else if is_verbose || args.dry_run {
+        let (coming, going) =
+            if args.dry_run { ("would copy ", "would delete ") } else { ("", "deleted ") };
         let brought = report.transfer.brought.iter();
-        let brought = brought.map(|archive| format!("{}\n", render::name(&archive.name)));
-        let deleted = report.deleted.iter().map(|name| format!("deleted {}\n", render::name(name)));
+        let brought = brought.map(|archive| format!("{coming}{}\n", render::name(&archive.name)));
+        let deleted = report.deleted.iter().map(|name| format!("{going}{}\n", render::name(name)));
         ui.print(&brought.chain(deleted).collect::<String>())?;
     }
     if !args.json {
-        ui.done(&summary(&report, args.delete));
+        ui.done(&summary(&report, args));
     }
     report.kept.map_or(Ok(()), Err)
 }
 
-fn summary(report: &SyncReport, deletes: bool) -> String {
+fn summary(report: &SyncReport, args: &Args) -> String {
     let came = &report.transfer;
-    let mut text = format!(
-        "Copied {}: {}, {}",
-        plural(came.brought.len() as u64, "archive"),
-        plural(came.pack_count, "pack"),
-        render::size(came.pack_bytes)
-    );
+    let archives = plural(came.brought.len() as u64, "archive");
+    let mut text = match args.dry_run {
+        true => format!("Would copy {archives}"),
+        false => {
+            let packs = plural(came.pack_count, "pack");
+            format!("Copied {archives}: {packs}, {}", render::size(came.pack_bytes))
+        }
+    };
     let others = [
         (came.present_count, "there already"),
         (came.older_count, "older"),
@@ -103,9 +110,12 @@ fn summary(report: &SyncReport, deletes: bool) -> String {
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!("; {count} {what}"));
     }
-    if deletes {
+    if args.delete {
         let deleted = plural(report.deleted.len() as u64, "archive");
-        text.push_str(&format!("; deleted {deleted}: {}", delete::given_back(&report.freed)));
+        text.push_str(&match args.dry_run {
+            true => format!("; would delete {deleted}"),
+            false => format!("; deleted {deleted}: {}", delete::given_back(&report.freed)),
+        });
         if report.protected_count > 0 {
             text.push_str(&format!("; {} protected", report.protected_count));
         }
@@ -113,21 +123,24 @@ fn summary(report: &SyncReport, deletes: bool) -> String {
     text
 }
 
-fn record(report: &SyncReport, [from, to]: [String; 2]) -> Record {
-    let came = &report.transfer;
+fn record(report: &SyncReport, [from, to]: [String; 2], is_dry: bool) -> Record {
+    let (came, freed) = (&report.transfer, &report.freed);
     let copied: Value = came.brought.iter().map(|archive| archive.name.clone()).collect();
     let deleted: Value = report.deleted.iter().cloned().collect();
+    // A dry run does not look at packs.
+    let done = |value: u64| (!is_dry).then_some(value);
     Record::default()
         .with("from", from)
         .with("to", to)
+        .with("dry_run", is_dry)
         .with("copied", copied)
-        .with("packs", came.pack_count)
-        .with("stored_size", came.pack_bytes)
+        .with("packs", done(came.pack_count))
+        .with("stored_size", done(came.pack_bytes))
         .with("present", came.present_count as u64)
         .with("older", came.older_count as u64)
         .with("deleted_there", came.deleted_count as u64)
         .with("deleted", deleted)
         .with("protected", report.protected_count as u64)
-        .with("freed_size", report.freed.stored_len)
-        .with("waiting_size", report.freed.waiting_len)
+        .with("freed_size", done(freed.stored_len))
+        .with("waiting_size", done(freed.waiting_len))
 }

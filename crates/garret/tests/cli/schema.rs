@@ -116,6 +116,7 @@ fn what_is_printed_is_what_the_schema_says() {
         ("compact", &["compact", "--json", "-n", "repo"]),
         ("compact", &["compact", "--json", "repo"]),
         ("sync", &["sync", "--json", "--delete", "--since", "1d", "repo", "copy"]),
+        ("sync", &["sync", "--json", "--delete", "--dry-run", "repo", "copy"]),
     ] {
         printed.document(name, &run(arguments));
     }

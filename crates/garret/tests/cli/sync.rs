@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Dir, Ran, noise};
+use super::{Dir, Ran, files_below, noise};
 
 /// A repository of these nights, the first of long ago.
 fn nights(dir: &Dir, names: &[&str]) {
@@ -161,4 +161,50 @@ fn half_of_a_copy_does_not_go_unasked() {
     assert_eq!(list(&dir, "copy"), "b c d e ");
     dir.run(&["sync", "--delete", "repo", "copy"]).succeeds();
     assert_eq!(list(&dir, "copy"), "d e ");
+}
+
+/// What is said beforehand is what is done then, errors too.
+#[test]
+fn a_dry_run_says_what_would_come_and_go_and_changes_nothing() {
+    let dir = Dir::new();
+    nights(&dir, &["a", "b", "c", "d", "e"]);
+    let dry = ["sync", "-n", "--delete", "repo", "copy"];
+    let real = ["sync", "-v", "--delete", "repo", "copy"];
+    let all = |dir: &Dir| -> Vec<(PathBuf, Vec<u8>)> {
+        let files =
+            files_below(&dir.path("repo")).into_iter().chain(files_below(&dir.path("copy")));
+        files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    // What the run says, after the dry run has said so and done nothing.
+    let both = |dir: &Dir| {
+        let before = all(dir);
+        let said = dir.run(&dry);
+        assert!(all(dir) == before, "{}", said.stderr);
+        let done = dir.run(&real);
+        assert_eq!(said.code, done.code, "{}{}", said.stderr, done.stderr);
+        let said = String::from_utf8(said.stdout).unwrap().replace("would copy ", "");
+        assert_eq!(
+            said.replace("would delete", "deleted").as_bytes(),
+            done.stdout,
+            "{}",
+            done.stderr
+        );
+        (done.code, said)
+    };
+    let said = dir.run(&["sync", "-n", "--since", "2026-01-04T00:00:00Z", "repo", "copy"]);
+    assert_eq!(said.succeeds(), "would copy d\nwould copy e\n");
+    assert!(!dir.path("copy").exists());
+    dir.run(&["sync", "--since", "2026-01-02T00:00:00Z", "repo", "copy"]).succeeds();
+    dir.run(&["protect", "copy::c"]).silent();
+    dir.run(&["delete", "repo::b", "repo::c"]).silent();
+    assert_eq!(both(&dir), (Some(0), "a\nwould delete b\n".to_owned()));
+    assert_eq!(list(&dir, "copy"), "a c d e ");
+    // More than half: none of it goes, and what is to come counts.
+    dir.run(&["delete", "repo::a", "repo::d", "repo::e"]).silent();
+    dir.write("app.raw", b"new");
+    dir.run(&["create", "repo::f", "app.raw"]).silent();
+    let refused = dir.run(&dry);
+    assert!(refused.stderr.contains("3 of 5 archives in copy"), "{}", refused.stderr);
+    assert_eq!(both(&dir), (Some(1), "f\n".to_owned()));
+    assert_eq!(list(&dir, "copy"), "a c d e f ");
 }
