@@ -269,10 +269,16 @@ fn only_whoever_made_a_repository_in_this_connection_undoes_it() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repo");
     let adds = Rules { append_only: true, ..Rules::default() };
-    let store = client(&root, Some(Sharing::Private), &adds).unwrap();
-    store.put(&Key::Config, &[&Kind::Config.header()]).unwrap();
-    store.undo_create().unwrap();
-    assert!(!root.exists());
+    for (rules, has_config) in [(&Rules::default(), true), (&adds, false)] {
+        let store = client(&root, Some(Sharing::Private), rules).unwrap();
+        let slot = Key::Slot(SlotId::from_bytes([7; 16]));
+        store.put_new(&slot, &Kind::Slot.header()).unwrap();
+        if has_config {
+            store.put(&Key::Config, &[&Kind::Config.header()]).unwrap();
+        }
+        store.undo_create().unwrap();
+        assert!(!root.exists());
+    }
     // What has no config yet is nobody's once its maker is gone, which its server may notice late: so it gets one.
     let made = client(&root, Some(Sharing::Private), &adds).unwrap();
     made.put(&Key::Config, &[&Kind::Config.header()]).unwrap();
@@ -282,6 +288,34 @@ fn only_whoever_made_a_repository_in_this_connection_undoes_it() {
     let error = client(&root, None, &adds).unwrap().undo_create().unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Denied, "{error:?}");
     assert!(root.join("config").exists());
+}
+
+/// By a config others open a repository and store in it: from then on who made it has what any of them has.
+#[test]
+fn whoever_made_a_repository_has_no_more_rights_in_it_than_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repo");
+    let adds = Rules { append_only: true, ..Rules::default() };
+    let maker = client(&root, Some(Sharing::Private), &adds).unwrap();
+    maker.put_new(&Key::Config, &Kind::Config.header()).unwrap();
+    let other = client(&root, None, &adds).unwrap();
+    let pack = [&Kind::Pack.header()[..], b"of another client"].concat();
+    let pack_id = PackId::from_bytes(*blake3::hash(&pack).as_bytes());
+    other.put(&Key::Pack(pack_id), &[&pack]).unwrap();
+    let bytes = [&Kind::Archive.header()[..], b"x"].concat();
+    other.put_new(&Key::Archive("night".to_owned()), &bytes).unwrap();
+    let before = files(&root);
+    for mode in [LockMode::Prune, LockMode::Exclusive] {
+        assert!(maker.lock(mode, Duration::ZERO, &mut |_| {}).is_err(), "{mode:?}");
+    }
+    maker.delete(&Key::Pack(pack_id)).unwrap_err();
+    maker.delete(&Key::Archive("night".to_owned())).unwrap_err();
+    maker.put(&Key::Config, &[&Kind::Config.header()]).unwrap_err();
+    maker.put_new(&Key::Slot(SlotId::from_bytes([7; 16])), &Kind::Slot.header()).unwrap_err();
+    maker.remove().unwrap_err();
+    maker.undo_create().unwrap_err();
+    maker.sweep().unwrap_err();
+    assert!(files(&root) == before);
 }
 
 /// What a connection made itself it takes back when its lock was lost; nothing else, and no repository once it has archives.

@@ -93,7 +93,7 @@ impl<S: Removable> Removable for Retry<S> {
 pub struct Gate<S> {
     inner: S,
     rules: Rules,
-    /// Whether this connection made the repository, so that all of it is its own until an archive is there.
+    /// Whether this connection made the repository, and no archive since.
     is_new: AtomicBool,
     /// Archives that this connection made: whoever lost his lock meanwhile takes them back.
     made: Mutex<HashSet<Key>>,
@@ -121,10 +121,15 @@ impl<S: Removable> Removable for Gate<S> {
     }
 
     fn undo_create(&self) -> Result<(), StoreError> {
-        match self.is_new.load(Ordering::Relaxed) {
-            true => self.inner.undo_create(),
-            false => Err(self.refuse("remove", &Key::Config, "it was there before")),
+        if !self.is_new.load(Ordering::Relaxed) {
+            return Err(self.refuse("remove", &Key::Config, "it was there before"));
         }
+        // With more in it that would take long enough for others to come in meanwhile.
+        let has_more = || self.inner.list_all(&[Area::Packs, Area::Index, Area::Archives]);
+        if self.only_appends() || self.rules.append_only && !has_more()?.is_empty() {
+            return Err(self.refuse("remove", &Key::Config, APPEND_ONLY));
+        }
+        self.inner.undo_create()
     }
 
     fn taken_len(&self) -> Result<u64, StoreError> {
@@ -161,15 +166,21 @@ impl<S: Removable> Gate<S> {
 
     fn may_remove(&self, operation: &'static str, key: &Key) -> Result<(), StoreError> {
         self.may_write(operation, key)?;
-        match self.only_appends() && !self.made().contains(key) {
+        match self.rules.append_only && !self.made().contains(key) {
             true => Err(self.refuse(operation, key, APPEND_ONLY)),
             false => Ok(()),
         }
     }
 
-    /// Whether nothing that is there may change.
+    /// Whether nothing that is there may change: all but while this connection makes the repository, which nobody else can
+    /// have opened before it has a config.
     fn only_appends(&self) -> bool {
-        self.rules.append_only && !self.is_new.load(Ordering::Relaxed)
+        let is_missing = |found: Result<u64, StoreError>| {
+            found.is_err_and(|error| error.kind == StoreErrorKind::NotFound)
+        };
+        let is_being_made =
+            || self.is_new.load(Ordering::Relaxed) && is_missing(self.inner.len(&Key::Config));
+        self.rules.append_only && !is_being_made()
     }
 
     fn made(&self) -> MutexGuard<'_, HashSet<Key>> {
@@ -392,7 +403,7 @@ impl<S: Removable> Store for Gate<S> {
             LockMode::Prune | LockMode::Exclusive if self.rules.read_only => {
                 return Err(refused("lock", &place, READ_ONLY));
             }
-            LockMode::Prune | LockMode::Exclusive if self.only_appends() => {
+            LockMode::Prune | LockMode::Exclusive if self.rules.append_only => {
                 return Err(refused("lock", &place, APPEND_ONLY));
             }
             LockMode::Prune | LockMode::Exclusive => {}
