@@ -51,7 +51,14 @@ impl<P: Deref<Target: Store> + Send + Sync> Split<P> {
         })?;
         let is_mark = ours.len() == MARK_LEN && ours.starts_with(&Kind::Cold.header());
         match (is_mark, ours == theirs) {
-            (true, true) => Ok(Split { hot, cold, warm: RwLock::default() }),
+            // A repository has the same mark as the place of its packs, and is none.
+            (true, true) => match cold.len(&Key::Config) {
+                Err(error) if error.kind == StoreErrorKind::NotFound => {
+                    Ok(Split { hot, cold, warm: RwLock::default() })
+                }
+                Err(error) => Err(error),
+                Ok(_) => Err(missing(&cold, "it is the repository, not the place of its packs")),
+            },
             (false, _) => {
                 Err(missing(&hot, "its file cold is damaged: copy it from the second place"))
             }

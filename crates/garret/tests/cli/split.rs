@@ -22,6 +22,24 @@ fn packs(dir: &Dir) -> BTreeSet<String> {
 }
 
 #[test]
+fn a_repository_is_not_the_place_of_its_own_packs() {
+    let dir = Dir::new();
+    dir.run(&["init", "-e", "none", "hot", "--packs", "cold"]).succeeds();
+    dir.write("vm.raw", &noise(300_000, 1));
+    dir.run(&["create", "hot::a", "vm.raw", "--packs", "cold"]).silent();
+    std::os::unix::fs::symlink("hot", dir.path("link")).unwrap();
+    let before = files_below(&dir.path("hot"));
+    for place in ["hot", "link"] {
+        let ran = dir.run(&["create", "hot::b", "vm.raw", "--packs", place]);
+        ran.refused(1, "it is the repository, not the place of its packs");
+        let ran = dir.run(&["check", "hot", "--packs", place]);
+        ran.refused(1, "it is the repository, not the place of its packs");
+    }
+    assert_eq!(files_below(&dir.path("hot")), before);
+    dir.run(&["check", "--verify-data", "hot", "--packs", "cold"]).succeeds();
+}
+
+#[test]
 fn a_restore_needs_the_packs_that_it_names_and_no_others() {
     let dir = Dir::new();
     let split = |arguments: &[&str]| dir.run(&[arguments, &["--packs", "cold"]].concat());
