@@ -8,6 +8,8 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::failure::Failure;
+
 /// Where a repository is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
@@ -43,7 +45,7 @@ pub struct Remote {
 impl Location {
     /// What `text` names: `PATH`, `file:///PATH`, `[USER@]HOST:PATH`,
     /// `ssh://[USER@]HOST[:PORT]/PATH`, or `s3://BUCKET/PREFIX` and the other [`STORES`]. A path with a colon
-    /// before its first slash is given as `./a:b`. None if it is malformed.
+    /// before its first slash is given as `./a:b`. None if it is malformed, or a URL of any other kind.
     pub fn parse(text: &OsStr) -> Option<Self> {
         let bytes = text.as_bytes();
         if let Some(scheme) = STORES.iter().find(|scheme| bytes.starts_with(scheme.as_bytes())) {
@@ -58,9 +60,11 @@ impl Location {
         let path = match bytes.strip_prefix(b"file://") {
             Some(path) if path.starts_with(b"/") => path,
             Some(_) => return None,
+            None if is_url(bytes) => return None,
             None => bytes,
         };
-        let colon = path.iter().position(|byte| *byte == b':');
+        let host = address_len(path);
+        let colon = path.iter().skip(host).position(|byte| *byte == b':').map(|at| host + at);
         let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
         match colon.filter(|at| *at < slash) {
             Some(at) => {
@@ -70,6 +74,15 @@ impl Location {
             None if path.is_empty() => None,
             None => Some(Location::Directory(OsString::from_vec(path.to_vec()).into())),
         }
+    }
+
+    /// What is wrong with a word that is no location.
+    pub fn invalid(text: &OsStr) -> Failure {
+        let text = text.to_string_lossy();
+        Failure::Usage(format!(
+            "Invalid location format: \"{text}\": write PATH, HOST:PATH, or a URL that begins with ssh, {}",
+            STORES.map(|scheme| scheme.trim_end_matches("://")).join(", ")
+        ))
     }
 
     /// The same with packs of files in a second place, if there is one.
@@ -203,8 +216,28 @@ impl Remote {
         let fits = is_host(host) && is_host(name) && host.chars().all(is_word);
         // The brackets are of the URL.
         let bare = host.replace(['[', ']'], "");
-        let is_whole = fits && !path.is_empty() && !path.contains(&0);
+        let is_whole = fits && !bare.is_empty() && !path.is_empty() && !path.contains(&0);
         is_whole.then(|| Remote { host: bare, port, path: path.to_vec() })
+    }
+}
+
+/// Whether it begins as a URL does. No path on a host begins with two slashes.
+fn is_url(bytes: &[u8]) -> bool {
+    let scheme = bytes.windows(3).position(|part| part == b"://").and_then(|at| bytes.get(..at));
+    scheme.is_some_and(|scheme| {
+        scheme.first().is_some_and(u8::is_ascii_alphabetic)
+            && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+    })
+}
+
+/// Bytes of an address of version 6 in brackets, and what stands before it, at the beginning of `[USER@]HOST:PATH`; 0 if the
+/// host is none.
+pub fn address_len(bytes: &[u8]) -> usize {
+    let before = bytes.split(|byte| *byte == b'/').next().unwrap_or_default();
+    let user = before.iter().position(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    match before.get(user) {
+        Some(b'[') => before.iter().position(|byte| *byte == b']').map_or(0, |end| end + 1),
+        _ => 0,
     }
 }
 
@@ -238,6 +271,8 @@ mod tests {
             ("ssh://me@host:2222/srv/a:b", "me@host", Some(2222), "/srv/a:b"),
             ("ssh://host/~/repo", "host", None, "~/repo"),
             ("ssh://[::1]:22/r", "::1", Some(22), "/r"),
+            ("[::1]:/r", "::1", None, "/r"),
+            ("me@[fe80::1]:r", "me@fe80::1", None, "r"),
         ] {
             let path = path.as_bytes().to_vec();
             let remote = Remote { host: host.to_owned(), port, path };
@@ -267,6 +302,10 @@ mod tests {
             "a b:repo",
             "$(x):repo",
             "ssh://host:99999/x",
+            "http://host/x",
+            "S3://bucket/x",
+            "rest+x.y-z://host/x",
+            "[::1",
         ] {
             assert_eq!(Location::parse(OsStr::new(text)), None, "{text}");
         }

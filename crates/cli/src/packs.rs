@@ -29,9 +29,7 @@ impl Packs {
     pub fn tell(self) -> Result<(), Failure> {
         let said = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         let Some(text) = self.packs.or_else(said) else { return Ok(()) };
-        let place = Location::parse(&text).ok_or_else(|| {
-            Failure::Usage(format!("Invalid location format: \"{}\"", text.to_string_lossy()))
-        })?;
+        let place = Location::parse(&text).ok_or_else(|| Location::invalid(&text))?;
         _ = PACKS.set(place);
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use garret_cli::failure::Failure;
-use garret_cli::location::{Location, STORES};
+use garret_cli::location::{Location, STORES, address_len};
 use garret_cli::{packs, placeholders};
 use garret_format::archive::is_archive_name;
 
@@ -122,8 +122,7 @@ fn usage(text: &OsStr, what: &str) -> Failure {
 }
 
 fn parse(text: &OsStr) -> Result<Named, Failure> {
-    let invalid =
-        || Failure::Usage(format!("Invalid location format: \"{}\"", text.to_string_lossy()));
+    let invalid = || Location::invalid(text);
     let bytes = text.as_bytes();
     // An address of version 6 has two colons of its own: in a host, or in an endpoint behind a prefix.
     let host_len = match bytes.strip_prefix(b"ssh://") {
@@ -134,7 +133,7 @@ fn parse(text: &OsStr) -> Result<Named, Failure> {
             let end = bytes.iter().skip(address).position(|byte| *byte == b']');
             end.map_or(0, |end| address + end)
         }
-        None => 0,
+        None => address_len(bytes),
     };
     let colons = bytes.windows(2).skip(host_len).position(|pair| pair == b"::");
     let (place, name) = match colons.map(|at| at + host_len) {

@@ -74,6 +74,10 @@ pub fn sync(
     syncing: &Syncing,
     ui: &Ui,
 ) -> Result<SyncReport, Failure> {
+    if from.names().iter().any(|name| to.names().contains(name)) {
+        let text = "FROM and TO are one place: name another one for the copy";
+        return Err(Failure::Fatal(text.to_owned()));
+    }
     let source = session::find(from)?;
     // Before anything is made: a passphrase is for the repository that is known here, and so is what is copied of it.
     // As one that is written to: what it has is written.

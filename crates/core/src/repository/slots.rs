@@ -291,9 +291,7 @@ impl Locked {
 
     /// Tries the slots: the one that opened before, for which none has to be listed, then the cheapest first.
     fn find_slot(&self, passphrase: &[u8]) -> Result<Opened> {
-        let first = self.first.and_then(|id| Some((id, self.read_slot(id).ok()?)));
-        let first = first.filter(|(_, slot)| self.is_tried(slot));
-        let mut first = first.map(|(id, slot)| (id, self.try_slot(id, slot, passphrase)));
+        let mut first = self.try_first(passphrase);
         if let Some((_, opened @ Ok(_))) = first {
             return opened;
         }
@@ -317,6 +315,7 @@ impl Locked {
         }
         slots.sort_by_key(|(id, (slot, _))| (self.first != Some(*id), cost(slot)));
         for (id, slot) in slots.into_iter().take(SLOTS_MAX) {
+            // Once is enough, for what the KDF costs.
             let tried = first.take_if(|(tried, _)| *tried == id).map(|(_, opened)| opened);
             match tried.unwrap_or_else(|| self.try_slot(id, slot, passphrase)) {
                 Err(Error::WrongPassphrase) => {}
@@ -325,6 +324,13 @@ impl Locked {
             }
         }
         Err(worst)
+    }
+
+    /// Tries the slot that opened before; none if it cannot be read, or is not to be tried: of that the list of all tells.
+    fn try_first(&self, passphrase: &[u8]) -> Option<(SlotId, Result<Opened>)> {
+        let id = self.first?;
+        let slot = self.read_slot(id).ok().filter(|slot| self.is_tried(slot))?;
+        Some((id, self.try_slot(id, slot, passphrase)))
     }
 
     /// Whether a passphrase is tried on it: not where it is cheap to guess, unless the key that it must give is known.

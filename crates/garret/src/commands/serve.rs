@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["append_only", "quota"])]
     read_only: bool,
     /// Let the repository, which is then PATH itself, take no more than this: bytes, or k, M, G or T, which are thousands
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "restrict_to_path")]
     quota: Option<u64>,
 }
 

@@ -20,6 +20,8 @@ fn locations_of_the_wrong_kind_are_wrong_use() {
         (&["list", ""], "Invalid location format: \"\""),
         (&["list", "host:"], "Invalid location format: \"host:\""),
         (&["init", "ssh://me@host"], "Invalid location format: \"ssh://me@host\""),
+        (&["init", "http://host/repo"], "write PATH, HOST:PATH, or a URL that begins with ssh, "),
+        (&["list", "S3://bucket/prefix"], "Invalid location format: \"S3://bucket/prefix\""),
         (&["delete", "repo::a", "other::b"], "must be of one repository"),
         (&["create", "repo::a", "-", "-"], "standard input can be read only once"),
         (&["create", "repo::a", "x", "--stdin-name", "y"], "--stdin-name needs the PATH -"),
@@ -36,6 +38,8 @@ fn a_wrong_command_line_ends_with_2_and_says_how_to_get_help() {
     for arguments in [
         &["frobnicate"][..],
         &["-v", "create", "repo::a", "x"],
+        // It would hold for each of any number of repositories.
+        &["serve", "--quota", "1G"],
         &["create", "repo::a"],
         &["create", "repo::a", "x", "--compression", "zstd,99"],
         &["create", "repo::a", "x", "--threads", "0"],

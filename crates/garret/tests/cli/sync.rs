@@ -163,6 +163,21 @@ fn half_of_a_copy_does_not_go_unasked() {
     assert_eq!(list(&dir, "copy"), "d e ");
 }
 
+#[test]
+fn a_repository_is_no_copy_of_itself() {
+    let dir = Dir::new();
+    nights(&dir, &["a"]);
+    std::os::unix::fs::symlink("repo", dir.path("link")).unwrap();
+    let file = format!("file://{}", dir.path("repo").display());
+    for to in ["repo", "./repo/", "link", &file] {
+        for more in [&[][..], &["-n"], &["--delete", "--force"]] {
+            let words = [&["sync"], more, &["repo", to]].concat();
+            dir.run(&words).refused(1, "FROM and TO are one place");
+        }
+    }
+    assert_eq!(list(&dir, "repo"), "a ");
+}
+
 /// What is said beforehand is what is done then, errors too.
 #[test]
 fn a_dry_run_says_what_would_come_and_go_and_changes_nothing() {
