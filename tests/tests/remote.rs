@@ -290,6 +290,31 @@ fn only_whoever_made_a_repository_in_this_connection_undoes_it() {
     assert!(root.join("config").exists());
 }
 
+/// More than an init puts is not undone: that would take long enough for others to come in.
+#[test]
+fn only_an_init_is_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let adds = Rules { append_only: true, ..Rules::default() };
+    let begun = |name: &str| client(&dir.path().join(name), Some(Sharing::Private), &adds).unwrap();
+    let pack = Kind::Pack.header();
+    let pack_id = PackId::from_bytes(*blake3::hash(&pack).as_bytes());
+    let with_pack = begun("pack");
+    with_pack.put(&Key::Pack(pack_id), &[&pack]).unwrap();
+    with_pack.undo_create().unwrap_err();
+    let with_archive = begun("archive");
+    with_archive.put_new(&Key::Archive("a".to_owned()), &Kind::Archive.header()).unwrap();
+    with_archive.undo_create().unwrap_err();
+    let with_slots = begun("slots");
+    for number in 0..65 {
+        let slot = Key::Slot(SlotId::from_bytes([number; 16]));
+        with_slots.put_new(&slot, &Kind::Slot.header()).unwrap();
+    }
+    with_slots.undo_create().unwrap_err();
+    let empty = begun("empty");
+    empty.undo_create().unwrap();
+    empty.put_new(&Key::Config, &Kind::Config.header()).unwrap_err();
+}
+
 /// By a config others open a repository and store in it: from then on who made it has what any of them has.
 #[test]
 fn whoever_made_a_repository_has_no_more_rights_in_it_than_others() {
@@ -331,6 +356,11 @@ fn a_connection_takes_back_what_it_made_and_nothing_else() {
     first.put_new(&key("a"), &bytes).unwrap();
     let second = client(&root, None, &adds).unwrap();
     second.put_new(&key("b"), &bytes).unwrap();
+    // Nor what has the name of something that it took back.
+    second.put_new(&key("c"), &bytes).unwrap();
+    second.delete(&key("c")).unwrap();
+    first.put_new(&key("c"), &bytes).unwrap();
+    second.delete(&key("c")).unwrap_err();
     first.delete(&key("b")).unwrap_err();
     first.delete(&Key::Config).unwrap_err();
     first.undo_create().unwrap_err();

@@ -66,7 +66,10 @@ impl Location {
         let host = address_len(path);
         let colon = path.iter().skip(host).position(|byte| *byte == b':').map(|at| host + at);
         let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+        // Its colons are no path's: what follows it is.
+        let is_address = path.get(..host).is_some_and(|host| host.contains(&b':'));
         match colon.filter(|at| *at < slash) {
+            _ if is_address && colon != Some(host) => None,
             Some(at) => {
                 let (host, path) = (path.get(..at)?, path.get(at + 1..)?);
                 Remote::new(host, None, path).map(Location::Remote)
@@ -80,7 +83,7 @@ impl Location {
     pub fn invalid(text: &OsStr) -> Failure {
         let text = text.to_string_lossy();
         Failure::Usage(format!(
-            "Invalid location format: \"{text}\": write PATH, HOST:PATH, or a URL that begins with ssh, {}",
+            "Invalid location format: \"{text}\": write PATH, HOST:PATH, or a URL that begins with file, ssh, {}",
             STORES.map(|scheme| scheme.trim_end_matches("://")).join(", ")
         ))
     }
@@ -195,13 +198,13 @@ impl Remote {
     /// What stands before the path where the location is written.
     fn before_path(&self) -> String {
         let Remote { host, port, path } = self;
-        if port.is_none() && !host.contains(':') {
-            return format!("{host}:");
-        }
         let (user, name) = host.rsplit_once('@').map_or(("", host.as_str()), |(_, name)| {
             (host.strip_suffix(name).unwrap_or_default(), name)
         });
         let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+        if port.is_none() {
+            return format!("{user}{name}:");
+        }
         let port = port.map_or(String::new(), |port| format!(":{port}"));
         let slash = if path.starts_with(b"/") { "" } else { "/" };
         format!("ssh://{user}{name}{port}{slash}")
@@ -234,7 +237,10 @@ fn is_url(bytes: &[u8]) -> bool {
 /// host is none.
 pub fn address_len(bytes: &[u8]) -> usize {
     let before = bytes.split(|byte| *byte == b'/').next().unwrap_or_default();
-    let user = before.iter().position(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    let at = before.iter().position(|byte| *byte == b'@');
+    // Behind a colon it is a path's, or the name of an archive.
+    let user = before.iter().position(|byte| *byte == b':');
+    let user = at.filter(|at| user.is_none_or(|colon| *at < colon)).map_or(0, |at| at + 1);
     match before.get(user) {
         Some(b'[') => before.iter().position(|byte| *byte == b']').map_or(0, |end| end + 1),
         _ => 0,
@@ -273,18 +279,17 @@ mod tests {
             ("ssh://[::1]:22/r", "::1", Some(22), "/r"),
             ("[::1]:/r", "::1", None, "/r"),
             ("me@[fe80::1]:r", "me@fe80::1", None, "r"),
+            ("host:dir@[daily]", "host", None, "dir@[daily]"),
         ] {
             let path = path.as_bytes().to_vec();
             let remote = Remote { host: host.to_owned(), port, path };
             let found = Location::parse(OsStr::new(text));
             assert_eq!(found, Some(Location::Remote(remote)), "{text}");
             // And what is shown is the same again.
-            let shown = found.unwrap().display().to_string();
-            let again =
-                Location::parse(OsStr::new(&shown)).map(|again| again.display().to_string());
-            assert_eq!(again, Some(shown), "{text}");
+            let shown = found.as_ref().unwrap().display().to_string();
+            assert_eq!(Location::parse(OsStr::new(&shown)), found, "{text}: {shown}");
         }
-        for text in ["./a:b", "dir/a:b", "/x:y", "repo"] {
+        for text in ["./a:b", "dir/a:b", "/x:y", "repo", "[old]", "./http://x", "dir/[::1]"] {
             let expected = Location::Directory(text.into());
             assert_eq!(Location::parse(OsStr::new(text)), Some(expected), "{text}");
         }
@@ -306,6 +311,9 @@ mod tests {
             "S3://bucket/x",
             "rest+x.y-z://host/x",
             "[::1",
+            "[::1]",
+            "[::1]/srv/repo",
+            "me@[::1]x:r",
         ] {
             assert_eq!(Location::parse(OsStr::new(text)), None, "{text}");
         }

@@ -58,7 +58,7 @@ impl Serving {
                     io::ErrorKind::NotFound.into(),
                 ));
             }
-            None if !is_repository(&path) => {
+            None if !is_repository(&path) && !begins_as(&path, "cold", Kind::Cold) => {
                 return Err(refused(&path, "it is no garret repository"));
             }
             None => LocalStore::open(&path)?,
@@ -96,13 +96,15 @@ impl Serving {
 
 /// Whether a directory has a configuration, or the second copy of one. No archive of that name begins like it.
 fn is_repository(directory: &Path) -> bool {
-    let begins = |name: &str| {
-        let mut start = [0; HEADER_LEN];
-        let read =
-            File::open(directory.join(name)).and_then(|mut file| file.read_exact(&mut start));
-        read.is_ok() && start == Kind::Config.header()
-    };
+    let begins = |name| begins_as(directory, name, Kind::Config);
     begins("config") || begins("copies/config")
+}
+
+/// Whether a file in it is of this kind, by its beginning: a place of packs has only `cold`.
+fn begins_as(directory: &Path, name: &str, kind: Kind) -> bool {
+    let mut start = [0; HEADER_LEN];
+    let read = File::open(directory.join(name)).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == kind.header()
 }
 
 fn refused(path: &Path, why: &str) -> StoreError {

@@ -141,7 +141,11 @@ fn parse(text: &OsStr) -> Result<Named, Failure> {
         None => (bytes, None),
     };
     let archive = match name {
-        Some(b"") => return Err(invalid()),
+        Some(b"") => {
+            let text = text.to_string_lossy();
+            let why = "the archive's name is missing behind ::";
+            return Err(Failure::Usage(format!("Invalid location format: \"{text}\": {why}")));
+        }
         Some(name) => Some(String::from_utf8(name.to_vec()).map_err(|_| not_text(text))?),
         None => None,
     };
@@ -173,7 +177,10 @@ mod tests {
             ("dir/a:b", "dir/a:b", None),
             ("user@host:repo::a::b", "user@host:repo", Some("a::b")),
             ("ssh://host/repo::a", "host:/repo", Some("a")),
-            ("ssh://[::1]/r::a", "ssh://[::1]/r", Some("a")),
+            ("ssh://[::1]/r::a", "[::1]:/r", Some("a")),
+            ("[::1]:r::a@[b]", "[::1]:r", Some("a@[b]")),
+            ("repo::vm@[x]", "repo", Some("vm@[x]")),
+            ("host:repo::a@[b]", "host:repo", Some("a@[b]")),
             ("s3://bucket/vms::a", "s3://bucket/vms", Some("a")),
             (
                 "s3://b?endpoint=http://[::1]:7480::a::b",

@@ -5,10 +5,9 @@
 //! the repository gets no longer than it may be. It holds for any client: who has a passphrase and an altered program gains
 //! nothing.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +23,10 @@ const UNMEASURED_PART: u64 = 64;
 const UNMEASURED: [u64; 2] = [4 << 20, 256 << 20];
 /// What the smallest file takes of a disk.
 const BLOCK_LEN: u64 = 4096;
+/// More objects than a repository has when it was made, or is made as a copy: a config and its copy, each key twice.
+const INIT_OBJECTS: usize = 64;
+/// More bytes than an archive's file has.
+const ARCHIVE_LEN_MAX: u64 = 64 << 20;
 
 /// What a client may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,10 +96,10 @@ impl<S: Removable> Removable for Retry<S> {
 pub struct Gate<S> {
     inner: S,
     rules: Rules,
-    /// Whether this connection made the repository, and no archive since.
-    is_new: AtomicBool,
-    /// Archives that this connection made: whoever lost his lock meanwhile takes them back.
-    made: Mutex<HashSet<Key>>,
+    /// Whether this connection makes the repository, and nobody else can be in it.
+    is_new: Mutex<bool>,
+    /// Archives that this connection made, by the hash of their bytes: whoever lost his lock meanwhile takes them back.
+    made: Mutex<HashMap<Key, blake3::Hash>>,
     quota: Mutex<Quota>,
 }
 
@@ -121,14 +124,24 @@ impl<S: Removable> Removable for Gate<S> {
     }
 
     fn undo_create(&self) -> Result<(), StoreError> {
-        if !self.is_new.load(Ordering::Relaxed) {
-            return Err(self.refuse("remove", &Key::Config, "it was there before"));
+        if !self.rules.append_only {
+            return match *self.is_new() {
+                true => self.inner.undo_create(),
+                false => Err(self.refuse("remove", &Key::Config, "it was there before")),
+            };
         }
-        // With more in it that would take long enough for others to come in meanwhile.
-        let has_more = || self.inner.list_all(&[Area::Packs, Area::Index, Area::Archives]);
-        if self.only_appends() || self.rules.append_only && !has_more()?.is_empty() {
+        // Held until it is over: what makes it a repository that others open comes before or never.
+        let Some(mut own) = self.own() else {
+            return Err(self.refuse("remove", &Key::Config, APPEND_ONLY));
+        };
+        // What takes long could meet what others put meanwhile.
+        let found = self.inner.list_all(&Area::ALL)?;
+        let is_made_later =
+            |key: &Key| matches!(key, Key::Pack(_) | Key::Index(_) | Key::Archive(_));
+        if found.len() > INIT_OBJECTS || found.iter().any(|(key, _)| is_made_later(key)) {
             return Err(self.refuse("remove", &Key::Config, APPEND_ONLY));
         }
+        *own = false;
         self.inner.undo_create()
     }
 
@@ -150,7 +163,7 @@ impl<S: Removable> Gate<S> {
     /// Puts rules before a store, which `is_new` says that its client made.
     pub fn new(inner: S, rules: Rules, is_new: bool) -> Self {
         let (made, quota) = Default::default();
-        Gate { inner, rules, is_new: AtomicBool::new(is_new), made, quota }
+        Gate { inner, rules, is_new: Mutex::new(is_new), made, quota }
     }
 
     fn refuse(&self, operation: &'static str, key: &Key, why: &str) -> StoreError {
@@ -166,24 +179,45 @@ impl<S: Removable> Gate<S> {
 
     fn may_remove(&self, operation: &'static str, key: &Key) -> Result<(), StoreError> {
         self.may_write(operation, key)?;
-        match self.rules.append_only && !self.made().contains(key) {
-            true => Err(self.refuse(operation, key, APPEND_ONLY)),
-            false => Ok(()),
+        if !self.rules.append_only {
+            return Ok(());
+        }
+        // Once: what has that name later is somebody else's.
+        let made = self.made().remove(key);
+        let there = made.and_then(|_| self.inner.get_whole(key, ARCHIVE_LEN_MAX).ok());
+        match there.is_some_and(|bytes| made == Some(blake3::hash(&bytes))) {
+            true => Ok(()),
+            false => Err(self.refuse(operation, key, APPEND_ONLY)),
         }
     }
 
-    /// Whether nothing that is there may change: all but while this connection makes the repository, which nobody else can
-    /// have opened before it has a config.
-    fn only_appends(&self) -> bool {
-        let is_missing = |found: Result<u64, StoreError>| {
-            found.is_err_and(|error| error.kind == StoreErrorKind::NotFound)
-        };
-        let is_being_made =
-            || self.is_new.load(Ordering::Relaxed) && is_missing(self.inner.len(&Key::Config));
-        self.rules.append_only && !is_being_made()
+    /// The right of a client that may only add to what it makes: until the repository has a config, which others want to see
+    /// before they store anything in it. What is done by it is over when it is given back.
+    fn own(&self) -> Option<MutexGuard<'_, bool>> {
+        if !self.rules.append_only {
+            return None;
+        }
+        let mut is_new = self.is_new();
+        if *is_new {
+            let config = self.inner.len(&Key::Config);
+            *is_new = config.is_err_and(|error| error.kind == StoreErrorKind::NotFound);
+        }
+        is_new.then_some(is_new)
     }
 
-    fn made(&self) -> MutexGuard<'_, HashSet<Key>> {
+    /// After this was put the repository is not only this connection's any more.
+    fn settle(&self, key: &Key, own: Option<MutexGuard<'_, bool>>) {
+        let is_opened = self.rules.append_only && *key == Key::Config;
+        if is_opened || matches!(key, Key::Archive(_)) {
+            *own.unwrap_or_else(|| self.is_new()) = false;
+        }
+    }
+
+    fn is_new(&self) -> MutexGuard<'_, bool> {
+        self.is_new.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashMap<Key, blake3::Hash>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -203,15 +237,6 @@ impl<S: Removable> Gate<S> {
         parts.iter().all(is_same)
     }
 
-    /// Whether a `put`, which may replace, of these bytes is one that only adds.
-    fn only_adds(&self, key: &Key) -> bool {
-        match key {
-            // Named by their bytes, so what is there is the same or damaged.
-            Key::Pack(_) | Key::Index(_) | Key::ArchiveCopy(_) => true,
-            _ => !self.only_appends(),
-        }
-    }
-
     /// Refuses what is not what its name says, or begins as something else.
     fn examine(
         &self,
@@ -225,13 +250,9 @@ impl<S: Removable> Gate<S> {
             Key::ArchiveCopy(hash) => Some(*hash.as_bytes()),
             _ => None,
         };
-        if let Some(named) = named {
-            let mut hasher = blake3::Hasher::new();
-            parts.iter().for_each(|part| _ = hasher.update(part));
-            if *hasher.finalize().as_bytes() != named {
-                let why = "its bytes are not what its name says";
-                return Err(wrong(operation, &format!("{}/{key}", self.inner.place()), why));
-            }
+        if named.is_some_and(|named| *hash(parts).as_bytes() != named) {
+            let why = "its bytes are not what its name says";
+            return Err(wrong(operation, &format!("{}/{key}", self.inner.place()), why));
         }
         let start = parts.first().copied().unwrap_or_default();
         let kinds = kinds_of(key);
@@ -278,6 +299,12 @@ const READ_ONLY: &str = "the server lets this client only read";
 const APPEND_ONLY: &str = "the server lets this client add archives and remove or replace nothing; do that on the server, \
                            or with a key that may";
 
+fn hash(parts: &[&[u8]]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    parts.iter().for_each(|part| _ = hasher.update(part));
+    hasher.finalize()
+}
+
 fn refused(operation: &'static str, object: &str, why: &str) -> StoreError {
     let source = io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     StoreError { kind: StoreErrorKind::Denied, operation, object: object.to_owned(), source }
@@ -313,35 +340,41 @@ impl<S: Removable> Store for Gate<S> {
 
     fn put(&self, key: &Key, parts: &[&[u8]]) -> Result<(), StoreError> {
         self.may_write("write", key)?;
-        if !self.only_adds(key) {
+        let own = self.own();
+        let only_appends = self.rules.append_only && own.is_none();
+        // Named by their bytes, so what is there is the same or damaged.
+        let is_named = matches!(key, Key::Pack(_) | Key::Index(_) | Key::ArchiveCopy(_));
+        if only_appends && !is_named {
             return Err(self.refuse("write", key, APPEND_ONLY));
         }
         self.examine("write", key, parts)?;
         // The files of a day stay those of that day.
-        if self.only_appends() && self.has(key, parts) {
+        if only_appends && self.has(key, parts) {
             return self.inner.adopt(key);
         }
         self.account("write", key, parts.iter().map(|part| part.len() as u64).sum())?;
         self.inner.put(key, parts)?;
         if matches!(key, Key::ArchiveCopy(_)) {
-            self.made().insert(key.clone());
+            self.made().insert(key.clone(), hash(parts));
         }
+        self.settle(key, own);
         Ok(())
     }
 
     fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         self.may_write("create", key)?;
+        let own = self.own();
         // Another key of his would open what he could not any more when his is taken away.
-        if self.only_appends() && !matches!(key, Key::Archive(_)) {
+        if self.rules.append_only && own.is_none() && !matches!(key, Key::Archive(_)) {
             return Err(self.refuse("create", key, APPEND_ONLY));
         }
         self.examine("create", key, &[bytes])?;
         self.account("create", key, bytes.len() as u64)?;
         self.inner.put_new(key, bytes)?;
         if matches!(key, Key::Archive(_)) {
-            self.is_new.store(false, Ordering::Relaxed);
-            self.made().insert(key.clone());
+            self.made().insert(key.clone(), hash(&[bytes]));
         }
+        self.settle(key, own);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
-use super::{Dir, PASSPHRASE, Ran, noise, tool};
+use super::{Dir, PASSPHRASE, Ran, files_below, noise, tool};
 
 /// A program in place of ssh that runs what the server is to run, here.
 fn fake(dir: &Dir, script: &str) -> String {
@@ -42,6 +42,24 @@ impl<'d> Client<'d> {
     fn at(&self, name: &str) -> String {
         format!("h:{}", self.dir.path(name).display())
     }
+}
+
+#[test]
+fn packs_of_files_may_be_on_another_host() {
+    let dir = Dir::new();
+    let client = Client::new(&dir, fake(&dir, RUN));
+    let cold = client.at("cold");
+    let split = |arguments: &[&str]| client.run(&[arguments, &["--packs", &cold]].concat());
+    split(&["init", "-e", "none", "hot"]).succeeds();
+    let image = noise(3_000_000, 1);
+    dir.write("app.raw", &image);
+    split(&["create", "hot::a", "app.raw"]).silent();
+    let len = |name: &str| -> u64 {
+        files_below(&dir.path(name)).iter().map(|path| path.metadata().unwrap().len()).sum()
+    };
+    assert!(len("hot") < 1_000_000 && len("cold") > 3_000_000);
+    split(&["check", "--verify-data", "hot"]).succeeds();
+    assert!(split(&["extract", "--stdout", "hot::a"]).stdout == image);
 }
 
 #[test]
