@@ -115,9 +115,12 @@ fn all_of_them_together_are_one_line() {
     symlink("a", dir.path("repo/index/link")).unwrap();
     tool("mkfifo", &[dir.path("repo/backups/pipe").to_str().unwrap()]);
     fs::create_dir(dir.path("repo/packs/ab").join("d".repeat(64))).unwrap();
+    // Who knows which key is his looks at no other.
+    let keys = strangers.iter().filter(|(name, _)| name.starts_with("keys")).count();
     let ran = run(&dir, &["list", "repo"]);
-    let count = format!("passed over {} files that are not the repository's", strangers.len() + 2);
-    assert!(ran.stderr.contains(&count), "{}", ran.stderr);
+    let count = strangers.len() + 2 - keys;
+    let text = format!("passed over {count} files that are not the repository's");
+    assert!(ran.stderr.contains(&text), "{}", ran.stderr);
     everything_works(&dir, "files that are not the repository's, first backups/");
     for (name, bytes) in strangers {
         assert_eq!(fs::read(dir.path("repo").join(&name)).unwrap(), bytes, "{}", name.display());
