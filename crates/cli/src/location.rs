@@ -237,10 +237,9 @@ fn is_url(bytes: &[u8]) -> bool {
 /// host is none.
 pub fn address_len(bytes: &[u8]) -> usize {
     let before = bytes.split(|byte| *byte == b'/').next().unwrap_or_default();
-    let at = before.iter().position(|byte| *byte == b'@');
+    let [at, colon] = [b'@', b':'].map(|mark| before.iter().position(|byte| *byte == mark));
     // Behind a colon it is a path's, or the name of an archive.
-    let user = before.iter().position(|byte| *byte == b':');
-    let user = at.filter(|at| user.is_none_or(|colon| *at < colon)).map_or(0, |at| at + 1);
+    let user = at.filter(|at| colon.is_none_or(|colon| *at < colon)).map_or(0, |at| at + 1);
     match before.get(user) {
         Some(b'[') => before.iter().position(|byte| *byte == b']').map_or(0, |end| end + 1),
         _ => 0,

@@ -178,7 +178,7 @@ fn a_repository_is_no_copy_of_itself() {
     assert_eq!(list(&dir, "repo"), "a ");
 }
 
-/// What is said beforehand is what is done then, errors too.
+/// What is said beforehand is what is done then, or refused because more than half would go.
 #[test]
 fn a_dry_run_says_what_would_come_and_go_and_changes_nothing() {
     let dir = Dir::new();
