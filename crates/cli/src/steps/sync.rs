@@ -115,13 +115,7 @@ pub fn sync(
     if syncing.is_dry {
         let copy: Session<Repository> =
             session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.reader(ui))?;
-        let transfer = source.plan_transfer(Some(&copy), names, syncing.since, ui)?;
-        let mut report = SyncReport { transfer, ..SyncReport::default() };
-        if syncing.deletes {
-            let doomed = syncing.doomed((&source, from), (&copy, to), &mut report, ui);
-            report.kept = doomed.map(|doomed| report.deleted = doomed).err();
-        }
-        return Ok(report);
+        return syncing.preview((&source, from), (&copy, to), names, ui);
     }
     let mut copy: Session<Writer> =
         session::enter(copy, keys.clone(), admitted, to, ui, |unlocked| unlocked.writer(ui))?;
@@ -139,6 +133,25 @@ pub fn sync(
 impl Syncing {
     fn fits(&self, name: &str) -> bool {
         self.patterns.is_empty() || self.patterns.exclude(name.as_bytes())
+    }
+
+    /// What would come to a copy that is there, and what would go.
+    fn preview(
+        &self,
+        (source, from): (&Repository, &Location),
+        (copy, to): (&Repository, &Location),
+        names: Vec<String>,
+        ui: &Ui,
+    ) -> Result<SyncReport, Failure> {
+        let transfer = source.plan_transfer(Some(copy), names, self.since, ui)?;
+        let mut report = SyncReport { transfer, ..SyncReport::default() };
+        if self.deletes {
+            match self.doomed((source, from), (copy, to), &mut report, ui) {
+                Ok(doomed) => report.deleted = doomed,
+                Err(failure) => report.kept = Some(failure),
+            }
+        }
+        Ok(report)
     }
 
     /// Deletes at `to` what somebody deleted at `from`.
