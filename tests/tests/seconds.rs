@@ -668,6 +668,26 @@ fn an_archive_that_something_else_was_written_over_is_told_of_and_put_back() {
     }
 }
 
+/// It may be somebody's image.
+#[test]
+fn what_is_too_long_to_be_put_aside_is_not_written_over() {
+    let root = tempfile::tempdir().unwrap();
+    let lab = Lab::local(root.path(), KeyMode::Passphrase);
+    lab.backup_bytes("one", b"content").unwrap();
+    let path = root.path().join("backups/one");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(65 << 20).unwrap();
+    let heard = Recorder::default();
+    lab.exclusive().unwrap().repair(1, &heard).unwrap();
+    let said = heard.problems().concat();
+    assert!(said.contains("backups/one") && said.contains("copy it elsewhere"), "{said}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 65 << 20);
+    file.set_len(0).unwrap();
+    assert_eq!(lab.exclusive().unwrap().repair(1, &Silent).unwrap().mended_files, 1);
+    assert_eq!(lab.restore_bytes("one").unwrap(), b"content");
+    lab.check();
+}
+
 /// The lock is on the file that is put back: who comes afterwards has the new one.
 #[test]
 fn config_is_put_back_under_the_lock_that_is_on_it() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use garret_core::{Error, Key, MemoryStore, Store, StoreErrorKind, TransferReport};
+use garret_core::{Area, Error, Key, MemoryStore, Store, StoreErrorKind, TransferReport};
 use garret_format::config::KeyMode;
 use garret_testkit::{Fault, FaultStore, Image, Lab, Random, Recorder, is_structure};
 
@@ -248,6 +248,27 @@ fn what_is_deleted_there_meanwhile_does_not_come() {
     let report = to.writer().unwrap().transfer(&source, names, None, &heard).unwrap();
     assert_eq!((report.brought.len(), heard.problems()), (1, Vec::new()));
     assert_eq!(heard.notices(), ["gone is not there any more: not brought"]);
+}
+
+/// What was found damaged here comes whole from there, and then counts again.
+#[test]
+fn a_damaged_pack_of_the_copy_is_mended_by_the_next_archive_that_needs_it() {
+    let (from, _, to, here) = pair(KeyMode::None);
+    let image = Image::noise(1, 2_000_000).bytes;
+    from.backup_bytes("a", &image).unwrap();
+    transfer_all(&from, &to);
+    let packs = here.objects().into_iter().filter(|(key, _)| matches!(key, Key::Pack(_)));
+    let (key, mut bytes) = packs.max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    bytes[1_000_000] ^= 1;
+    here.put(&key, &[&bytes]).unwrap();
+    to.check_reporting(true).unwrap();
+    from.backup_bytes("b", &image).unwrap();
+    assert!(transfer_all(&from, &to).pack_bytes > 2_000_000);
+    assert_eq!(here.list(Area::Damage).unwrap(), []);
+    to.check();
+    from.backup_bytes("c", &image).unwrap();
+    assert!(transfer_all(&from, &to).pack_bytes < 100_000);
+    assert!(to.restore_bytes("a").unwrap() == image);
 }
 
 #[test]

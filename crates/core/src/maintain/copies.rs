@@ -21,7 +21,7 @@ use crate::objects::archive::open;
 use crate::objects::copies::{OBJECT_START, Service, find, is_alike, of_archive, salt, set_aside};
 use crate::objects::tombstones::{self, archive_id, buried, bury};
 use crate::pipeline::{beside, with_workers};
-use crate::progress::Problem;
+use crate::progress::{Problem, Progress};
 use crate::repository::{Deleting, Exclusive, Repository};
 use crate::store::{Area, Key, Store, StoreError, StoreErrorKind};
 
@@ -311,7 +311,7 @@ pub(super) struct Mended {
 }
 
 /// Makes of one that is intact two. What was damaged of a first is in quarantine before.
-pub(super) fn repair(session: &Exclusive) -> Result<Mended> {
+pub(super) fn repair(session: &Exclusive, progress: &dyn Progress) -> Result<Mended> {
     let store = session.store();
     let mut mended = Mended::default();
     for wrong in look(session, list_copies(store)?)? {
@@ -321,7 +321,13 @@ pub(super) fn repair(session: &Exclusive) -> Result<Mended> {
             mended.copies += 1;
         } else if *first != Key::Config {
             // Who has the lock has mended that one, on which it is.
-            set_aside(store, first)?;
+            match set_aside(store, first) {
+                Err(error @ Error::Corrupt { .. }) => {
+                    progress.problem(&Problem::from(&error));
+                    continue;
+                }
+                aside => aside?,
+            }
             store.put(first, &[bytes])?;
             session.served().note(first, error, Service::PutBack);
             mended.firsts += 1;

@@ -1,7 +1,7 @@
 //! Gc: gives back the space of what no archive needs, beside whoever reads and adds. One at a time.
 //!
 //! ```text
-//! plan     archives -> marks -> packs to drop, packs to repack
+//! plan     archives -> marking -> packs to drop, packs to repack
 //! copy     what is needed out of those to be repacked -> new packs
 //! condemn  the doomed packs -> the record of them: from now on nobody builds on them
 //! swap     new index segments, which list neither what is deleted nor copies that nobody needs -> in place of the old ones
@@ -16,21 +16,22 @@ pub(super) mod condemn;
 pub(super) mod copy;
 pub(super) mod delete;
 pub(super) mod intact;
+mod marking;
 pub(crate) mod plan;
 pub(super) mod swap;
 
 use std::collections::HashSet;
 
-use garret_format::PackId;
 use garret_format::condemned::CONDEMNED_MAX;
 use garret_format::index::PackRow;
+use garret_format::{ChunkId, PackId};
 
 use super::copies;
 use crate::error::{Cause, Error, Result};
 use crate::limits::total_len;
 use crate::objects::codec::Compression;
 use crate::objects::damage::forget_records;
-use crate::objects::tags::forget_gone as forget_tags;
+use crate::objects::tags;
 use crate::objects::verified::forget_gone;
 use crate::pipeline::beside;
 use crate::progress::Progress;
@@ -38,6 +39,8 @@ use crate::repository::{Deleting, Pruner, Repository};
 
 use crate::maintain::problems::Problems;
 use condemn::Condemnation;
+use copy::Copied;
+use marking::is_strange;
 use plan::{Aims, GcPlan};
 
 /// Rounds because archives came in meanwhile. What such a round condemned is ripe in the next, whatever comes then.
@@ -165,13 +168,36 @@ impl Pruner {
         let forget = || {
             forget_records(store, metadata)?;
             forget_gone(store, metadata)?;
-            forget_tags(store, archives.values())
+            forget_tags(session, archives.values())
         };
         let (forgotten, removed) = beside(in_flight, forget, || copies::tend(session, &archives))?;
         report.removed_count = forgotten.and(removed)?;
         session.tell(progress);
         Ok(report)
     }
+}
+
+/// Removes what archives that are gone were tagged with; `known` are the hashes of the files of those that were there.
+fn forget_tags<'f>(session: Deleting<'_>, known: impl Iterator<Item = &'f [u8; 32]>) -> Result<()> {
+    let store = session.store();
+    let gone = tags::of_others(store, known)?;
+    // One may have been moved while the others were read, and who brings one puts its tags before it.
+    if gone.is_empty() || store.has_sessions(condemn::ANY)? {
+        return Ok(());
+    }
+    let mut now = Vec::new();
+    for (name, archive) in session.archives(session.archive_names()?)? {
+        match archive {
+            Ok(archive) => now.push(archive.fingerprint),
+            Err(Error::ArchiveMissing(_)) if is_strange(store, &name) => {}
+            // Of one that does not open, or was moved just now, it is not known which it is.
+            Err(_) => return Ok(()),
+        }
+    }
+    for key in tags::of_others(store, now.iter())?.intersection(&gone) {
+        store.delete(key)?;
+    }
+    Ok(store.sync()?)
 }
 
 impl GcReport {
@@ -233,7 +259,8 @@ impl Collected {
 }
 
 /// Does what the plan says. On a full disk what needs no room comes first: packs of which nobody needs anything go before
-/// others are repacked, and the index before them, if there is no room for another and it follows from the packs.
+/// others are repacked, but for those that may have another copy of what is copied, and the index before them, if there is no
+/// room for another and it follows from the packs.
 fn collect(
     session: Deleting<'_>,
     plan: &mut GcPlan,
@@ -242,16 +269,22 @@ fn collect(
     problems: &mut Problems<'_>,
 ) -> Result<Collected> {
     let mut done = Collected::default();
-    let is_ripe = |row: &PackRow| condemnation.is_ripe(&row.id);
-    done.delete(session, plan, plan.dropped().filter(is_ripe).collect())?;
-    let gone: HashSet<PackId> = done.deleted.iter().map(|row| row.id).collect();
-    let is_left = |row: &PackRow| !gone.contains(&row.id);
+    let leaning = plan.leaning();
+    let (later, ripe): (Vec<_>, Vec<_>) = plan
+        .dropped()
+        .filter(|row| condemnation.is_ripe(&row.id))
+        .partition(|row| leaning.contains(&row.id));
+    match leaning.is_empty() {
+        true => done.delete(session, &plan.superseded, ripe)?,
+        // Those copies are listed until it is known that they are not needed.
+        false => done.delete(session, &HashSet::new(), ripe)?,
+    }
     let GcOptions { compression, threads } = *options;
     let kept = match copy::copy(session, &plan.groups, compression, threads, problems) {
-        Ok((kept, bytes)) => {
+        Ok(Copied { kept, unread, bytes }) => {
             done.repacked_bytes = bytes;
             if !kept.is_empty() {
-                plan.hold();
+                plan.hold_copies(&unread);
             }
             kept
         }
@@ -261,6 +294,11 @@ fn collect(
         }
         Err(error) => return Err(error),
     };
+    let still: HashSet<PackId> = plan.dropped().map(|row| row.id).collect();
+    let later = later.into_iter().filter(|row| still.contains(&row.id)).collect();
+    done.delete(session, &plan.superseded, later)?;
+    let gone: HashSet<PackId> = done.deleted.iter().map(|row| row.id).collect();
+    let is_left = |row: &PackRow| !gone.contains(&row.id);
     let doomed: Vec<PackRow> = plan.doomed(&kept).filter(is_left).take(CONDEMNED_MAX).collect();
     let dropped: HashSet<PackId> =
         plan.dropped().filter(is_left).take(CONDEMNED_MAX).map(|row| row.id).collect();
@@ -279,7 +317,7 @@ fn collect(
     } else if !condemnation.is_alone(&session)? {
         done.waiting = doomed;
     } else if plan.knows_archives(&session)? {
-        done.delete(session, plan, doomed)?;
+        done.delete(session, &plan.superseded, doomed)?;
         condemnation.condemn(session, &[], |_| false)?;
     } else {
         done.has_news = true;
@@ -290,12 +328,17 @@ fn collect(
 
 impl Collected {
     /// Deletes packs, after an index that does not list them is in place of the one that does.
-    fn delete(&mut self, session: Deleting<'_>, plan: &GcPlan, doomed: Vec<PackRow>) -> Result<()> {
+    fn delete(
+        &mut self,
+        session: Deleting<'_>,
+        superseded: &HashSet<(ChunkId, PackId)>,
+        doomed: Vec<PackRow>,
+    ) -> Result<()> {
         if doomed.is_empty() {
             return Ok(());
         }
         let ids: HashSet<PackId> = doomed.iter().map(|row| row.id).collect();
-        match swap::swap(session, &ids, &plan.superseded, true) {
+        match swap::swap(session, &ids, superseded, true) {
             Err(error) if error.cause() == Cause::Full && self.make_room(session, &doomed)? => {}
             swapped => swapped?,
         }

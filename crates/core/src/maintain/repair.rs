@@ -22,8 +22,9 @@ use garret_format::pack::PackKind;
 
 use super::check::{CheckOptions, CheckedPacks};
 use super::copies::{self, Mended};
+use super::gc::copy::{self, Copied};
 use super::gc::plan::GroupUse;
-use super::gc::{copy, delete, plan, swap};
+use super::gc::{delete, plan, swap};
 use super::problems::Problems;
 use super::tags;
 use crate::error::{Cause, Error, Result};
@@ -76,7 +77,7 @@ impl Exclusive {
             max_duration: None,
             threads,
         };
-        let Mended { firsts: mended_files, copies: made_copies } = copies::repair(self)?;
+        let Mended { firsts: mended_files, copies: made_copies } = copies::repair(self, progress)?;
         let checked = self.check_packs(&options, progress)?;
         // Told of by the check.
         let mended_files = mended_files + tags::repair(self)?;
@@ -131,7 +132,8 @@ fn take_away(
         false => true,
     });
     let groups = to_save(checked, &damaged);
-    let (kept, saved_bytes) = copy::copy(session, &groups, None, threads, problems)?;
+    let Copied { kept, bytes: saved_bytes, .. } =
+        copy::copy(session, &groups, None, threads, problems)?;
     damaged.retain(|id, _| !kept.contains(id));
     for (id, len) in &damaged {
         set_aside(store, *id, *len)?;

@@ -26,6 +26,7 @@ use crate::error::{Cause, Error, Result, message};
 use crate::limits::ARCHIVE_LEN_MAX;
 use crate::objects::archive::NamedArchive;
 use crate::objects::copies::of_archive;
+use crate::objects::damage;
 use crate::objects::index::{Index, IndexWriter, Location, Rows, store_segment};
 use crate::objects::pack::PackReader;
 use crate::objects::tombstones;
@@ -358,7 +359,14 @@ impl Transfer<'_> {
             arrived.into_inner().unwrap_or_else(PoisonError::into_inner);
         segments.extend(writer.finish());
         for rows in segments {
+            let packs = rows.packs.iter().map(|pack| pack.id);
+            let mended: Vec<PackId> = packs.filter(|pack| self.index.is_damaged(pack)).collect();
             self.note(rows, report).map_err(Failed::Here)?;
+            // They are durable by now.
+            for pack in mended {
+                self.index.set_intact(&pack);
+                damage::forget(to.store(), pack, progress);
+            }
         }
         // After what came is noted, so that it need not come again.
         let mut lacking = None;

@@ -28,7 +28,7 @@ use crate::objects::archive::{NamedArchive, open};
 use crate::objects::damage::is_damage;
 use crate::objects::envelope;
 use crate::progress::Problem;
-use crate::store::{Area, Key, Store};
+use crate::store::{Area, Key, Store, StoreErrorKind};
 use survey::Intact;
 pub(crate) use survey::{OBJECT_START, Survey, is_alike, salt};
 
@@ -214,7 +214,26 @@ pub(crate) fn find(
 
 /// Keeps what is left of a damaged file in quarantine, under the hash of that. What its disk does not give is lost.
 pub(crate) fn set_aside(store: &dyn Store, first: &Key) -> Result<()> {
-    let bytes = store.get_whole(first, ARCHIVE_LEN_MAX).unwrap_or_default();
+    let bytes = match store.get_whole(first, ARCHIVE_LEN_MAX) {
+        Ok(bytes) => bytes,
+        Err(error)
+            if error.kind == StoreErrorKind::WrongLength
+                && store.len(first).is_ok_and(|len| len > ARCHIVE_LEN_MAX) =>
+        {
+            let what = "it is longer than any file of its kind, so nothing is put in its place: copy it elsewhere, \
+                        put an empty file there, then repair again";
+            let object = first.to_string();
+            return Err(Error::Corrupt { object, offset: 0, what: what.to_owned() });
+        }
+        Err(error) if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::NotAFile) => {
+            Vec::new()
+        }
+        Err(error) => match Error::from(error) {
+            error if is_damage(&error) => Vec::new(),
+            // It may be there whole.
+            error => return Err(error),
+        },
+    };
     if !bytes.is_empty() {
         let hash = PackId::from_bytes(*blake3::hash(&bytes).as_bytes());
         store.put(&Key::Quarantine(hash), &[&bytes])?;

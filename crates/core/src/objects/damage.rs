@@ -67,8 +67,9 @@ fn write(store: &dyn Store, metadata: &Sealer, pack: PackId, error: &Error) -> R
     Ok(store.put(&Key::Damage(pack), &[&bytes])?)
 }
 
-/// The packs that are recorded as damaged. A record that is itself damaged, or forged, counts for nothing, and is told of;
-/// so is a list of records that cannot be had, for nobody needs it to read.
+/// The packs that are recorded as damaged. A record that is itself damaged, or forged, counts for nothing, and is told of.
+/// One that its disk does not give counts, for its name says of which pack it is. A list of records that cannot be had is
+/// told of: nobody needs it to read, and who stores or deletes is refused before.
 pub(crate) fn load(
     store: &dyn Store,
     metadata: &Sealer,
@@ -98,21 +99,35 @@ pub(crate) fn records(
         let why = message(error);
         progress.notice(&format!("{why}; packs that are recorded as damaged are not known"));
     }
-    let (mut damaged, mut bad) = (Vec::new(), Vec::new());
+    let (mut damaged, mut bad, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for pack in listed.iter().flatten().copied() {
         match open(store, metadata, pack) {
             Ok(record) => damaged.push(record),
+            // Its pack was found intact a moment ago.
+            Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
+            Err(Error::Store(error)) if error.kind != StoreErrorKind::WrongLength => {
+                damaged.push(DamageRecord { pack, found: now(), what: message(&error) });
+                unread.push(error.into());
+            }
             Err(error) => bad.push(error),
         }
     }
-    if let Some(first) = bad.first() {
-        let more = match bad.len() {
-            1 => String::new(),
-            count => format!(" (and {} more like it)", count - 1),
-        };
-        progress.notice(&format!("{}{more}: passed over", message(first)));
+    if let Some(error) = all_as_one(&bad) {
+        progress.notice(&format!("{error}: passed over"));
+    }
+    if let Some(error) = all_as_one(&unread) {
+        progress.notice(&format!("{error}: its pack counts as damaged"));
     }
     damaged
+}
+
+/// The first of them, and how many more there are.
+fn all_as_one(errors: &[Error]) -> Option<String> {
+    let first = message(errors.first()?);
+    Some(match errors.len() {
+        1 => first,
+        count => format!("{first} (and {} more like it)", count - 1),
+    })
 }
 
 fn open(store: &dyn Store, metadata: &Sealer, pack: PackId) -> Result<DamageRecord> {

@@ -113,7 +113,10 @@ impl Index {
         progress: &dyn Progress,
     ) -> Result<Inventory> {
         let store = source.packs.store;
-        let damaged = damage::load(store, source.metadata, &inventory.damaged, progress);
+        let mut damaged = damage::load(store, source.metadata, &inventory.damaged, progress);
+        if inventory.damaged.is_err() {
+            damaged.extend(self.damaged.iter());
+        }
         self.damaged = Arc::new(damaged);
         // A gc may exchange segments meanwhile: those that are listed then are all there again.
         for tried in 1..=LISTINGS_MAX {
@@ -354,6 +357,11 @@ impl Index {
         self.condemned.contains(pack)
     }
 
+    /// Whether what a segment of the repository says is in it.
+    pub(crate) fn has_segment(&self, id: &SegmentId) -> bool {
+        self.segments.iter().any(|segment| segment.sources.contains(id))
+    }
+
     /// Whether a pack is known to be damaged.
     pub(crate) fn is_damaged(&self, pack: &PackId) -> bool {
         // Most repositories have none.
@@ -364,6 +372,11 @@ impl Index {
     pub(crate) fn set_damaged(&mut self, pack: PackId) -> bool {
         self.is_whole = false;
         Arc::make_mut(&mut self.damaged).insert(pack)
+    }
+
+    /// From now on a pack is not known to be damaged any more.
+    pub(crate) fn set_intact(&mut self, pack: &PackId) {
+        Arc::make_mut(&mut self.damaged).remove(pack);
     }
 
     /// Notes that every chunk of this archive was found in this index: the next backup of `job` need not look for the

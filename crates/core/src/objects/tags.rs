@@ -172,18 +172,12 @@ pub(crate) fn put(
     Ok(store.put(&key, &[&bytes])?)
 }
 
-/// Removes the records of archives that are gone: those in files of these hashes are all that there are. Only for the holder
-/// of the lock to delete.
-pub(crate) fn forget_gone<'f>(
+/// The records of other archives than those in files of these hashes.
+pub(crate) fn of_others<'f>(
     store: &dyn Store,
     archives: impl Iterator<Item = &'f [u8; 32]>,
-) -> Result<()> {
-    let there: HashSet<&[u8; 32]> = archives.collect();
-    let is_gone = |key: &Key| matches!(key, Key::Tags(hash) if !there.contains(hash.as_bytes()));
-    let records = store.list(Area::Tags)?.into_iter().map(|(key, _)| key);
-    let gone: Vec<Key> = records.filter(is_gone).collect();
-    for key in &gone {
-        store.delete(key)?;
-    }
-    if gone.is_empty() { Ok(()) } else { Ok(store.sync()?) }
+) -> Result<HashSet<Key>> {
+    let known: HashSet<&[u8; 32]> = archives.collect();
+    let is_other = |key: &Key| matches!(key, Key::Tags(hash) if !known.contains(hash.as_bytes()));
+    Ok(store.list(Area::Tags)?.into_iter().map(|(key, _)| key).filter(is_other).collect())
 }

@@ -61,6 +61,22 @@ impl Right {
         metadata: &Sealer,
         progress: &dyn Progress,
     ) -> Result<Entered> {
+        let Entered { lock, condemned, mut inventory } =
+            self.lock_and_look(locked, kind, metadata, progress)?;
+        if matches!(self, Right::Write | Right::Prune) {
+            // What is stored must not build on what is damaged, and a prune must not take it for whole.
+            inventory = inventory.and_then(Inventory::with_damage);
+        }
+        Ok(Entered { lock, condemned, inventory })
+    }
+
+    fn lock_and_look(
+        self,
+        locked: &Locked,
+        kind: &'static str,
+        metadata: &Sealer,
+        progress: &dyn Progress,
+    ) -> Result<Entered> {
         if let Some(entered) = locked.take_ahead().and_then(|ahead| ahead.entered(self, metadata)) {
             return Ok(entered);
         }

@@ -183,14 +183,16 @@ impl Locked {
     /// Adds a slot and removes the one that was opened, if it was one. At every moment one of the two opens.
     ///
     /// # Errors
-    /// As of [`add_key`](Self::add_key).
+    /// `BadOption` for an empty passphrase; `Lock` if somebody deletes or checks for longer than is waited; a store that
+    /// cannot be written.
     pub fn change_key(
         &self,
         opened: &Opened,
         new: &NewKey<'_>,
         progress: &dyn Progress,
     ) -> Result<Opened> {
-        let _lock = self.lock_to_write(LockMode::Session(0), progress)?;
+        // One at a time: who removes another's would remove the new one beside it.
+        let _lock = self.lock_to_write(LockMode::Prune, progress)?;
         let changed = self.store_slot(opened, new)?;
         if let Some(old) = opened.slot {
             self.delete_slot(old)?;

@@ -1,6 +1,7 @@
 //! Second station of gc: what is needed of packs that go, into new ones.
 //!
-//! In: the groups of which something is needed. Out: new packs, durable, listed by new segments; the packs that must stay.
+//! In: the groups of which something is needed. Out: new packs, durable, listed by new segments; the packs that must stay,
+//! and what of them could not be read.
 //! Promises: every chunk is checked against its id on the way, and the new packs are seen in the store before this returns.
 
 use std::collections::HashSet;
@@ -23,17 +24,27 @@ use crate::repository::Deleting;
 use crate::store::{Area, Key};
 use crate::write::{ChunkTarget, PackLog, write_chunks};
 
-/// Copies what is needed into new packs. Gives the packs that must stay because something in them could not be read, and the
-/// bytes of the new packs.
+/// What was copied, and what was not.
+#[derive(Default)]
+pub(in crate::maintain) struct Copied {
+    /// Packs that must stay because something in them could not be read.
+    pub(in crate::maintain) kept: HashSet<PackId>,
+    /// What that is.
+    pub(super) unread: HashSet<ChunkId>,
+    /// Bytes of the new packs.
+    pub(in crate::maintain) bytes: u64,
+}
+
+/// Copies what is needed into new packs.
 pub(in crate::maintain) fn copy(
     session: Deleting<'_>,
     wanted: &[GroupUse],
     compression: Option<Compression>,
     threads: usize,
     problems: &mut Problems<'_>,
-) -> Result<(HashSet<PackId>, u64)> {
+) -> Result<Copied> {
     if wanted.is_empty() {
-        return Ok(Default::default());
+        return Ok(Copied::default());
     }
     let segments = session.store().list(Area::Index)?;
     let mut left = total_len(wanted.iter().map(GroupUse::live_len));
@@ -45,7 +56,7 @@ pub(in crate::maintain) fn copy(
     let groups = session.chunks().groups().clone();
     let copied = with_threads(threads, groups.in_flight(), |threads| {
         write_chunks(target, compression.unwrap_or_default(), threads, |writer| {
-            let mut kept = HashSet::new();
+            let mut copied = Copied::default();
             let wanted = wanted.iter();
             let wanted = wanted.map(|group| {
                 let GroupUse { pack, row, .. } = *group;
@@ -71,20 +82,21 @@ pub(in crate::maintain) fn copy(
                     }
                     Err(error) => {
                         problems.report(Problem::from(&error));
-                        kept.insert(group.pack.id);
+                        copied.kept.insert(group.pack.id);
+                        copied.unread.extend(group.chunks.iter().map(|chunk| chunk.id));
                     }
                 }
                 task.advance(group.live_len());
                 left -= group.live_len();
             }
-            Ok(kept)
+            Ok(copied)
         })
     });
     let copied = copied.and_then(|copied| {
         session.store().sync()?;
         Ok(copied)
     });
-    let (kept, written) = match copied {
+    let (copied, written) = match copied {
         Err(error) if error.cause() == Cause::Full => {
             // Whoever goes on from here plans anew.
             task.advance(left);
@@ -105,7 +117,7 @@ pub(in crate::maintain) fn copy(
             what: format!("of {} bytes that were written {found} are there", written.pack_bytes),
         });
     }
-    Ok((kept, written.pack_bytes))
+    Ok(Copied { bytes: written.pack_bytes, ..copied })
 }
 
 /// Removes the packs that were written, which take the room that a smaller step needs, and the segments of which it was not

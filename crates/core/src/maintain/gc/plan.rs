@@ -12,16 +12,16 @@ use garret_format::{ChunkId, PackId};
 
 use super::condemn::ANY;
 use super::intact::{Copies, keep_intact_copies};
+use super::marking::{Archives, is_strange, mark_all};
 use crate::error::{Error, Result};
 use crate::limits::{GROUP_LEN, STRUCTURE_COPIES, total_len};
 use crate::maintain::copies::{list_copies, refuse_overwritten};
 use crate::maintain::problems::Problems;
-use crate::objects::index::{Index, Location, Rows};
+use crate::objects::index::{Index, Rows};
 use crate::objects::pack::end_len;
-use crate::pipeline::{beside, with_workers};
-use crate::progress::{Phase, Problem, Progress};
-use crate::read::chunks::Chunks;
-use crate::read::mark::{Marks, Visitor, mark_archive};
+use crate::pipeline::beside;
+use crate::progress::{Problem, Progress};
+use crate::read::mark::Marks;
 use crate::repository::Repository;
 use crate::store::Key;
 
@@ -74,9 +74,6 @@ pub struct GcPlan {
     archives: Archives,
 }
 
-/// By name, the hash of an archive's file.
-type Archives = HashMap<String, [u8; 32]>;
-
 impl std::fmt::Display for GcPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -117,6 +114,26 @@ impl GcPlan {
         before - self.pack_count()
     }
 
+    /// If anything is copied, packs that may have another copy of it: what was read a moment ago may not be read again.
+    pub(super) fn leaning(&self) -> HashSet<PackId> {
+        match self.groups.is_empty() {
+            true => HashSet::new(),
+            false => {
+                let listed = self.superseded.iter().map(|(_, pack)| *pack);
+                listed.chain(self.partly_listed.iter().copied()).collect()
+            }
+        }
+    }
+
+    /// The same as [`hold`](Self::hold), where these chunks could not be copied: packs that have copies of them stay too.
+    pub(super) fn hold_copies(&mut self, unread: &HashSet<ChunkId>) {
+        let copies = self.superseded.iter().filter(|(id, _)| unread.contains(id));
+        let leaning: HashSet<PackId> = copies.map(|(_, pack)| *pack).collect();
+        self.drop.retain(|row| !leaning.contains(&row.id));
+        self.repack.retain(|pack| !leaning.contains(&pack.row.id));
+        self.hold();
+    }
+
     /// Leaves packs that no segment lists to whoever may be writing them: they are needed by an archive that is to come.
     pub(super) fn leave(&mut self, unlisted: &[Rows]) {
         let packs = unlisted.iter().flat_map(|rows| &rows.packs).map(|row| row.id);
@@ -131,7 +148,14 @@ impl GcPlan {
     pub(super) fn knows_archives(&self, repository: &Repository) -> Result<bool> {
         for (name, archive) in repository.archives(repository.archive_names()?)? {
             let fingerprint = match archive {
-                Err(Error::ArchiveMissing(_)) => continue,
+                Err(Error::ArchiveMissing(_))
+                    if self.archives.contains_key(&name)
+                        || is_strange(repository.store(), &name) =>
+                {
+                    continue;
+                }
+                // Moved a moment ago, to where that listing did not see it.
+                Err(Error::ArchiveMissing(_)) => return Ok(false),
                 archive => archive?.fingerprint,
             };
             if self.archives.get(&name) != Some(&fingerprint) {
@@ -235,22 +259,21 @@ pub(super) fn plan(
     problems: &mut Problems<'_>,
 ) -> Result<(GcPlan, bool)> {
     let without: HashSet<&String> = without.iter().collect();
-    let mut names = refresh(repository, problems.progress)?;
-    names.retain(|name| !without.contains(name));
+    let names = refresh(repository, problems.progress)?;
     let (store, in_flight) = (repository.store(), repository.store().properties().in_flight);
     // Who is asked for after that listing: what was in it may be that of somebody who is there.
     let ask = || beside(in_flight, || store.has_sessions(ANY), || list_copies(store));
-    let decide = || decide(repository, names, aims, keeps, threads, problems);
+    let decide = || decide(repository, (names, &without), aims, keeps, threads, problems);
     let (asked, plan) = beside(in_flight, ask, decide)?;
     let ((has_sessions, copies), plan) = (asked?, plan?);
     refuse_overwritten(repository, copies?, plan.archives.values().copied())?;
     Ok((plan, has_sessions?))
 }
 
-/// Marks what the archives of these names need, and decides what to do with each pack.
+/// Marks what the archives of these names need, but for those `without`, and decides what to do with each pack.
 fn decide(
     repository: &Repository,
-    names: Vec<String>,
+    (names, without): (Vec<String>, &HashSet<&String>),
     aims: Aims<'_>,
     keeps: bool,
     threads: usize,
@@ -260,7 +283,7 @@ fn decide(
     let index = chunks.index();
     let marks = Marks::new(index);
     let (archives, lost) =
-        mark_all(repository, &chunks, names, &marks, threads, problems.progress)?;
+        mark_all(repository, &chunks, (names, without), &marks, threads, problems.progress)?;
     // Where all packs show what they hold nothing is lost by going on; the archive lacks what it lacked.
     match lost {
         Some(error) if !index.is_whole() => return Err(error),
@@ -300,47 +323,6 @@ fn decide(
         usize::from(moves) + usize::from(lacking.contains(&record))
     });
     Ok(plan)
-}
-
-/// Marks what the archives of these names need. Gives the hash of each one's file, and a chunk that is needed and nowhere.
-fn mark_all(
-    repository: &Repository,
-    chunks: &Chunks,
-    names: Vec<String>,
-    marks: &Marks,
-    threads: usize,
-    progress: &dyn Progress,
-) -> Result<(Archives, Option<Error>)> {
-    let task = progress.begin(Phase::Mark, Some(names.len() as u64));
-    // Marking waits for recipes more than it computes.
-    let threads = threads.max(chunks.groups().in_flight());
-    let mut archives = HashMap::new();
-    let lost = with_workers(threads, |workers| {
-        let mark = |name: String| {
-            let mut missing = Missing { archive: &name, first: None };
-            let marked = match repository.archive(&name) {
-                // By hand, a moment ago. Under another name it is met again before anything is deleted.
-                Err(Error::ArchiveMissing(_)) => Ok(None),
-                archive => archive.and_then(|archive| {
-                    mark_archive(chunks, &archive, marks, &mut missing)?;
-                    Ok(Some(archive.fingerprint))
-                }),
-            };
-            let missing = missing.first;
-            Ok((name, missing, marked))
-        };
-        let mut lost = None;
-        for marked in workers.map(names.into_iter().map(Ok), mark) {
-            let (name, missing, marked) = marked?;
-            // One for all: a pack that is gone takes thousands of chunks from every archive. A check says which.
-            lost = lost.or(missing);
-            // After what was found missing before it.
-            archives.extend(marked?.map(|fingerprint| (name, fingerprint)));
-            task.advance(1);
-        }
-        Ok(lost)
-    })?;
-    Ok((archives, lost))
 }
 
 /// Brings the index up to date. Gives the names of the archives, if there is nothing else that may be one.
@@ -466,22 +448,4 @@ pub(in crate::maintain) fn group_uses(
     }
     found.sort_unstable_by_key(|group| (group.pack.id, group.row.offset));
     found
-}
-
-/// Remembers the first chunk that is needed and nowhere.
-struct Missing<'m> {
-    archive: &'m str,
-    first: Option<Error>,
-}
-
-impl Visitor for Missing<'_> {
-    fn chunk(&mut self, path: &[u8], id: &ChunkId, location: Option<&Location>) {
-        if location.is_none() && self.first.is_none() {
-            let needed_by = match path {
-                [] => format!("backups/{}", self.archive),
-                path => format!("backups/{}: {}", self.archive, String::from_utf8_lossy(path)),
-            };
-            self.first = Some(Error::MissingChunk { id: *id, needed_by });
-        }
-    }
 }

@@ -94,6 +94,14 @@ impl Inventory {
         Ok(inventory)
     }
 
+    /// The same, if it is known which packs are damaged.
+    ///
+    /// # Errors
+    /// They could not be listed.
+    pub(crate) fn with_damage(self) -> Result<Self> {
+        Ok(Inventory { damaged: Ok(self.damaged?), ..self })
+    }
+
     /// The names of the archives, sorted.
     ///
     /// # Errors
