@@ -521,6 +521,23 @@ fn frame(id: u32, body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_le_bytes()[..], &id.to_le_bytes(), body].concat()
 }
 
+/// As a forced command that asks who is there.
+#[test]
+fn what_is_no_greeting_is_not_waited_for() {
+    let (from_server, mut answers) = io::pipe().unwrap();
+    let (mut requests, to_server) = io::pipe().unwrap();
+    let asks = std::thread::spawn(move || {
+        answers.write_all(b"login: ").unwrap();
+        io::copy(&mut requests, &mut io::sink()).unwrap()
+    });
+    let how: garret_remote::Ended = Box::new(|| None);
+    let opened =
+        RemoteStore::open(from_server, to_server, how, "host", &opening(Path::new("x"), None));
+    let error = garret_core::message(&opened.unwrap_err());
+    assert!(error.contains("it says \"login: \" where garret serve speaks"), "{error}");
+    assert_eq!(asks.join().unwrap(), 0, "nothing was sent to it");
+}
+
 /// What answers and is no server, or one that lies: an error in one line, never a panic or a wait without end.
 #[test]
 fn a_client_believes_no_server() {

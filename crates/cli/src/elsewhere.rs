@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use garret_core::{Cause, Sharing, StoreError, StoreErrorKind};
 use garret_remote::{Opening, RemoteStore};
 
+use crate::events;
 use crate::failure::Failure;
 use crate::location::Location;
-use crate::pipes::SECRETS;
+use crate::pipes::keep_secrets;
 use crate::rates::{self, Paced};
 use crate::render::one_line;
 
@@ -52,8 +53,7 @@ pub(crate) fn connect_to(
 ) -> Result<RemoteStore, Failure> {
     let Server { mut command, host, path, is_line, how_it_ended } = server;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // What it starts, or is told to send, would have them.
-    SECRETS.iter().for_each(|name| _ = command.env_remove(name));
+    keep_secrets(&mut command);
     rates::tell(&mut command);
     let mut child = command.spawn().map_err(|error| {
         Failure::io(format!("{} cannot be run", command.get_program().display()), &error)
@@ -84,8 +84,12 @@ fn pass_on(said: impl Read + Send + 'static) -> Receiver<()> {
         let (mut said, mut line) = (BufReader::new(said), Vec::new());
         while let Ok(1..) = said.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line) {
             let text = String::from_utf8_lossy(&line);
-            let text = format!("{}\n", one_line(text.trim_end_matches(['\r', '\n'])));
-            let _unheard = io::stderr().lock().write_all(text.as_bytes());
+            let text = one_line(text.trim_end_matches(['\r', '\n']));
+            if events::are_told() {
+                events::notice(&text);
+            } else {
+                let _unheard = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+            }
             line.clear();
         }
     };

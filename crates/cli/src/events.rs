@@ -4,7 +4,7 @@
 //! the threads; of a task's progress there are a few lines a second at most.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use garret_core::{
@@ -17,6 +17,19 @@ use crate::render;
 
 /// Time between two lines about one task.
 const STEP: Duration = Duration::from_millis(250);
+
+/// Whether all that is told is told so, for those who know no `Ui`.
+static ARE_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// From now on all is told so, or not.
+pub(crate) fn tell(json: bool) {
+    ARE_TOLD.store(json, Ordering::Relaxed);
+}
+
+/// Whether it is.
+pub(crate) fn are_told() -> bool {
+    ARE_TOLD.load(Ordering::Relaxed)
+}
 
 /// Something that the user should know.
 pub(crate) fn notice(text: &str) {

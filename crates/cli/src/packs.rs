@@ -22,6 +22,11 @@ pub struct Packs {
 static PACKS: OnceLock<Location> = OnceLock::new();
 
 impl Packs {
+    /// Whether the option is given.
+    pub fn is_given(&self) -> bool {
+        self.packs.is_some()
+    }
+
     /// Has all repositories that are named from now on have them there. The first one stays.
     ///
     /// # Errors

@@ -22,8 +22,15 @@ use crate::failure::Failure;
 use crate::key_file::read_secret;
 
 /// What a command that is run has no business with.
-pub(crate) const SECRETS: [&str; 4] =
+const SECRETS: [&str; 4] =
     ["GARRET_PASSPHRASE", "GARRET_PASSCOMMAND", "GARRET_NEW_PASSPHRASE", "ATTIC_PASSPHRASE"];
+
+/// Has a command that is to be run know none of our passphrases: it, and what it starts, could tell them.
+pub fn keep_secrets(command: &mut Command) {
+    for name in SECRETS {
+        command.env_remove(name);
+    }
+}
 
 /// Why a descriptor is no place for data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +109,7 @@ impl Producer {
         };
         let mut command = Command::new(shell);
         command.args(flags).arg(&self.line).stdin(Stdio::null()).stdout(Stdio::piped());
-        for name in SECRETS {
-            command.env_remove(name);
-        }
+        keep_secrets(&mut command);
         let mut child = command.spawn().map_err(|e| self.failed(&format!("{shell}: {e}")))?;
         match child.stdout.take() {
             Some(stdout) => Ok((child, stdout)),
@@ -162,9 +167,7 @@ pub(crate) fn output_of(
     let begun = Instant::now();
     let mut command = Command::new(SH);
     command.arg("-c").arg(line).stdin(Stdio::null()).stdout(Stdio::piped());
-    for name in SECRETS {
-        command.env_remove(name);
-    }
+    keep_secrets(&mut command);
     let mut child = command.spawn().map_err(|error| format!("{SH}: {error}"))?;
     let stdout = child.stdout.take().ok_or("it has no output")?;
     let (give, take) = channel();

@@ -38,6 +38,11 @@ static PACES: LazyLock<[Option<Arc<Pace>>; 2]> = LazyLock::new(|| {
 });
 
 impl Rates {
+    /// Whether there is one.
+    pub fn are_given(self) -> bool {
+        self.limit_upload.or(self.limit_download).is_some()
+    }
+
     /// Has them hold from now on. The first ones stay.
     pub fn tell(self) {
         let _first = RATES.set(self);

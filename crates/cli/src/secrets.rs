@@ -286,9 +286,10 @@ pub fn new_passphrase(
     }
     let needed = || {
         let empty = if blank { " (empty for none)" } else { "" };
-        Failure::Fatal(format!(
+        let text = format!(
             "a passphrase is needed and there is no terminal to ask: set {variable}{empty}"
-        ))
+        );
+        Failure::Because(Cause::Passphrase, text)
     };
     let prompt = match blank {
         true => "Enter new passphrase (blank for none): ",

@@ -59,7 +59,10 @@ fn command(remote: &Remote) -> Command {
 fn how_it_ended(status: ExitStatus) -> Option<String> {
     match status.code() {
         Some(0) => None,
-        Some(2) => Some("garret there knows no serve: is it an older one?".to_owned()),
+        Some(2) => Some(
+            "garret there does not understand how it was started: why stands above, or it is an older one"
+                .to_owned(),
+        ),
         Some(126 | 127) => Some(
             "garret does not run there: install it, or say in GARRET_REMOTE_PATH where it is"
                 .to_owned(),

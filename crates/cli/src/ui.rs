@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use garret_core::{Cause, Keys, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task};
+use garret_core::{
+    Cause, Hint, Keys, LOCK_WAIT_DEFAULT, Note, Phase, Problem, Progress, Silent, Task,
+};
 use garret_format::ConfigHash;
 
 use crate::bars::Bars;
@@ -104,6 +106,7 @@ impl Ui {
     /// The same, telling everything but results in lines of JSON if `json` is set.
     #[must_use]
     pub fn in_json(self, json: bool) -> Self {
+        events::tell(json);
         Ui { json, terminal: self.terminal && !json, ..self }
     }
 
@@ -292,6 +295,9 @@ impl Ui {
         let own = *self.advice.lock().unwrap_or_else(PoisonError::into_inner);
         let what_to_do = match (problem.hint, own) {
             (None, Some(own)) => own(problem),
+            (Some(Hint::NamePacks), _) if self.is_of_job() => {
+                ": name that in `packs` of this job, or with --packs beside --repo"
+            }
             (hint, _) => advice(hint),
         };
         let line = format!("{}{what_to_do}", problem.text);

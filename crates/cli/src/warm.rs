@@ -14,7 +14,7 @@ use garret_format::PackId;
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::packs;
-use crate::pipes::{self, SECRETS};
+use crate::pipes;
 
 /// What packs are called in the second place of the repository at `location`.
 pub fn names<'p>(location: &Location, packs: impl Iterator<Item = &'p PackId>) -> String {
@@ -37,7 +37,7 @@ pub fn bring_back(line: &OsStr, location: &Location, names: &str) -> Result<(), 
     };
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(line).stdin(Stdio::piped()).stdout(Stdio::from(io::stderr()));
-    SECRETS.iter().for_each(|name| _ = command.env_remove(name));
+    pipes::keep_secrets(&mut command);
     if let Location::Split { cold, .. } = location {
         command.env(packs::VARIABLE, cold.to_os_string());
     }

@@ -30,7 +30,7 @@ Exit codes:
   0  everything was done
   1  something went wrong: stderr has one line for each problem
   2  the command was used wrongly
-  3-8  of nightly: one for each cause
+  3-8  of nightly and drill: one for each cause
 
 Environment:
   GARRET_REPO                the repository of a `restore` that names none
@@ -64,12 +64,30 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<(Command, Packs, bool), 
     if words.is_empty() {
         words.push("--help".into());
     }
-    let is_key = words.iter().find(|word| *word != LOG_JSON).is_some_and(|word| word == "key");
+    let is_key = words.get(command_at(&words)).is_some_and(|word| word == "key");
     let line = std::iter::once("garret".into()).chain(words);
     let suggested = |error| harmless(suggest(error, is_key));
     let Cli { command, rates, packs, log_json } = Cli::try_parse_from(line).map_err(suggested)?;
+    if let Some(why) = command.passes_over(&packs, rates) {
+        return Err(definition().error(ErrorKind::ArgumentConflict, why));
+    }
     rates.tell();
     Ok((command, packs, log_json))
+}
+
+/// Where the command stands: behind what all commands have, if that comes first.
+pub(crate) fn command_at(words: &[OsString]) -> usize {
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        let word = word.as_encoded_bytes();
+        let has_value = |option: &&str| word.starts_with(format!("{option}=").as_bytes());
+        at += match WITH_VALUE.iter().any(|option| word == option.as_bytes()) {
+            true => 2,
+            false if word == LOG_JSON.as_bytes() || WITH_VALUE.iter().any(has_value) => 1,
+            false => break,
+        };
+    }
+    at
 }
 
 /// What other programs of the kind call commands of ours.
@@ -146,6 +164,8 @@ pub(crate) fn definition() -> clap::Command {
 
 /// What says that JSON is wanted, in words that could not be read.
 pub(crate) const LOG_JSON: &str = "--log-json";
+/// What else all commands have.
+const WITH_VALUE: [&str; 3] = ["--limit-upload", "--limit-download", "--packs"];
 
 /// Shows help, version or a usage error.
 pub(crate) fn refuse(error: &clap::Error, json: bool) -> ExitCode {
@@ -192,6 +212,8 @@ mod tests {
             "extract repo::a some/path --dry-run",
             "extract --d -v repo::a",
             "verify -v repo::a some/path",
+            "--limit-upload 2M --packs=cold --log-json verify repo::a",
+            "--packs cold prune --daily 7 repo",
             "init -v -e none repo",
             "list -v repo",
             "info repo::a -v",

@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use crate::args::LOG_JSON;
+use crate::args::command_at;
 
 /// What each command of attic takes besides `--verbose` and `--help`.
 const OPTIONS: [(&str, &[&str]); 7] = [
@@ -59,8 +59,7 @@ pub(crate) fn rewrite(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStrin
     let mut warn = |old: &str, new: &str| {
         warnings += &format!("Warning: \"{old}\" has been deprecated. Use \"{new}\" instead.\n");
     };
-    // Ours may stand before the command.
-    let start = words.iter().take_while(|word| *word == LOG_JSON).count();
+    let start = command_at(&words);
     if words.get(start).is_some_and(|word| word == "verify") {
         warn("garret verify", "garret extract --dry-run");
         words.splice(start..=start, ["extract".into(), "--dry-run".into()]);

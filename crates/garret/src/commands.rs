@@ -32,7 +32,9 @@ mod tag;
 
 use crate::demo;
 use garret_cli::failure::Failure;
+use garret_cli::packs::Packs;
 use garret_cli::pages;
+use garret_cli::rates::Rates;
 use garret_cli::ui::Ui;
 
 /// What to do.
@@ -358,6 +360,25 @@ Examples:
 }
 
 impl Command {
+    /// Why one of the options that all commands have would do nothing here.
+    pub(crate) fn passes_over(&self, packs: &Packs, rates: Rates) -> Option<&'static str> {
+        match self {
+            Command::Serve(_)
+            | Command::Demo(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Help(_)
+                if packs.is_given() || rates.are_given() =>
+            {
+                Some("--packs, --limit-upload and --limit-download do nothing for this command")
+            }
+            Command::Nightly(args) if packs.is_given() && !args.names_repository() => {
+                Some("--packs goes with --repo: in a file it is `packs` of the job")
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it has an exit code for each cause; attic's commands have attic's.
     pub(crate) fn exits_by_cause(&self) -> bool {
         matches!(self, Command::Drill(_))

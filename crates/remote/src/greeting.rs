@@ -23,7 +23,16 @@ pub(crate) enum Ungreeted {
 pub(crate) fn greet<R: Read>(input: &mut BufReader<R>) -> Result<(), Ungreeted> {
     let mut said = Vec::new();
     let len = GREETING.len() + 4;
-    let read = input.by_ref().take(len as u64).read_to_end(&mut said);
+    // Byte by byte: what says something else may be shorter, and wait for an answer to it.
+    let read = loop {
+        if said.len() == len || said.iter().zip(GREETING).any(|(said, wanted)| said != wanted) {
+            break Ok(0);
+        }
+        match input.by_ref().take(1).read_to_end(&mut said) {
+            Ok(1) => {}
+            ended => break ended,
+        }
+    };
     let version = said.strip_prefix(&GREETING[..]).and_then(|rest| rest.first_chunk());
     match version.map(|version| u32::from_le_bytes(*version)) {
         Some(VERSION) => Ok(()),

@@ -20,6 +20,7 @@ pub(crate) fn definition() -> Command {
         .about("A versatile deduplicating backup tool with the command line of zbackup")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_subcommand(true)
+        .disable_version_flag(true)
         .after_help(texts)
         .args(flags())
         .subcommands(commands())

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::pipes::{SECRETS, ending as how, wait};
+use crate::pipes::{ending as how, keep_secrets, wait};
 use crate::signals::Ending;
 
 const SH: &str = "/bin/sh";
@@ -140,9 +140,7 @@ enum Ended {
 
 /// Gives a command what hooks know, and takes from it what they have no business with.
 fn tell(command: &mut Command, told: &Told) {
-    for name in SECRETS {
-        command.env_remove(name);
-    }
+    keep_secrets(command);
     let Told { job, repository, archive, error } = told;
     command.env("GARRET_JOB", job).env("GARRET_REPO", repository);
     command.env("GARRET_ARCHIVE", archive).env("GARRET_ERROR", error);

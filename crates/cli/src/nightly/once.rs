@@ -30,7 +30,7 @@ pub(super) enum Turn {
 /// # Errors
 /// No place is known.
 pub(super) fn place(job: &Job, ending: &str) -> Result<PathBuf, Failure> {
-    let unknown = || Failure::Usage("set GARRET_STATE_DIR: HOME is not set either".to_owned());
+    let unknown = || Failure::Fatal("set GARRET_STATE_DIR: HOME is not set either".to_owned());
     let directory = state::directory().ok_or_else(unknown)?.join("nightly");
     let repository = match job.repository.hot() {
         Location::Directory(path) => surroundings::real(path).into_os_string().into_encoded_bytes(),

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! before -> (init) -> freeze, snapshot, thaw -> create -> cleanup -> prune -> compact -> check -> after | failed -> finally
-//!                     '--- 30 s at most ---'   again if it may pass
+//!           again     '--- 30 s at most ---'   again if it may pass
 //! ```
 //!
 //! In: a job. Out: a report; each thing that goes wrong is one line: job, what, where, what to do. Promises: `thaw` is
 //! run whenever `freeze` was, also if the program is killed; `cleanup` whenever `snapshot` was, `finally` whenever
 //! `before` was, also when a signal comes; a job is not done twice at the same time; what fails keeps no other job from
 //! being done.
+
+mod again;
 
 use std::fs::File;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -114,6 +116,7 @@ impl Night<'_> {
             }
             Err(failure) => {
                 self.fail(&failure);
+                self.last_hook("failed");
                 return false;
             }
         }
@@ -158,14 +161,15 @@ impl Night<'_> {
     }
 
     fn work(&mut self) -> Result<(), Failure> {
-        self.prepare()?;
+        let mut retries = self.job.retries.count;
+        self.again(&mut retries, || self.prepare())?;
         if !self.snapshot() {
             self.report.is_at_best(Outcome::Failed);
             self.cleanup();
             return Ok(());
         }
         self.ui.set_advice(words::in_create);
-        let made = self.create();
+        let made = self.again(&mut retries, || self.create());
         self.ui.set_advice(words::in_other);
         self.cleanup();
         let failure = match made {
@@ -199,7 +203,7 @@ impl Night<'_> {
     }
 
     /// Makes a repository, if there is none and never was.
-    fn prepare(&mut self) -> Result<(), Failure> {
+    fn prepare(&self) -> Result<(), Failure> {
         let Some(mode) = self.job.init else { return Ok(()) };
         let path = &self.job.repository;
         let is_missing = match session::find(path) {
@@ -281,35 +285,15 @@ impl Night<'_> {
         }
     }
 
-    /// Makes the archive, if need be in several tries.
+    /// Makes the archive.
     fn create(&self) -> Result<(Archived, Option<Size>), Failure> {
-        let (mut left, mut is_renamed) = (self.job.retries.count, false);
-        loop {
-            let failure = match self.watch(|| self.create_once()) {
-                // In another second it has another name.
-                Err(failure) if words::is_taken(&failure) && !is_renamed => {
-                    is_renamed = true;
-                    self.pause(Duration::from_secs(1));
-                    continue;
-                }
-                Err(failure) if left > 0 && words::may_pass(&failure) => failure,
-                made => return made,
-            };
-            left -= 1;
-            let pause = self.job.retries.pause;
-            let open = self.job.window.map(|window| window.left(Zoned::now().time()));
-            if open.is_some_and(|left| left.is_none_or(|left| left <= pause)) {
-                return Err(failure);
+        match self.watch(|| self.create_once()) {
+            // In another second it has another name.
+            Err(failure) if words::is_taken(&failure) => {
+                self.pause(Duration::from_secs(1));
+                self.watch(|| self.create_once())
             }
-            self.pause(pause);
-        }
-    }
-
-    fn pause(&self, time: Duration) {
-        let begun = Instant::now();
-        while begun.elapsed() < time {
-            self.end_if_signalled();
-            std::thread::sleep(LOOK.min(time.saturating_sub(begun.elapsed())));
+            made => made,
         }
     }
 
@@ -350,14 +334,6 @@ impl Night<'_> {
         })?;
         (self.report.pruned, self.report.size) = (Some((count, bytes)), Some(size));
         Ok(())
-    }
-
-    /// So much time, or what is left of the window; none if it is over.
-    fn within_window(&self, most: Duration) -> Option<Duration> {
-        match self.job.window.map(|window| window.left(Zoned::now().time())) {
-            Some(left) => left.map(|left| most.min(left)),
-            None => Some(most),
-        }
     }
 
     fn compact(&mut self) -> Result<(), Failure> {

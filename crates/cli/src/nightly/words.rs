@@ -23,6 +23,9 @@ pub(super) fn failed(job: &Job, failure: &Failure) -> Problem {
     if problem.hint.is_none() {
         problem.text += match problem.cause {
             Cause::Busy => "; run it again when that has ended, or give `lock-wait` more",
+            Cause::Passphrase if problem.text.contains("no terminal to ask") => {
+                ", or give this job `passphrase-file`"
+            }
             Cause::Passphrase => "; correct `passphrase-file` or `passphrase-command` of this job",
             Cause::Missing if problem.text.ends_with("does not exist") => {
                 "; mount it, or make it with garret init"

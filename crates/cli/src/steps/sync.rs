@@ -78,10 +78,18 @@ pub fn sync(
         let text = "FROM and TO are one place: name another one for the copy";
         return Err(Failure::Fatal(text.to_owned()));
     }
+    if let (Location::Split { cold: from, .. }, Location::Split { cold: to, .. }) = (from, to)
+        && from.names().iter().any(|name| to.names().contains(name))
+    {
+        return Err(Failure::Fatal(format!(
+            "the packs of FROM and TO would lie in one place, {}: give another one with --packs, or unset GARRET_PACKS",
+            to.display()
+        )));
+    }
     let source = session::find(from)?;
     // Before anything is made: a passphrase is for the repository that is known here, and so is what is copied of it.
     // As one that is written to: what it has is written.
-    let admitted = admit(&source, from, ui)?;
+    let admitted = syncing.admit(&source, from, ui)?;
     let keys = secrets::unlock(&source, from, ui)?;
     let copy = match session::find(to) {
         Ok(copy) => Some(copy),
@@ -111,7 +119,7 @@ pub fn sync(
         let transfer = source.plan_transfer(None, names, syncing.since, ui)?;
         return Ok(SyncReport { transfer, ..SyncReport::default() });
     };
-    let admitted = admit(&copy, to, ui)?;
+    let admitted = syncing.admit(&copy, to, ui)?;
     if syncing.is_dry {
         let copy: Session<Repository> =
             session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.reader(ui))?;
@@ -133,6 +141,11 @@ pub fn sync(
 impl Syncing {
     fn fits(&self, name: &str) -> bool {
         self.patterns.is_empty() || self.patterns.exclude(name.as_bytes())
+    }
+
+    fn admit(&self, locked: &Locked, location: &Location, ui: &Ui) -> Result<Admitted, Failure> {
+        let usage = if self.is_dry { Use::Reads } else { Use::Writes };
+        state::admit(locked, location, usage, Expected::by_what_is_given(ui), ui)
     }
 
     /// What would come to a copy that is there, and what would go.
@@ -163,7 +176,7 @@ impl Syncing {
         ui: &Ui,
     ) -> Result<(), Failure> {
         let copy = session::find(to)?;
-        let admitted = admit(&copy, to, ui)?;
+        let admitted = self.admit(&copy, to, ui)?;
         let mut copy: Session<Pruner> =
             session::enter(copy, keys, admitted, to, ui, |unlocked| unlocked.pruner(ui))?;
         let names = self.doomed((source, from), (copy.as_ref(), to), report, ui)?;
@@ -221,10 +234,6 @@ impl Syncing {
             shown.join(", ")
         )))
     }
-}
-
-fn admit(locked: &Locked, location: &Location, ui: &Ui) -> Result<Admitted, Failure> {
-    state::admit(locked, location, Use::Writes, Expected::by_what_is_given(ui), ui)
 }
 
 /// Whether nothing is there, or a directory in which there is no repository.

@@ -18,7 +18,7 @@ use garret_cli::{render, session};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Change nothing; show how much would be rewritten, and about what that would save
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, conflicts_with = "accept_state")]
     dry_run: bool,
     /// How what is rewritten is compressed, as in create: zstd,19 unless it is said; lzma is smaller, and slow to restore
     #[arg(short = 'C', long, value_name = "CODEC", value_parser = compression)]

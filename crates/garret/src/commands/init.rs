@@ -11,6 +11,7 @@ use super::info;
 use crate::location;
 use garret_cli::args::{PassphraseFile, Verbose};
 use garret_cli::failure::Failure;
+use garret_cli::location::Location;
 use garret_cli::record::{self, Record};
 use garret_cli::render;
 use garret_cli::secrets;
@@ -147,6 +148,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(SharedName::Group) => Sharing::Group,
         Some(SharedName::Umask) => Sharing::Umask,
     };
+    if args.shared.is_some() && matches!(path.hot(), Location::Store(_)) {
+        let text = "--shared is for directories: who may use a store, or a directory by SFTP, is said there";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    if args.parents && path.directories().next().is_none() {
+        let text = "--parents is for directories here: make those on another host by hand";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let how = Making { sharing, cipher, chunk: args.chunk.into(), parents: args.parents };
     let made = initialize(&path, mode, how, ui)?;
     let Initialized { identity, cipher, created, key_file } = made;

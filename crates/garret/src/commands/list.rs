@@ -53,7 +53,7 @@ pub(crate) struct Args {
     #[arg(value_name = "REPO[::NAME]")]
     location: OsString,
     /// Show of each archive since when all that it needs was read by check --verify-data; reads its lists and recipes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "short")]
     verified: bool,
     /// Only archives with this tag, or with one of several
     #[arg(long, value_name = "TAG", value_parser = tag)]

@@ -43,10 +43,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Read the jobs, say what is wrong with them, and do nothing
-    #[arg(long, conflicts_with_all = ["repo", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["repo", "dry_run", "json", "metrics"])]
     check_config: bool,
     /// Show what would be done, and do nothing; hooks are not run
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, conflicts_with = "accept_state")]
     dry_run: bool,
     /// Show what became of each job as JSON
     #[arg(long, conflicts_with_all = ["verbose", "dry_run"])]
@@ -106,6 +106,13 @@ struct One {
     passphrase_file: Option<PathBuf>,
 }
 
+impl Args {
+    /// Whether the one job is said here, and not in a file.
+    pub(crate) fn names_repository(&self) -> bool {
+        self.one.repo.is_some()
+    }
+}
+
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     args.accept_state.tell(ui);
     args.verbose.tell(ui);
@@ -163,7 +170,7 @@ fn jobs(args: &Args) -> Result<(Jobs, Vec<String>), Failure> {
         let chosen = vec![job.name.clone()];
         return Ok((Jobs { jobs: vec![job], metrics: None }, chosen));
     }
-    if args.keep.rules().check().is_ok() {
+    if args.keep.is_given() {
         let text = "--keep-... needs --repo: the rules of other jobs are in the configuration";
         return Err(Failure::Usage(text.to_owned()));
     }
@@ -210,8 +217,7 @@ fn one_job(args: &Args, repository: Location) -> Result<Job, Failure> {
     job.lock_wait = one.lock_wait;
     job.secrets =
         SecretPlaces { passphrase_file: one.passphrase_file.clone(), ..SecretPlaces::default() };
-    let rules = args.keep.rules();
-    job.keep = rules.check().is_ok().then_some(rules);
+    job.keep = args.keep.is_given().then(|| args.keep.rules());
     if let Some((key, why)) = job.wrong() {
         return Err(Failure::Usage(format!("{key}: {why}")));
     }

@@ -6,7 +6,7 @@ use garret_core::{KeptBy, Repository};
 use serde_json::Value;
 
 use super::delete;
-use crate::keep::Keep;
+use crate::keep::{Keep, RULES};
 use crate::location;
 use garret_cli::args::{AcceptState, LockWait, PassphraseFile, Threads, Verbose, tag};
 use garret_cli::failure::Failure;
@@ -23,7 +23,7 @@ use garret_cli::{placeholders, render, session};
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// Change nothing; show what would be kept and deleted, and the space it would free
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, conflicts_with = "accept_state")]
     dry_run: bool,
     #[command(flatten)]
     lock_wait: LockWait,
@@ -104,9 +104,6 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
     }
 }
-
-/// Which options the library's words are.
-const RULES: &str = "give --keep-daily N, or --keep-within, --keep-hourly, --keep-weekly, --keep-monthly, --keep-yearly";
 
 /// With `-v` everything is shown as attic does: what is kept, then what is not, newest first; with `--list` or `--dry-run`
 /// also what keeps it.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::keep::Keep;
+use crate::keep::{Keep, RULES};
 use crate::location;
 use crate::report::gather::{Wish, gather};
 use crate::report::{growth, html, json, text};
@@ -49,14 +49,16 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.usual.tell(ui);
     let path = location::repository(&args.repository)?;
-    let rules = args.keep.rules();
+    let rules = args.keep.is_given().then(|| args.keep.rules());
+    match &rules {
+        Some(rules) => {
+            rules.check().map_err(|error| Failure::Usage(format!("{error}: {RULES}")))?
+        }
+        None if args.prefix.is_empty() => {}
+        None => return Err(Failure::Usage(format!("--prefix is for rules: {RULES}"))),
+    }
     let repository = session::reader(&path, ui)?;
-    let wish = Wish {
-        location: &path,
-        rules: rules.check().is_ok().then_some(rules),
-        prefix: &args.prefix,
-        threads: args.threads.count(),
-    };
+    let wish = Wish { location: &path, rules, prefix: &args.prefix, threads: args.threads.count() };
     let report = gather(&repository, wish, ui)?;
     let write = |file: &PathBuf, content: String| {
         whole::put(file, content.as_bytes(), Readers::ByUmask)

@@ -20,7 +20,7 @@ use crate::location;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Change nothing; show what would come and go
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, conflicts_with = "accept_state")]
     dry_run: bool,
     /// Only archives whose name fits, as in 'vm1-*'; any number
     #[arg(long, value_name = "GLOB")]

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use garret_cli::failure::Failure;
+use garret_cli::pipes::keep_secrets;
 use garret_cli::render;
 
 use super::leave::Leaving;
@@ -109,6 +110,7 @@ impl Other {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.name());
+        keep_secrets(&mut command);
         let repository = self.home.join("repository");
         match self.tool {
             Tool::Borg => command

@@ -149,6 +149,37 @@ fn a_stored_night_boots_and_what_it_writes_is_thrown_away_or_kept() {
         .refused(1, "./none: No such file");
 }
 
+/// The machine, which a guest is in, and what makes its disk.
+#[test]
+fn the_machine_is_not_told_what_opens_the_repository() {
+    let dir = Dir::with_repository();
+    dir.image("disk.raw", 1);
+    dir.run(&["create", "repo::a", "disk.raw"]).silent();
+    let seen = dir.path("seen");
+    let qemu_img = tool("sh", &["-c", "command -v qemu-img"]);
+    let (seen, qemu_img) = (seen.display(), qemu_img.trim());
+    for (name, last) in
+        [("machine", String::new()), ("qemu-img", format!("exec {qemu_img} \"$@\""))]
+    {
+        let path = dir.write(
+            &format!("bin/{name}"),
+            format!("#!/bin/sh\nenv >> {seen}\n{last}\n").as_bytes(),
+        );
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (bin, machine) = (dir.path("bin"), dir.path("bin/machine"));
+    let mut boot =
+        dir.command(&["boot", "--qemu", machine.to_str().unwrap(), "repo::a", "disk.raw"]);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    boot.env("PATH", path).env("GARRET_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
+    let secrets =
+        ["GARRET_PASSPHRASE", "GARRET_PASSCOMMAND", "GARRET_NEW_PASSPHRASE", "ATTIC_PASSPHRASE"];
+    let ran = boot.envs(secrets.map(|name| (name, "hidden"))).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
+    let seen = String::from_utf8(dir.read("seen")).unwrap();
+    assert!(seen.matches("PATH=").count() >= 2 && !seen.contains("hidden"), "{seen}");
+}
+
 /// The guest writes all the while: what it says is on its disk is on the disk that it ends on.
 #[test]
 fn a_disk_is_restored_while_its_guest_runs_and_nothing_is_lost() {

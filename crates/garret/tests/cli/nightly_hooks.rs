@@ -1,7 +1,8 @@
 //! The hooks of `garret nightly`: their order, what they know, what becomes of a guest that stands still.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 
@@ -274,4 +275,46 @@ fn what_may_pass_is_tried_again_and_a_good_end_is_silent() {
     fs::rename(dir.path("repo"), dir.path("away")).unwrap();
     configure(&dir, "retries = 1\nretry-after = \"1s\"", VMS);
     mails(&night(&dir, &[]), 1, &["repo does not exist; mount it, or make it with garret init"]);
+}
+
+/// The host is asked, and answers that there is none; it is asked again when its disk is back.
+#[test]
+fn a_repository_that_is_gone_for_a_while_is_waited_for_and_not_made() {
+    let dir = Dir::with_repository();
+    two_images(&dir);
+    let at = dir.temp.path().display();
+    let script = format!(
+        "#!/bin/bash\n[ -e {at}/asked ] && mv -T {at}/away {at}/repo 2> {at}/said\ntouch {at}/asked\nshift\neval \"$@\"\n"
+    );
+    let rsh = dir.write("rsh", script.as_bytes());
+    fs::set_permissions(&rsh, Permissions::from_mode(0o755)).unwrap();
+    let config = format!(
+        "[job.vms]\nrepository = \"h:{at}/repo\"\npaths = [\"{at}/im\"]\narchive = \"{{job}}-{{pid}}\"\n\
+         init = \"none\"\nretries = 1\nretry-after = \"1s\"\n"
+    );
+    dir.write("garret.toml", config.as_bytes());
+    let environment = [
+        ("GARRET_RSH", rsh.to_str().unwrap()),
+        ("GARRET_REMOTE_PATH", env!("CARGO_BIN_EXE_garret")),
+    ];
+    let night = || dir.run_with(&environment, b"", &["nightly", "--config", "garret.toml"]);
+    night().silent();
+    fs::remove_file(dir.path("asked")).unwrap();
+    fs::rename(dir.path("repo"), dir.path("away")).unwrap();
+    night().silent();
+    assert_eq!(dir.archives("repo").len(), 2);
+}
+
+/// As where the disk that is written on for it is full, or may only be read.
+#[test]
+fn a_job_that_cannot_begin_is_told_of_by_its_hook() {
+    let dir = Dir::with_repository();
+    two_images(&dir);
+    configure(&dir, "", &hooks(&[("failed", "echo \"$GARRET_ERROR\" >> @/log")]));
+    dir.write("state/nightly", b"a file where the directory should be");
+    mails(&night(&dir, &[]), 1, &["cannot be locked"]);
+    let log = log(&dir);
+    assert_eq!((log.len(), log[0].as_str()), (2, "failed"), "{log:?}");
+    assert!(log[1].contains("cannot be locked"), "{log:?}");
+    assert_eq!(dir.archives("repo"), [""; 0]);
 }

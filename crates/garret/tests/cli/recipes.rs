@@ -157,8 +157,13 @@ fn a_qemu_without_libvirt_is_backed_up_as_it_was_at_one_instant() {
     assert_eq!(dir.read("images/data.qcow2.overlay"), b"precious");
     fs::remove_file(dir.path("images/data.qcow2.overlay")).unwrap();
 
-    // An end that was broken off is gone on with.
+    // A night that was killed: the next one begins nothing upon it, and its end puts it into the images.
     shell(line("begin")).silent();
+    let refused = shell(line("begin"));
+    assert!(refused.code == Some(1) && refused.stderr.contains("already: end first"));
+    assert_eq!(fs::read_dir(dir.path("images")).unwrap().count(), 4, "one overlay for each disk");
+
+    // An end that was broken off is gone on with.
     machine.fill(3);
     let base = dir.path("images/app.raw");
     let job = json!({ "device": "vda", "job-id": "end-vda", "auto-dismiss": false, "base": base });

@@ -29,6 +29,12 @@ fn locations_of_the_wrong_kind_are_wrong_use() {
         (&["create", "repo::a", "-", "-"], "standard input can be read only once"),
         (&["create", "repo::a", "x", "--stdin-name", "y"], "--stdin-name needs the PATH -"),
         (&["create", "repo::a", "-", "--stdin-name", "../y"], "--stdin-name must be a path"),
+        (&["init", "-p", "host:repo"], "--parents is for directories here"),
+        (&["init", "--shared", "group", "s3://b/p"], "--shared is for directories"),
+        (&["report", "--prefix", "vms-", "repo"], "--prefix is for rules: give --keep-daily N"),
+        (&["report", "-d", "0", "repo"], "settings must be specified: give --keep-daily N"),
+        (&["nightly", "--repo", "/r", "-d", "0", "/x"], "keep: it keeps nothing"),
+        (&["nightly", "-d", "0", "--config", "garret.toml"], "--keep-... needs --repo"),
     ] {
         dir.run(arguments).refused(2, text);
     }
@@ -43,6 +49,12 @@ fn a_wrong_command_line_ends_with_2_and_says_how_to_get_help() {
         &["-v", "create", "repo::a", "x"],
         // It would hold for each of any number of repositories.
         &["serve", "--quota", "1G"],
+        // What these do is done without them.
+        &["serve", "--packs", "cold"],
+        &["--limit-upload", "2M", "demo"],
+        &["nightly", "--packs", "cold", "--config", "garret.toml"],
+        &["nightly", "--check-config", "--json"],
+        &["list", "--verified", "--short", "repo"],
         &["create", "repo::a"],
         &["create", "repo::a", "x", "--compression", "zstd,99"],
         &["create", "repo::a", "x", "--threads", "0"],

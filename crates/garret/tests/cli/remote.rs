@@ -118,6 +118,12 @@ fn what_goes_wrong_on_the_way_is_one_line() {
     let lines: Vec<&str> = said.stderr.lines().collect();
     assert_eq!(lines[..2], ["no \\u{1b}[2J\\r\\u{7}key", "at all"]);
     assert!(lines.len() == 3 && lines[2].ends_with("or garret was killed there"), "{said:?}");
+    // To programs it is as all else is.
+    let said = client("echo key >&2; exit 255").run(&["--log-json", "list", "h:repo"]);
+    for line in said.stderr.lines() {
+        assert!(line.starts_with('{'), "{}", said.stderr);
+    }
+    assert!(said.stderr.contains("\"text\":\"key\""), "{}", said.stderr);
     list("exit 127").refused(
         1,
         "garret does not run there: install it, or say in GARRET_REMOTE_PATH where it is",
@@ -129,7 +135,7 @@ fn what_goes_wrong_on_the_way_is_one_line() {
     list("printf 'garret serve\\n\\7\\0\\0\\0'")
         .refused(1, "garret there speaks version 7 of its protocol, and this one 1");
     list("printf 'garret serve\\n\\1\\0\\0\\0'").refused(1, "Connection closed by remote host");
-    list("exit 2").refused(1, "garret there knows no serve: is it an older one?");
+    list("exit 2").refused(1, "garret there does not understand how it was started: why stands above, or it is an older one");
     list("kill -9 $$").refused(1, "ssh ended with signal: 9");
     let gone = Client::new(&dir, dir.path("not/there").to_str().unwrap().to_owned());
     gone.run(&["list", "h:repo"]).refused(1, "not/there cannot be run");

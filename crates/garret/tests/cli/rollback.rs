@@ -61,6 +61,12 @@ const WRITERS: [&[&str]; 4] = [
     &["check", "--repair", "repo"],
 ];
 
+const DRY_RUNS: [&[&str]; 3] = [
+    &["prune", "-n", "--keep-daily", "1", "repo"],
+    &["compact", "-n", "repo"],
+    &["sync", "-n", "repo", "copy"],
+];
+
 #[test]
 fn an_older_state_is_not_written_to_until_it_is_accepted() {
     let dir = with_archives(&["a"]);
@@ -74,12 +80,17 @@ fn an_older_state_is_not_written_to_until_it_is_accepted() {
         garret(&dir, arguments).refused(1, &format!("{OLDER}{how}{ADVICE}; nothing was written"));
     }
     assert_eq!(files_below(&dir.path("repo")), before);
-    for arguments in
-        [&["list", "repo"][..], &["check", "repo"], &["info", "repo::a"], &["list", "repo"]]
-    {
+    let readers =
+        [&["list", "repo"][..], &["check", "repo"], &["info", "repo::a"], &["list", "repo"]];
+    for arguments in readers.into_iter().chain(DRY_RUNS) {
         warns(&garret(&dir, arguments), &format!("{OLDER}{how}{ADVICE}\n"));
     }
+    for arguments in DRY_RUNS {
+        let accepts = garret(&dir, &[arguments, &["--accept-state"]].concat());
+        assert_eq!(accepts.code, Some(2), "{}", accepts.stderr);
+    }
     assert_eq!(files_below(&dir.path("repo")), before, "nor does a check note anything");
+    garret(&dir, WRITERS[0]).refused(1, OLDER);
     dir.write("file", &[7; 5000]);
     garret(&dir, &["create", "--accept-state", "repo::more", "file"]).silent();
     garret(&dir, &["create", "repo::again", "file"]).silent();

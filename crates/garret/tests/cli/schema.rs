@@ -174,6 +174,7 @@ fn lines_of_the_log_are_what_the_schema_says() {
     run(&["--log-json", "extract", "-v", "-C", "out", "repo::a"]);
     run(&["--log-json", "list", "repo::c"]);
     run(&["--log-json", "list", "--no-such-option"]);
+    run(&["--log-json", "sync", "repo", "copy"]);
     run(&["--log-json", "prune", "-d", "1", "repo"]);
     let repository = dir.path("repo");
     let image = dir.path("vm.raw");
@@ -186,6 +187,7 @@ fn lines_of_the_log_are_what_the_schema_says() {
     fs::write(&pack, bytes).unwrap();
     run(&["--log-json", "check", "--verify-data", "repo"]);
     run(&["--log-json", "nightly", "--repo", place, image]);
+    assert!(printed.0.contains("\"phase\":\"transfer\""));
     for name in ["task_begin", "task_end", "note", "notice", "problem", "job_end", "exit"] {
         assert!(printed.0.contains(&format!("\"type\":\"{name}\"")), "{name} was not met");
     }

@@ -122,6 +122,10 @@ fn half_of_it_is_refused_in_one_line() {
     }
     assert!(!dir.path("new").exists(), "none was made without the other");
     dir.run(&["extract", "--packs-needed", "whole::a"]).refused(1, "Archive a does not exist");
+    // Of the place that is meant for the repository's packs the copy's are kept out.
+    let both = ["sync", "--from-packs", "hot-cold", "--packs", "hot-cold", "hot", "copy"];
+    dir.run(&both).refused(1, "the packs of FROM and TO would lie in one place, hot-cold");
+    assert!(!dir.path("copy").exists());
     let environment = [("GARRET_PACKS", "hot-cold")];
     dir.run_with(&environment, b"", &["create", "hot::a", "app.raw"]).silent();
     let checked = dir.run_with(&environment, b"", &["check", "hot"]);

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use garret_cli::failure::Failure;
+use garret_cli::pipes::keep_secrets;
 use garret_cli::signals::Ending;
 use garret_cli::ui::Ui;
 use garret_core::Progress;
@@ -79,6 +80,7 @@ impl Machine {
     fn start(&self, more: &[OsString]) -> Result<Running, Failure> {
         let mut command = Command::new(&self.program);
         command.args(&self.words).args(more);
+        keep_secrets(&mut command);
         let started = command.spawn().map(Running);
         started.map_err(|error| Failure::io(self.program.display(), &error))
     }

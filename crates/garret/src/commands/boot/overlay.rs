@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use garret_cli::failure::Failure;
+use garret_cli::pipes::keep_secrets;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -174,6 +175,7 @@ pub(super) fn make(path: &Path, format: &str, len: u64) -> Result<(), Failure> {
 fn qemu_img<'w>(words: impl Iterator<Item = &'w OsStr>) -> Result<Vec<u8>, Failure> {
     let mut command = Command::new("qemu-img");
     command.args(words).stdin(Stdio::null()).stderr(Stdio::piped());
+    keep_secrets(&mut command);
     let output = command.output().map_err(|error| Failure::io("qemu-img", &error))?;
     match output.status.success() {
         true => Ok(output.stdout),
