@@ -4,6 +4,7 @@
 
 use std::io::Cursor;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -226,6 +227,7 @@ fn what_stands_before_a_damaged_part_of_the_list_is_restored() {
         let name = format!("{number:05}-{}", "x".repeat(120));
         std::fs::write(tree.join(name), number.to_string()).unwrap();
     }
+    std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o751)).unwrap();
     lab.backup_path("tree", &tree).unwrap();
     for (key, len) in store.list(Area::Packs).unwrap() {
         let mut bytes = store.get(&key, 0..len).unwrap();
@@ -245,6 +247,7 @@ fn what_stands_before_a_damaged_part_of_the_list_is_restored() {
     let to = home.path().join("to");
     std::fs::create_dir(&to).unwrap();
     assert!(lab.restore_to("tree", &to, &lab.restore_options()).is_err());
-    let restored = std::fs::read_dir(to.join(tree.strip_prefix("/").unwrap())).unwrap();
-    assert_eq!(restored.count(), listed);
+    let restored = to.join(tree.strip_prefix("/").unwrap());
+    assert_eq!(std::fs::read_dir(&restored).unwrap().count(), listed);
+    assert_eq!(std::fs::metadata(&restored).unwrap().permissions().mode() & 0o777, 0o751);
 }

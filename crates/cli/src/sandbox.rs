@@ -161,6 +161,13 @@ pub fn hide_memory() {
 /// From now on nothing is written but below these directories, the repository's, the cache and the state, no program
 /// is started and nothing is connected to. For backups that start no command, before the first thread.
 pub fn confine(repository: &[&Path]) {
+    // Files are made with the modes they are to have: they can be given none later.
+    rustix::process::umask(Mode::empty());
+    confine_reader(repository);
+}
+
+/// The same for a thread that makes no file in the repository, beside others that go on as they were.
+pub fn confine_reader(repository: &[&Path]) {
     // Why a repository cannot be entered is told by who opens it.
     let is_lost = repository.iter().any(|directory| enter(directory).is_err());
     if variable(OFF).is_some() || is_lost {
@@ -186,8 +193,6 @@ pub fn confine(repository: &[&Path]) {
 /// # Errors
 /// That the kernel refused. Of one that has no such limits nothing is heard.
 pub fn confine_to(places: &[PathBuf], permits: bool) -> Result<(), Box<dyn std::error::Error>> {
-    // Files are made with the modes they are to have: they can be given none later.
-    rustix::process::umask(Mode::empty());
     let files = limit_files(places);
     limit_calls(permits)?;
     files

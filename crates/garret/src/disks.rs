@@ -166,7 +166,7 @@ impl Door {
             let server = scope.spawn(|| {
                 // What is far away may have to be connected to again.
                 if location.directory().is_some() {
-                    sandbox::confine(&location.directories().collect::<Vec<_>>());
+                    sandbox::confine_reader(&location.directories().collect::<Vec<_>>());
                 }
                 let ahead = Ahead::new();
                 nbd::serve(&self.listener, exports, &ahead, &|| stops.load(Ordering::Relaxed))

@@ -35,6 +35,8 @@ pub(crate) struct Qmp {
     begun: Vec<u8>,
     /// Events that came while an answer was waited for.
     events: Vec<Value>,
+    /// The number of the last command.
+    last: u64,
 }
 
 impl Qmp {
@@ -46,7 +48,7 @@ impl Qmp {
         let to = UnixStream::connect(socket)?;
         to.set_read_timeout(Some(PATIENCE))?;
         let from = BufReader::new(to.try_clone()?);
-        let mut qmp = Qmp { from, to, begun: Vec::new(), events: Vec::new() };
+        let mut qmp = Qmp { from, to, begun: Vec::new(), events: Vec::new(), last: 0 };
         let until = Instant::now() + ANSWER_TIME;
         while qmp.line()?.is_none() {
             in_time(until)?;
@@ -60,7 +62,9 @@ impl Qmp {
     /// # Errors
     /// It says why not; it is gone.
     pub(crate) fn command(&mut self, name: &str, arguments: &Value) -> io::Result<()> {
-        let line = json!({ "execute": name, "arguments": arguments }).to_string() + "\n";
+        self.last += 1;
+        let id = json!(self.last);
+        let line = json!({ "execute": name, "arguments": arguments, "id": id }).to_string() + "\n";
         self.to.write_all(line.as_bytes())?;
         let until = Instant::now() + ANSWER_TIME;
         loop {
@@ -68,6 +72,10 @@ impl Qmp {
                 in_time(until)?;
                 continue;
             };
+            // The answer to one that was given up.
+            if said.get("id").is_some_and(|of| *of != id) {
+                continue;
+            }
             if let Some(why) = said.pointer("/error/desc").and_then(Value::as_str) {
                 return Err(io::Error::other(format!("{name}: {why}")));
             }
@@ -101,5 +109,41 @@ impl Qmp {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_comes_late_is_none_to_what_is_asked_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("qmp.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let qemu = std::thread::spawn(move || {
+            let (mut to, _) = listener.accept().unwrap();
+            let mut from = BufReader::new(to.try_clone().unwrap());
+            to.write_all(b"{\"QMP\": {}}\n").unwrap();
+            for late in [None, Some(0)] {
+                let mut line = String::new();
+                from.read_line(&mut line).unwrap();
+                let id = serde_json::from_str::<Value>(&line).unwrap()["id"].clone();
+                let answer = match late {
+                    None => format!("{}\n", json!({ "return": {}, "id": id })),
+                    Some(late) => {
+                        let why = json!({ "error": { "desc": "no" }, "id": id });
+                        format!("{}\n{why}\n", json!({ "return": {}, "id": late }))
+                    }
+                };
+                to.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let mut qmp = Qmp::connect(&path).unwrap();
+        let refused = qmp.command("block-job-cancel", &json!({})).unwrap_err();
+        assert_eq!(refused.to_string(), "block-job-cancel: no");
+        qemu.join().unwrap();
     }
 }

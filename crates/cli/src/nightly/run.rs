@@ -54,12 +54,16 @@ pub fn run(job: &Job, ending: &Ending, ui: &Ui) -> Report {
     own.set_secrets(job.secrets.clone());
     own.begin_job(&job.name);
     let begun = Instant::now();
+    // A backup changes it, for all threads; hooks are to have that of the user.
+    let mask = umask(Mode::empty());
+    umask(mask);
     let mut night = Night {
         job,
         ui: &own,
         ending,
         report: Report::begin(&job.name, Zoned::now().timestamp().as_second()),
         owes: Owed::default(),
+        mask,
         turn: None,
     };
     let is_remembered = night.take_turn();
@@ -100,6 +104,8 @@ struct Night<'a> {
     ending: &'a Ending,
     report: Report,
     owes: Owed,
+    /// The umask of the user.
+    mask: Mode,
     /// The right to do it.
     turn: Option<File>,
 }
@@ -377,9 +383,6 @@ impl Night<'_> {
 
     /// Does something that takes its time, in a thread that may be confined for it, and ends everything if a signal comes.
     fn watch<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        // A backup changes it, for all threads; hooks are to have that of the user.
-        let mask = umask(Mode::empty());
-        umask(mask);
         let done = std::thread::scope(|scope| {
             let (give, take) = channel();
             let worker = scope.spawn(move || {
@@ -392,7 +395,7 @@ impl Night<'_> {
             }
             worker.join()
         });
-        umask(mask);
+        umask(self.mask);
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
@@ -455,6 +458,7 @@ impl Night<'_> {
         let code = signal.saturating_add(128);
         // It is ours until the last of them has ended.
         let turn = self.turn.as_ref().and_then(|turn| turn.try_clone().ok());
+        umask(self.mask);
         let failed = hand_over(&lines, self.job.hooks.timeout, &told, code, turn);
         self.ui.complain(&words::not_handed_over(&failed));
         std::process::exit(i32::from(code));

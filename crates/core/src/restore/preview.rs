@@ -109,15 +109,20 @@ impl Repository {
         options: &RestoreOptions,
         place: &dyn Fn(&[u8]) -> PathBuf,
     ) {
-        let mut last = PathBuf::new();
+        let mut last = None;
         self.each_readable(archive, selection, options, &mut |met| {
             let place = place(match met {
                 Met::Content(item) => &item.path,
                 Met::Link { path, .. } => path,
             });
-            if let Some(parent) = place.parent().filter(|parent| *parent != last) {
+            let parent = match place.parent() {
+                Some(here) if here.as_os_str().is_empty() => Path::new("."),
+                Some(parent) => parent,
+                None => return b"",
+            };
+            if last.as_deref() != Some(parent) {
                 garret_image::remove_leftovers(parent);
-                last = parent.to_owned();
+                last = Some(parent.to_owned());
             }
             b""
         });

@@ -37,14 +37,16 @@ impl Session<'_, '_, '_> {
     ) -> Result<RestoreReport> {
         let mut later = Later::default();
         let strip = self.options.strip;
-        self.each(items, selection, strip, &mut |session, met| match met {
+        let done = self.each(items, selection, strip, &mut |session, met| match met {
             Met::Item(item) => session.make(root, *item, &mut later),
             Met::Name(first, path) => {
                 later.links.push((first, path));
                 Ok(None)
             }
-        })?;
+        });
+        // Also of what came before an error: a directory is closed to all others until then.
         self.finish_tree(root, &later);
+        done?;
         Ok(self.report)
     }
 

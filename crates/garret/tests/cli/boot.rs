@@ -163,7 +163,7 @@ fn the_machine_is_not_told_what_opens_the_repository() {
     {
         let path = dir.write(
             &format!("bin/{name}"),
-            format!("#!/bin/sh\nenv >> {seen}\n{last}\n").as_bytes(),
+            format!("#!/bin/sh\numask >> {seen}\nenv >> {seen}\n{last}\n").as_bytes(),
         );
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -177,7 +177,10 @@ fn the_machine_is_not_told_what_opens_the_repository() {
     let ran = boot.envs(secrets.map(|name| (name, "hidden"))).output().unwrap();
     assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
     let seen = String::from_utf8(dir.read("seen")).unwrap();
-    assert!(seen.matches("PATH=").count() >= 2 && !seen.contains("hidden"), "{seen}");
+    assert!(seen.matches("\nPATH=").count() >= 2 && !seen.contains("hidden"), "{seen}");
+    // What it makes is not for everybody.
+    let mask = tool("sh", &["-c", "umask"]);
+    assert_eq!(seen.lines().filter(|line| *line == mask).count(), seen.matches("\nPATH=").count());
 }
 
 /// The guest writes all the while: what it says is on its disk is on the disk that it ends on.

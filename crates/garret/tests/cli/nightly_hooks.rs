@@ -229,7 +229,7 @@ fn a_guest_goes_on_though_the_program_is_killed() {
 fn a_signal_while_a_backup_is_under_way_makes_no_archive_and_cleans_up() {
     let dir = Dir::with_repository();
     two_images(&dir);
-    configure(&dir, "", &hooks(&[("thaw", "touch @/here")]));
+    configure(&dir, "", &hooks(&[("thaw", "touch @/here"), ("finally", "umask >> @/log")]));
     // It waits for its turn, without a word.
     let config = File::open(dir.path("repo/config")).unwrap();
     config.lock().unwrap();
@@ -255,7 +255,9 @@ fn a_signal_while_a_backup_is_under_way_makes_no_archive_and_cleans_up() {
         "garret: vms: ended by signal 15; what was stored so far is used by the next run\n";
     assert_eq!(said, expected);
     let order = ["before", "freeze", "snapshot", "thaw", "cleanup", "failed", "finally"];
-    assert_eq!(log(&dir), order);
+    let log = log(&dir);
+    assert_eq!(log[..7], order);
+    assert_eq!(log[7..], [super::tool("sh", &["-c", "umask"])], "that of who ran it");
     config.unlock().unwrap();
     assert_eq!(dir.archives("repo"), [""; 0]);
     configure(&dir, "", VMS);

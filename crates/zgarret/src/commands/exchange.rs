@@ -126,6 +126,14 @@ impl Copy<'_> {
                 return Ok(());
             }
         };
+        if !archive.archive.is_complete() {
+            let text = format!(
+                "{name} not copied: not all of it could be read when it was made, and the copy would not say so; \
+                 `garret sync` brings it as it is"
+            );
+            self.ui.report(&Problem::new(Cause::Unreadable, Some(name.clone()), text));
+            return Ok(());
+        }
         let Copy { source, destination, options, ui, .. } = self;
         let mut options = options.clone();
         options.host = archive.archive.host.clone();

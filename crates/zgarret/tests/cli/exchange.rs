@@ -94,6 +94,8 @@ fn what_is_damaged_or_many_files_is_left_out_and_named() {
     dir.write("x", b"x");
     dir.write("y", b"y");
     dir.create("repo", "many", &["x", "y"]);
+    // Its copy would say that it is whole.
+    dir.create("repo", "gap", &["x", "nowhere"]);
     let noise_pack = dir.path("repo/packs");
     for name in super::files_below(&noise_pack) {
         let path = noise_pack.join(&name);
@@ -105,8 +107,9 @@ fn what_is_damaged_or_many_files_is_left_out_and_named() {
     }
     let ran = dir.run(&[&ALL[..], &["export", "repo", "other"]].concat());
     let lines: Vec<&str> = ran.stderr.lines().collect();
-    assert_eq!((ran.code, lines.len()), (Some(1), 2), "{}", ran.stderr);
+    assert_eq!((ran.code, lines.len()), (Some(1), 3), "{}", ran.stderr);
     assert!(lines[0].starts_with("a not copied: ") && lines[0].contains(" is damaged at "));
-    assert_eq!(lines[1], "many holds 2 files: not copied, only one can be");
+    assert!(lines[1].starts_with("gap not copied: not all of it could be read"), "{}", lines[1]);
+    assert_eq!(lines[2], "many holds 2 files: not copied, only one can be");
     assert_eq!(dir.archives("other"), ["c", "sub/b"]);
 }

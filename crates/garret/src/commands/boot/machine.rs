@@ -248,10 +248,11 @@ impl Move<'_> {
                     // While what the guest writes goes to both: whatever ends this leaves all of it in one of them.
                     let named = self.name().inspect(|()| self.state = State::Named);
                     let arguments = json!({ "device": JOB });
-                    if let Err(error) =
-                        named.and_then(|()| qmp.command("block-job-complete", &arguments))
-                    {
-                        self.fail(&error.to_string(), qmp, ui);
+                    match named.and_then(|()| qmp.command("block-job-complete", &arguments)) {
+                        Ok(()) => {}
+                        // The guest may be on the file by now. How it ends is an event.
+                        Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                        Err(error) => self.fail(&error.to_string(), qmp, ui),
                     }
                 }
                 "BLOCK_JOB_COMPLETED" if is_ours => match (text("/data/error"), &self.state) {

@@ -40,11 +40,12 @@ impl Scratch {
 fn remove_stale(home: &Path) -> io::Result<()> {
     for entry in fs::read_dir(home)? {
         let entry = entry?;
+        // Names of others come and go meanwhile.
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
         let (path, metadata) = (entry.path(), entry.metadata()?);
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && metadata.is_dir()
-            && metadata.uid() == rustix::process::geteuid().as_raw();
-        if !is_ours {
+        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
             continue;
         }
         let held = File::open(&path)?;
