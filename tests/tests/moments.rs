@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use garret_core::{
-    Area, Input, Key, Locked, MemoryStore, Secret, Silent, Store, StoreError, TagChange, Writer,
-    message,
+    Area, Input, Key, Locked, MemoryStore, Phase, Secret, Silent, Store, StoreError, TagChange,
+    Writer, message,
 };
 use garret_format::config::KeyMode;
 use garret_testkit::{Image, Lab, PASSPHRASE, Recorder, cheap_key, is_structure};
@@ -265,6 +265,39 @@ fn an_archive_that_is_moved_while_a_gc_reads_keeps_what_was_condemned_before() {
     moving.gc().unwrap();
     assert!(lab.restore_bytes("moved").unwrap() == content);
     lab.check();
+}
+
+/// A store that lists an archive that was deleted for a while yet.
+#[derive(Clone)]
+struct Late {
+    inner: MemoryStore,
+}
+
+impl Store for Late {
+    garret_testkit::through!(inner: put, put_new, get, len, delete, adopt, sync, sweep, lock, pass_over);
+    garret_testkit::through!(inner: doubtful, has_sessions, notices, place);
+
+    fn list(&self, area: Area) -> Result<Vec<(Key, u64)>, StoreError> {
+        let mut listed = self.inner.list(area)?;
+        listed.extend((area == Area::Archives).then(|| (Key::Archive("deleted".to_owned()), 500)));
+        Ok(listed)
+    }
+}
+
+/// It is no archive that came meanwhile, for which all would have to be marked again.
+#[test]
+fn a_listing_that_is_late_keeps_no_space_from_coming_back() {
+    let (lab, store) = Lab::memory(KeyMode::None);
+    lab.backup_bytes("deleted", &Image::noise(1, 1_000_000).bytes).unwrap();
+    lab.backup_bytes("kept", b"kept").unwrap();
+    lab.delete("deleted").unwrap();
+    let late = lab.with_store(move || Box::new(Late { inner: store.clone() }));
+    let heard = Recorder::default();
+    let done = late.pruner().unwrap().gc(&late.gc_options(), &heard).unwrap();
+    assert!(done.deleted_pack_bytes > 1_000_000 && done.waiting_pack_count == 0, "{done:?}");
+    let tasks = heard.tasks().into_iter();
+    let marks = tasks.filter(|task| task.phase == Phase::Mark && task.total == Some(2));
+    assert_eq!(marks.count(), 1, "all archives are marked once");
 }
 
 /// A segment of the index that was read well is not dropped because it is read wrong once.

@@ -274,11 +274,10 @@ fn collect(
         .dropped()
         .filter(|row| condemnation.is_ripe(&row.id))
         .partition(|row| leaning.contains(&row.id));
-    match leaning.is_empty() {
-        true => done.delete(session, &plan.superseded, ripe)?,
-        // Those copies are listed until it is known that they are not needed.
-        false => done.delete(session, &HashSet::new(), ripe)?,
-    }
+    let none = HashSet::new();
+    // Copies that may be needed are listed until it is known that they are not.
+    let unlisted = if leaning.is_empty() { &plan.superseded } else { &none };
+    done.delete(session, unlisted, ripe)?;
     let GcOptions { compression, threads } = *options;
     let kept = match copy::copy(session, &plan.groups, compression, threads, problems) {
         Ok(Copied { kept, unread, bytes }) => {

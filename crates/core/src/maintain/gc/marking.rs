@@ -16,14 +16,24 @@ use crate::read::mark::{Marks, Visitor, mark_archive};
 use crate::repository::Repository;
 use crate::store::{Key, Store};
 
-/// How often archives are listed because one was moved.
-const LOOKS_MAX: u32 = 8;
+/// How often archives are listed because one is not where it was. A store that lists late names one that was deleted each
+/// time.
+const LOOKS_MAX: u32 = 3;
 
 /// By name, the hash of an archive's file.
 pub(super) type Archives = HashMap<String, [u8; 32]>;
 
-/// Marks what the archives of these names need, but for those `without`. Gives the hash of each one's file, and a chunk that
-/// is needed and nowhere.
+/// What was marked.
+pub(super) struct Marked {
+    /// What the archives are that were read.
+    pub(super) archives: Archives,
+    /// Names that were listed, and of which nothing is there.
+    pub(super) gone: HashSet<String>,
+    /// A chunk that is needed and nowhere.
+    pub(super) lost: Option<Error>,
+}
+
+/// Marks what the archives of these names need, but for those `without`.
 pub(super) fn mark_all(
     repository: &Repository,
     chunks: &Chunks,
@@ -31,21 +41,21 @@ pub(super) fn mark_all(
     marks: &Marks,
     threads: usize,
     progress: &dyn Progress,
-) -> Result<(Archives, Option<Error>)> {
-    let (mut all, mut lost) = (Archives::new(), None);
-    for _ in 0..LOOKS_MAX {
-        names.retain(|name| !without.contains(name) && !all.contains_key(name));
-        let (archives, missing, has_moved) =
-            mark(repository, chunks, names, marks, threads, progress)?;
-        all.extend(archives);
-        lost = lost.or(missing);
-        if !has_moved {
+) -> Result<Marked> {
+    let mut all = Marked { archives: Archives::new(), gone: HashSet::new(), lost: None };
+    for look in 1..=LOOKS_MAX {
+        names.retain(|name| !without.contains(name) && !all.archives.contains_key(name));
+        let marked = mark(repository, chunks, names, marks, threads, progress)?;
+        all.archives.extend(marked.archives);
+        all.lost = all.lost.or(marked.lost);
+        all.gone = marked.gone;
+        if all.gone.is_empty() || look == LOOKS_MAX {
             break;
         }
         // It may have a name by now that was not listed, or one that it had.
         names = repository.archive_names()?;
     }
-    Ok((all, lost))
+    Ok(all)
 }
 
 /// Whether what has the name of an archive is there, and is something else.
@@ -53,7 +63,7 @@ pub(super) fn is_strange(store: &dyn Store, name: &str) -> bool {
     store.len(&Key::Archive(name.to_owned())).is_ok()
 }
 
-/// The same of these; and whether one is not there any more, which is left out.
+/// The same of these, once.
 fn mark(
     repository: &Repository,
     chunks: &Chunks,
@@ -61,11 +71,11 @@ fn mark(
     marks: &Marks,
     threads: usize,
     progress: &dyn Progress,
-) -> Result<(Archives, Option<Error>, bool)> {
+) -> Result<Marked> {
     let task = progress.begin(Phase::Mark, Some(names.len() as u64));
     // Marking waits for recipes more than it computes.
     let threads = threads.max(chunks.groups().in_flight());
-    let (mut archives, mut has_moved) = (Archives::new(), false);
+    let (mut archives, mut gone) = (Archives::new(), HashSet::new());
     let lost = with_workers(threads, |workers| {
         let mark = |name: String| {
             let mut missing = Missing { archive: &name, first: None };
@@ -87,13 +97,14 @@ fn mark(
             // After what was found missing before it.
             match marked? {
                 Some(fingerprint) => drop(archives.insert(name, fingerprint)),
-                None => has_moved |= !is_strange(repository.store(), &name),
+                None if is_strange(repository.store(), &name) => {}
+                None => drop(gone.insert(name)),
             }
             task.advance(1);
         }
         Ok(lost)
     })?;
-    Ok((archives, lost, has_moved))
+    Ok(Marked { archives, gone, lost })
 }
 
 /// Remembers the first chunk that is needed and nowhere.

@@ -12,7 +12,7 @@ use garret_format::{ChunkId, PackId};
 
 use super::condemn::ANY;
 use super::intact::{Copies, keep_intact_copies};
-use super::marking::{Archives, is_strange, mark_all};
+use super::marking::{Archives, Marked, is_strange, mark_all};
 use crate::error::{Error, Result};
 use crate::limits::{GROUP_LEN, STRUCTURE_COPIES, total_len};
 use crate::maintain::copies::{list_copies, refuse_overwritten};
@@ -72,6 +72,8 @@ pub struct GcPlan {
     pub(in crate::maintain) holds: bool,
     /// The archives that it knows, and the fingerprint of each.
     archives: Archives,
+    /// Names of archives that were listed, and that it did not find.
+    gone: HashSet<String>,
 }
 
 impl std::fmt::Display for GcPlan {
@@ -150,6 +152,7 @@ impl GcPlan {
             let fingerprint = match archive {
                 Err(Error::ArchiveMissing(_))
                     if self.archives.contains_key(&name)
+                        || self.gone.contains(&name)
                         || is_strange(repository.store(), &name) =>
                 {
                     continue;
@@ -282,7 +285,7 @@ fn decide(
     let chunks = repository.chunks();
     let index = chunks.index();
     let marks = Marks::new(index);
-    let (archives, lost) =
+    let Marked { archives, gone, lost } =
         mark_all(repository, &chunks, (names, without), &marks, threads, problems.progress)?;
     // Where all packs show what they hold nothing is lost by going on; the archive lacks what it lacked.
     match lost {
@@ -310,7 +313,7 @@ fn decide(
     let drop = drop.into_iter().map(|pack| pack.row).collect();
     let (unlists, groups) = (aims.unlists, Vec::new());
     let mut plan =
-        GcPlan { drop, repack, groups, superseded, unlists, partly_listed, holds, archives };
+        GcPlan { drop, repack, groups, superseded, unlists, partly_listed, holds, archives, gone };
     let held = if holds { plan.hold() } else { 0 };
     if held > 0 {
         problems.progress.notice(&format!(
